@@ -1,0 +1,1 @@
+"""The command line: the only writer to stdout and stderr."""

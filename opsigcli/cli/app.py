@@ -1,0 +1,70 @@
+"""The command tree. Each command reads its options and hands them to its verb in ``commands``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from opsigcli import __version__
+from opsigcli.cli import mine, report, sharpness, trace, train
+from opsigcli.cli.console import Terminal, flush
+from opsigcli.errors import ExitCode, UsageError
+
+# Plain help: it wraps to the terminal, pipes cleanly, and is what the man pages are made from.
+app = typer.Typer(name="opsig", rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run ``opsig`` with ``arguments`` (default: the process's) and return its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = typer.main.get_command(app).main(args=words, prog_name="opsig", standalone_mode=False)
+    except TyperException as error:
+        code = _usage(error, words)
+    except BrokenPipeError:  # the reader of our output has gone away, as `opsig report | head` does
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        code = ExitCode.OK
+    except typer.Abort:
+        code = ExitCode.INTERRUPTED
+    flush()
+    return int(code or 0)
+
+
+def _usage(error: TyperException, words: list[str]) -> int:
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(message)
+        return ExitCode.USAGE
+    verb = next((word for word in words if not word.startswith("-")), "")
+    terminal = Terminal(as_json="--json" in words)
+    terminal.error(UsageError(message, f"see: opsig {verb} --help".replace("  ", " ")), f"opsig/{verb}")
+    return ExitCode.USAGE
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"opsig {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Find the training examples that fight each other, from a folder of saved checkpoints.
+
+    opsig reads checkpoints, a model and a dataset; computes every example's loss at every checkpoint; finds paired
+    groups of outliers with opposing signals; measures sharpness against the optimizer's stability threshold; and
+    reports which examples loss spikes and sharpness come from.
+    """
+
+
+for _verb in (train, trace, mine, sharpness, report):
+    _name = _verb.__name__.rpartition(".")[2]
+    app.command(_name, short_help=_verb.SUMMARY, epilog=_verb.EXAMPLES)(getattr(_verb, _name))

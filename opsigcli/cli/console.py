@@ -1,0 +1,138 @@
+"""Two streams: stdout holds the result, stderr everything said on the way to it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+
+from opsigcli.errors import OpsigError
+from opsigcli.outcome import Outcome, error_json
+from opsigcli.progress import Task
+
+LINE_SECONDS = 10.0  # without a terminal, a task says how far it is about this often
+
+
+class Terminal:
+    """Prints outcomes, errors and progress.
+
+    Args:
+        as_json: the result is one JSON object on stdout.
+        quiet: nothing but results, warnings and errors.
+        verbose: one line per unit of work when there is no terminal, and what is said on the side.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+        self.out = Console(highlight=False)
+        self.err = Console(stderr=True, highlight=False)
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Print what a command returned."""
+        if self.as_json:
+            print(outcome.to_json())
+        else:
+            self._view(outcome)
+        for warning in outcome.warnings:
+            self.err.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+        if not self.quiet and not self.as_json:
+            for message in outcome.messages:
+                self.err.print(escape(message), soft_wrap=True)
+
+    def error(self, error: OpsigError, schema: str) -> None:
+        """Print an error: the message, and the hint on a line of its own."""
+        if self.as_json:
+            print(error_json(schema, error))
+        self.err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+        if error.hint:
+            self.err.print(f"[cyan]hint:[/] {escape(error.hint)}", soft_wrap=True)
+
+    def log(self, message: str) -> None:
+        """Say something on the side, with --verbose."""
+        if self.verbose and not self.quiet:
+            self.err.print(escape(message), soft_wrap=True)
+
+    @contextmanager
+    def task(self, name: str, total: int, unit: str = "it") -> Iterator[Task]:
+        """A progress bar on a terminal, plain lines elsewhere."""
+        if self.quiet:
+            yield _Lines(self.err, name, total, unit, every=None)
+        elif not self.err.is_terminal:
+            yield _Lines(self.err, name, total, unit, every=0.0 if self.verbose else LINE_SECONDS)
+        else:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=18),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            with RichProgress(*columns, console=self.err) as bars:
+                yield _Bar(bars, bars.add_task(name, total=total, rate="", note=""), unit)
+
+    def _view(self, outcome: Outcome) -> None:
+        if outcome.view is None or self.quiet:
+            return
+        from opsigcli.reporting import RENDERERS
+
+        for renderable in RENDERERS.load(outcome.schema)(outcome.view):
+            self.out.print(renderable)
+
+
+class _Bar:
+    def __init__(self, bars: RichProgress, task: TaskID, unit: str) -> None:
+        self.bars, self.task, self.unit = bars, task, unit
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        self.bars.update(self.task, advance=units, note=note)
+        speed = self.bars.tasks[0].speed
+        if speed:
+            text = f"{speed:.1f} {self.unit}/s" if speed >= 1 else f"{1 / speed:.1f} s/{self.unit}"
+            self.bars.update(self.task, rate=text)
+
+
+class _Lines:
+    """Plain progress lines: at least ``every`` seconds apart, and one at the end."""
+
+    def __init__(self, console: Console, name: str, total: int, unit: str, every: float | None) -> None:
+        self.console, self.name, self.total, self.unit, self.every = console, name, total, unit, every
+        self.done = 0
+        self.start = self.last = time.monotonic()
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        self.done += units
+        now = time.monotonic()
+        if self.every is None:
+            return
+        wait = self.every if units else LINE_SECONDS
+        if now - self.last < wait and (self.done < self.total or not units):
+            return
+        self.last = now
+        rate = self.done / max(now - self.start, 1e-9)
+        line = f"{self.name}: {self.done}/{self.total}, {rate:.3g} {self.unit}/s"
+        self.console.print(escape(line + (f", {note}" if note else "")), soft_wrap=True)
+
+
+def flush() -> None:
+    """Push out what is buffered; a reader that has gone away is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            continue

@@ -1,0 +1,43 @@
+"""The options that several commands share, with one help text each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Store = Annotated[
+    Path, typer.Option("--store", metavar="FILE", envvar="OPSIG_STORE", help="The run's case file (HDF5).")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="SPEC",
+        help="Model: mlp?hidden=200,200, cnn, torchvision:resnet18, py:pkg.mod:factory, file:net.py:factory. "
+        "Default: as the manifest or the store says.",
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="SPEC",
+        help="Data: planted, folder:DIR, npz:FILE, torchvision:CIFAR10?root=DIR, py:pkg.mod:factory. "
+        "Default: as the manifest or the store says.",
+    ),
+]
+Loss = Annotated[str | None, typer.Option("--loss", metavar="NAME", help="Loss: ce, mse or bce.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", metavar="N", min=1, help="Examples per forward pass; bounds memory.")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of everything random.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on with what is there.")]
+TrustManifest = Annotated[
+    bool, typer.Option("--trust-manifest", help="Run py: and file: code that a manifest or store names.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on the way.")]

@@ -1,0 +1,63 @@
+"""``opsig trace``: the loss trace, as the command line sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from opsigcli.cli import params
+from opsigcli.cli.console import Terminal
+from opsigcli.cli.perform import perform
+from opsigcli.options import TraceOptions as Defaults
+
+SUMMARY = "Compute every example's loss at every checkpoint."
+EXAMPLES = """\b
+Examples:
+  opsig trace runs/demo
+      checkpoints made by opsig train: the manifest says the rest
+  opsig trace ckpts/ --model torchvision:resnet18?num_classes=10 \\
+      --data 'folder:images/train?size=32&mean=0.49,0.48,0.45&std=0.25,0.24,0.26'
+  opsig trace ckpts/ --model py:mynet:build --data npz:train.npz --store case.h5"""
+
+
+def trace(
+    checkpoints: Annotated[Path, typer.Argument(metavar="CKPTS", help="Folder of checkpoints.")],
+    model: params.Model = None,
+    data: params.Data = None,
+    loss: params.Loss = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Which part of a checkpoint holds the weights, when several could."
+        ),
+    ] = None,
+    store: params.Store = Defaults.store,
+    batch_size: params.BatchSize = Defaults.batch_size,
+    device: params.Device = Defaults.device,
+    fresh: params.Fresh = False,
+    trust_manifest: params.TrustManifest = False,
+    as_json: params.Json = False,
+    quiet: params.Quiet = False,
+    verbose: params.Verbose = False,
+) -> None:
+    """Compute every example's loss, and its change, at every checkpoint.
+
+    Reads .safetensors and .pt/.pth files (never running code from them), evaluates each example in a fixed order,
+    unshuffled and unaugmented, and writes the loss trace to the store. Run again, it computes only what is new.
+    """
+    chosen = Defaults(
+        checkpoints=checkpoints,
+        store=store,
+        model=model,
+        data=data,
+        loss=loss,
+        key=key,
+        batch_size=batch_size,
+        device=device,
+        fresh=fresh,
+        trust_manifest=trust_manifest,
+    )
+    terminal = Terminal(as_json=as_json, quiet=quiet, verbose=verbose)
+    perform("trace", terminal, chosen)

@@ -1,0 +1,145 @@
+"""What several commands need: a device, an objective for a run, and the weights of its checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opsigcli import __version__
+from opsigcli.errors import CheckpointError, UsageError
+from opsigcli.records import ExampleSource, Provenance, Run
+from opsigcli.trust import require_trust
+
+if TYPE_CHECKING:
+    import torch
+
+    from opsigcli.objective.base import Objective
+    from opsigcli.store.reader import Store
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` is the first CUDA GPU, else Apple's GPU, else the CPU.
+
+    Raises:
+        UsageError: the name is unknown, or this machine has no such device.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        text = str(error).splitlines()[0]
+        raise UsageError(
+            f"expected a device torch can use here, found {name!r}: {text}",
+            "try --device auto or --device cpu",
+        ) from error
+    return device
+
+
+def count_outputs(source: ExampleSource) -> int:
+    """How many outputs a model needs for this source: its classes, or its targets' size."""
+    import numpy as np
+
+    if np.issubdtype(source.targets.dtype, np.floating):
+        return int(np.prod(source.targets.shape[1:], dtype=np.int64))
+    return max(len(source.classes), int(source.labels.max()) + 1 if len(source) else 1)
+
+
+def build_objective(
+    model: str, source: ExampleSource, loss: str, *, device: str, batch_size: int, seed: int = 0
+) -> Objective:
+    """The objective of a run: its model built for its source, on the device."""
+    from opsigcli.models.base import build
+    from opsigcli.objective.base import Objective
+
+    module = build(model, input_shape=source.input_shape, outputs=count_outputs(source), seed=seed)
+    return Objective(module, source, loss, device=pick_device(device), batch_size=batch_size)
+
+
+SPECS = ("model", "data", "loss")
+
+
+class StoredRun:
+    """The run of a store, opened again for computing: its source, its objective, its checkpoints' weights.
+
+    Args:
+        store: an open store.
+        options: the command's options (``model``, ``data``, ``device``, ``batch_size``, ``trust_manifest``).
+
+    Raises:
+        TrustError: the store names code and this user did not write it.
+        OpsigError: the data or the model cannot be opened, or the data is not what was traced.
+    """
+
+    def __init__(self, store: Store, options: Any) -> None:
+        from opsigcli.datasets import open_source
+
+        run = store.run
+        given = {name: spec for name in ("model", "data") if (spec := getattr(options, name)) is not None}
+        inherited = [spec for name, spec in vars(run).items() if name in SPECS and name not in given]
+        require_trust(
+            inherited, specs(run), store.signature, f"the store {store.path}", trusted=options.trust_manifest
+        )
+        self.run = replace(run, **given)
+        self.files, self.sha256 = store.files, store.sha256
+        self.source = open_source(self.run.data)
+        if self.source.fingerprint != run.fingerprint:
+            raise UsageError(
+                f"the examples in {self.run.data} are not those that were traced into {store.path}",
+                "restore the data, or trace again with --fresh",
+            )
+        self.objective = build_objective(
+            self.run.model, self.source, run.loss, device=options.device, batch_size=options.batch_size
+        )
+
+    def load(self, row: int) -> None:
+        """Put the weights of checkpoint ``row`` of the trace into the objective.
+
+        Raises:
+            CheckpointError: the file is gone, was changed since it was traced, or cannot be read.
+            ModelError: the weights do not fit.
+        """
+        from opsigcli.checkpoints import digest
+        from opsigcli.checkpoints.base import formats
+        from opsigcli.models.weights import fit_weights
+
+        path = Path(self.run.checkpoints) / self.files[row]
+        if not path.exists():
+            raise CheckpointError(
+                f"expected the checkpoint {path}, which was traced; it is gone",
+                "put it back, or trace the folder that holds the checkpoints now, with --fresh",
+            )
+        if digest.sha256(path) != self.sha256[row]:
+            raise CheckpointError(
+                f"the checkpoint {path} was changed since it was traced", "trace again with --fresh"
+            )
+        reader = next(reader for reader in formats() if reader.recognises(path))
+        fit_weights(self.objective.model, reader.read(path, self.run.key), where=str(path))
+
+
+def specs(run: Run) -> list[str]:
+    """The specs of a run that may name code, in the order they are signed."""
+    return [getattr(run, name) for name in SPECS]
+
+
+def provenance(command: str, options: Any, objective: Objective | None = None) -> Provenance:
+    """How a result came to be, for the store."""
+    import torch
+
+    from opsigcli.outcome import plain
+
+    chosen = {name: str(v) if isinstance(v, Path) else plain(v) for name, v in vars(options).items()}
+    return Provenance(
+        command=command,
+        options=chosen,
+        opsig_version=__version__,
+        torch_version=torch.__version__,
+        device=str(objective.device) if objective else "",
+        seed=int(getattr(options, "seed", 0)),
+    )

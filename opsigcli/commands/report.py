@@ -1,0 +1,55 @@
+"""``opsig report``: the whole case, from the store alone."""
+
+from __future__ import annotations
+
+from opsigcli.errors import ReportError
+from opsigcli.mining.evidence import DEFINITIONS
+from opsigcli.options import ReportOptions
+from opsigcli.outcome import Outcome, plain
+from opsigcli.progress import Progress
+from opsigcli.records import Case
+from opsigcli.store.reader import open_store
+from opsigcli.store.units import write_file
+
+
+def report(options: ReportOptions, progress: Progress) -> Outcome:
+    """Show a store: a view for the terminal, and an HTML file when ``options.html`` names one.
+
+    Raises:
+        StoreError: there is no readable store.
+        ReportError: the HTML file cannot be written.
+    """
+    with open_store(options.store) as store:
+        case = store.case
+    result = summary(case)
+    messages: tuple[str, ...] = ()
+    if options.html is not None:
+        from opsigcli.reporting.html import render_html
+
+        text = render_html(
+            case, result, thumbnails_per_group=options.thumbnails, definitions=DEFINITIONS
+        ).encode()
+        if options.html.is_dir():
+            raise ReportError(f"expected a file name, found the folder {options.html}", "add a file name")
+        write_file(options.html, lambda file: file.write(text))
+        result["html"] = str(options.html)
+        messages = (f"wrote {options.html} ({len(text) / 1024:.0f} KiB)",)
+    return Outcome(
+        schema="opsig/report",
+        inputs={"store": str(options.store)},
+        result=result,
+        messages=messages,
+        view=case if options.html is None else None,
+    )
+
+
+def summary(case: Case) -> dict[str, object]:
+    """The case as data: the run, the mean losses, and what was mined and measured."""
+    return {
+        "run": plain(case.run),
+        "examples": len(case.trace.example_ids),
+        "steps": plain(case.trace.steps),
+        "mean_losses": plain(case.trace.mean_losses),
+        "mining": plain(case.mining),
+        "sharpness": plain(case.sharpness),
+    }

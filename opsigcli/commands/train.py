@@ -1,0 +1,204 @@
+"""``opsig train``: a reference run, with a checkpoint every few steps and a manifest beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest, write_manifest
+from opsigcli.checkpoints.safetensors_file import SafetensorsFile
+from opsigcli.checkpoints.writer import save_weights, state_path
+from opsigcli.commands.context import SPECS, build_objective
+from opsigcli.commands.trainer import Trainer
+from opsigcli.datasets import open_source
+from opsigcli.errors import CheckpointError, Interrupted, UsageError
+from opsigcli.optimizers import OPTIMIZERS
+from opsigcli.options import MANIFEST, TrainOptions
+from opsigcli.outcome import Outcome, plain
+from opsigcli.progress import Progress, Task
+from opsigcli.trust import sign
+from opsigcli.usercode import absolute_spec
+
+MICRO_BATCH = 2048  # examples per pass of a full batch
+MANIFEST_SECONDS = 1.0  # the manifest is rewritten at most this often, and at the end
+WEIGHTS = re.compile(r"step-(\d+)\.safetensors")
+
+
+def train(options: TrainOptions, progress: Progress) -> Outcome:
+    """Train, or go on training, the run in ``options.directory``.
+
+    Raises:
+        UsageError: the directory holds a run made with other options.
+        OpsigError: model or data cannot be opened, or a checkpoint cannot be written.
+        Interrupted: a signal arrived; the checkpoints so far are kept.
+    """
+    run = _Run(options)
+    start, stopped, diverged = run.trainer.step, None, False
+    begin = time.monotonic()
+    try:
+        with progress.task("train", options.steps, "step") as task:
+            diverged = run.go_on(task)
+    except KeyboardInterrupt as signal:
+        stopped = signal
+    finally:
+        run.write_manifest()
+    step = run.trainer.step
+    if stopped is not None:
+        raise Interrupted(
+            stopped,
+            f"interrupted at step {step}; {len(run.rows)} checkpoints are kept in {options.directory}",
+        )
+    seconds = time.monotonic() - begin
+    final = run.trainer.objective.losses().mean(dtype=float)
+    result = {
+        "directory": str(options.directory),
+        "checkpoints": len(run.rows),
+        "steps": step,
+        "resumed_at": start,
+        "mean_loss": final,
+        "diverged": diverged,
+        "steps_per_second": (step - start) / seconds if step > start else None,
+    }
+    warnings = (f"the loss is no longer finite at step {step}: training stopped there",) if diverged else ()
+    done = f"{len(run.rows)} checkpoints in {options.directory}, step {step}, mean loss {final:.4f}"
+    return Outcome(
+        schema="opsig/train",
+        inputs={"options": vars(options) | {"directory": str(options.directory)}},
+        result=result,
+        warnings=warnings,
+        messages=(done, f"next: opsig trace {options.directory}"),
+    )
+
+
+class _Run:
+    """A run's folder and its trainer, opened where the run stopped."""
+
+    def __init__(self, options: TrainOptions) -> None:
+        self.options = options
+        self.folder = options.directory
+        source = open_source(options.data)
+        kind = OPTIMIZERS.load(options.optimizer)
+        given = {"lr": options.lr} | ({"momentum": options.momentum} if kind.defaults.get("momentum") else {})
+        hyper = {name: value for name, value in plain(kind.settle(given)).items() if value is not None}
+        model = absolute_spec(options.model)
+        objective = build_objective(
+            model, source, options.loss, device=options.device, batch_size=MICRO_BATCH, seed=options.seed
+        )
+        self.manifest = Manifest(
+            model=model,
+            data=source.spec,
+            loss=options.loss,
+            optimizer=options.optimizer,
+            hyper=hyper,
+            batch_size=options.batch_size,
+            steps=options.steps,
+            save_every=options.save_every,
+            seed=options.seed,
+            input_shape=source.input_shape,
+            classes=source.classes,
+            fingerprint=source.fingerprint,
+            transform=source.transform,
+        )
+        self.manifest = replace(self.manifest, signature=sign(getattr(self.manifest, name) for name in SPECS))
+        self.rows = self._open_folder()
+        optimizer = kind.build(objective.parameters, hyper)
+        self.trainer = Trainer(objective, optimizer, options.batch_size, options.seed)
+        self._written = 0.0
+        if self.rows:
+            self._restore(self.rows[-1])
+        else:
+            self._save()
+
+    def go_on(self, task: Task) -> bool:
+        """Train up to the last step; True when the loss stopped being finite."""
+        trainer, options = self.trainer, self.options
+        task.advance(min(trainer.step, options.steps), "resumed" if trainer.step else "")
+        while trainer.step < options.steps:
+            loss = trainer.update()
+            task.advance(note=f"loss {loss:.4f}")
+            diverged = not math.isfinite(loss)
+            if diverged or trainer.step % options.save_every == 0 or trainer.step == options.steps:
+                self._save()
+            if diverged:
+                return True
+        return False
+
+    def write_manifest(self) -> None:
+        """Write the manifest with the checkpoints so far."""
+        write_manifest(self.folder, replace(self.manifest, checkpoints=tuple(self.rows)))
+        self._written = time.monotonic()
+
+    def _open_folder(self) -> list[Row]:
+        """The checkpoints that are already there, if this very run made them."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"the folder {self.folder} cannot be made: {error.strerror}", "name another folder"
+            ) from error
+        old = read_manifest(self.folder)
+        found = sorted((p for p in self.folder.iterdir() if WEIGHTS.fullmatch(p.name)), key=_step)
+        if self.options.fresh:
+            for path in found:
+                path.unlink()
+                state_path(path).unlink(missing_ok=True)
+            return []
+        if old is None:
+            if found:
+                raise UsageError(
+                    f"expected an empty folder or a run of opsig train, found {found[0].name} without "
+                    f"{MANIFEST} in {self.folder}",
+                    "name another folder, or start anew with --fresh",
+                )
+            return []
+        self._require_same_run(old)
+        known = {row.file: row for row in old.checkpoints}
+        # A killed process may have saved checkpoints after it last wrote the manifest.
+        return [known.get(path.name) or self._row(path) for path in found]
+
+    def _require_same_run(self, old: Manifest) -> None:
+        free = ("steps", "signature", "checkpoints", "schema")
+        for name, now in vars(self.manifest).items():
+            before = getattr(old, name)
+            if name not in free and before != now:
+                raise UsageError(
+                    f"{self.folder} holds a run made with {name} {_text(before)}; now it is {_text(now)}",
+                    "give the same options to go on with it, name another folder, or start anew with --fresh",
+                )
+
+    def _save(self) -> None:
+        path = self.folder / f"step-{self.trainer.step:06d}.safetensors"
+        facts = {"step": self.trainer.step, "lr": self.options.lr, "optimizer": self.options.optimizer}
+        state = self.trainer.state()
+        # The state goes first: weights without it could not be gone on from.
+        if state:
+            save_weights(state_path(path), state, facts)
+        save_weights(path, self.trainer.weights(), facts)
+        self.rows.append(self._row(path))
+        if time.monotonic() - self._written > MANIFEST_SECONDS:
+            self.write_manifest()
+
+    def _row(self, path: Path) -> Row:
+        return Row(
+            path.name, _step(path), lr=self.options.lr, sha256=hashlib.sha256(path.read_bytes()).hexdigest()
+        )
+
+    def _restore(self, row: Row) -> None:
+        path = self.folder / row.file
+        reader = SafetensorsFile()
+        state = reader.read(state_path(path)) if state_path(path).exists() else {}
+        self.trainer.restore(row.step, reader.read(path), state)
+
+
+def _step(path: Path) -> int:
+    match = WEIGHTS.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
+def _text(value: Any) -> str:
+    return "full" if value is None else str(value)

@@ -1,0 +1,85 @@
+"""One optimizer update after another, such that stopping and going on changes no bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from opsigcli.objective.base import Objective
+
+
+class Trainer:
+    """Trains the objective's model.
+
+    Everything random depends on the seed and the step alone: the order of examples in an epoch, and whatever the
+    model draws. So the state is the weights, the optimizer's state and the step.
+
+    Args:
+        objective: model, data and loss.
+        optimizer: over ``objective.parameters``.
+        batch_size: examples per update; None is the full batch.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self, objective: Objective, optimizer: torch.optim.Optimizer, batch_size: int | None, seed: int
+    ) -> None:
+        self.objective = objective
+        self.optimizer = optimizer
+        self.batch_size = batch_size
+        self.seed = seed
+        self.step = 0
+        # Batch statistics need the whole batch at once; every other model may pass it in pieces.
+        batch_norm = nn.modules.batchnorm._BatchNorm
+        self._micro_batches = not any(isinstance(module, batch_norm) for module in objective.model.modules())
+
+    def update(self) -> float:
+        """Make one optimizer update and return the mean loss of its batch, before the update."""
+        torch.manual_seed(hash((self.seed, self.step)) % (1 << 63))
+        self.objective.model.train()
+        loss, gradient = self.objective.mean_loss_and_gradient(
+            self._positions(), micro_batches=self._micro_batches
+        )
+        self.objective.model.eval()
+        for parameter, grad in zip(self.objective.parameters, gradient, strict=True):
+            parameter.grad = grad
+        self.optimizer.step()
+        self.step += 1
+        return loss
+
+    def _positions(self) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+        """The batch of this step: a piece of a permutation of all examples that changes with the epoch."""
+        n = self.objective.n
+        if self.batch_size is None or self.batch_size >= n:
+            return None
+        per_epoch = -(-n // self.batch_size)
+        epoch, place = divmod(self.step, per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(n)
+        return order[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's state dict, on the CPU."""
+        return {name: t.detach().cpu().clone() for name, t in self.objective.model.state_dict().items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimizer's state as ``<parameter name>/<state name>``; {} for one that has none."""
+        found: dict[str, Tensor] = {}
+        for name, parameter in zip(self.objective.parameter_names, self.objective.parameters, strict=True):
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    found[f"{name}/{key}"] = value.detach().cpu().clone()
+        return found
+
+    def restore(self, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+        """Go back to what ``weights`` and ``state`` were at ``step``."""
+        self.step = step
+        self.objective.load(weights)
+        parameters = dict(zip(self.objective.parameter_names, self.objective.parameters, strict=True))
+        for place, value in state.items():
+            name, _, key = place.rpartition("/")
+            kept = value.clone() if key == "step" else value.to(self.objective.device, copy=True)
+            self.optimizer.state[parameters[name]][key] = kept

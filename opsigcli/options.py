@@ -1,0 +1,93 @@
+"""One frozen dataclass per command. Every default is written here, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+STORE = Path("opsig.h5")
+REPORT = Path("opsig-report.html")
+MANIFEST = "opsig-run.toml"
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """``opsig train``: a reference run."""
+
+    directory: Path
+    model: str = "mlp"
+    data: str = "planted"
+    loss: str = "ce"
+    optimizer: str = "gd"
+    lr: float = 0.3
+    momentum: float = 0.9  # used by optimizers that have one
+    batch_size: int | None = None  # None is the full batch
+    steps: int = 300
+    save_every: int = 1
+    seed: int = 0
+    device: str = "auto"
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class TraceOptions:
+    """``opsig trace``: per-example losses at every checkpoint. None means: as the manifest says."""
+
+    checkpoints: Path
+    store: Path = STORE
+    model: str | None = None
+    data: str | None = None
+    loss: str | None = None
+    key: str | None = None
+    batch_size: int = 256
+    device: str = "auto"
+    fresh: bool = False
+    trust_manifest: bool = False
+
+
+@dataclass(frozen=True)
+class MineOptions:
+    """``opsig mine``: top loss deltas, opposing groups and pairs, spikes attributed."""
+
+    store: Path = STORE
+    top: int = 20
+    export: Path | None = None
+    candidates: int = 2000  # examples whose gradients are compared
+    gradient_checkpoints: int = 6
+    sketch_dimensions: int = 512
+    seed: int = 0
+    batch_size: int = 256
+    device: str = "auto"
+    model: str | None = None
+    data: str | None = None
+    trust_manifest: bool = False
+
+
+@dataclass(frozen=True)
+class SharpnessOptions:
+    """``opsig sharpness``: top Hessian eigenvalues and the stability ratio."""
+
+    store: Path = STORE
+    top: int = 1
+    every: int = 1
+    tolerance: float = 1e-3  # relative error aimed at
+    max_matvecs: int = 200
+    seed: int = 0
+    batch_size: int = 256
+    device: str = "auto"
+    model: str | None = None
+    data: str | None = None
+    optimizer: str | None = None  # None: as the manifest or the checkpoints say; so for lr and momentum
+    lr: float | None = None
+    momentum: float | None = None
+    trust_manifest: bool = False
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """``opsig report``: the whole case."""
+
+    store: Path = STORE
+    html: Path | None = None
+    thumbnails: int = 12  # pictures per group

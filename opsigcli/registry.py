@@ -1,0 +1,59 @@
+"""Tables of names, each with the place its code is imported from on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from opsigcli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A name's target ``module:attribute`` and one line that says what it is."""
+
+    target: str
+    summary: str
+
+    def load(self) -> Any:
+        """Import the target."""
+        module, _, attribute = self.target.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+class Registry:
+    """Name to entry; an unknown name is an error that lists the closest ones."""
+
+    def __init__(self, noun: str, entries: dict[str, Entry]) -> None:
+        self.noun = noun
+        self.entries = entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def load(self, name: str) -> Any:
+        """Import and return what ``name`` stands for.
+
+        Raises:
+            UsageError: the name is not in the table.
+        """
+        if name not in self.entries:
+            raise unknown(self.noun, name, self.entries)
+        return self.entries[name].load()
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The up to ``count`` known names closest to ``name``."""
+    return get_close_matches(name, list(known), n=count, cutoff=0.4)
+
+
+def unknown(noun: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not in a table."""
+    names = list(known)
+    close = nearest(name, names)
+    hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    every = ", ".join(names)
+    return UsageError(f"unknown {noun} {name!r}; known: {every}", hint or f"choose one of: {every}")

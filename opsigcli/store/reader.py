@@ -1,0 +1,221 @@
+"""Reads stores back into records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from opsigcli.errors import StoreError
+from opsigcli.records import (
+    Case,
+    Evidence,
+    Group,
+    LossTrace,
+    Mining,
+    Pair,
+    Provenance,
+    Run,
+    SharpnessPoint,
+    Spike,
+    Thumbnails,
+    TopDeltas,
+)
+from opsigcli.store.schema import FORMAT, FORMAT_VERSION
+
+
+class Store:
+    """An open store, read only. Use ``open_store``."""
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path = path
+        self.file = file
+
+    @property
+    def run(self) -> Run:
+        """The run the store belongs to."""
+        run: Run = _record(Run, self._json("run"), input_shape=tuple, classes=tuple)
+        return run
+
+    @property
+    def signature(self) -> str:
+        """Signature over ``run`` (see trust)."""
+        return str(self.file["run_signature"].asstr()[()])
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """(T,) checkpoint file of each row, within ``run.checkpoints``."""
+        return self._texts("files")
+
+    @property
+    def sha256(self) -> tuple[str, ...]:
+        """(T,) of each checkpoint file."""
+        return self._texts("sha256")
+
+    @property
+    def lrs(self) -> NDArray[np.float64]:
+        """(T,) learning rate at each checkpoint; NaN = unknown."""
+        return np.asarray(self.file["lrs"][()], dtype=np.float64)
+
+    @property
+    def known_pairs(self) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
+        """Ids of planted pairs, () for real data."""
+        group = self.file.get("known_pairs", {})
+        return tuple((group[name]["first"][()], group[name]["second"][()]) for name in sorted(group, key=int))
+
+    @property
+    def trace(self) -> LossTrace:
+        """The loss trace, in memory."""
+        file = self.file
+        return LossTrace(
+            steps=file["steps"][()],
+            example_ids=file["example_ids"][()],
+            labels=file["labels"][()],
+            losses=file["losses"][()],
+            complete=file["complete"][()],
+            files=self.files,
+            names=self._texts("example_names") if "example_names" in file else (),
+        )
+
+    @property
+    def mining(self) -> Mining | None:
+        """What ``opsig mine`` found, or None."""
+        if "mining" not in self.file:
+            return None
+        data = self._json("mining")
+        data["pairs"] = tuple(_pair(pair) for pair in data["pairs"])
+        data["spikes"] = tuple(_record(Spike, spike) for spike in data["spikes"])
+        data["top"] = tuple(self._top())
+        data["provenance"] = self.provenance.get("mine")
+        mining: Mining = _record(Mining, data, gradient_steps=tuple, notes=tuple)
+        return mining
+
+    @property
+    def sharpness(self) -> tuple[SharpnessPoint, ...]:
+        """The sharpness points, by step."""
+        if "sharpness" not in self.file:
+            return ()
+        return tuple(sharpness_point(point) for point in self._json("sharpness"))
+
+    @property
+    def thumbnails(self) -> Thumbnails | None:
+        """Pictures of the examples a report shows, or None."""
+        if "thumbnails" not in self.file:
+            return None
+        return Thumbnails(self.file["thumbnails/ids"][()], tuple(self.file["thumbnails/images"][()]))
+
+    @property
+    def provenance(self) -> dict[str, Provenance]:
+        """Command -> how its part was made."""
+        group = self.file["provenance"]
+        return {name: _record(Provenance, json.loads(group[name].asstr()[()])) for name in group}
+
+    @property
+    def case(self) -> Case:
+        """All of it."""
+        return Case(self.run, self.trace, self.mining, self.sharpness, self.thumbnails, self.provenance)
+
+    def gradients(self, key: str) -> dict[str, NDArray[Any]] | None:
+        """The kept gradient sketches, if they are those that ``key`` names."""
+        group = self.file.get("gradients")
+        if group is None or group.attrs.get("key") != key:
+            return None
+        return {name: group[name][()] for name in group}
+
+    def _top(self) -> Iterator[TopDeltas]:
+        group = self.file.get("top")
+        if group is None:
+            return
+        columns = {name: group[name][()] for name in group}
+        for row, (step, following) in enumerate(columns["steps"]):
+            up, down = columns["up_ids"][row] >= 0, columns["down_ids"][row] >= 0
+            yield TopDeltas(
+                int(step),
+                int(following),
+                columns["up_ids"][row][up],
+                columns["up_deltas"][row][up],
+                columns["down_ids"][row][down],
+                columns["down_deltas"][row][down],
+            )
+
+    def _json(self, name: str) -> Any:
+        return json.loads(self.file[name].asstr()[()])
+
+    def _texts(self, name: str) -> tuple[str, ...]:
+        return tuple(str(text) for text in self.file[name].asstr()[()])
+
+
+@contextmanager
+def open_store(path: Path) -> Iterator[Store]:
+    """Open a store for reading.
+
+    Raises:
+        StoreError: there is none, it is not a store, it is damaged, or it was written by a newer opsig.
+    """
+    if not path.exists():
+        raise StoreError(
+            f"expected a store at {path}, found nothing there", "make one with: opsig trace CHECKPOINTS"
+        )
+    try:
+        file = h5py.File(path, "r")
+    except PermissionError as error:
+        raise StoreError(f"{path} cannot be read: permission denied", "check its owner and mode") from error
+    except OSError as error:
+        raise StoreError(
+            f"expected an opsig store, found something that is no readable HDF5 file: {path}",
+            "name another file with --store, or make it again with: opsig trace CHECKPOINTS",
+        ) from error
+    with file:
+        if file.attrs.get("format") != FORMAT:
+            raise StoreError(
+                f"expected an opsig store, found another kind of HDF5 file: {path}",
+                "name another file with --store",
+            )
+        version = int(file.attrs.get("format_version", 0))
+        if version > FORMAT_VERSION:
+            raise StoreError(
+                f"{path} has store format {version} (written by opsig {file.attrs.get('opsig_version')}); "
+                f"this opsig reads up to {FORMAT_VERSION}",
+                "upgrade opsig",
+            )
+        try:
+            yield Store(path, file)
+        except (KeyError, json.JSONDecodeError) as error:
+            raise StoreError(
+                f"the store {path} is incomplete: {error}", "make it again with: opsig trace --fresh"
+            ) from error
+
+
+def _record(kind: Any, data: dict[str, Any], **convert: Any) -> Any:
+    """Build a record from its JSON, ignoring fields that a later version added."""
+    known = {f.name for f in fields(kind)}
+    return kind(**{k: convert[k](v) if k in convert else v for k, v in data.items() if k in known})
+
+
+def sharpness_point(data: dict[str, Any]) -> SharpnessPoint:
+    """A sharpness point from its JSON."""
+    point: SharpnessPoint = _record(SharpnessPoint, data, eigenvalues=_floats, residuals=_floats)
+    return point
+
+
+def _pair(data: dict[str, Any]) -> Pair:
+    data["first"], data["second"] = _group(data["first"]), _group(data["second"])
+    data["opposition"] = _record(Evidence, data["opposition"])
+    data["evidence"] = {name: _record(Evidence, item) for name, item in data["evidence"].items()}
+    pair: Pair = _record(Pair, data, reasons=tuple)
+    return pair
+
+
+def _group(data: dict[str, Any]) -> Group:
+    return Group(np.asarray(data["ids"], dtype=np.int64), dict(data["labels"]))
+
+
+def _floats(values: list[float | None]) -> tuple[float, ...]:
+    return tuple(float("nan") if value is None else float(value) for value in values)

@@ -1,0 +1,119 @@
+"""Units of finished work, one file each, that wait to be merged into the store.
+
+A unit is the losses of one checkpoint over one shard of examples, or one sharpness point. Its file holds a JSON
+header line (key, configuration hash, dtype, shape, CRC-32) and the raw bytes, is fsynced under a temporary name and
+put in place with ``os.replace``: a process killed at any moment loses at most the unit in flight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opsigcli.errors import StoreError
+
+
+class Units:
+    """The folder of units beside a store, for one configuration.
+
+    Args:
+        store: the store the units belong to.
+        configuration: everything the numbers depend on; units made under another one are ignored.
+    """
+
+    def __init__(self, store: Path, configuration: dict[str, Any]) -> None:
+        self.folder = store.with_name(store.name + ".parts")
+        text = json.dumps(configuration, sort_keys=True, default=str)
+        self.hash = hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def path(self, key: str) -> Path:
+        """Where the unit ``key`` lies."""
+        return self.folder / f"{key}-{self.hash}.unit"
+
+    def write(self, key: str, array: NDArray[Any]) -> None:
+        """Store one unit.
+
+        Raises:
+            StoreError: the disk is full, or the folder cannot be written.
+        """
+        raw = np.ascontiguousarray(array).tobytes()
+        header = {
+            "key": key,
+            "configuration": self.hash,
+            "dtype": array.dtype.str,
+            "shape": array.shape,
+            "crc32": zlib.crc32(raw),
+        }
+
+        def fill(file: BinaryIO) -> None:
+            file.write(json.dumps(header).encode() + b"\n")
+            file.write(raw)
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        write_file(self.path(key), fill)
+
+    def read(self, key: str) -> NDArray[Any] | None:
+        """The unit, or None when it is absent or damaged (it is then computed again)."""
+        try:
+            with self.path(key).open("rb") as file:
+                header = json.loads(file.readline())
+                raw = file.read()
+        except (OSError, ValueError):
+            return None
+        if header.get("configuration") != self.hash or header.get("crc32") != zlib.crc32(raw):
+            return None
+        return np.frombuffer(raw, dtype=np.dtype(header["dtype"])).reshape(header["shape"])
+
+    def clear(self) -> None:
+        """Remove the units of this configuration, and the folder when nothing else is in it."""
+        for path in self.folder.glob(f"*-{self.hash}.unit*"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+
+def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Write a file so that it is either whole or not there.
+
+    Raises:
+        StoreError: the disk is full, or the place cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> StoreError:
+    """The error for a place that cannot be written, with the reason in words."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error)
+    if full:
+        return StoreError(
+            f"the disk is full: {path} could not be written; what was there before is untouched",
+            "free some space and run the same command again: finished units are kept",
+        )
+    reason = error.strerror or str(error)
+    return StoreError(
+        f"{path} cannot be written: {reason}; what was there before is untouched",
+        "check the folder and its permissions, or name another place with --store",
+    )

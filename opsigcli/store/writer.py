@@ -1,0 +1,213 @@
+"""Writes stores. Every change is a new file put in place atomically, under a lock."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from opsigcli import __version__
+from opsigcli.errors import StoreError
+from opsigcli.outcome import plain
+from opsigcli.records import Mining, Provenance, Run, SharpnessPoint, Thumbnails
+from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
+from opsigcli.store.units import cannot_write
+
+ROWS = 16  # rows written at once: one chunk high
+TEXT = h5py.string_dtype()
+
+
+@contextmanager
+def locked(store: Path) -> Iterator[None]:
+    """Hold the store against other opsig processes.
+
+    Raises:
+        StoreError: another process holds it, or its folder cannot be written.
+    """
+    lock = filelock.FileLock(str(store) + ".lock")
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise StoreError(
+            f"{store} is in use by another opsig process",
+            "wait for it to finish, or name another store with --store",
+        ) from error
+    except OSError as error:
+        raise cannot_write(store, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class TraceContent:
+    """What ``opsig trace`` writes. ``rows`` yields T rows of N losses, in the order of ``steps``."""
+
+    run: Run
+    signature: str
+    steps: list[int]
+    files: list[str]
+    sha256: list[str]
+    lrs: list[float]
+    example_ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    names: tuple[str, ...]
+    rows: Iterable[NDArray[np.float32]] = field(repr=False)
+    provenance: Provenance
+    known_pairs: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...] = ()
+
+
+def write_trace(store: Path, content: TraceContent) -> None:
+    """Make the store anew from ``content``; results of other commands in an existing store are carried over."""
+    count, examples = len(content.steps), len(content.example_ids)
+
+    def fill(file: h5py.File) -> None:
+        file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION, opsig_version=__version__)
+        _json(file, "run", content.run)
+        file["run_signature"] = content.signature
+        file["steps"] = np.asarray(content.steps, dtype=np.int64)
+        file.create_dataset("files", data=content.files, dtype=TEXT)
+        file.create_dataset("sha256", data=content.sha256, dtype=TEXT)
+        file["lrs"] = np.asarray(content.lrs, dtype=np.float64)
+        file["example_ids"], file["labels"] = content.example_ids, content.labels
+        if content.names:
+            file.create_dataset("example_names", data=list(content.names), dtype=TEXT)
+        file["complete"] = np.ones(count, dtype=bool)
+        for number, (first, second) in enumerate(content.known_pairs):
+            file[f"known_pairs/{number}/first"], file[f"known_pairs/{number}/second"] = first, second
+        losses = file.create_dataset("losses", (count, examples), "f4", chunks=chunk(count, examples))
+        deltas = file.create_dataset(
+            "loss_deltas", (max(count - 1, 0), examples), "f4", chunks=chunk(count - 1, examples)
+        )
+        _fill_rows(losses, deltas, content.rows)
+        _json(file, "provenance/trace", content.provenance)
+        if store.exists():
+            with h5py.File(store, "r") as old:
+                for name in ("gradients", "mining", "top", "groups", "sharpness", "thumbnails"):
+                    if name in old:
+                        old.copy(name, file)
+                for name in set(old.get("provenance", ())) - {"trace"}:
+                    old.copy(f"provenance/{name}", file["provenance"])
+
+    _replace(store, fill, copy=False)
+
+
+def _fill_rows(losses: h5py.Dataset, deltas: h5py.Dataset, rows: Iterable[NDArray[np.float32]]) -> None:
+    """Write losses and deltas in blocks one chunk high, whatever T is."""
+    block: list[NDArray[np.float32]] = []
+    before: NDArray[np.float32] | None = None
+    start = 0
+
+    def flush() -> None:
+        nonlocal before, start
+        stacked = np.stack(block)
+        losses[start : start + len(block)] = stacked
+        joined = stacked if before is None else np.concatenate([before[None], stacked])
+        offset = start if before is None else start - 1
+        if len(joined) > 1:
+            deltas[offset : offset + len(joined) - 1] = np.diff(joined, axis=0)
+        before, start = stacked[-1], start + len(block)
+        block.clear()
+
+    for row in rows:
+        block.append(row)
+        if len(block) == ROWS:
+            flush()
+    if block:
+        flush()
+
+
+def write_gradients(store: Path, key: str, arrays: dict[str, NDArray[Any]]) -> None:
+    """Keep gradient sketches, so that mining again needs neither model nor data; ``key`` says what they are of."""
+
+    def fill(file: h5py.File) -> None:
+        _drop(file, "gradients")
+        group = file.create_group("gradients")
+        group.attrs["key"] = key
+        for name, array in arrays.items():
+            group[name] = array
+
+    _replace(store, fill)
+
+
+def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> None:
+    """Write what ``opsig mine`` found."""
+
+    def fill(file: h5py.File) -> None:
+        for name in ("mining", "top", "groups", "thumbnails"):
+            _drop(file, name)
+        _json(file, "mining", replace(mining, top=(), provenance=None))
+        for number, pair in enumerate(mining.pairs, 1):
+            file[f"groups/pair-{number:02d}-first"] = np.asarray(pair.first.ids, dtype=np.int64)
+            file[f"groups/pair-{number:02d}-second"] = np.asarray(pair.second.ids, dtype=np.int64)
+        if mining.top:
+            width = max(max(len(t.up_ids), len(t.down_ids)) for t in mining.top)
+            file["top/steps"] = np.array([[t.step, t.next_step] for t in mining.top], dtype=np.int64)
+            for side in ("up", "down"):
+                ids = np.full((len(mining.top), width), -1, dtype=np.int64)
+                deltas = np.full((len(mining.top), width), np.nan, dtype=np.float32)
+                for row, top in enumerate(mining.top):
+                    found = getattr(top, f"{side}_ids")
+                    ids[row, : len(found)], deltas[row, : len(found)] = found, getattr(top, f"{side}_deltas")
+                file[f"top/{side}_ids"], file[f"top/{side}_deltas"] = ids, deltas
+        if thumbnails is not None and len(thumbnails.ids):
+            file["thumbnails/ids"] = thumbnails.ids
+            file.create_dataset("thumbnails/images", data=np.stack(thumbnails.images), compression="gzip")
+        if mining.provenance is not None:
+            _drop(file, "provenance/mine")
+            _json(file, "provenance/mine", mining.provenance)
+
+    _replace(store, fill)
+
+
+def write_sharpness(store: Path, points: list[SharpnessPoint], provenance: Provenance) -> None:
+    """Write all sharpness points, sorted by step."""
+
+    def fill(file: h5py.File) -> None:
+        _drop(file, "sharpness")
+        _drop(file, "provenance/sharpness")
+        _json(file, "sharpness", sorted(points, key=lambda point: point.step))
+        _json(file, "provenance/sharpness", provenance)
+
+    _replace(store, fill)
+
+
+def _replace(store: Path, fill: Callable[[h5py.File], None], *, copy: bool = True) -> None:
+    """Let ``fill`` change a copy of the store (or an empty file) and put it in the store's place."""
+    temporary = store.with_name(f"{store.name}.{os.getpid()}.tmp")
+    try:
+        if copy:
+            shutil.copyfile(store, temporary)
+        with h5py.File(temporary, "r+" if copy else "w") as file:
+            fill(file)
+        with temporary.open("rb+") as raw:
+            os.fsync(raw.fileno())
+        temporary.replace(store)
+    except OSError as error:
+        raise cannot_write(store, error) from error
+    except RuntimeError as error:  # h5py reports a failed flush on close as RuntimeError
+        raise cannot_write(store, OSError(str(error))) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _json(file: h5py.File, name: str, value: Any) -> None:
+    file.create_dataset(name, data=json.dumps(plain(value)), dtype=TEXT)
+
+
+def _drop(file: h5py.File, name: str) -> None:
+    if name in file:
+        del file[name]
