@@ -74,6 +74,12 @@ class ReportError(OpsigError):
     """A report that cannot be written."""
 
 
+class Bug(OpsigError):
+    """Something nobody foresaw."""
+
+    exit_code = ExitCode.BUG
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived; handled like Ctrl-C, with an exit code of its own."""
 

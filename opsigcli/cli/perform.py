@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import threading
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -14,13 +16,13 @@ from typing import Any
 import typer
 
 from opsigcli.cli.console import Terminal
-from opsigcli.errors import ExitCode, Interrupted, OpsigError, Terminated
+from opsigcli.errors import Bug, ExitCode, Interrupted, OpsigError, Terminated
 from opsigcli.outcome import Outcome
 
 
 def perform(verb: str, terminal: Terminal, options: Any) -> None:
     """Run the command ``verb`` with its options, print its outcome or its error, and exit."""
-    _catch_signals()
+    restore = _catch_signals()
     try:
         # Imported only now: commands bring torch, which help and errors in options can do without.
         command = getattr(import_module(f"opsigcli.commands.{verb}"), verb)
@@ -39,30 +41,38 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
     except BrokenPipeError:
         raise
     except Exception as error:
-        code = _bug(verb, terminal, error)
+        bug = _bug(terminal, error)
+        terminal.error(bug, f"opsig/{verb}")
+        code = bug.exit_code
+    finally:
+        restore()
     raise typer.Exit(int(code))
 
 
-def _bug(verb: str, terminal: Terminal, error: Exception) -> ExitCode:
-    """Something nobody foresaw: say what and where in a line; the whole trace only with --verbose."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    text = f"this is a bug in opsig: {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-    terminal.error(
-        OpsigError(text, "run again with --verbose and report what it prints; no result was changed"),
-        f"opsig/{verb}",
-    )
+def _bug(terminal: Terminal, error: Exception) -> Bug:
+    """What nobody foresaw, in a line; the whole trace only with --verbose."""
     if terminal.verbose:
         terminal.err.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
-    return ExitCode.BUG
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    text = f"this is a bug in opsig: {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+    return Bug(text, "run again with --verbose and report what it prints; no result was changed")
 
 
-def _catch_signals() -> None:
-    """First SIGINT or SIGTERM: finish tidily. Second: end at once."""
+def _catch_signals() -> Callable[[], None]:
+    """First SIGINT or SIGTERM: finish tidily. Second: end at once. Returns what puts the old handlers back."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    old = [signal.signal(number, handle) for number in numbers]
+
+    def restore() -> None:
+        for number, handler in zip(numbers, old, strict=True):
+            signal.signal(number, handler)
+
+    return restore

@@ -129,7 +129,8 @@ class _Run:
         return False
 
     def write_manifest(self) -> None:
-        """Write the manifest with the checkpoints so far."""
+        """Write the manifest with the checkpoints so far, also one whose saving was interrupted half-way."""
+        self.rows = self._saved({row.file: row for row in self.rows})
         write_manifest(self.folder, replace(self.manifest, checkpoints=tuple(self.rows)))
         self._written = time.monotonic()
 
@@ -142,7 +143,7 @@ class _Run:
                 f"the folder {self.folder} cannot be made: {error.strerror}", "name another folder"
             ) from error
         old = read_manifest(self.folder)
-        found = sorted((p for p in self.folder.iterdir() if WEIGHTS.fullmatch(p.name)), key=_step)
+        found = self._files()
         if self.options.fresh:
             for path in found:
                 path.unlink()
@@ -157,9 +158,15 @@ class _Run:
                 )
             return []
         self._require_same_run(old)
-        known = {row.file: row for row in old.checkpoints}
         # A killed process may have saved checkpoints after it last wrote the manifest.
-        return [known.get(path.name) or self._row(path) for path in found]
+        return self._saved({row.file: row for row in old.checkpoints})
+
+    def _files(self) -> list[Path]:
+        return sorted((p for p in self.folder.iterdir() if WEIGHTS.fullmatch(p.name)), key=_step)
+
+    def _saved(self, known: dict[str, Row]) -> list[Row]:
+        """A row for every checkpoint in the folder."""
+        return [known.get(path.name) or self._row(path) for path in self._files()]
 
     def _require_same_run(self, old: Manifest) -> None:
         free = ("steps", "signature", "checkpoints", "schema")

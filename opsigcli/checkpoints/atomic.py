@@ -1,0 +1,54 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from pathlib import Path
+
+from opsigcli.errors import CheckpointError
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path`` in one move: readers see the old file or the new one, never a part.
+
+    The file's mode is 0666 less the umask, as for any file a program writes.
+
+    Raises:
+        CheckpointError: it cannot be written; whatever was at ``path`` is untouched and no part is left behind.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        # The kernel applies the umask here; tempfile would make the file readable by its owner alone.
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:  # an interrupt too must not leave a part
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise CheckpointError(
+            f"cannot write {path} ({len(data)} bytes): {error.strerror or error}",
+            "free some space, or choose a folder on another disk"
+            if full
+            else "check that the folder is writable",
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself survive a power cut, where the system allows folders to be synced."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

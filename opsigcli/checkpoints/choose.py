@@ -1,0 +1,68 @@
+"""Which of a file's tensors are the weights, and under which names the model knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from opsigcli.errors import CheckpointError
+from opsigcli.registry import nearest
+
+
+def choose(
+    path: Path, candidates: Mapping[str, Collection[str]], key: str | None
+) -> tuple[str, dict[str, str]]:
+    """The one set of weights that is meant.
+
+    Args:
+        path: the file, for the words of an error.
+        candidates: key of a set of weights -> names of its tensors.
+        key: the set that is meant; or, as ``KEY.prefix`` or ``prefix``, the part of a set below a prefix.
+
+    Returns:
+        The key of the set, and its tensors as plain name -> name in the file.
+
+    Raises:
+        CheckpointError: ``key`` is needed and missing, or names nothing.
+    """
+    listing = ", ".join(f"{name or 'the whole file'} ({len(of)} tensors)" for name, of in candidates.items())
+    if not candidates:
+        raise CheckpointError(f"expected weights by name, found none in {path}", "leave it out of the folder")
+    if key is None:
+        if len(candidates) == 1:
+            ((only, names),) = candidates.items()
+            return only, plain_names(names)
+        raise CheckpointError(
+            f"expected one set of weights, found {len(candidates)} in {path}: {listing}",
+            f"choose one with --key, for example --key {next(iter(candidates))}",
+        )
+    if key in candidates:
+        return key, plain_names(candidates[key])
+    for candidate, names in candidates.items():
+        prefix = key.removeprefix(f"{candidate}.") + "."
+        below = {short.removeprefix(prefix): name for short, name in plain_names(names).items()
+                 if short.startswith(prefix)}  # fmt: skip
+        if below:
+            return candidate, below
+    close = nearest(key, [name for name in candidates if name])
+    raise CheckpointError(
+        f"expected weights under the key {key!r}, found in {path}: {listing}",
+        f"try --key {close[0]}" if close else "leave --key out" if len(candidates) == 1 else "see the list",
+    )
+
+
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """Plain name -> name in the file: what DDP, torch.compile and AveragedModel add to names is taken off.
+
+    ``module.`` goes where all names begin with it, ``_orig_mod.`` wherever it stands (a compiled submodule has it
+    in the middle), in any order. AveragedModel's count of averaged models is no weight.
+    """
+    files = list(names)
+    short = {name: name for name in files}
+    if "n_averaged" in short and all(name.startswith("module.") for name in files if name != "n_averaged"):
+        del short["n_averaged"]
+    short = {name: ".".join(part for part in name.split(".") if part != "_orig_mod") for name in short}
+    while short and all(plain.startswith("module.") for plain in short.values()):
+        short = {name: plain.removeprefix("module.") for name, plain in short.items()}
+    plain = {plain: name for name, plain in short.items()}
+    return plain if len(plain) == len(short) else {name: name for name in files}

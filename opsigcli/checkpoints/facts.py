@@ -1,0 +1,80 @@
+"""What the entries of a checkpoint's content or sidecar mean: steps, epochs, learning rates."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Names under which training scripts keep optimizer updates made, most telling first.
+STEP_KEYS = ("global_step", "step", "iter_num", "iteration", "iter", "num_updates", "train_step")
+EPOCH_KEYS = ("epoch", "epochs_run", "current_epoch")
+LR_KEYS = ("lr", "learning_rate")
+_SIDECARS = ("trainer_state.json", "train_state.json")
+_MAX_SIDECAR = 64 * 2**20  # bytes
+
+
+def whole(value: Any) -> int | None:
+    """``value`` as a count: a whole number from 0 on, given as int, float or text; None for anything else."""
+    number = real(value)
+    if number is None or number < 0 or number != int(number):
+        return None
+    return int(number)
+
+
+def real(value: Any) -> float | None:
+    """``value`` as a finite number, given as int, float or text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def content_counts(entries: Mapping[Any, Any]) -> dict[str, int]:
+    """Unit to number, as the entries of a mapping state them."""
+    found: dict[str, int] = {}
+    for unit, keys in (("step", STEP_KEYS), ("epoch", EPOCH_KEYS)):
+        numbers = (whole(entries.get(key)) for key in keys)
+        number = next((n for n in numbers if n is not None), None)
+        if number is not None:
+            found[unit] = number
+    return found
+
+
+def content_lr(entries: Mapping[Any, Any]) -> float | None:
+    """The learning rate that the entries of a mapping state, if any."""
+    return next((lr for key in LR_KEYS if (lr := real(entries.get(key))) is not None), None)
+
+
+def sidecar(path: Path, *, alone: bool) -> dict[str, Any]:
+    """The entries of the JSON file that belongs to a checkpoint; empty where there is none to read.
+
+    ``model_7.json`` belongs to ``model_7.safetensors``; a ``trainer_state.json`` belongs to the only weights
+    file of its folder (``alone``).
+    """
+    names = [path.with_suffix(".json"), *((path.parent / name for name in _SIDECARS) if alone else ())]
+    for name in names:
+        try:
+            if name.stat().st_size > _MAX_SIDECAR:
+                continue
+            entries = json.loads(name.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(entries, dict):
+            return entries
+    return {}
+
+
+def sidecar_lr(entries: Mapping[str, Any]) -> float | None:
+    """The learning rate in a sidecar: its own, or the last one in the Hugging Face Trainer's log."""
+    own = content_lr(entries)
+    log = entries.get("log_history")
+    if own is not None or not isinstance(log, list):
+        return own
+    rates = (real(row.get("learning_rate")) for row in reversed(log) if isinstance(row, dict))
+    return next((lr for lr in rates if lr is not None), None)

@@ -1,0 +1,189 @@
+"""What lies in a folder: which files are checkpoints, what each says about itself, and what is passed over and why."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from opsigcli.checkpoints import facts, names
+from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, formats, unreadable
+from opsigcli.checkpoints.choose import choose
+from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest
+from opsigcli.errors import CheckpointError
+from opsigcli.options import MANIFEST
+
+_STRANGER = f"not in {MANIFEST}"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that is no part of the series, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A checkpoint that should be part of the series and cannot be read."""
+
+    file: str
+    error: CheckpointError
+
+
+@dataclass(frozen=True)
+class Found:
+    path: Path
+    file: str
+    format: CheckpointFormat
+    status: os.stat_result
+    row: Row | None
+
+
+@dataclass(frozen=True)
+class Described:
+    found: Found
+    header: Header
+    numbers: dict[str, tuple[int, str]]
+    lr: float | None
+
+
+def gather(path: Path) -> tuple[Path, list[Found], Manifest | None, list[Skipped], list[str]]:
+    """The checkpoints at a path, the manifest, the files that are no checkpoints, and notes about the manifest.
+
+    Raises:
+        CheckpointError: there is nothing at the path, it may not be read, or the manifest is broken.
+    """
+    try:
+        if not path.exists():
+            raise CheckpointError(
+                f"expected a folder of checkpoints, or a checkpoint, found nothing at {path}",
+                "check the path",
+            )
+        single = path.is_file()
+        folder = path.parent if single else path
+        manifest = read_manifest(folder)
+        rows = {row.file: row for row in manifest.checkpoints} if manifest else {}
+        if single:
+            rows = {file: row for file, row in rows.items() if file == path.name}
+        missing = [file for file in rows if not (folder / file).exists()]
+        listed = [path] if single else _listed(folder, [file for file in rows if file not in missing])
+        entries, skipped = _sort_out(folder, listed, rows)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    notes = [f"{file} is in {MANIFEST} and not in the folder" for file in missing]
+    strangers = [s.file for s in skipped if s.reason == _STRANGER]
+    if strangers:
+        notes.append(f"{_STRANGER}, and left out: {_some(strangers)}")
+    return folder, entries, manifest, skipped, notes
+
+
+def _listed(folder: Path, rows: list[str]) -> list[Path]:
+    """The visible files of a folder in natural order, and those that the manifest names in folders below it."""
+    here = [p for p in folder.iterdir() if not p.name.startswith(".") and p.name != MANIFEST]
+    below = [folder / file for file in rows if "/" in file]
+    return sorted(here, key=lambda p: (names.natural(p.name), p.name)) + below
+
+
+def _sort_out(folder: Path, listed: list[Path], rows: dict[str, Row]) -> tuple[list[Found], list[Skipped]]:
+    known = formats()
+    entries: list[Found] = []
+    skipped: list[Skipped] = []
+    for entry in listed:
+        file = entry.relative_to(folder).as_posix()
+        reason = _never(entry)
+        reader = None if reason else next((f for f in known if f.recognises(entry)), None)
+        if reader is None:
+            skipped.append(Skipped(file, reason or "no checkpoint format that opsig reads"))
+        elif rows and file not in rows:
+            skipped.append(Skipped(file, _STRANGER))
+        else:
+            entries.append(Found(entry, file, reader, entry.stat(), rows.get(file)))
+    return entries, skipped
+
+
+def _never(entry: Path) -> str:
+    """Why a file is not even opened; "" when it may be."""
+    if names.never_weights(entry.name):
+        return "training state beside the weights; never opened"
+    if names.SHARD.search(entry.name):
+        return "one shard of a checkpoint kept in several files"
+    if entry.is_symlink() and not entry.exists():
+        return "a link to nothing"
+    return "" if not entry.is_dir() else "a folder"
+
+
+def once(entries: list[Found]) -> tuple[list[Found], list[Skipped]]:
+    """The entries without second names of the same file; the name with a number in it is kept."""
+    kept: dict[tuple[int, int], Found] = {}
+    twins: list[Skipped] = []
+    for entry in sorted(entries, key=lambda e: not names.counts(e.file)):
+        inode = (entry.status.st_dev, entry.status.st_ino)
+        if inode in kept:
+            twins.append(Skipped(entry.file, f"the same file as {kept[inode].file}"))
+        else:
+            kept[inode] = entry
+    kept_files = {entry.file for entry in kept.values()}
+    return [entry for entry in entries if entry.file in kept_files], twins
+
+
+def describe(
+    found: list[Found], key: str | None, single: bool, examine: bool
+) -> tuple[list[Described], list[Failed], list[Skipped]]:
+    """What each file says about itself; those that cannot be read, and those that hold no weights.
+
+    Raises:
+        CheckpointError: a ``single`` file cannot be read; or, unless ``examine``, a file holds several sets of
+            weights and there is no ``key``, which the user has to give before anything else makes sense.
+    """
+    described: list[Described] = []
+    failed: list[Failed] = []
+    empty: list[Skipped] = []
+    for entry in found:
+        several = False
+        try:
+            header = entry.format.describe(entry.path)
+            several = key is None
+            if not examine:
+                choose(entry.path, header.candidates, key)
+            described.append(_numbers(entry, header, alone=len(found) == 1))
+        except CheckpointError as error:
+            if single or several:
+                raise
+            if isinstance(error, NotWeights):
+                empty.append(Skipped(entry.file, error.message))
+            else:
+                failed.append(Failed(entry.file, error))
+    return described, failed, empty
+
+
+def _numbers(entry: Found, header: Header, *, alone: bool) -> Described:
+    """All numbers known for a file, each from the best source that has it: manifest, content, sidecar, name."""
+    beside = facts.sidecar(entry.path, alone=alone)
+    numbers = {unit: (number, "name") for unit, number in names.counts(entry.path.name).items()}
+    numbers |= {unit: (number, "sidecar") for unit, number in facts.content_counts(beside).items()}
+    numbers |= {unit: (number, "content") for unit, number in header.counts.items()}
+    lr = header.lr if header.lr is not None else facts.sidecar_lr(beside)
+    if entry.row:
+        numbers["step"] = (entry.row.step, "manifest")
+        lr = entry.row.lr if entry.row.lr is not None else lr
+    return Described(entry, header, numbers, lr)
+
+
+def nothing(folder: Path, failed: list[Failed], skipped: list[Skipped]) -> CheckpointError:
+    """The error for a folder without one checkpoint to read."""
+    if failed:
+        more = f" ({len(failed) - 1} more cannot be read either)" if len(failed) > 1 else ""
+        return CheckpointError(failed[0].error.message + more, failed[0].error.hint)
+    if not skipped:
+        return CheckpointError(f"expected checkpoints, found an empty folder at {folder}", "check the path")
+    listed = _some([f"{s.file} ({s.reason})" for s in skipped])
+    return CheckpointError(
+        f"expected checkpoints, found none in {folder}; it holds {listed}",
+        "name the folder that holds .safetensors, .pt, .pth, .bin or .ckpt files",
+    )
+
+
+def _some(items: list[str]) -> str:
+    return ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")

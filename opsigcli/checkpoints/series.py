@@ -1,0 +1,159 @@
+"""A folder of checkpoints as a series: found, described, ordered, and read one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opsigcli.checkpoints import digest, names
+from opsigcli.checkpoints.base import FORMATS, Checkpoint, CheckpointFormat
+from opsigcli.checkpoints.folder import Described, Failed, Skipped, describe, gather, nothing, once
+from opsigcli.checkpoints.manifest import Manifest
+from opsigcli.checkpoints.order import ORDERS, Numbered, gaps, put_in_order
+from opsigcli.options import MANIFEST
+from opsigcli.registry import unknown
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class Series:
+    """Ordered checkpoints of one run."""
+
+    folder: Path
+    checkpoints: tuple[Checkpoint, ...]
+    unit: str  # what ``step`` counts: step, epoch, number, or position
+    skipped: tuple[Skipped, ...] = ()
+    duplicates: tuple[Skipped, ...] = ()
+    failed: tuple[Failed, ...] = ()
+    gaps: tuple[tuple[int, int, int], ...] = ()  # (step before, step after, usual distance)
+    notes: tuple[str, ...] = ()  # what a user should know, in words
+    manifest: Manifest | None = None
+    key: str | None = None
+    _digests: dict[Path, str] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.checkpoints)
+
+    def __iter__(self) -> Iterator[Checkpoint]:
+        return iter(self.checkpoints)
+
+    @property
+    def steps(self) -> list[int]:
+        """Step of each checkpoint, increasing."""
+        return [checkpoint.step for checkpoint in self.checkpoints]
+
+    def read(self, index: int) -> dict[str, torch.Tensor]:
+        """The weights of one checkpoint, by the names the model has, on the CPU.
+
+        Raises:
+            CheckpointError: the file cannot be read or is refused.
+        """
+        checkpoint = self.checkpoints[index]
+        reader: CheckpointFormat = FORMATS.load(checkpoint.format)()
+        return reader.read(checkpoint.path, self.key)
+
+    def sha256(self, index: int) -> str:
+        """The sha256 of one checkpoint's file, hexadecimal; computed once.
+
+        Raises:
+            CheckpointError: the file cannot be read.
+        """
+        path = self.checkpoints[index].path
+        if path not in self._digests:
+            self._digests[path] = digest.sha256(path)
+        return self._digests[path]
+
+
+def open_series(path: Path, *, key: str | None = None, order: str = "auto", examine: bool = False) -> Series:
+    """The checkpoints of a folder in order, or a single one.
+
+    Args:
+        path: a folder, or one checkpoint.
+        key: which weights, where files hold several.
+        order: auto, name or mtime (see ``put_in_order``); a manifest's steps need no other order.
+        examine: only look: headers alone are read, no file is hashed to hold it against the manifest, and files
+            that hold several sets of weights are listed without asking for ``key``.
+
+    Raises:
+        CheckpointError: there is no checkpoint to read here, or no order to put them in.
+        UsageError: ``order`` is not known.
+    """
+    if order not in ORDERS:
+        raise unknown("order", order, ORDERS)
+    folder, entries, manifest, skipped, notes = gather(path)
+    found, inode_twins = once(entries)
+    described, failed, empty = describe(found, key, path.is_file(), examine)
+    if not described:
+        raise nothing(folder, failed, [*skipped, *empty])
+    authoritative = all(d.found.row for d in described)
+    content_twins: list[Skipped] = []
+    if not authoritative:
+        described, content_twins, twin_notes = _drop_copies(described)
+        notes += twin_notes
+    files = {d.found.file: d for d in described}
+    arranged = put_in_order(
+        [Numbered(file, d.found.status.st_mtime, d.numbers) for file, d in files.items()], order
+    )
+    series = Series(
+        folder,
+        tuple(_checkpoint(files[p.file], p.step, p.source) for p in arranged.placed),
+        arranged.unit,
+        skipped=(*skipped, *empty, *(Skipped(file, why) for file, why in arranged.left_out.items())),
+        duplicates=(*inode_twins, *content_twins),
+        failed=tuple(failed),
+        manifest=manifest,
+        key=key,
+    )
+    series.gaps = tuple(gaps(series.steps))
+    notes += [f"{d.file} left out: {d.reason}" for d in series.duplicates]
+    notes += [f"{file} left out: {why}" for file, why in arranged.left_out.items()]
+    notes += [
+        f"no checkpoint between {series.unit} {a} and {b}, where the usual distance is {usual}"
+        for a, b, usual in series.gaps
+    ]
+    if not examine:
+        notes += _changed(series, files)
+    series.notes = tuple(notes)
+    return series
+
+
+def _drop_copies(described: list[Described]) -> tuple[list[Described], list[Skipped], list[str]]:
+    """The files without copies; two names with different numbers are both kept, as a step may change nothing."""
+    by_path = {d.found.path: d for d in described}
+    dropped: dict[Path, Skipped] = {}
+    notes: list[str] = []
+    for group in digest.same_content(by_path):
+        first, *others = sorted(group, key=lambda path: not names.counts(path.name))
+        for other in others:
+            mine, its = names.counts(first.name), names.counts(other.name)
+            if its and mine != its:
+                notes.append(f"{other.name} has the same bytes as {first.name}")
+            else:
+                dropped[other] = Skipped(by_path[other].found.file, f"a copy of {first.name}")
+    return [d for path, d in by_path.items() if path not in dropped], list(dropped.values()), notes
+
+
+def _checkpoint(described: Described, step: int, source: str) -> Checkpoint:
+    entry, header = described.found, described.header
+    epoch = entry.row.epoch if entry.row else None
+    if epoch is None and "epoch" in described.numbers:
+        epoch = described.numbers["epoch"][0]
+    sets = [name for name in header.candidates if name]
+    note = f"weights under {', '.join(sets)}" if sets else ""
+    return Checkpoint(
+        entry.path, entry.file, entry.format.name, step, source, epoch, described.lr,
+        entry.status.st_size, entry.status.st_mtime, header, note,
+    )  # fmt: skip
+
+
+def _changed(series: Series, files: dict[str, Described]) -> list[str]:
+    notes = []
+    for index, checkpoint in enumerate(series):
+        row = files[checkpoint.file].found.row
+        if row and row.sha256 and series.sha256(index) != row.sha256:
+            notes.append(f"{checkpoint.file} is not the file that {MANIFEST} describes: its sha256 differs")
+    return notes

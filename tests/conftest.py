@@ -1,0 +1,78 @@
+"""What tests share: opsig run in this process, and one small finished case."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opsigcli.cli.app import run
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and environment of the person who runs the tests stay out of them."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+    for name in ("OPSIG_STORE", "NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run of opsig."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The object on stdout."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+Opsig = Callable[..., Result]
+
+
+@pytest.fixture
+def opsig(capsys: pytest.CaptureFixture[str]) -> Opsig:
+    """``opsig(*words)`` as the command line runs it; a traceback on stderr fails the test."""
+
+    def call(*words: object) -> Result:
+        capsys.readouterr()
+        code = run([str(word) for word in words])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        assert "bug in opsig" not in captured.err
+        return Result(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished case on planted data: ``run/`` and ``opsig.h5``. Copy it before changing it."""
+    folder = tmp_path_factory.mktemp("finished")
+    store = folder / "opsig.h5"
+    os.environ.setdefault("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+    for words in (
+        ["train", folder / "run", "--data", "planted?n=400", "--model", "mlp?hidden=32,32", "--steps", 120],
+        ["trace", folder / "run", "--store", store],
+        ["sharpness", "--store", store, "--every", 20],
+        ["mine", "--store", store],
+    ):
+        assert run([str(word) for word in [*words, "--quiet"]]) == 0
+    return folder
+
+
+@pytest.fixture
+def case(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished case that a test may change."""
+    return Path(shutil.copytree(finished, tmp_path / "case"))
