@@ -9,10 +9,11 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -122,7 +123,7 @@ def guarded(error: type[OpsigError], doing: str, hint: str = "") -> Iterator[Non
 
 def describe(problem: BaseException) -> str:
     """The exception's kind, text and the last line of the user's own code that led to it."""
-    here = str(Path(__file__).parent)
+    here = f"{Path(__file__).parent}{os.sep}"
     frames = [f for f in traceback.extract_tb(problem.__traceback__) if not f.filename.startswith("<frozen")]
     own = [f for f in frames if not f.filename.startswith(here)]
     user = [f for f in own if "site-packages" not in f.filename] or own
@@ -143,7 +144,8 @@ def _current_folder_first() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        with suppress(ValueError):  # the code may have taken it away
+            sys.path.remove(folder)
 
 
 def _split(spec: Spec) -> tuple[str, str]:

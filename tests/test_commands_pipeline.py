@@ -113,7 +113,10 @@ def test_export_holds_every_member_once(opsig: Opsig, case: Path) -> None:
     pairs = opsig("mine", "--store", store, "--json", "--export", case / "g.csv").json["result"]["pairs"]
     rows = list(csv.DictReader((case / "g.csv").read_text().splitlines()))
     expected = [
-        (str(n), side, str(i)) for n, p in enumerate(pairs, 1) for side in ("first", "second") for i in p[side]["ids"]
+        (str(n), side, str(i))
+        for n, p in enumerate(pairs, 1)
+        for side in ("first", "second")
+        for i in p[side]["ids"]
     ]
     assert [(row["pair"], row["side"], row["id"]) for row in rows] == expected
     assert opsig("mine", "--store", store, "--export", case / "g.jsonl").code == 0

@@ -45,7 +45,7 @@ def test_full_batch_descent_is_the_textbook_update(opsig: Opsig, tmp_path: Path)
         gradient = torch.autograd.grad(loss, objective.parameters)
         with torch.no_grad():
             for parameter, g in zip(objective.parameters, gradient, strict=True):
-                parameter -= 0.01 * g
+                parameter.sub_(0.01 * g)
     found = load_file(tmp_path / "run" / "step-000002.safetensors")
     for name, value in objective.model.state_dict().items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-7)
@@ -90,7 +90,16 @@ def test_a_run_with_other_options_is_not_touched(opsig: Opsig, tmp_path: Path) -
 
 
 def test_a_diverging_run_stops_and_says_so(opsig: Opsig, tmp_path: Path) -> None:
-    words = ("--data", "planted?n=200", "--model", "mlp?hidden=8&activation=relu", "--lr", "1e20", "--steps", 50)
+    words = (
+        "--data",
+        "planted?n=200",
+        "--model",
+        "mlp?hidden=8&activation=relu",
+        "--lr",
+        "1e20",
+        "--steps",
+        50,
+    )
     result = opsig("train", tmp_path / "run", *words, "--json")
     assert result.code == 0
     assert result.json["result"]["diverged"]

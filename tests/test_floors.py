@@ -11,16 +11,28 @@ import opsigcli
 
 PACKAGE = Path(opsigcli.__file__).parent
 GROUND = {
-    *("errors", "options", "records", "outcome", "registry", "specs", "progress", "query", "usercode", "trust"),
+    *(
+        "errors",
+        "options",
+        "records",
+        "outcome",
+        "registry",
+        "specs",
+        "progress",
+        "query",
+        "usercode",
+        "trust",
+    ),
     "__init__",
 }
 MATERIALS = {"checkpoints", "datasets", "models", "optimizers", "objective", "store"}
 INSTRUMENTS = {"curvature", "mining", "reporting"}
 # What a room may import beside the ground and itself.
-MAY_IMPORT: dict[str, set[str]] = (
-    {room: set() for room in MATERIALS | INSTRUMENTS}
-    | {"commands": MATERIALS | INSTRUMENTS, "cli": {"commands", "reporting"}, "__main__": {"cli"}}
-)
+MAY_IMPORT: dict[str, set[str]] = {room: set() for room in MATERIALS | INSTRUMENTS} | {
+    "commands": MATERIALS | INSTRUMENTS,
+    "cli": {"commands", "reporting"},
+    "__main__": {"cli"},
+}
 STANDARD_ONLY = GROUND
 
 

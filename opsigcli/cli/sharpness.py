@@ -17,7 +17,7 @@ Examples:
   opsig sharpness
   opsig sharpness --top 5 --every 10
   opsig sharpness --optimizer momentum --lr 0.01 --momentum 0.9
-  opsig sharpness --json | jq '.result.points[] | [.step, .eigenvalues[0], .ratio]'"""
+  opsig sharpness --json | jq '.result.points[] | [.step, .ratio]'"""
 
 
 def sharpness(

@@ -18,8 +18,8 @@ Examples:
   opsig trace runs/demo
       checkpoints made by opsig train: the manifest says the rest
   opsig trace ckpts/ --model torchvision:resnet18?num_classes=10 \\
-      --data 'folder:images/train?size=32&mean=0.49,0.48,0.45&std=0.25,0.24,0.26'
-  opsig trace ckpts/ --model py:mynet:build --data npz:train.npz --store case.h5"""
+      --data 'folder:images/train?size=32&mean=0.5&std=0.25'
+  opsig trace ckpts/ --model py:mynet:build --data npz:train.npz"""
 
 
 def trace(

@@ -17,8 +17,8 @@ EXAMPLES = """\b
 Examples:
   opsig train runs/demo
       the embedded planted data, full-batch gradient descent
-  opsig train runs/cifar --data 'folder:cifar10/train?limit=2000&standardize=channel' \\
-      --model 'mlp?hidden=200,200' --lr 0.08 --steps 400 --save-every 5
+  opsig train runs/cifar --model 'mlp?hidden=200,200' --lr 0.08 \\
+      --data 'folder:cifar10/train?limit=2000&standardize=channel'
   opsig train runs/adam --optimizer adam --lr 0.003 --batch-size 100
   opsig train runs/demo --steps 600
       goes on from the last checkpoint"""

@@ -55,14 +55,21 @@ def build_objective(
     model: str, source: ExampleSource, loss: str, *, device: str, batch_size: int, seed: int = 0
 ) -> Objective:
     """The objective of a run: its model built for its source, on the device."""
+    import numpy as np
+    import torch
+
     from opsigcli.models.base import build
+    from opsigcli.models.checks import agree_twice
     from opsigcli.objective.base import Objective
 
     module = build(model, input_shape=source.input_shape, outputs=count_outputs(source), seed=seed)
+    if len(source):
+        agree_twice(module, torch.as_tensor(source.read(np.arange(min(PROBED, len(source))))))
     return Objective(module, source, loss, device=pick_device(device), batch_size=batch_size)
 
 
 SPECS = ("model", "data", "loss")
+PROBED = 8  # examples on which a model has to give the same outputs twice
 
 
 class StoredRun:

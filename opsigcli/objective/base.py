@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from opsigcli.errors import ModelError, ObjectiveError
+from opsigcli.errors import ObjectiveError
 from opsigcli.objective.losses import LOSSES, ExampleLoss
 from opsigcli.records import ExampleSource
 
@@ -31,7 +31,6 @@ class Objective:
 
     Raises:
         ObjectiveError: the source is empty, a label is out of range, or the outputs do not fit the loss.
-        ModelError: the model fails on these inputs, or two passes over a batch disagree.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Objective:
         if self._targets.is_floating_point():
             self._targets = self._targets.to(dtype)
         self._resident: Tensor | None = None
-        self._probe()
+        self._check_outputs()
 
     @property
     def n(self) -> int:
@@ -136,30 +135,10 @@ class Objective:
         return self.n * int(np.prod(self.source.input_shape, dtype=np.int64)) * width
 
     @torch.inference_mode()
-    def _probe(self) -> None:
-        """Refuse what cannot work, and what is not deterministic, before an hour is spent on it."""
+    def _check_outputs(self) -> None:
+        """Refuse outputs that do not fit the loss or the labels before an hour is spent."""
         inputs, targets = self.batch(np.arange(min(self.n, 8)))
-        try:
-            first, second = self.model(inputs), self.model(inputs)
-        except Exception as error:  # whatever a user's model raises
-            raise ModelError(
-                f"the model fails on a batch of inputs of shape {tuple(inputs.shape)}: "
-                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-                "check that --model and --data belong together (input size, channels, transform)",
-            ) from error
-        if not isinstance(first, Tensor):
-            raise ModelError(
-                f"expected a model that returns a tensor of outputs, found {type(first).__name__}",
-                "wrap the model in a factory whose forward returns the logits",
-            )
-        if not torch.equal(first.nan_to_num(), second.nan_to_num()):
-            raise ModelError(
-                "two passes over the same batch in eval mode disagree: the model is not deterministic",
-                "look for functional dropout or noise that ignores model.eval()",
-            )
-        self._check_outputs(first, targets)
-
-    def _check_outputs(self, outputs: Tensor, targets: Tensor) -> None:
+        outputs = self.model(inputs)
         integer = not self._targets.is_floating_point()
         single = outputs.ndim == 1 or outputs.shape[-1] == 1
         if integer and self.loss in ("ce", "mse", "bce") and not (single and self.loss != "ce"):

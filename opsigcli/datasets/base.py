@@ -1,0 +1,200 @@
+"""The source of examples: a listing, a reader of raw inputs, and what is done to the inputs, with its constants."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opsigcli.datasets.listing import Listing, spread
+from opsigcli.datasets.pictures import Pictures, picture_of
+from opsigcli.datasets.readers import ArrayReader, Reader
+from opsigcli.errors import DatasetError, UsageError
+from opsigcli.query import choice, integer, numbers
+from opsigcli.specs import Spec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from opsigcli.records import Bytes, Floats, Ints
+
+MEMORY_BUDGET = 2 << 30  # bytes of raw inputs that are decoded once and kept; more are decoded at every read
+BLOCK = 1024  # inputs per pass over the data
+
+# Options of every source of images or arrays.
+COMMON = ("limit", "standardize", "mean", "std", "size", "crop")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options that all sources share.
+
+    ``limit=N`` takes at most N examples, spread evenly over the classes. ``standardize=channel`` subtracts the
+    mean of each channel (the first axis of an input) over the examples taken and divides by its standard
+    deviation; ``standardize=image`` does so with each input's own mean and deviation; ``mean=…&std=…`` gives
+    the constants of each channel. Where a deviation is 0 it counts as 1.
+    """
+
+    limit: int | None
+    standardize: str  # none, channel, image
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pictures: Pictures
+
+    @classmethod
+    def of(cls, spec: Spec, mode: str | None = None) -> Settings:
+        """Read the options from a spec.
+
+        Raises:
+            UsageError: an option has a wrong value, or two contradict one another.
+        """
+        mean, std = numbers(spec, "mean", ()), numbers(spec, "std", ())
+        standardize = choice(spec, "standardize", "none", ("none", "channel", "image"))
+        if bool(mean) != bool(std):
+            raise UsageError(f"in {str(spec)!r}: expected mean= and std= together", "give both")
+        if mean and standardize != "none":
+            raise UsageError(
+                f"in {str(spec)!r}: mean= and std= contradict standardize={standardize}", "give one of them"
+            )
+        if any(value <= 0 for value in std):
+            raise UsageError(f"in {str(spec)!r}: expected std= above 0")
+        return cls(integer(spec, "limit", None), standardize, mean, std, Pictures.of(spec, mode))
+
+
+class Source:
+    """Examples in a fixed order, as ``opsigcli.records.ExampleSource`` describes them.
+
+    uint8 images become float32 in [0, 1]; float inputs are used as they are. ``transform`` holds everything that is
+    done to the inputs, with its constants. ``fingerprint`` is the sha256 over ids, labels, targets, class names,
+    ``transform`` and the decoded inputs; for image files that exceed ``MEMORY_BUDGET``, over their relative names and
+    sizes instead. It does not depend on where the data lie.
+
+    Args:
+        spec: opens this source again.
+        listing: all examples of the full source.
+        reader: their raw inputs.
+        settings: which to take, and what to do with the inputs.
+
+    Raises:
+        DatasetError: an input cannot be read or is not finite.
+        UsageError: ``mean=`` or ``std=`` do not fit the channels.
+    """
+
+    known_pairs: tuple[tuple[Ints, Ints], ...] = ()
+
+    def __init__(self, spec: Spec, listing: Listing, reader: Reader, settings: Settings) -> None:
+        rows = spread(listing.labels, settings.limit)
+        taken = listing.take(rows)
+        self.spec = str(spec)
+        self.ids, self.labels, self.targets = taken.ids, taken.labels, taken.targets
+        self.classes, self.names = taken.classes, taken.names
+        self.input_shape = reader.shape
+        needed = len(self) * int(np.prod(reader.shape, dtype=np.int64)) * reader.dtype.itemsize
+        if needed <= MEMORY_BUDGET:
+            reader, rows = ArrayReader(reader.read(rows)), np.arange(len(rows), dtype=np.int64)
+        self._reader: Reader = reader
+        self._rows = rows
+        self._check_finite()
+        self._per_image = settings.standardize == "image"
+        self._mean: Floats | None = None
+        self._std: Floats | None = None
+        self.transform = self._resolve(settings)
+        self.fingerprint = self._fingerprint()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, positions: Ints) -> Floats:
+        """The inputs at ``positions``: (B, *input_shape) float32."""
+        raw = self._raw(np.asarray(positions, dtype=np.int64))
+        inputs: NDArray[np.float32] = raw.astype(np.float32)
+        if raw.dtype == np.uint8:
+            inputs /= np.float32(255)
+        if self._per_image:
+            axes = tuple(range(1, inputs.ndim))
+            mean = inputs.mean(axis=axes, keepdims=True, dtype=np.float64)
+            std = inputs.std(axis=axes, keepdims=True, dtype=np.float64)
+            inputs = ((inputs - mean) / np.where(std > 0, std, 1)).astype(np.float32)
+        if self._mean is not None and self._std is not None:
+            inputs -= self._mean
+            inputs /= self._std
+        return inputs
+
+    def image(self, position: int) -> Bytes | None:
+        """The example as a person would look at it: (H, W, 3) uint8, or None when it is no image."""
+        return picture_of(self._raw(np.array([position], dtype=np.int64))[0])
+
+    def _raw(self, positions: Ints) -> NDArray[Any]:
+        return self._reader.read(self._rows[positions])
+
+    def _blocks(self) -> Iterator[NDArray[Any]]:
+        for start in range(0, len(self), BLOCK):
+            yield self._reader.read(self._rows[start : start + BLOCK])
+
+    def _check_finite(self) -> None:
+        if self._reader.dtype == np.uint8:
+            return
+        for number, block in enumerate(self._blocks()):
+            bad = np.flatnonzero(~np.isfinite(block.reshape(len(block), -1)).all(axis=1))
+            if bad.size:
+                raise DatasetError(
+                    f"expected finite inputs in {self.spec}; that of example {self.ids[number * BLOCK + bad[0]]} "
+                    "has NaN or infinity",
+                    "leave that example out, or repair it",
+                )
+
+    def _resolve(self, settings: Settings) -> dict[str, Any]:
+        transform: dict[str, Any] = {"scale": "1/255"} if self._reader.dtype == np.uint8 else {}
+        transform |= settings.pictures.facts()
+        if settings.standardize != "none":
+            transform["standardize"] = settings.standardize
+        mean, std = settings.mean, settings.std
+        if settings.standardize == "channel":
+            mean, std = self._channel_constants()
+        if not mean:
+            return transform
+        channels = self.input_shape[0] if self.input_shape else 1
+        for key, found in (("mean", mean), ("std", std)):
+            if len(found) not in (1, channels):
+                raise UsageError(
+                    f"in {self.spec!r}: expected {key}= to have 1 or {channels} numbers "
+                    f"(the inputs have {channels} channels); found {len(found)}"
+                )
+        shape = (-1,) + (1,) * (len(self.input_shape) - 1)
+        self._mean = np.array(mean, dtype=np.float32).reshape(shape)
+        self._std = np.array(std, dtype=np.float32).reshape(shape)
+        return transform | {"mean": list(mean), "std": list(std)}
+
+    def _channel_constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and population standard deviation of each channel over the examples taken, in float64."""
+        scale = 255 if self._reader.dtype == np.uint8 else 1
+        channels = self.input_shape[0] if self.input_shape else 1
+        count = len(self) * int(np.prod(self.input_shape[1:], dtype=np.int64))
+        # Sums of differences from one value of the channel: no digits are lost when the mean is large, and a
+        # constant channel has a deviation of exactly 0.
+        origin: NDArray[np.float64] | None = None
+        total, squares = np.zeros(channels), np.zeros(channels)
+        for block in self._blocks():
+            values = block.reshape(len(block), channels, -1).astype(np.float64) / scale
+            origin = values[0, :, :1].copy() if origin is None else origin
+            values -= origin
+            total += values.sum(axis=(0, 2))
+            squares += np.square(values).sum(axis=(0, 2))
+        assert origin is not None  # a listing is never empty
+        shift = total / count
+        std = np.sqrt(np.maximum(squares / count - shift**2, 0))
+        return tuple((origin[:, 0] + shift).tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        facts = {"classes": self.classes, "shape": self.input_shape, "transform": self.transform}
+        digest.update(json.dumps(facts, sort_keys=True).encode(errors="surrogateescape"))
+        for array in (self.ids, self.labels, self.targets):
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(array.tobytes())
+        digest.update(self._reader.identity(self._rows))
+        return digest.hexdigest()

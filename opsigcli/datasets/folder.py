@@ -1,0 +1,84 @@
+"""``folder:DIR``: images in one folder per class, in the order of torchvision's ``ImageFolder``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from opsigcli.datasets.base import COMMON, Settings, Source
+from opsigcli.datasets.listing import listing_of
+from opsigcli.datasets.readers import FileReader
+from opsigcli.errors import DatasetError
+from opsigcli.specs import Spec
+from opsigcli.usercode import absolute_path
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+
+def open_folder(spec: Spec) -> Source:
+    """Open ``folder:DIR?mode=RGB|L`` with the layout ``DIR/<class>/**.<ext>``.
+
+    Classes and files are sorted, so class indices and ids are those of ``torchvision.datasets.ImageFolder``;
+    names are paths relative to DIR.
+
+    Raises:
+        DatasetError: DIR is missing or has no class folders, a class folder has no image, or an image cannot be
+            read.
+        UsageError: an option is unknown or has a wrong value.
+    """
+    settings = Settings.of(spec.only("mode", *COMMON), mode="RGB")
+    root = Path(absolute_path(spec.name))
+    classes = _classes(root)
+    files: list[Path] = []
+    labels: list[int] = []
+    empty: list[str] = []
+    for label, name in enumerate(classes):
+        found = _images(root / name)
+        files += found
+        labels += [label] * len(found)
+        if not found:
+            empty.append(name)
+    if empty:
+        raise DatasetError(
+            f"expected images in every class folder of {root}; none in {', '.join(map(repr, empty))}",
+            f"remove the empty folders; images end in {' '.join(EXTENSIONS)}",
+        )
+    names = tuple(file.relative_to(root).as_posix() for file in files)
+    listing = listing_of(np.array(labels, dtype=np.int64), str(root), classes=classes)
+    reader = FileReader(files, names, settings.pictures)
+    return Source(replace(spec, name=str(root)), replace(listing, names=names), reader, settings)
+
+
+def _classes(root: Path) -> list[str]:
+    try:
+        with os.scandir(root) as entries:
+            found = list(entries)
+    except FileNotFoundError:
+        raise DatasetError(
+            f"expected a folder of images at {root}; there is none", "check the path after 'folder:'"
+        ) from None
+    except OSError as problem:
+        raise DatasetError(f"expected a folder of images, cannot list {root}: {problem.strerror}") from None
+    classes = sorted(entry.name for entry in found if entry.is_dir())
+    if classes:
+        return classes
+    images = sum(entry.name.lower().endswith(EXTENSIONS) for entry in found)
+    what = f"{images} images but no folders" if images else f"{len(found)} files and no folders"
+    raise DatasetError(
+        f"expected one folder per class in {root}; found {what}", "lay images out as DIR/<class>/<image>"
+    )
+
+
+def _images(folder: Path) -> list[Path]:
+    def refuse(problem: OSError) -> None:
+        raise DatasetError(f"expected to read {problem.filename}: {problem.strerror}") from problem
+
+    return [
+        Path(place, name)
+        for place, _, names in sorted(os.walk(folder, onerror=refuse, followlinks=True))
+        for name in sorted(names)
+        if name.lower().endswith(EXTENSIONS)
+    ]

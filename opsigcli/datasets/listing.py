@@ -1,0 +1,119 @@
+"""What a source lists before any input is decoded: ids, labels, names; and which of them are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opsigcli.errors import DatasetError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from opsigcli.records import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All examples of a source, one row each, in the source's own order."""
+
+    ids: Ints  # (N,)
+    labels: Ints  # (N,) class indices; 0 where targets are numbers
+    targets: Ints | Floats  # (N, …) the labels, or float32 regression targets
+    classes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def take(self, rows: Ints) -> Listing:
+        """The listing of some rows."""
+        names = tuple(self.names[row] for row in rows) if self.names else ()
+        return Listing(self.ids[rows], self.labels[rows], self.targets[rows], self.classes, names)
+
+
+def listing_of(
+    y: NDArray[Any], where: str, *, classes: Sequence[str] = (), ids: NDArray[Any] | None = None
+) -> Listing:
+    """The listing for targets ``y``: integers (N,) are class labels, floats (N, …) are regression targets.
+
+    With float targets every label is 0, so that groups are not told apart by class.
+
+    Raises:
+        DatasetError: ``y`` is neither, a label is negative or has no class name, a target is not finite,
+            or ids are not unique whole numbers.
+    """
+    if len(y) == 0:
+        raise DatasetError(f"expected examples in {where}, found none")
+    names = tuple(str(name) for name in classes)
+    if y.dtype.kind == "f":
+        bad = np.flatnonzero(~np.isfinite(y.reshape(len(y), -1)).all(axis=1))
+        if bad.size:
+            raise DatasetError(f"expected finite targets in {where}; that of row {bad[0]} is not")
+        labels: Ints = np.zeros(len(y), dtype=np.int64)
+        return Listing(_unique(ids, len(y), where), labels, y.astype(np.float32), names)
+    labels = _labels(y, where)
+    if names and int(labels.max()) >= len(names):
+        row = int(np.argmax(labels))
+        raise DatasetError(
+            f"expected labels from 0 to {len(names) - 1} in {where} ({len(names)} classes); "
+            f"row {row} has label {labels[row]}",
+            "check the labels and the class names",
+        )
+    return Listing(_unique(ids, len(y), where), labels, labels, names)
+
+
+def spread(labels: Ints, limit: int | None) -> Ints:
+    """Rows of at most ``limit`` examples, as evenly over the classes as they last, first of each class first.
+
+    Returns:
+        (min(N, limit),) rows in the source's order.
+    """
+    if limit is None or limit >= len(labels):
+        return np.arange(len(labels), dtype=np.int64)
+    by_class = np.argsort(labels, kind="stable")
+    rank = np.empty(len(labels), dtype=np.int64)  # 0 for the first of a class, 1 for its second …
+    rank[by_class] = np.arange(len(labels)) - np.searchsorted(labels[by_class], labels[by_class])
+    return np.sort(np.lexsort((labels, rank))[:limit]).astype(np.int64)
+
+
+def _labels(y: NDArray[Any], where: str) -> Ints:
+    if y.dtype.kind not in "iub":
+        raise DatasetError(
+            f"expected labels in {where} to be integers (classes) or floats (regression); found {y.dtype}",
+            "store class indices, and the class names under 'classes'" if y.dtype.kind in "US" else "",
+        )
+    if y.ndim != 1:
+        raise DatasetError(
+            f"expected one integer label per example in {where}, shape (N,); found shape {y.shape}",
+            "targets with several entries are stored as floats, y.astype('float32')",
+        )
+    y = y.astype(np.uint8) if y.dtype.kind == "b" else y
+    wrong = np.flatnonzero((y < 0) | (y > np.iinfo(np.int64).max))
+    if wrong.size:
+        raise DatasetError(
+            f"expected labels of at least 0 in {where}; row {wrong[0]} has label {y[wrong[0]]} "
+            f"({len(wrong)} such rows)",
+            "leave those examples out, or number the classes from 0",
+        )
+    return y.astype(np.int64)
+
+
+def _unique(ids: NDArray[Any] | None, count: int, where: str) -> Ints:
+    if ids is None:
+        return np.arange(count, dtype=np.int64)
+    if ids.dtype.kind not in "iu" or ids.shape != (count,) or (ids < 0).any():
+        raise DatasetError(
+            f"expected ids in {where} to be {count} whole numbers of at least 0; "
+            f"found {ids.dtype} of shape {ids.shape}"
+            + (f" with {ids.min()}" if ids.dtype.kind == "i" and ids.size else "")
+        )
+    values, counts = np.unique(ids, return_counts=True)
+    if len(values) < count:
+        raise DatasetError(
+            f"expected unique ids in {where}; id {values[counts > 1][0]} occurs {counts.max()} times",
+            "give every example a number of its own, or leave ids out",
+        )
+    if int(values[-1]) > np.iinfo(np.int64).max:
+        raise DatasetError(f"expected ids in {where} below 2^63; found {values[-1]}")
+    return ids.astype(np.int64)

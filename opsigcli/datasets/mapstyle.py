@@ -1,0 +1,187 @@
+"""Map-style datasets of ``(input, target)``: read in order, checked, and kept as arrays when they fit memory."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opsigcli.datasets import base
+from opsigcli.datasets.arrays import array_reader
+from opsigcli.datasets.listing import Listing, listing_of
+from opsigcli.datasets.pictures import Pictures
+from opsigcli.datasets.readers import ArrayReader, Reader
+from opsigcli.errors import DatasetError
+from opsigcli.usercode import guarded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from opsigcli.records import Ints
+
+READ_TWICE = 16  # first examples that are read a second time: augmentation shows as a difference
+
+
+class MapReader:
+    """Inputs of a map-style dataset, read one by one each time."""
+
+    def __init__(self, dataset: Any, where: str, pictures: Pictures) -> None:
+        self.dataset = dataset
+        self.where = where
+        self.pictures = pictures
+        first, _ = self.item(0)
+        self.shape = tuple(first.shape)
+        self.dtype: np.dtype[Any] = first.dtype
+
+    def item(self, row: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Input and target of one example, as arrays; the input is uint8 (C, H, W), or float32.
+
+        Raises:
+            DatasetError: the dataset fails, or gives something else.
+        """
+        what = f"example {row} of {self.where}"
+        with guarded(DatasetError, f"reading {what}"):
+            found = self.dataset[row]
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise DatasetError(
+                f"expected {what} to be a pair (input, target); found {type(found).__name__}"
+                + (f" of length {len(found)}" if isinstance(found, tuple | list | dict) else ""),
+                "wrap the dataset so that dataset[i] returns (input, target)",
+            )
+        return self._input(found[0], what), _target(found[1], what)
+
+    def read(self, rows: Ints) -> NDArray[Any]:
+        """The inputs at ``rows``, (B, *shape)."""
+        out = np.empty((len(rows), *self.shape), dtype=self.dtype)
+        for place, row in enumerate(rows):
+            out[place] = self.checked(int(row))[0]
+        return out
+
+    def checked(self, row: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Input and target of one example, the input in the shape and kind of the first."""
+        found, target = self.item(row)
+        if found.shape != self.shape or found.dtype != self.dtype:
+            raise DatasetError(
+                f"expected inputs of one shape in {self.where}; example 0 is {self.dtype} {self.shape}, "
+                f"example {row} is {found.dtype} {found.shape}",
+                "add size= (and mode=RGB) for pictures, or let the dataset return one shape",
+            )
+        return found, target
+
+    def identity(self, rows: Ints) -> bytes:
+        """Digest of the inputs themselves, read once more."""
+        digest = hashlib.sha256(str(self.dtype).encode())
+        for row in rows:
+            digest.update(self.item(int(row))[0].tobytes())
+        return digest.digest()
+
+    def _input(self, found: Any, what: str) -> NDArray[Any]:
+        with guarded(DatasetError, f"converting the input of {what}"):
+            if hasattr(found, "convert") and hasattr(found, "getbands"):  # a PIL image
+                return self.pictures.pixels(found, what)
+            is_tensor = hasattr(found, "detach")
+            array: NDArray[Any] = _numpy(found)
+        if is_tensor and array.dtype == np.uint8 and array.ndim == 3:
+            array = array.transpose(1, 2, 0)  # image tensors have their channels first
+        reader = array_reader(array[None], what, self.pictures)
+        one: NDArray[Any] = reader.read(np.zeros(1, dtype=np.int64))[0]
+        return one
+
+
+def collect(dataset: Any, where: str, pictures: Pictures) -> tuple[Listing, Reader]:
+    """Read a map-style dataset once, in order.
+
+    Args:
+        dataset: has ``len`` and ``[i]``; a ``classes`` attribute names the classes.
+        where: the spec, for messages.
+        pictures: what is done to PIL images and uint8 arrays.
+
+    Returns:
+        The listing, and a reader of the inputs: of arrays where they fit memory, else of the dataset itself.
+
+    Raises:
+        DatasetError: it is no such dataset, is empty, fails, or reads differently twice.
+    """
+    count = _length(dataset, where)
+    reader = MapReader(dataset, where, pictures)
+    refuse_randomness(reader, count)
+    size = int(np.prod(reader.shape, dtype=np.int64)) * reader.dtype.itemsize
+    kept = (
+        np.empty((count, *reader.shape), dtype=reader.dtype) if count * size <= base.MEMORY_BUDGET else None
+    )
+    targets: list[NDArray[Any]] = []
+    for row in range(count):
+        found, target = reader.checked(row)
+        if kept is not None:
+            kept[row] = found
+        targets.append(target)
+    if len({(target.dtype.kind, target.shape) for target in targets}) > 1:
+        other = next(i for i, t in enumerate(targets) if (t.dtype.kind, t.shape) != _kind(targets[0]))
+        raise DatasetError(
+            f"expected targets of one kind in {where}; that of example 0 is {targets[0].dtype} {targets[0].shape}, "
+            f"of example {other} {targets[other].dtype} {targets[other].shape}"
+        )
+    listing = listing_of(np.stack(targets), where, classes=class_names(dataset))
+    return listing, reader if kept is None else ArrayReader(kept)
+
+
+def refuse_randomness(reader: MapReader, count: int) -> None:
+    """Read the first examples twice.
+
+    Raises:
+        DatasetError: two reads of an example differ, as under random augmentation.
+    """
+    for row in range(min(count, READ_TWICE)):
+        (first, target), (second, again) = reader.item(row), reader.item(row)
+        if np.array_equal(first, second, equal_nan=True) and np.array_equal(target, again, equal_nan=True):
+            continue
+        raise DatasetError(
+            f"expected the same example at every read; two reads of example {row} of {reader.where} differ",
+            "let the factory return the dataset with evaluation transforms: no augmentation, no shuffling",
+        )
+
+
+def class_names(dataset: Any) -> tuple[str, ...]:
+    """The dataset's ``classes`` if these are strings, else ()."""
+    names = getattr(dataset, "classes", None)
+    fits = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    return tuple(names) if fits and names is not None else ()
+
+
+def _length(dataset: Any, where: str) -> int:
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise DatasetError(
+            f"expected {where} to give a map-style dataset, with len(dataset) and dataset[i]; "
+            f"found {type(dataset).__name__}",
+            "return a torch.utils.data.Dataset, not a DataLoader or an iterable",
+        )
+    with guarded(DatasetError, f"taking the length of {where}"):
+        count = len(dataset)
+    if count == 0:
+        raise DatasetError(f"expected examples in {where}, found none")
+    return count
+
+
+def _numpy(found: Any) -> NDArray[Any]:
+    if hasattr(found, "detach"):  # a tensor, told without importing torch
+        found = found.detach().cpu()
+        if found.is_floating_point():
+            found = found.float()
+        return np.asarray(found.numpy())
+    return np.asarray(found)
+
+
+def _target(found: Any, what: str) -> NDArray[Any]:
+    with guarded(DatasetError, f"converting the target of {what}"):
+        array = _numpy(found)
+    if array.dtype.kind not in "iubf":
+        raise DatasetError(
+            f"expected the target of {what} to be a class index or numbers; found {type(found).__name__}",
+            "return the class as an int",
+        )
+    return array
+
+
+def _kind(target: NDArray[Any]) -> tuple[str, tuple[int, ...]]:
+    return target.dtype.kind, target.shape

@@ -1,0 +1,92 @@
+"""``npz:FILE``: NumPy arrays ``x (N, …)`` and ``y (N,)``, optionally ``ids`` and ``classes``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opsigcli.datasets.arrays import array_reader
+from opsigcli.datasets.base import COMMON, Settings, Source
+from opsigcli.datasets.listing import listing_of
+from opsigcli.errors import DatasetError
+from opsigcli.specs import Spec
+from opsigcli.usercode import absolute_path
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def open_npz(spec: Spec) -> Source:
+    """Open ``npz:FILE``.
+
+    Float ``x`` is used as it is (as float32); uint8 images (N, H, W, C) or (N, H, W) become float [0, 1]
+    (C, H, W). Integer ``y (N,)`` holds class indices; float ``y (N, …)`` holds regression targets, and every
+    label is then 0. Nothing is unpickled.
+
+    Raises:
+        DatasetError: the file is missing or no .npz, arrays are missing, of unequal length or of a wrong kind,
+            or ids are not unique.
+        UsageError: an option is unknown or has a wrong value.
+    """
+    settings = Settings.of(spec.only(*COMMON))
+    path = absolute_path(spec.name)
+    arrays = _load(path)
+    missing = [name for name in ("x", "y") if name not in arrays]
+    if missing:
+        raise DatasetError(
+            f"expected arrays x and y in {path}; {' and '.join(missing)} not found among: {', '.join(arrays)}",
+            "save with numpy.savez(path, x=inputs, y=labels)",
+        )
+    x, y = arrays["x"], arrays["y"]
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+        raise DatasetError(f"expected x and y of one length in {path}; found shapes {x.shape} and {y.shape}")
+    listing = listing_of(y, path, classes=_class_names(arrays, path), ids=arrays.get("ids"))
+    return Source(replace(spec, name=path), listing, array_reader(x, path, settings.pictures), settings)
+
+
+def _load(path: str) -> dict[str, NDArray[Any]]:
+    """The named arrays of the file, without unpickling."""
+    wanted = ("x", "y", "ids", "classes")
+    try:
+        # NumPy leaves a file open that it opened itself and then cannot read.
+        with Path(path).open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DatasetError(
+                    f"expected an .npz archive with x and y, found a single array: {path}",
+                    "save with numpy.savez(path, x=inputs, y=labels)",
+                )
+            with archive:
+                found = {name: archive[name] for name in archive.files if name in wanted}
+                # Other arrays are named in messages, and not read.
+                return (
+                    found if {"x", "y"} <= found.keys() else dict.fromkeys(archive.files, np.empty(0)) | found
+                )
+    except DatasetError:
+        raise
+    except FileNotFoundError:
+        raise DatasetError(
+            f"expected a file at {path}; there is none", "check the path after 'npz:'"
+        ) from None
+    except Exception as problem:  # zipfile, zlib, NumPy and the system each have errors of their own
+        if "allow_pickle" in str(problem) or "Object arrays" in str(problem):
+            raise DatasetError(
+                f"expected arrays of numbers in {path}, found an object array; those need unpickling, "
+                "which can run code",
+                "save arrays with a numeric dtype",
+            ) from None
+        raise DatasetError(f"expected an .npz archive, cannot read {path}: {problem}") from problem
+
+
+def _class_names(arrays: dict[str, NDArray[Any]], path: str) -> tuple[str, ...]:
+    names = arrays.get("classes")
+    if names is None:
+        return ()
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise DatasetError(
+            f"expected classes in {path} to be a list of strings; found {names.dtype} of shape {names.shape}"
+        )
+    return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names)

@@ -1,0 +1,134 @@
+"""From image files and PIL images to pixels: mode, resize and crop as torchvision's evaluation transforms do them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opsigcli.errors import DatasetError, UsageError
+from opsigcli.query import choice, integers
+from opsigcli.specs import Spec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from opsigcli.records import Bytes
+
+MODES = ("RGB", "L")
+PLAIN_MODES = ("L", "RGB", "RGBA")  # what one byte per channel can hold
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How pictures become arrays.
+
+    ``size=H`` resizes the shorter side to H and crops the centre to H×H (``crop`` changes that crop);
+    ``size=H,W`` resizes to exactly H×W. Bilinear with antialiasing, as ``Resize`` and ``CenterCrop`` of
+    torchvision on PIL images.
+    """
+
+    mode: str | None = None  # None keeps a picture's own mode
+    size: tuple[int, ...] = ()
+    crop: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, spec: Spec, mode: str | None = None) -> Pictures:
+        """Read ``mode``, ``size`` and ``crop`` from a spec."""
+        size = integers(spec, "size", ())
+        crop = integers(spec, "crop", size if len(size) == 1 else ())
+        for key, found in (("size", size), ("crop", crop)):
+            if len(found) > 2:
+                raise UsageError(
+                    f"in {str(spec)!r}: expected {key}=H or {key}=H,W; found {len(found)} numbers"
+                )
+        return cls(choice(spec, "mode", mode, MODES), size, (crop[0], crop[-1]) if crop else None)
+
+    @property
+    def changes(self) -> bool:
+        """Whether pictures are altered at all."""
+        return self != Pictures()
+
+    def facts(self) -> dict[str, Any]:
+        """What is done, for a source's ``transform``."""
+        facts: dict[str, Any] = {}
+        if self.mode:
+            facts["mode"] = self.mode
+        if self.size:
+            facts["size"] = list(self.size)
+        if self.crop:
+            facts["crop"] = list(self.crop)
+        return facts
+
+    def pixels(self, picture: Image, where: str) -> Bytes:
+        """One PIL picture as (C, H, W) uint8.
+
+        Raises:
+            DatasetError: the crop is larger than the picture.
+        """
+        from PIL import Image
+
+        mode = self.mode or (picture.mode if picture.mode in PLAIN_MODES else "RGB")
+        if picture.mode == "1" and self.mode is None:
+            mode = "L"
+        if picture.mode != mode:
+            picture = picture.convert(mode)
+        width, height = picture.size
+        if self.size:
+            new_height, new_width = self._resized(height, width)
+            if (new_height, new_width) != (height, width):
+                picture = picture.resize((new_width, new_height), Image.Resampling.BILINEAR)
+            height, width = new_height, new_width
+        if self.crop:
+            crop_height, crop_width = self.crop
+            if crop_height > height or crop_width > width:
+                raise DatasetError(
+                    f"expected {where} to hold a crop of {crop_height}x{crop_width}; it is {height}x{width}",
+                    "choose a smaller crop=, or a larger size=",
+                )
+            top, left = round((height - crop_height) / 2), round((width - crop_width) / 2)
+            picture = picture.crop((left, top, left + crop_width, top + crop_height))
+        pixels = np.asarray(picture)
+        return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        if len(self.size) == 2:
+            return self.size[0], self.size[1]
+        short = self.size[0]
+        long = int(short * max(height, width) / min(height, width))
+        return (short, long) if height <= width else (long, short)
+
+
+def channels_first(x: NDArray[Any], where: str) -> Bytes:
+    """uint8 pictures (N, H, W) or (N, H, W, C) as (N, C, H, W).
+
+    Raises:
+        DatasetError: the shape is another one, or looks like (N, C, H, W) already.
+    """
+    if x.ndim == 3:
+        return np.ascontiguousarray(x[:, None])
+    if x.ndim != 4 or (x.shape[1] in (1, 3, 4) and x.shape[3] not in (1, 3, 4)):
+        raise DatasetError(
+            f"expected uint8 images in {where} of shape (N, H, W, C) or (N, H, W); found {x.shape}",
+            "transpose the images to (N, H, W, C), or store inputs that are no images as float32",
+        )
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+def picture_of(pixels: NDArray[Any]) -> Bytes | None:
+    """One input (C, H, W) as a person would look at it: (H, W, 3) uint8, or None when it is no image.
+
+    Floats in [0, 1] are shown as they are; other floats are stretched so that their smallest entry is black
+    and their largest white.
+    """
+    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3, 4):
+        return None
+    if pixels.dtype != np.uint8:
+        low, high = float(pixels.min()), float(pixels.max())
+        if low < 0 or high > 1:
+            pixels = (pixels - low) / ((high - low) or 1)
+        pixels = np.rint(pixels * 255).astype(np.uint8)
+    colours = pixels[:3] if pixels.shape[0] >= 3 else pixels.repeat(3, axis=0)
+    return np.ascontiguousarray(colours.transpose(1, 2, 0))

@@ -1,0 +1,99 @@
+"""The embedded dataset: generated examples in which the opposing groups are known.
+
+``planted?scenario=img2&n=900&seed=0``; the scenarios are in ``planted_scenarios.SCENARIOS``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opsigcli.datasets.planted_scenarios import SCENARIOS, Draft
+from opsigcli.errors import UsageError
+from opsigcli.registry import unknown
+from opsigcli.specs import Spec
+
+if TYPE_CHECKING:
+    from opsigcli.records import Bytes, Floats, Ints
+
+SMALLEST = 200  # below this the planted groups are too small to be groups
+PICTURE_SCALE = 6  # pixels of a picture per pixel of an input
+
+
+class Planted:
+    """A generated dataset with known opposing pairs, the same for the same scenario, size and seed.
+
+    Args:
+        scenario: a name in ``SCENARIOS``.
+        n: number of examples N, at least ``SMALLEST``.
+        seed: of the generator.
+
+    Raises:
+        UsageError: the scenario is unknown, or N is too small for its groups.
+    """
+
+    names: tuple[str, ...] = ()
+
+    def __init__(self, scenario: str = "img2", n: int = 900, seed: int = 0) -> None:
+        if scenario not in SCENARIOS:
+            raise unknown("planted scenario", scenario, SCENARIOS)
+        if n < SMALLEST:
+            raise UsageError(
+                f"expected n of at least {SMALLEST} in a planted dataset, found n={n}",
+                f"use planted?n={SMALLEST} or more",
+            )
+        # The scenario's position is not part of the seed, so that a new scenario changes no other.
+        name_seed = int.from_bytes(hashlib.sha256(scenario.encode()).digest()[:4], "big")
+        draft = Draft(n, np.random.default_rng([seed, name_seed]))
+        SCENARIOS[scenario].fill(draft)
+        # Multiples of 2^-10 make the content, and so its fingerprint, the same on machines that round differently.
+        self._inputs = (np.round(draft.inputs * 1024) / 1024).astype(np.float32)
+        self.scenario = scenario
+        self.spec = f"planted?scenario={scenario}&n={n}&seed={seed}"
+        self.ids: Ints = np.arange(n, dtype=np.int64)
+        self.labels: Ints = draft.labels
+        self.targets: Ints = draft.labels
+        self.classes = draft.classes
+        self.input_shape = tuple(self._inputs.shape[1:])
+        self.transform: dict[str, Any] = {}
+        self.known_pairs = tuple((np.sort(first), np.sort(second)) for first, second in draft.pairs)
+        digest = hashlib.sha256(repr((self.input_shape, self.classes)).encode())
+        digest.update(self._inputs.tobytes())
+        digest.update(self.labels.tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, positions: Ints) -> Floats:
+        """The inputs at ``positions``: (B, *input_shape) float32."""
+        return self._inputs[np.asarray(positions, dtype=np.int64)]
+
+    def image(self, position: int) -> Bytes | None:
+        """The example enlarged, mid-grey at 0, (H, W, 3) uint8; None for scenarios of vectors."""
+        if len(self.input_shape) != 3:
+            return None
+        levels = np.clip(self._inputs[position].transpose(1, 2, 0) * 70 + 128, 0, 255)
+        pixels: Bytes = levels.astype(np.uint8)
+        return pixels.repeat(PICTURE_SCALE, axis=0).repeat(PICTURE_SCALE, axis=1)
+
+
+def open_planted(spec: Spec) -> Planted:
+    """Open ``planted?scenario=img2&n=900&seed=0``; every option may be left out.
+
+    Raises:
+        UsageError: an option or the scenario is unknown, or has the wrong type.
+    """
+    options = spec.only("scenario", "n", "seed").options
+    numbers = {"n": 900, "seed": 0}
+    for name, default in tuple(numbers.items()):
+        value = options.get(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise UsageError(
+                f"expected a whole number for {name} in {str(spec)!r}, found {value!r}",
+                "example: planted?scenario=img2&n=900&seed=0",
+            )
+        numbers[name] = value
+    return Planted(str(options.get("scenario", "img2")), **numbers)

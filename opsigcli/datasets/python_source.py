@@ -1,0 +1,37 @@
+"""``py:pkg.mod:factory`` and ``file:path.py:factory``: a dataset that the user's own code makes."""
+
+from __future__ import annotations
+
+from opsigcli.datasets.base import COMMON, Settings, Source
+from opsigcli.datasets.mapstyle import collect
+from opsigcli.errors import DatasetError
+from opsigcli.specs import Spec, parse
+from opsigcli.usercode import absolute_spec, call_factory, importable, load_factory, parameters
+
+
+def open_python(spec: Spec) -> Source:
+    """Open the map-style dataset of ``(input, target)`` that ``factory(**query)`` returns.
+
+    Inputs are tensors, arrays or PIL images; integer targets are class labels, float targets regression targets.
+    Options of every source (``limit``, ``standardize``, ``mean``, ``std``, ``size``, ``crop``, ``mode``) are
+    applied here, unless the factory has a parameter of that name: then they are the factory's.
+
+    Raises:
+        DatasetError: the code fails, returns no such dataset, or reads differ (random augmentation).
+        UsageError: an option does not fit the factory.
+    """
+    factory = load_factory(spec, DatasetError)
+    ours, theirs = split_options(spec, parameters(factory))
+    settings = Settings.of(ours)
+    dataset = call_factory(factory, theirs.options, spec, DatasetError)
+    with importable(spec):
+        listing, reader = collect(dataset, repr(str(spec)), settings.pictures)
+    return Source(parse(absolute_spec(str(spec))), listing, reader, settings)
+
+
+def split_options(spec: Spec, taken: set[str]) -> tuple[Spec, Spec]:
+    """The spec with the options of every source alone, and with the others; names in ``taken`` are others."""
+    common = {key for key in (*COMMON, "mode") if key not in taken}
+    ours = {key: value for key, value in spec.options.items() if key in common}
+    theirs = {key: value for key, value in spec.options.items() if key not in common}
+    return Spec(spec.scheme, spec.name, ours), Spec(spec.scheme, spec.name, theirs)

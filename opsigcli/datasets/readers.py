@@ -1,0 +1,132 @@
+"""Readers of raw inputs: uint8 images (C, H, W), or floats as the dataset has them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from opsigcli.datasets.pictures import Pictures
+from opsigcli.errors import DatasetError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from opsigcli.records import Ints
+
+THREADS = min(8, os.cpu_count() or 1)
+
+
+class Reader(Protocol):
+    """Raw inputs by row of the full source."""
+
+    shape: tuple[int, ...]  # of one input
+    dtype: np.dtype[Any]  # uint8 or float32
+
+    def read(self, rows: Ints) -> NDArray[Any]:
+        """The raw inputs at ``rows``, (B, *shape)."""
+
+    def identity(self, rows: Ints) -> bytes:
+        """What identifies the inputs at ``rows`` when they are too many to be held and hashed."""
+
+
+class ArrayReader:
+    """Inputs in one array: floats, or uint8 images (N, C, H, W) that are resized and cropped as they are read."""
+
+    def __init__(self, inputs: NDArray[Any], pictures: Pictures | None = None, where: str = "") -> None:
+        self._inputs = inputs
+        self._pictures = pictures if pictures and pictures.changes else None
+        self._where = where
+        self.shape = tuple(self._redrawn(inputs[:1]).shape[1:])
+        self.dtype: np.dtype[Any] = inputs.dtype
+
+    def read(self, rows: Ints) -> NDArray[Any]:
+        """The inputs at ``rows``."""
+        return self._redrawn(self._inputs[rows])
+
+    def identity(self, rows: Ints) -> bytes:
+        """Digest of the inputs themselves."""
+        digest = hashlib.sha256(str(self.dtype).encode())
+        for row in rows:
+            digest.update(self._inputs[row].tobytes())
+        return digest.digest()
+
+    def _redrawn(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        if self._pictures is None:
+            return pixels
+        from PIL import Image
+
+        # PIL wants (H, W) or (H, W, C).
+        rows = pixels[:, 0] if pixels.shape[1] == 1 else np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+        return np.stack([self._pictures.pixels(Image.fromarray(row), self._where) for row in rows])
+
+
+class FileReader:
+    """Image files, decoded by threads.
+
+    Raises:
+        DatasetError: a file is missing or no readable image, or two images differ in size.
+    """
+
+    def __init__(self, files: Sequence[Path], names: Sequence[str], pictures: Pictures) -> None:
+        self._files = files
+        self._names = names
+        self._pictures = pictures
+        self.shape: tuple[int, ...] = self._decode(0).shape
+        self.dtype: np.dtype[Any] = np.dtype(np.uint8)
+
+    def read(self, rows: Ints) -> NDArray[Any]:
+        """The pixels of the files at ``rows``, (B, C, H, W) uint8."""
+        out = np.empty((len(rows), *self.shape), dtype=np.uint8)
+
+        def fill(start: int) -> None:
+            for place in range(start, min(start + 32, len(rows))):
+                row = int(rows[place])
+                pixels = self._decode(row)
+                if pixels.shape != self.shape:
+                    raise self._uneven(row, pixels.shape)
+                out[place] = pixels
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            for _ in pool.map(fill, range(0, len(rows), 32)):
+                pass
+        return out
+
+    def identity(self, rows: Ints) -> bytes:
+        """Digest of names and file sizes."""
+        digest = hashlib.sha256()
+        for row in rows:
+            digest.update(f"{self._names[row]}\0{self._files[row].stat().st_size}\0".encode(errors="replace"))
+        return digest.digest()
+
+    def _decode(self, row: int) -> NDArray[np.uint8]:
+        from PIL import Image
+
+        path = self._files[row]
+        try:
+            with Image.open(path) as picture:
+                return self._pictures.pixels(picture, str(path))
+        except DatasetError:
+            raise
+        except FileNotFoundError:
+            raise DatasetError(
+                f"expected an image at {path}; it is not there", "was it moved or deleted?"
+            ) from None
+        except Exception as problem:  # PIL raises OSError, SyntaxError, ValueError, struct.error and its own
+            raise DatasetError(
+                f"expected a readable image, found a broken or unreadable one: {path} ({problem})",
+                "restore that file, or delete it",
+            ) from problem
+
+    def _uneven(self, row: int, shape: tuple[int, ...]) -> DatasetError:
+        first, other = f"{self.shape[1]}x{self.shape[2]}", f"{shape[1]}x{shape[2]}"
+        return DatasetError(
+            f"expected images of one size; {self._files[0]} is {first} and {self._files[row]} is {other} "
+            "(height x width)",
+            f"add size={min(*self.shape[1:], *shape[1:])} to the spec, or another size",
+        )

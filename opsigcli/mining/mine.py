@@ -1,0 +1,198 @@
+"""From a loss trace and gradients to pairs with evidence, top loss deltas and attributed spikes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opsigcli.errors import MiningError
+from opsigcli.mining.evidence import Material, gather_evidence
+from opsigcli.mining.methods import METHODS
+from opsigcli.mining.notes import notes_on_gradients, notes_on_trace
+from opsigcli.mining.recovery import recovery
+from opsigcli.mining.residual import Gradients, residual_adjusted_cosine
+from opsigcli.mining.series import first_step, oscillation
+from opsigcli.mining.spikes import attribute_spikes
+from opsigcli.mining.top import measured, top_deltas
+from opsigcli.mining.verdict import judge
+from opsigcli.records import Group, Mining, Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from opsigcli.records import Floats, Ints
+
+    Sides = tuple[Ints, Ints]
+
+
+def mine(
+    losses: Any,
+    labels: Ints,
+    ids: Ints,
+    steps: Ints,
+    classes: Sequence[str] = (),
+    *,
+    gradients: Sequence[Gradients] = (),
+    candidates: Ints | None = None,
+    method: str = "simple",
+    top: int = 20,
+    seed: int = 0,
+    known_pairs: Sequence[Sides] = (),
+) -> Mining:
+    """Opposing pairs with their evidence, the top loss deltas of every step, and the loss spikes attributed.
+
+    Args:
+        losses: (T, N) nats, array or h5py dataset (read row by row); NaN = not measured.
+        labels: (N,) class indices.
+        ids: (N,) example ids.
+        steps: (T,) optimizer updates.
+        classes: names of the classes; () = the indices are the names.
+        gradients: of the candidates, one per checkpoint compared (``checkpoints_to_compare``); without any,
+            no pairs are sought.
+        candidates: (M,) positions that the gradients' rows belong to (``choose_candidates``).
+        method: a name in ``METHODS``.
+        top: examples on each side of a step.
+        seed: of everything random.
+        known_pairs: ids of planted pairs, to compare with; () when there are none.
+
+    Returns:
+        The record of all that was found. The same inputs and seed give the same record.
+
+    Raises:
+        MiningError: fewer than two checkpoints, or arrays that do not fit one another.
+        UsageError: the method is unknown.
+    """
+    find = METHODS.load(method)
+    _check(losses, labels, ids, steps, gradients, candidates)
+    rows, examples = measured(losses)
+    notes = notes_on_trace(losses, steps, rows, examples)
+    kept, gradients, dropped = _usable(gradients, candidates, examples)
+    found = oscillation(losses, kept)
+    pairs: list[Pair] = []
+    positions: list[Sides] = []
+    if gradients and len(kept) >= 2:
+        similarity = residual_adjusted_cosine(gradients, seed)
+        material = Material.of(similarity, gradients, labels[kept], found, kept)
+        proposed = find(similarity)
+        taken = np.concatenate([rows for sides in proposed for rows in sides]) if proposed else kept[:0]
+        for sides in proposed:
+            rng = np.random.default_rng(seed)
+            pair, ordered = _describe(material, sides, taken, kept, ids, steps, classes, rng)
+            pairs.append(pair)
+            positions.append(ordered)
+        notes += notes_on_gradients(material, dropped)
+    else:
+        notes.append(
+            "no pairs were sought: they need per-example gradients, and so the model and the data of the run"
+            if not gradients
+            else f"no pairs were sought: {len(kept)} examples with losses and gradients are too few"
+        )
+    groups = {
+        f"pair {p} {name}": members
+        for p, sides in enumerate(positions, 1)
+        for name, members in zip(("first", "second"), sides, strict=True)
+    }
+    return Mining(
+        method=method,
+        pairs=tuple(pairs),
+        top=top_deltas(losses, ids, steps, top),
+        spikes=attribute_spikes(losses, _mean_losses(losses, examples), steps, groups),
+        gradient_steps=tuple(int(steps[at.checkpoint]) for at in gradients),
+        candidates=len(kept) if gradients else 0,
+        notes=tuple(notes),
+        recovery=recovery([(ids[a], ids[b]) for a, b in positions], known_pairs) if known_pairs else None,
+    )
+
+
+def _check(
+    losses: Any,
+    labels: Ints,
+    ids: Ints,
+    steps: Ints,
+    gradients: Sequence[Gradients],
+    candidates: Ints | None,
+) -> None:
+    t, n = losses.shape
+    if t < 2:
+        raise MiningError(
+            f"expected at least two checkpoints to compare, found {t} in the trace",
+            "trace a folder with more checkpoints",
+        )
+    if not (len(labels) == len(ids) == n and len(steps) == t):
+        raise MiningError(
+            f"expected {n} labels and ids and {t} steps for losses of shape ({t}, {n}), "
+            f"found {len(labels)}, {len(ids)} and {len(steps)}",
+            "trace again into a new store",
+        )
+    m = 0 if candidates is None else len(candidates)
+    for at in gradients:
+        if len(at.sketch) != m or len(at.residuals) != m or not 0 <= at.checkpoint < t:
+            raise MiningError(
+                f"expected gradients of {m} candidates at one of {t} checkpoints, found "
+                f"{len(at.sketch)} at checkpoint {at.checkpoint}",
+                "compute the gradients again",
+            )
+
+
+def _usable(
+    gradients: Sequence[Gradients], candidates: Ints | None, examples: NDArray[np.bool_]
+) -> tuple[Ints, list[Gradients], int]:
+    """Candidates measured at every checkpoint, their gradients, and how many fell away."""
+    if candidates is None or not gradients:
+        return np.zeros(0, dtype=np.int64), [], 0
+    good = examples[candidates].copy()
+    for at in gradients:
+        good &= np.isfinite(at.sketch).all(axis=1) & np.isfinite(at.residuals).all(axis=1)
+    kept = [Gradients(at.checkpoint, at.sketch[good], at.norms[good], at.residuals[good]) for at in gradients]
+    return candidates[good], kept, int((~good).sum())
+
+
+def _describe(
+    material: Material,
+    sides: Sides,
+    taken: Ints,
+    candidates: Ints,
+    ids: Ints,
+    steps: Ints,
+    classes: Sequence[str],
+    rng: np.random.Generator,
+) -> tuple[Pair, Sides]:
+    """The pair as a record, and the positions of its groups: first the one whose loss rises when both move most."""
+    gap = material.fast[:, sides[0]].mean(axis=1) - material.fast[:, sides[1]].mean(axis=1)
+    gap[: first_step(len(gap))] = np.nan
+    strongest = int(np.nanargmax(np.abs(gap))) if np.isfinite(gap).any() else 0
+    if gap[strongest] < 0:
+        sides = sides[1], sides[0]
+    evidence = gather_evidence(material, sides, taken, rng)
+    verdict, reasons = judge(evidence)
+    first, second = (
+        Group(ids[candidates[rows]], _label_counts(material.labels[rows], classes)) for rows in sides
+    )
+    pair = Pair(
+        first=first,
+        second=second,
+        opposition=evidence.pop("opposition"),
+        evidence=evidence,
+        verdict=verdict,
+        reasons=reasons,
+        strongest_step=int(steps[strongest]),
+    )
+    return pair, (candidates[sides[0]], candidates[sides[1]])
+
+
+def _label_counts(labels: Ints, classes: Sequence[str]) -> dict[str, int]:
+    """Members per class name, most first."""
+    values, counts = np.unique(labels, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    named = int(values.min()) >= 0 and int(values.max()) < len(classes)
+    return {classes[values[c]] if named else str(values[c]): int(counts[c]) for c in order}
+
+
+def _mean_losses(losses: Any, examples: NDArray[np.bool_]) -> Floats:
+    """Mean loss over the examples measured at every checkpoint, (T,) float64; NaN where there are none."""
+    if not examples.any():
+        return np.full(len(losses), np.nan)
+    return np.array([np.mean(np.asarray(losses[t])[examples], dtype=np.float64) for t in range(len(losses))])

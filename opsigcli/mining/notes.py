@@ -1,0 +1,90 @@
+"""What a reader has to know about the limits of a trace, and what to do about them, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opsigcli.mining.evidence import HELD_OUT
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from opsigcli.mining.evidence import Material
+    from opsigcli.records import Ints
+
+SHORT = 10  # checkpoints below which an oscillation is hardly seen
+
+
+def notes_on_trace(
+    losses: Any, steps: Ints, rows: NDArray[np.bool_], examples: NDArray[np.bool_]
+) -> list[str]:
+    """What is missing in the trace, and whether it is too short or too sparse.
+
+    Args:
+        losses: (T, N).
+        steps: (T,) optimizer updates.
+        rows: (T,) the checkpoint holds a finite loss.
+        examples: (N,) the example is finite at every such checkpoint.
+
+    Returns:
+        Sentences.
+    """
+    notes = []
+    if not rows.all():
+        notes.append(f"{int((~rows).sum())} of {len(rows)} checkpoints hold no finite loss and were left out")
+    if rows.any() and not examples.all():
+        notes.append(
+            f"{int((~examples).sum())} of {len(examples)} examples have a loss that is not finite at some "
+            "checkpoint and were left out of the search for pairs"
+        )
+    if len(rows) < SHORT:
+        notes.append(
+            f"{len(rows)} checkpoints are few: oscillations and spikes are hardly seen; "
+            "save and trace more checkpoints, best every step of a short window"
+        )
+    gap = float(np.median(np.diff(steps)))
+    if gap > 1:
+        notes.append(
+            f"checkpoints are {gap:g} steps apart: opposing groups swap every step, so that loss changes over "
+            "several steps understate them, over an even number most (shares and anti-phase are lower bounds; "
+            "memberships come from gradients and hold); save every step of a short window to see the swing"
+        )
+    if rows.any() and not _changes(losses):
+        notes.append("no loss changes between checkpoints: are these checkpoints all the same?")
+    return notes
+
+
+def notes_on_gradients(material: Material, dropped: int) -> list[str]:
+    """What limits the search for pairs.
+
+    Args:
+        material: what pairs were sought in.
+        dropped: candidates without a finite loss or gradient.
+
+    Returns:
+        Sentences.
+    """
+    notes = []
+    compared = len(material.labels)
+    if dropped:
+        notes.append(f"{dropped} candidates have a loss or gradient that is not finite and were left out")
+    if compared + dropped < material.examples:
+        notes.append(
+            f"gradients of {compared} of {material.examples} examples were compared: groups among the others "
+            "cannot be found"
+        )
+    if len(material.held_out()) < HELD_OUT:
+        notes.append(
+            f"fewer than {HELD_OUT} loss deltas lie apart from the checkpoints compared: "
+            "anti-phase on held-out steps is not measured"
+        )
+    return notes
+
+
+def _changes(losses: Any) -> bool:
+    start = np.asarray(losses[0])
+    return any(
+        not np.array_equal(start, np.asarray(losses[t]), equal_nan=True) for t in range(1, len(losses))
+    )

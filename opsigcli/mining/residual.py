@@ -1,0 +1,90 @@
+"""How much two examples' gradients agree beyond what their output residuals alone explain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opsigcli.records import Floats
+
+BINS = 20
+REFERENCES = 700  # random examples whose pairs calibrate the baseline
+
+
+class Gradients(NamedTuple):
+    """Gradients of the M candidates at one checkpoint."""
+
+    checkpoint: int  # index into the trace
+    sketch: Floats  # (M, k) count sketches; inner products estimate the gradients'
+    norms: Floats  # (M,) exact
+    residuals: Floats  # (M, C) gradient of the loss with respect to the outputs
+
+
+def cosines(vectors: Floats) -> Floats:
+    """Cosine of every two rows, (M, M) float32; a zero row is orthogonal to all."""
+    # Lengths of the rows themselves, not the exact gradient norms: near ±1 the sketch's errors then cancel.
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return np.asarray(unit @ unit.T)
+
+
+def baseline(gradient_cosine: Floats, residual_cosine: Floats, rng: np.random.Generator) -> Floats:
+    """The usual gradient cosine of two examples with a given residual cosine, for every two examples.
+
+    ``f(r)`` is the median gradient cosine in 20 quantile bins of the residual cosine over pairs of 700 random
+    examples, interpolated between the bins' medians.
+
+    Args:
+        gradient_cosine: (M, M).
+        residual_cosine: (M, M).
+        rng: draws the random examples.
+
+    Returns:
+        f at every entry of ``residual_cosine``, (M, M).
+    """
+    m = len(gradient_cosine)
+    some = rng.permutation(m)[:REFERENCES]
+    upper = np.triu_indices(len(some), 1)
+    r = residual_cosine[np.ix_(some, some)][upper]
+    c = gradient_cosine[np.ix_(some, some)][upper]
+    order = np.argsort(r, kind="stable")
+    bins = [b for b in np.array_split(order, BINS) if len(b)]
+    centres = np.array([np.median(r[b]) for b in bins])
+    levels = np.array([np.median(c[b]) for b in bins])
+    centres, inverse = np.unique(centres, return_inverse=True)  # tied residuals share one level
+    levels = np.bincount(inverse, levels) / np.bincount(inverse)
+    return np.interp(residual_cosine, centres, levels).astype(np.float32)
+
+
+def residual_adjusted_cosine(gradients: Sequence[Gradients], seed: int = 0) -> Floats:
+    """Gradient cosine beyond the output residuals, ``S_ij = mean_t [cos(g_i, g_j) − f_t(cos(δ_i, δ_j))]``.
+
+    Two classes oppose one another through their residuals δ = ∂ℓ/∂z alone, whatever the inputs share; the
+    baseline f_t takes that out. Cosines are averaged, never gradients: the two sides of a pair are seldom
+    large at the same checkpoint.
+
+    Args:
+        gradients: of the same M ≥ 2 candidates at each checkpoint compared.
+        seed: of the references of the baseline.
+
+    Returns:
+        S, (M, M) float32, symmetric, with zeros on the diagonal.
+    """
+    total = np.zeros((len(gradients[0].sketch),) * 2, dtype=np.float32)
+    for at in gradients:
+        cosine = cosines(np.asarray(at.sketch, dtype=np.float32))
+        total += cosine
+        total -= baseline(
+            cosine,
+            cosines(np.asarray(at.residuals, dtype=np.float32)),
+            np.random.default_rng([seed, at.checkpoint]),
+        )
+    total /= len(gradients)
+    total += total.T
+    total /= 2
+    np.fill_diagonal(total, 0)
+    return total

@@ -1,0 +1,123 @@
+"""Groups by average linkage, pairs by matching, memberships refined against both sides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from opsigcli.records import Floats, Ints
+
+    Sides = tuple[Ints, Ints]
+
+CUT = 0.65  # of average linkage on 1 − S
+SMALLEST = 5  # examples of a group
+OPPOSED = -0.3  # mean S of two groups to be matched
+STILL_OPPOSED = -0.15  # after refinement, which adds the less extreme members of a continuous axis
+ROUNDS = 2
+
+
+def linkage_groups(similarity: Floats, cut: float = CUT) -> list[Ints]:
+    """Groups of at least 5 rows by average linkage on ``1 − S``, cut at ``cut``.
+
+    Args:
+        similarity: S, (M, M), symmetric.
+        cut: largest mean distance inside a group.
+
+    Returns:
+        Increasing row indices of each group.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    m = len(similarity)
+    if m < 2 * SMALLEST:
+        return []
+    distance = np.maximum(1 - similarity, 0)
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(distance, checks=False), method="average")
+    names = fcluster(tree, cut, criterion="distance")
+    counts = np.bincount(names)
+    return [np.flatnonzero(names == name) for name in np.flatnonzero(counts >= SMALLEST)]
+
+
+def match_groups(similarity: Floats, groups: list[Ints]) -> list[Sides]:
+    """Pairs of groups by maximum-weight matching on ``−mean S(A, B)``, where that is above .3."""
+    import networkx as nx
+
+    graph = nx.Graph()
+    for a, first in enumerate(groups):
+        for b in range(a):
+            between = float(similarity[np.ix_(first, groups[b])].mean())
+            if between < OPPOSED:
+                graph.add_edge(b, a, weight=-between)
+    matching = sorted(tuple(sorted(edge)) for edge in nx.max_weight_matching(graph))
+    return [(groups[a], groups[b]) for a, b in matching]
+
+
+def closeness(similarity: Floats, group: Ints) -> Floats:
+    """Mean S of every row to the other members of ``group``, (M,)."""
+    totals = similarity[:, group].sum(axis=1, dtype=np.float64)  # the diagonal of S is zero
+    others = np.full(len(similarity), len(group))
+    others[group] -= 1
+    return np.asarray(totals / np.maximum(others, 1))
+
+
+def refine(similarity: Floats, sides: Sides) -> Sides:
+    """Memberships of one pair, decided again from where every row stands between its two sides.
+
+    With ``f_i = mean S(i, A) − mean S(i, B)``, a row belongs to A if f_i exceeds .55 of the members' median f,
+    its mean S to A half of the members' median, and its mean S to B is below −.05; likewise for B.
+
+    Args:
+        similarity: S, (M, M), zero diagonal.
+        sides: row indices of A and B.
+
+    Returns:
+        New A and B, disjoint.
+    """
+    to_first, to_second = closeness(similarity, sides[0]), closeness(similarity, sides[1])
+    contrast = to_first - to_second
+    return (
+        _members(contrast, to_first, to_second, sides[0]),
+        _members(-contrast, to_second, to_first, sides[1]),
+    )
+
+
+def _members(contrast: Floats, own: Floats, other: Floats, group: Ints) -> Ints:
+    if len(group) == 0:
+        return group
+    return np.flatnonzero(
+        (contrast > 0.55 * np.median(contrast[group])) & (own > 0.5 * np.median(own[group])) & (other < -0.05)
+    )
+
+
+def simple(similarity: Floats) -> list[Sides]:
+    """Opposing pairs by the simple recipe: linkage, matching, two rounds of refinement; nothing more is asked.
+
+    Args:
+        similarity: residual-adjusted S, (M, M), zero diagonal.
+
+    Returns:
+        Row indices of the two sides of each pair, most opposed first; no row is in two groups.
+    """
+    pairs = match_groups(similarity, linkage_groups(similarity))
+    for _ in range(ROUNDS):
+        pairs = [refine(similarity, sides) for sides in pairs]
+    pairs = [pair for pair in _part(similarity, pairs) if min(map(len, pair)) >= SMALLEST]
+    scored = [(float(similarity[np.ix_(*pair)].mean()), pair) for pair in pairs]
+    kept = [(score, pair) for score, pair in scored if score < STILL_OPPOSED]
+    return [pair for _, pair in sorted(kept, key=lambda item: (item[0], item[1][0][0]))]
+
+
+def _part(similarity: Floats, pairs: list[Sides]) -> list[Sides]:
+    """The same pairs, with a row that several of them claim left to the one where it stands out most."""
+    if len(pairs) < 2:
+        return pairs
+    contrasts = np.stack([np.abs(closeness(similarity, a) - closeness(similarity, b)) for a, b in pairs])
+    claimed = np.zeros(contrasts.shape, dtype=bool)
+    for p, (first, second) in enumerate(pairs):
+        claimed[p, first] = claimed[p, second] = True
+    owner = np.where(claimed, contrasts, -np.inf).argmax(axis=0)
+    return [(a[owner[a] == p], b[owner[b] == p]) for p, (a, b) in enumerate(pairs)]

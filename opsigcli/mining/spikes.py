@@ -1,0 +1,80 @@
+"""Sudden rises of the mean loss, and who holds them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opsigcli.records import Spike
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opsigcli.records import Floats, Ints
+
+SIGMAS = 6.0  # robust standard deviations of the mean loss's steps
+SMALLEST_RISE = 0.02  # of the loss before it
+FEWEST = 5  # steps below which there is no usual size to stand out from
+
+
+def find_spikes(mean_losses: Floats) -> list[tuple[int, int]]:
+    """Sudden rises of the mean loss: from the bottom to the top of each uninterrupted climb that stands out.
+
+    A climb stands out if it exceeds six robust standard deviations (1.4826 × the median absolute deviation
+    from the median) of all steps of the mean loss, and 2 % of the loss at its bottom.
+
+    Args:
+        mean_losses: (T,) nats; NaN = not measured, and ends a climb.
+
+    Returns:
+        Checkpoint indices (bottom, top), in order.
+    """
+    changes = np.diff(mean_losses)
+    finite = changes[np.isfinite(changes)]
+    if len(finite) < FEWEST:
+        return []
+    scale = 1.4826 * float(np.median(np.abs(finite - np.median(finite))))
+    found = []
+    t = 0
+    while t < len(changes):
+        if not changes[t] > 0:
+            t += 1
+            continue
+        bottom = t
+        while t < len(changes) and changes[t] > 0:
+            t += 1
+        rise = mean_losses[t] - mean_losses[bottom]
+        if rise > SIGMAS * scale and rise > SMALLEST_RISE * abs(mean_losses[bottom]):
+            found.append((bottom, t))
+    return found
+
+
+def attribute_spikes(
+    losses: Any, mean_losses: Floats, steps: Ints, groups: Mapping[str, Ints]
+) -> tuple[Spike, ...]:
+    """For every spike, each group's share of ``Σ_i max(Δℓ_i, 0)``, Δℓ from the bottom to the top.
+
+    The shares of disjoint groups and of the rest add up to 1. (Shares of the net rise do not help: they
+    divide by a small difference of large sums.)
+
+    Args:
+        losses: (T, N) nats, array or h5py dataset.
+        mean_losses: (T,) nats.
+        steps: (T,) optimizer updates.
+        groups: disjoint positions by name.
+
+    Returns:
+        Spikes in order.
+    """
+    spikes = []
+    for bottom, top in find_spikes(mean_losses):
+        with np.errstate(invalid="ignore"):  # inf − inf is NaN, which holds nothing
+            delta = np.asarray(losses[top], dtype=np.float64) - np.asarray(losses[bottom], dtype=np.float64)
+        up = np.where(np.isfinite(delta), np.maximum(delta, 0), 0)
+        whole = float(up.sum())
+        shares = {name: float(up[positions].sum()) / whole for name, positions in groups.items()}
+        shares["rest"] = 1 - sum(shares.values())
+        rise = float(mean_losses[top] - mean_losses[bottom])
+        spikes.append(Spike(int(steps[bottom]), int(steps[top]), rise, shares))
+    return tuple(spikes)

@@ -1,0 +1,93 @@
+"""What the evidence says about a pair, in words, with reasons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opsigcli.records import Evidence
+
+CHANCE = "not distinguishable from chance"
+CLASS_LEVEL = "class-level opposition only"
+CONTINUOUS = "tails of one continuous axis"
+OUTLIERS = "opposing outliers"
+
+SIGNIFICANT = 0.05
+MARGIN = 0.1  # of a cosine, beyond its null
+APART = 2.0  # separation from which groups are discrete; brightness in photographs reaches 1.8, planted features 2.6
+CONCENTRATED = 1.3  # share ratio
+SWING = -0.3  # correlation of the groups' loss deltas on held-out steps
+
+
+def judge(evidence: Mapping[str, Evidence]) -> tuple[str, tuple[str, ...]]:
+    """The verdict on a pair, and the reasons for it.
+
+    Args:
+        evidence: by name, as in ``evidence.DEFINITIONS``; opposition, gradient_cosine and separation at least.
+
+    Returns:
+        One of the four verdicts, and one sentence per piece of evidence that was weighed.
+    """
+    opposition, cosine = evidence["opposition"], evidence["gradient_cosine"]
+    separation = evidence["separation"]
+    reasons = [
+        _compare("the groups' examples oppose one another", "opposition", opposition),
+        _compare("their mean gradients point apart", "cosine", cosine),
+    ]
+    real = _beyond(opposition, MARGIN)
+    beyond_classes = _beyond(cosine, -MARGIN)
+    apart = separation.value > APART
+    if not real:
+        reasons[0] = _compare("random groups of the same labels oppose as much", "opposition", opposition)
+    if not beyond_classes:
+        reasons[1] = _compare(
+            "mean gradients of random groups of the same labels do the same", "cosine", cosine
+        )
+    reasons.append(
+        f"members stand {'apart from' if apart else 'at the end of a continuum with'} the other examples "
+        f"(separation {separation.value:.2f})"
+    )
+    reasons += _activity(evidence)
+    if not real:
+        return CHANCE, tuple(reasons)
+    if not beyond_classes:
+        return CLASS_LEVEL, tuple(reasons)
+    return (OUTLIERS if apart else CONTINUOUS), tuple(reasons)
+
+
+def _activity(evidence: Mapping[str, Evidence]) -> list[str]:
+    """Whether the pair was seen to move in the loss trace."""
+    reasons = []
+    share, phase = evidence.get("share_ratio"), evidence.get("anti_phase")
+    if share is not None:
+        much = share.value > CONCENTRATED
+        reasons.append(
+            f"the pair holds {share.value:.1f} times its share of the data in the loss changes"
+            + ("" if much else ", no more than others")
+        )
+    if phase is None:
+        reasons.append("too few held-out steps to tell whether the losses swing against one another")
+    elif phase.value < SWING:
+        # Any period-two motion moves whole classes against one another, so a low null is no objection here:
+        # the pair's concentration tells it from its classes.
+        reasons.append(
+            _compare("their losses swing against one another on held-out steps", "correlation", phase)
+        )
+    else:
+        reasons.append(
+            _compare("their losses were not seen to swing against one another", "correlation", phase)
+        )
+    return reasons
+
+
+def _beyond(evidence: Evidence, margin: float) -> bool:
+    """Whether a value exceeds its null by the margin (falls below it by a negative one), significantly."""
+    null, p = evidence.null or 0.0, evidence.p_value or 0.0
+    gap = evidence.value - null
+    return (gap >= margin if margin > 0 else gap <= margin) and p <= SIGNIFICANT
+
+
+def _compare(statement: str, name: str, evidence: Evidence) -> str:
+    return f"{statement} ({name} {evidence.value:+.2f}, class-matched {evidence.null or 0.0:+.2f})"

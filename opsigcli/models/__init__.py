@@ -1,0 +1,33 @@
+"""Models by spec: built-ins that take their sizes from the data, torchvision's, and the user's own.
+
+``MODELS`` is the table, and needs no torch to be listed; ``base.build`` builds a spec. To add a kind of model: one
+file, one line.
+"""
+
+from __future__ import annotations
+
+from opsigcli.registry import Entry, Registry
+
+MODELS = Registry(
+    "model",
+    {
+        "mlp": Entry(
+            "opsigcli.models.mlp:build_mlp",
+            "mlp?hidden=200,200&activation=tanh&bias=true: fully connected layers",
+        ),
+        "cnn": Entry(
+            "opsigcli.models.cnn:build_cnn",
+            "cnn?widths=16,32,64&norm=none&activation=relu: 3x3 convolutions",
+        ),
+        "torchvision": Entry(
+            "opsigcli.models.torchvision_model:build_torchvision", "torchvision:resnet18?num_classes=10"
+        ),
+        "py": Entry(
+            "opsigcli.models.python_model:build_python", "py:pkg.mod:factory?key=value: your own module"
+        ),
+        "file": Entry(
+            "opsigcli.models.python_model:build_python", "file:path.py:factory?key=value: your own module"
+        ),
+    },
+)
+BARE = ("mlp", "cnn")  # written without a scheme

@@ -1,0 +1,71 @@
+"""Refuse a model that does not give the same outputs twice, before an hour is spent."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from opsigcli.errors import ModelError
+from opsigcli.usercode import guarded
+
+# Share of the largest output: kernels differ by far less, dropout and batch statistics by far more.
+TOLERANCE = 1e-3
+
+
+def agree_twice(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The model's outputs on ``inputs`` (B, …), if a second pass and a pass over half of them give the same.
+
+    The half finds layers that still use batch statistics. The model is left in the mode it was in.
+
+    Raises:
+        ModelError: the model fails, returns no tensor of B rows, or passes disagree.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            outputs = _forward(model, inputs)
+            second = _forward(model, inputs)
+            half = _forward(model, inputs[: (len(inputs) + 1) // 2])
+    finally:
+        model.train(training)
+    _same(outputs, second, "two passes over the same examples", "dropout or noise that ignores eval mode")
+    _same(
+        outputs[: len(half)],
+        half,
+        "the outputs of an example, alone and beside others,",
+        "BatchNorm that ignores eval mode (track_running_stats=False), or mixing over the batch",
+    )
+    return outputs
+
+
+def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
+    shape = tuple(inputs.shape)
+    with guarded(
+        ModelError,
+        f"a forward pass over inputs of shape {shape}",
+        "check that --model fits the inputs of --data",
+    ):
+        outputs = model(inputs)
+    if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(inputs):
+        found = (
+            f"a tensor of shape {tuple(outputs.shape)}"
+            if isinstance(outputs, Tensor)
+            else type(outputs).__name__
+        )
+        raise ModelError(
+            f"expected outputs of one row per example, ({len(inputs)}, …); found {found}",
+            "let forward(inputs) return the logits alone",
+        )
+    return outputs
+
+
+def _same(first: Tensor, second: Tensor, what: str, cause: str) -> None:
+    eps = torch.finfo(first.dtype).eps if first.is_floating_point() else 0.0
+    a, b = (torch.nan_to_num(t.double()) for t in (first, second))
+    difference = float((a - b).abs().max()) if a.numel() else 0.0
+    if difference > max(TOLERANCE, 8 * eps) * max(float(a.abs().max()), 1e-6):
+        raise ModelError(
+            f"expected outputs that depend on the example alone; {what} differ by {difference:.2g}",
+            f"look for {cause}",
+        )

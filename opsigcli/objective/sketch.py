@@ -1,0 +1,183 @@
+"""Per-example gradients, small enough to keep: count sketches with exact norms, and output residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import grad, vmap
+
+from opsigcli.errors import ObjectiveError
+from opsigcli.objective.base import Objective, example_loss
+from opsigcli.progress import Task
+
+Float32s = NDArray[np.float32]
+
+# Gradients of one chunk: the allocator returns larger blocks to the system, and fresh pages cost more than the work.
+CHUNK_BYTES = 30 << 20
+MOST_EXAMPLES = 64  # bounds the activations of a chunk when the model has few parameters
+
+
+class GradientSketch(NamedTuple):
+    """Gradients of M examples at one checkpoint."""
+
+    sketch: Float32s  # (M, k); inner products are unbiased estimates of the gradients' inner products
+    norms: Float32s  # (M,) exact ‖g_i‖
+    residuals: Float32s  # (M, C) gradient of the loss with respect to the outputs
+
+
+def gradient_sketches(
+    objective: Objective,
+    positions: NDArray[np.int64],
+    *,
+    dimensions: int = 512,
+    seed: int = 0,
+    progress_task: Task | None = None,
+) -> GradientSketch:
+    """Count sketches ``S g_i`` of the gradients ``g_i = ∇_θ ℓ_i`` at the weights that are loaded.
+
+    ``S`` (k × P) has one random sign per column in a random row, so that ``E⟨S x, S y⟩ = ⟨x, y⟩`` and
+    ``Var⟨S x, S y⟩ ≤ (‖x‖² ‖y‖² + ⟨x, y⟩²) / k``. The same seed and parameters give the same S, so sketches of
+    several checkpoints can be compared. Gradients live in chunks; no P × M matrix is ever held.
+
+    Args:
+        objective: model, loss and data, with weights loaded.
+        positions: M examples.
+        dimensions: k, the length of a sketch.
+        seed: of S.
+        progress_task: advanced by the examples done; its note says when the model cannot be vectorised and
+            examples are differentiated one at a time.
+
+    Returns:
+        sketches (M, k), exact norms (M,) in nats per unit of weight, output residuals (M, C) in nats per unit
+        of output.
+
+    Raises:
+        ObjectiveError: the loss has no gradient with respect to the parameters.
+
+    Reference:
+        Charikar, Chen & Farach-Colton 2002, Finding frequent items in data streams;
+        Weinberger et al. 2009, arXiv 0902.2206, section 2 (signed feature hashing).
+    """
+    parameters = dict(zip(objective.parameter_names, objective.parameters, strict=True))
+    if not parameters:
+        raise ObjectiveError(
+            "expected a model with trainable parameters, found none", "check requires_grad in --model"
+        )
+    hashing = _Hash([p.numel() for p in parameters.values()], dimensions, seed, objective)
+    largest = max(p.numel() * p.element_size() for p in parameters.values())
+    chunk = int(np.clip(CHUNK_BYTES // largest, 1, MOST_EXAMPLES))
+    gradients: _PerExample = _Vectorised(objective, parameters)
+    note = ""
+    sketches, norms, residuals = [], [], []
+    objective.model.eval()
+    for start in range(0, len(positions), chunk):
+        inputs, targets = objective.batch(np.asarray(positions[start : start + chunk], dtype=np.int64))
+        residuals.append(_output_residuals(objective, inputs, targets))
+        try:
+            found = gradients(inputs, targets)
+        except Exception as error:  # whatever a model does that vmap does not know
+            if isinstance(gradients, _OneByOne):
+                raise ObjectiveError(
+                    f"the loss cannot be differentiated for single examples: {type(error).__name__}: {error}",
+                    "check that --model and --loss are differentiable in eval mode",
+                ) from error
+            gradients, note = (
+                _OneByOne(objective, parameters),
+                "one example at a time: the model defeats vmap",
+            )
+            found = gradients(inputs, targets)
+        flat = [g.detach().reshape(len(targets), -1) for g in found]
+        sketches.append(hashing(flat).float().cpu())
+        squares = [torch.linalg.vector_norm(g, dim=1).double().square() for g in flat]
+        norms.append(torch.stack(squares).sum(0).sqrt().float().cpu())
+        del found, flat  # before the next chunk is made
+        if progress_task is not None:
+            progress_task.advance(len(targets), note)
+    return GradientSketch(
+        torch.cat(sketches).numpy(), torch.cat(norms).numpy(), torch.cat(residuals).float().numpy()
+    )
+
+
+_PerExample = Callable[[Tensor, Tensor], list[Tensor]]
+
+
+class _Vectorised:
+    """Gradients of every example of a batch at once."""
+
+    def __init__(self, objective: Objective, parameters: dict[str, torch.nn.Parameter]) -> None:
+        self._weights = {name: p.detach() for name, p in parameters.items()}
+
+        def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+            return example_loss(objective, weights, x[None], y[None])[0]
+
+        self._gradient = vmap(grad(loss), in_dims=(None, 0, 0))
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
+        return list(self._gradient(self._weights, inputs, targets).values())
+
+
+class _OneByOne:
+    """The same gradients from one backward pass per example."""
+
+    def __init__(self, objective: Objective, parameters: dict[str, torch.nn.Parameter]) -> None:
+        self._objective, self._parameters = objective, list(parameters.values())
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
+        rows = []
+        for x, y in zip(inputs, targets, strict=True):
+            loss = self._objective.loss_fn(self._objective.model(x[None]), y[None])[0]
+            parts = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+            rows.append(
+                [
+                    torch.zeros_like(p) if g is None else g
+                    for p, g in zip(self._parameters, parts, strict=True)
+                ]
+            )
+        return [torch.stack(column) for column in zip(*rows, strict=True)]
+
+
+class _Hash:
+    """The map S, block by block: k neighbouring coordinates keep their order, shifted cyclically at random.
+
+    Coordinates of one block never meet, those of two blocks meet with probability 1/k, and signs are
+    independent: the moments of a count sketch, at the speed of a few long additions.
+    """
+
+    def __init__(self, sizes: list[int], dimensions: int, seed: int, objective: Objective) -> None:
+        rng = np.random.default_rng(seed)
+        self._k = dimensions
+        self._shifts = [rng.integers(0, dimensions, -(-size // dimensions)).tolist() for size in sizes]
+        self._signs = [
+            torch.as_tensor(rng.integers(0, 2, size, dtype=np.int8) * 2 - 1).to(
+                objective.device, objective.dtype
+            )
+            for size in sizes
+        ]
+
+    def __call__(self, gradients: list[Tensor]) -> Tensor:
+        first, k = gradients[0], self._k
+        unrolled = first.new_zeros(len(first), 2 * k)
+        for gradient, shifts, signs in zip(gradients, self._shifts, self._signs, strict=True):
+            for block, shift in enumerate(shifts):
+                piece = slice(block * k, (block + 1) * k)
+                width = len(signs[piece])
+                unrolled[:, shift : shift + width].addcmul_(gradient[:, piece], signs[piece])
+        folded: Tensor = unrolled[:, :k] + unrolled[:, k:]
+        return folded
+
+
+def _output_residuals(objective: Objective, inputs: Tensor, targets: Tensor) -> Tensor:
+    """``∂ℓ_i/∂z_i`` for outputs z_i, flattened: (B, C); softmax − one-hot for cross-entropy."""
+    with torch.no_grad():
+        outputs = objective.model(inputs)
+    outputs = outputs.detach().requires_grad_()
+    with torch.enable_grad():
+        total = objective.loss_fn(outputs, targets).sum()
+    (residuals,) = torch.autograd.grad(total, outputs)
+    flat: Tensor = residuals.reshape(len(targets), -1).cpu()
+    return flat

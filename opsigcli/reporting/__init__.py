@@ -1,0 +1,23 @@
+"""Reporting: records in, something a person reads out. It knows neither torch, the store nor the data.
+
+``summary`` says what a case holds, in numbers and sentences; ``terminal`` and ``html`` show it.
+"""
+
+from __future__ import annotations
+
+from opsigcli.registry import Entry, Registry
+
+# By the schema of a command's outcome; each takes the outcome's view and returns Rich renderables.
+RENDERERS = Registry(
+    "renderer",
+    {
+        "opsig/trace": Entry("opsigcli.reporting.terminal:render_trace", "loss trace, in the terminal"),
+        "opsig/mine": Entry(
+            "opsigcli.reporting.terminal:render_mine", "pairs and top examples, in the terminal"
+        ),
+        "opsig/sharpness": Entry(
+            "opsigcli.reporting.terminal:render_sharpness", "sharpness, in the terminal"
+        ),
+        "opsig/report": Entry("opsigcli.reporting.terminal:render_report", "the whole case, in the terminal"),
+    },
+)

@@ -1,0 +1,318 @@
+"""The charts of a case: all over the same steps, each with its legend and the table of what it draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.reporting.figures import Chart, swatch
+from opsigcli.reporting.scales import Scale, value_scale
+from opsigcli.reporting.summary import (
+    count,
+    delta_row,
+    group_curve,
+    number,
+    percent,
+    residual,
+    sharpness_values,
+    signed,
+)
+
+if TYPE_CHECKING:
+    from opsigcli.records import Case, Floats, Ints, Spike
+
+TABLE_ROWS = 400  # checkpoints that the table of a chart lists
+CLOSE_UP = 16  # checkpoints shown on each side of a pair's strongest step
+LABEL_ROOM = 0.15  # of the width, between the numbers of two spikes
+MARKED_SPIKES = 6  # the largest ones get a line and a number
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a legend; ``column`` is the table column the read-out shows beside it."""
+
+    swatch: str
+    text: str
+    column: int | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its words and its table."""
+
+    key: str
+    title: str
+    svg: str
+    legend: tuple[Key, ...]
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    table_note: str = ""
+    log: bool = False  # the value axis is logarithmic
+
+
+class Charts:
+    """The charts of one case, all over the same steps; means are taken once."""
+
+    def __init__(self, case: Case) -> None:
+        trace = case.trace
+        self.trace, self.points = trace, case.sharpness
+        self.spikes = case.mining.spikes if case.mining else ()
+        self.pairs = case.mining.pairs if case.mining else ()
+        self.mean = trace.mean_losses
+        self.groups = [
+            (group_curve(trace, p.first.ids), group_curve(trace, p.second.ids)) for p in self.pairs
+        ]
+        steps = [int(trace.steps[0]), int(trace.steps[-1]), *(point.step for point in self.points)]
+        self.x = Scale(min(steps), max(steps))
+
+    def stack(self) -> list[Figure]:
+        """Every chart on the shared step axis, from top to bottom."""
+        return [self.loss(), *(self.pair(i) for i in range(1, len(self.pairs) + 1)), *self.sharpness()]
+
+    def loss(self) -> Figure:
+        """Mean loss at every checkpoint, with the spikes."""
+        trace, mean = self.trace, self.mean
+        y = value_scale(mean, allow_log=True)
+        chart = Chart(self.x, y, 210)
+        self._spike_lines(chart)
+        chart.curve(trace.steps, mean, "ink", width=1.8)
+        _gaps(chart, trace.steps, mean)
+        at = dict(zip(trace.steps.tolist(), mean.tolist(), strict=True))
+        tops = [at.get(spike.next_step, math.nan) for spike in self.spikes]
+        chart.points([spike.next_step for spike in self.spikes], tops, "limit", "diamond")
+        labelled: list[float] = []
+        for spike in self._largest():
+            height, place = at.get(spike.next_step, math.nan), self.x(spike.next_step)
+            if math.isfinite(height) and all(abs(place - other) > LABEL_ROOM for other in labelled):
+                labelled.append(place)
+                anchor = "end" if place > 0.9 else "start"
+                above = max(chart.down(height) - 9, 10)
+                chart.text(
+                    chart.across(spike.next_step), above, signed(spike.rise), anchor=anchor, role="limit"
+                )
+        legend = [Key(swatch("ink"), "mean loss, nats", 1)]
+        if self.spikes:
+            glyph = swatch("limit", shape="diamond", line=False)
+            legend.append(Key(glyph, f"{count(len(self.spikes), 'spike')} (rise in nats)"))
+        rises = {spike.next_step: spike.rise for spike in self.spikes}
+        listed = self._listed()
+        rows = tuple(
+            (f"{int(trace.steps[i]):,}", number(mean[i], 4), signed(rises.get(int(trace.steps[i]))))
+            for i in listed
+        )
+        description = _range_words("Mean loss in nats", trace.steps, mean)
+        return Figure(
+            "loss",
+            "Mean loss",
+            chart.svg(
+                "loss", "Mean loss over steps", f"{description} {count(len(self.spikes), 'spike')} marked."
+            ),
+            tuple(legend),
+            ("step", "mean loss", "spike"),
+            rows,
+            self._listed_words(listed),
+            log=y.log,
+        )
+
+    def pair(self, index: int) -> Figure:
+        """Mean losses of the two groups of pair ``index`` (from 1), beside the mean loss."""
+        return self._groups(
+            index, range(len(self.trace.steps)), f"groups{index}", f"Pair {index}, mean losses"
+        )
+
+    def close_up(self, index: int) -> Figure | None:
+        """The same around the pair's strongest step, every checkpoint marked: do they move in anti-phase?"""
+        steps, row = self.trace.steps, delta_row(self.trace, self.pairs[index - 1].strongest_step)
+        if row is None or len(steps) < 4:
+            return None
+        rows = range(max(0, row - CLOSE_UP), min(len(steps), row + 2 + CLOSE_UP))
+        title = f"Around the strongest step: {int(steps[row]):,} to {int(steps[row + 1]):,}"
+        return self._groups(index, rows, f"close{index}", title, strongest=row)
+
+    def _groups(self, index: int, rows: range, key: str, title: str, strongest: int | None = None) -> Figure:
+        pair, part = self.pairs[index - 1], slice(rows.start, rows.stop)
+        steps, mean = self.trace.steps[part], self.mean[part]
+        first, second = (curve[part] for curve in self.groups[index - 1])
+        y = value_scale(np.concatenate([first, second, mean]), allow_log=True)
+        if strongest is None:
+            chart = Chart(self.x, y, 140)
+            self._spike_lines(chart)
+        else:
+            chart = Chart(Scale(int(steps[0]), int(steps[-1])), y, 150)
+            chart.upright(int(self.trace.steps[strongest]), "muted")
+            chart.upright(int(self.trace.steps[strongest + 1]), "muted")
+        dense = len(rows) > 100  # thin and translucent: both stay visible where they cross at every step
+        width, opacity = (1.1, 0.75) if dense else (1.6, 1)
+        chart.curve(steps, mean, "muted", dash="dot")
+        chart.curve(steps, first, "first", width=width, opacity=opacity)
+        chart.curve(steps, second, "second", dash="dash", width=width, opacity=opacity)
+        if strongest is not None:
+            chart.points(steps.tolist(), second.tolist(), "second", "down")
+            chart.points(steps.tolist(), first.tolist(), "first", "up")
+        _gaps(chart, steps, first + second)
+        listed = self._listed() if strongest is None else list(rows)
+        table = tuple(
+            (
+                f"{int(self.trace.steps[i]):,}",
+                *(number(curve[i - rows.start], 4) for curve in (first, second, mean)),
+            )
+            for i in listed
+        )
+        sizes = (len(pair.first.ids), len(pair.second.ids))
+        description = (
+            f"Mean losses of the first group ({sizes[0]} examples, solid) and the second group ({sizes[1]}, dashed) of "
+            f"pair {index}, in nats, steps {int(steps[0])} to {int(steps[-1])}, with the mean loss of all examples "
+            "(dotted)."
+        )
+        return Figure(
+            key,
+            title,
+            chart.svg(key, f"Pair {index}: mean losses of its two groups", description),
+            (
+                Key(swatch("first", shape="up"), f"first group ({sizes[0]:,})", 1),
+                Key(swatch("second", dash="dash", shape="down"), f"second group ({sizes[1]:,})", 2),
+                Key(swatch("muted", dash="dot"), "all examples", 3),
+            ),
+            ("step", "first group", "second group", "all examples"),
+            table,
+            self._listed_words(listed) if strongest is None else "",
+            log=y.log,
+        )
+
+    def sharpness(self) -> list[Figure]:
+        """Sharpness against the stability threshold; with a preconditioner, what is held against it comes first."""
+        if not self.points:
+            return []
+        limits = [math.nan if p.threshold is None else p.threshold for p in self.points]
+        plain = [p.eigenvalues[0] if p.eigenvalues else math.nan for p in self.points]
+        if all(p.preconditioned is None for p in self.points):
+            figures = [self._sharpness("sharpness", "Sharpness", plain, limits)]
+        else:
+            figures = [
+                self._sharpness(
+                    "preconditioned", "Preconditioned sharpness", sharpness_values(self.points), limits
+                ),
+                self._sharpness("sharpness", "Sharpness", plain, [math.nan] * len(plain)),
+            ]
+        ratios = [math.nan if p.ratio is None else p.ratio for p in self.points]
+        if len({limit for limit in limits if math.isfinite(limit)}) > 1:  # one axis in its units will not do
+            figures.append(self._sharpness("ratio", "Stability ratio", ratios, [1.0] * len(ratios)))
+        return figures
+
+    def _sharpness(self, key: str, title: str, values: Sequence[float], limits: Sequence[float]) -> Figure:
+        points = self.points
+        known = sorted({limit for limit in limits if math.isfinite(limit)})
+        constant = known[0] if len(known) == 1 else None
+        y = value_scale([*values, *known], allow_log=True)
+        axis = constant if constant and constant != 1 and not y.log else None
+        chart = Chart(self.x, y, 210, right_ticks=axis)
+        self._spike_lines(chart)
+        steps = np.array([p.step for p in points])
+        if constant is not None:
+            chart.level(constant, "limit")
+        elif known:
+            chart.curve(steps, np.array(limits), "limit", dash="dash")
+        chart.curve(steps, np.array(values), "sharp", width=1)
+        hollow = [not point.converged for point in points]
+        chart.points([p.step for p in points], values, "sharp", "disc", hollow)
+        legend = [Key(swatch("sharp", shape="disc"), title.lower(), 1)]
+        if known:
+            legend.append(Key(swatch("limit", dash="dash"), "stability threshold", 3))
+            legend.append(Key("", "stability ratio (right axis)" if axis else "stability ratio", 4))
+        if any(hollow):
+            glyph = swatch("sharp", shape="disc", hollow=True, line=False)
+            legend.append(Key(glyph, f"not converged ({sum(hollow)} of {len(points)})"))
+        rows = tuple(
+            (
+                f"{point.step:,}",
+                number(value, 4),
+                "yes" if point.converged else "no",
+                number(limit, 4),
+                number(point.ratio if known else None),
+                number(residual(point), 2),
+                f"{point.matvecs:,}",
+            )
+            for point, value, limit in zip(points, values, limits, strict=True)
+        )
+        over = sum(1 for p in points if p.converged and p.ratio is not None and p.ratio >= 1)
+        description = (
+            _range_words(title, steps, np.array(values))
+            + (f" {over} of {len(points)} points are at or above the stability threshold." if known else "")
+            + (f" {sum(hollow)} points did not converge." if any(hollow) else "")
+        )
+        return Figure(
+            key,
+            title,
+            chart.svg(key, f"{title} over steps", description),
+            tuple(legend),
+            ("step", title.lower(), "converged", "threshold", "ratio", "residual", "matvecs"),
+            rows,
+            "every measured checkpoint",
+            log=y.log,
+        )
+
+    def _largest(self) -> list[Spike]:
+        return sorted(self.spikes, key=lambda spike: -spike.rise)[:MARKED_SPIKES]
+
+    def _spike_lines(self, chart: Chart) -> None:
+        for spike in self.spikes:
+            chart.upright(spike.next_step, "limit", short=True)
+        for spike in self._largest():
+            chart.upright(spike.next_step, "limit")
+
+    def _listed(self) -> list[int]:
+        """Rows of the trace that a table lists: all, or evenly spread ones and those at the largest spikes."""
+        total = len(self.trace.steps)
+        if total <= TABLE_ROWS:
+            return list(range(total))
+        at = {step: i for i, step in enumerate(self.trace.steps.tolist())}
+        rows = set(np.linspace(0, total - 1, TABLE_ROWS).astype(int).tolist())
+        rows |= {
+            at[step] for spike in self._largest() for step in (spike.step, spike.next_step) if step in at
+        }
+        return sorted(rows)
+
+    def _listed_words(self, listed: Sequence[int]) -> str:
+        total = len(self.trace.steps)
+        if len(listed) == total:
+            return "every checkpoint"
+        return f"{len(listed):,} of {total:,} checkpoints, evenly spread, and the largest spikes"
+
+
+def _gaps(chart: Chart, steps: Ints, values: Floats) -> None:
+    """A hollow mark on the axis for every checkpoint without a finite mean; at most one per two pixels or so."""
+    bad = steps[~np.isfinite(values)]
+    if len(bad) == 0:
+        return
+    every = bad[np.unique(np.linspace(0, len(bad) - 1, min(len(bad), 200)).astype(int))]
+    chart.points(every.tolist(), [chart.y.low] * len(every), "muted", "diamond", [True] * len(every))
+
+
+def _range_words(what: str, steps: Sequence[int] | Ints, values: Floats) -> str:
+    finite = np.flatnonzero(np.isfinite(values))
+    if not len(finite):
+        return f"{what}: no finite value."
+    low, high = (finite[pick(values[finite])] for pick in (np.argmin, np.argmax))
+    return (
+        f"{what} from step {int(steps[0])} to {int(steps[-1])}: {number(values[finite[0]])} at first, "
+        f"{number(values[finite[-1]])} at last, least {number(values[low])} at step {int(steps[low])}, greatest "
+        f"{number(values[high])} at step {int(steps[high])}."
+    )
+
+
+def attribution(spike: Spike, fractions: dict[str, float]) -> list[tuple[str, str, float, str, str]]:
+    """The holders of a spike's rise as (name, short label, share, role, words)."""
+    parts = []
+    for who, share in spike.share_of_rise.items():
+        role = "first" if who.endswith(" first") else "second" if who.endswith(" second") else "muted"
+        mark = {"first": "\u25b2", "second": "\u25bc", "muted": ""}[role]
+        short = who.removeprefix("pair ").removesuffix(" first").removesuffix(" second") + mark
+        words = f"{percent(share)}" + (
+            f" (of the data {percent(fractions[who])})" if who in fractions else ""
+        )
+        parts.append((who, short, share, role, words))
+    return parts

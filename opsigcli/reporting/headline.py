@@ -1,0 +1,157 @@
+"""The verdict on a case, in plain sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.reporting.summary import NOTHING, count, number, pair_members, percent, sharpness_values, signed
+
+if TYPE_CHECKING:
+    from opsigcli.records import Case, Mining, Spike
+
+NAMED_PAIRS = 3  # whose share of the largest spike is said
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict on a case: one sentence, what stands behind it, and what was not found or not measured."""
+
+    title: str
+    found: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def headline(case: Case) -> Headline:
+    """The verdict on a case. Only converged sharpness counts; what was not looked at is said."""
+    titles: list[str] = []
+    found: list[str] = []
+    missing: list[str] = []
+    for part in (_pairs, _sharpness, _spikes):
+        title, yes, no = part(case)
+        titles += title
+        found += yes
+        missing += no
+    bad = int(np.isnan(case.trace.mean_losses).sum())
+    if bad:
+        total = len(case.trace.steps)
+        missing.append(
+            f"The mean loss is not a finite number at {bad} of {total} checkpoints: gaps in the curves are no data."
+        )
+    return Headline(_capital(_join(titles)) + ".", tuple(found), tuple(missing))
+
+
+Part = tuple[list[str], list[str], list[str]]
+
+
+def _pairs(case: Case) -> Part:
+    mining, total = case.mining, len(case.trace.example_ids)
+    if mining is None:
+        return ["opposing groups were not looked for"], [], ["Nothing was mined yet: run opsig mine."]
+    looked = (
+        f"{count(mining.candidates, 'candidate example')} of {total:,}, gradients compared at "
+        f"{count(len(mining.gradient_steps), 'checkpoint')} (step{'s' if len(mining.gradient_steps) != 1 else ''} "
+        f"{', '.join(f'{step:,}' for step in mining.gradient_steps) or NOTHING})"
+    )
+    if not mining.pairs:
+        return ["no pair of opposing groups was found"], [], [f"No pair was found. Looked at: {looked}."]
+    numbers: dict[str, list[str]] = {}
+    for i, pair in enumerate(mining.pairs, start=1):
+        numbers.setdefault(pair.verdict, []).append(str(i))
+    said = [
+        f"pair{'s' if len(which) > 1 else ''} {_join(which)}: {verdict}" for verdict, which in numbers.items()
+    ]
+    members = len({int(i) for pair in mining.pairs for group in (pair.first, pair.second) for i in group.ids})
+    found = [f"{_capital('; '.join(said))}. Together the groups are {percent(members / total)} of the data."]
+    if len(mining.pairs) == 1:
+        return ["one pair of opposing groups is proposed"], found, []
+    return [f"{_words_for(len(mining.pairs))} pairs of opposing groups are proposed"], found, []
+
+
+def _sharpness(case: Case) -> Part:
+    if not case.sharpness:
+        return [], [], ["Sharpness was not measured: run opsig sharpness."]
+    values = dict(zip(case.sharpness, sharpness_values(case.sharpness), strict=True))
+    good = [p for p in case.sharpness if p.converged and math.isfinite(values[p])]
+    open_ends = sum(not p.converged for p in case.sharpness)
+    missing = []
+    if open_ends:
+        missing.append(
+            f"Sharpness did not converge at {open_ends} of {count(len(case.sharpness), 'measured checkpoint')}; "
+            "those values are left out of the verdict."
+        )
+    if not good:
+        return [], [], missing
+    name = "preconditioned sharpness" if any(p.preconditioned is not None for p in good) else "sharpness"
+    against = [p for p in good if p.ratio is not None and math.isfinite(p.ratio)]
+    if not against:
+        peak = max(good, key=lambda p: values[p])
+        why = next((f" ({p.reason})" for p in good if p.reason), "")
+        missing.append(f"The stability threshold is not known{why}, so sharpness is held against nothing.")
+        return [f"{name} peaked at {number(values[peak])} (step {peak.step:,})"], [], missing
+    peak = max(against, key=lambda p: p.ratio or 0)
+    top = (
+        f"{number(peak.ratio)}\u00a0\u00d7 the stability threshold at step {peak.step:,} "
+        f"({number(values[peak])} against {number(peak.threshold)})"
+    )
+    first = next((p for p in against if (p.ratio or 0) >= 1), None)
+    if first is None:
+        title = f"{name} stayed below the stability threshold"
+        said = f"{name} came to at most {top}; {count(len(against), 'checkpoint')} measured."
+    else:
+        title = f"{name} reached the stability threshold by step {first.step:,}"
+        if first is against[0]:
+            title = f"{name} was at or above the stability threshold from the first measured checkpoint on"
+        said = f"{name} peaked at {top}."
+    return [title], [_capital(said)], missing
+
+
+def _spikes(case: Case) -> Part:
+    if case.mining is None:
+        return [], [], []
+    spikes = case.mining.spikes
+    top = max(spikes, key=lambda spike: spike.rise, default=None)
+    if top is None:
+        return [], [], ["No spike of the mean loss was found."]
+    size = f"The largest spike is {signed(top.rise)} nats from step {top.step:,} to {top.next_step:,}"
+    held = _holders(case.mining, top, len(case.trace.example_ids))
+    found = [f"{size}; the rises in it are held {held}." if held else f"{size}."]
+    times = {1: "once", 2: "twice"}.get(len(spikes), f"{_words_for(len(spikes))} times")
+    return [f"the mean loss spiked {times}"], found, []
+
+
+def _holders(mining: Mining, spike: Spike, examples: int) -> str:
+    """Who holds a spike's rise: the pairs with the largest shares beside their fraction of the data, and the rest."""
+    held: dict[int, float] = {}
+    for who, share in spike.share_of_rise.items():
+        number_of = who.removeprefix("pair ").removesuffix(" first").removesuffix(" second")
+        if number_of.isdigit() and 0 < int(number_of) <= len(mining.pairs):
+            held[int(number_of)] = held.get(int(number_of), 0.0) + share
+    named = sorted(held, key=lambda i: -held[i])[:NAMED_PAIRS]
+    if not named:
+        return ""
+    parts = [
+        f"{percent(held[i])} by pair {i} ({percent(pair_members(mining.pairs[i - 1]) / examples)} of the data)"
+        for i in named
+    ]
+    return _join([*parts, f"{percent(1 - sum(held[i] for i in named))} by all others"])
+
+
+def _join(parts: Sequence[str]) -> str:
+    if len(parts) < 3:
+        return " and ".join(parts)
+    return ", ".join(parts[:-1]) + ", and " + parts[-1]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _words_for(amount: int) -> str:
+    """A small count as a word, for sentences."""
+    small = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return small[amount] if amount < len(small) else f"{amount:,}"

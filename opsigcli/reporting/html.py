@@ -1,0 +1,198 @@
+"""The report of a case as one HTML file: no network, no plotting library, readable with scripts off.
+
+The page allows itself only its own style sheet and script, by hash, and pictures inside the file. Whatever
+comes from data (class names, paths, verdicts) goes through Jinja's escaping or ``html.escape``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from opsigcli import __version__
+from opsigcli.outcome import plain
+from opsigcli.reporting import charts
+from opsigcli.reporting.figures import dumbbell, shares
+from opsigcli.reporting.galleries import group_gallery, top_galleries
+from opsigcli.reporting.headline import headline
+from opsigcli.reporting.pictures import Album
+from opsigcli.reporting.summary import (
+    NOTHING,
+    command_line,
+    count,
+    delta_row,
+    evidence_of,
+    facts,
+    notes,
+    origins,
+    pair_members,
+    percent,
+    score,
+    signed,
+)
+
+if TYPE_CHECKING:
+    from opsigcli.records import Case, Evidence, Pair
+
+FIRST_SPIKES = 60  # rows of the spike table, largest rises first when there are more
+
+
+def render_html(
+    case: Case,
+    result: Mapping[str, Any],
+    *,
+    thumbnails_per_group: int = 12,
+    definitions: Mapping[str, str] | None = None,
+) -> str:
+    """The report of a case, one self-contained HTML document; the same case gives the same text.
+
+    Args:
+        case: what the store holds.
+        result: the result object of ``opsig report --json``, put into the file for programs.
+        thumbnails_per_group: examples shown of each group.
+        definitions: what each name in a pair's evidence means.
+
+    Returns:
+        The document, to be written as UTF-8.
+
+    Raises:
+        ReportError: a group names an example that the loss trace does not have.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("opsigcli.reporting", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["true_minus"] = lambda text: str(text).replace("-", "\u2212")
+    assert environment.loader is not None
+    css, js = (environment.loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
+    data = json.dumps(plain(dict(result)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    page = environment.get_template("report.html.jinja").render(
+        css=css,
+        js=js,
+        csp=content_security_policy(css, js),
+        data=_inert(data),
+        version=__version__,
+        **_view(case, thumbnails_per_group, definitions or {}),
+    )
+    return page.encode("utf-8", "replace").decode()  # a file name may hold what is no text
+
+
+def content_security_policy(css: str, js: str) -> str:
+    """The policy that lets in this style sheet, this script and pictures inside the file, and nothing else."""
+    style, script = (b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") for text in (css, js))
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _inert(data: str) -> str:
+    """JSON that cannot end the script element it stands in."""
+    for character in "<>&\u2028\u2029":
+        data = data.replace(character, f"\\u{ord(character):04x}")
+    return data
+
+
+def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[str, Any]:
+    """All that the template shows, as words and finished charts."""
+    album = Album(case.thumbnails)
+    mining = case.mining
+    sheet = charts.Charts(case)
+    pairs = list(enumerate(mining.pairs if mining else (), start=1))
+    names = dict.fromkeys(name for _, pair in pairs for name in evidence_of(pair))
+    return {
+        "title": PurePath(case.run.checkpoints).name or case.run.checkpoints,
+        "headline": headline(case),
+        "facts": facts(case),
+        "figures": sheet.stack(),
+        "mining": mining,
+        "pairs": [
+            _pair(case, pair, i, album, per_group, definitions) | {"close_up": sheet.close_up(i)}
+            for i, pair in pairs
+        ],
+        "spikes": _spikes(case),
+        "tops": top_galleries(case, album),
+        "top_steps": len(mining.top) if mining else 0,
+        "notes": notes(case),
+        "definitions": [(name, definitions[name]) for name in names if name in definitions],
+        "provenance": [(name, entry, command_line(name, entry)) for name, entry in origins(case)],
+        "transform": case.run.transform,
+        "fingerprint": case.run.fingerprint,
+    }
+
+
+def _pair(
+    case: Case, pair: Pair, index: int, album: Album, per_group: int, definitions: Mapping[str, str]
+) -> dict[str, Any]:
+    row = delta_row(case.trace, pair.strongest_step)
+    return {
+        "index": index,
+        "verdict": pair.verdict,
+        "reasons": pair.reasons,
+        "members": count(pair_members(pair), "example"),
+        "fraction": percent(pair_members(pair) / len(case.trace.example_ids)),
+        "between": _between(case, row) or f"step {pair.strongest_step:,}",
+        "evidence": [_evidence(name, entry, definitions) for name, entry in evidence_of(pair).items()],
+        "galleries": [
+            group_gallery(case, pair.first, "first", row, album, per_group),
+            group_gallery(case, pair.second, "second", row, album, per_group),
+        ],
+    }
+
+
+def _between(case: Case, row: int | None) -> str:
+    if row is None:
+        return ""
+    return f"step {int(case.trace.steps[row]):,} to {int(case.trace.steps[row + 1]):,}"
+
+
+def _evidence(name: str, entry: Evidence, definitions: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "key": name,
+        "name": name.replace("_", " "),
+        "definition": definitions.get(name, ""),
+        "value": score(entry.value),
+        "null": score(entry.null),
+        "p": NOTHING if entry.p_value is None else f"{entry.p_value:.2g}",
+        "picture": dumbbell(entry.value, entry.null),
+    }
+
+
+def _spikes(case: Case) -> dict[str, Any] | None:
+    """The spike table: who holds the rise, beside the fraction of the data they are."""
+    if case.mining is None or not case.mining.spikes:
+        return None
+    total = len(case.trace.example_ids)
+    fractions = {
+        f"pair {i} {side}": len(group.ids) / total
+        for i, pair in enumerate(case.mining.pairs, start=1)
+        for side, group in (("first", pair.first), ("second", pair.second))
+    }
+    grouped = len({int(i) for p in case.mining.pairs for group in (p.first, p.second) for i in group.ids})
+    fractions["rest"] = 1 - grouped / total
+    largest = sorted(case.mining.spikes, key=lambda spike: -spike.rise)[:FIRST_SPIKES]
+    rows = []
+    for spike in sorted(largest, key=lambda spike: spike.step):
+        parts = charts.attribution(spike, fractions)
+        rows.append(
+            {
+                "step": f"{spike.step:,}",
+                "next_step": f"{spike.next_step:,}",
+                "rise": signed(spike.rise),
+                "bar": shares([(short, share, role) for _, short, share, role, _ in parts]),
+                "holders": [(short or who, who, words) for who, short, _, _, words in parts],
+            }
+        )
+    return {
+        "rows": rows,
+        "omitted": len(case.mining.spikes) - len(rows),
+    }

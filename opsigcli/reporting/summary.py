@@ -1,0 +1,274 @@
+"""What a case holds, in numbers and words. The terminal and the HTML report both take it from here."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli import options
+from opsigcli.errors import ReportError
+
+if TYPE_CHECKING:
+    from opsigcli.records import (
+        Case,
+        Evidence,
+        Floats,
+        Ints,
+        LossTrace,
+        Mining,
+        Pair,
+        Provenance,
+        SharpnessPoint,
+        TopDeltas,
+    )
+
+NOTHING = "\u2013"  # shown for a value that was not measured
+OPTIONS = {
+    "train": options.TrainOptions,
+    "trace": options.TraceOptions,
+    "mine": options.MineOptions,
+    "sharpness": options.SharpnessOptions,
+    "report": options.ReportOptions,
+}
+POSITIONAL = ("directory", "checkpoints")
+CONSENT = (
+    "trust_manifest",
+    "fresh",
+    "resume_command",
+)  # for the moment of the run, not part of how to repeat it
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with ``digits`` significant digits, or a dash when there is none."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    if value == 0 or math.isinf(value):
+        return f"{value:g}"
+    size = math.floor(math.log10(abs(value)))
+    if not -4 <= size < 7:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:,.{max(0, digits - 1 - size)}f}"
+
+
+def score(value: float | None) -> str:
+    """A piece of evidence: two decimals say all that it can bear."""
+    if value is None or not abs(value) < 100:
+        return number(value)
+    return f"{round(value, 2) + 0.0:.2f}"  # never -0.00
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A change, with its sign."""
+    text = number(value, digits)
+    return f"+{text}" if value is not None and value > 0 else text
+
+
+def percent(share: float | None) -> str:
+    """A share of a whole, in percent."""
+    if share is None or not math.isfinite(share):
+        return NOTHING
+    return f"{100 * share:.{0 if abs(share) >= 0.0995 else 1}f}%"
+
+
+def count(amount: int, noun: str, plural: str = "") -> str:
+    """``1 pair``, ``2 pairs``."""
+    return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
+
+
+def labels_text(labels: Mapping[str, int], width: int = 60) -> str:
+    """Label counts, ``cat ×12, dog ×3``, cut to ``width`` characters with a count of what was left out."""
+    parts = [f"{name} \u00d7{members}" for name, members in labels.items()]
+    for shown in range(len(parts), 0, -1):
+        rest = len(parts) - shown
+        text = ", ".join(parts[:shown]) + (f", +{rest} more" if rest else "")
+        if len(text) <= width:
+            return text
+    return shorten(parts[0], width) if parts else NOTHING
+
+
+def shorten(text: str, width: int) -> str:
+    """``text``, with its middle left out when it is longer than ``width`` characters."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return text[: width - 1 - tail] + "\u2026" + text[len(text) - tail :]
+
+
+def printable(text: str) -> str:
+    """``text`` without characters that could steer a terminal; every kind of space is a plain one."""
+    return "".join(" " if c.isspace() else c if c.isprintable() else "\ufffd" for c in text)
+
+
+def label_name(label: int, classes: Sequence[str]) -> str:
+    """The class's name, or its number when it has no name."""
+    return classes[label] if 0 <= label < len(classes) else str(label)
+
+
+def positions_of(trace: LossTrace, ids: Ints) -> Ints:
+    """Columns of the loss trace that hold the examples ``ids``.
+
+    Raises:
+        ReportError: the trace has no such example.
+    """
+    wanted, known = np.asarray(ids, dtype=np.int64), trace.example_ids
+    order = np.argsort(known, kind="stable")
+    places = np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)
+    positions = order[places]
+    lost = wanted[known[positions] != wanted]
+    if len(lost):
+        raise ReportError(
+            f"expected every example of a group in the loss trace; example {lost[0]} is not one of its {len(known)}",
+            "mine this store again: opsig mine",
+        )
+    return positions
+
+
+def group_curve(trace: LossTrace, ids: Ints) -> Floats:
+    """Mean loss of a group at every checkpoint, (T,) float64 nats; no number where a member has none."""
+    members = positions_of(trace, ids)
+    if not len(members):
+        return np.full(len(trace.steps), np.nan)
+    return np.asarray(trace.losses[:, members].mean(axis=1, dtype=np.float64))
+
+
+def delta_row(trace: LossTrace, step: int) -> int | None:
+    """The row whose checkpoint is ``step``, if a checkpoint follows it."""
+    rows = np.flatnonzero(trace.steps[:-1] == step)
+    return int(rows[0]) if len(rows) else None
+
+
+def strongest_top(mining: Mining, limit: int) -> list[TopDeltas]:
+    """The steps with the largest top loss deltas (sum of their sizes), at most ``limit``, in order of step.
+
+    A step close to a stronger one (within a twentieth of the series) is passed over: it shows the same examples.
+    """
+
+    def size(top: TopDeltas) -> float:
+        deltas = np.concatenate([top.up_deltas, top.down_deltas])
+        return float(np.abs(deltas[np.isfinite(deltas)]).sum())
+
+    chosen: list[int] = []
+    for row in sorted(range(len(mining.top)), key=lambda row: -size(mining.top[row])):
+        if len(chosen) < limit and all(abs(row - other) > len(mining.top) // 20 for other in chosen):
+            chosen.append(row)
+    return [mining.top[row] for row in sorted(chosen)]
+
+
+def sharpness_values(points: Sequence[SharpnessPoint]) -> list[float]:
+    """What is held against the threshold at every point: sharpness, or preconditioned sharpness where any point has it.
+
+    The two are never mixed: among preconditioned values, a point that lacks one has no number.
+    """
+    if any(point.preconditioned is not None for point in points):
+        return [math.nan if point.preconditioned is None else point.preconditioned for point in points]
+    return [point.eigenvalues[0] if point.eigenvalues else math.nan for point in points]
+
+
+def residual(point: SharpnessPoint) -> float | None:
+    """The residual of the top eigenvalue."""
+    return point.residuals[0] if point.residuals else None
+
+
+def facts(case: Case) -> list[tuple[str, str]]:
+    """What was run and looked at, as (name, value) lines."""
+    run, trace = case.run, case.trace
+    hyper = ", ".join(f"{name} {value}" for name, value in run.hyper.items())
+    lines = [
+        ("model", run.model),
+        ("data", run.data),
+        ("loss", run.loss),
+        ("optimizer", run.optimizer or "not known"),
+        ("settings", hyper),
+        (
+            "batch",
+            f"{run.batch_size:,} examples" if run.batch_size else "full" if run.optimizer == "gd" else "",
+        ),
+        ("checkpoints", f"{run.checkpoints}"),
+        (
+            "series",
+            f"{len(trace.steps):,} checkpoints, steps {int(trace.steps[0]):,} to {int(trace.steps[-1]):,}",
+        ),
+        (
+            "examples",
+            f"{len(trace.example_ids):,}" + (f" in {len(run.classes)} classes" if run.classes else ""),
+        ),
+    ]
+    return [(name, value) for name, value in lines if value]
+
+
+def command_line(name: str, provenance: Provenance) -> str:
+    """The command that makes this part again; options at their default, or of no command line, are left out."""
+    if provenance.command.startswith("opsig "):
+        return provenance.command
+    known = (
+        {field.name: field.default for field in dataclasses.fields(OPTIONS[name])} if name in OPTIONS else {}
+    )
+    words, flags = ["opsig", name], []
+    for key, value in provenance.options.items():
+        if (
+            key not in known
+            or key in CONSENT
+            or value is None
+            or value is False
+            or str(value) == str(known[key])
+        ):
+            continue
+        if key in POSITIONAL:
+            words.append(str(value))
+        elif value is True:
+            flags.append(f"--{key.replace('_', '-')}")
+        else:
+            flags += [f"--{key.replace('_', '-')}", str(value)]
+    return shlex.join(words + flags)
+
+
+def origins(case: Case) -> list[tuple[str, Provenance]]:
+    """The commands behind a case, in the order in which they are run."""
+    order = list(OPTIONS)
+    return sorted(
+        case.provenance.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)
+    )
+
+
+def pair_members(pair: Pair) -> int:
+    """Examples in both groups."""
+    return len(pair.first.ids) + len(pair.second.ids)
+
+
+def evidence_of(pair: Pair) -> dict[str, Evidence]:
+    """All evidence for a pair by name, opposition first."""
+    return {"opposition": pair.opposition, **pair.evidence}
+
+
+def mining_notes(mining: Mining) -> list[str]:
+    """Limits and advice, and how the pairs compare with the ones that were planted, as sentences."""
+    notes = [_sentence(note) for note in mining.notes]
+    if mining.recovery:
+        known, hits = (f"{mining.recovery.get(name, 0):.0f}" for name in ("known", "found"))
+        f1, precision = (number(mining.recovery.get(name)) for name in ("f1", "precision"))
+        notes.append(
+            f"The data came with {known} known pairs: {hits} of them found, membership F1 {f1}, precision {precision}."
+        )
+    return notes
+
+
+def notes(case: Case) -> list[str]:
+    """What a reader has to know about the limits of a case, as sentences."""
+    lines = mining_notes(case.mining) if case.mining else []
+    unmeasured = int((~case.trace.complete).sum())
+    if unmeasured:
+        lines.append(
+            f"{unmeasured} of {len(case.trace.steps)} checkpoints were not measured on all examples."
+        )
+    return lines + [
+        _sentence(f"sharpness: {reason}") for reason in sorted({p.reason for p in case.sharpness if p.reason})
+    ]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")

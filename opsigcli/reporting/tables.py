@@ -1,0 +1,199 @@
+"""Tables of what mining found, for a terminal: pairs, spikes and top examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich import box
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from opsigcli.reporting.scales import Scale
+from opsigcli.reporting.summary import (
+    NOTHING,
+    count,
+    delta_row,
+    evidence_of,
+    group_curve,
+    label_name,
+    labels_text,
+    percent,
+    positions_of,
+    printable,
+    score,
+    shorten,
+    signed,
+    strongest_top,
+)
+from opsigcli.reporting.textplot import sparkline
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from opsigcli.records import Evidence, LossTrace, Mining, Pair, Spike
+
+FIRST, SECOND = "yellow", "cyan"
+CLOSE_UP = 12  # checkpoints on each side of a pair's strongest step
+SPIKE_ROWS = 8  # the largest ones
+
+
+def head(words: str) -> RenderableType:
+    """The heading of a part."""
+    return Padding(Text(words, style="bold"), (1, 0, 0, 0))
+
+
+def table_of(*columns: tuple[str, str]) -> Table:
+    """A table of (heading, kind) columns; kind is right, short (cut when narrow) or empty (folded when narrow)."""
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", show_edge=False
+    )
+    for heading, kind in columns:
+        table.add_column(
+            heading,
+            justify="right" if kind == "right" else "left",
+            no_wrap=kind == "short",
+            overflow="ellipsis" if kind == "short" else "fold",
+        )
+    return table
+
+
+def pairs(mining: Mining, trace: LossTrace | None) -> list[RenderableType]:
+    """Every pair: its groups, its evidence beside the null, the verdict and its reasons."""
+    if not mining.pairs:
+        steps = ", ".join(f"{step:,}" for step in mining.gradient_steps) or NOTHING
+        looked = (
+            f"No pair of opposing groups was found. Looked at: {count(mining.candidates, 'candidate example')}, "
+            f"gradients compared at steps {steps}."
+        )
+        return [head("Pairs"), Text(looked)]
+    table = table_of(
+        ("pair", ""), ("groups", ""), ("opposition", ""), ("gradient cosine", ""), ("loss change", "")
+    )
+    for index, pair in enumerate(mining.pairs, start=1):
+        evidence = evidence_of(pair)
+        table.add_row(
+            str(index),
+            _groups(pair),
+            _held_against(evidence.get("opposition")),
+            _held_against(evidence.get("gradient_cosine")),
+            _share(evidence),
+        )
+    shown: list[RenderableType] = [head("Pairs"), table]
+    for index, pair in enumerate(mining.pairs, start=1):
+        verdict = Text(f"\nPair {index}: ")
+        verdict.append(printable(pair.verdict), style="bold")
+        shown.append(verdict)
+        shown += [
+            Padding(Text(f"- {printable(reason)}", style="dim"), (0, 0, 0, 2)) for reason in pair.reasons
+        ]
+        shown += _swing(pair, trace)
+    return shown
+
+
+def _groups(pair: Pair) -> Text:
+    """Both groups in two lines: size and labels."""
+    text = Text()
+    for sign, style, group in (("\u25b2", FIRST, pair.first), ("\u25bc", SECOND, pair.second)):
+        text.append("\n" if text else "").append(sign, style=style)
+        labels = labels_text({shorten(printable(name), 14): n for name, n in group.labels.items()}, 24)
+        text.append(f" {len(group.ids):,}: {labels}")
+    return text
+
+
+def _held_against(evidence: Evidence | None) -> Text:
+    if evidence is None:
+        return Text(NOTHING)
+    text = Text(score(evidence.value))
+    return text.append(f"\nnull {score(evidence.null)}", style="dim")
+
+
+def _share(evidence: dict[str, Evidence]) -> Text:
+    """The pair's share of the loss change, beside its fraction of the data."""
+    share, ratio = evidence.get("share_of_loss_change"), evidence.get("share_ratio")
+    if share is None:
+        return Text(NOTHING)
+    text = Text(percent(share.value))
+    if ratio is not None and ratio.value > 0:
+        text.append(f"\nof {percent(share.value / ratio.value)} data", style="dim")
+    return text
+
+
+def _swing(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
+    """The groups' mean losses around the pair's strongest step, as two sparklines on one scale."""
+    row = delta_row(trace, pair.strongest_step) if trace else None
+    if trace is None or row is None or len(trace.steps) < 4:
+        return []
+    part = slice(max(0, row - CLOSE_UP), row + 2 + CLOSE_UP)
+    curves = [group_curve(trace, group.ids)[part] for group in (pair.first, pair.second)]
+    both = np.concatenate(curves)
+    both = both[np.isfinite(both)]
+    if not len(both):
+        return []
+    scale = Scale(float(both.min()), float(both.max()))
+    steps = trace.steps[part]
+    lines = Text(no_wrap=True)
+    for sign, style, curve in zip("\u25b2\u25bc", (FIRST, SECOND), curves, strict=True):
+        lines.append(f"{sign} {sparkline(curve, scale)}\n", style=style)
+    lines.append(f"  mean losses, steps {int(steps[0]):,} to {int(steps[-1]):,}", style="dim")
+    return [Padding(lines, (0, 0, 0, 2))]
+
+
+def spikes(found: Sequence[Spike]) -> list[RenderableType]:
+    """The largest spikes, and who holds their rise."""
+    if not found:
+        return [head("Spikes"), Text("No spike of the mean loss was found.")]
+    largest = sorted(sorted(found, key=lambda s: -s.rise)[:SPIKE_ROWS], key=lambda s: s.step)
+    table = table_of(
+        ("from step", "right"), ("to step", "right"), ("rise", "right"), ("positive loss deltas held by", "")
+    )
+    for spike in largest:
+        held = Text()
+        for who, share in spike.share_of_rise.items():
+            name = who.replace(" first", " \u25b2").replace(" second", " \u25bc")
+            held.append(f"{', ' if held else ''}{name} {percent(share)}")
+        table.add_row(f"{spike.step:,}", f"{spike.next_step:,}", signed(spike.rise), held)
+    shown: list[RenderableType] = [head("Spikes of the mean loss"), table]
+    if len(found) > len(largest):
+        shown.append(Text(f"The {len(largest)} largest of {len(found)} are shown.", style="dim"))
+    return shown
+
+
+def top(
+    mining: Mining, classes: Sequence[str], trace: LossTrace | None, rows: int | None
+) -> list[RenderableType]:
+    """The examples with the largest loss deltas at the strongest step."""
+    strongest = strongest_top(mining, 1)
+    if not strongest:
+        return []
+    largest = strongest[0]
+    member_of = {
+        int(example): f"{i}{sign}"
+        for i, pair in enumerate(mining.pairs, start=1)
+        for sign, group in (("\u25b2", pair.first), ("\u25bc", pair.second))
+        for example in group.ids
+    }
+    table = table_of(
+        ("up: id", "right"), ("label", "short"), ("delta", "right"), ("pair", ""),
+        ("down: id", "right"), ("label", "short"), ("delta", "right"), ("pair", ""),
+    )  # fmt: skip
+    labels = {}
+    if trace is not None:
+        shown = np.concatenate([largest.up_ids, largest.down_ids])
+        of = trace.labels[positions_of(trace, shown)]
+        labels = {int(i): label_name(int(label), classes) for i, label in zip(shown, of, strict=True)}
+    kept = max(len(largest.up_ids), len(largest.down_ids))
+    for i in range(kept if rows is None else min(rows, kept)):
+        cells: list[Text | str] = []
+        for ids, deltas in ((largest.up_ids, largest.up_deltas), (largest.down_ids, largest.down_deltas)):
+            if i >= len(ids):
+                cells += ["", "", "", ""]
+                continue
+            label = shorten(printable(labels.get(int(ids[i]), NOTHING)), 12)
+            cells += [str(int(ids[i])), Text(label), signed(float(deltas[i])), member_of.get(int(ids[i]), "")]
+        table.add_row(*cells)
+    span = f"from step {largest.step:,} to {largest.next_step:,}"
+    title = f"Top loss deltas, nats, {span}, the strongest of {len(mining.top):,}"
+    return [head(title), table]

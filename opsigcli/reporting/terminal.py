@@ -1,0 +1,178 @@
+"""What each command shows in a terminal, as Rich renderables. Text from data is never read as markup."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from opsigcli.reporting.headline import headline
+from opsigcli.reporting.scales import Scale, value_scale
+from opsigcli.reporting.summary import (
+    count,
+    facts,
+    mining_notes,
+    notes,
+    number,
+    printable,
+    residual,
+    sharpness_values,
+)
+from opsigcli.reporting.tables import head, pairs, spikes, table_of, top
+from opsigcli.reporting.textplot import TextPlot
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from opsigcli.records import Case, LossTrace, Mining, SharpnessPoint, Spike
+
+SHARP = "green"
+TOP_ROWS = 5  # examples on each side of a step, in the whole report
+SHARPNESS_ROWS = 12  # rows of the sharpness table in the whole report
+
+
+def render_trace(trace: LossTrace) -> list[RenderableType]:
+    """The loss trace: how much of it there is, and the mean loss."""
+    return [*_trace_words(trace), _loss_plot(trace, ())]
+
+
+def render_mine(case: Case) -> list[RenderableType]:
+    """What ``opsig mine`` found, with the labels of the examples."""
+    if case.mining is None:
+        return [Text("Nothing was mined yet: run opsig mine.")]
+    return render_mining(case.mining, case.run.classes, trace=case.trace)
+
+
+def render_mining(
+    mining: Mining,
+    classes: Sequence[str] = (),
+    *,
+    trace: LossTrace | None = None,
+    top_rows: int | None = None,
+) -> list[RenderableType]:
+    """Pairs with their evidence, spikes, and the top examples of the strongest step.
+
+    Args:
+        mining: what was found.
+        classes: class names.
+        trace: adds labels of the top examples and the groups' losses around the strongest step.
+        top_rows: top examples on each side of the step; None shows all that were kept.
+
+    Returns:
+        Renderables for a terminal of 60 columns or more.
+    """
+    shown = pairs(mining, trace)
+    shown += spikes(mining.spikes)
+    shown += top(mining, classes, trace, top_rows)
+    return shown + _notes(mining_notes(mining))
+
+
+def render_sharpness(points: Sequence[SharpnessPoint]) -> list[RenderableType]:
+    """Sharpness against the stability threshold: a plot, and a row for every point."""
+    return _sharpness(points, rows=None)
+
+
+def render_report(case: Case) -> list[RenderableType]:
+    """The whole case: verdict, run, curves, pairs, spikes, top examples and notes."""
+    said = headline(case)
+    shown: list[RenderableType] = [Text(printable(said.title), style="bold")]
+    shown += [Text(printable(line)) for line in said.found]
+    shown += [Text(f"o {printable(line)}", style="dim") for line in said.missing]
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts(case):
+        table.add_row(name, Text(printable(value)))
+    shown += [head("Run"), table, Text()]
+    shown.append(_loss_plot(case.trace, case.mining.spikes if case.mining else ()))
+    if case.sharpness:
+        shown += [Text(), *_sharpness(case.sharpness, rows=SHARPNESS_ROWS)]
+    if case.mining:
+        shown += pairs(case.mining, case.trace)
+        shown += spikes(case.mining.spikes)
+        shown += top(case.mining, case.run.classes, case.trace, TOP_ROWS)
+    return shown + _notes(notes(case))
+
+
+def _trace_words(trace: LossTrace) -> list[RenderableType]:
+    steps, mean = trace.steps, trace.mean_losses
+    finite = np.flatnonzero(np.isfinite(mean))
+    words = (
+        f"{count(len(steps), 'checkpoint')}, steps {int(steps[0]):,} to {int(steps[-1]):,}, "
+        f"{count(len(trace.example_ids), 'example')}"
+    )
+    if len(finite):
+        words += f"; mean loss {number(mean[finite[0]])} at first, {number(mean[finite[-1]])} at last"
+    shown: list[RenderableType] = [Text(words)]
+    if len(finite) < len(steps):
+        gone = len(steps) - len(finite)
+        shown.append(Text(f"The mean loss is not a finite number at {gone} of {len(steps)} checkpoints."))
+    return shown
+
+
+def _loss_plot(trace: LossTrace, spikes: Sequence[Spike]) -> TextPlot:
+    mean = trace.mean_losses
+    y = value_scale(mean, allow_log=True)
+    marked = f", {count(len(spikes), 'spike')} marked below" if spikes else ""
+    title = f"Mean loss, nats{' (log scale)' if y.log else ''}{marked}"
+    plot = TextPlot(Scale(int(trace.steps[0]), int(trace.steps[-1])), y, 10, title)
+    plot.curve(trace.steps, mean)
+    plot.steps_below([spike.next_step for spike in spikes])
+    return plot
+
+
+def _sharpness(points: Sequence[SharpnessPoint], rows: int | None) -> list[RenderableType]:
+    if not points:
+        return [Text("Sharpness was not measured: run opsig sharpness.")]
+    name = "Preconditioned sharpness" if any(p.preconditioned is not None for p in points) else "Sharpness"
+    shown: list[RenderableType] = [_sharpness_plot(points, name)]
+    table = table_of(
+        ("step", "right"), (name.lower(), "right"), ("residual", "right"), ("converged", ""),
+        ("threshold", "right"), ("ratio", "right"),
+    )  # fmt: skip
+    values = sharpness_values(points)
+    listed: Sequence[int] = range(len(points))
+    if rows is not None and len(points) > rows:
+        listed = np.unique(np.linspace(0, len(points) - 1, rows).astype(int)).tolist()
+    for i in listed:
+        point = points[i]
+        table.add_row(
+            f"{point.step:,}",
+            number(values[i], 4),
+            number(residual(point), 2),
+            "yes" if point.converged else Text("no", style="bold"),
+            number(point.threshold, 4),
+            number(point.ratio),
+        )
+    shown += [Text(), table]
+    if len(listed) < len(points):
+        shown.append(Text(f"{len(listed)} of {len(points)} points are shown, evenly spread.", style="dim"))
+    if rows is None:
+        reasons = sorted({point.reason for point in points if point.reason})
+        shown += [Text(printable(reason), style="dim") for reason in reasons]
+    return shown
+
+
+def _sharpness_plot(points: Sequence[SharpnessPoint], name: str) -> TextPlot:
+    steps = [point.step for point in points]
+    values = sharpness_values(points)
+    limits = np.array([math.nan if p.threshold is None else p.threshold for p in points])
+    y = value_scale([*values, *limits], allow_log=True)
+    hollow = any(not point.converged for point in points)
+    title = name + (" (log scale)" if y.log else "")
+    title += ", \u2504 stability threshold" if np.isfinite(limits).any() else ", no stability threshold known"
+    plot = TextPlot(Scale(steps[0], steps[-1]), y, 10, title + (", \u25cb not converged" if hollow else ""))
+    plot.limit(np.array(steps), limits)
+    signs = ["\u25cf" if point.converged else "\u25cb" for point in points]
+    plot.points(steps, values, signs, SHARP)
+    return plot
+
+
+def _notes(lines: Sequence[str]) -> list[RenderableType]:
+    if not lines:
+        return []
+    return [head("Notes"), *(Text(f"- {printable(line)}") for line in lines)]

@@ -1,0 +1,132 @@
+"""The planted dataset: what is in it is known, and stays the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from opsigcli.datasets.planted import Planted, open_planted
+from opsigcli.datasets.planted_scenarios import SCENARIOS
+from opsigcli.errors import UsageError
+from opsigcli.specs import parse
+
+PAIRS = {
+    "img2": 2,
+    "vec3": 3,
+    "pol2": 2,
+    "tok3": 3,
+    "relu2": 2,
+    "small2": 2,
+    "weak5": 2,
+    "weak3.5": 2,
+    "overlap": 2,
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_scenario_opens_with_the_right_shapes(scenario: str) -> None:
+    source = Planted(scenario, 300, 3)
+    assert len(source) == 300
+    assert source.read(np.array([0, 299, 5])).shape == (3, *source.input_shape)
+    assert source.read(np.array([7])).dtype == np.float32
+    assert np.isfinite(source.read(np.arange(300))).all()
+    assert source.labels.dtype == source.ids.dtype == np.int64
+    assert source.labels.min() >= 0
+    assert source.labels.max() < len(source.classes)
+    assert len(source.known_pairs) == PAIRS.get(scenario, 0)
+    members = np.concatenate([ids for pair in source.known_pairs for ids in pair] or [[]])
+    assert len(members) == len(set(members.tolist()))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_same_spec_gives_the_same_examples_and_another_seed_gives_others(scenario: str) -> None:
+    first, again, other = (Planted(scenario, 250, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.read(first.ids), again.read(again.ids))
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert open_planted(parse(first.spec)).fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("scenario", ["img2", "vec3", "relu2", "small2", "weak5", "overlap"])
+def test_both_groups_of_a_pair_share_a_feature_that_others_lack_while_labels_differ(scenario: str) -> None:
+    source = Planted(scenario, 900, 0)
+    inputs = source.read(source.ids).reshape(900, -1).astype(np.float64)
+    for first, second in source.known_pairs:
+        assert len(set(source.labels[first])) == len(set(source.labels[second])) == 1
+        assert source.labels[first[0]] != source.labels[second[0]]
+        direction = inputs[first].mean(axis=0)
+        direction /= np.linalg.norm(direction)
+        rest = np.setdiff1d(source.ids, np.concatenate([ids for pair in source.known_pairs for ids in pair]))
+        assert (inputs[second] @ direction).min() > np.quantile(np.abs(inputs[rest] @ direction), 0.98)
+
+
+def test_groups_of_a_same_label_pair_have_opposite_features() -> None:
+    source = Planted("pol2", 900, 0)
+    inputs = source.read(source.ids).astype(np.float64)
+    for first, second in source.known_pairs:
+        assert set(source.labels[first]) == set(source.labels[second])
+        a, b = inputs[first].mean(axis=0), inputs[second].mean(axis=0)
+        assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) < -0.9
+
+
+def test_ambiguous_tokens_differ_in_their_cue_and_label_only() -> None:
+    source = Planted("tok3", 900, 0)
+    tokens = source.read(source.ids).reshape(900, 5, 12)
+    for first, second in source.known_pairs:
+        last = tokens[np.concatenate([first, second]), -1]
+        assert (last == last[0]).all()
+        assert not np.array_equal(tokens[first[0], 0], tokens[second[0], 0])
+        assert source.labels[first[0]] != source.labels[second[0]]
+
+
+def test_overlapping_pairs_share_labels_and_have_features_at_sixty_degrees() -> None:
+    source = Planted("overlap", 900, 0)
+    inputs = source.read(source.ids).astype(np.float64)
+    means = [inputs[np.concatenate(pair)].mean(axis=0) for pair in source.known_pairs]
+    cosine = means[0] @ means[1] / np.linalg.norm(means[0]) / np.linalg.norm(means[1])
+    assert cosine == pytest.approx(0.5, abs=0.05)
+    labels = [{int(source.labels[side[0]]) for side in pair} for pair in source.known_pairs]
+    assert labels[0] == labels[1]
+
+
+def test_group_sizes_scale_with_the_number_of_examples() -> None:
+    assert [len(g) for pair in Planted("small2", 900).known_pairs for g in pair] == [16, 9, 16, 9]
+    assert [len(g) for pair in Planted("img2", 1800).known_pairs for g in pair] == [50] * 4
+
+
+def test_pictures_show_the_border_colour_of_the_pair() -> None:
+    source = Planted()
+    red = source.image(int(source.known_pairs[0][0][0]))
+    blue = source.image(int(source.known_pairs[1][0][0]))
+    assert red is not None
+    assert blue is not None
+    assert red.dtype == np.uint8
+    assert red.shape == blue.shape == (60, 60, 3)
+    assert red[0, 0, 0] == 255
+    assert red[0, 0, 2] == 0
+    assert blue[0, 0, 2] == 255
+    assert Planted("vec3").image(0) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("planted?scenario=imgg2", "'img2'"),
+        ("planted?sead=1", "'seed'"),
+        ("planted?n=lots", "whole number for n"),
+        ("planted?n=true", "whole number for n"),
+        ("planted?seed=-1", "whole number for seed"),
+        ("planted?n=10", "at least 200"),
+    ],
+)
+def test_a_wrong_spec_is_a_usage_error_that_helps(spec: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_planted(parse(spec))
+    assert says in caught.value.message + caught.value.hint
+
+
+def test_opening_needs_no_torch() -> None:
+    code = "import sys; from opsigcli.datasets.planted import Planted; Planted(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

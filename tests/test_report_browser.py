@@ -1,0 +1,205 @@
+"""The HTML report in a browser: no request, no error, no overflow, and all there with scripts off."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reporting_case import HOSTILE, make_case
+
+from opsigcli.reporting.html import render_html
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+JENKINS = "sandbox; default-src 'none'; img-src 'self'; style-src 'self';"
+ADDRESS = "http://report.test/"  # answered by the test itself, never by a network
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    long = "a_very_long_class_name_without_any_break_" * 3
+    case = make_case(
+        pairs=2, classes=(HOSTILE, long, "frog"), names=tuple(f"{long}/{i}.png" for i in range(24))
+    )
+    path.write_text(
+        render_html(case, {"steps": case.trace.steps}, definitions={"opposition": "how much"}), "utf-8"
+    )
+    return path
+
+
+class Watched:
+    """A page whose requests and complaints are kept."""
+
+    def __init__(
+        self, browser: Any, report: Path, headers: dict[str, str] | None = None, **options: Any
+    ) -> None:
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.problems: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.problems.append(message.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.problems.append(f"dialog {dialog.message}"))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.body = report.read_text("utf-8")
+        self.headers = {"content-type": "text/html; charset=utf-8", **(headers or {})}
+        self.page.route("**/*", self._answer)
+        self.page.goto(ADDRESS)
+
+    def _answer(self, route: Any) -> None:
+        if route.request.url == ADDRESS:
+            route.fulfill(body=self.body, headers=self.headers)
+        else:
+            route.abort()
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+    def outside(self) -> list[str]:
+        """Requests other than for the report and for the pictures inside it."""
+        return [url for url in self.requests if url != ADDRESS and not url.startswith("data:")]
+
+
+def test_the_report_opens_without_a_request_or_a_complaint(browser: Any, report: Path) -> None:
+    with Watched(browser, report, viewport={"width": 1280, "height": 900}) as watched:
+        images = watched.page.evaluate(
+            "Array.from(document.querySelectorAll('.tiles img'), image => image.naturalWidth)"
+        )
+        assert len(images) > 10
+        assert set(images) == {6}
+        assert (
+            watched.page.evaluate("getComputedStyle(document.querySelector('.galleries')).display") == "grid"
+        )
+        assert watched.problems == []
+        assert watched.outside() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_the_page_never_scrolls_sideways(browser: Any, report: Path, width: int, scheme: str) -> None:
+    with Watched(browser, report, viewport={"width": width, "height": 800}, color_scheme=scheme) as watched:
+        for details in watched.page.locator("details").all():
+            details.evaluate("element => { element.open = true; }")
+        assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_dark_page_is_dark(browser: Any, report: Path) -> None:
+    for scheme, dark in (("light", False), ("dark", True)):
+        with Watched(browser, report, color_scheme=scheme) as watched:
+            colour = watched.page.evaluate("getComputedStyle(document.body).backgroundColor")
+            red = int(colour.removeprefix("rgb(").split(",")[0])
+            assert (red < 100) is dark
+
+
+def test_everything_is_there_with_scripts_off(browser: Any, report: Path) -> None:
+    with Watched(
+        browser, report, java_script_enabled=False, viewport={"width": 1280, "height": 900}
+    ) as plain:
+        without = plain.page.locator("main").inner_text()
+        charts = [chart.bounding_box() for chart in plain.page.locator("svg.chart").all()]
+        assert len(charts) == 6
+        assert all(box and box["width"] > 300 and box["height"] > 100 for box in charts)
+        assert plain.page.locator(".tiles img").first.is_visible()
+        plain.page.locator("summary").first.click()
+        assert plain.page.locator("details table").first.is_visible()
+    with Watched(browser, report, viewport={"width": 1280, "height": 900}) as watched:
+        assert watched.page.locator("main").inner_text().split() == without.split()
+
+
+def test_charts_draw_under_a_policy_that_bars_style_sheets(browser: Any, report: Path) -> None:
+    with Watched(
+        browser, report, {"Content-Security-Policy": JENKINS}, viewport={"width": 1000, "height": 800}
+    ) as watched:
+        page = watched.page
+        assert page.locator("h1").evaluate("element => getComputedStyle(element).fontFamily") == page.locator(
+            "body"
+        ).evaluate("element => getComputedStyle(element).fontFamily")  # the style sheet is indeed barred
+        chart = page.locator("#figure-groups1 svg.chart")
+        box = chart.bounding_box()
+        assert box is not None
+        assert box["width"] > 500
+        assert box["x"] >= 40  # the figure's own margin holds the labels
+        strokes = chart.evaluate(
+            "svg => Array.from(svg.querySelectorAll('path'), p => getComputedStyle(p).stroke)"
+        )
+        assert {"rgb(184, 67, 10)", "rgb(28, 95, 174)"} <= set(strokes)
+        assert set(watched.outside()) == set()
+
+
+def test_one_crosshair_reads_every_chart_at_the_same_step(browser: Any, report: Path) -> None:
+    with Watched(browser, report, viewport={"width": 1280, "height": 900}) as watched:
+        page = watched.page
+        page.locator("#figure-loss svg.chart").scroll_into_view_if_needed()
+        box = page.locator("#figure-loss svg.chart").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 50)
+        tags = page.locator("text.cursor[visibility=visible]").all_text_contents()
+        assert tags == ["step 20"] * 6
+        slots = page.locator("#figure-groups1 b[data-column]").all_text_contents()
+        row = page.locator("#figure-groups1 tbody tr").nth(20).locator("td").all_text_contents()
+        assert [row[0], *slots] == row
+        page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] - 200)
+        assert page.locator("text.cursor[visibility=visible]").count() == 0
+
+
+def test_charts_are_read_with_the_keyboard(browser: Any, report: Path) -> None:
+    with Watched(browser, report) as watched:
+        page = watched.page
+        page.locator("#figure-loss svg.chart").focus()
+        page.keyboard.press("End")
+        page.keyboard.press("ArrowLeft")
+        assert page.locator("#figure-loss text.cursor").text_content() == "step 39"
+        assert page.locator("#status").text_content().startswith("step 39, mean loss ")
+        page.keyboard.press("Escape")
+        assert page.locator("text.cursor[visibility=visible]").count() == 0
+
+
+def test_tables_sort_by_number_both_ways(browser: Any, report: Path) -> None:
+    with Watched(browser, report) as watched:
+        page = watched.page
+        figure = page.locator("#figure-loss")
+        figure.locator("summary").click()
+        losses = [float(text) for text in figure.locator("tbody td:nth-child(2)").all_text_contents()]
+        for direction, expected in (
+            ("ascending", sorted(losses)),
+            ("descending", sorted(losses, reverse=True)),
+        ):
+            figure.locator("th button").nth(1).click()
+            assert figure.locator("th").nth(1).get_attribute("aria-sort") == direction
+            shown = [float(text) for text in figure.locator("tbody td:nth-child(2)").all_text_contents()]
+            assert shown == expected
+
+
+def test_pictures_open_large_and_are_leafed_through(browser: Any, report: Path) -> None:
+    with Watched(browser, report) as watched:
+        page = watched.page
+        pictures = page.locator("#pair-1 .gallery.first .tiles img")
+        pictures.first.focus()
+        page.keyboard.press("Enter")
+        assert page.locator("dialog img").bounding_box()["width"] > 200
+        assert page.locator("dialog p").text_content() == pictures.first.get_attribute("alt")
+        page.keyboard.press("ArrowRight")
+        assert page.locator("dialog p").text_content() == pictures.nth(1).get_attribute("alt")
+        page.keyboard.press("Escape")
+        assert not page.locator("dialog").is_visible()
+        assert watched.problems == []

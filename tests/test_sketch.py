@@ -1,0 +1,186 @@
+"""Sketches of per-example gradients against exact gradients from one backward pass per example."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from opsigcli.datasets.planted import Planted
+from opsigcli.objective.base import Objective
+from opsigcli.objective.sketch import gradient_sketches
+
+POSITIONS = np.array([3, 250, 17, 99, 4, 230, 61, 120, 8, 77, 150, 33])
+
+
+class Notes:
+    """A progress task that remembers."""
+
+    def __init__(self) -> None:
+        self.done, self.notes = 0, set[str]()
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        self.done += units
+        self.notes.add(note)
+
+
+def exact_gradients(objective: Objective, positions: np.ndarray) -> np.ndarray:
+    rows = []
+    for position in positions:
+        x, y = objective.batch(np.array([position]))
+        loss = objective.loss_fn(objective.model(x), y)[0]
+        rows.append(
+            torch.cat([g.flatten() for g in torch.autograd.grad(loss, objective.parameters)]).double().numpy()
+        )
+    return np.stack(rows)
+
+
+def cosine_matrix(rows: np.ndarray) -> np.ndarray:
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def mlp(loss: str = "ce", **keywords: object) -> Objective:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(300, 40), nn.Tanh(), nn.Linear(40, 6))
+    return Objective(net, Planted(n=300), loss, **keywords)
+
+
+def convolutional(*, batch_norm: bool) -> Objective:
+    torch.manual_seed(1)
+    norm = nn.BatchNorm2d(8) if batch_norm else nn.GroupNorm(2, 8)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(512, 6))
+    with torch.no_grad():
+        net.train()(torch.randn(64, 3, 10, 10))  # running statistics that differ from their start
+    return Objective(net, Planted(n=300), "ce")
+
+
+def test_norms_are_exact() -> None:
+    objective = mlp()
+    found = gradient_sketches(objective, POSITIONS, dimensions=64)
+    np.testing.assert_allclose(
+        found.norms, np.linalg.norm(exact_gradients(objective, POSITIONS), axis=1), rtol=1e-5
+    )
+
+
+def test_inner_products_are_unbiased_with_the_stated_variance() -> None:
+    objective, k = mlp(), 64
+    exact = exact_gradients(objective, POSITIONS)
+    gram = exact @ exact.T
+    sketches = [
+        gradient_sketches(objective, POSITIONS, dimensions=k, seed=s).sketch.astype(np.float64)
+        for s in range(300)
+    ]
+    grams = np.stack([s @ s.T for s in sketches])
+    squares = np.diag(gram)
+    bound = (np.outer(squares, squares) + gram**2) / k
+    error = (grams.mean(axis=0) - gram) / np.sqrt(bound / len(grams))
+    assert np.abs(error).max() < 4.5  # standard errors, over 78 entries
+    # The variance of the estimate itself: within the bound, up to the noise of 300 draws.
+    assert (grams.var(axis=0) / bound).max() < 1.4
+    assert (grams.var(axis=0) / bound).mean() > 0.5  # and no better than a random projection can be
+
+
+def test_cosines_are_close_to_exact_ones() -> None:
+    objective = mlp()
+    exact = cosine_matrix(exact_gradients(objective, POSITIONS))
+    found = cosine_matrix(gradient_sketches(objective, POSITIONS, dimensions=4096).sketch.astype(np.float64))
+    assert np.abs(found - exact).max() < 5 / np.sqrt(4096)
+
+
+def test_an_example_has_the_same_sketch_whatever_else_is_asked_for() -> None:
+    objective = mlp()
+    every = gradient_sketches(objective, np.arange(300), dimensions=128, seed=5).sketch
+    some = gradient_sketches(objective, POSITIONS, dimensions=128, seed=5).sketch
+    np.testing.assert_allclose(every[POSITIONS], some, rtol=1e-4, atol=1e-6)
+
+
+def test_one_seed_gives_one_projection_and_another_seed_another() -> None:
+    objective = mlp()
+    one, again, other = (
+        gradient_sketches(objective, POSITIONS, dimensions=64, seed=s).sketch for s in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, again)
+    assert not np.allclose(one, other)
+
+
+def test_more_dimensions_than_parameters_still_work() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(300, 6))
+    objective = Objective(net, Planted(n=300), "ce")
+    found = gradient_sketches(objective, POSITIONS, dimensions=5000)
+    exact = exact_gradients(objective, POSITIONS)
+    np.testing.assert_allclose(np.linalg.norm(found.sketch, axis=1), np.linalg.norm(exact, axis=1), rtol=0.1)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_convolutions_and_norm_layers_agree_with_single_backward_passes(batch_norm: bool) -> None:
+    objective, task = convolutional(batch_norm=batch_norm), Notes()
+    found = gradient_sketches(objective, POSITIONS, dimensions=4096, progress_task=task)
+    exact = exact_gradients(objective, POSITIONS)
+    np.testing.assert_allclose(found.norms, np.linalg.norm(exact, axis=1), rtol=1e-4)
+    assert np.abs(cosine_matrix(found.sketch.astype(np.float64)) - cosine_matrix(exact)).max() < 0.08
+    assert task.done == len(POSITIONS)
+    assert task.notes == {""}
+
+
+def test_residuals_are_the_closed_forms_of_each_loss() -> None:
+    for loss, closed in {
+        "ce": lambda z, y: torch.softmax(z, 1) - y,
+        "mse": lambda z, y: 2 * (z - y) / z.shape[1],
+        "bce": lambda z, y: (torch.sigmoid(z) - y) / z.shape[1],
+    }.items():
+        objective = mlp(loss)
+        x, labels = objective.batch(POSITIONS)
+        expected = closed(objective.model(x).detach(), nn.functional.one_hot(labels, 6).float())
+        found = gradient_sketches(objective, POSITIONS, dimensions=16).residuals
+        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-6)
+
+
+class Branching(nn.Module):
+    """A model that vmap cannot follow: it looks at a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(300, 6)
+        self.unused = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        return self.linear(flat) if flat.sum().item() > -1e9 else flat[:, :6]
+
+
+def test_a_model_that_defeats_vmap_is_differentiated_one_example_at_a_time_and_says_so() -> None:
+    torch.manual_seed(0)
+    objective, task = Objective(Branching(), Planted(n=300), "ce"), Notes()
+    found = gradient_sketches(objective, POSITIONS, dimensions=256, progress_task=task)
+    x, y = objective.batch(POSITIONS)
+    residual = torch.softmax(objective.model(x).detach(), 1) - nn.functional.one_hot(y, 6)
+    expected = residual.norm(dim=1) * (x.flatten(1).norm(dim=1).square() + 1).sqrt()  # ‖δ‖ ‖(x, 1)‖
+    np.testing.assert_allclose(found.norms, expected.numpy(), rtol=1e-5)
+    assert any("one example at a time" in note for note in task.notes)
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    objective = mlp()
+    full = gradient_sketches(objective, POSITIONS, dimensions=64).norms
+    for parameter in list(objective.model.parameters())[:2]:
+        parameter.requires_grad_(False)
+    head = gradient_sketches(objective, POSITIONS, dimensions=64)
+    assert (head.norms < full).all()
+    np.testing.assert_allclose(
+        head.norms, np.linalg.norm(exact_gradients(objective, POSITIONS), axis=1), rtol=1e-5
+    )
+
+
+def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    import opsigcli.objective.sketch as module
+
+    objective = mlp()
+    whole = gradient_sketches(objective, POSITIONS, dimensions=64)
+    monkeypatch.setattr(
+        module, "CHUNK_BYTES", 5 * 300 * 40 * 4
+    )  # 5 examples: two whole chunks and a ragged one
+    parts = gradient_sketches(objective, POSITIONS, dimensions=64)
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
