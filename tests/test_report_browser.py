@@ -188,6 +188,8 @@ def test_tables_sort_by_number_both_ways(browser: Any, report: Path) -> None:
             assert figure.locator("th").nth(1).get_attribute("aria-sort") == direction
             shown = [float(text) for text in figure.locator("tbody td:nth-child(2)").all_text_contents()]
             assert shown == expected
+        figure.locator("th button").nth(0).click()
+        assert figure.locator("th[aria-sort]").all_text_contents() == ["step"]
 
 
 def test_pictures_open_large_and_are_leafed_through(browser: Any, report: Path) -> None:

@@ -27,7 +27,7 @@ def report(
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where the HTML goes.")
     ] = REPORT,
     thumbnails: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Pictures per group.")
+        int, typer.Option(metavar="N", min=0, max=24, help="Pictures per group.")
     ] = Defaults.thumbnails,
     store: params.Store = Defaults.store,
     as_json: params.Json = False,

@@ -20,7 +20,7 @@ from opsigcli.mining.series import checkpoints_to_compare, choose_candidates
 from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
-from opsigcli.records import Case, ExampleSource, Mining, Thumbnails
+from opsigcli.records import Case, ExampleSource, LossTrace, Mining, Thumbnails
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import locked, write_gradients, write_mining
@@ -59,7 +59,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             )
             objective = sketches.run.objective if sketches.run else None
             found = replace(found, provenance=provenance("mine", options, objective))
-            pictures = _pictures(store, found, sketches.source)
+            pictures = _pictures(store, found, trace, sketches.source)
         if sketches.new:
             write_gradients(options.store, sketches.key, sketches.arrays(gradients))
             sketches.units.clear()
@@ -168,9 +168,11 @@ class _Sketches:
         }
 
 
-def _pictures(store: Store, found: Mining, source: ExampleSource | None) -> Thumbnails | None:
+def _pictures(
+    store: Store, found: Mining, trace: LossTrace, source: ExampleSource | None
+) -> Thumbnails | None:
     """Pictures for the report; those the store has are used again."""
-    ids = wanted_ids(found)
+    ids = wanted_ids(found, trace)
     kept = store.thumbnails
     if kept is not None and set(ids) <= set(map(int, kept.ids)):
         return kept

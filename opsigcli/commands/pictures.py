@@ -6,26 +6,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.records import ExampleSource, Mining, Thumbnails
+from opsigcli.records import ExampleSource, LossTrace, Mining, Thumbnails
+from opsigcli.reporting.galleries import top_ids
 
 if TYPE_CHECKING:
     from opsigcli.records import Bytes
 
-PER_GROUP = 24  # the members whose loss changed most at the pair's strongest step come first
-PER_STEP = 6  # of each side of the steps with the largest changes
-STEPS = 6
+PER_GROUP = 24  # pictures of each group: the most that `report --thumbnails` can show
 LARGEST = 96  # pixels on the longer side; larger pictures are shrunk
 
 
-def wanted_ids(mining: Mining) -> list[int]:
-    """Ids of the examples a report shows, without repetition."""
-    ids = [
-        int(i) for pair in mining.pairs for group in (pair.first, pair.second) for i in group.ids[:PER_GROUP]
-    ]
-    steps = sorted(mining.top, key=lambda top: -float(np.abs(top.up_deltas[:1]).sum()))[:STEPS]
-    for top in steps:
-        ids += [int(i) for i in (*top.up_ids[:PER_STEP], *top.down_ids[:PER_STEP])]
-    return list(dict.fromkeys(ids))
+def wanted_ids(mining: Mining, trace: LossTrace) -> list[int]:
+    """Ids of the examples a report shows, without repetition.
+
+    Of each group those whose loss changed most at the pair's strongest step, and the top examples.
+    """
+    position = {int(i): place for place, i in enumerate(trace.example_ids)}
+    ids: list[int] = []
+    for pair in mining.pairs:
+        row = int(np.searchsorted(trace.steps, pair.strongest_step))
+        for group in (pair.first, pair.second):
+            places = [position[int(i)] for i in group.ids]
+            change = np.nan_to_num(np.abs(trace.losses[row + 1, places] - trace.losses[row, places]))
+            ids += [int(i) for i in group.ids[np.argsort(-change, kind="stable")[:PER_GROUP]]]
+    return list(dict.fromkeys([*ids, *top_ids(mining)]))
 
 
 def take_pictures(source: ExampleSource, ids: list[int]) -> Thumbnails | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.mining.series import first_step
+from opsigcli.mining.verdict import APART
 from opsigcli.records import Evidence
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ DEFINITIONS: dict[str, str] = {
     "anti_phase": "correlation of the two groups' mean high-passed loss deltas over steps that no compared "
     f"checkpoint touches, after the first 10 % ({_NULL}, mean; p: share of them at most as large).",
     "separation": "10 % quantile of the members' contrast (mean residual-adjusted cosine to the own group minus "
-    "that to the other) over the 98 % quantile of its size in all other candidates; above 2 the groups stand "
+    f"that to the other) over the 98 % quantile of its size in all other candidates; above {APART} the groups stand "
     f"apart, below they are tails of one continuous axis ({_NULL}, mean; p: share of them at least as large).",
 }
 

@@ -16,7 +16,7 @@ OUTLIERS = "opposing outliers"
 
 SIGNIFICANT = 0.05
 MARGIN = 0.1  # of a cosine, beyond its null
-APART = 2.0  # separation from which groups are discrete; brightness in photographs reaches 1.8, planted features 2.6
+APART = 1.9  # separation from which groups are discrete; brightness in photographs reaches 1.8, planted features 2.6
 CONCENTRATED = 1.3  # share ratio
 SWING = -0.3  # correlation of the groups' loss deltas on held-out steps
 
