@@ -78,15 +78,13 @@ def make_case(
     )
     pictures = tuple(np.full((4, 6, 3), i % 256, dtype=np.uint8) for i in range(examples))
     return Case(
-        run,
-        trace,
-        _mining(trace, sides, classes),
-        tuple(_point(int(step), 10.0 + int(step) / every) for step in steps[::4]),
-        Thumbnails(ids, pictures) if images else None,
-        {
-            "trace": Provenance(
-                "trace", {"checkpoints": "runs/my demo", "store": "opsig.h5"}, "0.1.0", "2.15.0", "cpu"
-            ),
+        run=run,
+        trace=trace,
+        mining=_mining(trace, sides, classes),
+        sharpness=tuple(_point(int(step), 10.0 + int(step) / every) for step in steps[::4]),
+        thumbnails=Thumbnails(ids, pictures) if images else None,
+        provenance={
+            "trace": Provenance("trace", {"checkpoints": "runs/my demo", "store": "opsig.h5"}, "0.1.0"),
             "mine": Provenance("mine", {"store": "opsig.h5", "top": 5, "export": None}, "0.1.0"),
         },
     )

@@ -108,6 +108,13 @@ def test_top_lists_are_the_largest_deltas_of_each_step(opsig: Opsig, case: Path)
         assert set(top["down_ids"]) == set(ids[order[:3]])
 
 
+def test_the_planted_pairs_are_named_with_what_was_found(opsig: Opsig, case: Path) -> None:
+    for words in (("mine",), ("report",)):
+        said = opsig(*words, "--store", case / "opsig.h5").err
+        assert "planted pair 1 (" in said
+        assert "found as pair" in said
+
+
 def test_export_holds_every_member_once(opsig: Opsig, case: Path) -> None:
     store = case / "opsig.h5"
     pairs = opsig("mine", "--store", store, "--json", "--export", case / "g.csv").json["result"]["pairs"]

@@ -131,6 +131,9 @@ def test_headline_says_when_sharpness_stayed_below_or_started_above() -> None:
     below = tuple(replace(p, ratio=0.5, threshold=2 * p.eigenvalues[0]) for p in case.sharpness)
     above = tuple(replace(p, ratio=1.5) for p in case.sharpness)
     assert "stayed below the stability threshold" in headline(replace(case, sharpness=below)).title
+    assert not any("minibatches" in line for line in headline(replace(case, sharpness=below)).missing)
+    small = replace(case, sharpness=below, run=replace(case.run, batch_size=8))
+    assert any("minibatches of 8" in line for line in headline(small).missing)
     assert "from the first measured checkpoint on" in headline(replace(case, sharpness=above)).title
 
 

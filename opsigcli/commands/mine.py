@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from opsigcli.commands.context import StoredRun, provenance
 from opsigcli.commands.export import export_groups, require_format
+from opsigcli.commands.known import tell_known_pairs
 from opsigcli.commands.pictures import take_pictures, wanted_ids
 from opsigcli.errors import Interrupted
 from opsigcli.mining.mine import mine as find_pairs
@@ -64,7 +65,8 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             write_gradients(options.store, sketches.key, sketches.arrays(gradients))
             sketches.units.clear()
         write_mining(options.store, found, pictures)
-    messages = []
+    case = Case(run, trace, found)
+    messages = list(tell_known_pairs(known_pairs, case))
     if options.export is not None:
         count = export_groups(options.export, found, trace, run.classes)
         messages.append(f"wrote {count} rows to {options.export}")
@@ -82,7 +84,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             "notes": found.notes,
         },
         messages=tuple(messages),
-        view=Case(run, trace, found),
+        view=case,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from opsigcli.commands.known import tell_known_pairs
 from opsigcli.errors import ReportError
 from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.options import ReportOptions
@@ -20,9 +21,9 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         ReportError: the HTML file cannot be written.
     """
     with open_store(options.store) as store:
-        case = store.case
+        case, known_pairs = store.case, store.known_pairs
     result = summary(case)
-    messages: tuple[str, ...] = ()
+    messages = tell_known_pairs(known_pairs, case)
     if options.html is not None:
         from opsigcli.reporting.html import render_html
 
@@ -33,7 +34,10 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
             raise ReportError(f"expected a file name, found the folder {options.html}", "add a file name")
         write_file(options.html, lambda file: file.write(text))
         result["html"] = str(options.html)
-        messages = (f"wrote {options.html} ({len(text) / 1024:.0f} KiB)",)
+        messages = (
+            *messages,
+            f"wrote {options.html} ({len(text) / 1024:.0f} KiB)",
+        )
     return Outcome(
         schema="opsig/report",
         inputs={"store": str(options.store)},

@@ -102,6 +102,11 @@ def _sharpness(case: Case) -> Part:
     if first is None:
         title = f"{name} stayed below the stability threshold"
         said = f"{name} came to at most {top}; {count(len(against), 'checkpoint')} measured."
+        if case.run.batch_size and case.run.batch_size < len(case.trace.example_ids):
+            missing.append(
+                f"The run used minibatches of {case.run.batch_size:,}: sharpness on all examples then lies below the "
+                "stability threshold even at the edge of stability."
+            )
     else:
         title = f"{name} reached the stability threshold by step {first.step:,}"
         if first is against[0]:
