@@ -13,7 +13,7 @@ IMAGES = Path(os.environ.get("OPSIG_TEST_CIFAR", "none")) / "train"
 pytestmark = [
     pytest.mark.cifar,
     pytest.mark.skipif(
-        not IMAGES.is_dir(), reason="CIFAR images: set OPSIG_TEST_CIFAR to a folder with train/<class>/"
+        not IMAGES.is_dir(), reason="CIFAR images: OPSIG_TEST_CIFAR names no folder with train/"
     ),
 ]
 

@@ -14,10 +14,10 @@ from rich.progress import (
     MofNCompleteColumn,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 from opsigcli.errors import OpsigError
 from opsigcli.outcome import Outcome, error_json
@@ -75,16 +75,14 @@ class Terminal:
         else:
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=18),
+                BarColumn(bar_width=12),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             )
             with RichProgress(*columns, console=self.err) as bars:
-                yield _Bar(bars, bars.add_task(name, total=total, rate="", note=""), unit)
+                yield _Bar(bars, bars.add_task(name, total=total, rate="", note=""))
 
     def _view(self, outcome: Outcome) -> None:
         if outcome.view is None or self.quiet:
@@ -96,15 +94,14 @@ class Terminal:
 
 
 class _Bar:
-    def __init__(self, bars: RichProgress, task: TaskID, unit: str) -> None:
-        self.bars, self.task, self.unit = bars, task, unit
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
+        self.bars, self.task = bars, task
 
     def advance(self, units: int = 1, note: str = "") -> None:
         self.bars.update(self.task, advance=units, note=note)
         speed = self.bars.tasks[0].speed
         if speed:
-            text = f"{speed:.1f} {self.unit}/s" if speed >= 1 else f"{1 / speed:.1f} s/{self.unit}"
-            self.bars.update(self.task, rate=text)
+            self.bars.update(self.task, rate=f"{speed:.3g}/s" if speed >= 1 else f"{1 / speed:.3g} s each")
 
 
 class _Lines:
