@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from opsigcli.mining.recovery import FOUND, pair_f1
-from opsigcli.records import Case, Ints
+from opsigcli.records import Case
+
+if TYPE_CHECKING:
+    from opsigcli.records import Ints
 
 
 def tell_known_pairs(known: tuple[tuple[Ints, Ints], ...], case: Case) -> tuple[str, ...]:
