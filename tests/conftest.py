@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
+
+# Tests are small: more threads than one only get in one another's way. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
