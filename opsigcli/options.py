@@ -39,10 +39,40 @@ class TraceOptions:
     data: str | None = None
     loss: str | None = None
     key: str | None = None
+    weights: str | None = None  # model or ema
+    order: str = "auto"  # auto, name or mtime
+    partial: bool = False  # weights may fit the model in part
+    unsafe_pickle: bool = False
+    dry_run: bool = False
     batch_size: int = 256
     device: str = "auto"
     fresh: bool = False
     trust_manifest: bool = False
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """``opsig inspect``: what is in a folder of checkpoints."""
+
+    checkpoints: Path
+    key: str | None = None
+    weights: str | None = None
+    order: str = "auto"
+
+
+@dataclass(frozen=True)
+class InitOptions:
+    """``opsig init``: a manifest for checkpoints that something else made."""
+
+    checkpoints: Path
+    model: str | None = None
+    data: str | None = None
+    loss: str = "ce"
+    key: str | None = None
+    weights: str | None = None
+    order: str = "auto"
+    partial: bool = False
+    fresh: bool = False  # replace a manifest that is there
 
 
 @dataclass(frozen=True)
@@ -60,6 +90,7 @@ class MineOptions:
     device: str = "auto"
     model: str | None = None
     data: str | None = None
+    unsafe_pickle: bool = False
     trust_manifest: bool = False
 
 
@@ -80,6 +111,18 @@ class SharpnessOptions:
     optimizer: str | None = None  # None: as the manifest or the checkpoints say; so for lr and momentum
     lr: float | None = None
     momentum: float | None = None
+    weight_decay: float | None = None
+    minibatch: int | None = None  # the run's batch size; None: as the manifest says
+    steps: str | None = None  # "a:b": only checkpoints from step a to step b
+    budget: str | None = None  # "90s", "10m", "2h" or "500hvp" for the whole command
+    examples: int | None = None  # a random subset of this many examples; None is all of them
+    layers: bool = False  # eigenvalues of each layer's block
+    per_example: bool = False  # each example's curvature along the top eigenvector
+    groups: bool = False  # each mined group's part; needs mining results
+    secant: bool = False  # curvature along the step to the next checkpoint
+    spectrum: bool = False  # density, outliers, trace, Gauss–Newton part
+    unsafe_pickle: bool = False
+    dry_run: bool = False
     trust_manifest: bool = False
     fresh: bool = False
 

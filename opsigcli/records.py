@@ -65,6 +65,9 @@ class Run:
     data: str  # spec
     loss: str  # name in LOSSES
     key: str | None = None  # which part of a checkpoint holds the weights
+    weights: str = ""  # model or ema, where a checkpoint holds both
+    partial: bool = False  # the weights fit the model in part; the rest is as the model's initialisation
+    fit: str = ""  # how the names in the checkpoints were brought to the model's, where they differ
     optimizer: str = ""  # gd, sgd, momentum, adam …; "" when unknown
     hyper: dict[str, Any] = field(default_factory=dict)  # lr, momentum, betas …
     batch_size: int | None = None  # None is full batch or unknown
@@ -164,6 +167,55 @@ class Mining:
 
 
 @dataclass(frozen=True)
+class LayerCurvature:
+    """What one layer, or all layers of one kind, have to do with the curvature at a checkpoint."""
+
+    name: str  # the module's path in the model; the kind for all layers of a kind
+    kind: str  # embedding, attention, convolution, mlp, norm or other
+    parameters: int
+    shares: tuple[
+        float, ...
+    ]  # of each top eigenvector: ‖v restricted to the layer‖²; adds up to 1 over layers
+    eigenvalue: float | None = None  # largest algebraic one of the layer's diagonal block of the Hessian
+    residual: float | None = None  # ‖Hv − λv‖ / |λ| in that block
+    converged: bool = False
+
+
+@dataclass(frozen=True)
+class GroupCurvature:
+    """What a mined group has to do with the curvature at a checkpoint."""
+
+    name: str  # "pair 1 first", "pair 1 second" …
+    fraction: float  # of the examples
+    share: Evidence  # Σ of v₁ᵀH_i v₁ over its examples ÷ the sum over all; null: as many of the same classes
+    alignment: (
+        Evidence  # ‖Vᵀg‖² / ‖g‖², g its mean gradient, V the top eigenvectors; null: as many, same classes
+    )
+    cosine: float  # of g and v₁; the sign of v₁ is arbitrary, but the same for all groups
+
+
+@dataclass(frozen=True)
+class HessianSpectrum:
+    """The whole spectrum of the Hessian at a checkpoint, estimated."""
+
+    grid: tuple[float, ...]  # (G,) eigenvalues at which the density is given
+    density: tuple[float, ...]  # (G,) per unit of eigenvalue, smoothed with ``width``
+    errors: tuple[float, ...]  # (G,) standard error over random starts
+    width: float  # standard deviation of the smoothing Gaussian
+    probes: int  # random starts
+    degree: int  # matvecs per start
+    bulk: float  # upper edge of the bulk: its mean + 5 standard deviations
+    outliers: int  # eigenvalues above the bulk: median over starts
+    outliers_range: tuple[int, int]  # over starts
+    hessian_trace: float
+    trace_error: float  # standard error
+    gauss_newton: float  # v₁ᵀ G v₁ of the Gauss–Newton part, H = G + R
+    remainder: float  # v₁ᵀ R v₁
+    gauss_newton_top: float  # largest eigenvalue of G
+    matvecs: int  # products spent on all this
+
+
+@dataclass(frozen=True)
 class SharpnessPoint:
     """Top of the Hessian spectrum at one checkpoint."""
 
@@ -178,6 +230,30 @@ class SharpnessPoint:
     reason: str = ""  # why not converged, or why there is no threshold
     file: str = ""
     lr: float | None = None
+    partial: bool = False  # the budget ended here; measured again by the next command
+    examples: int | None = None  # in the subset; None when all were used
+    subsets: tuple[float, ...] = ()  # λ₁ on other subsets of that size, where it was measured
+    batch_sharpness: float | None = None  # mean of gᵀHg / ‖g‖² over random minibatches
+    batch_error: float | None = None  # its standard error
+    batch_ratio: float | None = None  # batch sharpness ÷ threshold
+    batches: int = 0
+    secant: float | None = None  # (g' − g)·d / ‖d‖² to the next checkpoint, d = θ' − θ
+    secant_step: int | None = None  # that checkpoint
+    layers: tuple[LayerCurvature, ...] = ()
+    kinds: tuple[LayerCurvature, ...] = ()  # the same for all layers of a kind together
+    concentration: float | None = None  # share of λ₁ held by the 5 % of examples with the largest v₁ᵀH_i v₁
+    groups: tuple[GroupCurvature, ...] = ()
+    spectrum: HessianSpectrum | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the run, by its sharpness."""
+
+    name: str  # progressive sharpening, at the edge, past the edge, catapult
+    first_step: int  # where it begins
+    last_step: int
+    evidence: str  # in words, with numbers
 
 
 @dataclass(frozen=True)
@@ -196,5 +272,6 @@ class Case:
     trace: LossTrace
     mining: Mining | None = None
     sharpness: tuple[SharpnessPoint, ...] = ()
+    phases: tuple[Phase, ...] = ()
     thumbnails: Thumbnails | None = None
     provenance: dict[str, Provenance] = field(default_factory=dict)  # command -> how it was made

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 from opsigcli.errors import UsageError
@@ -25,11 +26,18 @@ class Entry:
 
 
 class Registry:
-    """Name to entry; an unknown name is an error that lists the closest ones."""
+    """Name to entry; an unknown name is an error that lists the closest ones.
 
-    def __init__(self, noun: str, entries: dict[str, Entry]) -> None:
+    Args:
+        noun: what the names stand for.
+        entries: the names of opsig itself; they win over plug-ins.
+        group: the entry points under which installed packages add names of their own.
+    """
+
+    def __init__(self, noun: str, entries: dict[str, Entry], group: str = "") -> None:
         self.noun = noun
         self.entries = entries
+        self.group = group
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -40,9 +48,24 @@ class Registry:
         Raises:
             UsageError: the name is not in the table.
         """
-        if name not in self.entries:
-            raise unknown(self.noun, name, self.entries)
-        return self.entries[name].load()
+        if name in self.entries:
+            return self.entries[name].load()
+        plugins = self.plugins()
+        if name in plugins:
+            return plugins[name].load()
+        raise unknown(self.noun, name, [*self.entries, *plugins])
+
+    def plugins(self) -> dict[str, Entry]:
+        """The names that installed packages add."""
+        if not self.group:
+            return {}
+        return {
+            point.name: Entry(
+                point.value, f"from {point.dist.name if point.dist else 'an installed package'}"
+            )
+            for point in entry_points(group=self.group)
+            if point.name not in self.entries
+        }
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:

@@ -65,10 +65,12 @@ def test_pickled_code_is_named_and_never_run(tmp_path: Path, zipped: bool, proto
     marker = tmp_path / "ran"
     path = tmp_path / "model_1.pt"
     torch.save(
-        {"model": {"w": torch.ones(2)}, "x": Payload(marker)}, path,
+        {"model": {"w": torch.arange(4.0)}, "x": Payload(marker)}, path,
         _use_new_zipfile_serialization=zipped, pickle_protocol=protocol,
     )  # fmt: skip
-    assert "posix.system" in refused(path) or "nt.system" in refused(path)
+    series = open_series(path)
+    assert "posix.system" in series.checkpoints[0].note or "nt.system" in series.checkpoints[0].note
+    assert torch.equal(series.read(0)["w"], torch.arange(4.0))
     assert not marker.exists()
 
 
@@ -96,30 +98,19 @@ def test_the_payload_of_these_tests_works(tmp_path: Path) -> None:
         (nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
     ],
 )
-def test_classes_that_weights_only_loading_refuses_are_named(tmp_path: Path, value: Any, name: str) -> None:
+def test_weights_beside_classes_that_weights_only_loading_refuses_are_read(
+    tmp_path: Path, value: Any, name: str
+) -> None:
     path = tmp_path / "checkpoint.pth"
     torch.save({"model": {"w": torch.ones(2)}, "args": value}, path)
-    assert name in refused(path)
-
-
-def test_a_whole_pickled_module_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    path = tmp_path / "net.pt"
-    torch.save(nn.Linear(2, 2), path)
-    with pytest.raises(CheckpointError, match="runs code to build") as caught:
-        open_series(path)
-    assert "model.state_dict()" in caught.value.hint
+    assert name in " ".join(TorchFile().describe(path).notes)
+    assert torch.equal(TorchFile().read(path)["w"], torch.ones(2))
 
 
 def test_every_name_taken_for_plain_is_plain_to_torch_too() -> None:
     from torch._weights_only_unpickler import _get_allowed_globals
 
     assert not torch_pickle._PLAIN - set(_get_allowed_globals())
-
-
-def test_a_newer_pickle_protocol_is_refused_by_number(tmp_path: Path) -> None:
-    path = tmp_path / "a.pt"
-    torch.save({"w": torch.ones(2)}, path, pickle_protocol=4)
-    assert "found protocol 4" in refused(path)
 
 
 def test_sparse_tensors_are_refused(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_counts_among_the_weights_are_no_weights(tmp_path: Path) -> None:
         (lambda p: torch.optim.SGD(p, lr=0.25), "sgd"),
         (lambda p: torch.optim.SGD(p, lr=0.25, momentum=0.9), "momentum"),
         (lambda p: torch.optim.Adam(p, lr=0.25), "adam"),
-        (lambda p: torch.optim.AdamW(p, lr=0.25), "adam"),
+        (lambda p: torch.optim.AdamW(p, lr=0.25), "adamw"),
         (lambda p: torch.optim.RMSprop(p, lr=0.25), "rmsprop"),
         (lambda p: torch.optim.Adagrad(p, lr=0.25), "adagrad"),
     ],

@@ -220,3 +220,42 @@ def test_every_solver_in_the_table_solves():
         found = SOLVERS.load(name)(lambda v: 2 * v, 6, 1, seed=0, device="cpu")
         assert found.converged
         assert found.eigenvalues[0] == pytest.approx(2)
+
+
+def test_a_device_that_runs_full_restarts_with_the_vectors_that_fit(monkeypatch):
+    matrix = dense(np.r_[1 / np.sqrt(np.arange(1, 300)), -np.random.default_rng(6).random(100)])
+    truth = np.linalg.eigvalsh(matrix.numpy())[::-1][:4]
+    rows = []
+    empty = torch.empty
+
+    def full(*shape, **options):
+        if len(shape) == 2:
+            rows.append(shape[0])
+            if len(rows) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return empty(*shape, **options)
+
+    monkeypatch.setattr(torch, "empty", full)
+    found = solve(matrix, 4)
+    assert found.converged, found.reason
+    assert len(rows) > 2
+    assert found.matvecs > 16
+    np.testing.assert_allclose(found.eigenvalues, truth, rtol=0, atol=1e-3 * truth[0])
+
+
+def test_a_device_with_no_room_at_all_is_an_error(monkeypatch):
+    def full(*shape, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "empty", full)
+    with pytest.raises(CurvatureError, match="not enough memory"):
+        solve(dense(SPECTRA["random"]), 1)
+
+
+def test_a_reason_to_stop_ends_the_search_with_what_is_known():
+    asked = []
+    found = solve(
+        dense(SPECTRA["random"]), 2, stop=lambda: "time is up" if asked.append(1) or len(asked) > 6 else ""
+    )
+    assert (found.converged, found.matvecs, found.reason) == (False, 6, "time is up")
+    assert np.isfinite(found.eigenvalues).all()

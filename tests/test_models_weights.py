@@ -47,13 +47,13 @@ def test_keys_that_do_not_fit_are_named_with_the_nearest_ones() -> None:
 
 
 def test_many_keys_are_counted_and_only_the_first_named() -> None:
-    weights = {f"module.{key}": value for key, value in net().state_dict().items()}
+    weights = {f"{key}.part": value for key, value in net().state_dict().items()}
     with pytest.raises(ModelError) as caught:
         fit_weights(net(), weights, where="a.pt")
     count = len([key for key in net().state_dict() if "num_batches" not in key])
     assert f"{count} missing, {len(weights)} unexpected" in caught.value.message
     assert f"and {count - 3} more missing" in caught.value.message
-    assert "'module.conv1.weight'" in caught.value.message
+    assert "'conv1.weight.part'" in caught.value.message
 
 
 def test_weights_that_do_not_fit_leave_the_model_as_it_was() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opsigcli.errors import CheckpointError
 from opsigcli.registry import Entry, Registry
@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 # What a step number counts, best evidence of "optimizer updates made" first. "number" is a number in a file name
 # that does not say what it counts (checkpoint-12, model_3); "position" is the place in the series.
 UNITS = ("step", "epoch", "number")
+WEIGHTS = ("model", "ema")  # what --weights chooses between: the trained weights, or their moving average
+
+# Element type -> bytes of one element, for every type that opsig reads.
+SIZES = {
+    **dict.fromkeys(("bool", "int8", "uint8"), 1),
+    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"), 1),
+    **dict.fromkeys(("int16", "uint16", "float16", "bfloat16"), 2),
+    **dict.fromkeys(("int32", "uint32", "float32"), 4),
+    **dict.fromkeys(("int64", "uint64", "float64", "complex64"), 8),
+    "complex128": 16,
+}
 
 
 class NotWeights(CheckpointError):
@@ -37,6 +48,11 @@ class TensorFacts:
             count *= size
         return count
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its numbers."""
+        return self.count * SIZES.get(self.dtype, 1)
+
 
 @dataclass(frozen=True)
 class Header:
@@ -49,6 +65,8 @@ class Header:
     lr: float | None = None
     optimizer: str = ""  # sgd, adam … where the content shows it
     notes: tuple[str, ...] = ()
+    beside: Mapping[str, int] = field(default_factory=dict)  # as counts, from files beside the weights
+    model: str = ""  # a model spec that the checkpoint itself suggests; never followed unasked
 
 
 @dataclass(frozen=True)
@@ -84,15 +102,27 @@ class CheckpointFormat(Protocol):
             CheckpointError: the file cannot be read, or is refused.
         """
 
-    def read(self, path: Path, key: str | None = None) -> dict[str, torch.Tensor]:
+    def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
         """The weights by name, on the CPU, in memory of their own.
 
         Args:
             path: the checkpoint.
             key: which weights, when the file holds several (see ``Header.candidates``).
+            weights: ``model`` or ``ema``, to choose between trained weights and their moving average.
 
         Raises:
-            CheckpointError: the file cannot be read or is refused, or ``key`` does not choose one set of weights.
+            CheckpointError: the file cannot be read or is refused, or no one set of weights is chosen.
+        """
+
+    def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:
+        """The optimizer's ``param_groups`` and ``state`` in the checkpoint; {} where there is none.
+
+        Args:
+            path: the checkpoint.
+            tensors: read them; else their ``TensorFacts`` stand for them.
+
+        Raises:
+            CheckpointError: the file cannot be read or is refused.
         """
 
 
@@ -104,15 +134,34 @@ FORMATS = Registry(
         ),
         "torch": Entry(
             "opsigcli.checkpoints.torch_file:TorchFile",
-            "a torch.save file: .pt .pth .bin .ckpt .tar, loaded with weights_only=True",
+            "a torch.save file: .pt .pth .bin .ckpt .tar; code in it is never run",
+        ),
+        "dcp": Entry(
+            "opsigcli.checkpoints.dcp_folder:DcpFolder",
+            "a folder of torch.distributed.checkpoint: .metadata and .distcp files (FSDP2, torchtitan)",
+        ),
+        "folder": Entry(
+            "opsigcli.checkpoints.weights_folder:WeightsFolder",
+            "a folder with model.safetensors or pytorch_model.bin, in one file or sharded with an index",
         ),
     },
 )
 
 
-def formats() -> list[CheckpointFormat]:
-    """Every format, in the order in which they are asked."""
-    return [FORMATS.load(name)() for name in FORMATS]
+def formats(unsafe: bool = False) -> list[CheckpointFormat]:
+    """Every format, in the order in which they are asked.
+
+    Args:
+        unsafe: let pickle run the code of files that cannot be read otherwise.
+    """
+    return [reader(name, unsafe) for name in FORMATS]
+
+
+def reader(name: str, unsafe: bool = False) -> CheckpointFormat:
+    """The format of that name."""
+    kind = FORMATS.load(name)
+    found: CheckpointFormat = kind(unsafe=True) if unsafe and name == "torch" else kind()
+    return found
 
 
 def unreadable(path: Path, error: OSError) -> CheckpointError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from opsigcli.registry import nearest
 
 
 def choose(
-    path: Path, candidates: Mapping[str, Collection[str]], key: str | None
+    path: Path, candidates: Mapping[str, Collection[str]], key: str | None, weights: str = ""
 ) -> tuple[str, dict[str, str]]:
     """The one set of weights that is meant.
 
@@ -18,6 +19,7 @@ def choose(
         path: the file, for the words of an error.
         candidates: key of a set of weights -> names of its tensors.
         key: the set that is meant; or, as ``KEY.prefix`` or ``prefix``, the part of a set below a prefix.
+        weights: ``model`` leaves moving averages out, ``ema`` everything else.
 
     Returns:
         The key of the set, and its tensors as plain name -> name in the file.
@@ -28,13 +30,25 @@ def choose(
     listing = ", ".join(f"{name or 'the whole file'} ({len(of)} tensors)" for name, of in candidates.items())
     if not candidates:
         raise CheckpointError(f"expected weights by name, found none in {path}", "leave it out of the folder")
+    if weights and key is None:
+        averages = {name: of for name, of in candidates.items() if is_average(name, of)}
+        candidates = (
+            averages if weights == "ema" else {n: of for n, of in candidates.items() if n not in averages}
+        )
+        if not candidates:
+            raise CheckpointError(
+                f"expected weights of the kind {weights}, found in {path}: {listing}", "see the list"
+            )
     if key is None:
         if len(candidates) == 1:
             ((only, names),) = candidates.items()
             return only, plain_names(names)
+        averages = {name: of for name, of in candidates.items() if is_average(name, of)}
+        by_kind = len(averages) == 1 and len(candidates) == 2 and not weights
         raise CheckpointError(
             f"expected one set of weights, found {len(candidates)} in {path}: {listing}",
-            f"choose one with --key, for example --key {next(iter(candidates))}",
+            ("choose with --weights model or --weights ema, or " if by_kind else "choose one ")
+            + f"with --key, for example --key {next(iter(candidates))}",
         )
     if key in candidates:
         return key, plain_names(candidates[key])
@@ -49,6 +63,12 @@ def choose(
         f"expected weights under the key {key!r}, found in {path}: {listing}",
         f"try --key {close[0]}" if close else "leave --key out" if len(candidates) == 1 else "see the list",
     )
+
+
+def is_average(key: str, names: Collection[str]) -> bool:
+    """Whether a set of weights is a moving average of others, by its key or by AveragedModel's count in it."""
+    words = re.split(r"[^a-z]+", key.lower())
+    return "n_averaged" in names or any(word in ("ema", "swa", "averaged", "average") for word in words)
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:

@@ -7,17 +7,22 @@ from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 
 from opsigcli.checkpoints.base import unreadable
+from opsigcli.checkpoints.weights_folder import weight_files
 
 _BLOCK = 1 << 16
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file, hexadecimal, read as a stream.
+    """The sha256 of a checkpoint, hexadecimal: of the file, read as a stream; for a folder, over the names and the
+    sha256 of the files that its weights are in.
 
     Raises:
-        CheckpointError: the file cannot be read.
+        CheckpointError: a file cannot be read.
     """
     try:
+        if path.is_dir():
+            lines = [f"{sha256(file)} {file.name}\n" for file in weight_files(path)]
+            return hashlib.sha256("".join(lines).encode()).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -34,26 +39,32 @@ def same_content(paths: Iterable[Path]) -> list[list[Path]]:
     Raises:
         CheckpointError: a file cannot be read.
     """
-    sizes = _grouped(paths, _size)
+    sizes = _grouped(paths, size)
     glanced = (group for same in sizes for group in _grouped(same, _glance))
     return [group for same in glanced for group in _grouped(same, sha256)]
 
 
-def _size(path: Path) -> int:
+def size(path: Path) -> int:
+    """Bytes of a checkpoint: of the file, or of the files that a folder's weights are in.
+
+    Raises:
+        CheckpointError: a file cannot be read.
+    """
     try:
-        return path.stat().st_size
+        return sum(file.stat().st_size for file in (weight_files(path) if path.is_dir() else [path]))
     except OSError as error:
         raise unreadable(path, error) from error
 
 
 def _glance(path: Path) -> bytes:
-    size = _size(path)
     digest = hashlib.blake2b()
     try:
-        with path.open("rb") as file:
-            for start in (0, size // 2, max(0, size - _BLOCK)):
-                file.seek(start)
-                digest.update(file.read(_BLOCK))
+        for part in weight_files(path) if path.is_dir() else [path]:
+            length = part.stat().st_size
+            with part.open("rb") as file:
+                for start in (0, length // 2, max(0, length - _BLOCK)):
+                    file.seek(start)
+                    digest.update(file.read(_BLOCK))
     except OSError as error:
         raise unreadable(path, error) from error
     return digest.digest()

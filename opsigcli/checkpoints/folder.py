@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from opsigcli.checkpoints import facts, names
+from opsigcli.checkpoints import facts, foreign, names
 from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, formats, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest
@@ -14,6 +15,9 @@ from opsigcli.errors import CheckpointError
 from opsigcli.options import MANIFEST
 
 _STRANGER = f"not in {MANIFEST}"
+FOLDERS = ("dcp", "folder")  # the formats of checkpoints that are folders
+# What may lie inside such a checkpoint; anything else that looks like one makes it a folder of checkpoints.
+PARTS = ("model.safetensors", "pytorch_model.bin", "meta.pt", "pytorch_model_fsdp_0", "optimizer_0")
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Skipped:
 
     file: str
     reason: str
+    command: str = ""  # what converts it, for kinds that opsig knows and does not open
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,9 @@ class Described:
     lr: float | None
 
 
-def gather(path: Path) -> tuple[Path, list[Found], Manifest | None, list[Skipped], list[str]]:
+def gather(
+    path: Path, unsafe: bool = False
+) -> tuple[Path, list[Found], Manifest | None, list[Skipped], list[str]]:
     """The checkpoints at a path, the manifest, the files that are no checkpoints, and notes about the manifest.
 
     Raises:
@@ -61,7 +68,7 @@ def gather(path: Path) -> tuple[Path, list[Found], Manifest | None, list[Skipped
                 f"expected a folder of checkpoints, or a checkpoint, found nothing at {path}",
                 "check the path",
             )
-        single = path.is_file()
+        single = path.is_file() or is_one(path)
         folder = path.parent if single else path
         manifest = read_manifest(folder)
         rows = {row.file: row for row in manifest.checkpoints} if manifest else {}
@@ -69,7 +76,7 @@ def gather(path: Path) -> tuple[Path, list[Found], Manifest | None, list[Skipped
             rows = {file: row for file, row in rows.items() if file == path.name}
         missing = [file for file in rows if not (folder / file).exists()]
         listed = [path] if single else _listed(folder, [file for file in rows if file not in missing])
-        entries, skipped = _sort_out(folder, listed, rows)
+        entries, skipped = _sort_out(folder, listed, rows, unsafe)
     except OSError as error:
         raise unreadable(path, error) from error
     notes = [f"{file} is in {MANIFEST} and not in the folder" for file in missing]
@@ -79,6 +86,16 @@ def gather(path: Path) -> tuple[Path, list[Found], Manifest | None, list[Skipped
     return folder, entries, manifest, skipped, notes
 
 
+def is_one(path: Path) -> bool:
+    """Whether a folder is one checkpoint in several files, rather than a folder of checkpoints."""
+    if not path.is_dir() or not any(f.recognises(path) for f in formats() if f.name in FOLDERS):
+        return False
+    others = [
+        p for p in path.iterdir() if p.name not in PARTS and not p.name.startswith(".") and not _never(p)
+    ]
+    return not any(f.recognises(p) for p in others for f in formats())
+
+
 def _listed(folder: Path, rows: list[str]) -> list[Path]:
     """The visible files of a folder in natural order, and those that the manifest names in folders below it."""
     here = [p for p in folder.iterdir() if not p.name.startswith(".") and p.name != MANIFEST]
@@ -86,8 +103,10 @@ def _listed(folder: Path, rows: list[str]) -> list[Path]:
     return sorted(here, key=lambda p: (names.natural(p.name), p.name)) + below
 
 
-def _sort_out(folder: Path, listed: list[Path], rows: dict[str, Row]) -> tuple[list[Found], list[Skipped]]:
-    known = formats()
+def _sort_out(
+    folder: Path, listed: list[Path], rows: dict[str, Row], unsafe: bool
+) -> tuple[list[Found], list[Skipped]]:
+    known = formats(unsafe)
     entries: list[Found] = []
     skipped: list[Skipped] = []
     for entry in listed:
@@ -95,7 +114,12 @@ def _sort_out(folder: Path, listed: list[Path], rows: dict[str, Row]) -> tuple[l
         reason = _never(entry)
         reader = None if reason else next((f for f in known if f.recognises(entry)), None)
         if reader is None:
-            skipped.append(Skipped(file, reason or "no checkpoint format that opsig reads"))
+            kind = None if reason else foreign.recognise(entry)
+            if kind:
+                skipped.append(Skipped(file, kind.what, kind.convert(entry)))
+            else:
+                other = "a folder" if entry.is_dir() else "no checkpoint format that opsig reads"
+                skipped.append(Skipped(file, reason or other))
         elif rows and file not in rows:
             skipped.append(Skipped(file, _STRANGER))
         else:
@@ -107,11 +131,11 @@ def _never(entry: Path) -> str:
     """Why a file is not even opened; "" when it may be."""
     if names.never_weights(entry.name):
         return "training state beside the weights; never opened"
-    if names.SHARD.search(entry.name):
+    if names.SHARD.search(entry.name) and not entry.is_dir():
         return "one shard of a checkpoint kept in several files"
     if entry.is_symlink() and not entry.exists():
         return "a link to nothing"
-    return "" if not entry.is_dir() else "a folder"
+    return ""
 
 
 def once(entries: list[Found]) -> tuple[list[Found], list[Skipped]]:
@@ -129,7 +153,7 @@ def once(entries: list[Found]) -> tuple[list[Found], list[Skipped]]:
 
 
 def describe(
-    found: list[Found], key: str | None, single: bool, examine: bool
+    found: list[Found], key: str | None, weights: str, single: bool, examine: bool
 ) -> tuple[list[Described], list[Failed], list[Skipped]]:
     """What each file says about itself; those that cannot be read, and those that hold no weights.
 
@@ -144,9 +168,9 @@ def describe(
         several = False
         try:
             header = entry.format.describe(entry.path)
-            several = key is None
+            several = key is None and not examine
             if not examine:
-                choose(entry.path, header.candidates, key)
+                choose(entry.path, header.candidates, key, weights)
             described.append(_numbers(entry, header, alone=len(found) == 1))
         except CheckpointError as error:
             if single or several:
@@ -162,7 +186,8 @@ def _numbers(entry: Found, header: Header, *, alone: bool) -> Described:
     """All numbers known for a file, each from the best source that has it: manifest, content, sidecar, name."""
     beside = facts.sidecar(entry.path, alone=alone)
     numbers = {unit: (number, "name") for unit, number in names.counts(entry.path.name).items()}
-    numbers |= {unit: (number, "sidecar") for unit, number in facts.content_counts(beside).items()}
+    aside = {**facts.content_counts(beside), **header.beside}
+    numbers |= {unit: (number, "sidecar") for unit, number in aside.items()}
     numbers |= {unit: (number, "content") for unit, number in header.counts.items()}
     lr = header.lr if header.lr is not None else facts.sidecar_lr(beside)
     if entry.row:
@@ -178,11 +203,34 @@ def nothing(folder: Path, failed: list[Failed], skipped: list[Skipped]) -> Check
         return CheckpointError(failed[0].error.message + more, failed[0].error.hint)
     if not skipped:
         return CheckpointError(f"expected checkpoints, found an empty folder at {folder}", "check the path")
+    if known := next((s for s in skipped if s.command), None):
+        return CheckpointError(
+            f"expected checkpoints that opsig opens, found {known.reason} at {folder / known.file}",
+            f"convert it: {known.command}",
+        )
+    if deeper := _deeper(folder):
+        return CheckpointError(
+            f"expected checkpoints in {folder}, found them in a folder below it",
+            f"name that folder: {deeper}",
+        )
     listed = _some([f"{s.file} ({s.reason})" for s in skipped])
     return CheckpointError(
         f"expected checkpoints, found none in {folder}; it holds {listed}",
         "name the folder that holds .safetensors, .pt, .pth, .bin or .ckpt files",
     )
+
+
+def _deeper(folder: Path) -> Path | None:
+    """The first folder up to three levels below that holds checkpoints."""
+    known = formats()
+    level = [folder]
+    for _ in range(3):
+        with contextlib.suppress(OSError):
+            level = sorted(e for f in level for e in f.iterdir() if e.is_dir() and not e.is_symlink())[:200]
+            for inner in level:
+                if any(f.recognises(e) for e in inner.iterdir() if not _never(e) for f in known):
+                    return inner
+    return None
 
 
 def _some(items: list[str]) -> str:

@@ -7,24 +7,18 @@ its classes named before any library opens it, and without reading its tensors.
 
 from __future__ import annotations
 
-import pickletools
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import IO, Any, cast
+import mmap
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-_MAX_OPCODES = 20_000_000  # a model of a million tensors has fewer
-_MAX_BYTES = 1 << 30
+MAX_OPCODES = 20_000_000  # a model of a million tensors has fewer
+MAX_BYTES = 1 << 28  # of one pickle; tensors lie outside of it
 _MAX_LINE = 1 << 20
+_OLD_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # modules as Python 2 called them
 
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_CONTAINERS: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": list}
-_WITH_ARGUMENT = {"GLOBAL", "INST", "PERSID"}
-# Instructions whose argument, as decoded, is the value: numbers, text and bytes of every width.
-_VALUES = {
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"),
-    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-}
+Data = bytes | mmap.mmap
 
 
 class Malformed(ValueError):
@@ -38,243 +32,385 @@ class Name:
     text: str  # module.attribute
 
 
-@dataclass(eq=False)
 class Call:
-    """What a pickle wanted to build by a call; never called."""
+    """What a pickle wanted to build by a call; never called. Compared by identity, so that it can be a key."""
 
-    function: Any
-    arguments: Any
-    state: Any = None
-    items: dict[Any, Any] = field(default_factory=dict)
-    members: list[Any] = field(default_factory=list)
+    __slots__ = ("arguments", "function", "items", "members", "state")
 
-
-Calls = dict[
-    str, Callable[[tuple[Any, ...]], Any]
-]  # name -> what to put for a call of it, made of data alone
+    def __init__(self, function: Any, arguments: Any) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.state: Any = None
+        self.items: dict[Any, Any] = {}
+        self.members: list[Any] = []
 
 
-@dataclass
+# Name of a function -> what to put for a call of it, made of data alone.
+Calls = dict[str, Callable[[tuple[Any, ...]], Any]]
+
+
+@dataclass(frozen=True)
 class Pickle:
-    """The object of a pickle as data, every class and function it names, and its protocol."""
+    """The object of a pickle as data, every class and function it names, its protocol, and where it ends."""
 
     value: Any
     names: frozenset[str]
     protocol: int
+    end: int
 
 
-def read(file: IO[bytes], calls: Calls, persistent: Callable[[Any], Any]) -> Pickle:
-    """Read the one pickle that begins at the file's position; the position is then after it.
+def read(data: Data, calls: Calls, persistent: Callable[[Any], Any], start: int = 0) -> Pickle:
+    """Read the one pickle that begins at ``start``.
 
     Args:
-        file: binary file.
+        data: bytes, or a mapped file.
         calls: name of a function -> what stands for its result, given the arguments.
         persistent: what stands for a persistent id (torch's way to point at a storage).
+        start: offset of the pickle.
 
     Raises:
         Malformed: this is no pickle, or it is out of bounds.
     """
-    machine = _Machine(calls, persistent)
+    machine = _Machine(data, calls, persistent, start)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], _Bounded(file)))):
-            if count > _MAX_OPCODES:
-                raise Malformed("the pickle in it is too long")
-            machine.run(opcode.name, argument)
-        return Pickle(machine.stack.pop(), frozenset(machine.names), machine.protocol)
+        value = machine.run()
     except Malformed:
         raise
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, struct.error) as error:
         raise Malformed("the pickle in it is broken") from error
+    except (RecursionError, MemoryError) as error:
+        raise Malformed("the pickle in it is out of bounds") from error
+    return Pickle(value, frozenset(machine.names), machine.protocol, machine.position)
 
 
-class _Bounded:
-    """A file that refuses to read more than it has, before any memory is set aside for it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
-        start = file.tell()
-        self.left = min(file.seek(0, 2) - start, _MAX_BYTES)
-        file.seek(start)
-
-    def read(self, count: int) -> bytes:
-        self.left -= count
-        if self.left < 0:
-            raise Malformed("the pickle in it is cut off, or too long")
-        return self.file.read(count)
-
-    def readline(self) -> bytes:
-        line = self.file.readline(min(self.left, _MAX_LINE))
-        self.left -= len(line)
-        return line
+def fields(value: Any) -> Mapping[Any, Any]:
+    """The named parts of a record: a mapping itself, the items of a dict's subclass, or an object's attributes."""
+    if isinstance(value, Mapping):
+        return value
+    if not isinstance(value, Call):
+        return {}
+    if value.items:
+        return value.items
+    state = value.state
+    # Objects with __slots__ have (attributes, slots).
+    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[0] or state[1], Mapping):
+        state = state[0] or state[1]
+    return state if isinstance(state, Mapping) else {}
 
 
 class _Machine:
     """The stack machine of pickle without imports and calls."""
 
-    def __init__(self, calls: Calls, persistent: Callable[[Any], Any]) -> None:
-        self.calls = calls
-        self.persistent = persistent
+    def __init__(self, data: Data, calls: Calls, persistent: Callable[[Any], Any], start: int) -> None:
+        self.data, self.position, self.end = data, start, min(len(data), start + MAX_BYTES)
+        self.calls, self.persistent = calls, persistent
         self.stack: list[Any] = []
-        self.marks: list[list[Any]] = []
+        self.marks: list[int] = []
         self.memo: dict[int, Any] = {}  # a dict, so that a forged index allocates nothing
         self.names: set[str] = set()
         self.protocol = 0
 
-    def run(self, name: str, argument: Any) -> None:
-        """Carry out one instruction."""
-        stack = self.stack
-        if name in ("BINPUT", "LONG_BINPUT", "PUT"):
-            self.memo[int(argument)] = stack[-1]
-        elif name in ("BINGET", "LONG_BINGET", "GET"):
-            stack.append(self.memo[int(argument)])
-        elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = stack[-1]
-        elif name == "MARK":
-            self.marks.append(stack)
-            self.stack = []
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name])
-        elif name in _CONTAINERS:
-            stack.append(_CONTAINERS[name]())
-        elif name == "PROTO":
-            self.protocol = int(argument)
-        elif handler := getattr(self, f"_{name.lower()}", None):
-            handler(argument) if name in _WITH_ARGUMENT else handler()
-        elif name in _VALUES:
-            stack.append(argument)
-        elif name not in ("STOP", "FRAME"):
-            raise Malformed(f"the pickle in it has the instruction {name}")
+    def run(self) -> Any:
+        """Carry out the program; what it leaves on top of the stack."""
+        data, end, stack, marks, memo = self.data, self.end, self.stack, self.marks, self.memo
+        calls, persistent, cold = self.calls, self.persistent, _COLD
+        word, signed = _WORD.unpack_from, _SIGNED.unpack_from
+        at = self.position
+        # A file of weights is a hundred thousand instructions, nearly all of these few kinds: most frequent first.
+        for _ in range(MAX_OPCODES):
+            if at >= end:
+                raise Malformed("the pickle in it is cut off, or too long")
+            code = data[at]
+            at += 1
+            if code == 0x71:  # BINPUT
+                memo[data[at]] = stack[-1]
+                at += 1
+            elif code == 0x72:  # LONG_BINPUT
+                memo[word(data, at)[0]] = stack[-1]
+                at += 4
+            elif code == 0x4B:  # BININT1
+                stack.append(data[at])
+                at += 1
+            elif code == 0x68:  # BINGET
+                stack.append(memo[data[at]])
+                at += 1
+            elif code == 0x94:  # MEMOIZE
+                memo[len(memo)] = stack[-1]
+            elif code == 0x28:  # MARK
+                marks.append(len(stack))
+            elif code == 0x74:  # TUPLE
+                mark = marks.pop()
+                stack[mark:] = [tuple(stack[mark:])]
+            elif code == 0x52:  # REDUCE
+                arguments, function = stack.pop(), stack.pop()
+                known = calls.get(function.text) if type(function) is Name else None
+                if known is not None and type(arguments) is tuple:
+                    stack.append(known(arguments))
+                else:
+                    stack.append(Call(function, arguments))
+            elif code == 0x58:  # BINUNICODE
+                stop = at + 4 + word(data, at)[0]
+                if stop > end:
+                    raise Malformed("the pickle in it is cut off, or too long")
+                stack.append(str(data[at + 4 : stop], "utf-8", "surrogatepass"))
+                at = stop
+            elif code == 0x51:  # BINPERSID
+                stack.append(persistent(stack.pop()))
+            elif code == 0x6A:  # LONG_BINGET
+                stack.append(memo[word(data, at)[0]])
+                at += 4
+            elif code == 0x89:  # NEWFALSE
+                stack.append(False)
+            elif code == 0x29:  # EMPTY_TUPLE
+                stack.append(())
+            elif code == 0x4D:  # BININT2
+                stack.append(data[at] + 256 * data[at + 1])
+                at += 2
+            elif code == 0x4A:  # BININT
+                stack.append(signed(data, at)[0])
+                at += 4
+            elif code == 0x85:  # TUPLE1
+                stack[-1] = (stack[-1],)
+            elif code == 0x86:  # TUPLE2
+                stack[-2:] = [(stack[-2], stack[-1])]
+            elif code == 0x87:  # TUPLE3
+                stack[-3:] = [(stack[-3], stack[-2], stack[-1])]
+            elif code == 0x7D:  # EMPTY_DICT
+                stack.append({})
+            elif code == 0x2E:  # STOP
+                self.position = at
+                return stack.pop()
+            else:
+                handler = cold.get(code)
+                if handler is None:
+                    raise Malformed(f"it is no pickle, or has the unknown instruction {code:#04x}")
+                self.position = at
+                handler(self)
+                at = self.position
+        raise Malformed("the pickle in it is too long")
 
-    def _to_mark(self) -> list[Any]:
-        items, self.stack = self.stack, self.marks.pop()
+    # what follows an instruction
+
+    def take(self, count: int) -> bytes:
+        """The next bytes."""
+        stop = self.position + count
+        if count < 0 or stop > self.end:
+            raise Malformed("the pickle in it is cut off, or too long")
+        found = self.data[self.position : stop]
+        self.position = stop
+        return found
+
+    def number(self, width: int) -> int:
+        """The next bytes as an unsigned number."""
+        return int.from_bytes(self.take(width), "little")
+
+    def line(self) -> str:
+        """The text up to the end of the line."""
+        return str(self.raw_line(), "utf-8")
+
+    def raw_line(self) -> bytes:
+        """The bytes up to the end of the line."""
+        stop = self.data.find(b"\n", self.position, min(self.end, self.position + _MAX_LINE))
+        if stop < 0:
+            raise Malformed("the pickle in it is cut off, or too long")
+        found = self.take(stop - self.position)
+        self.position += 1
+        return found
+
+    # what lies on the stack
+
+    def to_mark(self) -> list[Any]:
+        """Everything put on the stack since the last mark."""
+        mark = self.marks.pop()
+        items = self.stack[mark:]
+        del self.stack[mark:]
         return items
 
-    # tuples, lists, dicts and sets
-
-    def _empty_tuple(self) -> None:
-        self.stack.append(())
-
-    def _tuple(self) -> None:
-        items = self._to_mark()
-        self.stack.append(tuple(items))
-
-    def _tuple1(self) -> None:
-        self.stack[-1:] = [(self.stack[-1],)]
-
-    def _tuple2(self) -> None:
-        self.stack[-2:] = [tuple(self._top(2))]
-
-    def _tuple3(self) -> None:
-        self.stack[-3:] = [tuple(self._top(3))]
-
-    def _top(self, count: int) -> list[Any]:
-        if len(self.stack) < count:
-            raise IndexError
-        return self.stack[-count:]
-
-    def _list(self) -> None:
-        items = self._to_mark()
-        self.stack.append(items)
-
-    def _dict(self) -> None:
-        items = self._to_mark()
-        self.stack.append({})
-        self._put(items)
-
-    def _frozenset(self) -> None:
-        self._list()
-
-    def _append(self) -> None:
-        item = self.stack.pop()
-        self._extend([item])
-
-    def _appends(self) -> None:
-        self._extend(self._to_mark())
-
-    def _additems(self) -> None:
-        self._extend(self._to_mark())
-
-    def _extend(self, items: list[Any]) -> None:
+    def extend(self, items: list[Any]) -> None:
+        """Add members to the list or set on top."""
         target = self.stack[-1]
         (target.members if isinstance(target, Call) else target).extend(items)
 
-    def _setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self._put([key, value])
-
-    def _setitems(self) -> None:
-        self._put(self._to_mark())
-
-    def _put(self, items: list[Any]) -> None:
+    def put(self, items: list[Any]) -> None:
+        """Add keys and values, one after the other, to the dict on top."""
         target = self.stack[-1]
         entries = target.items if isinstance(target, Call) else target
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Hashing a tuple of shared tuples can take exponential time, and records do not hash by value.
-            plain = key is None or isinstance(key, str | int | float | bytes)
+            # Hashing a tuple of shared tuples can take exponential time; records hash by identity.
+            plain = key is None or isinstance(key, str | int | float | bytes | Call)
             entries[key if plain else f"<key {len(entries)}>"] = value
 
-    # names and calls, written down
-
-    def _global(self, argument: str) -> None:
-        module, _, attribute = argument.partition(" ")
-        self._name(module, attribute)
-
-    def _stack_global(self) -> None:
-        attribute, module = self.stack.pop(), self.stack.pop()
+    def name(self, module: object, attribute: object) -> None:
+        """Write a class or function down."""
         if not isinstance(module, str) or not isinstance(attribute, str):
             raise Malformed("the pickle in it names a class by something other than text")
-        self._name(module, attribute)
-
-    def _name(self, module: str, attribute: str) -> None:
-        module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)  # protocol 2 names
-        text = f"{module}.{attribute}"
+        text = f"{_OLD_NAMES.get(module, module)}.{attribute}"
         self.names.add(text)
         self.stack.append(Name(text))
 
-    def _reduce(self) -> None:
-        arguments, function = self.stack.pop(), self.stack.pop()
-        if isinstance(function, Name) and function.text in self.calls and isinstance(arguments, tuple):
-            self.stack.append(self.calls[function.text](arguments))
-        else:
-            self.stack.append(Call(function, arguments))
+    def call(self, function: Any, arguments: Any) -> None:
+        """Write a call down."""
+        known = self.calls.get(function.text) if type(function) is Name else None
+        plain = known is not None and type(arguments) is tuple
+        self.stack.append(known(arguments) if known and plain else Call(function, arguments))
 
-    def _newobj(self) -> None:
-        self._reduce()
 
-    def _newobj_ex(self) -> None:
-        keywords, arguments = self.stack.pop(), self.stack.pop()
-        self.stack[-1] = Call(self.stack[-1], (arguments, keywords))
+def _proto(m: _Machine) -> None:
+    m.protocol = m.number(1)
 
-    def _inst(self, argument: str) -> None:
-        items = self._to_mark()
-        self._global(argument)
-        self.stack[-1] = Call(self.stack[-1], tuple(items))
 
-    def _obj(self) -> None:
-        function, *arguments = self._to_mark()
-        self.stack.append(Call(function, tuple(arguments)))
+def _old_text(m: _Machine) -> None:
+    line = m.line()
+    if len(line) < 2 or line[0] != line[-1] or line[0] not in "'\"":
+        raise Malformed("the pickle in it is broken")
+    m.stack.append(line[1:-1].encode().decode("unicode_escape"))
 
-    def _build(self) -> None:
-        state = self.stack.pop()
-        if isinstance(self.stack[-1], Call):
-            self.stack[-1].state = state
 
-    def _persid(self, argument: str) -> None:
-        self.stack.append(self.persistent(argument))
+def _old_number(m: _Machine) -> None:
+    line = m.line()
+    m.stack.append({"00": False, "01": True}[line] if line in ("00", "01") else int(line.rstrip("L")))
 
-    def _binpersid(self) -> None:
-        self.stack.append(self.persistent(self.stack.pop()))
 
-    # stack order
+def _stack_global(m: _Machine) -> None:
+    attribute, module = m.stack.pop(), m.stack.pop()
+    m.name(module, attribute)
 
-    def _pop(self) -> None:
-        if self.stack:
-            self.stack.pop()
-        else:
-            self.stack = self.marks.pop()
 
-    def _pop_mark(self) -> None:
-        self._to_mark()
+def _extension(width: int) -> Callable[[_Machine], None]:
+    """A class by its number in the registry of this process, which no checkpoint can know."""
 
-    def _dup(self) -> None:
-        self.stack.append(self.stack[-1])
+    def handle(m: _Machine) -> None:
+        m.name("copyreg extension", str(m.number(width)))
+
+    return handle
+
+
+def _inst(m: _Machine) -> None:
+    module, attribute = m.line(), m.line()
+    items = m.to_mark()
+    m.name(module, attribute)
+    m.call(m.stack.pop(), tuple(items))
+
+
+def _obj(m: _Machine) -> None:
+    function, *arguments = m.to_mark()
+    m.call(function, tuple(arguments))
+
+
+def _new(m: _Machine) -> None:
+    arguments, function = m.stack.pop(), m.stack.pop()
+    m.call(function, arguments)
+
+
+def _new_with_keywords(m: _Machine) -> None:
+    keywords, arguments, function = m.stack.pop(), m.stack.pop(), m.stack.pop()
+    m.stack.append(Call(function, (arguments, keywords)))
+
+
+def _build(m: _Machine) -> None:
+    state = m.stack.pop()
+    target = m.stack[-1]
+    if isinstance(target, Call):
+        target.state = state
+
+
+def _set_item(m: _Machine) -> None:
+    value, key = m.stack.pop(), m.stack.pop()
+    m.put([key, value])
+
+
+def _dict(m: _Machine) -> None:
+    items = m.to_mark()
+    m.stack.append({})
+    m.put(items)
+
+
+def _pop(m: _Machine) -> None:
+    if m.marks and m.marks[-1] == len(m.stack):
+        m.marks.pop()
+    else:
+        m.stack.pop()
+
+
+def _pop_mark(m: _Machine) -> None:
+    m.to_mark()
+
+
+def _frame(m: _Machine) -> None:
+    m.take(8)  # how long the frame is; of no interest
+
+
+def _push(make: Callable[[_Machine], Any]) -> Callable[[_Machine], None]:
+    return lambda m: m.stack.append(make(m))
+
+
+def _constant(value: Any) -> Callable[[_Machine], None]:
+    return lambda m: m.stack.append(value)
+
+
+def _long(width: int) -> Callable[[_Machine], None]:
+    return _push(lambda m: int.from_bytes(m.take(m.number(width)), "little", signed=True))
+
+
+def _text(width: int) -> Callable[[_Machine], None]:
+    return _push(lambda m: str(m.take(m.number(width)), "utf-8", "surrogatepass"))
+
+
+def _latin(width: int) -> Callable[[_Machine], None]:
+    return _push(lambda m: str(m.take(m.number(width)), "latin-1"))
+
+
+def _raw(width: int) -> Callable[[_Machine], None]:
+    return _push(lambda m: m.take(m.number(width)))
+
+
+_WORD, _SIGNED = struct.Struct("<I"), struct.Struct("<i")
+# The rarer instructions by their code, as pickle numbers them.
+_COLD: dict[int, Callable[[_Machine], None]] = {
+    0x80: _proto,
+    0x95: _frame,
+    ord("N"): _constant(None),
+    0x88: _constant(True),
+    ord("]"): _push(lambda m: []),
+    0x8F: _push(lambda m: []),  # EMPTY_SET
+    ord("l"): _push(lambda m: m.to_mark()),
+    0x91: _push(lambda m: m.to_mark()),  # FROZENSET
+    ord("d"): _dict,
+    ord("a"): lambda m: m.extend([m.stack.pop()]),
+    ord("e"): lambda m: m.extend(m.to_mark()),
+    0x90: lambda m: m.extend(m.to_mark()),  # ADDITEMS
+    ord("s"): _set_item,
+    ord("u"): lambda m: m.put(m.to_mark()),
+    ord("p"): lambda m: m.memo.__setitem__(int(m.line()), m.stack[-1]),
+    ord("g"): _push(lambda m: m.memo[int(m.line())]),
+    ord("0"): _pop,
+    ord("1"): _pop_mark,
+    ord("2"): lambda m: m.stack.append(m.stack[-1]),
+    ord("I"): _old_number,
+    ord("L"): _old_number,
+    ord("F"): _push(lambda m: float(m.line())),
+    ord("G"): _push(lambda m: struct.unpack(">d", m.take(8))[0]),
+    0x8A: _long(1),
+    0x8B: _long(4),
+    ord("S"): _old_text,
+    ord("V"): _push(lambda m: m.raw_line().decode("raw_unicode_escape")),
+    ord("T"): _latin(4),
+    ord("U"): _latin(1),
+    0x8C: _text(1),
+    0x8D: _text(8),
+    ord("B"): _raw(4),
+    ord("C"): _raw(1),
+    0x8E: _raw(8),
+    0x96: _raw(8),
+    ord("c"): lambda m: m.name(m.line(), m.line()),
+    0x93: _stack_global,
+    0x82: _extension(1),
+    0x83: _extension(2),
+    0x84: _extension(4),
+    ord("i"): _inst,
+    ord("o"): _obj,
+    0x81: _new,
+    0x92: _new_with_keywords,
+    ord("b"): _build,
+    ord("P"): lambda m: m.stack.append(m.persistent(m.line())),
+}

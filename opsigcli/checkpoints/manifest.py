@@ -50,6 +50,9 @@ class Manifest:
     classes: tuple[str, ...] = ()
     fingerprint: str = ""  # of the dataset
     transform: dict[str, Any] = field(default_factory=dict)
+    key: str | None = None  # which part of a checkpoint holds the weights
+    weights: str = ""  # model or ema, where a checkpoint holds both
+    partial: bool = False  # the weights fit the model in part
     signature: str = ""  # of the specs, by the user who wrote this
     checkpoints: tuple[Row, ...] = ()
     schema: int = SCHEMA

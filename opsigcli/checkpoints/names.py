@@ -23,7 +23,8 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}\b")
 _NEVER_WEIGHTS = re.compile(
     r"(?:.*\.optimizer\.safetensors"
     r"|(?:optimizer|scheduler|lr_scheduler|scaler|training_args)(?:[_-]\d+)?\.(?:pt|pth|bin)"
-    r"|(?:rng_state|random_states)\w*\.(?:pt|pth|pkl|bin)"
+    r"|(?:rng_state|random_states|dl_state_dict|sampler)\w*\.(?:pt|pth|pkl|bin)"
+    r"|custom_checkpoint_\d+\.pkl"
     r"|.*_optim_states\.pt)"
 )
 

@@ -54,10 +54,18 @@ class SafetensorsFile:
         optimizer = metadata.get("optimizer", "")
         return Header({"": tensors}, content_counts(metadata), content_lr(metadata), optimizer)
 
-    def read(self, path: Path, key: str | None = None) -> dict[str, torch.Tensor]:
+    def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:
+        """Nothing: such files hold tensors by name only."""
+        return {}
+
+    def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
         """The weights. ``key`` chooses the tensors whose names begin with ``key.``."""
-        tensors, _ = _header(path)
-        _, names = choose(path, {"": tensors}, key)
+        facts, _ = _header(path)
+        _, names = choose(path, {"": facts}, key, weights if weights != "model" else "")
+        return self.read_named(path, names)
+
+    def read_named(self, path: Path, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
+        """Tensors of a file that was described before, as name to give -> name in the file."""
         from safetensors import SafetensorError, safe_open
 
         try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opsigcli.checkpoints import digest, names
-from opsigcli.checkpoints.base import FORMATS, Checkpoint, CheckpointFormat
+from opsigcli.checkpoints.base import WEIGHTS, Checkpoint, reader
 from opsigcli.checkpoints.folder import Described, Failed, Skipped, describe, gather, nothing, once
 from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.checkpoints.order import ORDERS, Numbered, gaps, put_in_order
@@ -33,6 +33,8 @@ class Series:
     notes: tuple[str, ...] = ()  # what a user should know, in words
     manifest: Manifest | None = None
     key: str | None = None
+    weights: str = ""  # model, ema, or "" where files hold one set
+    unsafe: bool = False
     _digests: dict[Path, str] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -53,8 +55,16 @@ class Series:
             CheckpointError: the file cannot be read or is refused.
         """
         checkpoint = self.checkpoints[index]
-        reader: CheckpointFormat = FORMATS.load(checkpoint.format)()
-        return reader.read(checkpoint.path, self.key)
+        return reader(checkpoint.format, self.unsafe).read(checkpoint.path, self.key, self.weights)
+
+    def optimizer(self, index: int, *, tensors: bool = False) -> dict[str, Any]:
+        """The optimizer's groups and state in one checkpoint; {} where there is none.
+
+        Raises:
+            CheckpointError: the file cannot be read or is refused.
+        """
+        checkpoint = self.checkpoints[index]
+        return reader(checkpoint.format).optimizer(checkpoint.path, tensors=tensors)
 
     def sha256(self, index: int) -> str:
         """The sha256 of one checkpoint's file, hexadecimal; computed once.
@@ -68,25 +78,39 @@ class Series:
         return self._digests[path]
 
 
-def open_series(path: Path, *, key: str | None = None, order: str = "auto", examine: bool = False) -> Series:
+def open_series(
+    path: Path,
+    *,
+    key: str | None = None,
+    weights: str = "",
+    order: str = "auto",
+    examine: bool = False,
+    unsafe: bool = False,
+) -> Series:
     """The checkpoints of a folder in order, or a single one.
 
     Args:
         path: a folder, or one checkpoint.
         key: which weights, where files hold several.
+        weights: ``model`` or ``ema``, where files hold trained weights and their moving average.
         order: auto, name or mtime (see ``put_in_order``); a manifest's steps need no other order.
         examine: only look: headers alone are read, no file is hashed to hold it against the manifest, and files
             that hold several sets of weights are listed without asking for ``key``.
+        unsafe: let pickle run the code of files that cannot be read otherwise.
 
     Raises:
         CheckpointError: there is no checkpoint to read here, or no order to put them in.
-        UsageError: ``order`` is not known.
+        UsageError: ``order`` or ``weights`` is not known.
     """
     if order not in ORDERS:
         raise unknown("order", order, ORDERS)
-    folder, entries, manifest, skipped, notes = gather(path)
+    if weights and weights not in WEIGHTS:
+        raise unknown("kind of weights", weights, WEIGHTS)
+    folder, entries, manifest, skipped, notes = gather(path, unsafe)
+    if manifest:
+        key, weights = key or manifest.key, weights or manifest.weights
     found, inode_twins = once(entries)
-    described, failed, empty = describe(found, key, path.is_file(), examine)
+    described, failed, empty = describe(found, key, weights, path.is_file(), examine)
     if not described:
         raise nothing(folder, failed, [*skipped, *empty])
     authoritative = all(d.found.row for d in described)
@@ -107,6 +131,8 @@ def open_series(path: Path, *, key: str | None = None, order: str = "auto", exam
         failed=tuple(failed),
         manifest=manifest,
         key=key,
+        weights=weights,
+        unsafe=unsafe,
     )
     series.gaps = tuple(gaps(series.steps))
     notes += [f"{d.file} left out: {d.reason}" for d in series.duplicates]
@@ -143,10 +169,11 @@ def _checkpoint(described: Described, step: int, source: str) -> Checkpoint:
     if epoch is None and "epoch" in described.numbers:
         epoch = described.numbers["epoch"][0]
     sets = [name for name in header.candidates if name]
-    note = f"weights under {', '.join(sets)}" if sets else ""
+    notes = [f"weights under {', '.join(sets)}"] if sets else []
+    note = "; ".join([*notes, *header.notes])
     return Checkpoint(
         entry.path, entry.file, entry.format.name, step, source, epoch, described.lr,
-        entry.status.st_size, entry.status.st_mtime, header, note,
+        digest.size(entry.path), entry.status.st_mtime, header, note,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from opsigcli import __version__
-from opsigcli.cli import mine, report, sharpness, trace, train
+from opsigcli.cli import init, inspect, mine, report, sharpness, trace, train
 from opsigcli.cli.console import Terminal, flush
 from opsigcli.errors import ExitCode, UsageError
 
@@ -65,6 +65,6 @@ def _root(
     """
 
 
-for _verb in (train, trace, mine, sharpness, report):
+for _verb in (train, inspect, init, trace, mine, sharpness, report):
     _name = _verb.__name__.rpartition(".")[2]
     app.command(_name, short_help=_verb.SUMMARY, epilog=_verb.EXAMPLES)(getattr(_verb, _name))

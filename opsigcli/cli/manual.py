@@ -70,7 +70,11 @@ def _page(title: str, command: Any, verbs: list[str]) -> str:
     if command.epilog:
         examples = command.epilog.replace("\b\nExamples:\n", "").splitlines()
         lines += [".SH EXAMPLES", ".nf", *(_text(line[2:]) for line in examples), ".fi"]
-    others = [v for v in ("train", "trace", "mine", "sharpness", "report") if f"opsig {v}" != title]
+    others = [
+        v
+        for v in ("train", "inspect", "init", "trace", "mine", "sharpness", "report")
+        if f"opsig {v}" != title
+    ]
     related = ["opsig"] * (not verbs) + [f"opsig-{verb}" for verb in others]
     lines += [".SH SEE ALSO", ",\n".join(f".BR {_text(name)} (1)" for name in related).replace(",\n", " ,\n")]
     return "\n".join(lines) + "\n"

@@ -49,6 +49,7 @@ def mine(
     batch_size: params.BatchSize = Defaults.batch_size,
     device: params.Device = Defaults.device,
     trust_manifest: params.TrustManifest = False,
+    unsafe_pickle: params.UnsafePickle = False,
     as_json: params.Json = False,
     quiet: params.Quiet = False,
     verbose: params.Verbose = False,
@@ -72,6 +73,7 @@ def mine(
         model=model,
         data=data,
         trust_manifest=trust_manifest,
+        unsafe_pickle=unsafe_pickle,
     )
     terminal = Terminal(as_json=as_json, quiet=quiet, verbose=verbose)
     perform("mine", terminal, chosen)

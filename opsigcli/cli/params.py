@@ -29,6 +29,33 @@ Data = Annotated[
     ),
 ]
 Loss = Annotated[str | None, typer.Option("--loss", metavar="NAME", help="Loss: ce, mse or bce.")]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key", metavar="NAME", help="Which part of a checkpoint holds the weights, when several could."
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="model|ema", help="The trained weights, or their moving average."),
+]
+Order = Annotated[
+    str,
+    typer.Option(
+        "--order", metavar="auto|name|mtime", help="Order by steps found, or by names or times instead."
+    ),
+]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Load what fits, where weights fit the model in part.")
+]
+UnsafePickle = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe-pickle",
+        help="Run the code in checkpoints that cannot be read otherwise. Only for files you made.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; compute and write nothing.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")]
 BatchSize = Annotated[
     int, typer.Option("--batch-size", metavar="N", min=1, help="Examples per forward pass; bounds memory.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -15,7 +16,9 @@ SUMMARY = "Measure sharpness against the stability threshold."
 EXAMPLES = """\b
 Examples:
   opsig sharpness
-  opsig sharpness --top 5 --every 10
+  opsig sharpness --top 5 --every 10 --steps 100:400
+  opsig sharpness --layers --groups --secant --every 50
+  opsig sharpness --budget 10m
   opsig sharpness --optimizer momentum --lr 0.01 --momentum 0.9
   opsig sharpness --json | jq '.result.points[] | [.step, .ratio]'"""
 
@@ -41,6 +44,38 @@ def sharpness(
     momentum: Annotated[
         float | None, typer.Option(metavar="X", min=0.0, max=1.0, help="Its momentum, likewise.")
     ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(metavar="X", min=0.0, help="Its weight decay, likewise.")
+    ] = None,
+    minibatch: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Examples in a batch of the run, likewise.")
+    ] = None,
+    steps: Annotated[
+        str | None, typer.Option(metavar="A:B", help="Only checkpoints from step A to step B.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="B", help="Stop after 90s, 10m, 2h or 500hvp, with what there is by then."),
+    ] = None,
+    examples: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Measure on a random subset of N examples, and its spread."),
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Largest eigenvalue of each layer's block, and of each kind's.")
+    ] = False,
+    per_example: Annotated[
+        bool, typer.Option("--per-example", help="Each example's curvature along the top eigenvector.")
+    ] = False,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Each mined group's share of the sharpness.")
+    ] = False,
+    secant: Annotated[
+        bool, typer.Option("--secant", help="Curvature along the step to the next checkpoint.")
+    ] = False,
+    spectrum: Annotated[
+        bool, typer.Option("--spectrum", help="Spectral density, outliers, trace, Gauss-Newton part.")
+    ] = False,
     store: params.Store = Defaults.store,
     model: params.Model = None,
     data: params.Data = None,
@@ -49,6 +84,8 @@ def sharpness(
     device: params.Device = Defaults.device,
     fresh: params.Fresh = False,
     trust_manifest: params.TrustManifest = False,
+    unsafe_pickle: params.UnsafePickle = False,
+    dry_run: params.DryRun = False,
     as_json: params.Json = False,
     quiet: params.Quiet = False,
     verbose: params.Verbose = False,
@@ -57,12 +94,23 @@ def sharpness(
 
     Sharpness is the largest eigenvalue of the Hessian of the mean loss, by Lanczos on exact Hessian-vector products
     over all examples. A value that did not converge is marked so. For Adam and its kin the ratio uses the
-    preconditioned Hessian, when the checkpoint holds the optimizer's second moments.
+    preconditioned Hessian, when the checkpoint holds the optimizer's second moments. For runs with minibatches the
+    mean curvature along their gradients (batch sharpness) is measured as well. BatchNorm uses its running statistics.
     """
     chosen = Defaults(
         optimizer=optimizer,
         lr=lr,
         momentum=momentum,
+        weight_decay=weight_decay,
+        minibatch=minibatch,
+        steps=steps,
+        budget=budget,
+        examples=examples,
+        layers=layers,
+        per_example=per_example,
+        groups=groups,
+        secant=secant,
+        spectrum=spectrum,
         store=store,
         top=top,
         every=every,
@@ -74,7 +122,11 @@ def sharpness(
         model=model,
         data=data,
         trust_manifest=trust_manifest,
+        unsafe_pickle=unsafe_pickle,
+        dry_run=dry_run,
         fresh=fresh,
     )
-    terminal = Terminal(as_json=as_json, quiet=quiet, verbose=verbose)
+    # Under torchrun every process does the same, and the first one speaks.
+    first = os.environ.get("RANK", "0") == "0"
+    terminal = Terminal(as_json=as_json and first, quiet=quiet or not first, verbose=verbose and first)
     perform("sharpness", terminal, chosen)

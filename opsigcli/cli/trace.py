@@ -27,12 +27,12 @@ def trace(
     model: params.Model = None,
     data: params.Data = None,
     loss: params.Loss = None,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Which part of a checkpoint holds the weights, when several could."
-        ),
-    ] = None,
+    key: params.Key = None,
+    weights: params.Weights = None,
+    order: params.Order = Defaults.order,
+    partial: params.Partial = False,
+    unsafe_pickle: params.UnsafePickle = False,
+    dry_run: params.DryRun = False,
     store: params.Store = Defaults.store,
     batch_size: params.BatchSize = Defaults.batch_size,
     device: params.Device = Defaults.device,
@@ -44,8 +44,9 @@ def trace(
 ) -> None:
     """Compute every example's loss, and its change, at every checkpoint.
 
-    Reads .safetensors and .pt/.pth files (never running code from them), evaluates each example in a fixed order,
-    unshuffled and unaugmented, and writes the loss trace to the store. Run again, it computes only what is new.
+    Reads the checkpoints of most frameworks, running no code from them (see opsig inspect), evaluates each example
+    in a fixed order, unshuffled and unaugmented, and writes the loss trace to the store. Run again, it computes only
+    what is new.
     """
     chosen = Defaults(
         checkpoints=checkpoints,
@@ -54,6 +55,11 @@ def trace(
         data=data,
         loss=loss,
         key=key,
+        weights=weights,
+        order=order,
+        partial=partial,
+        unsafe_pickle=unsafe_pickle,
+        dry_run=dry_run,
         batch_size=batch_size,
         device=device,
         fresh=fresh,

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsigcli import __version__
+from opsigcli.commands.loading import Loader
 from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.records import ExampleSource, Provenance, Run
+from opsigcli.specs import parse
 from opsigcli.trust import require_trust
+from opsigcli.usercode import absolute_path, absolute_spec
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from opsigcli.objective.base import Objective
     from opsigcli.store.reader import Store
@@ -51,6 +55,13 @@ def count_outputs(source: ExampleSource) -> int:
     return max(len(source.classes), int(source.labels.max()) + 1 if len(source) else 1)
 
 
+def build_module(model: str, source: ExampleSource, seed: int = 0) -> nn.Module:
+    """The model of a run, built for its source."""
+    from opsigcli.models.base import build
+
+    return build(model, input_shape=source.input_shape, outputs=count_outputs(source), seed=seed)
+
+
 def build_objective(
     model: str, source: ExampleSource, loss: str, *, device: str, batch_size: int, seed: int = 0
 ) -> Objective:
@@ -58,18 +69,40 @@ def build_objective(
     import numpy as np
     import torch
 
-    from opsigcli.models.base import build
     from opsigcli.models.checks import agree_twice
     from opsigcli.objective.base import Objective
 
-    module = build(model, input_shape=source.input_shape, outputs=count_outputs(source), seed=seed)
+    module = build_module(model, source, seed)
     if len(source):
         agree_twice(module, torch.as_tensor(source.read(np.arange(min(PROBED, len(source))))))
     return Objective(module, source, loss, device=pick_device(device), batch_size=batch_size)
 
 
+def absolute_model(spec_text: str) -> str:
+    """A model spec whose paths are absolute, so that it builds the same model from any folder."""
+    spec = parse(spec_text)
+    if spec.scheme == "hf":
+        return str(replace(spec, name=absolute_path(spec.name)))
+    return absolute_spec(spec_text)
+
+
 SPECS = ("model", "data", "loss")
 PROBED = 8  # examples on which a model has to give the same outputs twice
+
+
+def trusted_run(store: Store, options: Any) -> Run:
+    """The run of a store, with the specs that the options give again.
+
+    Raises:
+        TrustError: the store names code and this user did not write it.
+    """
+    run = store.run
+    given = {name: spec for name in ("model", "data") if (spec := getattr(options, name)) is not None}
+    inherited = [spec for name, spec in vars(run).items() if name in SPECS and name not in given]
+    require_trust(
+        inherited, specs(run), store.signature, f"the store {store.path}", trusted=options.trust_manifest
+    )
+    return replace(run, **given)
 
 
 class StoredRun:
@@ -88,12 +121,7 @@ class StoredRun:
         from opsigcli.datasets import open_source
 
         run = store.run
-        given = {name: spec for name in ("model", "data") if (spec := getattr(options, name)) is not None}
-        inherited = [spec for name, spec in vars(run).items() if name in SPECS and name not in given]
-        require_trust(
-            inherited, specs(run), store.signature, f"the store {store.path}", trusted=options.trust_manifest
-        )
-        self.run = replace(run, **given)
+        self.run = trusted_run(store, options)
         self.files, self.sha256 = store.files, store.sha256
         self.source = open_source(self.run.data)
         if self.source.fingerprint != run.fingerprint:
@@ -104,6 +132,8 @@ class StoredRun:
         self.objective = build_objective(
             self.run.model, self.source, run.loss, device=options.device, batch_size=options.batch_size
         )
+        self.unsafe = getattr(options, "unsafe_pickle", False)
+        self.loader = Loader(self.objective.model, run.partial)
 
     def load(self, row: int) -> None:
         """Put the weights of checkpoint ``row`` of the trace into the objective.
@@ -114,7 +144,6 @@ class StoredRun:
         """
         from opsigcli.checkpoints import digest
         from opsigcli.checkpoints.base import formats
-        from opsigcli.models.weights import fit_weights
 
         path = Path(self.run.checkpoints) / self.files[row]
         if not path.exists():
@@ -126,8 +155,8 @@ class StoredRun:
             raise CheckpointError(
                 f"the checkpoint {path} was changed since it was traced", "trace again with --fresh"
             )
-        reader = next(reader for reader in formats() if reader.recognises(path))
-        fit_weights(self.objective.model, reader.read(path, self.run.key), where=str(path))
+        reader = next(reader for reader in formats(self.unsafe) if reader.recognises(path))
+        self.loader.load(reader.read(path, self.run.key, self.run.weights), str(path))
 
 
 def specs(run: Run) -> list[str]:

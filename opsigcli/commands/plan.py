@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.checkpoints.series import Series
+from opsigcli.commands.loading import Loader
 from opsigcli.errors import StoreError
 from opsigcli.objective.base import Objective
 from opsigcli.store.reader import Store
@@ -69,6 +70,7 @@ class Worker:
     series: Series
     objective: Objective
     units: Units
+    loader: Loader
 
     def finish(self, row: Row) -> NDArray[np.float32]:
         """The losses (N,) of one row: read from its units, and computed where they are not there."""
@@ -84,10 +86,8 @@ class Worker:
         return np.concatenate([part for part in parts if part is not None])
 
     def _load(self, row: Row) -> None:
-        from opsigcli.models.weights import fit_weights
-
         assert row.place is not None  # rows without a file are stored, and stored rows are not computed
-        fit_weights(self.objective.model, self.series.read(row.place), where=row.file)
+        self.loader.load(self.series.read(row.place), row.file)
 
     def _shards(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
         for number, start in enumerate(range(0, self.objective.n, SHARD)):

@@ -2,112 +2,216 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from opsigcli.commands.budget import Budget, coarse_to_fine, step_range
 from opsigcli.commands.context import StoredRun, provenance
+from opsigcli.commands.dry_run import plan_sharpness
+from opsigcli.commands.locate import spread_rows
 from opsigcli.commands.stability import Meter
-from opsigcli.errors import CheckpointError, ExitCode, Interrupted, ModelError
+from opsigcli.curvature.phases import phases
+from opsigcli.errors import CheckpointError, ExitCode, Interrupted, ModelError, StoreError, UsageError
+from opsigcli.objective.share import Share, join, leave
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
-from opsigcli.records import SharpnessPoint
+from opsigcli.records import Case, Mining, SharpnessPoint
 from opsigcli.store.reader import Store, open_store, sharpness_point
 from opsigcli.store.units import Units
-from opsigcli.store.writer import locked, write_sharpness
+from opsigcli.store.writer import SharpnessContent, locked, write_sharpness
 
 # What a point depends on beside the checkpoint; points made with other values are measured again.
-NUMERICS = ("top", "tolerance", "max_matvecs", "seed", "optimizer", "lr", "momentum", "model", "data")
+NUMERICS = (
+    *("top", "tolerance", "max_matvecs", "seed", "model", "data", "examples"),
+    *("optimizer", "lr", "momentum", "weight_decay", "minibatch"),
+    *("layers", "per_example", "groups", "secant", "spectrum"),
+)
 
 
 def sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
     """Measure sharpness at every ``options.every``-th checkpoint of the trace.
 
-    Each point is kept as it is found, so that an interrupted command goes on where it was.
+    Each point is kept as it is found, so that an interrupted command goes on where it was. Under ``torchrun`` the
+    processes share the examples; the first one writes and reports.
 
     Raises:
         StoreError: there is no readable store.
+        UsageError: steps or budget are not understood, or no checkpoint is in the range.
+        CurvatureError: the model has no second derivatives.
         OpsigError: model or data cannot be opened, or no checkpoint can.
         Interrupted: a signal arrived; the points found so far are in the store.
     """
-    with locked(options.store):
-        with open_store(options.store) as store:
-            units = Units(options.store, {name: getattr(options, name) for name in NUMERICS})
-            rows = list(range(0, len(store.files), options.every))
-            points = {} if options.fresh else _known(store, units)
-            meter = None if all(row in points for row in rows) else Meter(StoredRun(store, options), options)
-            failed, new, stopped = _measure(meter, store, rows, points, units, progress)
-            objective = meter.run.objective if meter else None
-            run = store.run
-        if new:
-            made = provenance("sharpness", options, objective)
-            made.options["configuration"] = units.hash
-            write_sharpness(options.store, list(points.values()), made)
-            units.clear()
-    if stopped is not None:
-        todo = sum(row not in points for row in rows)
-        raise Interrupted(stopped, f"interrupted: {new} new points are kept, {todo} are left")
-    shown = [points[row] for row in rows if row in points]
-    return _outcome(options, shown, failed, run.optimizer)
+    budget, steps = Budget(options.budget), step_range(options.steps)
+    share = join()
+    try:
+        with locked(options.store) if share.rank == 0 else nullcontext():
+            return _sharpness(options, progress, budget, steps, share)
+    finally:
+        leave()
 
 
-def _known(store: Store, units: Units) -> dict[int, SharpnessPoint]:
-    """The points already measured in this very way: in the store, or as units a stopped command left."""
-    made = store.provenance.get("sharpness")
-    steps = {int(step): row for row, step in enumerate(store.file["steps"][()])}
-    points: dict[int, SharpnessPoint] = {}
-    if made is not None and made.options.get("configuration") == units.hash:
-        points = {steps[point.step]: point for point in store.sharpness if point.step in steps}
-    for row in steps.values():
-        raw = units.read(_key(store, row))
-        if raw is not None:
-            points[row] = sharpness_point(json.loads(raw.tobytes()))
-    return points
+@dataclass
+class _Job:
+    """What one command measures, and what it has."""
+
+    store: Store
+    units: Units
+    rows: list[int]  # of the trace
+    share: Share
+    points: dict[int, SharpnessPoint] = field(default_factory=dict)  # by row
+    curvatures: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # step -> per example
+    failed: dict[str, str] = field(default_factory=dict)
+    new: int = 0
+    stopped: KeyboardInterrupt | None = None
+
+    def recall(self) -> None:
+        """Take the points already measured in this very way: in the store, or left by a stopped command."""
+        made = self.store.provenance.get("sharpness")
+        steps = {int(step): row for row, step in enumerate(self.store.file["steps"][()])}
+        if made is not None and made.options.get("configuration") == self.units.hash:
+            known = {point.step: point for point in self.store.sharpness if not point.partial}
+            self.points = {steps[step]: point for step, point in known.items() if step in steps}
+            self.curvatures = self.store.example_curvature()
+        for step, row in steps.items():
+            raw = self.units.read(self.key(row))
+            if raw is not None:
+                self.points[row] = sharpness_point(json.loads(raw.tobytes()))
+                found = self.units.read(self.key(row, "curvature"))
+                if found is not None:
+                    self.curvatures[step] = found
+
+    def keep(self, row: int, point: SharpnessPoint, curvatures: NDArray[np.float32] | None) -> None:
+        """Keep a new point; a partial one only until the command ends."""
+        self.points[row] = point
+        self.new += 1
+        if curvatures is not None:
+            self.curvatures[point.step] = curvatures
+        if point.partial or self.share.rank:
+            return
+        if curvatures is not None:
+            self.units.write(self.key(row, "curvature"), curvatures)
+        self.units.write(self.key(row), np.frombuffer(json.dumps(plain(point)).encode(), np.uint8))
+
+    def key(self, row: int, what: str = "sharpness") -> str:
+        """The name of a row's unit."""
+        return f"{what}-{self.store.sha256[row][:16]}"
 
 
-def _measure(
-    meter: Meter | None,
-    store: Store,
-    rows: list[int],
-    points: dict[int, SharpnessPoint],
-    units: Units,
-    progress: Progress,
-) -> tuple[dict[str, str], int, KeyboardInterrupt | None]:
-    """Add the missing points; returns the files that failed, the number of new points, and a signal that came.
+def _sharpness(
+    options: SharpnessOptions, progress: Progress, budget: Budget, wanted: tuple[float, float], share: Share
+) -> Outcome:
+    with open_store(options.store) as store:
+        mining = _mining(store) if options.groups else None
+        numerics = {name: getattr(options, name) for name in NUMERICS}
+        if mining is not None:
+            groups = [[pair.first.ids.tolist(), pair.second.ids.tolist()] for pair in mining.pairs]
+            numerics["mining"] = hashlib.sha256(json.dumps(groups).encode()).hexdigest()
+        job = _Job(store, Units(options.store, numerics), _rows(store, options.every, wanted), share)
+        if not options.fresh:
+            job.recall()
+        if options.dry_run:
+            return plan_sharpness(options, [row for row in job.rows if row not in job.points], store)
+        meter = None
+        if not all(row in job.points for row in job.rows):
+            meter = Meter(StoredRun(store, options), options, budget, share, mining)
+            _measure(job, meter, progress)
+        trace, run = store.trace, store.run
+        shown = [job.points[row] for row in job.rows if row in job.points]
+        # What was measured stands in the store; the phases are those of all of it.
+        everything = [job.points[row] for row in sorted(job.points)]
+        found = phases(everything, trace.steps, trace.mean_losses)
+        subset = trace.example_ids[meter.positions] if meter and meter.sampled else store.subset
+    if job.new and share.rank == 0:
+        made = provenance("sharpness", options, meter.run.objective if meter else None)
+        made.options["configuration"] = job.units.hash
+        made.options["processes"] = share.processes
+        used = subset if options.examples is not None else None
+        curvatures = {
+            point.step: job.curvatures[point.step] for point in everything if point.step in job.curvatures
+        }
+        write_sharpness(options.store, SharpnessContent(everything, found, curvatures, used, made))
+        job.units.clear()
+    if job.stopped is not None:
+        todo = sum(row not in job.points for row in job.rows)
+        raise Interrupted(job.stopped, f"interrupted: {job.new} new points are kept, {todo} are left")
+    left = [
+        int(trace.steps[row])
+        for row in job.rows
+        if row not in job.points and trace.files[row] not in job.failed
+    ]
+    warnings = _warnings(options, shown, job.failed, left, run.optimizer, len(trace.example_ids))
+    case = Case(run, trace, sharpness=tuple(shown), phases=found)
+    messages: tuple[str, ...] = ()
+    if meter is not None and meter.batch_norm and share.rank == 0:
+        messages = ("BatchNorm used its running statistics, as in eval mode",)
+    return _outcome(options, case, job.failed, left, warnings if share.rank == 0 else [], messages)
+
+
+def _mining(store: Store) -> Mining:
+    mining = store.mining
+    if mining is None:
+        raise StoreError(
+            f"expected mined groups in {store.path} for --groups, found none", "run first: opsig mine"
+        )
+    return mining
+
+
+def _rows(store: Store, every: int, wanted: tuple[float, float]) -> list[int]:
+    steps = store.file["steps"][()]
+    inside = [row for row, step in enumerate(steps) if wanted[0] <= step <= wanted[1]]
+    if not inside:
+        raise UsageError(
+            f"expected --steps to hold a checkpoint; the trace has steps {steps[0]} to {steps[-1]}",
+            f"example: --steps {steps[0]}:{steps[-1]}",
+        )
+    return inside[::every]
+
+
+def _measure(job: _Job, meter: Meter, progress: Progress) -> None:
+    """Add the missing points. Under a budget the checkpoints are taken coarse to fine.
 
     Raises:
         CheckpointError, ModelError: no checkpoint could be measured.
     """
-    steps, lrs = store.file["steps"][()], store.lrs
-    failed: dict[str, str] = {}
-    new = 0
+    steps, lrs = job.store.file["steps"][()], job.store.lrs
+    order = job.rows if not meter.budget.limited else [job.rows[i] for i in coarse_to_fine(len(job.rows))]
+    spread = spread_rows(job.rows)
     try:
-        with progress.task("sharpness", len(rows), "checkpoint") as task:
-            for row in rows:
-                if row not in points and meter is not None:
-                    try:
-                        point = meter.measure(
-                            row, int(steps[row]), float(lrs[row]), lambda note: task.advance(0, note)
-                        )
-                    except (CheckpointError, ModelError) as error:
-                        failed[store.files[row]] = error.message
-                        if len(failed) == len(rows):
-                            raise
-                        task.advance(note=f"{store.files[row]} failed")
-                        continue
-                    units.write(_key(store, row), np.frombuffer(json.dumps(plain(point)).encode(), np.uint8))
-                    points[row] = point
-                    new += 1
-                task.advance(note=_note(points[row]))
+        with progress.task("sharpness", len(order), "checkpoint") as task:
+            for row in order:
+                if row in job.points:
+                    task.advance(note=_note(job.points[row]))
+                    continue
+                if meter.over():
+                    break
+                following = int(steps[row + 1]) if row + 1 < len(steps) else None
+                try:
+                    measured = meter.measure(
+                        row,
+                        int(steps[row]),
+                        float(lrs[row]),
+                        following,
+                        row in spread,
+                        lambda note: task.advance(0, note),
+                    )
+                except (CheckpointError, ModelError) as error:
+                    job.failed[job.store.files[row]] = error.message
+                    if len(job.failed) == len(order):
+                        raise
+                    task.advance(note=f"{job.store.files[row]} failed")
+                    continue
+                job.keep(row, measured.point, measured.curvatures)
+                task.advance(note=_note(measured.point))
     except KeyboardInterrupt as signal:
-        return failed, new, signal
-    return failed, new, None
-
-
-def _key(store: Store, row: int) -> str:
-    return f"sharpness-{store.sha256[row][:16]}"
+        job.stopped = signal
 
 
 def _note(point: SharpnessPoint) -> str:
@@ -115,32 +219,93 @@ def _note(point: SharpnessPoint) -> str:
     return f"step {point.step}: {point.eigenvalues[0]:.4g}{ratio}"
 
 
-def _outcome(
-    options: SharpnessOptions, points: list[SharpnessPoint], failed: dict[str, str], optimizer: str
-) -> Outcome:
+def _warnings(
+    options: SharpnessOptions,
+    points: list[SharpnessPoint],
+    failed: dict[str, str],
+    left: list[int],
+    optimizer: str,
+    examples: int,
+) -> list[str]:
     warnings = [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
     loose = [point for point in points if not point.converged]
     if loose:
         warnings.append(
             f"{len(loose)} of {len(points)} points did not converge; step {loose[0].step}: {loose[0].reason}"
         )
+    if left or any(point.partial for point in points):
+        warnings.append(
+            f"the budget of {options.budget} ended with {len(points)} of {len(points) + len(left)} checkpoints "
+            "measured; the same command goes on from there"
+        )
     bare = [point for point in points if point.ratio is None and point.reason and point.converged]
     if bare:
         warnings.append(bare[0].reason)
-    if optimizer == "sgd":
+    if any(point.batch_sharpness is not None for point in points):
         warnings.append(
-            "with minibatches, the sharpness of the full loss stays below the stability threshold"
+            "with minibatches, the sharpness of the full loss stays below the stability threshold; "
+            "batch sharpness is what is held against it"
         )
+    elif optimizer == "sgd":
+        warnings.append(
+            "with minibatches, the sharpness of the full loss stays below the stability threshold; give the "
+            "run's batch size with --minibatch to have batch sharpness as well"
+        )
+    return warnings + _subset_warning(points, examples)
+
+
+def _subset_warning(points: list[SharpnessPoint], examples: int) -> list[str]:
+    spread = _spread(points)
+    if spread is None:
+        return []
+    return [
+        f"sharpness is of {spread['examples']} of {examples} examples; at step {spread['step']} "
+        f"{spread['subsets']} subsets of that size give {spread['least']:.4g} to {spread['most']:.4g}"
+    ]
+
+
+def _spread(points: list[SharpnessPoint]) -> dict[str, Any] | None:
+    """How much λ₁ depends on the subset, at the step where it depends most."""
+    spreads = []
+    for point in points:
+        if point.subsets:
+            values = np.array([point.eigenvalues[0], *point.subsets])
+            deviation = float(values.std(ddof=1) / abs(values.mean()))
+            spreads.append(
+                {
+                    "examples": point.examples,
+                    "step": point.step,
+                    "subsets": len(values),
+                    "least": float(values.min()),
+                    "most": float(values.max()),
+                    "relative_deviation": deviation,
+                }
+            )
+    return max(spreads, key=lambda s: float(s["relative_deviation"] or 0), default=None)
+
+
+def _outcome(
+    options: SharpnessOptions,
+    case: Case,
+    failed: dict[str, str],
+    left: list[int],
+    warnings: list[str],
+    messages: tuple[str, ...],
+) -> Outcome:
+    points = list(case.sharpness)
     finite = [point for point in points if math.isfinite(point.eigenvalues[0])]
     peak = max(finite, key=lambda point: point.eigenvalues[0], default=None)
     reached = next((p.step for p in points if p.ratio is not None and p.ratio >= 1), None)
     result = {
         "store": str(options.store),
         "points": points,
+        "phases": case.phases,
         "peak": None
         if peak is None
         else {"step": peak.step, "sharpness": peak.eigenvalues[0], "ratio": peak.ratio},
         "first_step_at_threshold": reached,
+        "subset": _spread(points),
+        "steps_left": left,
         "failed": failed,
     }
     return Outcome(
@@ -148,6 +313,7 @@ def _outcome(
         inputs={"options": vars(options) | {"store": str(options.store)}},
         result=result,
         warnings=tuple(warnings),
-        exit_code=ExitCode.INCOMPLETE if failed else ExitCode.OK,
-        view=tuple(points),
+        messages=messages,
+        exit_code=ExitCode.INCOMPLETE if failed or left else ExitCode.OK,
+        view=case,
     )

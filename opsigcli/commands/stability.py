@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from opsigcli.checkpoints.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.writer import state_path
+from opsigcli.commands.budget import Budget
 from opsigcli.commands.context import StoredRun
-from opsigcli.curvature.lanczos import top_eigenvalues
+from opsigcli.commands.locate import Locator, concentration, subset
+from opsigcli.commands.optimizer_facts import state_by_parameter
+from opsigcli.curvature.density import DEGREE, density, hessian_trace
+from opsigcli.curvature.lanczos import Matvec, top_eigenvalues
 from opsigcli.curvature.spectrum import Spectrum
-from opsigcli.objective.hvp import hessian_operator
+from opsigcli.errors import CheckpointError
+from opsigcli.objective.check import check_second_derivatives
+from opsigcli.objective.gauss_newton import GaussNewtonOperator
+from opsigcli.objective.hvp import HessianOperator, hessian_operator
+from opsigcli.objective.minibatch import batch_sharpness
+from opsigcli.objective.share import Share
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.options import SharpnessOptions
-from opsigcli.records import SharpnessPoint
+from opsigcli.records import HessianSpectrum, Mining, SharpnessPoint
+
+SUBSETS = 4  # other subsets that show how much the choice of examples matters
 
 
 @dataclass(frozen=True)
@@ -32,34 +45,68 @@ class Stability:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One point, and what is too long for it."""
+
+    point: SharpnessPoint
+    curvatures: NDArray[np.float32] | None = None  # (n,) v₁ᵀH_i v₁ of each example
+
+
 class Meter:
     """Measures sharpness and stability at the checkpoints of a run.
 
     Args:
         run: the run, opened.
         options: of ``opsig sharpness``; its optimizer, lr and momentum override the run's.
+        budget: what may be spent.
+        share: of the examples, for this process.
+        mining: groups to look at, or None.
     """
 
-    def __init__(self, run: StoredRun, options: SharpnessOptions) -> None:
-        self.run, self.options = run, options
+    def __init__(
+        self, run: StoredRun, options: SharpnessOptions, budget: Budget, share: Share, mining: Mining | None
+    ) -> None:
+        self.run, self.options, self.budget, self.share, self.mining = run, options, budget, share, mining
         self.optimizer = options.optimizer or run.run.optimizer
         self.kind = OPTIMIZERS.load(self.optimizer) if self.optimizer else None
+        self.why = ""  # why a checkpoint's second moments cannot be used
+        n = run.objective.n
+        self.sampled = options.examples is not None and options.examples < n
+        self.positions = subset(options.examples or n, n, options.seed) if self.sampled else np.arange(n)
+        self.locator = Locator(run, self.positions, share, options.seed)
+        batch_norm = torch.nn.modules.batchnorm._BatchNorm
+        self.batch_norm = any(isinstance(m, batch_norm) for m in run.objective.model.modules())
+        self._checked = False
 
-    def measure(self, row: int, step: int, lr: float, tell: Callable[[str], None]) -> SharpnessPoint:
+    def measure(
+        self, row: int, step: int, lr: float, following: int | None, spread: bool, tell: Callable[[str], None]
+    ) -> Measured:
         """Sharpness and stability at checkpoint ``row`` of the trace.
 
         Args:
             row: of the trace.
             step: of that checkpoint.
             lr: as stored for it; NaN when unknown.
+            following: step of the next checkpoint of the trace.
+            spread: measure on other subsets too.
             tell: called with a line about the solver's progress.
+
+        Raises:
+            CheckpointError, ModelError: this checkpoint cannot be used.
+            CurvatureError: the model has no second derivatives, or memory is too small.
         """
         self.run.load(row)
-        spectrum = self._solve(hessian_operator(self.run.objective), self.options.top, tell)
+        objective, options = self.run.objective, self.options
+        if not self._checked:
+            check_second_derivatives(objective)
+            self._checked = True
+        operator = hessian_operator(objective, positions=self.positions, share=self.share)
+        spectrum = self._solve(operator, options.top, tell)
         hyper = self._hyper(lr)
-        stable = self._stability(row, float(spectrum.eigenvalues[0]), hyper, tell)
+        stable = self._stability(row, float(spectrum.eigenvalues[0]), hyper, operator, tell)
         reasons = [spectrum.reason, stable.reason]
-        return SharpnessPoint(
+        point = SharpnessPoint(
             step=step,
             eigenvalues=tuple(map(float, spectrum.eigenvalues)),
             residuals=tuple(map(float, spectrum.residuals)),
@@ -71,6 +118,98 @@ class Meter:
             reason="; ".join(reason for reason in reasons if reason),
             file=self.run.files[row],
             lr=hyper.get("lr"),
+            examples=len(self.positions) if self.sampled else None,
+        )
+        found: dict[str, Any] = {}
+        curvatures: NDArray[np.float32] | None = None
+        if math.isfinite(point.eigenvalues[0]):
+            point = replace(point, **self._minibatch(stable.threshold))
+            single, kinds = self.locator.shares(spectrum)
+            found |= {"layers": single, "kinds": kinds}
+            if options.layers and not self.over():
+                single, kinds = self.locator.layers(operator, spectrum, lambda o: self._solve(o, 1, tell))
+                found |= {"layers": single, "kinds": kinds}
+            if (options.per_example or options.groups) and not self.over():
+                curvatures = self.locator.examples(spectrum)
+                found["concentration"] = concentration(curvatures)
+                if self.mining is not None:
+                    found["groups"] = self.locator.groups(self.mining, spectrum, curvatures)
+            if options.spectrum and not self.over():
+                found["spectrum"] = self._spectrum(operator, spectrum, tell)
+            if spread and self.sampled:
+                found["subsets"] = tuple(self._other_subsets(tell))
+            if options.secant and following is not None and not self.over():
+                found |= {"secant": self.locator.secant(row), "secant_step": following}
+        return Measured(replace(point, **found, partial=self.over()), curvatures)
+
+    def over(self) -> bool:
+        """The budget is spent, as all processes agree."""
+        return self.budget.limited and self.share.agree(bool(self.budget.spent))
+
+    def _minibatch(self, threshold: float | None) -> dict[str, Any]:
+        """Batch sharpness, for runs that step along gradients of minibatches."""
+        size = self.options.minibatch or self.run.run.batch_size
+        plain = self.kind is None or not self.kind.preconditions
+        if size is None or size >= self.run.objective.n or not plain or self.over():
+            return {}
+        found = batch_sharpness(
+            self.run.objective, size, positions=self.positions, seed=self.options.seed, enough=self.over
+        )
+        self.budget.spend(found.batches * size // len(self.positions))
+        ratio = found.mean / threshold if threshold else None
+        return {
+            "batch_sharpness": found.mean,
+            "batch_error": found.error if math.isfinite(found.error) else None,
+            "batch_ratio": ratio,
+            "batches": found.batches,
+        }
+
+    def _other_subsets(self, tell: Callable[[str], None]) -> Iterator[float]:
+        """λ₁ on other subsets of the same size."""
+        for number in range(1, SUBSETS + 1):
+            if self.over():
+                return
+            other = subset(len(self.positions), self.run.objective.n, self.options.seed + number)
+            operator = hessian_operator(self.run.objective, positions=other, share=self.share)
+            spectrum = self._solve(operator, 1, tell)
+            if spectrum.converged:
+                yield float(spectrum.eigenvalues[0])
+
+    def _spectrum(
+        self, operator: HessianOperator, top: Spectrum, tell: Callable[[str], None]
+    ) -> HessianSpectrum:
+        """Density, outliers, trace and the Gauss–Newton part."""
+        objective, seed = self.run.objective, self.options.seed
+        where = {"device": objective.device, "dtype": objective.dtype}
+        counted = _Counted(operator, self.budget, tell)
+        found = density(
+            counted,
+            operator.size,
+            seed=seed,
+            stop=lambda: "over" if self.over() else "",
+            **where,  # type: ignore[arg-type]
+        )
+        trace = hessian_trace(counted, operator.size, seed=seed, **where)  # type: ignore[arg-type]
+        newton = GaussNewtonOperator(objective, self.positions, self.share)
+        v = top.vectors[0]
+        part = float(v.double() @ newton(v).double())
+        largest = self._solve(newton, 1, tell)
+        return HessianSpectrum(
+            grid=tuple(found.grid.tolist()),
+            density=tuple(found.values.tolist()),
+            errors=tuple(found.errors.tolist()),
+            width=found.width,
+            probes=len(found.outliers),
+            degree=DEGREE,
+            bulk=found.bulk,
+            outliers=int(np.median(found.outliers)),
+            outliers_range=(min(found.outliers), max(found.outliers)),
+            hessian_trace=trace.value,
+            trace_error=trace.error,
+            gauss_newton=part,
+            remainder=float(top.eigenvalues[0]) - part,
+            gauss_newton_top=float(largest.eigenvalues[0]),
+            matvecs=counted.done + 1 + largest.matvecs,
         )
 
     def _hyper(self, lr: float) -> dict[str, Any]:
@@ -82,10 +221,17 @@ class Meter:
             hyper["lr"] = self.options.lr
         if self.options.momentum is not None:
             hyper["momentum"] = self.options.momentum
+        if self.options.weight_decay is not None:
+            hyper["weight_decay"] = self.options.weight_decay
         return hyper
 
     def _stability(
-        self, row: int, sharpness: float, hyper: dict[str, Any], tell: Callable[[str], None]
+        self,
+        row: int,
+        sharpness: float,
+        hyper: dict[str, Any],
+        operator: HessianOperator,
+        tell: Callable[[str], None],
     ) -> Stability:
         if self.kind is None:
             return Stability(reason="no threshold: the optimizer is not known; give --optimizer and --lr")
@@ -100,11 +246,11 @@ class Meter:
         weights = self.kind.preconditioner(state, hyper, shapes) if state else None
         if weights is None:
             return Stability(
-                threshold, reason=f"no ratio: the checkpoint has no second moments of {self.optimizer}"
+                threshold,
+                reason=f"no ratio: {self.why or f'the checkpoint has no second moments of {self.optimizer}'}",
             )
         weights = weights.to(objective.device, objective.dtype)
-        operator = hessian_operator(objective, preconditioner=weights, shift=self.kind.shift(hyper))
-        spectrum = self._solve(operator, 1, tell)
+        spectrum = self._solve(operator.preconditioned(weights, self.kind.shift(hyper)), 1, tell)
         value = float(spectrum.eigenvalues[0])
         reason = f"preconditioned: {spectrum.reason}" if spectrum.reason else ""
         return Stability(threshold, value / threshold, value, spectrum.matvecs, reason)
@@ -113,7 +259,7 @@ class Meter:
         """The optimizer's state beside a checkpoint, by parameter in the objective's order; {} if there is none."""
         path = state_path(Path(self.run.run.checkpoints) / self.run.files[row])
         if not path.exists():
-            return {}
+            return self._foreign_state(row)
         flat = SafetensorsFile().read(path)
         state: dict[str, dict[str, torch.Tensor]] = {name: {} for name in self.run.objective.parameter_names}
         for place, value in flat.items():
@@ -121,7 +267,21 @@ class Meter:
             state.setdefault(name, {})[key] = value
         return {name: entry for name, entry in state.items() if entry}
 
+    def _foreign_state(self, row: int) -> dict[str, dict[str, torch.Tensor]]:
+        """The optimizer's state inside a checkpoint of another program; {} if there is none, or not for all."""
+        path = Path(self.run.run.checkpoints) / self.run.files[row]
+        shapes = [tuple(p.shape) for p in self.run.objective.parameters]
+        try:
+            return state_by_parameter(path, self.run.objective.parameter_names, shapes)
+        except CheckpointError as error:
+            self.why = error.message
+            return {}
+
     def _solve(self, operator: Any, count: int, tell: Callable[[str], None]) -> Spectrum:
+        def note(done: int, top: float, rest: float) -> None:
+            self.budget.spend()
+            tell(f"HVP {done}: {top:.4g}, residual {rest:.1e}")
+
         return top_eigenvalues(
             operator,
             operator.size,
@@ -131,5 +291,19 @@ class Meter:
             seed=self.options.seed,
             device=self.run.objective.device,
             dtype=self.run.objective.dtype,
-            callback=lambda done, top, rest: tell(f"HVP {done}: {top:.4g}, residual {rest:.1e}"),
+            callback=note,
+            stop=lambda: f"the budget of {self.options.budget} was spent" if self.over() else "",
         )
+
+
+class _Counted:
+    """An operator that counts its products and tells of them."""
+
+    def __init__(self, operator: Matvec, budget: Budget, tell: Callable[[str], None]) -> None:
+        self.operator, self.budget, self.tell, self.done = operator, budget, tell, 0
+
+    def __call__(self, vector: torch.Tensor) -> torch.Tensor:
+        self.done += 1
+        self.budget.spend()
+        self.tell(f"spectrum: HVP {self.done}")
+        return self.operator(vector)

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.checkpoints.series import Series, open_series
-from opsigcli.commands.context import SPECS, build_objective, provenance, specs
+from opsigcli.commands.context import SPECS, absolute_model, build_objective, provenance, specs
+from opsigcli.commands.dry_run import plan_trace
+from opsigcli.commands.hint import model_hint
+from opsigcli.commands.loading import Loader
+from opsigcli.commands.optimizer_facts import recognise
 from opsigcli.commands.plan import Row, Worker, plan_rows
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, ModelError, StoreError, UsageError
@@ -24,9 +27,10 @@ from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import TraceContent, locked, write_trace
 from opsigcli.trust import require_trust, sign
+from opsigcli.usercode import absolute_spec
 
 # What the losses depend on. Another value of any of these is another run, and belongs in another store.
-IDENTITY = ("model", "loss", "fingerprint", "key")
+IDENTITY = ("model", "loss", "fingerprint", "key", "weights", "partial")
 
 
 def trace(options: TraceOptions, progress: Progress) -> Outcome:
@@ -38,9 +42,17 @@ def trace(options: TraceOptions, progress: Progress) -> Outcome:
         StoreError: the store holds another run, or cannot be written.
         Interrupted: a signal arrived; finished checkpoints are kept.
     """
-    series = open_series(options.checkpoints, key=options.key)
+    series = open_series(
+        options.checkpoints,
+        key=options.key,
+        weights=options.weights or "",
+        order=options.order,
+        unsafe=options.unsafe_pickle,
+    )
     warnings = list(series.notes)
     run, source = _open_run(options, series, warnings)
+    if options.dry_run:
+        return plan_trace(options, series, run, source, warnings)
     with ExitStack() as stack:
         stack.enter_context(locked(options.store))
         store = None
@@ -59,8 +71,11 @@ def trace(options: TraceOptions, progress: Progress) -> Outcome:
         )
         numerics = {"batch_size": options.batch_size, "device": str(objective.device)}
         units = Units(options.store, {name: getattr(run, name) for name in IDENTITY} | numerics)
-        worker = Worker(series, objective, units)
+        worker = Worker(series, objective, units, Loader(objective.model, run.partial))
         done, failed, stopped = _compute(worker, rows, progress)
+        if worker.loader.fits:
+            run = replace(run, fit="; ".join(worker.loader.fits))
+            warnings += worker.loader.fits
         failed |= {item.file: item.error.message for item in series.failed}
         new = [row for row in done if row.stored is None]
         if new and len(done) > 1:
@@ -104,7 +119,8 @@ def _open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tup
         lacking = " and ".join(f"--{name}" for name in ("model", "data") if not chosen[name])
         raise UsageError(
             f"expected {lacking}: there is no {MANIFEST} in {series.folder} to read it from",
-            "example: opsig trace CKPTS --model torchvision:resnet18 --data folder:images/train",
+            (not chosen["model"] and model_hint(series))
+            or "example: opsig trace CKPTS --model torchvision:resnet18 --data folder:images/train",
         )
     if manifest is not None:
         signed = [getattr(manifest, name) for name in SPECS]
@@ -117,22 +133,31 @@ def _open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tup
         )
     run = Run(
         checkpoints=str(series.folder.resolve()),
-        model=chosen["model"],
+        model=absolute_model(chosen["model"]),
         data=source.spec,
-        loss=chosen["loss"],
-        key=options.key,
+        loss=absolute_spec(chosen["loss"]),
+        key=series.key,
+        weights=series.weights,
+        partial=options.partial or (manifest is not None and manifest.partial),
         input_shape=source.input_shape,
         classes=source.classes,
         fingerprint=source.fingerprint,
         transform=source.transform,
     )
-    return _with_optimizer(run, manifest), source
+    return _with_optimizer(run, series, warnings), source
 
 
-def _with_optimizer(run: Run, manifest: Manifest | None) -> Run:
-    if manifest is None:
-        return run
-    return replace(run, optimizer=manifest.optimizer, hyper=manifest.hyper, batch_size=manifest.batch_size)
+def _with_optimizer(run: Run, series: Series, warnings: list[str]) -> Run:
+    """The run with its optimizer: as the manifest says, or as the last checkpoint shows."""
+    manifest = series.manifest
+    if manifest is not None and manifest.optimizer:
+        return replace(
+            run, optimizer=manifest.optimizer, hyper=manifest.hyper, batch_size=manifest.batch_size
+        )
+    found = recognise(series)
+    if found.reason:
+        warnings.append(f"optimizer: {found.reason}")
+    return replace(run, optimizer=found.name, hyper=found.hyper)
 
 
 def _require_same_run(store: Store, run: Run) -> None:

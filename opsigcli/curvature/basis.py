@@ -24,11 +24,22 @@ class Basis:
         self.rows = 0
         self._blocks: list[Tensor] = []
 
+    def reserve(self) -> bool:
+        """Make room for another row; False when the device has none."""
+        if self.rows == ROWS * len(self._blocks):
+            try:
+                self._blocks.append(torch.empty(ROWS, self.size, device=self.device, dtype=self.dtype))
+            except (torch.OutOfMemoryError, MemoryError):
+                return False
+            except RuntimeError as error:  # how the CPU's allocator says it
+                if "alloc" not in str(error):
+                    raise
+                return False
+        return True
+
     def append(self, vector: Tensor) -> None:
-        """Add a row."""
+        """Add a row, for which there is room."""
         block, row = divmod(self.rows, ROWS)
-        if block == len(self._blocks):
-            self._blocks.append(torch.empty(ROWS, self.size, device=self.device, dtype=self.dtype))
         self._blocks[block][row] = vector
         self.rows += 1
 

@@ -35,6 +35,7 @@ def top_eigenvalues(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     callback: Callable[[int, float, float], None] | None = None,
+    stop: Callable[[], str] = lambda: "",
 ) -> Spectrum:
     """The ``count`` largest algebraic eigenvalues λ₁ ≥ … ≥ λ_k of a symmetric operator A, with eigenvectors.
 
@@ -44,7 +45,8 @@ def top_eigenvalues(
     Krylov space is exhausted; an eigenvalue whose share in the random start happens to be tiny can be missed.
 
     Memory: (m + 1) vectors of P numbers on ``device`` for m matvecs, or at most ``max_basis`` of them with a
-    thick restart (Wu & Simon 2000), which keeps the best half.
+    thick restart (Wu & Simon 2000), which keeps the best half. Where the device has no room for another vector,
+    that is its ``max_basis``.
 
     Args:
         matvec: v (P,) -> A v (P,); must be linear and symmetric, and must not change its argument.
@@ -58,6 +60,7 @@ def top_eigenvalues(
         dtype: of the vectors given to ``matvec``.
         callback: called after each product with the products so far, θ₁ and the largest of the k residuals
             relative to |θ₁|.
+        stop: asked before each product for a reason to stop with what there is.
 
     Returns:
         The spectrum. What did not converge is said in ``converged`` and ``reason``, and is never raised.
@@ -79,14 +82,19 @@ def top_eigenvalues(
             f"expected room for at least {count + 3} basis vectors for {count} eigenvalues, found {max_basis}",
             "ask for fewer eigenvalues or use a device with more memory",
         )
-    krylov = _Krylov(matvec, size, min(count, size), seed, torch.device(device), dtype)
+    krylov = Krylov(matvec, size, min(count, size), seed, torch.device(device), dtype)
     reason = ""
     while not reason:
+        if reason := stop():
+            break
         if krylov.matvecs >= max_matvecs:
             reason = f"{max_matvecs} matvecs did not suffice; allow more matvecs or a larger tolerance"
             break
+        if krylov.basis.rows != max_basis and not krylov.basis.reserve():
+            max_basis = _room(krylov)
         if krylov.basis.rows == max_basis:
             krylov.restart(krylov.count + (max_basis - krylov.count) // 2)
+            krylov.basis.reserve()
         if not krylov.expand():
             reason = f"the operator returned NaN or infinity at matvec {krylov.matvecs}"
             break
@@ -108,7 +116,22 @@ def top_eigenvalues(
     return krylov.spectrum(reason)
 
 
-class _Krylov:
+def _room(krylov: Krylov) -> int:
+    """The basis vectors that fit on the device: as many as there are.
+
+    Raises:
+        CurvatureError: they are too few to restart with.
+    """
+    if krylov.basis.rows < krylov.count + 3:
+        raise CurvatureError(
+            f"not enough memory for {krylov.count + 3} vectors of {krylov.basis.size:,} numbers, "
+            f"which {krylov.count} eigenvalues need",
+            "ask for fewer eigenvalues (--top) or use a device with more memory",
+        )
+    return krylov.basis.rows
+
+
+class Krylov:
     """An orthonormal basis V (P, m) with ``A V = V H + q cᵀ + E``.
 
     q is the next basis vector, c the row it will bring, and E what was dropped where a Krylov space was
@@ -180,6 +203,15 @@ class _Krylov:
         squares = np.square(skew @ turn).sum(axis=0) + np.square(self._coupling @ turn)
         squares += np.square(self._dropped) @ np.square(turn)
         return self._values[: self.count], np.sqrt(squares)
+
+    def measure(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """All Ritz values, the squared parts of the start in their vectors, and the norms of their residuals."""
+        residuals = np.abs(self._coupling @ self._turn)
+        return self._values, np.square(self._turn[0]), residuals
+
+    def closed_now(self) -> bool:
+        """The Krylov space of the start is exhausted."""
+        return self.basis.rows > 0 and self._exhausted()
 
     def rounding(self) -> float:
         """What rounding alone leaves of a residual."""

@@ -25,6 +25,10 @@ SOURCES = Registry(
         "torchvision": Entry(
             "opsigcli.datasets.torchvision_source:open_torchvision", "torchvision:CIFAR10?root=DIR&train=true"
         ),
+        "hfds": Entry(
+            "opsigcli.datasets.hf_source:open_hf",
+            "hfds:NAME_OR_DIR?split=train: Hugging Face datasets (extra: hf)",
+        ),
         "py": Entry(
             "opsigcli.datasets.python_source:open_python", "py:pkg.mod:factory?key=value: your own dataset"
         ),
@@ -32,6 +36,7 @@ SOURCES = Registry(
             "opsigcli.datasets.python_source:open_python", "file:path.py:factory?key=value: your own dataset"
         ),
     },
+    group="opsig.datasets",
 )
 BARE = ("planted",)  # written without a scheme
 
@@ -58,7 +63,7 @@ def open_source(spec_text: str) -> ExampleSource:
             f"write {replace(spec, scheme=scheme)!s}",
         )
     opener = SOURCES.load(key)
-    if (key in BARE) == bool(spec.scheme):
+    if key in SOURCES.entries and (key in BARE) == bool(spec.scheme):  # plug-ins take both forms
         raise UsageError(
             f"expected {SOURCES.entries[key].summary.split(': ')[0]}, found {spec_text!r}",
             f"{'leave out' if spec.scheme else 'add'} what follows '{key}:'",

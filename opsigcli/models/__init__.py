@@ -22,6 +22,10 @@ MODELS = Registry(
         "torchvision": Entry(
             "opsigcli.models.torchvision_model:build_torchvision", "torchvision:resnet18?num_classes=10"
         ),
+        "timm": Entry("opsigcli.models.timm_model:build_timm", "timm:resnet18?num_classes=10 (extra: timm)"),
+        "hf": Entry(
+            "opsigcli.models.hf_model:build_hf", "hf:DIR: as DIR/config.json says, never its code (extra: hf)"
+        ),
         "py": Entry(
             "opsigcli.models.python_model:build_python", "py:pkg.mod:factory?key=value: your own module"
         ),
@@ -29,5 +33,6 @@ MODELS = Registry(
             "opsigcli.models.python_model:build_python", "file:path.py:factory?key=value: your own module"
         ),
     },
+    group="opsig.models",
 )
 BARE = ("mlp", "cnn")  # written without a scheme

@@ -36,7 +36,7 @@ def build(spec_text: str, *, input_shape: tuple[int, ...], outputs: int, seed: i
     if key not in MODELS.entries and not spec.scheme and key in torchvision_names():
         raise UsageError(f"unknown model {key!r}", f"did you mean torchvision:{key}?")
     builder = MODELS.load(key)
-    if (key in BARE) == bool(spec.scheme):
+    if key in MODELS.entries and (key in BARE) == bool(spec.scheme):  # plug-ins take both forms
         raise UsageError(
             f"expected {MODELS.entries[key].summary.split(': ')[0]}, found {spec_text!r}",
             f"{'leave out' if spec.scheme else 'add'} what follows '{key}:'",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from opsigcli.errors import ObjectiveError
-from opsigcli.objective.losses import LOSSES, ExampleLoss
+from opsigcli.objective.losses import ExampleLoss, open_loss
 from opsigcli.records import ExampleSource
 
 RESIDENT_BYTES = 1 << 30  # inputs that fit are read once and stay on the device
@@ -48,7 +48,7 @@ class Objective:
         self.model = model.to(device=device, dtype=dtype).eval()
         self.source = source
         self.loss = loss
-        self.loss_fn: ExampleLoss = LOSSES.load(loss)
+        self.loss_fn: ExampleLoss = open_loss(loss)
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.dtype = dtype

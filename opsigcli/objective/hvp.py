@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from opsigcli.errors import CurvatureError
 from opsigcli.objective.base import Objective
+from opsigcli.objective.cheap import cheap_derivatives
+from opsigcli.objective.share import Share
 
 GRAPH_BUDGET = 2 << 30  # bytes of gradient graphs kept between products
 
@@ -20,11 +25,13 @@ GRAPH_BUDGET = 2 << 30  # bytes of gradient graphs kept between products
 def hessian_operator(
     objective: Objective,
     *,
+    positions: NDArray[np.int64] | None = None,
     preconditioner: Tensor | None = None,
     shift: float = 0.0,
     graph_budget: int = GRAPH_BUDGET,
+    share: Share | None = None,
 ) -> HessianOperator:
-    """The Hessian of the mean loss over all examples, as a map from vectors to vectors.
+    """The Hessian of the mean loss, as a map from vectors to vectors.
 
     ``v -> H v``, ``H = (1/N) Σ_i ∇²ℓ_i``, or ``v -> P^-1/2 (H + shift·I) P^-1/2 v`` with a preconditioner
     ``P = diag(p)``, which has the eigenvalues of ``P⁻¹ (H + shift·I)`` and is symmetric. Vectors are flat (P,),
@@ -32,10 +39,12 @@ def hessian_operator(
 
     Args:
         objective: with the weights loaded; the operator holds until they change.
+        positions: the N examples; None is all.
         preconditioner: p (P,) > 0.
         shift: added to the diagonal of H: the coefficient of an L2 penalty.
         graph_budget: bytes of gradient graphs that may be kept from one product to the next, which halves the
             cost of a product; batches beyond it are differentiated anew each time.
+        share: the examples this process sums over; the products are added up over all processes.
 
     Returns:
         The operator, a callable with ``size``, the number of parameters P.
@@ -46,21 +55,32 @@ def hessian_operator(
     Reference:
         Pearlmutter 1994, Neural Computation 6(1), section 2.
     """
-    return HessianOperator(objective, preconditioner, shift, graph_budget)
+    operator = HessianOperator(objective, positions, graph_budget, share or Share())
+    return (
+        operator if preconditioner is None and not shift else operator.preconditioned(preconditioner, shift)
+    )
 
 
 class HessianOperator:
     """A callable ``v -> H v`` (see ``hessian_operator``); it frees its graphs when it goes."""
 
     def __init__(
-        self, objective: Objective, preconditioner: Tensor | None, shift: float, graph_budget: int
+        self,
+        objective: Objective,
+        positions: NDArray[np.int64] | None,
+        graph_budget: int,
+        share: Share,
     ) -> None:
         self.objective = objective
         self.parameters = objective.parameters
         self.size = sum(p.numel() for p in self.parameters)
-        self.shift = shift
+        self.shift = 0.0
         self.graph_budget = graph_budget
         self.kept_bytes = 0
+        everything = np.arange(objective.n) if positions is None else positions
+        self.n = len(everything)
+        self._share = share
+        self._positions = share.positions(everything)
         self._kept: list[list[Tensor | None]] = []  # gradients of the first batches, with their graphs
         self._full = False
         self._checked = False  # one gradient's graph has been looked through
@@ -69,9 +89,30 @@ class HessianOperator:
                 "expected trainable parameters, found none: the Hessian is empty",
                 "check that the model's parameters have requires_grad",
             )
-        self._scale = None if preconditioner is None else self._inverse_root(preconditioner)
+        self._chosen: Sequence[int] = range(len(self.parameters))  # parameters of the block
+        self._scale: Tensor | None = None
         self._versions = [p._version for p in self.parameters]
         objective.model.eval()
+
+    def preconditioned(self, preconditioner: Tensor | None, shift: float) -> HessianOperator:
+        """``P^-1/2 (H + shift·I) P^-1/2`` with ``P = diag(preconditioner)``, on the graphs kept here."""
+        other = copy.copy(self)
+        other.shift = shift
+        other._scale = None if preconditioner is None else self._inverse_root(preconditioner)
+        return other
+
+    def block(self, chosen: Sequence[int]) -> HessianOperator:
+        """The diagonal block of H of some of the parameters, on the graphs kept here.
+
+        A product with a block walks only the part of a kept graph that leads to its parameters.
+
+        Args:
+            chosen: places in ``objective.parameters``.
+        """
+        other = copy.copy(self)
+        other._chosen = chosen
+        other.size = sum(self.parameters[i].numel() for i in chosen)
+        return other
 
     def __call__(self, vector: Tensor) -> Tensor:
         """``H v`` for a flat v (P,), in v's type and on its device.
@@ -85,46 +126,39 @@ class HessianOperator:
                 "make a new operator after loading weights",
             )
         scaled = vector if self._scale is None else vector * self._scale.to(vector)
-        parts = [
-            part.to(p).view_as(p)
-            for part, p in zip(
-                torch.split(scaled, [p.numel() for p in self.parameters]), self.parameters, strict=True
-            )
-        ]
+        chosen = [self.parameters[i] for i in self._chosen]
+        sizes = [p.numel() for p in chosen]
+        parts = [part.to(p).view_as(p) for part, p in zip(torch.split(scaled, sizes), chosen, strict=True)]
         total = torch.zeros_like(scaled)
-        with _second_derivatives(self.objective.model), torch.enable_grad():
+        with second_derivatives(self.objective.model), torch.enable_grad():
             for gradient, again in self._gradients():
-                self._add_product(total, gradient, parts, again)
+                products = self._products(gradient, chosen, parts, again)
+                for piece, product in zip(torch.split(total, sizes), products, strict=True):
+                    if product is not None:
+                        piece.add_(product.reshape(-1))
+        self._share.add(total)
         if self.shift:
             total.add_(scaled, alpha=self.shift)
         return total if self._scale is None else total.mul_(self._scale.to(total))
 
-    def _add_product(
-        self, total: Tensor, gradient: list[Tensor | None], parts: list[Tensor], again: bool
-    ) -> None:
-        """Add ``∂(g·v)/∂θ`` of one batch; a gradient that does not depend on the weights adds nothing."""
-        chosen = [(g, v) for g, v in zip(gradient, parts, strict=True) if g is not None and g.requires_grad]
-        if not chosen:
-            return
-        products = torch.autograd.grad(
-            [g for g, _ in chosen],
-            self.parameters,
-            [v for _, v in chosen],
-            retain_graph=again,
-            allow_unused=True,
-        )
-        pieces = torch.split(total, [p.numel() for p in self.parameters])
-        for piece, product in zip(pieces, products, strict=True):
-            if product is not None:
-                piece.add_(product.reshape(-1))
+    def _products(
+        self, gradient: list[Tensor | None], chosen: list[nn.Parameter], parts: list[Tensor], again: bool
+    ) -> Sequence[Tensor | None]:
+        """``∂(g·v)/∂θ`` of one batch; a gradient that does not depend on the weights adds nothing."""
+        own = [gradient[i] for i in self._chosen]
+        pairs = [(g, v) for g, v in zip(own, parts, strict=True) if g is not None and g.requires_grad]
+        if not pairs:
+            return [None] * len(chosen)
+        outputs, vectors = zip(*pairs, strict=True)
+        return torch.autograd.grad(outputs, chosen, vectors, retain_graph=again, allow_unused=True)
 
     def _gradients(self) -> Iterator[tuple[list[Tensor | None], bool]]:
         """The gradient of each batch's share of the mean loss, and whether its graph is kept."""
         yield from ((gradient, True) for gradient in self._kept)
         done = len(self._kept) * self.objective.batch_size
-        if done >= self.objective.n:
+        if done >= len(self._positions):
             return
-        for inputs, targets in self.objective.batches(np.arange(done, self.objective.n)):
+        for inputs, targets in self.objective.batches(self._positions[done:]):
             if self._full:
                 yield self._gradient(inputs, targets), False
                 continue
@@ -137,11 +171,7 @@ class HessianOperator:
             yield gradient, not self._full
 
     def _gradient(self, inputs: Tensor, targets: Tensor) -> list[Tensor | None]:
-        loss = self.objective.loss_fn(self.objective.model(inputs), targets).sum() / self.objective.n
-        if not loss.requires_grad:
-            return [None] * len(self.parameters)
-        parts = torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True)
-        gradient: list[Tensor | None] = list(parts)
+        gradient = twice_differentiable_gradient(self.objective, self.parameters, inputs, targets, self.n)
         if not self._checked:
             _refuse_once_differentiable(gradient)
             self._checked = True
@@ -164,16 +194,35 @@ class HessianOperator:
         return preconditioner.detach().to(self.objective.device).rsqrt()
 
 
+def twice_differentiable_gradient(
+    objective: Objective, parameters: list[nn.Parameter], inputs: Tensor, targets: Tensor, n: int
+) -> list[Tensor | None]:
+    """``∇_θ Σ_i ℓ_i / n`` over a batch, one tensor per parameter, with the graph that leads back to θ.
+
+    None where a parameter does not matter.
+    """
+    with cheap_derivatives():
+        loss = objective.loss_fn(objective.model(inputs), targets).sum() / n
+    if not loss.requires_grad:
+        return [None] * len(parameters)
+    return list(torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True))
+
+
 @contextmanager
-def _second_derivatives(model: nn.Module) -> Iterator[None]:
+def second_derivatives(model: nn.Module) -> Iterator[None]:
     """Kernels that can be differentiated twice, and their absence as an error for people.
 
-    Fused attention has no second derivative; the plain formula has. The same holds for cuDNN's recurrent nets.
+    Fused attention has no second derivative; the plain formula has. The same holds for cuDNN's recurrent nets and
+    for transformer layers fused as a whole.
     """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     plain = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
     try:
-        with sdpa_kernel(SDPBackend.MATH), plain:
+        with sdpa_kernel(SDPBackend.MATH), plain, warnings.catch_warnings():
+            # Forward mode loads a part of torch that uses a deprecated part of torch.
+            warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
             yield
     except torch.OutOfMemoryError as error:
         raise CurvatureError(
@@ -184,6 +233,8 @@ def _second_derivatives(model: nn.Module) -> Iterator[None]:
             f"the model could not be differentiated twice: {_first_line(error)}",
             "replace fused or custom layers by plain ones, for example plain attention",
         ) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _refuse_once_differentiable(gradient: list[Tensor | None]) -> None:

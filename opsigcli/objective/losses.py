@@ -10,6 +10,9 @@ from torch import Tensor
 
 from opsigcli.errors import ObjectiveError
 from opsigcli.registry import Entry, Registry
+from opsigcli.specs import parse
+from opsigcli.trust import CODE_SCHEMES
+from opsigcli.usercode import guarded, load_factory
 
 ExampleLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -25,7 +28,31 @@ LOSSES = Registry(
             "sigmoid cross-entropy, mean over outputs; labels are one-hot",
         ),
     },
+    group="opsig.losses",
 )
+
+
+def open_loss(spec_text: str) -> ExampleLoss:
+    """The per-example loss that a spec names: a name in ``LOSSES``, or ``py:pkg.mod:function`` of the user's own.
+
+    The user's function maps outputs (B, …) and targets (B, …) to losses (B,); options of the spec are its keywords.
+
+    Raises:
+        UsageError: the name is unknown, or the spec malformed.
+        ObjectiveError: the user's code fails.
+    """
+    spec = parse(spec_text)
+    if spec.scheme not in CODE_SCHEMES:
+        found: ExampleLoss = LOSSES.load(str(spec))
+        return found
+    factory = load_factory(spec, ObjectiveError)
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        with guarded(ObjectiveError, f"calling {spec_text!r}"):
+            losses: Tensor = factory(outputs, targets, **spec.options)
+        return losses
+
+    return loss
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -11,12 +11,16 @@ from opsigcli.registry import Entry, Registry
 RENDERERS = Registry(
     "renderer",
     {
+        "opsig/inspect": Entry(
+            "opsigcli.reporting.checkpoints:render_inspect", "a folder of checkpoints, in the terminal"
+        ),
+        "opsig/plan": Entry("opsigcli.reporting.checkpoints:render_plan", "what --dry-run says"),
         "opsig/trace": Entry("opsigcli.reporting.terminal:render_trace", "loss trace, in the terminal"),
         "opsig/mine": Entry(
             "opsigcli.reporting.terminal:render_mine", "pairs and top examples, in the terminal"
         ),
         "opsig/sharpness": Entry(
-            "opsigcli.reporting.terminal:render_sharpness", "sharpness, in the terminal"
+            "opsigcli.reporting.curvature:render_curvature", "sharpness, in the terminal"
         ),
         "opsig/report": Entry("opsigcli.reporting.terminal:render_report", "the whole case, in the terminal"),
     },

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         LossTrace,
         Mining,
         Pair,
+        Phase,
         Provenance,
         SharpnessPoint,
         TopDeltas,
@@ -265,9 +266,51 @@ def notes(case: Case) -> list[str]:
         lines.append(
             f"{unmeasured} of {len(case.trace.steps)} checkpoints were not measured on all examples."
         )
+    lines += [_sentence(line) for line in curvature_lines(case)]
     return lines + [
         _sentence(f"sharpness: {reason}") for reason in sorted({p.reason for p in case.sharpness if p.reason})
     ]
+
+
+def phase_lines(phases: Sequence[Phase]) -> list[str]:
+    """What the sharpness did along the run, a line for each phase."""
+    return [
+        f"steps {p.first_step:,} to {p.last_step:,}: {p.name} ({p.evidence})"
+        if p.last_step > p.first_step
+        else f"step {p.first_step:,}: {p.name} ({p.evidence})"
+        for p in phases
+    ]
+
+
+def largest_point(points: Sequence[SharpnessPoint]) -> SharpnessPoint | None:
+    """The converged point with the largest sharpness."""
+    good = [p for p in points if p.converged and math.isfinite(p.eigenvalues[0])]
+    return max(good, key=lambda p: p.eigenvalues[0], default=None)
+
+
+def curvature_lines(case: Case) -> list[str]:
+    """Phases of the run, and the layer and the groups that hold the largest sharpness."""
+    lines = phase_lines(case.phases)
+    point = largest_point(case.sharpness)
+    if point is None:
+        return lines
+    if len(point.layers) > 1:
+        layer = max(point.layers, key=lambda layer: layer.shares[0])
+        lines.append(
+            f"at step {point.step:,} layer {printable(layer.name)} holds {percent(layer.shares[0])} of the top "
+            "eigenvector"
+        )
+    lines += [
+        f"at step {point.step:,} {group.name} holds {percent(group.share.value)} of the sharpness with "
+        f"{percent(group.fraction)} of the examples; as many of the same classes hold {percent(group.share.null or 0)}"
+        for group in point.groups
+        if group.share.value > group.fraction
+    ]
+    if point.examples is not None:
+        lines.append(
+            f"sharpness is that of {point.examples:,} random examples of {len(case.trace.example_ids):,}"
+        )
+    return lines
 
 
 def _sentence(text: str) -> str:

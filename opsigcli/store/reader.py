@@ -18,9 +18,13 @@ from opsigcli.records import (
     Case,
     Evidence,
     Group,
+    GroupCurvature,
+    HessianSpectrum,
+    LayerCurvature,
     LossTrace,
     Mining,
     Pair,
+    Phase,
     Provenance,
     Run,
     SharpnessPoint,
@@ -105,6 +109,25 @@ class Store:
         return tuple(sharpness_point(point) for point in self._json("sharpness"))
 
     @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What the sharpness did along the run."""
+        if "phases" not in self.file:
+            return ()
+        return tuple(_record(Phase, phase) for phase in self._json("phases"))
+
+    @property
+    def subset(self) -> NDArray[np.int64] | None:
+        """(n,) ids of the examples that sharpness was measured on, or None for all."""
+        return self.file["sharpness_examples"][()] if "sharpness_examples" in self.file else None
+
+    def example_curvature(self) -> dict[int, NDArray[np.float32]]:
+        """Step -> v₁ᵀH_i v₁ of each example (or of those of the subset), where it was measured."""
+        if "example_curvature" not in self.file:
+            return {}
+        group = self.file["example_curvature"]
+        return dict(zip(map(int, group["steps"][()]), group["values"][()], strict=True))
+
+    @property
     def thumbnails(self) -> Thumbnails | None:
         """Pictures of the examples a report shows, or None."""
         if "thumbnails" not in self.file:
@@ -120,7 +143,15 @@ class Store:
     @property
     def case(self) -> Case:
         """All of it."""
-        return Case(self.run, self.trace, self.mining, self.sharpness, self.thumbnails, self.provenance)
+        return Case(
+            self.run,
+            self.trace,
+            self.mining,
+            self.sharpness,
+            self.phases,
+            self.thumbnails,
+            self.provenance,
+        )
 
     def gradients(self, key: str) -> dict[str, NDArray[Any]] | None:
         """The kept gradient sketches, if they are those that ``key`` names."""
@@ -201,8 +232,40 @@ def _record(kind: Any, data: dict[str, Any], **convert: Any) -> Any:
 
 def sharpness_point(data: dict[str, Any]) -> SharpnessPoint:
     """A sharpness point from its JSON."""
-    point: SharpnessPoint = _record(SharpnessPoint, data, eigenvalues=_floats, residuals=_floats)
+    point: SharpnessPoint = _record(
+        SharpnessPoint,
+        data,
+        eigenvalues=_floats,
+        residuals=_floats,
+        subsets=_floats,
+        layers=_layers,
+        kinds=_layers,
+        groups=_group_curvatures,
+        spectrum=_spectrum,
+    )
     return point
+
+
+def _layers(data: list[dict[str, Any]]) -> tuple[LayerCurvature, ...]:
+    return tuple(_record(LayerCurvature, layer, shares=_floats) for layer in data)
+
+
+def _group_curvatures(data: list[dict[str, Any]]) -> tuple[GroupCurvature, ...]:
+    return tuple(_record(GroupCurvature, group, share=_evidence, alignment=_evidence) for group in data)
+
+
+def _evidence(data: dict[str, Any]) -> Evidence:
+    evidence: Evidence = _record(Evidence, data)
+    return evidence
+
+
+def _spectrum(data: dict[str, Any] | None) -> HessianSpectrum | None:
+    if data is None:
+        return None
+    spectrum: HessianSpectrum = _record(
+        HessianSpectrum, data, grid=_floats, density=_floats, errors=_floats, outliers_range=tuple
+    )
+    return spectrum
 
 
 def _pair(data: dict[str, Any]) -> Pair:

@@ -37,6 +37,17 @@ LAYOUT: dict[str, tuple[str, str, str]] = {
     "top": ("group", "", "up_ids, up_deltas, down_ids, down_deltas, each (T-1, k), -1 where there are fewer"),
     "groups": ("group", "int64", "ids of each mined group: pair-01-first, pair-01-second …"),
     "sharpness": ("", "JSON", "list of records.SharpnessPoint"),
+    "phases": ("", "JSON", "list of records.Phase: what the sharpness did along the run"),
+    "sharpness_examples": (
+        "(n,)",
+        "int64",
+        "ids of the examples sharpness was measured on; absent when all were",
+    ),
+    "example_curvature": (
+        "group",
+        "float32",
+        "steps (K,) and values (K, n): v1.H_i.v1 of each example along the top eigenvector",
+    ),
     "thumbnails": ("group", "uint8", "ids (n,) and images (n, H, W, 3) of the examples a report shows"),
     "provenance": ("group", "JSON", "command -> records.Provenance"),
 }

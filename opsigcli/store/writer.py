@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from opsigcli import __version__
 from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
-from opsigcli.records import Mining, Provenance, Run, SharpnessPoint, Thumbnails
+from opsigcli.records import Mining, Phase, Provenance, Run, SharpnessPoint, Thumbnails
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
 from opsigcli.store.units import cannot_write
 
 ROWS = 16  # rows written at once: one chunk high
 TEXT = h5py.string_dtype()
+SHARPNESS = ("sharpness", "phases", "sharpness_examples", "example_curvature")  # what that command writes
 
 
 @contextmanager
@@ -96,7 +97,7 @@ def write_trace(store: Path, content: TraceContent) -> None:
         _json(file, "provenance/trace", content.provenance)
         if store.exists():
             with h5py.File(store, "r") as old:
-                for name in ("gradients", "mining", "top", "groups", "sharpness", "thumbnails"):
+                for name in ("gradients", "mining", "top", "groups", "thumbnails", *SHARPNESS):
                     if name in old:
                         old.copy(name, file)
                 for name in set(old.get("provenance", ())) - {"trace"}:
@@ -173,14 +174,33 @@ def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> 
     _replace(store, fill)
 
 
-def write_sharpness(store: Path, points: list[SharpnessPoint], provenance: Provenance) -> None:
-    """Write all sharpness points, sorted by step."""
+@dataclass(frozen=True)
+class SharpnessContent:
+    """What ``opsig sharpness`` writes."""
+
+    points: list[SharpnessPoint]
+    phases: tuple[Phase, ...]
+    example_curvature: dict[int, NDArray[np.float32]] = field(repr=False)  # step -> (n,)
+    subset: NDArray[np.int64] | None  # (n,) example ids; None is all of them
+    provenance: Provenance
+
+
+def write_sharpness(store: Path, content: SharpnessContent) -> None:
+    """Write all sharpness points, sorted by step, and what belongs to them."""
 
     def fill(file: h5py.File) -> None:
-        _drop(file, "sharpness")
+        for name in SHARPNESS:
+            _drop(file, name)
         _drop(file, "provenance/sharpness")
-        _json(file, "sharpness", sorted(points, key=lambda point: point.step))
-        _json(file, "provenance/sharpness", provenance)
+        _json(file, "sharpness", sorted(content.points, key=lambda point: point.step))
+        _json(file, "phases", content.phases)
+        if content.subset is not None:
+            file["sharpness_examples"] = content.subset
+        if content.example_curvature:
+            steps = sorted(content.example_curvature)
+            file["example_curvature/steps"] = np.array(steps, dtype=np.int64)
+            file["example_curvature/values"] = np.stack([content.example_curvature[step] for step in steps])
+        _json(file, "provenance/sharpness", content.provenance)
 
     _replace(store, fill)
 

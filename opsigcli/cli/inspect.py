@@ -1,0 +1,42 @@
+"""``opsig inspect``: what is in a folder, as the command line sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from opsigcli.cli import params
+from opsigcli.cli.console import Terminal
+from opsigcli.cli.perform import perform
+from opsigcli.options import InspectOptions as Defaults
+
+SUMMARY = "Show what is in a folder of checkpoints."
+EXAMPLES = """\b
+Examples:
+  opsig inspect ckpts/
+  opsig inspect lightning_logs/version_0/checkpoints
+  opsig inspect run/checkpoint-500
+  opsig inspect ckpts/ --json | jq '.result.checkpoints[].step'"""
+
+
+def inspect(
+    checkpoints: Annotated[
+        Path, typer.Argument(metavar="CKPTS", help="Folder of checkpoints, or one checkpoint.")
+    ],
+    key: params.Key = None,
+    weights: params.Weights = None,
+    order: params.Order = Defaults.order,
+    as_json: params.Json = False,
+    quiet: params.Quiet = False,
+    verbose: params.Verbose = False,
+) -> None:
+    """Show what is in a folder of checkpoints, without running code from it.
+
+    For each checkpoint: its format, its step and where that was found (manifest, content, sidecar or name), learning
+    rate, optimizer, type and number of the parameters, and the sets of weights to choose from. Files that are left
+    out are named with the reason. Only headers are read.
+    """
+    chosen = Defaults(checkpoints=checkpoints, key=key, weights=weights, order=order)
+    perform("inspect", Terminal(as_json=as_json, quiet=quiet, verbose=verbose), chosen)

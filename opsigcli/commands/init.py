@@ -1,0 +1,121 @@
+"""``opsig init``: a manifest for checkpoints that something else made, written after checking that all fits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from opsigcli.checkpoints.manifest import Manifest, Row, write_manifest
+from opsigcli.checkpoints.series import Series, open_series
+from opsigcli.commands.context import SPECS, absolute_model, build_objective
+from opsigcli.commands.hint import model_hint
+from opsigcli.commands.loading import Loader
+from opsigcli.commands.optimizer_facts import recognise
+from opsigcli.datasets import open_source
+from opsigcli.errors import CheckpointError, ObjectiveError, UsageError
+from opsigcli.options import MANIFEST, InitOptions
+from opsigcli.outcome import Outcome, plain
+from opsigcli.progress import Progress
+from opsigcli.trust import sign
+from opsigcli.usercode import absolute_spec
+
+BATCH = 64  # examples whose loss is computed to see that all fits
+
+
+def init(options: InitOptions, progress: Progress) -> Outcome:
+    """Write ``opsig-run.toml`` into a folder of checkpoints.
+
+    Before that, the weights of the first and the last checkpoint must fit the model, and the loss of one batch must
+    be finite at both.
+
+    Raises:
+        UsageError: model or data are not named, or there is a manifest already.
+        CheckpointError, ModelError, DatasetError: something cannot be opened, or does not fit.
+        ObjectiveError: the loss of a batch is not finite.
+    """
+    series = open_series(
+        options.checkpoints, key=options.key, weights=options.weights or "", order=options.order
+    )
+    if series.manifest is not None and not options.fresh:
+        raise UsageError(
+            f"there is a {MANIFEST} in {series.folder} already", "read it, or replace it with --fresh"
+        )
+    if len(series) < 2:
+        raise CheckpointError(
+            f"expected a folder of two or more checkpoints, found one ({series.checkpoints[0].file}) in "
+            f"{series.folder}",
+            "point opsig at the folder that holds the whole run",
+        )
+    if not options.model or not options.data:
+        lacking = " and ".join(f"--{name}" for name in ("model", "data") if not getattr(options, name))
+        raise UsageError(
+            f"expected {lacking} for the manifest",
+            (not options.model and model_hint(series))
+            or "example: opsig init CKPTS --model torchvision:resnet18 --data folder:images/train",
+        )
+    warnings = list(series.notes)
+    source = open_source(options.data)
+    model, loss = absolute_model(options.model), absolute_spec(options.loss)
+    objective = build_objective(model, source, loss, device="cpu", batch_size=BATCH)
+    loader = Loader(objective.model, options.partial)
+    means = {}
+    with progress.task("check", 2, "checkpoint") as task:
+        for index in (0, len(series) - 1):
+            checkpoint = series.checkpoints[index]
+            loader.load(series.read(index), checkpoint.file)
+            losses = objective.losses(np.arange(min(BATCH, len(source)), dtype=np.int64))
+            means[checkpoint.file] = float(losses.mean(dtype=np.float64))
+            if not math.isfinite(means[checkpoint.file]):
+                raise ObjectiveError(
+                    f"expected a finite loss on the first {len(losses)} examples, found "
+                    f"{means[checkpoint.file]} at {checkpoint.file}",
+                    "check that --model, --data and --loss belong to these checkpoints",
+                )
+            task.advance(note=f"{checkpoint.file}: mean loss {means[checkpoint.file]:.4f}")
+    warnings += loader.fits
+    optimizer = recognise(series)
+    if optimizer.reason:
+        warnings.append(f"optimizer: {optimizer.reason}")
+    manifest = Manifest(
+        model=model,
+        data=source.spec,
+        loss=loss,
+        optimizer=optimizer.name,
+        hyper=dict(plain(optimizer.hyper)),
+        input_shape=source.input_shape,
+        classes=source.classes,
+        fingerprint=source.fingerprint,
+        transform=source.transform,
+        key=series.key,
+        weights=series.weights,
+        partial=options.partial,
+        checkpoints=tuple(_rows(series)),
+    )
+    signature = sign(getattr(manifest, name) for name in SPECS)
+    write_manifest(series.folder, Manifest(**{**vars(manifest), "signature": signature}))
+    path = series.folder / MANIFEST
+    return Outcome(
+        schema="opsig/init",
+        inputs={"options": vars(options) | {"checkpoints": str(options.checkpoints)}},
+        result={
+            "manifest": str(path),
+            "model": manifest.model,
+            "data": manifest.data,
+            "loss": manifest.loss,
+            "optimizer": manifest.optimizer,
+            "hyper": manifest.hyper,
+            "checkpoints": len(series),
+            "mean_losses_of_a_batch": means,
+            "fit": loader.fits,
+        },
+        warnings=tuple(warnings),
+        messages=(f"wrote {path}", f"next: opsig trace {series.folder}"),
+    )
+
+
+def _rows(series: Series) -> list[Row]:
+    return [
+        Row(c.file, c.step, None if c.epoch is None else float(c.epoch), c.lr, series.sha256(index))
+        for index, c in enumerate(series)
+    ]

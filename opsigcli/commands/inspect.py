@@ -1,0 +1,113 @@
+"""``opsig inspect``: what is in a folder of checkpoints, from headers alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from opsigcli.checkpoints.base import Checkpoint
+from opsigcli.checkpoints.choose import is_average
+from opsigcli.checkpoints.folder import Failed, Skipped
+from opsigcli.checkpoints.series import Series, open_series
+from opsigcli.errors import CheckpointError, ExitCode
+from opsigcli.options import InspectOptions
+from opsigcli.outcome import Outcome
+from opsigcli.progress import Progress
+
+
+def inspect(options: InspectOptions, progress: Progress) -> Outcome:
+    """Describe the checkpoints at a path: format, step and where it was found, lr, optimizer, weights, why skipped.
+
+    No tensor is read and no file is hashed in full, so the time does not grow with the tensors' sizes. Checkpoints
+    that cannot be put in order are shown too, with what stands in the way as a warning.
+
+    Raises:
+        CheckpointError: there is no checkpoint to read.
+    """
+    warnings: list[str] = []
+    try:
+        series = _open(options, options.order)
+    except CheckpointError as error:
+        if options.order != "auto":
+            raise
+        try:
+            series = _open(options, "name")
+        except CheckpointError:
+            raise error from None
+        warnings.append(f"{error.message} ({error.hint})" if error.hint else error.message)
+    warnings += series.notes
+    rows = [_row(checkpoint) for checkpoint in series]
+    result: dict[str, Any] = {
+        "folder": str(series.folder),
+        "unit": series.unit,
+        "checkpoints": rows,
+        "skipped": [_left_out(item) for item in (*series.skipped, *series.duplicates)],
+        "failed": [_failed(item) for item in series.failed],
+        "gaps": [{"after": a, "before": b, "usual": usual} for a, b, usual in series.gaps],
+        "manifest": series.manifest is not None,
+        "suggested_model": next((c.header.model for c in series if c.header.model), ""),
+    }
+    return Outcome(
+        schema="opsig/inspect",
+        inputs={"checkpoints": str(options.checkpoints), "order": options.order},
+        result=result,
+        warnings=tuple(warnings),
+        messages=_next(series, rows),
+        exit_code=ExitCode.INCOMPLETE if series.failed else ExitCode.OK,
+        view=result,
+    )
+
+
+def _open(options: InspectOptions, order: str) -> Series:
+    return open_series(
+        options.checkpoints, key=options.key, weights=options.weights or "", order=order, examine=True
+    )
+
+
+def _row(checkpoint: Checkpoint) -> dict[str, Any]:
+    sets = checkpoint.header.candidates
+    counts = {
+        key or "(whole file)": {
+            "tensors": len(tensors),
+            "parameters": sum(tensor.count for tensor in tensors.values()),
+            "average": is_average(key, tensors.keys()),
+        }
+        for key, tensors in sets.items()
+    }
+    first = next(iter(sets.values()), {})
+    kinds = Counter(tensor.dtype for tensor in first.values())
+    return {
+        "file": checkpoint.file,
+        "format": checkpoint.format,
+        "step": checkpoint.step,
+        "step_source": checkpoint.step_source,
+        "epoch": checkpoint.epoch,
+        "lr": checkpoint.lr,
+        "optimizer": checkpoint.header.optimizer or None,
+        "dtype": kinds.most_common(1)[0][0] if kinds else None,
+        "parameters": sum(tensor.count for tensor in first.values()),
+        "weights": counts,
+        "bytes": checkpoint.size,
+        "notes": list(checkpoint.header.notes),
+    }
+
+
+def _left_out(item: Skipped) -> dict[str, Any]:
+    return {"file": item.file, "reason": item.reason, "convert": item.command or None}
+
+
+def _failed(item: Failed) -> dict[str, Any]:
+    return {"file": item.file, "reason": item.error.message, "hint": item.error.hint}
+
+
+def _next(series: Series, rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    """The one thing to do next."""
+    sets = list(rows[0]["weights"]) if rows else []
+    if len(sets) > 1:
+        averages = [key for key in sets if rows[0]["weights"][key]["average"]]
+        if len(sets) == 2 and len(averages) == 1:
+            return ("these hold two sets of weights: add --weights model or --weights ema to opsig trace",)
+        return (f"these hold {len(sets)} sets of weights: add --key {sets[0]} (or another) to opsig trace",)
+    if series.manifest:
+        return (f"next: opsig trace {series.folder}",)
+    return (f"next: opsig trace {series.folder} --model SPEC --data SPEC",)

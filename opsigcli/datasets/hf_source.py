@@ -1,0 +1,109 @@
+"""``hfds:NAME``: the datasets of Hugging Face, where the library is installed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from opsigcli.datasets.base import Settings, Source
+from opsigcli.datasets.mapstyle import collect
+from opsigcli.datasets.python_source import split_options
+from opsigcli.errors import DatasetError, UsageError
+from opsigcli.registry import nearest
+from opsigcli.specs import Spec
+from opsigcli.usercode import absolute_path, guarded
+
+_LABELS = ("label", "labels", "fine_label", "target", "y")
+_INPUTS = ("image", "img", "pixel_values", "input_ids", "x", "features")
+_OPTIONS = ("split", "input", "target", "name", "revision")
+
+
+def open_hf(spec: Spec) -> Source:
+    """Open ``hfds:NAME_OR_DIR?split=train&input=image&target=label``.
+
+    A folder is one that ``save_to_disk`` made; anything else is a name on the hub, or in its cache. ``input`` and
+    ``target`` name the columns; without them the usual names are looked for, and two that fit are an error. No code
+    of a dataset's own is run (``trust_remote_code`` stays off). Options of every source apply.
+
+    Raises:
+        DatasetError: the library is not installed, or the data are not there, or no pairs of input and target.
+        UsageError: a column or an option is unknown.
+    """
+    ours, theirs = split_options(spec, set())
+    theirs.only(*_OPTIONS)
+    table = _table(spec, theirs)
+    columns = list(table.column_names)
+    pairs = _Pairs(
+        table,
+        _column(spec, "input", columns, _INPUTS),
+        _column(spec, "target", columns, _LABELS),
+    )
+    settings = Settings.of(ours)
+    listing, reader = collect(pairs, repr(str(spec)), settings.pictures)
+    name = absolute_path(spec.name) if Path(spec.name).is_dir() else spec.name
+    return Source(replace(spec, name=name), listing, reader, settings)
+
+
+class _Pairs:
+    """A table as a map-style dataset of (input, target)."""
+
+    def __init__(self, table: Any, first: str, second: str) -> None:
+        self.table, self.first, self.second = table, first, second
+        self.classes = tuple(getattr(table.features[second], "names", None) or ())
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, row: int) -> tuple[Any, Any]:
+        import numpy as np
+
+        found = self.table[row]
+        value = found[self.first]
+        if isinstance(value, list):
+            value = np.asarray(
+                value, dtype=np.float32
+            )  # token numbers and features; opsig's inputs are float32
+        return value, found[self.second]
+
+
+def _table(spec: Spec, options: Spec) -> Any:
+    try:
+        datasets: Any = import_module("datasets")
+    except ImportError as error:
+        raise DatasetError(
+            f"expected datasets to be installed for {str(spec)!r}; it is not", "pip install 'opsig[hf]'"
+        ) from error
+    split = str(options.options.get("split", "train"))
+    more = {key: options.options[key] for key in ("name", "revision") if key in options.options}
+    with guarded(DatasetError, f"opening {str(spec)!r}", "check the name, the split, and the network"):
+        if Path(spec.name).expanduser().is_dir():
+            found = datasets.load_from_disk(str(Path(spec.name).expanduser()))
+            found = found[split] if isinstance(found, datasets.DatasetDict) else found
+        else:
+            found = datasets.load_dataset(spec.name, split=split, **more)
+    if not isinstance(found, datasets.Dataset):
+        raise DatasetError(
+            f"expected a dataset with rows for {str(spec)!r}, found {type(found).__name__}", "add split=train"
+        )
+    return found
+
+
+def _column(spec: Spec, option: str, columns: list[str], usual: tuple[str, ...]) -> str:
+    given = spec.options.get(option)
+    if given is not None:
+        if given in columns:
+            return str(given)
+        close = nearest(str(given), columns)
+        raise UsageError(
+            f"in {str(spec)!r}: there is no column {given!r}; it has {', '.join(columns)}",
+            f"did you mean {option}={close[0]}?" if close else f"change {option}=…",
+        )
+    fitting = [name for name in usual if name in columns]
+    if len(fitting) != 1:
+        found = f"found {', '.join(fitting)}" if fitting else f"it has {', '.join(columns)}"
+        raise UsageError(
+            f"in {str(spec)!r}: expected one column that is the {option}; {found}", f"add {option}=NAME"
+        )
+    return fitting[0]

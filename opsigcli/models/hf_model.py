@@ -1,0 +1,97 @@
+"""``hf:DIR``: the model that a Hugging Face ``config.json`` describes, where transformers is installed."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from opsigcli.errors import ModelError, UsageError
+from opsigcli.models.extras import need
+from opsigcli.specs import Spec
+from opsigcli.usercode import guarded
+
+
+def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """``hf:DIR?attention=eager``, DIR a checkpoint folder with a config.json; nothing is downloaded.
+
+    The class is the one that the config names under ``architectures``, taken from transformers itself: code beside
+    the config is never run (``trust_remote_code`` is off). The model returns its logits. Inputs of models of text are
+    token numbers. Attention is computed without fused kernels by default, as these have no second derivatives.
+
+    Raises:
+        UsageError: there is no config.json at DIR.
+        ModelError: transformers is not installed, has no such class, or fails.
+    """
+    spec.only("attention")
+    folder = Path(spec.name).expanduser()
+    config_file = folder / "config.json" if folder.is_dir() else folder
+    if config_file.name != "config.json" or not config_file.is_file():
+        raise UsageError(
+            f"expected a folder with a config.json in {str(spec)!r}, found none at {folder}",
+            "name a checkpoint folder, as in hf:run/checkpoint-500",
+        )
+    name = _architecture(config_file, str(spec))
+    transformers = need("transformers", "hf", str(spec))
+    kind = getattr(transformers, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
+        raise ModelError(
+            f"expected a model class of transformers in {config_file}, found the architecture {name!r}",
+            "code of the model's own is never run; give it yourself: --model py:pkg.mod:factory",
+        )
+    with guarded(ModelError, f"building {str(spec)!r}", "check the config.json"):
+        config = transformers.AutoConfig.from_pretrained(
+            str(config_file.parent), trust_remote_code=False, local_files_only=True
+        )
+        config._attn_implementation = str(spec.options.get("attention", "eager"))
+        model: Any = kind(config)
+    model.names_in_checkpoints = _saved_names(model)
+    return _returning_logits(model)
+
+
+def _saved_names(model: Any) -> dict[str, str]:
+    """Name in a saved file -> name in the model, where transformers gives them two: newer versions of a model keep
+    the file format of its first one."""
+    try:
+        revert_weight_conversion = import_module("transformers.core_model_loading").revert_weight_conversion
+    except ImportError:  # before version 5 there was one name
+        return {}
+    # Copies, so that every tensor has an address of its own by which to know it again.
+    copies = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    known = {tensor.data_ptr(): name for name, tensor in copies.items()}
+    saved = revert_weight_conversion(model, copies)
+    return {name: known[t.data_ptr()] for name, t in saved.items() if t.data_ptr() in known}
+
+
+def _architecture(config_file: Path, spec: str) -> str:
+    try:
+        found = json.loads(config_file.read_bytes()).get("architectures")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelError(f"expected JSON in {config_file} for {spec!r}, found something else") from error
+    if not isinstance(found, list) or not found or not isinstance(found[0], str):
+        raise ModelError(
+            f"expected the model's class under 'architectures' in {config_file}, found {found!r}",
+            "name the model yourself: --model py:pkg.mod:factory",
+        )
+    return found[0]
+
+
+def _returning_logits(model: Any) -> nn.Module:
+    """The same model, names and all, whose ``forward(inputs)`` gives a tensor."""
+    base: Any = type(model)
+    tokens = getattr(base, "main_input_name", "") == "input_ids"
+
+    class Logits(base):  # type: ignore[misc]
+        def forward(self, inputs: Tensor) -> Tensor:
+            found = super().forward(inputs.long() if tokens else inputs, return_dict=True)
+            if getattr(found, "logits", None) is None:
+                raise TypeError(f"{base.__name__} gives no logits: it has no head for a task")
+            logits: Tensor = found.logits
+            return logits
+
+    model.__class__ = Logits
+    adapted: nn.Module = model
+    return adapted

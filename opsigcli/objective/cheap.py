@@ -1,0 +1,176 @@
+"""Convolutions and frozen BatchNorms written so that their second derivatives are cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+CONVOLUTIONS = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
+
+
+class Geometry(NamedTuple):
+    """How a convolution walks over its input."""
+
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    groups: int
+
+
+def cheap_derivatives() -> TorchFunctionMode:
+    """Within this context, convolutions and BatchNorms in eval mode give the same values and derivatives for less.
+
+    A convolution is bilinear: ``y = C(x, w)``, its gradients are ``A(ȳ, w)`` and ``W(ȳ, x)``, bilinear too, and each
+    of the three has derivatives that are again one of the three. Autograd's own second derivative of a convolution
+    is a longer way round. A BatchNorm with frozen statistics is ``s·x + t`` with ``s = γ / √(σ² + ε)``.
+    """
+    return _Cheap()
+
+
+class _Cheap(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in CONVOLUTIONS:
+            found = _convolution(CONVOLUTIONS[func], *args, **given)
+            if found is not None:
+                return found
+        elif func is F.batch_norm:
+            found = _batch_norm(*args, **given)
+            if found is not None:
+                return found
+        return func(*args, **given)
+
+
+def _convolution(
+    dimensions: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor | None:
+    """The convolution, or None for a form that is left to torch."""
+    if isinstance(padding, str) or input.ndim != dimensions + 2:
+        return None
+    walk = [_each(value, dimensions) for value in (stride, padding, dilation)]
+    geometry = Geometry(walk[0], walk[1], walk[2], groups)
+    output: Tensor = _Forward.apply(input, weight, geometry)
+    return output if bias is None else output + bias.view(-1, *[1] * dimensions)
+
+
+def _each(value: Any, dimensions: int) -> list[int]:
+    numbers = [value] if isinstance(value, int) else list(value)
+    return numbers * dimensions if len(numbers) == 1 else numbers
+
+
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float | None = 0.1,
+    eps: float = 1e-5,
+) -> Tensor | None:
+    if training or running_mean is None or running_var is None:
+        return None
+    scale = (running_var + eps).rsqrt()
+    if weight is not None:
+        scale = scale * weight
+    offset = -running_mean * scale
+    if bias is not None:
+        offset = offset + bias
+    shape = (1, -1) + (1,) * (input.ndim - 2)
+    return torch.addcmul(offset.view(shape), input, scale.view(shape))
+
+
+class _Forward(torch.autograd.Function):
+    """``y = C(x, w)``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(x, w)
+        ctx.geometry = geometry
+        return _forward(x, w, geometry)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        x, w = ctx.saved_tensors
+        (gradient,) = gradients
+        to_x, to_w, _ = ctx.needs_input_grad
+        return (
+            _ToInput.apply(gradient, w, x.shape, ctx.geometry) if to_x else None,
+            _ToWeight.apply(gradient, x, w.shape, ctx.geometry) if to_w else None,
+            None,
+        )
+
+
+class _ToInput(torch.autograd.Function):
+    """``x̄ = A(ȳ, w)``."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, w: Tensor, shape: torch.Size, geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(y, w)
+        ctx.geometry = geometry
+        return _backward(y, y.new_empty(1).expand(shape), w, geometry, 0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        y, w = ctx.saved_tensors
+        (gradient,) = gradients
+        to_y, to_w, *_ = ctx.needs_input_grad
+        return (
+            _Forward.apply(gradient, w, ctx.geometry) if to_y else None,
+            _ToWeight.apply(y, gradient, w.shape, ctx.geometry) if to_w else None,
+            None,
+            None,
+        )
+
+
+class _ToWeight(torch.autograd.Function):
+    """``w̄ = W(ȳ, x)``."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, x: Tensor, shape: torch.Size, geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(y, x)
+        ctx.geometry = geometry
+        return _backward(y, x, y.new_empty(1).expand(shape), geometry, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        y, x = ctx.saved_tensors
+        (gradient,) = gradients
+        to_y, to_x, *_ = ctx.needs_input_grad
+        return (
+            _Forward.apply(x, gradient, ctx.geometry) if to_y else None,
+            _ToInput.apply(y, gradient, x.shape, ctx.geometry) if to_x else None,
+            None,
+            None,
+        )
+
+
+def _forward(x: Tensor, w: Tensor, g: Geometry) -> Tensor:
+    output: Tensor = torch.ops.aten.convolution(
+        x, w, None, g.stride, g.padding, g.dilation, False, [0] * len(g.stride), g.groups
+    )
+    return output
+
+
+def _backward(y: Tensor, x: Tensor, w: Tensor, g: Geometry, place: int) -> Tensor:
+    """The gradient of ``Σ y · C(x, w)`` with respect to x (place 0) or w (place 1)."""
+    wanted = [place == 0, place == 1, False]
+    found = torch.ops.aten.convolution_backward(
+        y, x, w, None, g.stride, g.padding, g.dilation, False, [0] * len(g.stride), g.groups, wanted
+    )
+    output: Tensor = found[place]
+    return output

@@ -1,0 +1,389 @@
+"""Top Hessian eigenvalues against other tools: HVPs, wall time, verified error, peak memory.
+
+    python tests/benchmarks/sharpness.py [--images FOLDER] [--nets mlp,bn,gn] [--rounds 3]
+
+Needs pyhessian, hessian-eigenthings and curvlinops-for-pytorch beside opsig; what is not installed is left out. Every
+method solves the same checkpoints in turn, round after round, on one thread; a row gives the median of the ratios of
+its wall time to that of opsig in the same round, with the smallest and largest. Errors are relative to λ₁, against
+SciPy in float64 on a plain double backward. Nets are trained for a few steps on generated images, or on those of
+--images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.sparse.linalg import LinearOperator, eigsh
+from torch import Tensor, nn
+
+from opsigcli.curvature.lanczos import top_eigenvalues
+from opsigcli.datasets import open_source
+from opsigcli.objective.base import Objective
+from opsigcli.objective.hvp import hessian_operator
+from opsigcli.objective.layers import layers
+
+TOLERANCE = 1e-3
+
+
+class Block(nn.Module):
+    def __init__(self, inside: int, outside: int, stride: int, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.second = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.norms = nn.ModuleList([norm(outside), norm(outside)])
+        same = inside == outside and stride == 1
+        self.skip = (
+            nn.Identity() if same else nn.Sequential(nn.Conv2d(inside, outside, 1, stride), norm(outside))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norms[0](self.first(x)))
+        return F.relu(self.norms[1](self.second(y)) + self.skip(x))
+
+
+def resnet(norm: Callable[[int], nn.Module]) -> nn.Module:
+    """A ResNet-8 with 78 thousand parameters."""
+    blocks = [Block(16, 16, 1, norm), Block(16, 32, 2, norm), Block(32, 64, 2, norm)]
+    stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), norm(16), nn.ReLU()]
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def mlp() -> nn.Module:
+    """A tanh network with 657 thousand parameters."""
+    inner = [nn.Linear(3072, 200), nn.Tanh(), nn.Linear(200, 200), nn.Tanh(), nn.Linear(200, 10)]
+    return nn.Sequential(nn.Flatten(), *inner)
+
+
+# name -> (network, examples, learning rate, checkpoints after these steps of gradient descent)
+NETS: dict[str, tuple[Callable[[], nn.Module], int, float, tuple[int, ...]]] = {
+    "mlp": (mlp, 1000, 0.05, (40, 120)),
+    "bn": (lambda: resnet(nn.BatchNorm2d), 50, 0.05, (20, 40)),
+    "gn": (lambda: resnet(lambda c: nn.GroupNorm(4, c)), 50, 0.05, (20, 40)),
+}
+
+
+class Generated:
+    """Images of ten classes: a smooth template for each, a brightness for each image, and noise."""
+
+    def __init__(self, n: int) -> None:
+        rng = np.random.default_rng(0)
+        coarse = torch.tensor(rng.normal(size=(10, 3, 4, 4)).astype(np.float32))
+        templates = F.interpolate(coarse, size=32, mode="bilinear").numpy()
+        self.ids = np.arange(n)
+        self.labels = self.targets = rng.integers(0, 10, n)
+        bright = rng.normal(size=(n, 1, 1, 1))
+        self.inputs = 0.5 * templates[self.labels] + bright + 0.5 * rng.normal(size=(n, 3, 32, 32))
+        self.inputs = (self.inputs / self.inputs.std()).astype(np.float32)
+        self.spec, self.fingerprint, self.transform = "generated", "", {}
+        self.classes, self.names, self.known_pairs = tuple("abcdefghij"), (), ()
+        self.input_shape = (3, 32, 32)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        return self.inputs[positions]
+
+
+@dataclass
+class Result:
+    """What a method found, and what it cost."""
+
+    values: np.ndarray
+    products: int
+    seconds: float = 0.0
+
+
+Method = Callable[[Objective, int], Result]
+
+
+def plain_product(objective: Objective, vector: np.ndarray) -> np.ndarray:
+    """Double backward on a fresh graph, as the edge-of-stability code does it."""
+    parameters = objective.parameters
+    total = torch.zeros(len(vector), dtype=objective.dtype)
+    v = torch.as_tensor(vector.reshape(-1)).to(objective.dtype)
+    for inputs, targets in objective.batches():
+        loss = objective.loss_fn(objective.model(inputs), targets).sum() / objective.n
+        grads = torch.autograd.grad(loss, parameters, create_graph=True)
+        dot = nn.utils.parameters_to_vector([g.contiguous() for g in grads]).mul(v).sum()
+        parts = torch.autograd.grad(dot, parameters)
+        total += nn.utils.parameters_to_vector([g.contiguous() for g in parts])
+    return total.numpy()
+
+
+def counted_eigsh(
+    product: Callable[[np.ndarray], np.ndarray], size: int, dtype: str, count: int, **options
+) -> Result:
+    done = 0
+
+    def matvec(v: np.ndarray) -> np.ndarray:
+        nonlocal done
+        done += 1
+        return product(v)
+
+    operator = LinearOperator((size, size), matvec=matvec, dtype=dtype)
+    found = eigsh(operator, count, return_eigenvectors=False, **options)
+    return Result(np.sort(found)[::-1], done)
+
+
+def size_of(objective: Objective) -> int:
+    return sum(p.numel() for p in objective.parameters)
+
+
+def own(objective: Objective, count: int) -> Result:
+    operator = hessian_operator(objective)
+    found = top_eigenvalues(operator, operator.size, count, tolerance=TOLERANCE)
+    assert found.converged, found.reason
+    return Result(found.eigenvalues, found.matvecs)
+
+
+def recipe(objective: Objective, count: int) -> Result:
+    """The edge-of-stability code: SciPy's eigsh with its defaults on the plain product."""
+    return counted_eigsh(lambda v: plain_product(objective, v), size_of(objective), "float32", count)
+
+
+def pyhessian(objective: Objective, count: int) -> Result:
+    module = importlib.import_module("pyhessian.hessian")  # the package names its class alike
+    done = 0
+    plain = module.hessian_vector_product
+
+    def counting(*arguments: object) -> object:
+        nonlocal done
+        done += 1
+        return plain(*arguments)
+
+    module.hessian_vector_product = counting
+    try:
+        data = next(iter(objective.batches()))
+        solver = module.hessian(objective.model, nn.CrossEntropyLoss(), data=data, cuda=False)
+        values, _ = solver.eigenvalues(maxIter=100, tol=TOLERANCE, top_n=count)
+    finally:
+        module.hessian_vector_product = plain
+        for p in objective.parameters:
+            p.grad = None
+    return Result(np.array(values), done)
+
+
+def eigenthings(objective: Objective, count: int) -> Result:
+    from hessian_eigenthings.algorithms.lanczos import lanczos
+    from hessian_eigenthings.loss_fns import supervised_loss
+    from hessian_eigenthings.operators.hessian import HessianOperator
+
+    operator = HessianOperator(
+        objective.model, list(objective.batches()), supervised_loss(nn.CrossEntropyLoss())
+    )
+    steps = 20 if count == 1 else 40
+    found = lanczos(operator, k=count, max_iter=steps, tol=TOLERANCE, which="LA", seed=0)
+    return Result(np.sort(found.eigenvalues.numpy())[::-1], steps)
+
+
+def curvlinops(objective: Objective, count: int) -> Result:
+    from curvlinops import HessianLinearOperator
+
+    operator = HessianLinearOperator(
+        objective.model,
+        nn.CrossEntropyLoss(),
+        objective.parameters,
+        list(objective.batches()),
+        check_deterministic=False,
+    ).to_scipy()
+    return counted_eigsh(operator.matvec, operator.shape[0], "float32", count, which="LA", tol=TOLERANCE)
+
+
+METHODS: dict[str, Method] = {
+    "opsig": own,
+    "PyHessian": pyhessian,
+    "hessian-eigenthings": eigenthings,
+    "edge-of-stability recipe": recipe,
+    "curvlinops + eigsh": curvlinops,
+}
+
+
+def series(name: str, images: str | None) -> list[tuple[Objective, np.ndarray]]:
+    """Checkpoints of one net as objectives, each with its five largest eigenvalues from float64."""
+    build, n, lr, steps = NETS[name]
+    source = open_source(f"folder:{images}?limit={n}&standardize=channel") if images else Generated(n)
+    torch.manual_seed(0)
+    objective = Objective(build(), source, "ce", batch_size=n)
+    found = []
+    for step in range(1, max(steps) + 1):
+        objective.model.train()
+        _, gradient = objective.mean_loss_and_gradient()
+        objective.model.eval()
+        with torch.no_grad():
+            for p, g in zip(objective.parameters, gradient, strict=True):
+                p.sub_(g, alpha=lr)
+        if step in steps:
+            found.append(snapshot(build, source, objective, n))
+    return found
+
+
+def snapshot(
+    build: Callable[[], nn.Module], source, objective: Objective, n: int
+) -> tuple[Objective, np.ndarray]:
+    def again(dtype: torch.dtype) -> Objective:
+        copy = Objective(build(), source, "ce", batch_size=n, dtype=dtype)
+        copy.load(objective.model.state_dict())
+        return copy
+
+    wide = again(torch.float64)
+    truth = counted_eigsh(
+        lambda v: plain_product(wide, v), size_of(wide), "float64", 5, which="LA", tol=1e-6, ncv=24
+    )
+    return again(torch.float32), truth.values
+
+
+@dataclass
+class Row:
+    products: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    failure: str = ""
+
+
+def compare(checkpoints: list[tuple[Objective, np.ndarray]], count: int, rounds: int) -> dict[str, Row]:
+    rows = {name: Row() for name in METHODS}
+    for _ in range(rounds):
+        for objective, truth in checkpoints:
+            seconds = {}
+            for name, method in METHODS.items():
+                row = rows[name]
+                if row.failure:
+                    continue
+                start = time.perf_counter()
+                try:
+                    found = method(objective, count)
+                except Exception as error:  # whatever another tool does on this net
+                    row.failure = (
+                        f"{type(error).__name__}: {str(error).splitlines()[0][:60] if str(error) else ''}"
+                    )
+                    continue
+                seconds[name] = time.perf_counter() - start
+                row.seconds.append(seconds[name])
+                row.ratios.append(seconds[name] / seconds["opsig"])
+                row.products.append(found.products)
+                row.errors.append(float(np.abs(found.values - truth[:count]).max() / abs(truth[0])))
+    return rows
+
+
+def peak_memory(objective: Objective, method: Method) -> float:
+    """MiB that one top-1 solve adds to the process, measured in a child of its own."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        code = 1
+        try:
+            own_files = Path("/proc/self")
+            before = int((own_files / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024
+            (own_files / "clear_refs").write_text("5")  # start the peak anew
+            method(objective, 1)
+            lines = (own_files / "status").read_text().splitlines()
+            peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+            os.write(write, str((peak - before) / 1024).encode())
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(write)
+    os.wait()
+    text = os.read(read, 64)
+    os.close(read)
+    return float(text) if text else float("nan")
+
+
+def cost_of_a_product(objective: Objective) -> tuple[float, float, float]:
+    """Median, least and largest HVP time in units of the gradient's, interleaved."""
+    operator = hessian_operator(objective)
+    v = torch.randn(operator.size)
+    v /= v.norm()
+    operator(v)
+    ratios = []
+    for _ in range(9):
+        start = time.perf_counter()
+        objective.mean_loss_and_gradient()
+        middle = time.perf_counter()
+        operator(v)
+        ratios.append((time.perf_counter() - middle) / (middle - start))
+    return float(np.median(ratios)), min(ratios), max(ratios)
+
+
+def blocks(objective: Objective) -> tuple[float, float, int, int]:
+    """All layers' block eigenvalues: own seconds, curvlinops' seconds, own products, its products."""
+    from curvlinops import HessianLinearOperator
+
+    start = time.perf_counter()
+    operator = hessian_operator(objective)
+    products = 0
+    values = []
+    for layer in layers(objective):
+        block = operator.block(layer.places)
+        found = top_eigenvalues(block, block.size, 1, tolerance=TOLERANCE)
+        products += found.matvecs
+        values.append(found.eigenvalues[0])
+    middle = time.perf_counter()
+    data = list(objective.batches())
+    parameters = objective.parameters
+    others = 0
+    for layer, value in zip(layers(objective), values, strict=True):
+        some = [parameters[i] for i in layer.places]
+        linear = HessianLinearOperator(
+            objective.model, nn.CrossEntropyLoss(), some, data, check_deterministic=False
+        ).to_scipy()
+        found = counted_eigsh(linear.matvec, linear.shape[0], "float32", 1, which="LA", tol=TOLERANCE)
+        others += found.products
+        assert abs(found.values[0] - value) <= 2e-3 * abs(value), (layer.name, found.values, value)
+    return middle - start, time.perf_counter() - middle, products, others
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", help="folder of images, one subfolder per class")
+    parser.add_argument("--nets", default=",".join(NETS))
+    parser.add_argument("--counts", default="1,5")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for net in options.nets.split(","):
+        checkpoints = series(net, options.images)
+        low, middle, high = (cost_of_a_product(checkpoints[-1][0])[i] for i in (1, 0, 2))
+        print(f"\n{net}: an HVP costs {middle:.2f} gradients ({low:.2f} to {high:.2f})", flush=True)
+        for count in map(int, options.counts.split(",")):
+            rows = compare(checkpoints, count, options.rounds)
+            print(f"{net} top-{count}: HVPs, time in units of opsig's (spread), worst error")
+            for name, row in rows.items():
+                if row.failure:
+                    print(f"  {name:26s} fails: {row.failure}", flush=True)
+                    continue
+                spread = f"{np.median(row.ratios):5.2f} ({min(row.ratios):.2f} to {max(row.ratios):.2f})"
+                products = f"{min(row.products)}-{max(row.products)}"
+                seconds = f"{np.median(row.seconds):6.2f} s"
+                print(
+                    f"  {name:26s} {products:>9s} HVPs {spread} {seconds} error {max(row.errors):.1e}",
+                    flush=True,
+                )
+        memory = {name: peak_memory(checkpoints[-1][0], method) for name, method in METHODS.items()}
+        print(f"{net} peak MiB, top-1: " + ", ".join(f"{name} {value:.0f}" for name, value in memory.items()))
+        try:
+            mine, theirs, few, many = blocks(checkpoints[-1][0])
+        except Exception as error:  # whatever another tool does on this net
+            print(f"{net} blocks: curvlinops fails: {type(error).__name__}: {str(error)[:80]}", flush=True)
+        else:
+            print(
+                f"{net} all layers' blocks: {mine:.2f} s ({few} products), curvlinops {theirs:.2f} s "
+                f"({many}): {theirs / mine:.1f} times",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

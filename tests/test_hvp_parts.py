@@ -1,0 +1,165 @@
+"""Cheaper operators, blocks, shares of the data and the check of second derivatives, against plain autograd."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from test_hvp import MODELS, Rows, columns, dense_hessian, objective
+from torch import nn
+
+from opsigcli.errors import CurvatureError
+from opsigcli.objective.base import Objective
+from opsigcli.objective.cheap import cheap_derivatives
+from opsigcli.objective.check import check_second_derivatives
+from opsigcli.objective.hvp import hessian_operator
+from opsigcli.objective.share import Share
+
+CONVOLUTIONS = {
+    "plain": (F.conv2d, (2, 4, 6, 7), (3, 4, 3, 3), {}),
+    "with bias": (F.conv2d, (2, 4, 6, 7), (3, 4, 3, 3), {"bias": 3}),
+    "stride and padding": (F.conv2d, (2, 4, 7, 6), (3, 4, 3, 2), {"stride": (2, 1), "padding": 1}),
+    "dilation": (F.conv2d, (2, 4, 9, 9), (3, 4, 3, 3), {"dilation": 2, "padding": (2, 1)}),
+    "groups": (F.conv2d, (2, 4, 6, 6), (6, 2, 3, 3), {"groups": 2, "stride": 2}),
+    "depthwise": (F.conv2d, (2, 4, 6, 6), (4, 1, 3, 3), {"groups": 4, "bias": 4}),
+    "same": (F.conv2d, (2, 4, 6, 6), (3, 4, 3, 3), {"padding": "same"}),
+    "without a batch": (F.conv2d, (4, 6, 6), (3, 4, 3, 3), {}),
+    "one dimension": (F.conv1d, (2, 3, 9), (4, 3, 3), {"stride": 2, "bias": 4}),
+    "three dimensions": (F.conv3d, (1, 2, 4, 4, 5), (2, 2, 2, 3, 2), {"padding": 1}),
+}
+
+
+def derivatives(function, *tensors):
+    """Value, gradients, and products of the second and third derivatives with fixed directions."""
+    generator = torch.Generator().manual_seed(3)
+    directions = [torch.randn(t.shape, generator=generator, dtype=t.dtype) for t in tensors]
+    value = function(*tensors)
+    found, scalar = [value], value.tanh().sum()
+    for _ in range(3):
+        parts = torch.autograd.grad(scalar, tensors, create_graph=True)
+        found += parts
+        scalar = sum((part * v).sum() for part, v in zip(parts, directions, strict=True))
+    return [part.detach() for part in found]
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_a_cheap_convolution_has_the_values_and_derivatives_of_the_plain_one(name):
+    function, shape, kernel, options = CONVOLUTIONS[name]
+    options = dict(options)
+    generator = torch.Generator().manual_seed(1)
+
+    def random(*size):
+        return torch.randn(size, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    tensors = [random(*shape), random(*kernel)]
+    if "bias" in options:
+        tensors.append(random(options.pop("bias")))
+    plain = derivatives(lambda *t: function(*t, **options), *tensors)
+    with cheap_derivatives():
+        cheap = derivatives(lambda *t: function(*t, **options), *tensors)
+    torch.testing.assert_close(cheap, plain, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("shape", [(5, 3), (2, 3, 4), (2, 3, 4, 4)])
+def test_a_cheap_batch_norm_in_eval_mode_has_those_of_the_plain_one(shape, affine):
+    generator = torch.Generator().manual_seed(1)
+    mean, variance = torch.randn(3, generator=generator).double(), torch.rand(3, generator=generator).double()
+    tensors = [torch.randn(shape, generator=generator).double().requires_grad_()]
+    if affine:
+        tensors += [torch.randn(3, generator=generator).double().requires_grad_() for _ in range(2)]
+
+    def norm(x, *weights):
+        return F.batch_norm(x, mean, variance, *weights)
+
+    plain = derivatives(norm, *tensors)
+    with cheap_derivatives():
+        torch.testing.assert_close(derivatives(norm, *tensors), plain, rtol=1e-10, atol=1e-11)
+
+
+def test_a_batch_norm_in_train_mode_is_left_alone():
+    x = torch.randn(5, 3)
+    with cheap_derivatives():
+        torch.testing.assert_close(
+            F.batch_norm(x, None, None, training=True), F.batch_norm(x, None, None, training=True)
+        )
+        kept = torch.zeros(3)
+        F.batch_norm(x, kept, torch.ones(3), training=True)
+    assert kept.abs().sum() > 0
+
+
+@pytest.mark.parametrize("graph_budget", [0, 1 << 30], ids=["recomputed", "kept"])
+@pytest.mark.parametrize("name", ["mlp", "batch norm", "tied", "unused parameter"])
+def test_a_block_is_that_of_the_dense_hessian(name, graph_budget):
+    problem = objective(name)
+    hessian = dense_hessian(problem)
+    sizes = [p.numel() for p in problem.parameters]
+    places = torch.arange(sum(sizes)).split(sizes)
+    whole = hessian_operator(problem, graph_budget=graph_budget)
+    for chosen in ([0], [len(sizes) - 1], [0, len(sizes) - 1]):
+        where = torch.cat([places[i] for i in chosen])
+        torch.testing.assert_close(
+            columns(whole.block(chosen)), hessian[where][:, where], rtol=1e-9, atol=1e-11
+        )
+
+
+def test_a_hessian_over_some_examples_is_that_of_those_alone():
+    chosen = np.array([0, 3, 4, 5, 6])
+    part = columns(hessian_operator(objective(), positions=chosen))
+    single = [columns(hessian_operator(objective(), positions=np.array([i]))) for i in chosen]
+    torch.testing.assert_close(part, torch.stack(single).mean(0))
+
+
+@pytest.mark.parametrize("processes", [2, 3, 10])
+def test_the_shares_of_all_processes_add_up_to_the_whole(processes, monkeypatch):
+    monkeypatch.setattr(Share, "add", lambda _, total: total)
+    parts = [
+        columns(hessian_operator(objective(), share=Share(rank, processes))) for rank in range(processes)
+    ]
+    torch.testing.assert_close(sum(parts), dense_hessian(objective()), rtol=1e-9, atol=1e-11)
+
+
+class Detached(torch.autograd.Function):
+    """A square whose backward hides that its factor depends on x."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.factor = 2 * x.detach()
+        return x * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.factor
+
+
+class Hidden(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return Detached.apply(self.linear(x))
+
+
+def test_a_backward_that_detaches_is_refused():
+    torch.manual_seed(0)
+    problem = Objective(Hidden(), Rows((4,)), "ce", batch_size=4)
+    before = {name: value.clone() for name, value in problem.model.state_dict().items()}
+    with pytest.raises(CurvatureError, match="second derivatives are wrong") as caught:
+        check_second_derivatives(problem)
+    assert "detaches" in caught.value.hint
+    for name, value in problem.model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("loss", ["ce", "mse"])
+@pytest.mark.parametrize("name", MODELS)
+def test_right_second_derivatives_pass_the_check(name, loss):
+    check_second_derivatives(objective(name, loss, dtype=torch.float32))
+
+
+def test_a_network_of_kinks_passes_the_check():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 2000), nn.ReLU(), nn.Linear(2000, 500), nn.ReLU(), nn.Linear(500, 3))
+    check_second_derivatives(Objective(net, Rows((4,)), "ce", batch_size=4))

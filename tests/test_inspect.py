@@ -1,0 +1,131 @@
+"""``opsig inspect``: headers alone, a row per checkpoint, and what is left out and why."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Opsig
+from torch import nn
+
+from opsigcli.checkpoints.writer import save_weights
+
+
+def test_a_row_says_what_the_file_says(opsig: Opsig, tmp_path: Path) -> None:
+    model = nn.Linear(3, 2).to(torch.bfloat16)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.25)
+    for step in (10, 20):
+        content = {
+            "model": model.state_dict(), "ema": model.state_dict(), "optimizer": optimizer.state_dict(),
+            "step": step, "epoch": 1, "args": Namespace(lr=1),
+        }  # fmt: skip
+        torch.save(content, tmp_path / f"ckpt_{step}.pt")
+    save_weights(tmp_path / "optimizer.safetensors", {"x": torch.ones(1)}, {})
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "broken_30.pt").write_bytes(b"")
+    done = opsig("inspect", tmp_path, "--json")
+    assert done.code == 4
+    result = done.json["result"]
+    assert result["unit"] == "step"
+    row = dict(result["checkpoints"][0])
+    size = row.pop("bytes")
+    assert size == (tmp_path / "ckpt_10.pt").stat().st_size
+    assert row == {
+        "file": "ckpt_10.pt", "format": "torch", "step": 10, "step_source": "content", "epoch": 1, "lr": 0.25,
+        "optimizer": "adam", "dtype": "bfloat16", "parameters": 8,
+        "weights": {
+            "model": {"tensors": 2, "parameters": 8, "average": False},
+            "ema": {"tensors": 2, "parameters": 8, "average": True},
+        },
+        "notes": ["holds objects that are not opened: argparse.Namespace"],
+    }  # fmt: skip
+    assert {item["file"] for item in result["failed"]} == {"broken_30.pt"}
+    assert {item["file"]: item["reason"] for item in result["skipped"]}["notes.txt"].startswith(
+        "no checkpoint"
+    )
+    shown = opsig("inspect", tmp_path)
+    for word in (
+        "ckpt_10.pt",
+        "content",
+        "0.25",
+        "adam",
+        "bfloat16",
+        "a moving average",
+        "argparse.Namespace",
+    ):
+        assert word in shown.out
+    assert "--weights model or --weights ema" in shown.err
+
+
+def test_several_unlike_sets_of_weights_ask_for_a_key(opsig: Opsig, tmp_path: Path) -> None:
+    for step in (1, 2):
+        torch.save(
+            {"generator": {"w": torch.ones(1)}, "critic": {"w": torch.ones(1)}}, tmp_path / f"step_{step}.pt"
+        )
+    done = opsig("inspect", tmp_path)
+    assert done.code == 0
+    assert "--key generator" in done.err
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts bytes read as Linux reports them")
+def test_the_size_of_tensors_does_not_matter(opsig: Opsig, tmp_path: Path) -> None:
+    def bytes_read() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    folder = tmp_path / "ckpts"
+    folder.mkdir()
+    big = torch.zeros(4 << 20)
+    for step in range(6):
+        big[0] = step
+        torch.save({"model": {"w": big}, "args": Namespace()}, folder / f"step_{step}.pt")
+        save_weights(folder / f"step_{step + 10}.safetensors", {"w": big}, {})
+    opsig("inspect", folder)
+    before = bytes_read()
+    assert opsig("inspect", folder, "--json").code == 0
+    assert bytes_read() - before < (16 << 20)  # of 200 MB
+
+
+def test_hundreds_of_checkpoints_are_one_short_table(opsig: Opsig, tmp_path: Path) -> None:
+    for step in range(200):
+        torch.save({"w": torch.full((2,), float(step))}, tmp_path / f"step_{step}.pt")
+    shown = opsig("inspect", tmp_path)
+    assert len(shown.out.splitlines()) < 60
+    assert "160 more" in shown.out
+    assert "200 checkpoints" in shown.out
+    assert len(opsig("inspect", tmp_path, "--json").json["result"]["checkpoints"]) == 200
+
+
+def test_mixed_units_are_shown_with_what_stands_in_the_way(opsig: Opsig, tmp_path: Path) -> None:
+    for name in ("step_10", "step_20", "epoch_2"):
+        torch.save({"w": torch.full((2,), float(len(name)))}, tmp_path / f"{name}.pt")
+    done = opsig("inspect", tmp_path, "--json")
+    assert done.code == 0
+    assert "expected one kind of number" in done.json["warnings"][0]
+    assert len(done.json["result"]["checkpoints"]) == 3
+
+
+def test_gaps_are_reported(opsig: Opsig, tmp_path: Path) -> None:
+    for step in (0, 10, 20, 30, 60, 70):
+        torch.save({"w": torch.full((2,), float(step))}, tmp_path / f"step_{step}.pt")
+    assert opsig("inspect", tmp_path, "--json").json["result"]["gaps"] == [
+        {"after": 30, "before": 60, "usual": 10}
+    ]
+
+
+def test_inspecting_imports_no_torch(tmp_path: Path) -> None:
+    torch.save({"model": {"w": torch.ones(2)}, "args": Namespace()}, tmp_path / "step_1.pt")
+    code = (
+        "import sys; from opsigcli.cli.app import run; code = run(['inspect', sys.argv[1]]); "
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    environment = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "step_1.pt" in done.stdout
