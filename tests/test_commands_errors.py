@@ -164,6 +164,23 @@ def test_a_full_disk_leaves_the_store_untouched(
     assert opsig("trace", case / "run", "--store", store, "--fresh").code == 0
 
 
+def test_room_is_made_sure_of_before_hdf5_writes(
+    opsig: Opsig, case: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = case / "opsig.h5"
+    before, asked = store.read_bytes(), []
+
+    def full(_handle: int, _offset: int, size: int) -> None:
+        asked.append(size)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(units.os, "posix_fallocate", full)
+    for words in (("trace", case / "run", "--fresh"), ("mine",), ("sharpness", "--fresh", "--every", 60)):
+        _refused(opsig(*words, "--store", store), 3, "disk is full", "untouched")
+    assert min(asked) > len(before)
+    assert store.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FIRST, SECOND = "yellow", "cyan"
 CLOSE_UP = 12  # checkpoints on each side of a pair's strongest step
 SPIKE_ROWS = 8  # the largest ones
+HOLDERS = 2  # groups named for each spike
 
 
 def head(words: str) -> RenderableType:
@@ -150,15 +151,26 @@ def spikes(found: Sequence[Spike]) -> list[RenderableType]:
         ("from step", "right"), ("to step", "right"), ("rise", "right"), ("positive loss deltas held by", "")
     )
     for spike in largest:
-        held = Text()
-        for who, share in spike.share_of_rise.items():
-            name = who.replace(" first", " \u25b2").replace(" second", " \u25bc")
-            held.append(f"{', ' if held else ''}{name} {percent(share)}")
-        table.add_row(f"{spike.step:,}", f"{spike.next_step:,}", signed(spike.rise), held)
+        table.add_row(
+            f"{spike.step:,}", f"{spike.next_step:,}", signed(spike.rise), _holders(spike.share_of_rise)
+        )
     shown: list[RenderableType] = [head("Spikes of the mean loss"), table]
     if len(found) > len(largest):
         shown.append(Text(f"The {len(largest)} largest of {len(found)} are shown.", style="dim"))
     return shown
+
+
+def _holders(shares: Mapping[str, float]) -> str:
+    """The groups that hold most of a rise, the other groups together, and the rest of the examples: the whole."""
+    rest = shares.get("rest", 0.0)
+    groups = sorted(((share, who) for who, share in shares.items() if who != "rest"), reverse=True)
+    words = []
+    for share, who in groups[:HOLDERS]:
+        name = who.replace(" first", " \u25b2").replace(" second", " \u25bc")
+        words.append(f"{name} {percent(share)}")
+    if groups[HOLDERS:]:
+        words.append(f"other groups {percent(sum(share for share, _ in groups[HOLDERS:]))}")
+    return ", ".join([*words, f"rest {percent(rest)}"])
 
 
 def top(

@@ -104,6 +104,26 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def reserve(path: Path, size: int) -> None:
+    """Make sure that ``size`` bytes fit beside ``path``, before a library starts that cannot bear a full disk.
+
+    HDF5 crashes the process when a write fails half-way, so the room is taken and given back first.
+
+    Raises:
+        StoreError: they do not fit.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    room = path.with_name(f"{path.name}.room")
+    try:
+        with room.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        room.unlink(missing_ok=True)
+
+
 def cannot_write(path: Path, error: OSError) -> StoreError:
     """The error for a place that cannot be written, with the reason in words."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error)

@@ -21,9 +21,10 @@ from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
 from opsigcli.records import Mining, Phase, Provenance, Run, SharpnessPoint, Thumbnails
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
-from opsigcli.store.units import cannot_write
+from opsigcli.store.units import cannot_write, reserve
 
 ROWS = 16  # rows written at once: one chunk high
+SLACK = 1 << 20  # bytes: HDF5's own structures, JSON, and short arrays
 TEXT = h5py.string_dtype()
 SHARPNESS = ("sharpness", "phases", "sharpness_examples", "example_curvature")  # what that command writes
 
@@ -103,7 +104,9 @@ def write_trace(store: Path, content: TraceContent) -> None:
                 for name in set(old.get("provenance", ())) - {"trace"}:
                     old.copy(f"provenance/{name}", file["provenance"])
 
-    _replace(store, fill, copy=False)
+    rows, columns = chunk(count, examples)
+    padded = -(-max(count, 1) // rows) * rows * -(-max(examples, 1) // columns) * columns
+    _replace(store, fill, 2 * 4 * padded + 64 * examples + sum(map(len, content.names)), copy=False)
 
 
 def _fill_rows(losses: h5py.Dataset, deltas: h5py.Dataset, rows: Iterable[NDArray[np.float32]]) -> None:
@@ -141,7 +144,7 @@ def write_gradients(store: Path, key: str, arrays: dict[str, NDArray[Any]]) -> N
         for name, array in arrays.items():
             group[name] = array
 
-    _replace(store, fill)
+    _replace(store, fill, sum(array.nbytes for array in arrays.values()))
 
 
 def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> None:
@@ -171,7 +174,8 @@ def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> 
             _drop(file, "provenance/mine")
             _json(file, "provenance/mine", mining.provenance)
 
-    _replace(store, fill)
+    pictures = sum(image.nbytes for image in thumbnails.images) if thumbnails is not None else 0
+    _replace(store, fill, pictures + sum(64 * len(top.up_ids) for top in mining.top))
 
 
 @dataclass(frozen=True)
@@ -202,13 +206,22 @@ def write_sharpness(store: Path, content: SharpnessContent) -> None:
             file["example_curvature/values"] = np.stack([content.example_curvature[step] for step in steps])
         _json(file, "provenance/sharpness", content.provenance)
 
-    _replace(store, fill)
+    _replace(store, fill, 2000 * len(points))
 
 
-def _replace(store: Path, fill: Callable[[h5py.File], None], *, copy: bool = True) -> None:
-    """Let ``fill`` change a copy of the store (or an empty file) and put it in the store's place."""
+def _replace(store: Path, fill: Callable[[h5py.File], None], size: int, *, copy: bool = True) -> None:
+    """Let ``fill`` change a copy of the store (or an empty file) and put it in the store's place.
+
+    Args:
+        store: the store.
+        fill: writes into the open file.
+        size: bytes that ``fill`` writes, about.
+        copy: begin with what the store holds.
+    """
     temporary = store.with_name(f"{store.name}.{os.getpid()}.tmp")
+    old = store.stat().st_size if store.exists() else 0
     try:
+        reserve(store, old + size + SLACK)
         if copy:
             shutil.copyfile(store, temporary)
         with h5py.File(temporary, "r+" if copy else "w") as file:
