@@ -28,7 +28,9 @@ Data = Annotated[
         "Default: as the manifest or the store says.",
     ),
 ]
-Loss = Annotated[str | None, typer.Option("--loss", metavar="NAME", help="Loss: ce, mse or bce.")]
+Loss = Annotated[
+    str | None, typer.Option("--loss", metavar="NAME", help="Loss: ce, mse, bce, lm, py:pkg.mod:fn.")
+]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")]
 BatchSize = Annotated[
     int, typer.Option("--batch-size", metavar="N", min=1, help="Examples per forward pass; bounds memory.")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
 
 
+IGNORED = -100  # a label that says not to measure the example, as in PyTorch
+
+
 @dataclass(frozen=True)
 class Listing:
     """All examples of a source, one row each, in the source's own order."""
@@ -25,11 +28,13 @@ class Listing:
     targets: Ints | Floats  # (N, …) the labels, or float32 regression targets
     classes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
 
     def take(self, rows: Ints) -> Listing:
         """The listing of some rows."""
         names = tuple(self.names[row] for row in rows) if self.names else ()
-        return Listing(self.ids[rows], self.labels[rows], self.targets[rows], self.classes, names)
+        weights = None if self.weights is None else self.weights[rows]
+        return Listing(self.ids[rows], self.labels[rows], self.targets[rows], self.classes, names, weights)
 
 
 def listing_of(
@@ -89,12 +94,12 @@ def _labels(y: NDArray[Any], where: str) -> Ints:
             "targets with several entries are stored as floats, y.astype('float32')",
         )
     y = y.astype(np.uint8) if y.dtype.kind == "b" else y
-    wrong = np.flatnonzero((y < 0) | (y > np.iinfo(np.int64).max))
+    wrong = np.flatnonzero(((y < 0) & (y != IGNORED)) | (y > np.iinfo(np.int64).max))
     if wrong.size:
         raise DatasetError(
             f"expected labels of at least 0 in {where}; row {wrong[0]} has label {y[wrong[0]]} "
             f"({len(wrong)} such rows)",
-            "leave those examples out, or number the classes from 0",
+            f"leave those examples out, label them {IGNORED} (ignored), or number the classes from 0",
         )
     return y.astype(np.int64)
 
