@@ -97,18 +97,21 @@ class Session:
         if first is not None and self.split is None and not self._finished(worker):
             raise first
         if stopped is not None:
+            kept, left = len(self._finished(worker)), len(worker.missing(self.rows))
             if self.split is None:
                 self._finish(worker, None, worker.series, stopped)
-            left = len(worker.missing(self.rows))
             raise Interrupted(
-                stopped,
-                f"interrupted: {len(self._finished(worker))} checkpoints are traced and kept, {left} units are left",
+                stopped, f"interrupted: {kept} checkpoints are traced and kept, {left} units are left"
             )
 
     def _finished(self, worker: Worker) -> list[Row]:
         """The rows with nothing left to compute."""
         missing = {unit.row.file for unit in worker.missing(self.rows)}
         return [row for row in self.rows if row.file not in missing]
+
+    def _unfinished(self) -> list[Row]:
+        """Rows of which some unit is missing: what there is of them serves the next run."""
+        return [row for row in self.rows if row not in self.done]
 
     def _finish(
         self, worker: Worker, store: Store | None, series: Series, stopped: KeyboardInterrupt | None = None
@@ -131,7 +134,7 @@ class Session:
             if new and len(self.done) > 1:
                 write_trace(self.options.store, self._content(worker, store))
             if stopped is None or (new and len(self.done) > 1):
-                worker.units.clear()
+                worker.units.clear(keep={unit.key for unit in worker.grid(self._unfinished())})
 
     def _open(self, stack: ExitStack, *, again: bool = False) -> Store | None:
         """The store as it is, if it is to be gone on with."""

@@ -89,7 +89,7 @@ class Worker:
             written: Future[None] | None = None
             todo = [unit for unit in mine if not self.units.has(unit.key)]
             task.advance(len(mine) - len(todo), "kept")
-            for unit, following in zip(todo, [*todo[1:], None], strict=True):
+            for unit, following in zip(todo, [*todo[1:], None], strict=False):
                 self.units.discard(_failure(unit.row))
                 try:
                     losses = self._losses(unit, following, reading)

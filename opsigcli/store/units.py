@@ -16,7 +16,7 @@ import os
 import re
 import socket
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -92,10 +92,12 @@ class Units:
         """Remove one unit, if it is there."""
         self.path(key).unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        """Remove the units of this configuration, and the folder when nothing else is in it."""
+    def clear(self, keep: Collection[str] = ()) -> None:
+        """Remove the units of this configuration but those in ``keep``, and the folder when it is then empty."""
+        kept = {self.path(key) for key in keep}
         for path in self.folder.glob(f"*-{self.hash}.unit"):
-            path.unlink(missing_ok=True)
+            if path not in kept:
+                path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 

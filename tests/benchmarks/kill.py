@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import multiprocessing
 import os
 import random
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import h5py
+import torch
 
+from opsigcli.cli.app import run
 from opsigcli.store.reader import open_store
 
 UNITS = "opsig.h5.parts"
@@ -43,21 +44,25 @@ class Tally:
         return not (self.redone or self.unreadable or self.unswept or self.different)
 
 
-def opsig(folder: Path, *words: str) -> subprocess.Popen[bytes]:
-    """Start opsig in ``folder``, on one thread."""
-    root = str(Path(__file__).parents[2])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}
-    command = [sys.executable, "-m", "opsigcli", *words, "--quiet"]
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE)
+def opsig(folder: Path, *words: str) -> BaseProcess:
+    """Start opsig in ``folder`` as a process of its own, forked so that torch need not be imported each time."""
+    process = multiprocessing.get_context("fork").Process(target=_child, args=(folder, words))
+    process.start()
+    return process
+
+
+def _child(folder: Path, words: tuple[str, ...]) -> None:
+    os.chdir(folder)
+    os._exit(run([*words, "--quiet"]))
 
 
 def finish(folder: Path, *words: str) -> float:
     """Run opsig to its end; returns the seconds it took."""
     begin = time.perf_counter()
     process = opsig(folder, *words)
-    _, errors = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"opsig {' '.join(words)} ended with {process.returncode}: {errors.decode()}")
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"opsig {' '.join(words)} ended with {process.exitcode}")
     return time.perf_counter() - begin
 
 
@@ -95,15 +100,16 @@ def torture(folder: Path, words: tuple[str, ...], kills: int, seed: int = 0) -> 
         process = opsig(folder, "trace", "run", *words)
         # Start-up takes most of a run: half of the kills wait until work has begun.
         if dice.random() < 0.5:
-            while process.poll() is None and stamps(folder) == before and not list(folder.glob("*.tmp")):
+            while process.is_alive() and stamps(folder) == before and not list(folder.glob("*.tmp")):
                 time.sleep(0.002)
-            time.sleep(dice.random() ** 2 * 0.3)
+            time.sleep(dice.random() ** 2 * seconds)
         else:
             time.sleep(dice.random() * seconds)
-        process.send_signal(signal.SIGKILL)
-        if process.wait() == 0:  # it was faster
+        process.kill()
+        process.join()
+        if process.exitcode == 0:  # it was faster
             tally.rounds += 1
-            check(folder, expected, tally)
+            check(folder, words, expected, tally)
             continue
         tally.kills += 1
         after = stamps(folder)
@@ -118,14 +124,14 @@ def torture(folder: Path, words: tuple[str, ...], kills: int, seed: int = 0) -> 
                 tally.unreadable += 1
     finish(folder, "trace", "run", *words)
     tally.rounds += 1
-    check(folder, expected, tally)
+    check(folder, words, expected, tally)
     return tally
 
 
-def check(folder: Path, expected: str, tally: Tally) -> None:
+def check(folder: Path, words: tuple[str, ...], expected: str, tally: Tally) -> None:
     """Hold a finished trace against the undisturbed one, and start anew."""
-    finish(folder, "trace", "run")  # nothing left to do: it only clears away
-    tally.unswept += len([p for p in folder.rglob("*.tmp")]) + (folder / UNITS).exists()
+    finish(folder, "trace", "run", *words)  # nothing left to do: it only clears away
+    tally.unswept += len(list(folder.rglob("*.tmp"))) + (folder / UNITS).exists()
     if content(folder / "opsig.h5") != expected:
         tally.different.append(f"round {tally.rounds}")
     (folder / "opsig.h5").unlink()
@@ -135,11 +141,24 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--kills", type=int, default=200)
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--steps", type=int, default=60)
+    options.add_argument("--virtual-step", action="store_true")
     chosen = options.parse_args()
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        finish(folder, "train", "run", "--data", "planted?n=3000", "--steps", "60", "--model", "mlp?hidden=400,400")
-        tally = torture(folder, (), chosen.kills, chosen.seed)
+        finish(
+            folder,
+            "train",
+            "run",
+            "--data",
+            "planted?n=3000",
+            "--steps",
+            "60",
+            "--model",
+            "mlp?hidden=400,400",
+        )
+        tally = torture(folder, ("--virtual-step",) if chosen.virtual_step else (), chosen.kills, chosen.seed)
     print(
         f"{tally.kills} kills, {tally.rounds} traces finished; stores that did not open: {tally.unreadable}; "
         f"finished units written again: {tally.redone}; temporary files left by kills: {tally.leftovers}, "
