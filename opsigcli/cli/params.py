@@ -24,7 +24,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="SPEC",
-        help="Data: planted, folder:DIR, npz:FILE, torchvision:CIFAR10?root=DIR, py:pkg.mod:factory. "
+        help="Data: planted, folder:DIR, npz:FILE, text:FILE, torchvision:CIFAR10?root=DIR, "
+        "py:pkg.mod:factory. "
         "Default: as the manifest or the store says.",
     ),
 ]

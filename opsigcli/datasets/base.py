@@ -109,8 +109,10 @@ class Source:
         return len(self.ids)
 
     def read(self, positions: Ints) -> Floats:
-        """The inputs at ``positions``: (B, *input_shape) float32."""
+        """The inputs at ``positions``: (B, *input_shape) float32, or int64 where they are tokens."""
         raw = self._raw(np.asarray(positions, dtype=np.int64))
+        if raw.dtype == np.int64:  # tokens
+            return raw
         inputs: NDArray[np.float32] = raw.astype(np.float32)
         if raw.dtype == np.uint8:
             inputs /= np.float32(255)
@@ -148,7 +150,7 @@ class Source:
             yield self._reader.read(self._rows[start : start + BLOCK])
 
     def _check_finite(self) -> None:
-        if self._reader.dtype == np.uint8:
+        if self._reader.dtype != np.float32:
             return
         for number, block in enumerate(self._blocks()):
             bad = np.flatnonzero(~np.isfinite(block.reshape(len(block), -1)).all(axis=1))

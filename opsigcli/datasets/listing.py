@@ -38,11 +38,17 @@ class Listing:
 
 
 def listing_of(
-    y: NDArray[Any], where: str, *, classes: Sequence[str] = (), ids: NDArray[Any] | None = None
+    y: NDArray[Any],
+    where: str,
+    *,
+    classes: Sequence[str] = (),
+    ids: NDArray[Any] | None = None,
+    tokens: bool = False,
 ) -> Listing:
-    """The listing for targets ``y``: integers (N,) are class labels, floats (N, …) are regression targets.
+    """The listing for targets ``y``: integers (N,) are class labels, floats (N, …) are regression targets, and integers
+    (N, L) the tokens that follow those of the inputs, where ``tokens`` says so.
 
-    With float targets every label is 0, so that groups are not told apart by class.
+    With float or token targets every label is 0, so that groups are not told apart by class.
 
     Raises:
         DatasetError: ``y`` is neither, a label is negative or has no class name, a target is not finite,
@@ -57,6 +63,9 @@ def listing_of(
             raise DatasetError(f"expected finite targets in {where}; that of row {bad[0]} is not")
         labels: Ints = np.zeros(len(y), dtype=np.int64)
         return Listing(_unique(ids, len(y), where), labels, y.astype(np.float32), names)
+    if tokens:
+        none: Ints = np.zeros(len(y), dtype=np.int64)
+        return Listing(_unique(ids, len(y), where), none, y.astype(np.int64), names)
     labels = _labels(y, where)
     if names and int(labels.max()) >= len(names):
         row = int(np.argmax(labels))
@@ -122,3 +131,9 @@ def _unique(ids: NDArray[Any] | None, count: int, where: str) -> Ints:
     if int(values[-1]) > np.iinfo(np.int64).max:
         raise DatasetError(f"expected ids in {where} below 2^63; found {values[-1]}")
     return ids.astype(np.int64)
+
+
+def are_tokens(inputs: NDArray[Any], targets: NDArray[Any]) -> bool:
+    """Whether inputs and targets of examples are sequences of tokens: whole numbers (…, L) both."""
+    both = inputs.dtype.kind == targets.dtype.kind == "i" and inputs.ndim == targets.ndim > 0
+    return both and inputs.shape == targets.shape

@@ -10,7 +10,7 @@ import numpy as np
 
 from opsigcli.datasets.arrays import array_reader
 from opsigcli.datasets.base import COMMON, Settings, Source
-from opsigcli.datasets.listing import listing_of
+from opsigcli.datasets.listing import are_tokens, listing_of
 from opsigcli.errors import DatasetError
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
@@ -24,7 +24,9 @@ def open_npz(spec: Spec) -> Source:
 
     Float ``x`` is used as it is (as float32); uint8 images (N, H, W, C) or (N, H, W) become float [0, 1]
     (C, H, W). Integer ``y (N,)`` holds class indices; float ``y (N, …)`` holds regression targets, and every
-    label is then 0. ``weights (N,)`` are the examples' weights in the mean loss. Nothing is unpickled.
+    label is then 0.
+    Integers ``x (N, L)`` and ``y (N, L)`` are tokens and the ones that follow. ``weights (N,)`` are the examples'
+    weights in the mean loss. Nothing is unpickled.
 
     Raises:
         DatasetError: the file is missing or no .npz, arrays are missing, of unequal length or of a wrong kind,
@@ -43,9 +45,11 @@ def open_npz(spec: Spec) -> Source:
     x, y = arrays["x"], arrays["y"]
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise DatasetError(f"expected x and y of one length in {path}; found shapes {x.shape} and {y.shape}")
-    listing = listing_of(y, path, classes=_class_names(arrays, path), ids=arrays.get("ids"))
+    tokens = x.ndim == 2 and are_tokens(x, y)
+    listing = listing_of(y, path, classes=_class_names(arrays, path), ids=arrays.get("ids"), tokens=tokens)
     listing = replace(listing, weights=_weights(arrays.get("weights"), len(y), path))
-    return Source(replace(spec, name=path), listing, array_reader(x, path, settings.pictures), settings)
+    reader = array_reader(x, path, settings.pictures, tokens=tokens)
+    return Source(replace(spec, name=path), listing, reader, settings)
 
 
 def _load(path: str) -> dict[str, NDArray[Any]]:

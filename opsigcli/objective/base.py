@@ -165,7 +165,7 @@ class Objective:
         """Refuse outputs that do not fit the loss or the labels before an hour is spent."""
         inputs, targets = self.read(self.counted[:8]), self.targets(self.counted[:8])
         outputs = self.model(inputs)
-        integer = not self._targets.is_floating_point()
+        integer = targets.ndim == 1 and not self._targets.is_floating_point()
         single = outputs.ndim == 1 or outputs.shape[-1] == 1
         if integer and self.loss in ("ce", "mse", "bce") and not (single and self.loss != "ce"):
             classes = outputs.shape[1] if outputs.ndim > 1 else 1
@@ -179,6 +179,11 @@ class Objective:
                     f"found label {bad} (example {where})",
                     "check the number of classes in --model, or the labels in --data",
                 )
+        if targets.ndim == 2 and not targets.is_floating_point() and self.loss in ("ce", "mse", "bce"):
+            raise ObjectiveError(
+                f"expected one label per example for {self.loss}, found {targets.shape[1]} tokens per example",
+                "give --loss lm",
+            )
         if self.loss == "lm":
             check_vocabulary(outputs, targets)
         losses = self.loss_fn(outputs, targets)

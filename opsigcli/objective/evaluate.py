@@ -64,7 +64,7 @@ class Evaluator:
         self._folded: Folded | None = None
         with contextlib.suppress(ValueError):
             self._folded = Folded(model)
-        self._by_token = objective.loss == "lm" and hasattr(objective.source, "locate")
+        self._by_token = objective.loss == "lm" and getattr(objective.source, "per", "") == "token"
         self._inputs: Tensor | None = None
         self._stop = False
 

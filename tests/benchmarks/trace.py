@@ -135,7 +135,7 @@ def checkpoints(folder: Path, model: str, count: int) -> Path:
     torch.manual_seed(0)
     module = build(model, input_shape=(3, 32, 32), outputs=10)
     for step in range(count):
-        save_file(module.state_dict(), folder / f"step-{step}.safetensors")
+        save_file(module.state_dict(), folder / f"step-{step:04d}.safetensors")
         with torch.no_grad():
             for p in module.parameters():
                 p.add_(torch.randn_like(p), alpha=1e-3)
