@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def array_reader(x: NDArray[Any], where: str, pictures: Pictures, *, tokens: bool = False) -> ArrayReader:
-    """A reader of ``x (N, …)``: floats as float32, uint8 images (N, H, W, C) or (N, H, W) as (C, H, W), tokens as int64.
+    """A reader of ``x (N, …)``: floats as float32, uint8 images (N, H, W, C) or (N, H, W) as (C, H, W), and
+    tokens as int64.
 
     Raises:
         DatasetError: ``x`` holds neither, or floats are to be resized as pictures.
