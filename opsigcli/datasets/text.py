@@ -71,22 +71,26 @@ class Text:
         starts = [(d, s) for d, tokens in enumerate(coded) for s in range(0, len(tokens) - 1, context)]
         if not starts:
             raise DatasetError(f"expected text of at least two tokens in {self.spec}", "check the file")
-        self._tokens = np.zeros((len(starts), context), dtype=np.int64)
-        self._labels = np.full((len(starts), context), IGNORED, dtype=np.int64)
+        self._tokens = np.zeros((len(starts), context), dtype=np.int32)
+        self._labels = np.full((len(starts), context), IGNORED, dtype=np.int32)
         for row, (d, s) in enumerate(starts):
             seen, told = coded[d][s : s + context], coded[d][s + 1 : s + 1 + context]
             self._tokens[row, : len(seen)], self._labels[row, : len(told)] = seen, told
         documents_of, firsts = (np.array(column, dtype=np.int64) for column in zip(*starts, strict=True))
-        rows, columns = np.nonzero(self._labels != IGNORED)
-        if per == "sequence":
-            rows, columns = np.arange(len(starts)), np.zeros(len(starts), dtype=np.int64)
-        if limit is not None and limit < len(rows):
-            chosen = np.linspace(0, len(rows) - 1, limit).astype(np.int64)
-            rows, columns = rows[chosen], columns[chosen]
-        self._rows, self._columns = rows.astype(np.int64), columns.astype(np.int64)
+        # Labels fill a sequence from its start; only the examples that are taken are ever listed.
+        each = (
+            np.count_nonzero(self._labels != IGNORED, axis=1) if per == "token" else np.ones(len(starts), int)
+        )
+        last = np.cumsum(each)
+        count = int(last[-1])
+        chosen = np.linspace(0, count - 1, min(limit or count, count)).astype(np.int64)
+        self._rows = rows = np.searchsorted(last, chosen, side="right")
+        self._columns = columns = chosen - (last - each)[rows]
         self.ids: Ints = (documents_of[rows] << DOCUMENT_BITS) | (firsts[rows] + columns + 1)
         self.labels: Ints = (
-            self._labels[rows, columns] if per == "token" else np.zeros(len(rows), dtype=np.int64)
+            self._labels[rows, columns].astype(np.int64)
+            if per == "token"
+            else np.zeros(len(rows), dtype=np.int64)
         )
         self.targets: Ints = self.labels
         self.input_shape = (context,)
@@ -107,11 +111,11 @@ class Text:
 
     def read(self, positions: Ints) -> NDArray[np.int64]:
         """The tokens that each example sees, (B, L)."""
-        return self._tokens[self._rows[positions]]
+        return self._tokens[self._rows[positions]].astype(np.int64)
 
     def read_targets(self, positions: Ints) -> NDArray[np.int64]:
         """The tokens that follow, (B, L); ``IGNORED`` where there is none, or it is another example's."""
-        labels: NDArray[np.int64] = self._labels[self._rows[positions]]
+        labels: NDArray[np.int64] = self._labels[self._rows[positions]].astype(np.int64)
         if self.per == "sequence":
             return labels
         columns = self._columns[positions]
@@ -127,7 +131,7 @@ class Text:
 
     def sequences(self, rows: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tokens and labels of whole sequences, (S, L) each."""
-        return self._tokens[rows], self._labels[rows]
+        return self._tokens[rows].astype(np.int64), self._labels[rows].astype(np.int64)
 
     def image(self, position: int) -> Bytes | None:
         """Text is no image."""
