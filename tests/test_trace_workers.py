@@ -132,6 +132,12 @@ def test_one_worker_twice_is_refused(opsig: Opsig, run: Path, tmp_path: Path) ->
     assert "in use by another opsig process" in result.err
 
 
+def test_workers_do_not_start_anew(opsig: Opsig, run: Path, tmp_path: Path) -> None:
+    result = opsig("trace", run, "--store", tmp_path / "s.h5", "--shard", "1/2", "--fresh")
+    assert result.code == 2
+    assert "without --fresh" in result.err
+
+
 def test_shares_cover_every_unit_once() -> None:
     for units in (0, 1, 7, 100):
         for count in (1, 2, 3, 8):

@@ -18,7 +18,7 @@ from opsigcli.commands.precision import require_precision
 from opsigcli.commands.split import Split
 from opsigcli.commands.virtual import Virtual
 from opsigcli.commands.workers import Worker
-from opsigcli.errors import CheckpointError, Interrupted, StoreError
+from opsigcli.errors import CheckpointError, Interrupted, StoreError, UsageError
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.options import TraceOptions
 from opsigcli.outcome import plain
@@ -42,10 +42,21 @@ class Session:
         run: the run.
         source: its examples.
         split: the share of this process, when several work on the trace.
+
+    Raises:
+        UsageError: one of several processes is to start anew.
     """
 
     def __init__(self, options: TraceOptions, run: Run, source: ExampleSource, split: Split | None) -> None:
+        if split is not None and options.fresh:
+            raise UsageError(
+                "--fresh is for one process: workers go on from one another's units",
+                f"remove {options.store} and start the workers without --fresh",
+            )
         self.options, self.source, self.split = options, source, split
+        self._fresh = (
+            options.fresh
+        )  # in the first round; units that a killed process left are used all the same
         self.run = replace(run, precision=options.precision)
         self._evaluator: Evaluator | None = None
         self.worker: Worker | None = None
@@ -82,6 +93,7 @@ class Session:
             if worker.grid(self.rows):
                 self._work(worker, progress)
             self._finish(worker, store, series)
+            self._fresh = False
 
     def _work(self, worker: Worker, progress: Progress) -> None:
         grid = worker.grid(self.rows)
@@ -125,7 +137,7 @@ class Session:
         with ExitStack() as stack:
             if self.split is not None:  # the last worker to finish merges; another one may have been as fast
                 stack.enter_context(locked(self.options.store, wait=MERGING))
-                store = self._open(stack, again=True)
+                store = self._open(stack)
                 self.rows = plan_rows(series, store)
                 self.done = [row for row in self._finished(worker) if row.file not in self.failed]
             elif stopped is not None:
@@ -136,9 +148,9 @@ class Session:
             if stopped is None or (new and len(self.done) > 1):
                 worker.units.clear(keep={unit.key for unit in worker.grid(self._unfinished())})
 
-    def _open(self, stack: ExitStack, *, again: bool = False) -> Store | None:
+    def _open(self, stack: ExitStack) -> Store | None:
         """The store as it is, if it is to be gone on with."""
-        if not self.options.store.exists() or (self.options.fresh and not again):
+        if not self.options.store.exists() or self._fresh:
             return None
         store = stack.enter_context(open_store(self.options.store))
         require_same_run(store, self.run)
