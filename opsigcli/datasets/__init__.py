@@ -21,14 +21,14 @@ SOURCES = Registry(
     {
         "planted": Entry("opsigcli.datasets.planted:open_planted", "planted?n=900: generated, pairs known"),
         "folder": Entry("opsigcli.datasets.folder:open_folder", "folder:DIR?size=32: images in DIR/<class>/"),
-        "text": Entry("opsigcli.datasets.text:open_text", "text:FILE?context=64&tokenizer=word: for lm"),
-        "babble": Entry("opsigcli.datasets.text:open_babble", "babble?sentences=400: generated text, for lm"),
         "npz": Entry(
             "opsigcli.datasets.npz:open_npz", "npz:FILE: arrays x, y and optionally ids, classes, weights"
         ),
         "torchvision": Entry(
             "opsigcli.datasets.torchvision_source:open_torchvision", "torchvision:CIFAR10?root=DIR&train=true"
         ),
+        "text": Entry("opsigcli.datasets.text:open_text", "text:FILE?context=64&tokenizer=word: for lm"),
+        "babble": Entry("opsigcli.datasets.text:open_babble", "babble?sentences=400: generated text, for lm"),
         "py": Entry(
             "opsigcli.datasets.python_source:open_python", "py:pkg.mod:factory?key=value: your own dataset"
         ),
