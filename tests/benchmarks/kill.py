@@ -19,6 +19,7 @@ from pathlib import Path
 
 import h5py
 import torch
+import torch._dynamo  # what optimizers import at their first step; children find it imported
 
 from opsigcli.cli.app import run
 from opsigcli.store.reader import open_store

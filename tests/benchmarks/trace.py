@@ -147,12 +147,14 @@ def main() -> None:
     options.add_argument("--images", type=Path, help="folder of class folders with at least 400 images each")
     options.add_argument("--checkpoints", type=int, default=20)
     options.add_argument("--repetitions", type=int, default=3)
-    options.add_argument("--cases", default="")
+    options.add_argument("--cases", default="", help="part of the name of the rows wanted")
+    options.add_argument("--count", type=int, help="images, instead of a number that suits the model")
     chosen = options.parse_args()
     torch.set_num_threads(1)
     print("| | floor | opsig steady | opsig | script | opsig steady / floor | script / opsig |")
     print("|---|---|---|---|---|---|---|")
-    for name, (model, count) in CASES.items():
+    for name, (model, usual) in CASES.items():
+        count = chosen.count or usual
         if chosen.cases not in name:
             continue
         with tempfile.TemporaryDirectory() as place:
