@@ -43,7 +43,7 @@ def _store(path: Path) -> np.ndarray:
 
 def test_killed_traces_go_on_to_the_bits_of_an_undisturbed_one() -> None:
     script = Path(__file__).parent / "benchmarks" / "kill.py"
-    words = [sys.executable, str(script), "--kills", "2", "--steps", "5", "--virtual-step"]
+    words = [sys.executable, str(script), "--kills", "2", "--steps", "5"]
     done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("2 kills")
