@@ -71,6 +71,7 @@ class Run:
     optimizer: str = ""  # gd, sgd, momentum, adam …; "" when unknown
     hyper: dict[str, Any] = field(default_factory=dict)  # lr, momentum, betas …
     batch_size: int | None = None  # None is full batch or unknown
+    precision: str = "float32"  # of the forward passes that gave the losses
     input_shape: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     fingerprint: str = ""  # of the dataset
@@ -88,13 +89,39 @@ class LossTrace:
     complete: NDArray[np.bool_]  # (T,) the row was measured
     files: tuple[str, ...] = ()  # (T,) checkpoint file of each row
     names: tuple[str, ...] = ()  # (N,) relative paths of the examples
+    measured: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
 
     @property
     def mean_losses(self) -> Floats:
-        """Mean loss at every checkpoint, (T,) float64, nats."""
+        """Mean loss at every checkpoint over the examples that count, (T,) float64, nats."""
         import numpy as np
 
-        return np.array([np.mean(row, dtype=np.float64) for row in self.losses])
+        count = slice(None) if self.measured is None else self.measured
+        return np.array([np.mean(row[count], dtype=np.float64) for row in self.losses])
+
+
+@dataclass(frozen=True)
+class VirtualSteps:
+    """One optimizer step taken from each checkpoint, and what it did to the losses."""
+
+    steps: Ints  # (T,)
+    mean: Floats  # (T,) mean loss delta, nats
+    interference: Floats  # (T,) D = 1 - |Σ Δℓ| / Σ|Δℓ|, in [0, 1]
+    fraction_up: Floats  # (T,) share of examples whose loss rises
+    up_ids: Ints  # (T, k) largest positive deltas first; -1 where there are fewer
+    up_deltas: Floats  # (T, k) nats
+    down_ids: Ints  # (T, k) most negative first
+    down_deltas: Floats
+
+
+@dataclass(frozen=True)
+class TraceSummary:
+    """A loss trace without its losses."""
+
+    steps: Ints  # (T,)
+    example_ids: Ints  # (N,)
+    mean_losses: Floats  # (T,) float64, nats
+    virtual: VirtualSteps | None = None
 
 
 @dataclass(frozen=True)
@@ -275,3 +302,4 @@ class Case:
     phases: tuple[Phase, ...] = ()
     thumbnails: Thumbnails | None = None
     provenance: dict[str, Provenance] = field(default_factory=dict)  # command -> how it was made
+    virtual: VirtualSteps | None = None

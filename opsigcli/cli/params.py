@@ -24,11 +24,14 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="SPEC",
-        help="Data: planted, folder:DIR, npz:FILE, torchvision:CIFAR10?root=DIR, py:pkg.mod:factory. "
+        help="Data: planted, folder:DIR, npz:FILE, text:FILE, torchvision:CIFAR10?root=DIR, "
+        "py:pkg.mod:factory. "
         "Default: as the manifest or the store says.",
     ),
 ]
-Loss = Annotated[str | None, typer.Option("--loss", metavar="NAME", help="Loss: ce, mse or bce.")]
+Loss = Annotated[
+    str | None, typer.Option("--loss", metavar="NAME", help="Loss: ce, mse, bce, lm, py:pkg.mod:fn.")
+]
 Key = Annotated[
     str | None,
     typer.Option(

@@ -19,7 +19,9 @@ Examples:
       checkpoints made by opsig train: the manifest says the rest
   opsig trace ckpts/ --model torchvision:resnet18?num_classes=10 \\
       --data 'folder:images/train?size=32&mean=0.5&std=0.25'
-  opsig trace ckpts/ --model py:mynet:build --data npz:train.npz"""
+  opsig trace ckpts/ --model py:mynet:build --data npz:train.npz
+  torchrun --nproc-per-node 4 -m opsigcli trace ckpts/
+      four processes share the work; the result is the same to the bit"""
 
 
 def trace(
@@ -34,7 +36,61 @@ def trace(
     unsafe_pickle: params.UnsafePickle = False,
     dry_run: params.DryRun = False,
     store: params.Store = Defaults.store,
-    batch_size: params.BatchSize = Defaults.batch_size,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Examples per forward pass. Default: as suits the processor's caches."
+        ),
+    ] = None,
+    examples: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=2, help="Trace a subset of N examples, spread over classes or text."),
+    ] = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Every token of a text is an example, not every sequence.")
+    ] = False,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="float32, or bf16 or tf32: refused, with numbers, where its error would drown the loss deltas.",
+        ),
+    ] = Defaults.precision,
+    virtual_step: Annotated[
+        bool,
+        typer.Option(
+            "--virtual-step",
+            help="Also take one optimizer step from each checkpoint and store what it does to every loss.",
+        ),
+    ] = False,
+    virtual_batches: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Batches in a virtual step. Default: all examples."),
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of virtual steps. Default: as the manifest says; so for the next two."
+        ),
+    ] = None,
+    lr: Annotated[float | None, typer.Option(metavar="X", min=0.0, help="Learning rate.")] = None,
+    momentum: Annotated[float | None, typer.Option(metavar="X", min=0.0, max=1.0, help="Momentum.")] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Do the I-th of N parts; the last part to finish writes the store. torchrun and srun need no "
+            "such option.",
+        ),
+    ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Follow a run that is still going: trace checkpoints as they come."),
+    ] = False,
+    idle: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0.0, help="Watching ends when nothing new has come for so long."),
+    ] = Defaults.idle,
     device: params.Device = Defaults.device,
     fresh: params.Fresh = False,
     trust_manifest: params.TrustManifest = False,
@@ -61,6 +117,17 @@ def trace(
         unsafe_pickle=unsafe_pickle,
         dry_run=dry_run,
         batch_size=batch_size,
+        examples=examples,
+        tokens=tokens,
+        precision=precision,
+        virtual_step=virtual_step or virtual_batches is not None,
+        virtual_batches=virtual_batches,
+        optimizer=optimizer,
+        lr=lr,
+        momentum=momentum,
+        shard=shard,
+        watch=watch,
+        idle=idle,
         device=device,
         fresh=fresh,
         trust_manifest=trust_manifest,

@@ -33,7 +33,9 @@ def train(
     data: Annotated[
         str, typer.Option(metavar="SPEC", help="Data: planted, folder:DIR, npz:FILE, torchvision:CIFAR10 …")
     ] = Defaults.data,
-    loss: Annotated[str, typer.Option(metavar="NAME", help="ce, mse or bce.")] = Defaults.loss,
+    loss: Annotated[
+        str, typer.Option(metavar="NAME", help="ce, mse, bce, lm or py:pkg.mod:fn.")
+    ] = Defaults.loss,
     optimizer: Annotated[
         str,
         typer.Option(metavar="NAME", help="gd, sgd, momentum, nesterov, dampened, adam, adamw or rmsprop."),

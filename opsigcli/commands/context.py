@@ -52,7 +52,8 @@ def count_outputs(source: ExampleSource) -> int:
 
     if np.issubdtype(source.targets.dtype, np.floating):
         return int(np.prod(source.targets.shape[1:], dtype=np.int64))
-    return max(len(source.classes), int(source.labels.max()) + 1 if len(source) else 1)
+    largest = max(int(source.targets.max()), int(source.labels.max())) if len(source) else 0
+    return max(len(source.classes), largest + 1)
 
 
 def build_module(model: str, source: ExampleSource, seed: int = 0) -> nn.Module:

@@ -10,7 +10,7 @@ from typing import Any
 from opsigcli.checkpoints import digest
 from opsigcli.checkpoints.series import Series
 from opsigcli.commands.context import build_module, pick_device, trusted_run
-from opsigcli.commands.plan import SHARD, plan_rows
+from opsigcli.commands.plan import plan_rows
 from opsigcli.options import SharpnessOptions, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.records import ExampleSource, Run
@@ -18,6 +18,7 @@ from opsigcli.store.reader import Store, open_store
 
 LAUNCH = 2e-5  # seconds that a layer of a batch takes, however small it is
 HVP_PASSES = 6  # a Hessian-vector product costs about this many forward passes
+BATCH = 256  # examples of a forward pass, where the command would find a number that suits the machine
 _SECONDS = 0.1  # spent on finding out how fast this machine multiplies
 
 
@@ -30,15 +31,17 @@ def plan_trace(
         StoreError: the store holds another run.
         ModelError: the model cannot be built.
     """
+    from opsigcli.objective.evaluate import LARGEST_SHARD
+
     with contextlib.ExitStack() as stack:
         known = options.store.exists() and not options.fresh
         store = stack.enter_context(open_store(options.store)) if known else None
         rows = plan_rows(series, store)
     todo = [row for row in rows if row.stored is None]
     n = len(source)
-    shards = -(-n // SHARD)
+    shards = -(-n // LARGEST_SHARD)
     read = sum(series.checkpoints[row.place].size for row in todo if row.place is not None)
-    seconds = _seconds(run, source, len(todo) * n, options.device, options.batch_size)
+    seconds = _seconds(run, source, len(todo) * n, options.device, options.batch_size or BATCH)
     result = {
         "dry_run": True,
         "checkpoints": [

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from opsigcli.checkpoints.series import Series
-from opsigcli.commands.loading import Loader
 from opsigcli.errors import StoreError
-from opsigcli.objective.base import Objective
 from opsigcli.store.reader import Store
-from opsigcli.store.units import Units
-
-SHARD = 1 << 18  # examples in one unit of work; units do not depend on who computes them
 
 
 @dataclass(frozen=True)
@@ -61,37 +52,3 @@ def plan_rows(series: Series, store: Store | None) -> list[Row]:
                 "name another store with --store, or replace this one with --fresh",
             )
     return rows
-
-
-@dataclass(frozen=True)
-class Worker:
-    """Computes rows, one unit (checkpoint × shard of examples) at a time."""
-
-    series: Series
-    objective: Objective
-    units: Units
-    loader: Loader
-
-    def finish(self, row: Row) -> NDArray[np.float32]:
-        """The losses (N,) of one row: read from its units, and computed where they are not there."""
-        shards = list(self._shards())
-        parts = [self.units.read(self._key(row, number)) for number, _ in shards]
-        if any(part is None for part in parts):
-            self._load(row)
-        for number, positions in shards:
-            if parts[number] is None:
-                part = self.objective.losses(positions)
-                self.units.write(self._key(row, number), part)
-                parts[number] = part
-        return np.concatenate([part for part in parts if part is not None])
-
-    def _load(self, row: Row) -> None:
-        assert row.place is not None  # rows without a file are stored, and stored rows are not computed
-        self.loader.load(self.series.read(row.place), row.file)
-
-    def _shards(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        for number, start in enumerate(range(0, self.objective.n, SHARD)):
-            yield number, np.arange(start, min(start + SHARD, self.objective.n))
-
-    def _key(self, row: Row, shard: int) -> str:
-        return f"losses-{row.sha256[:16]}-{shard:04d}"

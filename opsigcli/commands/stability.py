@@ -73,7 +73,9 @@ class Meter:
         self.why = ""  # why a checkpoint's second moments cannot be used
         n = run.objective.n
         self.sampled = options.examples is not None and options.examples < n
-        self.positions = subset(options.examples or n, n, options.seed) if self.sampled else np.arange(n)
+        self.positions = run.objective.counted
+        if self.sampled:
+            self.positions = self.positions[subset(options.examples or n, n, options.seed)]
         self.locator = Locator(run, self.positions, share, options.seed)
         batch_norm = torch.nn.modules.batchnorm._BatchNorm
         self.batch_norm = any(isinstance(m, batch_norm) for m in run.objective.model.modules())
@@ -169,8 +171,9 @@ class Meter:
         for number in range(1, SUBSETS + 1):
             if self.over():
                 return
-            other = subset(len(self.positions), self.run.objective.n, self.options.seed + number)
-            operator = hessian_operator(self.run.objective, positions=other, share=self.share)
+            objective = self.run.objective
+            other = objective.counted[subset(len(self.positions), objective.n, self.options.seed + number)]
+            operator = hessian_operator(objective, positions=other, share=self.share)
             spectrum = self._solve(operator, 1, tell)
             if spectrum.converged:
                 yield float(spectrum.eigenvalues[0])

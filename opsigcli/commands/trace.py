@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+import time
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from opsigcli.checkpoints.series import Series, open_series
-from opsigcli.commands.context import SPECS, absolute_model, build_objective, provenance, specs
+from opsigcli.commands.context import SPECS, absolute_model
 from opsigcli.commands.dry_run import plan_trace
 from opsigcli.commands.hint import model_hint
-from opsigcli.commands.loading import Loader
 from opsigcli.commands.optimizer_facts import recognise
-from opsigcli.commands.plan import Row, Worker, plan_rows
+from opsigcli.commands.plan import Row
+from opsigcli.commands.session import Session
+from opsigcli.commands.split import find_split
 from opsigcli.datasets import open_source
-from opsigcli.errors import CheckpointError, ExitCode, Interrupted, ModelError, StoreError, UsageError
+from opsigcli.errors import CheckpointError, ExitCode, Interrupted, UsageError
 from opsigcli.options import MANIFEST, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
-from opsigcli.records import ExampleSource, Run
-from opsigcli.store.reader import Store, open_store
-from opsigcli.store.units import Units
-from opsigcli.store.writer import TraceContent, locked, write_trace
-from opsigcli.trust import require_trust, sign
+from opsigcli.records import ExampleSource, Run, TraceSummary
+from opsigcli.specs import parse
+from opsigcli.store.reader import open_store
+from opsigcli.trust import require_trust
 from opsigcli.usercode import absolute_spec
 
-# What the losses depend on. Another value of any of these is another run, and belongs in another store.
-IDENTITY = ("model", "loss", "fingerprint", "key", "weights", "partial")
+POLL = 1.0  # seconds between two looks at a folder that is watched
 
 
 def trace(options: TraceOptions, progress: Progress) -> Outcome:
@@ -42,65 +37,76 @@ def trace(options: TraceOptions, progress: Progress) -> Outcome:
         StoreError: the store holds another run, or cannot be written.
         Interrupted: a signal arrived; finished checkpoints are kept.
     """
-    series = open_series(
+    if options.watch:
+        return _watch(options, progress)
+    series = _series(options)
+    warnings = list(series.notes)
+    run, source = _open_run(options, series, warnings)
+    if options.dry_run:
+        return plan_trace(options, series, run, source, warnings)
+    session = Session(options, run, source, find_split(options.shard))
+    session.trace(series, progress)
+    return _outcome(session, series, warnings)
+
+
+def _series(options: TraceOptions) -> Series:
+    return open_series(
         options.checkpoints,
         key=options.key,
         weights=options.weights or "",
         order=options.order,
         unsafe=options.unsafe_pickle,
     )
-    warnings = list(series.notes)
-    run, source = _open_run(options, series, warnings)
-    if options.dry_run:
-        return plan_trace(options, series, run, source, warnings)
-    with ExitStack() as stack:
-        stack.enter_context(locked(options.store))
-        store = None
-        if options.store.exists() and not options.fresh:
-            store = stack.enter_context(open_store(options.store))
-            _require_same_run(store, run)
-        rows = plan_rows(series, store)
-        if len(rows) < 2:
-            raise CheckpointError(
-                f"expected at least two checkpoints, to take loss deltas between them; found one "
-                f"({rows[0].file}) in {series.folder}",
-                "point opsig at the folder that holds the whole run, or save checkpoints more often",
-            )
-        objective = build_objective(
-            run.model, source, run.loss, device=options.device, batch_size=options.batch_size
+
+
+def _watch(options: TraceOptions, progress: Progress) -> Outcome:
+    """Trace again whenever the folder has changed, until the planned steps are reached or nothing more comes.
+
+    A checkpoint that cannot be read may be one that is still being written: it is tried again at every change.
+
+    Raises:
+        as ``trace``; Interrupted is the usual end where no manifest tells how many steps there will be.
+    """
+    if options.shard is not None or options.dry_run:
+        raise UsageError(
+            "--watch is for one process that computes",
+            "leave out --shard and --dry-run, or watch without them",
         )
-        numerics = {"batch_size": options.batch_size, "device": str(objective.device)}
-        units = Units(options.store, {name: getattr(run, name) for name in IDENTITY} | numerics)
-        worker = Worker(series, objective, units, Loader(objective.model, run.partial))
-        done, failed, stopped = _compute(worker, rows, progress)
-        if worker.loader.fits:
-            run = replace(run, fit="; ".join(worker.loader.fits))
-            warnings += worker.loader.fits
-        failed |= {item.file: item.error.message for item in series.failed}
-        new = [row for row in done if row.stored is None]
-        if new and len(done) > 1:
-            content = TraceContent(
-                run=run,
-                signature=sign(specs(run)),
-                steps=[row.step for row in done],
-                files=[row.file for row in done],
-                sha256=[row.sha256 for row in done],
-                lrs=[row.lr for row in done],
-                example_ids=source.ids,
-                labels=source.labels,
-                names=source.names,
-                rows=_losses(done, store, worker),
-                provenance=provenance("trace", options, objective),
-                known_pairs=source.known_pairs,
-            )
-            write_trace(options.store, content)
-            units.clear()
-        if stopped is not None:
-            todo = len(rows) - len(done)
-            raise Interrupted(
-                stopped, f"interrupted: {len(done)} checkpoints are traced and kept, {todo} are left"
-            )
-    return _outcome(options, run, series, rows, done, failed, warnings)
+    session: Session | None = None
+    series: Series | None = None
+    warnings: list[str] = []
+    seen: object = None
+    changed = time.monotonic()
+    try:
+        while True:
+            error: CheckpointError | None = None
+            try:
+                series = _series(options)
+                now = [(c.file, c.size, c.modified) for c in series], [f.file for f in series.failed]
+                if now != seen and len(series) > 1:
+                    seen, changed, warnings = now, time.monotonic(), list(series.notes)
+                    session = session or Session(options, *_open_run(options, series, warnings), None)
+                    session.trace(series, progress)
+                    progress.log(f"traced up to step {series.steps[-1]}; watching {series.folder}")
+                    if (
+                        series.manifest
+                        and series.manifest.steps
+                        and series.steps[-1] >= series.manifest.steps
+                    ):
+                        return _outcome(session, series, warnings)
+            except CheckpointError as found:  # nothing there yet
+                error = found
+            if time.monotonic() - changed > options.idle:
+                if session is None or series is None or not session.done:
+                    raise error or CheckpointError(
+                        f"expected at least two checkpoints in {options.checkpoints} within {options.idle:g} s",
+                        "start watching when the run has begun, or wait longer with --idle",
+                    )
+                return _outcome(session, series, warnings)
+            time.sleep(POLL)
+    except KeyboardInterrupt as signal:
+        traced = len(session.done) if session else 0
+        raise Interrupted(signal, f"stopped watching; {traced} checkpoints are traced and kept") from None
 
 
 def _open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tuple[Run, ExampleSource]:
@@ -126,8 +132,13 @@ def _open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tup
         signed = [getattr(manifest, name) for name in SPECS]
         where = str(series.folder / MANIFEST)
         require_trust(inherited, signed, manifest.signature, where, trusted=options.trust_manifest)
-    source = open_source(chosen["data"])
-    if manifest is not None and not options.data and manifest.fingerprint not in ("", source.fingerprint):
+    source = open_source(_narrowed(chosen["data"], options))
+    if (
+        manifest is not None
+        and not options.data
+        and not _narrows(options)
+        and manifest.fingerprint not in ("", source.fingerprint)
+    ):
         warnings.append(
             f"the examples in {chosen['data']} are not those the run was trained on, by their fingerprint"
         )
@@ -160,105 +171,86 @@ def _with_optimizer(run: Run, series: Series, warnings: list[str]) -> Run:
     return replace(run, optimizer=found.name, hyper=found.hyper)
 
 
-def _require_same_run(store: Store, run: Run) -> None:
-    """Refuse a store of another run, naming what differs."""
-    old = store.run
-    for name in IDENTITY:
-        before, now = getattr(old, name), getattr(run, name)
-        if before != now:
-            what = "data (by its fingerprint)" if name == "fingerprint" else name
-            raise StoreError(
-                f"{store.path} holds another run: its {what} is {before}, here it is {now}",
-                "name another store with --store, or replace this one with --fresh",
-            )
+def _narrows(options: TraceOptions) -> bool:
+    return options.examples is not None or options.tokens
 
 
-def _compute(
-    worker: Worker, rows: list[Row], progress: Progress
-) -> tuple[list[Row], dict[str, str], KeyboardInterrupt | None]:
-    """Finish the rows one by one; those that fail are named with the reason.
-
-    Raises:
-        CheckpointError, ModelError: no row could be finished.
-    """
-    done: list[Row] = []
-    failed: dict[str, str] = {}
-    first: CheckpointError | ModelError | None = None
-    try:
-        with progress.task("trace", len(rows), "checkpoint") as task:
-            for row in rows:
-                note = "kept"
-                if row.stored is None:
-                    try:
-                        with np.errstate(invalid="ignore"):
-                            note = f"mean loss {worker.finish(row).mean():.4f}"
-                    except (CheckpointError, ModelError) as error:
-                        failed[row.file] = error.message
-                        first = first or error
-                        task.advance(note=f"{row.file} failed")
-                        continue
-                done.append(row)
-                task.advance(note=f"step {row.step}, {note}")
-    except KeyboardInterrupt as signal:
-        return done, failed, signal
-    if first is not None and all(row.stored is not None for row in done):
-        raise first
-    return done, failed, None
+def _narrowed(data: str, options: TraceOptions) -> str:
+    """The data's spec with what the options ask of it: a subset, tokens."""
+    if not _narrows(options):
+        return data
+    spec = parse(data)
+    asked: dict[str, Any] = dict(spec.options)
+    if options.examples is not None:
+        asked["limit"] = options.examples
+    if options.tokens:
+        asked["per"] = "token"
+    return str(replace(spec, options=asked))
 
 
-def _losses(rows: list[Row], store: Store | None, worker: Worker) -> Iterator[NDArray[np.float32]]:
-    for row in rows:
-        if row.stored is not None and store is not None:
-            yield store.file["losses"][row.stored]
-        else:
-            yield worker.finish(row)
-
-
-def _outcome(
-    options: TraceOptions,
-    run: Run,
-    series: Series,
-    rows: list[Row],
-    done: list[Row],
-    failed: dict[str, str],
-    warnings: list[str],
-) -> Outcome:
-    with open_store(options.store) as store:
-        trace_ = store.trace
-    means = trace_.mean_losses
-    infinite = [
-        int(s) for s, row in zip(trace_.steps, trace_.losses, strict=True) if not np.isfinite(row).all()
-    ]
+def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
+    options, failed = session.options, session.failed
+    worker = session.worker
+    assert worker is not None
+    summary: TraceSummary | None = None
+    infinite: list[int] = []
+    if options.store.exists() and not session.waiting:
+        with open_store(options.store) as store:
+            summary, infinite = store.summary
     if infinite:
         first = ", ".join(map(str, infinite[:5])) + (" …" if len(infinite) > 5 else "")
         warnings.append(
             f"some losses are not finite (NaN or infinite) at {len(infinite)} checkpoints: steps {first}"
         )
+    warnings += worker.loader.fits
     warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
-    new = {row.file for row in done if row.stored is None}
+    if worker.virtual is not None and worker.virtual.without_state:
+        warnings.append(
+            f"{len(worker.virtual.without_state)} checkpoints come without the state of {worker.virtual.optimizer}: "
+            "their virtual steps start it anew"
+        )
     result: dict[str, Any] = {
         "store": str(options.store),
-        "examples": len(trace_.example_ids),
-        "steps": trace_.steps,
-        "mean_losses": means,
+        "examples": len(session.source),
+        "measured": worker.evaluator.objective.n,
+        "steps": summary.steps if summary else [],
+        "mean_losses": summary.mean_losses if summary else [],
         "checkpoints": [
             {
                 "file": row.file,
                 "step": row.step,
-                "status": "failed" if row.file in failed else "computed" if row.file in new else "kept",
+                "status": _status(row, session),
             }
-            for row in rows
+            for row in session.rows
         ],
         "failed": failed,
         "skipped": {item.file: item.reason for item in (*series.skipped, *series.duplicates)},
         "not_finite_steps": infinite,
+        "units_computed": worker.computed,
+        "units_waited_for": session.waiting,
+        "worker": str(session.split) if session.split else None,
+        "virtual": summary.virtual if summary else None,
     }
+    message = f"wrote {options.store}; next: opsig mine, opsig sharpness, opsig report"
+    if session.waiting:
+        message = (
+            f"worker {session.split}: {worker.computed} units computed; {session.waiting} units of other workers are "
+            "not there yet. The last worker to finish writes the store; run opsig trace if one was lost"
+        )
     return Outcome(
         schema="opsig/trace",
-        inputs={"checkpoints": str(options.checkpoints), "run": run},
+        inputs={"checkpoints": str(options.checkpoints), "run": session.run},
         result=result,
         warnings=tuple(warnings),
-        messages=(f"wrote {options.store}; next: opsig mine, opsig sharpness, opsig report",),
+        messages=(message,),
         exit_code=ExitCode.INCOMPLETE if failed else ExitCode.OK,
-        view=trace_,
+        view=summary,
     )
+
+
+def _status(row: Row, session: Session) -> str:
+    if row.file in session.failed:
+        return "failed"
+    if row.stored is not None:
+        return "kept"
+    return "computed" if row in session.done else "waiting"

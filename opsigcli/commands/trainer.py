@@ -58,7 +58,7 @@ class Trainer:
             return None
         per_epoch = -(-n // self.batch_size)
         epoch, place = divmod(self.step, per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(n)
+        order = self.objective.counted[np.random.default_rng([self.seed, epoch]).permutation(n)]
         return order[place * self.batch_size : (place + 1) * self.batch_size]
 
     def weights(self) -> dict[str, Tensor]:
@@ -76,8 +76,12 @@ class Trainer:
 
     def restore(self, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
         """Go back to what ``weights`` and ``state`` were at ``step``."""
-        self.step = step
         self.objective.load(weights)
+        self.restore_state(step, state)
+
+    def restore_state(self, step: int, state: Mapping[str, Tensor]) -> None:
+        """Go back to the optimizer's ``state`` at ``step``, with the weights that are loaded."""
+        self.step = step
         parameters = dict(zip(self.objective.parameter_names, self.objective.parameters, strict=True))
         for place, value in state.items():
             name, _, key = place.rpartition("/")

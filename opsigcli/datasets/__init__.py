@@ -21,7 +21,9 @@ SOURCES = Registry(
     {
         "planted": Entry("opsigcli.datasets.planted:open_planted", "planted?n=900: generated, pairs known"),
         "folder": Entry("opsigcli.datasets.folder:open_folder", "folder:DIR?size=32: images in DIR/<class>/"),
-        "npz": Entry("opsigcli.datasets.npz:open_npz", "npz:FILE: arrays x, y and optionally ids, classes"),
+        "npz": Entry(
+            "opsigcli.datasets.npz:open_npz", "npz:FILE: arrays x, y and optionally ids, classes, weights"
+        ),
         "torchvision": Entry(
             "opsigcli.datasets.torchvision_source:open_torchvision", "torchvision:CIFAR10?root=DIR&train=true"
         ),
@@ -29,6 +31,8 @@ SOURCES = Registry(
             "opsigcli.datasets.hf_source:open_hf",
             "hfds:NAME_OR_DIR?split=train: Hugging Face datasets (extra: hf)",
         ),
+        "text": Entry("opsigcli.datasets.text:open_text", "text:FILE?context=64&tokenizer=word: for lm"),
+        "babble": Entry("opsigcli.datasets.text:open_babble", "babble?sentences=400: generated text, for lm"),
         "py": Entry(
             "opsigcli.datasets.python_source:open_python", "py:pkg.mod:factory?key=value: your own dataset"
         ),
@@ -38,7 +42,7 @@ SOURCES = Registry(
     },
     group="opsig.datasets",
 )
-BARE = ("planted",)  # written without a scheme
+BARE = ("planted", "babble")  # written without a scheme
 
 
 def open_source(spec_text: str) -> ExampleSource:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def array_reader(x: NDArray[Any], where: str, pictures: Pictures) -> ArrayReader:
-    """A reader of ``x (N, …)``: floats as float32, uint8 images (N, H, W, C) or (N, H, W) as (C, H, W).
+def array_reader(x: NDArray[Any], where: str, pictures: Pictures, *, tokens: bool = False) -> ArrayReader:
+    """A reader of ``x (N, …)``: floats as float32, uint8 images (N, H, W, C) or (N, H, W) as (C, H, W), and
+    tokens as int64.
 
     Raises:
         DatasetError: ``x`` holds neither, or floats are to be resized as pictures.
@@ -25,6 +26,8 @@ def array_reader(x: NDArray[Any], where: str, pictures: Pictures) -> ArrayReader
         if pictures.changes and pixels.shape[1] not in (1, 3, 4):
             raise DatasetError(f"expected 1, 3 or 4 channels to resize; {where} has {pixels.shape[1]}")
         return ArrayReader(pixels, pictures, where)
+    if tokens:
+        return ArrayReader(x.astype(np.int64, copy=False))
     if x.dtype.kind != "f":
         raise DatasetError(
             f"expected inputs in {where} to be floats, or uint8 images; found {x.dtype}",

@@ -91,7 +91,7 @@ class Source:
         taken = listing.take(rows)
         self.spec = str(spec)
         self.ids, self.labels, self.targets = taken.ids, taken.labels, taken.targets
-        self.classes, self.names = taken.classes, taken.names
+        self.classes, self.names, self.weights = taken.classes, taken.names, taken.weights
         self.input_shape = reader.shape
         needed = len(self) * int(np.prod(reader.shape, dtype=np.int64)) * reader.dtype.itemsize
         if needed <= MEMORY_BUDGET:
@@ -109,8 +109,10 @@ class Source:
         return len(self.ids)
 
     def read(self, positions: Ints) -> Floats:
-        """The inputs at ``positions``: (B, *input_shape) float32."""
+        """The inputs at ``positions``: (B, *input_shape) float32, or int64 where they are tokens."""
         raw = self._raw(np.asarray(positions, dtype=np.int64))
+        if raw.dtype == np.int64:  # tokens
+            return raw
         inputs: NDArray[np.float32] = raw.astype(np.float32)
         if raw.dtype == np.uint8:
             inputs /= np.float32(255)
@@ -124,6 +126,18 @@ class Source:
             inputs /= self._std
         return inputs
 
+    def pixels(self, positions: Ints) -> Bytes | None:
+        """The inputs as they are kept, (B, C, H, W) uint8, where ``normalisation`` makes ``read`` of them."""
+        if self._reader.dtype != np.uint8 or self._per_image:
+            return None
+        found: Bytes = self._raw(np.asarray(positions, dtype=np.int64))
+        return found
+
+    @property
+    def normalisation(self) -> tuple[Floats, Floats] | None:
+        """Mean and deviation per channel: ``read`` is (pixels / 255 - mean) / deviation. None = pixels / 255."""
+        return None if self._mean is None or self._std is None else (self._mean, self._std)
+
     def image(self, position: int) -> Bytes | None:
         """The example as a person would look at it: (H, W, 3) uint8, or None when it is no image."""
         return picture_of(self._raw(np.array([position], dtype=np.int64))[0])
@@ -136,7 +150,7 @@ class Source:
             yield self._reader.read(self._rows[start : start + BLOCK])
 
     def _check_finite(self) -> None:
-        if self._reader.dtype == np.uint8:
+        if self._reader.dtype != np.float32:
             return
         for number, block in enumerate(self._blocks()):
             bad = np.flatnonzero(~np.isfinite(block.reshape(len(block), -1)).all(axis=1))
@@ -193,7 +207,12 @@ class Source:
         digest = hashlib.sha256()
         facts = {"classes": self.classes, "shape": self.input_shape, "transform": self.transform}
         digest.update(json.dumps(facts, sort_keys=True).encode(errors="surrogateescape"))
-        for array in (self.ids, self.labels, self.targets):
+        for array in (
+            self.ids,
+            self.labels,
+            self.targets,
+            *(() if self.weights is None else (self.weights,)),
+        ):
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(array.tobytes())
         digest.update(self._reader.identity(self._rows))

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
 
 
+IGNORED = -100  # a label that says not to measure the example, as in PyTorch
+
+
 @dataclass(frozen=True)
 class Listing:
     """All examples of a source, one row each, in the source's own order."""
@@ -25,19 +28,27 @@ class Listing:
     targets: Ints | Floats  # (N, …) the labels, or float32 regression targets
     classes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
 
     def take(self, rows: Ints) -> Listing:
         """The listing of some rows."""
         names = tuple(self.names[row] for row in rows) if self.names else ()
-        return Listing(self.ids[rows], self.labels[rows], self.targets[rows], self.classes, names)
+        weights = None if self.weights is None else self.weights[rows]
+        return Listing(self.ids[rows], self.labels[rows], self.targets[rows], self.classes, names, weights)
 
 
 def listing_of(
-    y: NDArray[Any], where: str, *, classes: Sequence[str] = (), ids: NDArray[Any] | None = None
+    y: NDArray[Any],
+    where: str,
+    *,
+    classes: Sequence[str] = (),
+    ids: NDArray[Any] | None = None,
+    tokens: bool = False,
 ) -> Listing:
-    """The listing for targets ``y``: integers (N,) are class labels, floats (N, …) are regression targets.
+    """The listing for targets ``y``: integers (N,) are class labels, floats (N, …) are regression targets, and integers
+    (N, L) the tokens that follow those of the inputs, where ``tokens`` says so.
 
-    With float targets every label is 0, so that groups are not told apart by class.
+    With float or token targets every label is 0, so that groups are not told apart by class.
 
     Raises:
         DatasetError: ``y`` is neither, a label is negative or has no class name, a target is not finite,
@@ -52,6 +63,9 @@ def listing_of(
             raise DatasetError(f"expected finite targets in {where}; that of row {bad[0]} is not")
         labels: Ints = np.zeros(len(y), dtype=np.int64)
         return Listing(_unique(ids, len(y), where), labels, y.astype(np.float32), names)
+    if tokens:
+        none: Ints = np.zeros(len(y), dtype=np.int64)
+        return Listing(_unique(ids, len(y), where), none, y.astype(np.int64), names)
     labels = _labels(y, where)
     if names and int(labels.max()) >= len(names):
         row = int(np.argmax(labels))
@@ -89,12 +103,12 @@ def _labels(y: NDArray[Any], where: str) -> Ints:
             "targets with several entries are stored as floats, y.astype('float32')",
         )
     y = y.astype(np.uint8) if y.dtype.kind == "b" else y
-    wrong = np.flatnonzero((y < 0) | (y > np.iinfo(np.int64).max))
+    wrong = np.flatnonzero(((y < 0) & (y != IGNORED)) | (y > np.iinfo(np.int64).max))
     if wrong.size:
         raise DatasetError(
             f"expected labels of at least 0 in {where}; row {wrong[0]} has label {y[wrong[0]]} "
             f"({len(wrong)} such rows)",
-            "leave those examples out, or number the classes from 0",
+            f"leave those examples out, label them {IGNORED} (ignored), or number the classes from 0",
         )
     return y.astype(np.int64)
 
@@ -117,3 +131,9 @@ def _unique(ids: NDArray[Any] | None, count: int, where: str) -> Ints:
     if int(values[-1]) > np.iinfo(np.int64).max:
         raise DatasetError(f"expected ids in {where} below 2^63; found {values[-1]}")
     return ids.astype(np.int64)
+
+
+def are_tokens(inputs: NDArray[Any], targets: NDArray[Any]) -> bool:
+    """Whether inputs and targets of examples are sequences of tokens: whole numbers (…, L) both."""
+    both = inputs.dtype.kind == targets.dtype.kind == "i" and inputs.ndim == targets.ndim > 0
+    return both and inputs.shape == targets.shape

@@ -9,7 +9,7 @@ import numpy as np
 
 from opsigcli.datasets import base
 from opsigcli.datasets.arrays import array_reader
-from opsigcli.datasets.listing import Listing, listing_of
+from opsigcli.datasets.listing import Listing, are_tokens, listing_of
 from opsigcli.datasets.pictures import Pictures
 from opsigcli.datasets.readers import ArrayReader, Reader
 from opsigcli.errors import DatasetError
@@ -49,7 +49,8 @@ class MapReader:
                 + (f" of length {len(found)}" if isinstance(found, tuple | list | dict) else ""),
                 "wrap the dataset so that dataset[i] returns (input, target)",
             )
-        return self._input(found[0], what), _target(found[1], what)
+        target = _target(found[1], what)
+        return self._input(found[0], what, target), target
 
     def read(self, rows: Ints) -> NDArray[Any]:
         """The inputs at ``rows``, (B, *shape)."""
@@ -76,7 +77,7 @@ class MapReader:
             digest.update(self.item(int(row))[0].tobytes())
         return digest.digest()
 
-    def _input(self, found: Any, what: str) -> NDArray[Any]:
+    def _input(self, found: Any, what: str, target: NDArray[Any]) -> NDArray[Any]:
         with guarded(DatasetError, f"converting the input of {what}"):
             if hasattr(found, "convert") and hasattr(found, "getbands"):  # a PIL image
                 return self.pictures.pixels(found, what)
@@ -84,7 +85,7 @@ class MapReader:
             array: NDArray[Any] = _numpy(found)
         if is_tensor and array.dtype == np.uint8 and array.ndim == 3:
             array = array.transpose(1, 2, 0)  # image tensors have their channels first
-        reader = array_reader(array[None], what, self.pictures)
+        reader = array_reader(array[None], what, self.pictures, tokens=are_tokens(array, target))
         one: NDArray[Any] = reader.read(np.zeros(1, dtype=np.int64))[0]
         return one
 
@@ -122,7 +123,8 @@ def collect(dataset: Any, where: str, pictures: Pictures) -> tuple[Listing, Read
             f"expected targets of one kind in {where}; that of example 0 is {targets[0].dtype} {targets[0].shape}, "
             f"of example {other} {targets[other].dtype} {targets[other].shape}"
         )
-    listing = listing_of(np.stack(targets), where, classes=class_names(dataset))
+    tokens = reader.dtype == np.int64
+    listing = listing_of(np.stack(targets), where, classes=class_names(dataset), tokens=tokens)
     return listing, reader if kept is None else ArrayReader(kept)
 
 

@@ -1,4 +1,4 @@
-"""``npz:FILE``: NumPy arrays ``x (N, …)`` and ``y (N,)``, optionally ``ids`` and ``classes``."""
+"""``npz:FILE``: NumPy arrays ``x (N, …)`` and ``y (N,)``, optionally ``ids``, ``classes`` and ``weights``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from opsigcli.datasets.arrays import array_reader
 from opsigcli.datasets.base import COMMON, Settings, Source
-from opsigcli.datasets.listing import listing_of
+from opsigcli.datasets.listing import are_tokens, listing_of
 from opsigcli.errors import DatasetError
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
@@ -24,7 +24,9 @@ def open_npz(spec: Spec) -> Source:
 
     Float ``x`` is used as it is (as float32); uint8 images (N, H, W, C) or (N, H, W) become float [0, 1]
     (C, H, W). Integer ``y (N,)`` holds class indices; float ``y (N, …)`` holds regression targets, and every
-    label is then 0. Nothing is unpickled.
+    label is then 0.
+    Integers ``x (N, L)`` and ``y (N, L)`` are tokens and the ones that follow. ``weights (N,)`` are the examples'
+    weights in the mean loss. Nothing is unpickled.
 
     Raises:
         DatasetError: the file is missing or no .npz, arrays are missing, of unequal length or of a wrong kind,
@@ -43,13 +45,16 @@ def open_npz(spec: Spec) -> Source:
     x, y = arrays["x"], arrays["y"]
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise DatasetError(f"expected x and y of one length in {path}; found shapes {x.shape} and {y.shape}")
-    listing = listing_of(y, path, classes=_class_names(arrays, path), ids=arrays.get("ids"))
-    return Source(replace(spec, name=path), listing, array_reader(x, path, settings.pictures), settings)
+    tokens = x.ndim == 2 and are_tokens(x, y)
+    listing = listing_of(y, path, classes=_class_names(arrays, path), ids=arrays.get("ids"), tokens=tokens)
+    listing = replace(listing, weights=_weights(arrays.get("weights"), len(y), path))
+    reader = array_reader(x, path, settings.pictures, tokens=tokens)
+    return Source(replace(spec, name=path), listing, reader, settings)
 
 
 def _load(path: str) -> dict[str, NDArray[Any]]:
     """The named arrays of the file, without unpickling."""
-    wanted = ("x", "y", "ids", "classes")
+    wanted = ("x", "y", "ids", "classes", "weights")
     try:
         # NumPy leaves a file open that it opened itself and then cannot read.
         with Path(path).open("rb") as file:
@@ -79,6 +84,19 @@ def _load(path: str) -> dict[str, NDArray[Any]]:
                 "save arrays with a numeric dtype",
             ) from None
         raise DatasetError(f"expected an .npz archive, cannot read {path}: {problem}") from problem
+
+
+def _weights(weights: NDArray[Any] | None, count: int, path: str) -> NDArray[np.float64] | None:
+    if weights is None:
+        return None
+    fits = weights.dtype.kind in "fiu" and weights.shape == (count,)
+    if not fits or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise DatasetError(
+            f"expected weights in {path} to be {count} numbers of at least 0, not all 0; "
+            f"found {weights.dtype} of shape {weights.shape}",
+            "save one weight per example, or leave weights out",
+        )
+    return weights.astype(np.float64)
 
 
 def _class_names(arrays: dict[str, NDArray[Any]], path: str) -> tuple[str, ...]:

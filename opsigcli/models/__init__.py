@@ -19,6 +19,7 @@ MODELS = Registry(
             "opsigcli.models.cnn:build_cnn",
             "cnn?widths=16,32,64&norm=none&activation=relu: 3x3 convolutions",
         ),
+        "gpt": Entry("opsigcli.models.gpt:build_gpt", "gpt?layers=2&width=64&heads=4: a causal transformer"),
         "torchvision": Entry(
             "opsigcli.models.torchvision_model:build_torchvision", "torchvision:resnet18?num_classes=10"
         ),
@@ -35,4 +36,4 @@ MODELS = Registry(
     },
     group="opsig.models",
 )
-BARE = ("mlp", "cnn")  # written without a scheme
+BARE = ("mlp", "cnn", "gpt")  # written without a scheme

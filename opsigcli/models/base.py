@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import cuda, manual_seed, nn
+from typing import Any
+
+from torch import Tensor, cuda, manual_seed, nn
 from torch.nn.parameter import is_lazy
 from torch.random import fork_rng
 
@@ -47,6 +49,8 @@ def build(spec_text: str, *, input_shape: tuple[int, ...], outputs: int, seed: i
     with fork_rng(devices=devices):
         manual_seed(seed)
         model = builder(spec, input_shape, outputs)
+    if isinstance(model, nn.Module):
+        model.register_forward_hook(_logits)
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"expected {spec_text!r} to give a torch.nn.Module; found {type(model).__name__}",
@@ -58,3 +62,9 @@ def build(spec_text: str, *, input_shape: tuple[int, ...], outputs: int, seed: i
             "let the factory pass one input through the model before it returns it",
         )
     return model
+
+
+def _logits(_module: nn.Module, _inputs: Any, outputs: Any) -> Any:
+    """The logits of an output object as Hugging Face's models return it; other outputs as they are."""
+    logits = getattr(outputs, "logits", None)
+    return logits if isinstance(logits, Tensor) else outputs

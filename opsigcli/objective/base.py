@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from opsigcli.errors import ObjectiveError
-from opsigcli.objective.losses import ExampleLoss, open_loss
+from opsigcli.objective.losses import IGNORED, ExampleLoss, open_loss, pack_weights, weighted
 from opsigcli.records import ExampleSource
 
 RESIDENT_BYTES = 1 << 30  # inputs that fit are read once and stay on the device
@@ -24,7 +24,7 @@ class Objective:
     Args:
         model: maps inputs (B, …) to outputs (B, …).
         source: N examples.
-        loss: a name in ``LOSSES``.
+        loss: a name in ``LOSSES``, or a function of the user's (see ``open_loss``).
         device: where to compute.
         batch_size: examples per forward pass; it bounds memory and does not change what is computed.
         dtype: floating type of weights and inputs.
@@ -52,16 +52,25 @@ class Objective:
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.dtype = dtype
+        self._read_targets = getattr(source, "read_targets", None)  # sources too large to list all of them
         self._targets = torch.as_tensor(np.asarray(source.targets))
         if self._targets.is_floating_point():
             self._targets = self._targets.to(dtype)
+        self.measured = measured(source)
+        self._counted = None if self.measured.all() else np.flatnonzero(self.measured)
         self._resident: Tensor | None = None
         self._check_outputs()
+        self._weigh(getattr(source, "weights", None))
 
     @property
     def n(self) -> int:
-        """Number of examples N."""
-        return len(self.source)
+        """Number of examples N that count: those whose label does not say to ignore them."""
+        return len(self.source) if self._counted is None else len(self._counted)
+
+    @property
+    def counted(self) -> NDArray[np.int64]:
+        """(n,) positions of the examples that count."""
+        return np.arange(self.n) if self._counted is None else self._counted
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -78,8 +87,9 @@ class Objective:
         self.model.load_state_dict(dict(weights), strict=True)
 
     def batches(self, positions: NDArray[np.int64] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and targets in the order of ``positions`` (default: all), the last batch as short as it is."""
-        order = np.arange(self.n) if positions is None else np.asarray(positions, dtype=np.int64)
+        """Inputs and targets in the order of ``positions`` (default: all that count), the last batch as short as
+        it is."""
+        order = self.counted if positions is None else np.asarray(positions, dtype=np.int64)
         for start in range(0, len(order), self.batch_size):
             yield self.batch(order[start : start + self.batch_size])
 
@@ -87,32 +97,39 @@ class Objective:
         """Inputs and targets at ``positions``, on the device."""
         if self._resident is None and self._input_bytes() <= RESIDENT_BYTES:
             with torch.inference_mode(False):  # what is kept must also serve gradients
-                self._resident = self._read(np.arange(self.n))
+                self._resident = self.read(np.arange(len(self.source)))
         if self._resident is None:
-            inputs = self._read(positions)
-        elif len(positions) == self.n and np.array_equal(positions, np.arange(self.n)):
+            inputs = self.read(positions)
+        elif len(positions) == len(self.source) and np.array_equal(positions, np.arange(len(self.source))):
             inputs = self._resident
         else:
             inputs = self._resident[torch.as_tensor(positions, device=self.device)]
-        return inputs, self._targets[torch.as_tensor(positions)].to(self.device, non_blocking=True)
+        return inputs, self.targets(positions)
+
+    def targets(self, positions: NDArray[np.int64]) -> Tensor:
+        """Targets at ``positions``, on the device."""
+        if self._read_targets is not None:
+            return torch.as_tensor(self._read_targets(positions)).to(self.device, non_blocking=True)
+        return self._targets[torch.as_tensor(positions)].to(self.device, non_blocking=True)
 
     @torch.inference_mode()
     def losses(self, positions: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """Loss of each example, (N,) or (len(positions),) float32, in eval mode."""
+        """Loss of each example, (N,) or (len(positions),) float32, in eval mode; NaN where its label is ignored."""
         self.model.eval()
+        positions = np.arange(len(self.source)) if positions is None else positions
         found = [self.loss_fn(self.model(inputs), targets) for inputs, targets in self.batches(positions)]
         return torch.cat(found).float().cpu().numpy()
 
     def mean_loss_and_gradient(
         self, positions: NDArray[np.int64] | None = None, *, micro_batches: bool = True
     ) -> tuple[float, list[Tensor]]:
-        """Mean loss over ``positions`` (default: all) and its gradient, one tensor per trainable parameter.
+        """Mean loss over ``positions`` (default: all that count) and its gradient, one tensor per trainable parameter.
 
         The sum over micro-batches is divided by the number of examples: a mean of batch means would weigh
         a short last batch too much. The model stays in the mode it is in, so that training can keep batch
         statistics; with ``micro_batches=False`` the whole batch passes at once, as those need.
         """
-        order = np.arange(self.n) if positions is None else np.asarray(positions, dtype=np.int64)
+        order = self.counted if positions is None else np.asarray(positions, dtype=np.int64)
         parameters = self.parameters
         total = torch.zeros((), device=self.device, dtype=torch.float64)
         gradient = [torch.zeros_like(p) for p in parameters]
@@ -126,24 +143,34 @@ class Objective:
             total += summed.detach()
         return float(total / len(order)), [g / len(order) for g in gradient]
 
-    def _read(self, positions: NDArray[np.int64]) -> Tensor:
+    def read(self, positions: NDArray[np.int64]) -> Tensor:
+        """Inputs at ``positions``, read from the source, on the device."""
         inputs = torch.as_tensor(self.source.read(positions))
         return inputs.to(self.device, self.dtype if inputs.is_floating_point() else inputs.dtype)
 
     def _input_bytes(self) -> int:
         width = torch.finfo(self.dtype).bits // 8
-        return self.n * int(np.prod(self.source.input_shape, dtype=np.int64)) * width
+        return len(self.source) * int(np.prod(self.source.input_shape, dtype=np.int64)) * width
+
+    def _weigh(self, weights: NDArray[Any] | None) -> None:
+        """Multiply losses by the examples' weights, scaled to a mean of 1: their mean is then the weighted mean."""
+        if weights is None:
+            return
+        scaled = torch.as_tensor(np.asarray(weights, dtype=np.float64) / np.mean(weights[self.measured]))
+        self.loss_fn = weighted(self.loss_fn, self._targets.is_floating_point())
+        self._targets = pack_weights(self._targets, scaled)
 
     @torch.inference_mode()
     def _check_outputs(self) -> None:
         """Refuse outputs that do not fit the loss or the labels before an hour is spent."""
-        inputs, targets = self.batch(np.arange(min(self.n, 8)))
+        inputs, targets = self.read(self.counted[:8]), self.targets(self.counted[:8])
         outputs = self.model(inputs)
-        integer = not self._targets.is_floating_point()
+        integer = targets.ndim == 1 and not self._targets.is_floating_point()
         single = outputs.ndim == 1 or outputs.shape[-1] == 1
         if integer and self.loss in ("ce", "mse", "bce") and not (single and self.loss != "ce"):
             classes = outputs.shape[1] if outputs.ndim > 1 else 1
-            low, high = int(self._targets.min()), int(self._targets.max())
+            counted = self._targets[torch.as_tensor(self.counted)]
+            low, high = int(counted.min()), int(counted.max())
             if low < 0 or high >= classes:
                 bad = low if low < 0 else high
                 where = int(self.source.ids[int(np.flatnonzero(np.asarray(self.source.labels) == bad)[0])])
@@ -152,6 +179,13 @@ class Objective:
                     f"found label {bad} (example {where})",
                     "check the number of classes in --model, or the labels in --data",
                 )
+        if targets.ndim == 2 and not targets.is_floating_point() and self.loss in ("ce", "mse", "bce"):
+            raise ObjectiveError(
+                f"expected one label per example for {self.loss}, found {targets.shape[1]} tokens per example",
+                "give --loss lm",
+            )
+        if self.loss == "lm":
+            check_vocabulary(outputs, targets)
         losses = self.loss_fn(outputs, targets)
         if losses.shape != (len(targets),):
             raise ObjectiveError(
@@ -159,6 +193,41 @@ class Objective:
                 f"outputs {tuple(outputs.shape)}",
                 "choose a --loss that fits the model's outputs",
             )
+
+
+def measured(source: ExampleSource) -> NDArray[np.bool_]:
+    """(N,) False where every label of an example is ``IGNORED``.
+
+    Raises:
+        ObjectiveError: all are.
+    """
+    targets = np.asarray(source.targets)
+    if targets.dtype.kind != "i" or getattr(source, "read_targets", None) is not None:
+        return np.ones(len(source), dtype=bool)  # a source that reads targets lists labelled examples only
+    found: NDArray[np.bool_] = (targets != IGNORED).reshape(len(targets), -1).any(axis=1)
+    if len(found) and not found.any():
+        raise ObjectiveError(
+            f"expected labels, found only {IGNORED} (ignore) in {source.spec}", "check the labels in --data"
+        )
+    return found
+
+
+def check_vocabulary(outputs: Tensor, targets: Tensor) -> None:
+    """Refuse outputs that are no logits over the tokens of the targets.
+
+    Raises:
+        ObjectiveError: wrong shape, or a token beyond the vocabulary.
+    """
+    if outputs.ndim != 3 or outputs.shape[:2] != targets.shape:
+        raise ObjectiveError(
+            f"expected logits (B, L, V) for tokens {tuple(targets.shape)}, found outputs {tuple(outputs.shape)}",
+            "lm is for causal language models; choose another --loss for this model",
+        )
+    if int(targets.max()) >= outputs.shape[-1]:
+        raise ObjectiveError(
+            f"expected tokens from 0 to {outputs.shape[-1] - 1} (the model's vocabulary), found {int(targets.max())}",
+            "give the model and the data the same vocabulary",
+        )
 
 
 def example_loss(

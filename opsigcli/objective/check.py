@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +30,7 @@ def check_second_derivatives(objective: Objective) -> None:
     twin = copy.copy(objective)
     try:
         twin.model = copy.deepcopy(objective.model).double().eval()
-        inputs, targets = objective.batch(np.arange(min(EXAMPLES, objective.n)))
+        inputs, targets = objective.batch(objective.counted[:EXAMPLES])
         inputs = inputs.double() if inputs.is_floating_point() else inputs
         targets = targets.double() if targets.is_floating_point() else targets
         twin.model(inputs)

@@ -52,7 +52,7 @@ def along(
         name: part.view_as(p)
         for name, part, p in zip(objective.parameter_names, parts, objective.parameters, strict=True)
     }
-    everything = np.arange(objective.n) if positions is None else positions
+    everything = objective.counted if positions is None else positions
     share = share or Share()
     # One row of slopes and one of curvatures; what other processes look at is zero here until all is added up.
     found_all = torch.zeros(2, len(everything), device=objective.device, dtype=objective.dtype)

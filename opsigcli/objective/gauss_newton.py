@@ -34,7 +34,7 @@ class GaussNewtonOperator:
         self.objective = objective
         self.size = sum(p.numel() for p in objective.parameters)
         self._share = share or Share()
-        everything = np.arange(objective.n) if positions is None else positions
+        everything = objective.counted if positions is None else positions
         self.n = len(everything)
         self._positions = self._share.positions(everything)
         objective.model.eval()

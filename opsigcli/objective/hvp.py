@@ -77,7 +77,7 @@ class HessianOperator:
         self.shift = 0.0
         self.graph_budget = graph_budget
         self.kept_bytes = 0
-        everything = np.arange(objective.n) if positions is None else positions
+        everything = objective.counted if positions is None else positions
         self.n = len(everything)
         self._share = share
         self._positions = share.positions(everything)

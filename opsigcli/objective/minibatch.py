@@ -49,7 +49,7 @@ def batch_sharpness(
         Andreyev & Beneventano 2024, arXiv 2412.20553, section 3.
     """
     rng = np.random.default_rng(seed)
-    pool = np.arange(objective.n) if positions is None else positions
+    pool = objective.counted if positions is None else positions
     objective.model.eval()
     values: list[float] = []
     while len(values) < MOST:

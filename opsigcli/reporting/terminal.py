@@ -28,16 +28,44 @@ from opsigcli.reporting.textplot import TextPlot
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from opsigcli.records import Case, LossTrace, Mining, SharpnessPoint, Spike
+    from opsigcli.records import (
+        Case,
+        LossTrace,
+        Mining,
+        SharpnessPoint,
+        Spike,
+        TraceSummary,
+        VirtualSteps,
+    )
 
 SHARP = "green"
 TOP_ROWS = 5  # examples on each side of a step, in the whole report
 SHARPNESS_ROWS = 12  # rows of the sharpness table in the whole report
 
 
-def render_trace(trace: LossTrace) -> list[RenderableType]:
-    """The loss trace: how much of it there is, and the mean loss."""
-    return [*_trace_words(trace), _loss_plot(trace, ())]
+def render_trace(trace: LossTrace | TraceSummary) -> list[RenderableType]:
+    """The loss trace: how much of it there is, the mean loss, and what virtual steps did."""
+    shown = [*_trace_words(trace), _loss_plot(trace, ())]
+    virtual = getattr(trace, "virtual", None)
+    return shown if virtual is None else shown + _virtual(virtual, rows=SHARPNESS_ROWS)
+
+
+def _virtual(virtual: VirtualSteps, rows: int) -> list[RenderableType]:
+    """One optimizer step from each checkpoint: how much of it cancels, and who moves most."""
+    table = table_of(
+        ("step", "right"), ("mean delta", "right"), ("interference D", "right"), ("fraction up", "right"),
+        ("most up (id)", ""), ("most down (id)", ""),
+    )  # fmt: skip
+    listed = np.unique(np.linspace(0, len(virtual.steps) - 1, rows).astype(int)).tolist()
+    for t in listed:
+        table.add_row(
+            f"{int(virtual.steps[t]):,}",
+            number(float(virtual.mean[t])),
+            number(float(virtual.interference[t])),
+            number(float(virtual.fraction_up[t])),
+            *(", ".join(str(i) for i in ids[t][:3] if i >= 0) for ids in (virtual.up_ids, virtual.down_ids)),
+        )
+    return [head("Virtual steps"), table]
 
 
 def render_mine(case: Case) -> list[RenderableType]:
@@ -91,6 +119,8 @@ def render_report(case: Case) -> list[RenderableType]:
     shown.append(_loss_plot(case.trace, case.mining.spikes if case.mining else ()))
     if case.sharpness:
         shown += [Text(), *_sharpness(case.sharpness, rows=SHARPNESS_ROWS)]
+    if case.virtual is not None:
+        shown += _virtual(case.virtual, rows=SHARPNESS_ROWS)
     if case.mining:
         shown += pairs(case.mining, case.trace)
         shown += spikes(case.mining.spikes)
@@ -98,7 +128,7 @@ def render_report(case: Case) -> list[RenderableType]:
     return shown + _notes(notes(case))
 
 
-def _trace_words(trace: LossTrace) -> list[RenderableType]:
+def _trace_words(trace: LossTrace | TraceSummary) -> list[RenderableType]:
     steps, mean = trace.steps, trace.mean_losses
     finite = np.flatnonzero(np.isfinite(mean))
     words = (
@@ -114,7 +144,7 @@ def _trace_words(trace: LossTrace) -> list[RenderableType]:
     return shown
 
 
-def _loss_plot(trace: LossTrace, spikes: Sequence[Spike]) -> TextPlot:
+def _loss_plot(trace: LossTrace | TraceSummary, spikes: Sequence[Spike]) -> TextPlot:
     mean = trace.mean_losses
     y = value_scale(mean, allow_log=True)
     marked = f", {count(len(spikes), 'spike')} marked below" if spikes else ""

@@ -31,8 +31,13 @@ from opsigcli.records import (
     Spike,
     Thumbnails,
     TopDeltas,
+    TraceSummary,
+    VirtualSteps,
 )
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
+
+# Chunks of losses are larger than this, so HDF5 reads the part that is asked for and not whole chunks.
+CACHE = 1 << 19
 
 
 class Store:
@@ -74,6 +79,45 @@ class Store:
         group = self.file.get("known_pairs", {})
         return tuple((group[name]["first"][()], group[name]["second"][()]) for name in sorted(group, key=int))
 
+    def losses_at(self, row: int) -> NDArray[np.float32]:
+        """Losses of all examples at checkpoint ``row``, (N,)."""
+        found: NDArray[np.float32] = self.file["losses"][row]
+        return found
+
+    def losses_of(self, position: int) -> NDArray[np.float32]:
+        """Losses of one example at all checkpoints, (T,)."""
+        found: NDArray[np.float32] = self.file["losses"][:, position]
+        return found
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """(N,) False where an example's label says to ignore it."""
+        if "measured" not in self.file:
+            return np.ones(len(self.file["example_ids"]), dtype=bool)
+        return np.asarray(self.file["measured"][()], dtype=bool)
+
+    @property
+    def summary(self) -> tuple[TraceSummary, list[int]]:
+        """Mean losses, and the steps at which some loss is not finite, read one checkpoint at a time."""
+        measured = self.measured
+        steps = self.file["steps"][()]
+        means, infinite = [], []
+        for row, step in enumerate(steps):
+            losses = self.losses_at(row)
+            losses = losses if measured.all() else losses[measured]
+            means.append(np.mean(losses, dtype=np.float64) if len(losses) else np.nan)
+            if not np.isfinite(means[-1]):  # a sum is finite only if every term is
+                infinite.append(int(step))
+        return TraceSummary(steps, self.file["example_ids"][()], np.array(means), self.virtual), infinite
+
+    @property
+    def virtual(self) -> VirtualSteps | None:
+        """What virtual steps from each checkpoint did, or None where none were taken."""
+        group = self.file.get("virtual")
+        if group is None:
+            return None
+        return VirtualSteps(self.file["steps"][()], **{name: group[name][()] for name in group})
+
     @property
     def trace(self) -> LossTrace:
         """The loss trace, in memory."""
@@ -86,6 +130,7 @@ class Store:
             complete=file["complete"][()],
             files=self.files,
             names=self._texts("example_names") if "example_names" in file else (),
+            measured=self.measured if "measured" in file else None,
         )
 
     @property
@@ -151,6 +196,7 @@ class Store:
             self.phases,
             self.thumbnails,
             self.provenance,
+            self.virtual,
         )
 
     def gradients(self, key: str) -> dict[str, NDArray[Any]] | None:
@@ -195,7 +241,7 @@ def open_store(path: Path) -> Iterator[Store]:
             f"expected a store at {path}, found nothing there", "make one with: opsig trace CHECKPOINTS"
         )
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", rdcc_nbytes=CACHE)
     except PermissionError as error:
         raise StoreError(f"{path} cannot be read: permission denied", "check its owner and mode") from error
     except OSError as error:

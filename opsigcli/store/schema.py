@@ -27,6 +27,17 @@ LAYOUT: dict[str, tuple[str, str, str]] = {
     "losses": ("(T, N)", "float32", "nats; NaN = not measured, or not finite"),
     "complete": ("(T,)", "bool", "the row was measured"),
     "loss_deltas": ("(T-1, N)", "float32", "losses[t+1] - losses[t]; positive = got worse"),
+    "measured": (
+        "(N,)",
+        "bool",
+        "False = the label says to ignore the example; absent when all are measured",
+    ),
+    "virtual_deltas": ("(T, N)", "float32", "loss change of one virtual optimizer step from each checkpoint"),
+    "virtual": (
+        "group",
+        "",
+        "mean, interference D = 1 - |sum|/sum|.|, fraction_up, each (T,); up_ids, up_deltas, down_… (T, k)",
+    ),
     "known_pairs": ("group", "int64", "ids of planted pairs: 0/first, 0/second, 1/first …"),
     "gradients": (
         "group",

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
+import re
+import socket
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.errors import StoreError
+
+_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "here"
+_TEMPORARY = re.compile(r".+\.(?P<host>[A-Za-z0-9-]+)\.(?P<process>\d+)\.tmp")
 
 
 class Units:
@@ -46,7 +52,8 @@ class Units:
         Raises:
             StoreError: the disk is full, or the folder cannot be written.
         """
-        raw = np.ascontiguousarray(array).tobytes()
+        dense = np.ascontiguousarray(array)
+        raw = dense.reshape(-1).view(np.uint8).data  # the bytes themselves, not a copy of them
         header = {
             "key": key,
             "configuration": self.hash,
@@ -77,12 +84,46 @@ class Units:
             return None
         return np.frombuffer(raw, dtype=np.dtype(header["dtype"])).reshape(header["shape"])
 
-    def clear(self) -> None:
-        """Remove the units of this configuration, and the folder when nothing else is in it."""
-        for path in self.folder.glob(f"*-{self.hash}.unit*"):
-            path.unlink(missing_ok=True)
+    def has(self, key: str) -> bool:
+        """Whether a file for the unit is there; only ``read`` tells that it is sound."""
+        return self.path(key).exists()
+
+    def discard(self, key: str) -> None:
+        """Remove one unit, if it is there."""
+        self.path(key).unlink(missing_ok=True)
+
+    def clear(self, keep: Collection[str] = ()) -> None:
+        """Remove the units of this configuration but those in ``keep``, and the folder when it is then empty."""
+        kept = {self.path(key) for key in keep}
+        for path in self.folder.glob(f"*-{self.hash}.unit"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
+
+
+def temporary_path(path: Path) -> Path:
+    """Where this process writes ``path`` before it is put in place; the name says whose it is."""
+    return path.with_name(f"{path.name}.{_HOST}.{os.getpid()}.tmp")
+
+
+def sweep(store: Path) -> None:
+    """Remove what killed processes of this machine left half written beside a store and among its units."""
+    folder = store.with_name(store.name + ".parts")
+    for path in [*store.parent.glob(f"{glob.escape(store.name)}.*.tmp"), *folder.glob("*.tmp")]:
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and match["host"] == _HOST and not _alive(int(match["process"])):
+            path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it lives, and belongs to somebody else
+        return True
+    return True
 
 
 def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
@@ -91,7 +132,7 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     Raises:
         StoreError: the disk is full, or the place cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         with temporary.open("wb") as file:
             fill(file)

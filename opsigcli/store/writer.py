@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -21,17 +22,21 @@ from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
 from opsigcli.records import Mining, Phase, Provenance, Run, SharpnessPoint, Thumbnails
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
-from opsigcli.store.units import cannot_write, reserve
+from opsigcli.store.units import cannot_write, reserve, sweep, temporary_path
 
-ROWS = 16  # rows written at once: one chunk high
+Row = NDArray[np.float32]
 SLACK = 1 << 20  # bytes: HDF5's own structures, JSON, and short arrays
 TEXT = h5py.string_dtype()
 SHARPNESS = ("sharpness", "phases", "sharpness_examples", "example_curvature")  # what that command writes
 
 
 @contextmanager
-def locked(store: Path) -> Iterator[None]:
-    """Hold the store against other opsig processes.
+def locked(store: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold the store against other opsig processes, and clear away what killed ones left half written.
+
+    Args:
+        store: the file; the lock is a file beside it.
+        wait: seconds to wait for another process to finish.
 
     Raises:
         StoreError: another process holds it, or its folder cannot be written.
@@ -39,7 +44,7 @@ def locked(store: Path) -> Iterator[None]:
     lock = filelock.FileLock(str(store) + ".lock")
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except filelock.Timeout as error:
         raise StoreError(
             f"{store} is in use by another opsig process",
@@ -48,10 +53,12 @@ def locked(store: Path) -> Iterator[None]:
     except OSError as error:
         raise cannot_write(store, error) from error
     try:
+        sweep(store)
         yield
     finally:
-        lock.release()
+        # Removed while it is held: a process that has opened it already sees that the file has no name any more.
         Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,9 @@ class TraceContent:
     rows: Iterable[NDArray[np.float32]] = field(repr=False)
     provenance: Provenance
     known_pairs: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...] = ()
+    measured: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all
+    virtual: Iterable[NDArray[np.float32]] | None = field(default=None, repr=False)  # T rows of N deltas
+    virtual_top: int = 20  # examples kept on each side of a virtual step
 
 
 def write_trace(store: Path, content: TraceContent) -> None:
@@ -95,6 +105,10 @@ def write_trace(store: Path, content: TraceContent) -> None:
             "loss_deltas", (max(count - 1, 0), examples), "f4", chunks=chunk(count - 1, examples)
         )
         _fill_rows(losses, deltas, content.rows)
+        if content.measured is not None:
+            file["measured"] = content.measured
+        if content.virtual is not None:
+            _fill_virtual(file, content, count, examples)
         _json(file, "provenance/trace", content.provenance)
         if store.exists():
             with h5py.File(store, "r") as old:
@@ -106,32 +120,88 @@ def write_trace(store: Path, content: TraceContent) -> None:
 
     rows, columns = chunk(count, examples)
     padded = -(-max(count, 1) // rows) * rows * -(-max(examples, 1) // columns) * columns
-    _replace(store, fill, 2 * 4 * padded + 64 * examples + sum(map(len, content.names)), copy=False)
+    matrices = 2 if content.virtual is None else 3
+    _replace(store, fill, matrices * 4 * padded + 64 * examples + sum(map(len, content.names)), copy=False)
 
 
-def _fill_rows(losses: h5py.Dataset, deltas: h5py.Dataset, rows: Iterable[NDArray[np.float32]]) -> None:
-    """Write losses and deltas in blocks one chunk high, whatever T is."""
-    block: list[NDArray[np.float32]] = []
-    before: NDArray[np.float32] | None = None
+def _fill_rows(losses: h5py.Dataset, deltas: h5py.Dataset | None, rows: Iterable[Row]) -> None:
+    """Write losses, and deltas between them, a chunk's height at a time, whatever T is.
+
+    One row more than a chunk is high is held, so that chunks of deltas are whole as well: a chunk that is
+    written in one piece needs no cache and is never read back.
+    """
+    height = losses.chunks[0]
+    held: list[Row] = []
     start = 0
+    for row in itertools.chain(rows, [None]):
+        if row is not None:
+            held.append(row)
+            if len(held) <= height:
+                continue
+        _write_block(losses, start, held[:height])
+        if deltas is not None and len(held) > 1:
+            _write_block(deltas, start, held[1:], minus=held[:-1])
+        start += height
+        held = held[height:]
 
-    def flush() -> None:
-        nonlocal before, start
-        stacked = np.stack(block)
-        losses[start : start + len(block)] = stacked
-        joined = stacked if before is None else np.concatenate([before[None], stacked])
-        offset = start if before is None else start - 1
-        if len(joined) > 1:
-            deltas[offset : offset + len(joined) - 1] = np.diff(joined, axis=0)
-        before, start = stacked[-1], start + len(block)
-        block.clear()
 
-    for row in rows:
-        block.append(row)
-        if len(block) == ROWS:
-            flush()
-    if block:
-        flush()
+def _write_block(
+    dataset: h5py.Dataset, start: int, rows: list[Row], *, minus: list[Row] | None = None
+) -> None:
+    """Write rows, or their differences from ``minus``, at ``start``; chunks are filled one by one."""
+    height, width = dataset.chunks
+    for top in range(0, len(rows), height):
+        part = rows[top : top + height]
+        for left in range(0, dataset.shape[1], width):
+            block = np.zeros((height, width), dtype=np.float32)  # a chunk at the rim is stored whole as well
+            for line, row in enumerate(part):
+                piece = row[left : left + width]
+                if minus is None:
+                    block[line, : len(piece)] = piece
+                else:
+                    with np.errstate(invalid="ignore"):  # inf - inf is NaN: not measured
+                        np.subtract(
+                            piece, minus[top + line][left : left + width], out=block[line, : len(piece)]
+                        )
+            if len(part) and dataset.shape[1]:
+                dataset.id.write_direct_chunk((start + top, left), block)
+
+
+def _fill_virtual(file: h5py.File, content: TraceContent, count: int, examples: int) -> None:
+    """Write the deltas of virtual steps, and what they say in short."""
+    assert content.virtual is not None
+    dataset = file.create_dataset("virtual_deltas", (count, examples), "f4", chunks=chunk(count, examples))
+    width = min(content.virtual_top, examples)
+    kept = {
+        name: np.full((count, width), missing, dtype=kind)
+        for side in ("up", "down")
+        for name, missing, kind in ((f"{side}_ids", -1, np.int64), (f"{side}_deltas", np.nan, np.float32))
+    }
+    figures = np.full((3, count), np.nan)
+
+    def summarised(rows: Iterable[Row]) -> Iterator[Row]:
+        for t, row in enumerate(rows):
+            finite = np.flatnonzero(np.isfinite(row))
+            values = row[finite].astype(np.float64)
+            total = np.abs(values).sum()
+            if len(values):
+                figures[:, t] = (
+                    values.mean(),
+                    (1 - abs(values.sum()) / total if total else np.nan),
+                    (values > 0).mean(),
+                )
+            order = np.lexsort((content.example_ids[finite], -values))[:width]
+            lowest = np.lexsort((content.example_ids[finite], values))[:width]
+            for side, places in (("up", order), ("down", lowest)):
+                kept[f"{side}_ids"][t, : len(places)] = content.example_ids[finite[places]]
+                kept[f"{side}_deltas"][t, : len(places)] = values[places]
+            yield row
+
+    _fill_rows(dataset, None, summarised(content.virtual))
+    for name, values in zip(("mean", "interference", "fraction_up"), figures, strict=True):
+        file[f"virtual/{name}"] = values
+    for name, array in kept.items():
+        file[f"virtual/{name}"] = array
 
 
 def write_gradients(store: Path, key: str, arrays: dict[str, NDArray[Any]]) -> None:
@@ -206,7 +276,8 @@ def write_sharpness(store: Path, content: SharpnessContent) -> None:
             file["example_curvature/values"] = np.stack([content.example_curvature[step] for step in steps])
         _json(file, "provenance/sharpness", content.provenance)
 
-    _replace(store, fill, 2000 * len(points))
+    curves = sum(values.nbytes for values in content.example_curvature.values())
+    _replace(store, fill, curves + 8000 * len(content.points))
 
 
 def _replace(store: Path, fill: Callable[[h5py.File], None], size: int, *, copy: bool = True) -> None:
@@ -218,7 +289,7 @@ def _replace(store: Path, fill: Callable[[h5py.File], None], size: int, *, copy:
         size: bytes that ``fill`` writes, about.
         copy: begin with what the store holds.
     """
-    temporary = store.with_name(f"{store.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(store)
     old = store.stat().st_size if store.exists() else 0
     try:
         reserve(store, old + size + SLACK)
