@@ -58,7 +58,7 @@ def match_groups(similarity: Floats, groups: list[Ints]) -> list[Sides]:
 
 def closeness(similarity: Floats, group: Ints) -> Floats:
     """Mean S of every row to the other members of ``group``, (M,)."""
-    totals = similarity[:, group].sum(axis=1, dtype=np.float64)  # the diagonal of S is zero
+    totals = similarity[group].sum(axis=0, dtype=np.float64)  # S is symmetric, its diagonal zero
     others = np.full(len(similarity), len(group))
     others[group] -= 1
     return np.asarray(totals / np.maximum(others, 1))
@@ -105,13 +105,13 @@ def simple(similarity: Floats) -> list[Sides]:
     pairs = match_groups(similarity, linkage_groups(similarity))
     for _ in range(ROUNDS):
         pairs = [refine(similarity, sides) for sides in pairs]
-    pairs = [pair for pair in _part(similarity, pairs) if min(map(len, pair)) >= SMALLEST]
+    pairs = [pair for pair in part(similarity, pairs) if min(map(len, pair)) >= SMALLEST]
     scored = [(float(similarity[np.ix_(*pair)].mean()), pair) for pair in pairs]
     kept = [(score, pair) for score, pair in scored if score < STILL_OPPOSED]
     return [pair for _, pair in sorted(kept, key=lambda item: (item[0], item[1][0][0]))]
 
 
-def _part(similarity: Floats, pairs: list[Sides]) -> list[Sides]:
+def part(similarity: Floats, pairs: list[Sides]) -> list[Sides]:
     """The same pairs, with a row that several of them claim left to the one where it stands out most."""
     if len(pairs) < 2:
         return pairs
