@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from opsigcli.mining.simple import SMALLEST, closeness, linkage_groups, part
+from opsigcli.mining.simple import SMALLEST, closeness, linkage_cuts, part, refine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,10 +32,12 @@ CLEAR = 1.5  # separation beyond which a proposal is not the better for it
 OVERLAP = 0.5  # of the smaller proposal's members
 
 OPPOSED = 0.1  # mean −S(A, B)
-ALIKE = 0.45  # −S(A, B) over the geometric mean of S within A and within B
+ALIKE = 0.58  # −S(A, B) over the geometric mean of S within A and within B
 COHESION = 0.42  # mean S within a side times √(n − 1): about four times its noise
 SEPARATION = 1.0
-HELD = 1.5  # log of share of the swing over share of the data
+UNEQUAL = 4.0  # times as many members on one side: opposing groups occur with similar frequency
+WIDER = 0.45  # of the members' median contrast, for the last word on memberships
+HELD = 1.75  # log of share of the swing over share of the data
 
 
 class Probe(Protocol):
@@ -68,7 +70,8 @@ class Proposal:
     def holds(self) -> bool:
         """Whether the similarities alone speak for the pair."""
         cohesion = [s * np.sqrt(len(side) - 1) for s, side in zip(self.within, self.sides, strict=True)]
-        if min(cohesion) < COHESION:
+        sizes = sorted(map(len, self.sides))
+        if min(cohesion) < COHESION or sizes[1] > UNEQUAL * sizes[0]:
             return False
         alike = self.opposition / np.sqrt(self.within[0] * self.within[1])
         return bool(self.opposition > OPPOSED and alike > ALIKE and self.separation > SEPARATION)
@@ -84,10 +87,10 @@ def full(similarity: Floats, probe: Probe | None = None) -> list[Sides]:
     Returns:
         Row indices of the two sides of each pair, most opposed first; no row is in two groups.
     """
-    kept = [p for p in suppress(propose(similarity)) if p.holds]
+    kept = suppress([p for p in propose(similarity) if p.holds])
     if probe is not None:
         kept = [p for p in kept if swing_held(probe(p.sides), p.sides).max() > HELD]
-    pairs = part(similarity, [p.sides for p in kept])
+    pairs = part(similarity, [_settle(similarity, p.sides) for p in kept])
     pairs = [pair for pair in pairs if min(map(len, pair)) >= SMALLEST]
     return sorted(pairs, key=lambda pair: (float(similarity[np.ix_(*pair)].mean()), int(pair[0][0])))
 
@@ -170,7 +173,7 @@ class _States:
                 found.append(None)
                 continue
             own = self.contrast[:, r] * (self.first[:, r] - self.second[:, r])
-            low = np.quantile(own[members[:, r] > 0], 0.1)
+            low = np.sort(own[members[:, r] > 0])[int(0.1 * sum(size))]
             found.append(
                 Proposal(
                     (np.flatnonzero(self.first[:, r]), np.flatnonzero(self.second[:, r])),
@@ -189,6 +192,16 @@ class _States:
         return np.asarray(inside & (usual > 0), dtype=np.float32)
 
 
+def _settle(similarity: Floats, sides: Sides) -> Sides:
+    """The last word on memberships: refined with a lower bar, which the search could not afford."""
+    for _ in range(3):
+        wider = refine(similarity, sides, WIDER)
+        if min(map(len, wider)) < SMALLEST:
+            break
+        sides = wider
+    return sides
+
+
 def suppress(proposals: list[Proposal]) -> list[Proposal]:
     """The proposals with the highest scores, of which no two share half of the smaller one's members."""
     kept: list[Proposal] = []
@@ -204,8 +217,7 @@ def suppress(proposals: list[Proposal]) -> list[Proposal]:
 
 def _starts(similarity: Floats) -> Iterator[Sides]:
     """Sides to refine: groups of linkage with their partners, then the surroundings of single examples."""
-    for cut in CUTS:
-        groups = linkage_groups(similarity, cut)
+    for groups in linkage_cuts(similarity, CUTS):
         for group in groups:
             to_group = closeness(similarity, group)
             others = [other for other in groups if other is not group]

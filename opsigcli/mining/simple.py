@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
@@ -28,18 +30,26 @@ def linkage_groups(similarity: Floats, cut: float = CUT) -> list[Ints]:
     Returns:
         Increasing row indices of each group.
     """
+    return linkage_cuts(similarity, (cut,))[0]
+
+
+def linkage_cuts(similarity: Floats, cuts: Sequence[float]) -> list[list[Ints]]:
+    """``linkage_groups`` at several cuts of one tree."""
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
     m = len(similarity)
     if m < 2 * SMALLEST:
-        return []
+        return [[] for _ in cuts]
     distance = np.maximum(1 - similarity, 0)
     np.fill_diagonal(distance, 0)
     tree = linkage(squareform(distance, checks=False), method="average")
-    names = fcluster(tree, cut, criterion="distance")
-    counts = np.bincount(names)
-    return [np.flatnonzero(names == name) for name in np.flatnonzero(counts >= SMALLEST)]
+    found = []
+    for cut in cuts:
+        names = fcluster(tree, cut, criterion="distance")
+        counts = np.bincount(names)
+        found.append([np.flatnonzero(names == name) for name in np.flatnonzero(counts >= SMALLEST)])
+    return found
 
 
 def match_groups(similarity: Floats, groups: list[Ints]) -> list[Sides]:
@@ -64,11 +74,11 @@ def closeness(similarity: Floats, group: Ints) -> Floats:
     return np.asarray(totals / np.maximum(others, 1))
 
 
-def refine(similarity: Floats, sides: Sides) -> Sides:
+def refine(similarity: Floats, sides: Sides, share: float = 0.55) -> Sides:
     """Memberships of one pair, decided again from where every row stands between its two sides.
 
-    With ``f_i = mean S(i, A) − mean S(i, B)``, a row belongs to A if f_i exceeds .55 of the members' median f,
-    its mean S to A half of the members' median, and its mean S to B is below −.05; likewise for B.
+    With ``f_i = mean S(i, A) − mean S(i, B)``, a row belongs to A if f_i exceeds .55 of the members' median f
+    (``share``), its mean S to A half of the members' median, and its mean S to B is below −.05; likewise for B.
 
     Args:
         similarity: S, (M, M), zero diagonal.
@@ -80,16 +90,18 @@ def refine(similarity: Floats, sides: Sides) -> Sides:
     to_first, to_second = closeness(similarity, sides[0]), closeness(similarity, sides[1])
     contrast = to_first - to_second
     return (
-        _members(contrast, to_first, to_second, sides[0]),
-        _members(-contrast, to_second, to_first, sides[1]),
+        _members(contrast, to_first, to_second, sides[0], share),
+        _members(-contrast, to_second, to_first, sides[1], share),
     )
 
 
-def _members(contrast: Floats, own: Floats, other: Floats, group: Ints) -> Ints:
+def _members(contrast: Floats, own: Floats, other: Floats, group: Ints, share: float) -> Ints:
     if len(group) == 0:
         return group
     return np.flatnonzero(
-        (contrast > 0.55 * np.median(contrast[group])) & (own > 0.5 * np.median(own[group])) & (other < -0.05)
+        (contrast > share * np.median(contrast[group]))
+        & (own > 0.5 * np.median(own[group]))
+        & (other < -0.05)
     )
 
 
