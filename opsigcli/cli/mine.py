@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,25 @@ EXAMPLES = """\b
 Examples:
   opsig mine --top 20
   opsig mine --export outliers.csv
+  opsig mine --window first
+      the first oscillation by itself; later ones mix the directions of several pairs
+  opsig mine --causal
   opsig mine --json | jq '.result.pairs[] | {opposition, verdict}'"""
+
+
+class Similarity(StrEnum):
+    """What gradients are compared by."""
+
+    adjusted = "adjusted"
+    raw = "raw"
+    centred = "centred"
+
+
+class Window(StrEnum):
+    """Which part of the run is mined."""
+
+    run = "run"
+    first = "first"
 
 
 def mine(
@@ -29,9 +48,43 @@ def mine(
             help="Examples on each side of a step: the most risen and the most fallen losses.",
         ),
     ] = Defaults.top,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="full, simple, top (the 20 most risen against the 20 most fallen losses at five steps), or losses "
+            "(loss series alone; needs no model, finds less).",
+        ),
+    ] = Defaults.method,
+    similarity: Annotated[
+        Similarity,
+        typer.Option(help="Compare gradients adjusted for output residuals, raw, or centred by class."),
+    ] = Similarity.adjusted,
+    window: Annotated[
+        Window, typer.Option(help="Mine the whole run, or its first oscillation by itself.")
+    ] = Window.run,
+    surrogates: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Rotated surrogates for p-values that account for the search."),
+    ] = Defaults.surrogates,
+    causal: Annotated[
+        bool,
+        typer.Option(
+            "--causal",
+            help="Train again from the first oscillation without the groups, and without equal-sized control sets.",
+        ),
+    ] = False,
+    test_data: Annotated[
+        str | None,
+        typer.Option("--test-data", metavar="SPEC", help="Data for the test accuracy that --causal reports."),
+    ] = None,
     export: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the groups' example ids to FILE (.csv or .jsonl)."),
+        typer.Option(
+            metavar="FILE",
+            help="Write the groups' example ids to FILE: .csv (also for cleanlab and pandas), .jsonl, .npz, .json "
+            "(FiftyOne), .pt (indices for torch.utils.data.Subset).",
+        ),
     ] = None,
     candidates: Annotated[
         int, typer.Option(metavar="N", min=10, help="Examples whose gradients are compared, at most.")
@@ -62,6 +115,12 @@ def mine(
     chosen = Defaults(
         store=store,
         top=top,
+        method=method,
+        similarity=similarity.value,
+        window=window.value,
+        surrogates=surrogates,
+        causal=causal,
+        test_data=test_data,
         export=export,
         candidates=candidates,
         gradient_checkpoints=gradient_checkpoints,

@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opsigcli.commands.causal import causal_words, compare_causes
 from opsigcli.commands.context import StoredRun, provenance
+from opsigcli.commands.curvature import with_curvature
 from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.pictures import take_pictures, wanted_ids
 from opsigcli.errors import Interrupted
+from opsigcli.mining.features import image_features
+from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.residual import Gradients
-from opsigcli.mining.series import checkpoints_to_compare, choose_candidates
+from opsigcli.mining.series import checkpoints_to_compare, choose_candidates, oscillation
+from opsigcli.mining.window import first_window
 from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
@@ -24,6 +29,9 @@ from opsigcli.records import Case, ExampleSource, LossTrace, Mining, Thumbnails
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import locked, write_gradients, write_mining
+
+if TYPE_CHECKING:
+    from opsigcli.records import Floats, Ints
 
 
 def mine(options: MineOptions, progress: Progress) -> Outcome:
@@ -38,13 +46,15 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
         OpsigError: model, data or checkpoints cannot be opened.
         Interrupted: a signal arrived; the gradients computed so far are kept.
     """
+    METHODS.load(options.method)
     if options.export is not None:
         require_format(options.export)
     with locked(options.store):
         with open_store(options.store) as store:
             trace, run, known_pairs = store.trace, store.run, store.known_pairs
-            sketches = _Sketches(options, store, trace.losses)
-            gradients = sketches.take(progress)
+            window = _window(options, trace.losses)
+            sketches = _Sketches(options, store, trace.losses, window)
+            gradients = sketches.take(progress) if options.method in NEEDS_GRADIENTS else []
             found = find_pairs(
                 trace.losses,
                 trace.labels,
@@ -53,10 +63,25 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 run.classes,
                 gradients=gradients,
                 candidates=sketches.candidates,
+                method=options.method,
                 top=options.top,
                 seed=options.seed,
                 known_pairs=known_pairs,
+                similarity=options.similarity,
+                window=window,
+                probe=sketches.swings if options.method == "full" else None,
+                features=sketches.features if gradients else None,
+                surrogates=options.surrogates,
             )
+            pairs = with_curvature(
+                found.pairs, sketches.run, sketches.rows, store.sharpness, trace, options.seed
+            )
+            found = replace(found, pairs=pairs)
+            causal = None
+            if options.causal and sketches.rows:
+                causal = compare_causes(
+                    found, sketches.opened, sketches.rows[0], trace, options.seed, progress, options.test_data
+                )
             objective = sketches.run.objective if sketches.run else None
             found = replace(found, provenance=provenance("mine", options, objective))
             pictures = _pictures(store, found, trace, sketches.source)
@@ -80,8 +105,10 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             "gradient_steps": found.gradient_steps,
             "candidates": found.candidates,
             "notes": found.notes,
+            "explained": found.explained,
+            "causal": causal,
         },
-        messages=tuple(messages),
+        messages=(*messages, *(causal_words(causal) if causal else ())),
         view=Case(run, trace, found),
     )
 
@@ -89,9 +116,11 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
 class _Sketches:
     """Gradient sketches at the checkpoints worth comparing: from the store, or computed."""
 
-    def __init__(self, options: MineOptions, store: Store, losses: NDArray[Any]) -> None:
+    def __init__(
+        self, options: MineOptions, store: Store, losses: NDArray[Any], window: tuple[int, int] | None
+    ) -> None:
         self.options, self.store = options, store
-        self.rows = checkpoints_to_compare(losses, options.gradient_checkpoints)
+        self.rows = checkpoints_to_compare(losses, options.gradient_checkpoints, window)
         self.candidates = choose_candidates(losses, options.candidates, options.seed)
         run = store.run
         made_from = {
@@ -107,6 +136,14 @@ class _Sketches:
         self.units = Units(options.store, {"key": self.key})
         self.run: StoredRun | None = None
         self.new = False
+        self._kept = store.gradients(self.key) or {}
+
+    @property
+    def opened(self) -> StoredRun:
+        """The run, opened when it is first needed."""
+        if self.run is None:
+            self.run = StoredRun(self.store, self.options)
+        return self.run
 
     @property
     def source(self) -> ExampleSource | None:
@@ -115,14 +152,14 @@ class _Sketches:
 
     def take(self, progress: Progress) -> list[Gradients]:
         """The gradients, one entry per checkpoint compared."""
-        kept = self.store.gradients(self.key)
-        if kept is not None:
+        kept = self._kept
+        if kept:
             return [
                 Gradients(row, kept["sketches"][at], kept["norms"][at], kept["residuals"][at])
                 for at, row in enumerate(self.rows)
             ]
         self.new = True
-        self.run = StoredRun(self.store, self.options)
+        self._look()
         taken: list[Gradients] = []
         try:
             with progress.task("gradients", len(self.rows) * len(self.candidates), "example") as task:
@@ -144,10 +181,9 @@ class _Sketches:
         if len(parts) == len(names):
             task.advance(len(self.candidates), note="kept")
             return Gradients(row, *parts)
-        assert self.run is not None
-        self.run.load(row)
+        self.opened.load(row)
         found = gradient_sketches(
-            self.run.objective,
+            self.opened.objective,
             self.candidates,
             dimensions=self.options.sketch_dimensions,
             seed=self.options.seed + row,  # fresh at every checkpoint, so that errors average out
@@ -157,15 +193,54 @@ class _Sketches:
             self.units.write(f"gradients-{row}-{name}", getattr(found, name))
         return Gradients(row, found.sketch, found.norms, found.residuals)
 
+    def swings(self, first: Ints, second: Ints, watched: Ints) -> Floats:
+        """Loss swings along a pair's direction at every checkpoint compared, (K, M); kept as gradients are."""
+        from opsigcli.objective.probe import swing
+
+        digest = hashlib.sha256(b"|".join(part.tobytes() for part in (first, second, watched))).hexdigest()
+        name = f"swings-{digest[:24]}"
+        if name not in self._kept:
+            rows = []
+            for row in self.rows:
+                self.opened.load(row)
+                rows.append(swing(self.opened.objective, first, second, watched))
+            self._kept[name], self.new = np.stack(rows), True
+        return self._kept[name]
+
+    @property
+    def features(self) -> dict[str, Floats]:
+        """What can be seen in the candidates, name to (M,); {} where examples are no images."""
+        prefix = "feature-"
+        return {name[len(prefix) :]: v for name, v in self._kept.items() if name.startswith(prefix)}
+
+    def _look(self) -> None:
+        """Look at the candidates' images, in pieces."""
+        source = self.opened.source
+        if len(source.input_shape) != 3:
+            return
+        pieces: dict[str, list[Floats]] = {}
+        for at in range(0, len(self.candidates), 512):
+            for name, values in image_features(source.read(self.candidates[at : at + 512])).items():
+                pieces.setdefault(name, []).append(values)
+        self._kept |= {f"feature-{name}": np.concatenate(values) for name, values in pieces.items()}
+
     def arrays(self, gradients: list[Gradients]) -> dict[str, NDArray[Any]]:
-        """The gradients as the store keeps them."""
-        return {
+        """The gradients, and what else was computed with them, as the store keeps them."""
+        extra = {n: v for n, v in self._kept.items() if n.startswith(("feature-", "swings-"))}
+        return extra | {
             "rows": np.array(self.rows, dtype=np.int64),
             "positions": self.candidates,
             "sketches": np.stack([at.sketch for at in gradients]),
             "norms": np.stack([at.norms for at in gradients]),
             "residuals": np.stack([at.residuals for at in gradients]),
         }
+
+
+def _window(options: MineOptions, losses: NDArray[Any]) -> tuple[int, int] | None:
+    """Loss deltas of the first oscillation, where that is asked for."""
+    if options.window == "run":
+        return None
+    return first_window(oscillation(losses).amplitude)
 
 
 def _pictures(

@@ -9,7 +9,7 @@ the loss changes along its own direction.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from opsigcli.mining.simple import SMALLEST, closeness, linkage_cuts, part, refi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from opsigcli.mining.search import Probe
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
@@ -38,13 +39,6 @@ SEPARATION = 1.0
 UNEQUAL = 4.0  # times as many members on one side: opposing groups occur with similar frequency
 WIDER = 0.45  # of the members' median contrast, for the last word on memberships
 HELD = 1.75  # log of share of the swing over share of the data
-
-
-class Probe(Protocol):
-    """What happens along a pair's direction."""
-
-    def __call__(self, sides: Sides) -> Floats:
-        """Loss swings of all candidates across the direction of the pair, at one or more checkpoints: (K, M) nats."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +89,12 @@ def full(similarity: Floats, probe: Probe | None = None) -> list[Sides]:
     return sorted(pairs, key=lambda pair: (float(similarity[np.ix_(*pair)].mean()), int(pair[0][0])))
 
 
+def clarity(similarity: Floats, sides: Sides) -> float:
+    """Opposition times separation (at most 1.5) of two groups; 0 where they are too small to tell."""
+    (proposal,) = _States.of(similarity, [sides]).proposals()
+    return 0.0 if proposal is None else max(proposal.score, 0.0)
+
+
 def swing_held(swings: Floats, sides: Sides) -> Floats:
     """``log [share of Σ|ℓ_i(θ+εu) − ℓ_i(θ−εu)| held by the members ÷ their fraction of the data]``, (K,).
 
@@ -109,12 +109,12 @@ def swing_held(swings: Floats, sides: Sides) -> Floats:
     return np.asarray(np.log(np.maximum(share * size.shape[1] / len(members), 1e-9)))
 
 
-def propose(similarity: Floats) -> list[Proposal]:
+def propose(similarity: Floats, most: int = STARTS) -> list[Proposal]:
     """Every start refined six times; of its states the one with the highest score."""
     m = len(similarity)
     if m < 2 * SMALLEST:
         return []
-    starts = list(_starts(similarity))
+    starts = list(_starts(similarity, most))
     best: list[Proposal | None] = [None] * len(starts)
     for at in range(0, len(starts), TOGETHER):
         states = _States.of(similarity, starts[at : at + TOGETHER])
@@ -215,7 +215,7 @@ def suppress(proposals: list[Proposal]) -> list[Proposal]:
     return kept
 
 
-def _starts(similarity: Floats) -> Iterator[Sides]:
+def _starts(similarity: Floats, most: int) -> Iterator[Sides]:
     """Sides to refine: groups of linkage with their partners, then the surroundings of single examples."""
     for groups in linkage_cuts(similarity, CUTS):
         for group in groups:
@@ -224,7 +224,7 @@ def _starts(similarity: Floats) -> Iterator[Sides]:
             if others:
                 yield group, min(others, key=lambda other: float(to_group[other].mean()))
     k = min(NEAREST, len(similarity) // 2 - 1)
-    for row in np.argsort(-opposition_degree(similarity), kind="stable")[:STARTS]:
+    for row in np.argsort(-opposition_degree(similarity), kind="stable")[:most]:
         near = np.argpartition(-similarity[row], k)[:k]
         opposed = np.argpartition(similarity[near].sum(axis=0), k)[:k]
         contrast = similarity[near].sum(axis=0) - similarity[opposed].sum(axis=0)

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opsigcli.records import Floats
+    from opsigcli.records import Floats, Ints
 
 BINS = 20
 REFERENCES = 700  # random examples whose pairs calibrate the baseline
@@ -58,6 +58,40 @@ def baseline(gradient_cosine: Floats, residual_cosine: Floats, rng: np.random.Ge
     centres, inverse = np.unique(centres, return_inverse=True)  # tied residuals share one level
     levels = np.bincount(inverse, levels) / np.bincount(inverse)
     return np.interp(residual_cosine, centres, levels).astype(np.float32)
+
+
+SIMILARITIES = ("adjusted", "raw", "centred")
+
+
+def gradient_similarity(
+    gradients: Sequence[Gradients], labels: Ints, kind: str = "adjusted", seed: int = 0
+) -> Floats:
+    """How alike the candidates' gradients are, averaged over checkpoints.
+
+    ``adjusted`` takes out what output residuals alone explain (``residual_adjusted_cosine``); ``raw`` is the plain
+    cosine; ``centred`` the cosine after the mean gradient of each class is taken out.
+
+    Args:
+        gradients: of the same M candidates at each checkpoint compared.
+        labels: (M,).
+        kind: one of ``SIMILARITIES``.
+        seed: of the references of the baseline.
+
+    Returns:
+        (M, M) float32, symmetric, with zeros on the diagonal.
+    """
+    if kind == "adjusted":
+        return residual_adjusted_cosine(gradients, seed)
+    total = np.zeros((len(labels),) * 2, dtype=np.float32)
+    for at in gradients:
+        rows = np.array(at.sketch, dtype=np.float32)
+        if kind == "centred":
+            for label in np.unique(labels):
+                rows[labels == label] -= rows[labels == label].mean(axis=0)
+        total += cosines(rows)
+    total /= len(gradients)
+    np.fill_diagonal(total, 0)
+    return total
 
 
 def residual_adjusted_cosine(gradients: Sequence[Gradients], seed: int = 0) -> Floats:
