@@ -38,6 +38,12 @@ COHESION = 0.42  # mean S within a side times √(n − 1): about four times its
 SEPARATION = 1.0
 UNEQUAL = 4.0  # times as many members on one side: opposing groups occur with similar frequency
 WIDER = 0.45  # of the members' median contrast, for the last word on memberships
+TAIL_SHARES = (0.025, 0.05)  # of the examples, on a side
+TAIL_STARTS = 200
+TAIL_OPPOSED = 0.3
+TAIL_WITHIN = 0.25
+TAIL_HELD = 1.0
+OUTLIERS = 0.2  # of the examples, at most, are called members
 HELD = 1.75  # log of share of the swing over share of the data
 
 
@@ -61,6 +67,15 @@ class Proposal:
         return np.concatenate(self.sides)
 
     @property
+    def is_tail(self) -> bool:
+        """Whether the two sides are strongly opposed and alike within, wherever the others are."""
+        return (
+            self.opposition > TAIL_OPPOSED
+            and min(self.within) > TAIL_WITHIN
+            and max(map(len, self.sides)) <= UNEQUAL * min(map(len, self.sides))
+        )
+
+    @property
     def holds(self) -> bool:
         """Whether the similarities alone speak for the pair."""
         cohesion = [s * np.sqrt(len(side) - 1) for s, side in zip(self.within, self.sides, strict=True)]
@@ -74,6 +89,9 @@ class Proposal:
 def full(similarity: Floats, probe: Probe | None = None) -> list[Sides]:
     """Opposing pairs as fixed points of refinement, gated by what the pair's own direction does to the losses.
 
+    First groups that stand apart; then, beside them, the tails of continuous axes: strongly opposed groups of at
+    most 5 % of the examples on a side, until a fifth of all examples belongs to a pair.
+
     Args:
         similarity: residual-adjusted S, (M, M), zero diagonal.
         probe: without one the last gate is left out.
@@ -81,12 +99,59 @@ def full(similarity: Floats, probe: Probe | None = None) -> list[Sides]:
     Returns:
         Row indices of the two sides of each pair, most opposed first; no row is in two groups.
     """
+    most = max(SMALLEST, int(TAIL_SHARES[-1] * len(similarity)))
     kept = suppress([p for p in propose(similarity) if p.holds])
-    if probe is not None:
-        kept = [p for p in kept if swing_held(probe(p.sides), p.sides).max() > HELD]
-    pairs = part(similarity, [_settle(similarity, p.sides) for p in kept])
-    pairs = [pair for pair in pairs if min(map(len, pair)) >= SMALLEST]
+    kept = [p for p in kept if _held(p, probe, HELD)]
+    pairs = [_settle(similarity, p.sides) for p in kept]
+    pairs = [_outermost(similarity, sides, most) for sides in pairs]
+    pairs += _tails(similarity, probe, pairs)
+    pairs = [pair for pair in part(similarity, pairs) if min(map(len, pair)) >= SMALLEST]
     return sorted(pairs, key=lambda pair: (float(similarity[np.ix_(*pair)].mean()), int(pair[0][0])))
+
+
+def _held(proposal: Proposal, probe: Probe | None, bar: float) -> bool:
+    return probe is None or bool(swing_held(probe(proposal.sides), proposal.sides).max() > bar)
+
+
+def _tails(similarity: Floats, probe: Probe | None, pairs: list[Sides]) -> list[Sides]:
+    """The two ends of continuous axes, strongest opposition first, beside the pairs that are known."""
+    m = len(similarity)
+    taken = np.zeros(m, dtype=bool)
+    for sides in pairs:
+        taken[np.concatenate(sides)] = True
+    found = []
+    proposals = [
+        p
+        for share in TAIL_SHARES
+        for p in propose(similarity, TAIL_STARTS, max(SMALLEST, int(share * m)))
+        if p.is_tail
+    ]
+    for proposal in suppress(proposals):
+        members = proposal.members
+        if taken[members].mean() >= OVERLAP or not _held(proposal, probe, TAIL_HELD):
+            continue
+        if (taken.sum() + (~taken[members]).sum()) > OUTLIERS * m:
+            break
+        taken[members] = True
+        found.append(proposal.sides)
+    return found
+
+
+def _outermost(similarity: Floats, sides: Sides, largest: int) -> Sides:
+    """At most ``largest`` members a side, those that stand out most: outliers are few."""
+    if max(map(len, sides)) <= largest:
+        return sides
+    contrast = closeness(similarity, sides[0]) - closeness(similarity, sides[1])
+    first = sides[0][np.argsort(-contrast[sides[0]], kind="stable")[:largest]]
+    second = sides[1][np.argsort(contrast[sides[1]], kind="stable")[:largest]]
+    return np.sort(first), np.sort(second)
+
+
+def _most(members: Floats, contrast: Floats, largest: int) -> Floats:
+    """The members with the ``largest`` highest contrasts of each column."""
+    ranked = np.where(members > 0, contrast, -np.inf)
+    bound = np.partition(ranked, len(ranked) - largest, axis=0)[len(ranked) - largest]
+    return np.asarray(members * (ranked >= bound), dtype=np.float32)
 
 
 def clarity(similarity: Floats, sides: Sides) -> float:
@@ -109,8 +174,11 @@ def swing_held(swings: Floats, sides: Sides) -> Floats:
     return np.asarray(np.log(np.maximum(share * size.shape[1] / len(members), 1e-9)))
 
 
-def propose(similarity: Floats, most: int = STARTS) -> list[Proposal]:
-    """Every start refined six times; of its states the one with the highest score."""
+def propose(similarity: Floats, most: int = STARTS, largest: int | None = None) -> list[Proposal]:
+    """Every start refined six times; of its states the one with the highest score.
+
+    With ``largest``, a side keeps only that many members, those that stand out most.
+    """
     m = len(similarity)
     if m < 2 * SMALLEST:
         return []
@@ -119,7 +187,7 @@ def propose(similarity: Floats, most: int = STARTS) -> list[Proposal]:
     for at in range(0, len(starts), TOGETHER):
         states = _States.of(similarity, starts[at : at + TOGETHER])
         for done in range(1, ROUNDS + 1):
-            states = states.refined()
+            states = states.refined(largest)
             if done < SETTLED:
                 continue
             for number, proposal in enumerate(states.proposals(), at):
@@ -151,10 +219,12 @@ class _States:
             columns[0, first, number] = columns[1, second, number] = 1
         return cls(similarity, *columns)
 
-    def refined(self) -> _States:
+    def refined(self, largest: int | None = None) -> _States:
         """The rule of ``simple.refine``, with means in place of medians."""
         first = self._members(self.contrast, self.to_first, self.to_second, self.first, self.sizes[0])
         second = self._members(-self.contrast, self.to_second, self.to_first, self.second, self.sizes[1])
+        if largest is not None and largest < len(first):
+            first, second = _most(first, self.contrast, largest), _most(second, -self.contrast, largest)
         return _States(self.similarity, first, second)
 
     def proposals(self) -> list[Proposal | None]:

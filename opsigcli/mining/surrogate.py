@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.full import propose
+from opsigcli.mining.full import TAIL_SHARES, propose
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
 
-STARTS = 150  # of the search in a surrogate
+STARTS = 100  # of the search in a surrogate
 
 
 def rotated(similarity: Floats, labels: Ints, rng: np.random.Generator) -> Floats:
@@ -48,7 +48,9 @@ def clearest_by_chance(similarity: Floats, labels: Ints, count: int, seed: int) 
     best: Floats = np.zeros(count)
     for number in range(count):
         surrogate = rotated(similarity, labels, np.random.default_rng([seed, number]))
-        best[number] = max((p.score for p in propose(surrogate, STARTS) if p.holds), default=0.0)
+        found = [p for p in propose(surrogate, STARTS) if p.holds]
+        found += [p for p in propose(surrogate, STARTS, int(TAIL_SHARES[-1] * len(surrogate))) if p.is_tail]
+        best[number] = max((p.score for p in found), default=0.0)
     return best
 
 
