@@ -85,13 +85,15 @@ class Material:
         labels: Ints,
         found: Oscillation,
         candidates: Ints,
-        features: Mapping[str, Floats],
-        by_chance: Floats,
+        features: Mapping[str, Floats] | None = None,
+        by_chance: Floats | None = None,
     ) -> Material:
         """Put together what the parts of mining found."""
         whole = float(found.energy.sum())
         share = found.energy[candidates] / whole if whole > 0 else np.zeros(len(candidates))
-        return cls(similarity, gradients, labels, share, found.chosen, len(found.energy), features, by_chance)
+        chance: Floats = np.zeros(0) if by_chance is None else by_chance
+        examples = len(found.energy)
+        return cls(similarity, gradients, labels, share, found.chosen, examples, features or {}, chance)
 
     def held_out(self) -> Ints:
         """Loss deltas that no compared checkpoint begins or ends, after the first 10 %, all measured."""
