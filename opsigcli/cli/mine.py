@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,24 +18,9 @@ Examples:
   opsig mine --top 20
   opsig mine --export outliers.csv
   opsig mine --window first
-      the first oscillation by itself; later ones mix the directions of several pairs
+      the first oscillation by itself; later ones mix several pairs
   opsig mine --causal
   opsig mine --json | jq '.result.pairs[] | {opposition, verdict}'"""
-
-
-class Similarity(StrEnum):
-    """What gradients are compared by."""
-
-    adjusted = "adjusted"
-    raw = "raw"
-    centred = "centred"
-
-
-class Window(StrEnum):
-    """Which part of the run is mined."""
-
-    run = "run"
-    first = "first"
 
 
 def mine(
@@ -57,12 +41,16 @@ def mine(
         ),
     ] = Defaults.method,
     similarity: Annotated[
-        Similarity,
-        typer.Option(help="Compare gradients adjusted for output residuals, raw, or centred by class."),
-    ] = Similarity.adjusted,
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Compare gradients adjusted for output residuals (adjusted), as they are (raw), or without the mean "
+            "of their class (centred).",
+        ),
+    ] = Defaults.similarity,
     window: Annotated[
-        Window, typer.Option(help="Mine the whole run, or its first oscillation by itself.")
-    ] = Window.run,
+        str, typer.Option(metavar="NAME", help="Mine the whole run (run) or its first oscillation (first).")
+    ] = Defaults.window,
     surrogates: Annotated[
         int,
         typer.Option(metavar="N", min=0, help="Rotated surrogates for p-values that account for the search."),
@@ -116,8 +104,8 @@ def mine(
         store=store,
         top=top,
         method=method,
-        similarity=similarity.value,
-        window=window.value,
+        similarity=similarity,
+        window=window,
         surrogates=surrogates,
         causal=causal,
         test_data=test_data,

@@ -15,11 +15,11 @@ from opsigcli.commands.context import StoredRun, provenance
 from opsigcli.commands.curvature import with_curvature
 from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.pictures import take_pictures, wanted_ids
-from opsigcli.errors import Interrupted
+from opsigcli.errors import Interrupted, UsageError
 from opsigcli.mining.features import image_features
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
 from opsigcli.mining.mine import mine as find_pairs
-from opsigcli.mining.residual import Gradients
+from opsigcli.mining.residual import SIMILARITIES, Gradients
 from opsigcli.mining.series import checkpoints_to_compare, choose_candidates, oscillation
 from opsigcli.mining.window import first_window
 from opsigcli.options import MineOptions
@@ -47,6 +47,8 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
         Interrupted: a signal arrived; the gradients computed so far are kept.
     """
     METHODS.load(options.method)
+    _require("window", options.window, ("run", "first"))
+    _require("similarity", options.similarity, SIMILARITIES)
     if options.export is not None:
         require_format(options.export)
     with locked(options.store):
@@ -234,6 +236,11 @@ class _Sketches:
             "norms": np.stack([at.norms for at in gradients]),
             "residuals": np.stack([at.residuals for at in gradients]),
         }
+
+
+def _require(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"expected --{name} to be one of {', '.join(known)}; found {value!r}")
 
 
 def _window(options: MineOptions, losses: NDArray[Any]) -> tuple[int, int] | None:
