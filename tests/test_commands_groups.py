@@ -40,10 +40,8 @@ def test_mining_again_needs_no_checkpoints_and_finds_the_same(opsig: Opsig, case
     first = opsig("mine", "--store", store, "--json").json["result"]["pairs"]
     shutil.rmtree(case / "run", ignore_errors=True)
     again = opsig("mine", "--store", store, "--json").json["result"]["pairs"]
-    for pair in [*first, *again]:
-        pair["evidence"].pop("curvature", None)  # measured only while the model is open
     assert first == again
-    for name in ("clarity", "swing_held", "persistence"):
+    for name in ("curvature", "clarity", "swing_held", "persistence"):
         assert name in first[0]["evidence"]
     assert first[0]["evidence"]["clarity"]["p_value"] == pytest.approx(0.05)
     assert {"structural", "discrete"} <= set(first[0]["traits"])
@@ -133,3 +131,12 @@ def test_a_part_of_a_source_keeps_its_ids() -> None:
     assert part.labels.tolist() == source.labels[[5, 3, 190]].tolist()
     assert json.dumps([len(part), part.spec])
     np.testing.assert_array_equal(part.image(1), source.image(3))
+
+
+def test_where_examples_are_many_those_that_oppose_most_are_compared(opsig: Opsig, case: Path) -> None:
+    words = ["mine", "--store", case / "opsig.h5", "--candidates", 120, "--surrogates", 0, "--json"]
+    result = opsig(*words).json["result"]
+    assert result["candidates"] == 120
+    assert result["recovery"]["found"] == result["recovery"]["known"]
+    shutil.rmtree(case / "run", ignore_errors=True)
+    assert opsig(*words).json["result"]["pairs"] == result["pairs"]

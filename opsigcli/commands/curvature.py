@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opsigcli.records import Evidence, LossTrace, Pair, SharpnessPoint
 
@@ -23,22 +25,20 @@ def with_curvature(
     sharpness: tuple[SharpnessPoint, ...],
     trace: LossTrace,
     seed: int,
+    kept: dict[str, NDArray[Any]],
 ) -> tuple[Pair, ...]:
     """The pairs with ``uᵀHu / λ₁`` as evidence, u ∝ mean g_A − mean g_B.
 
-    It is measured where the model is open anyhow, at the compared checkpoint nearest to one with converged
-    sharpness.
+    It is measured where the model is open anyhow, at the checkpoint with converged sharpness nearest to one of those
+    compared; ``kept`` holds what was measured before, and receives what is new.
     """
     known = [point for point in sharpness if point.converged and point.eigenvalues[0] > 0]
-    if run is None or not pairs or not known or not rows:
+    if not pairs or not known or not rows:
         return pairs
-    row, point = min(
-        ((row, point) for row in rows for point in known),
-        key=lambda both: (abs(int(trace.steps[both[0]]) - both[1].step), both[0]),
-    )
-    # Sharpness of another checkpoint is another landscape.
-    exact = np.flatnonzero(trace.steps == point.step)
-    run.load(int(exact[0]) if len(exact) else row)
+    point = min(known, key=lambda p: (min(abs(int(trace.steps[row]) - p.step) for row in rows), p.step))
+    at = np.flatnonzero(trace.steps == point.step)
+    if not len(at):
+        return pairs
     position = {int(i): p for p, i in enumerate(trace.example_ids)}
     taken = {position[int(i)] for pair in pairs for group in (pair.first, pair.second) for i in group.ids}
     measured = []
@@ -46,14 +46,20 @@ def with_curvature(
         first, second = (
             np.array([position[int(i)] for i in g.ids], dtype=np.int64) for g in (pair.first, pair.second)
         )
-        value = _along(run, first, second) / point.eigenvalues[0]
-        rng = np.random.default_rng(seed)
-        nulls = []
-        for _ in range(DRAWS):
-            a, b = _matched(trace.labels, first, second, taken, rng)
-            nulls.append(_along(run, a, b) / point.eigenvalues[0])
-        evidence = {**pair.evidence, "curvature": Evidence(value, float(np.mean(nulls)))}
-        measured.append(replace(pair, evidence=evidence))
+        parts = (str(point.step).encode(), str(seed).encode(), first.tobytes(), second.tobytes())
+        name = f"curvature-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:24]}"
+        if name not in kept and run is not None:
+            run.load(int(at[0]))
+            values = [_along(run, first, second)]
+            rng = np.random.default_rng(seed)
+            for _ in range(DRAWS):
+                values.append(_along(run, *_matched(trace.labels, first, second, taken, rng)))
+            kept[name] = np.array(values)
+        if name in kept:
+            value, *nulls = kept[name] / point.eigenvalues[0]
+            found = Evidence(float(value), float(np.mean(nulls)))
+            pair = replace(pair, evidence={**pair.evidence, "curvature": found})  # noqa: PLW2901
+        measured.append(pair)
     return tuple(measured)
 
 

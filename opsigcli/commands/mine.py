@@ -19,8 +19,9 @@ from opsigcli.errors import Interrupted, UsageError
 from opsigcli.mining.features import image_features
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
 from opsigcli.mining.mine import mine as find_pairs
-from opsigcli.mining.residual import SIMILARITIES, Gradients
+from opsigcli.mining.residual import SIMILARITIES, Gradients, opposition_to
 from opsigcli.mining.series import checkpoints_to_compare, choose_candidates, oscillation
+from opsigcli.mining.top import measured
 from opsigcli.mining.window import first_window
 from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
@@ -32,6 +33,10 @@ from opsigcli.store.writer import locked, write_gradients, write_mining
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
+
+
+REFERENCES = 1500  # random examples that the others are held against when there are too many to compare
+PIECE = 2048
 
 
 def mine(options: MineOptions, progress: Progress) -> Outcome:
@@ -74,10 +79,19 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 probe=sketches.swings if options.method == "full" else None,
                 features=sketches.features if gradients else None,
                 surrogates=options.surrogates,
+                weights=sketches.weights,
             )
+            before = len(sketches.kept)
             pairs = with_curvature(
-                found.pairs, sketches.run, sketches.rows, store.sharpness, trace, options.seed
+                found.pairs,
+                sketches.run,
+                sketches.rows,
+                store.sharpness,
+                trace,
+                options.seed,
+                sketches.kept,
             )
+            sketches.new |= len(sketches.kept) > before
             found = replace(found, pairs=pairs)
             causal = None
             if options.causal and sketches.rows:
@@ -123,14 +137,15 @@ class _Sketches:
     ) -> None:
         self.options, self.store = options, store
         self.rows = checkpoints_to_compare(losses, options.gradient_checkpoints, window)
-        self.candidates = choose_candidates(losses, options.candidates, options.seed)
+        usable = np.flatnonzero(measured(losses)[1]).astype(np.int64)
         run = store.run
         made_from = {
             "model": options.model or run.model,
             "loss": run.loss,
             "fingerprint": run.fingerprint,
             "sha256": [store.sha256[row] for row in self.rows],
-            "candidates": hashlib.sha256(self.candidates.tobytes()).hexdigest(),
+            "examples": hashlib.sha256(usable.tobytes()).hexdigest(),
+            "candidates": options.candidates,
             "dimensions": options.sketch_dimensions,
             "seed": options.seed,
         }
@@ -138,7 +153,14 @@ class _Sketches:
         self.units = Units(options.store, {"key": self.key})
         self.run: StoredRun | None = None
         self.new = False
-        self._kept = store.gradients(self.key) or {}
+        self.kept = store.gradients(self.key) or {}
+        self._usable = usable
+        if "positions" in self.kept:
+            self.candidates: Ints = self.kept["positions"]
+        elif len(usable) <= options.candidates:
+            self.candidates = usable
+        else:  # until gradients say more
+            self.candidates = choose_candidates(losses, options.candidates, options.seed)
 
     @property
     def opened(self) -> StoredRun:
@@ -154,16 +176,18 @@ class _Sketches:
 
     def take(self, progress: Progress) -> list[Gradients]:
         """The gradients, one entry per checkpoint compared."""
-        kept = self._kept
+        kept = self.kept
         if kept:
             return [
                 Gradients(row, kept["sketches"][at], kept["norms"][at], kept["residuals"][at])
                 for at, row in enumerate(self.rows)
             ]
         self.new = True
-        self._look()
         taken: list[Gradients] = []
         try:
+            if len(self._usable) > self.options.candidates:
+                self.candidates = self._most_opposed(progress)
+            self._look()
             with progress.task("gradients", len(self.rows) * len(self.candidates), "example") as task:
                 for row in self.rows:
                     taken.append(self._at(row, task))
@@ -172,6 +196,41 @@ class _Sketches:
                 signal, f"interrupted: gradients of {len(taken)} of {len(self.rows)} checkpoints are kept"
             ) from None
         return taken
+
+    def _most_opposed(self, progress: Progress) -> Ints:
+        """The examples that oppose random references most, a quarter of them drawn at random.
+
+        At the compared checkpoint in the middle, in pieces: no more than a piece's gradients are held.
+        """
+        from opsigcli.objective.sketch import gradient_sketches
+
+        row, limit = self.rows[len(self.rows) // 2], self.options.candidates
+        rng = np.random.default_rng(self.options.seed)
+        degree = self.units.read(f"opposition-{row}")
+        if degree is None:
+            self.opened.load(row)
+            drawn = rng.permutation(self._usable)[:REFERENCES]
+            k, seed = self.options.sketch_dimensions, self.options.seed
+            references = Gradients(
+                row, *gradient_sketches(self.opened.objective, drawn, dimensions=k, seed=seed)
+            )
+            found = []
+            with progress.task("opposition", len(self._usable), "example") as task:
+                for at in range(0, len(self._usable), PIECE):
+                    piece = self._usable[at : at + PIECE]
+                    rows = gradient_sketches(
+                        self.opened.objective, piece, dimensions=k, seed=seed, progress_task=task
+                    )
+                    found.append(opposition_to(references, Gradients(row, *rows)))
+            degree = np.nan_to_num(np.concatenate(found), nan=-1.0)
+            self.units.write(f"opposition-{row}", degree)
+        chosen = self._usable[np.argsort(-degree, kind="stable")[: limit - limit // 4]]
+        others = np.random.default_rng([self.options.seed, 1]).permutation(np.setdiff1d(self._usable, chosen))
+        drawn = others[: limit // 4]
+        candidates = np.sort(np.concatenate([chosen, drawn]))
+        # Those drawn stand for all that were not compared.
+        self.kept["weights"] = np.where(np.isin(candidates, drawn), len(others) / len(drawn), 1.0)
+        return candidates
 
     def _at(self, row: int, task: Any) -> Gradients:
         """Gradients at one checkpoint; each array is a unit of its own."""
@@ -201,19 +260,25 @@ class _Sketches:
 
         digest = hashlib.sha256(b"|".join(part.tobytes() for part in (first, second, watched))).hexdigest()
         name = f"swings-{digest[:24]}"
-        if name not in self._kept:
+        if name not in self.kept:
             rows = []
             for row in self.rows:
                 self.opened.load(row)
                 rows.append(swing(self.opened.objective, first, second, watched))
-            self._kept[name], self.new = np.stack(rows), True
-        return self._kept[name]
+            self.kept[name], self.new = np.stack(rows), True
+        return self.kept[name]
+
+    @property
+    def weights(self) -> Floats | None:
+        """How many of all examples each candidate stands for, (M,); None when each is itself alone."""
+        return self.kept.get("weights")
 
     @property
     def features(self) -> dict[str, Floats]:
         """What can be seen in the candidates, name to (M,); {} where examples are no images."""
         prefix = "feature-"
-        return {name[len(prefix) :]: v for name, v in self._kept.items() if name.startswith(prefix)}
+        # In the store's order, so that equally good features are named alike when mined again.
+        return {n[len(prefix) :]: v for n, v in sorted(self.kept.items()) if n.startswith(prefix)}
 
     def _look(self) -> None:
         """Look at the candidates' images, in pieces."""
@@ -224,11 +289,15 @@ class _Sketches:
         for at in range(0, len(self.candidates), 512):
             for name, values in image_features(source.read(self.candidates[at : at + 512])).items():
                 pieces.setdefault(name, []).append(values)
-        self._kept |= {f"feature-{name}": np.concatenate(values) for name, values in pieces.items()}
+        self.kept |= {f"feature-{name}": np.concatenate(values) for name, values in pieces.items()}
 
     def arrays(self, gradients: list[Gradients]) -> dict[str, NDArray[Any]]:
         """The gradients, and what else was computed with them, as the store keeps them."""
-        extra = {n: v for n, v in self._kept.items() if n.startswith(("feature-", "swings-"))}
+        extra = {
+            n: v
+            for n, v in self.kept.items()
+            if n.startswith(("feature-", "swings-", "curvature-", "weights"))
+        }
         return extra | {
             "rows": np.array(self.rows, dtype=np.int64),
             "positions": self.candidates,

@@ -73,6 +73,7 @@ class Material:
     features: Mapping[str, Floats] = field(
         default_factory=dict
     )  # name -> (M,) what can be seen in an example
+    weights: Floats | None = None  # (M,) how many of all examples each row stands for
     by_chance: Floats = field(
         default_factory=lambda: np.zeros(0)
     )  # clarity of the clearest pair per surrogate
@@ -87,13 +88,16 @@ class Material:
         candidates: Ints,
         features: Mapping[str, Floats] | None = None,
         by_chance: Floats | None = None,
+        weights: Floats | None = None,
     ) -> Material:
         """Put together what the parts of mining found."""
         whole = float(found.energy.sum())
         share = found.energy[candidates] / whole if whole > 0 else np.zeros(len(candidates))
         chance: Floats = np.zeros(0) if by_chance is None else by_chance
         examples = len(found.energy)
-        return cls(similarity, gradients, labels, share, found.chosen, examples, features or {}, chance)
+        return cls(
+            similarity, gradients, labels, share, found.chosen, examples, features or {}, weights, chance
+        )
 
     def held_out(self) -> Ints:
         """Loss deltas that no compared checkpoint begins or ends, after the first 10 %, all measured."""
@@ -186,7 +190,9 @@ def gather_evidence(
         clear = clarity(similarity, (np.sort(sides[0]), np.sort(sides[1])))
         found["clarity"] = _against_null(np.append(clear, material.by_chance), tail="high")
     if probe is not None:
-        found["swing_held"] = Evidence(float(swing_held(probe(sides), sides).max()), null=0.0)
+        found["swing_held"] = Evidence(
+            float(swing_held(probe(sides), sides, material.weights).max()), null=0.0
+        )
     others = np.setdiff1d(np.arange(len(material.labels)), taken)
     return found | shared_features(material.features, groups, others)
 

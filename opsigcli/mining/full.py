@@ -86,7 +86,7 @@ class Proposal:
         return bool(self.opposition > OPPOSED and alike > ALIKE and self.separation > SEPARATION)
 
 
-def full(similarity: Floats, probe: Probe | None = None) -> list[Sides]:
+def full(similarity: Floats, probe: Probe | None = None, weights: Floats | None = None) -> list[Sides]:
     """Opposing pairs as fixed points of refinement, gated by what the pair's own direction does to the losses.
 
     First groups that stand apart; then, beside them, the tails of continuous axes: strongly opposed groups of at
@@ -95,28 +95,31 @@ def full(similarity: Floats, probe: Probe | None = None) -> list[Sides]:
     Args:
         similarity: residual-adjusted S, (M, M), zero diagonal.
         probe: without one the last gate is left out.
+        weights: (M,) how many of all examples each row stands for (default: one).
 
     Returns:
         Row indices of the two sides of each pair, most opposed first; no row is in two groups.
     """
-    most = max(SMALLEST, int(TAIL_SHARES[-1] * len(similarity)))
+    weights = np.ones(len(similarity)) if weights is None else weights
+    examples = float(weights.sum())
+    most = max(SMALLEST, int(TAIL_SHARES[-1] * examples))
     kept = suppress([p for p in propose(similarity) if p.holds])
-    kept = [p for p in kept if _held(p, probe, HELD)]
+    kept = [p for p in kept if _held(p, probe, HELD, weights)]
     pairs = [_settle(similarity, p.sides) for p in kept]
     pairs = [_outermost(similarity, sides, most) for sides in pairs]
-    pairs += _tails(similarity, probe, pairs)
+    pairs += _tails(similarity, probe, pairs, weights)
     pairs = [pair for pair in part(similarity, pairs) if min(map(len, pair)) >= SMALLEST]
     return sorted(pairs, key=lambda pair: (float(similarity[np.ix_(*pair)].mean()), int(pair[0][0])))
 
 
-def _held(proposal: Proposal, probe: Probe | None, bar: float) -> bool:
-    return probe is None or bool(swing_held(probe(proposal.sides), proposal.sides).max() > bar)
+def _held(proposal: Proposal, probe: Probe | None, bar: float, weights: Floats) -> bool:
+    return probe is None or bool(swing_held(probe(proposal.sides), proposal.sides, weights).max() > bar)
 
 
-def _tails(similarity: Floats, probe: Probe | None, pairs: list[Sides]) -> list[Sides]:
+def _tails(similarity: Floats, probe: Probe | None, pairs: list[Sides], weights: Floats) -> list[Sides]:
     """The two ends of continuous axes, strongest opposition first, beside the pairs that are known."""
-    m = len(similarity)
-    taken = np.zeros(m, dtype=bool)
+    m = float(weights.sum())
+    taken = np.zeros(len(similarity), dtype=bool)
     for sides in pairs:
         taken[np.concatenate(sides)] = True
     found = []
@@ -128,7 +131,7 @@ def _tails(similarity: Floats, probe: Probe | None, pairs: list[Sides]) -> list[
     ]
     for proposal in suppress(proposals):
         members = proposal.members
-        if taken[members].mean() >= OVERLAP or not _held(proposal, probe, TAIL_HELD):
+        if taken[members].mean() >= OVERLAP or not _held(proposal, probe, TAIL_HELD, weights):
             continue
         if (taken.sum() + (~taken[members]).sum()) > OUTLIERS * m:
             break
@@ -160,18 +163,20 @@ def clarity(similarity: Floats, sides: Sides) -> float:
     return 0.0 if proposal is None else max(proposal.score, 0.0)
 
 
-def swing_held(swings: Floats, sides: Sides) -> Floats:
+def swing_held(swings: Floats, sides: Sides, weights: Floats | None = None) -> Floats:
     """``log [share of Σ|ℓ_i(θ+εu) − ℓ_i(θ−εu)| held by the members ÷ their fraction of the data]``, (K,).
 
     Args:
         swings: (K, M) nats.
         sides: rows of the members.
+        weights: (M,) how many of all examples each row stands for (default: one).
     """
-    size = np.abs(np.nan_to_num(swings, posinf=0, neginf=0))
+    weights = np.ones(swings.shape[1]) if weights is None else weights
+    size = np.abs(np.nan_to_num(swings, posinf=0, neginf=0)) * weights
     members = np.concatenate(sides)
     whole = size.sum(axis=1)
     share = np.divide(size[:, members].sum(axis=1), whole, out=np.zeros_like(whole), where=whole > 0)
-    return np.asarray(np.log(np.maximum(share * size.shape[1] / len(members), 1e-9)))
+    return np.asarray(np.log(np.maximum(share * weights.sum() / weights[members].sum(), 1e-9)))
 
 
 def propose(similarity: Floats, most: int = STARTS, largest: int | None = None) -> list[Proposal]:

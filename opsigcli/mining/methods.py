@@ -41,7 +41,7 @@ METHODS = Registry(
 
 def by_full(search: Search) -> list[Sides]:
     """``full.full``."""
-    return full(_similarity(search), search.probe)
+    return full(_similarity(search), search.probe, search.weights)
 
 
 def by_simple(search: Search) -> list[Sides]:

@@ -51,6 +51,7 @@ def mine(
     probe: PositionProbe | None = None,
     features: Mapping[str, Floats] | None = None,
     surrogates: int = 0,
+    weights: Floats | None = None,
 ) -> Mining:
     """Opposing pairs with their evidence, the top loss deltas of every step, and the loss spikes attributed.
 
@@ -71,6 +72,7 @@ def mine(
         window: loss deltas that the loss changes of classes are explained over (default: after the first 10 %).
         probe: (first, second, watched) positions to loss swings (K, M) along the pair's direction.
         features: name to (M,) of the candidates, what can be seen in them.
+        weights: (M,) how many of all examples each candidate stands for (default: one).
         surrogates: rotations of the similarities that the search is repeated in, for p-values after selection.
 
     Returns:
@@ -97,13 +99,19 @@ def mine(
         usable = [
             Gradients(g.checkpoint, g.sketch[good], g.norms[good], g.residuals[good]) for g in gradients
         ]
-        compared = gradient_similarity(usable, labels[kept], similarity, seed) if by_gradients else None
+        counts = None if weights is None else weights[good]
+        among = None if counts is None else np.flatnonzero(counts > 1)
+        compared = (
+            gradient_similarity(usable, labels[kept], similarity, seed, among) if by_gradients else None
+        )
         along = _on_rows(probe, kept)
-        proposed = find(Search(compared, deltas_of(losses, kept), found.chosen, found.energy[kept], along))
+        proposed = find(
+            Search(compared, deltas_of(losses, kept), found.chosen, found.energy[kept], along, counts)
+        )
         by_chance: Floats = np.zeros(0)
         if compared is not None and proposed and surrogates:
             by_chance = clearest_by_chance(compared, labels[kept], surrogates, seed)
-        material = Material.of(compared, usable, labels[kept], found, kept, seen, by_chance)
+        material = Material.of(compared, usable, labels[kept], found, kept, seen, by_chance, counts)
         taken = np.concatenate([rows for sides in proposed for rows in sides]) if proposed else kept[:0]
         for sides in proposed:
             rng = np.random.default_rng(seed)

@@ -37,6 +37,7 @@ class Search:
     fast: Floats  # (T−1, M) high-passed loss deltas
     energy: Floats  # (M,) of the high-passed deltas
     probe: Probe | None = None
+    weights: Floats | None = None  # (M,) how many of all examples each row stands for
 
 
 def top_rule(search: Search) -> list[Sides]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from opsigcli.errors import ModelError
 from opsigcli.models.resnet import require_images
@@ -26,7 +25,9 @@ class _Block(nn.Module):
         b, length, width = inputs.shape
         parts = self.qkv(self.norm1(inputs)).reshape(b, length, 3, self.heads, width // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        mixed = scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(b, length, width)
+        # Written out: the fused kernel has no vectorised per-example gradient.
+        weight = torch.softmax(query @ key.transpose(-1, -2) * (width // self.heads) ** -0.5, dim=-1)
+        mixed = (weight @ value).transpose(1, 2).reshape(b, length, width)
         hidden = inputs + self.out(mixed)
         result: Tensor = hidden + self.mlp(self.norm2(hidden))
         return result
