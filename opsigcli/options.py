@@ -24,6 +24,9 @@ class TrainOptions:
     batch_size: int | None = None  # None is the full batch
     steps: int = 300
     save_every: int = 1
+    exclude: Path | None = None  # file of example ids to leave out
+    downweight: Path | None = None  # file of example ids whose losses count less
+    weight: float = 0.1  # how much
     seed: int = 0
     device: str = "auto"
     fresh: bool = False
@@ -92,6 +95,12 @@ class MineOptions:
 
     store: Path = STORE
     top: int = 20
+    method: str = "full"
+    similarity: str = "adjusted"
+    window: str = "run"  # or "first": the first oscillation by itself
+    surrogates: int = 19  # rotations for p-values after selection
+    causal: bool = False
+    test_data: str | None = None  # spec; for the accuracy that --causal reports
     export: Path | None = None
     candidates: int = 2000  # examples whose gradients are compared
     gradient_checkpoints: int = 6

@@ -152,6 +152,7 @@ class Pair:
     verdict: str  # in words
     reasons: tuple[str, ...] = ()
     strongest_step: int = 0  # the delta from this checkpoint to the next is the pair's largest
+    traits: tuple[str, ...] = ()  # of structural, active, discrete
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,7 @@ class Spike:
     share_of_rise: dict[
         str, float
     ]  # "pair 1 first", …, "rest" -> share of the sum of positive deltas; adds up to 1
+    kind: str = ""  # catapult, divergence, or unresolved at the end of the trace
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ class Mining:
     candidates: int  # examples whose gradients were compared
     notes: tuple[str, ...] = ()  # limits and advice, in words
     recovery: dict[str, float] | None = None  # against known pairs: found, known, f1, precision
+    explained: dict[str, float] = field(default_factory=dict)  # adjusted R² of fast loss changes, by what
     provenance: Provenance | None = None
 
 

@@ -17,6 +17,9 @@ EXAMPLES = """\b
 Examples:
   opsig mine --top 20
   opsig mine --export outliers.csv
+  opsig mine --window first
+      the first oscillation by itself; later ones mix several pairs
+  opsig mine --causal
   opsig mine --json | jq '.result.pairs[] | {opposition, verdict}'"""
 
 
@@ -29,9 +32,47 @@ def mine(
             help="Examples on each side of a step: the most risen and the most fallen losses.",
         ),
     ] = Defaults.top,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="full, simple, top (the 20 most risen against the 20 most fallen losses at five steps), or losses "
+            "(loss series alone; needs no model, finds less).",
+        ),
+    ] = Defaults.method,
+    similarity: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Compare gradients adjusted for output residuals (adjusted), as they are (raw), or without the mean "
+            "of their class (centred).",
+        ),
+    ] = Defaults.similarity,
+    window: Annotated[
+        str, typer.Option(metavar="NAME", help="Mine the whole run (run) or its first oscillation (first).")
+    ] = Defaults.window,
+    surrogates: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Rotated surrogates for p-values that account for the search."),
+    ] = Defaults.surrogates,
+    causal: Annotated[
+        bool,
+        typer.Option(
+            "--causal",
+            help="Train again from the first oscillation without the groups, and without equal-sized control sets.",
+        ),
+    ] = False,
+    test_data: Annotated[
+        str | None,
+        typer.Option("--test-data", metavar="SPEC", help="Data for the test accuracy that --causal reports."),
+    ] = None,
     export: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the groups' example ids to FILE (.csv or .jsonl)."),
+        typer.Option(
+            metavar="FILE",
+            help="Write the groups' example ids to FILE: .csv (also for cleanlab and pandas), .jsonl, .npz, .json "
+            "(FiftyOne), .pt (indices for torch.utils.data.Subset).",
+        ),
     ] = None,
     candidates: Annotated[
         int, typer.Option(metavar="N", min=10, help="Examples whose gradients are compared, at most.")
@@ -63,6 +104,12 @@ def mine(
     chosen = Defaults(
         store=store,
         top=top,
+        method=method,
+        similarity=similarity,
+        window=window,
+        surrogates=surrogates,
+        causal=causal,
+        test_data=test_data,
         export=export,
         candidates=candidates,
         gradient_checkpoints=gradient_checkpoints,

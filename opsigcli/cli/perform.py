@@ -31,7 +31,9 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
         code = outcome.exit_code
     except OpsigError as error:
         if isinstance(error, Interrupted):
-            again = [word for word in sys.argv[1:] if word != "--fresh"]  # which would throw away what is kept
+            again = [
+                word for word in sys.argv[1:] if word != "--fresh"
+            ]  # which would throw away what is kept
             error.hint = f"go on with: {shlex.join(['opsig', *again])}"
         terminal.error(error, f"opsig/{verb}")
         code = error.exit_code

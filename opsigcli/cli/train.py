@@ -53,6 +53,19 @@ def train(
     save_every: Annotated[
         int, typer.Option(metavar="N", min=1, help="Updates between checkpoints.")
     ] = Defaults.save_every,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Leave out the examples whose ids FILE holds (opsig mine --export)."
+        ),
+    ] = None,
+    downweight: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Let the examples whose ids FILE holds count less."),
+    ] = None,
+    weight: Annotated[
+        float, typer.Option(metavar="X", min=0.0, max=1.0, help="How much examples of --downweight count.")
+    ] = Defaults.weight,
     seed: params.Seed = Defaults.seed,
     device: params.Device = Defaults.device,
     fresh: params.Fresh = False,
@@ -76,6 +89,9 @@ def train(
         batch_size=_batch_size(batch_size),
         steps=steps,
         save_every=save_every,
+        exclude=exclude,
+        downweight=downweight,
+        weight=weight,
         seed=seed,
         device=device,
         fresh=fresh,

@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opsigcli.errors import UsageError
 from opsigcli.records import LossTrace, Mining
 from opsigcli.store.units import write_file
 
 COLUMNS = ("pair", "side", "id", "label", "name", "verdict")
-FORMATS = (".csv", ".jsonl")
+FORMATS = (".csv", ".jsonl", ".npz", ".json", ".pt")
 
 
 def require_format(path: Path) -> None:
@@ -25,7 +29,7 @@ def require_format(path: Path) -> None:
     """
     if path.suffix not in FORMATS:
         raise UsageError(
-            f"expected --export FILE to end in {' or '.join(FORMATS)}, found {path.name!r}",
+            f"expected --export FILE to end in one of {' '.join(FORMATS)}, found {path.name!r}",
             f"for example --export {path.stem or 'groups'}.csv",
         )
 
@@ -42,15 +46,98 @@ def export_groups(path: Path, mining: Mining, trace: LossTrace, classes: tuple[s
     """
     require_format(path)
     rows = list(_rows(mining, trace, classes))
-    text = io.StringIO(newline="")
-    if path.suffix == ".csv":
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    else:
-        text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_file(path, lambda file: file.write(text.getvalue().encode()))
+    WRITERS[path.suffix](path, rows, mining)
     return len(rows)
+
+
+def _csv(path: Path, rows: list[dict[str, Any]], _: Mining) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_file(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def _jsonl(path: Path, rows: list[dict[str, Any]], _: Mining) -> None:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_file(path, lambda file: file.write(text.encode()))
+
+
+def _npz(path: Path, rows: list[dict[str, Any]], mining: Mining) -> None:
+    arrays = {
+        f"pair_{n}_{side}": getattr(p, side).ids for n, p in enumerate(mining.pairs, 1) for side in SIDES
+    }
+    arrays["ids"] = np.array(sorted({row["id"] for row in rows}), dtype=np.int64)
+    write_file(path, lambda file: np.savez(file, **arrays))
+
+
+def _fiftyone(path: Path, rows: list[dict[str, Any]], _: Mining) -> None:
+    """Samples as ``fiftyone.types.FiftyOneImageDetectionDataset`` has its labels: file name to tag and attributes."""
+    samples = {
+        row["name"] or str(row["id"]): {
+            "tags": [f"opsig-pair-{row['pair']}-{row['side']}"],
+            "label": str(row["label"]),
+            "id": row["id"],
+            "verdict": row["verdict"],
+        }
+        for row in rows
+    }
+    text = json.dumps({"classes": None, "labels": samples}, ensure_ascii=False, indent=1)
+    write_file(path, lambda file: file.write(text.encode()))
+
+
+def _subset(path: Path, rows: list[dict[str, Any]], mining: Mining) -> None:
+    import torch
+
+    indices = {
+        f"pair-{n}-{s}": getattr(p, s).ids.tolist() for n, p in enumerate(mining.pairs, 1) for s in SIDES
+    }
+    content = {"indices": sorted({row["id"] for row in rows}), "groups": indices}
+    write_file(path, lambda file: torch.save(content, file))
+
+
+SIDES = ("first", "second")
+WRITERS: dict[str, Callable[[Path, list[dict[str, Any]], Mining], None]] = {
+    ".csv": _csv,
+    ".jsonl": _jsonl,
+    ".npz": _npz,
+    ".json": _fiftyone,
+    ".pt": _subset,
+}
+
+
+def read_ids(path: Path) -> NDArray[np.int64]:
+    """Example ids of a file: one that ``export_groups`` wrote, or plain text with an id per line.
+
+    Raises:
+        UsageError: the file is missing, or holds no ids.
+    """
+    hint = "make one with: opsig mine --export groups.csv"
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                return np.unique(arrays["ids"].astype(np.int64))
+        if path.suffix == ".pt":
+            import torch
+
+            return np.unique(np.array(torch.load(path, weights_only=True)["indices"], dtype=np.int64))
+        text = path.read_text()
+        if path.suffix == ".csv":
+            found = [row["id"] for row in csv.DictReader(io.StringIO(text))]
+        elif path.suffix == ".jsonl":
+            found = [json.loads(line)["id"] for line in text.splitlines() if line.strip()]
+        elif path.suffix == ".json":
+            found = [sample["id"] for sample in json.loads(text)["labels"].values()]
+        else:
+            found = text.split()
+        ids = np.unique(np.array([int(i) for i in found], dtype=np.int64))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, BadZipFile) as error:
+        raise UsageError(
+            f"expected a file of example ids, found {path}: {type(error).__name__}: {error}", hint
+        ) from error
+    if not len(ids):
+        raise UsageError(f"expected example ids in {path}, found none", hint)
+    return ids
 
 
 def _rows(mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:

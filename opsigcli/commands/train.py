@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest, write_manifest
 from opsigcli.checkpoints.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.writer import save_weights, state_path
 from opsigcli.commands.context import SPECS, build_objective
+from opsigcli.commands.export import read_ids
 from opsigcli.commands.trainer import Trainer
 from opsigcli.datasets import open_source
+from opsigcli.datasets.subset import Subset
 from opsigcli.errors import CheckpointError, Interrupted, UsageError
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.options import MANIFEST, TrainOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress, Task
+from opsigcli.records import ExampleSource
 from opsigcli.trust import sign
 from opsigcli.usercode import absolute_spec
 
+if TYPE_CHECKING:
+    from opsigcli.records import Floats
+
 MICRO_BATCH = 2048  # examples per pass of a full batch
 MANIFEST_SECONDS = 1.0  # the manifest is rewritten at most this often, and at the end
+WEIGHTS_FILE = "opsig-examples.json"  # ids that count less, beside the manifest
 WEIGHTS = re.compile(r"step-(\d+)\.safetensors")
 
 
@@ -68,7 +78,7 @@ def train(options: TrainOptions, progress: Progress) -> Outcome:
     done = f"{len(run.rows)} checkpoints in {options.directory}, step {step}, mean loss {final:.4f}"
     return Outcome(
         schema="opsig/train",
-        inputs={"options": vars(options) | {"directory": str(options.directory)}},
+        inputs={"options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}},
         result=result,
         warnings=warnings,
         messages=(done, f"next: opsig trace {options.directory}"),
@@ -86,8 +96,10 @@ class _Run:
         given = {"lr": options.lr} | ({"momentum": options.momentum} if kind.defaults.get("momentum") else {})
         hyper = {name: value for name, value in plain(kind.settle(given)).items() if value is not None}
         model = absolute_spec(options.model)
+        self.weights = _example_weights(options, source)
+        kept = source if self.weights is None else Subset(source, np.flatnonzero(self.weights > 0))
         objective = build_objective(
-            model, source, options.loss, device=options.device, batch_size=MICRO_BATCH, seed=options.seed
+            model, kept, options.loss, device=options.device, batch_size=MICRO_BATCH, seed=options.seed
         )
         self.manifest = Manifest(
             model=model,
@@ -107,8 +119,11 @@ class _Run:
         self.manifest = replace(self.manifest, signature=sign(getattr(self.manifest, name) for name in SPECS))
         self.rows = self._open_folder()
         optimizer = kind.build(objective.parameters, hyper)
-        self.trainer = Trainer(objective, optimizer, options.batch_size, options.seed)
+        counts = None if self.weights is None else self.weights[self.weights > 0]
+        uneven = counts if counts is not None and (counts < 1).any() else None
+        self.trainer = Trainer(objective, optimizer, options.batch_size, options.seed, uneven)
         self._written = 0.0
+        self._write_weights(source)
         if self.rows:
             self._restore(self.rows[-1])
         else:
@@ -158,8 +173,31 @@ class _Run:
                 )
             return []
         self._require_same_run(old)
+        self._require_same_weights()
         # A killed process may have saved checkpoints after it last wrote the manifest.
         return self._saved({row.file: row for row in old.checkpoints})
+
+    def _digest(self) -> str:
+        """Of the examples' weights; "" when all count alike."""
+        return "" if self.weights is None else hashlib.sha256(self.weights.tobytes()).hexdigest()
+
+    def _require_same_weights(self) -> None:
+        """The manifest has no room for weights of examples: they lie beside it."""
+        path = self.folder / WEIGHTS_FILE
+        before = json.loads(path.read_text())["sha256"] if path.exists() else ""
+        if before != self._digest():
+            raise UsageError(
+                f"{self.folder} holds a run with other --exclude or --downweight examples",
+                "give the same files to go on with it, name another folder, or start anew with --fresh",
+            )
+
+    def _write_weights(self, source: ExampleSource) -> None:
+        path = self.folder / WEIGHTS_FILE
+        if self.weights is None:
+            path.unlink(missing_ok=True)
+            return
+        less = {str(int(i)): float(w) for i, w in zip(source.ids, self.weights, strict=True) if w < 1}
+        path.write_text(json.dumps({"sha256": self._digest(), "weights": less}))
 
     def _files(self) -> list[Path]:
         return sorted((p for p in self.folder.iterdir() if WEIGHTS.fullmatch(p.name)), key=_step)
@@ -200,6 +238,26 @@ class _Run:
         reader = SafetensorsFile()
         state = reader.read(state_path(path)) if state_path(path).exists() else {}
         self.trainer.restore(row.step, reader.read(path), state)
+
+
+def _example_weights(options: TrainOptions, source: ExampleSource) -> Floats | None:
+    """How much each example counts, (N,) float32: 0 for excluded ones; None when all count alike."""
+    if options.exclude is None and options.downweight is None:
+        return None
+    weights = np.ones(len(source), dtype=np.float32)
+    for path, weight in ((options.downweight, options.weight), (options.exclude, 0.0)):
+        if path is not None:
+            ids = read_ids(path)
+            unknown = np.setdiff1d(ids, source.ids)
+            if len(unknown):
+                raise UsageError(
+                    f"{path} names {len(unknown)} examples that {source.spec} does not have, such as {unknown[0]}",
+                    "give the --data of the run that was mined",
+                )
+            weights[np.isin(source.ids, ids)] = weight
+    if not (weights > 0).any():
+        raise UsageError("no examples are left to train on", "exclude fewer examples")
+    return weights
 
 
 def _step(path: Path) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from opsigcli.objective.base import Objective
+
+if TYPE_CHECKING:
+    from opsigcli.records import Floats
 
 
 class Trainer:
@@ -23,11 +26,18 @@ class Trainer:
         optimizer: over ``objective.parameters``.
         batch_size: examples per update; None is the full batch.
         seed: of everything random.
+        weights: (N,) how much each example's loss counts; the mean is over their sum. None: all alike.
     """
 
     def __init__(
-        self, objective: Objective, optimizer: torch.optim.Optimizer, batch_size: int | None, seed: int
+        self,
+        objective: Objective,
+        optimizer: torch.optim.Optimizer,
+        batch_size: int | None,
+        seed: int,
+        weights: Floats | None = None,
     ) -> None:
+        self._weights = weights
         self.objective = objective
         self.optimizer = optimizer
         self.batch_size = batch_size
@@ -41,15 +51,39 @@ class Trainer:
         """Make one optimizer update and return the mean loss of its batch, before the update."""
         torch.manual_seed(hash((self.seed, self.step)) % (1 << 63))
         self.objective.model.train()
-        loss, gradient = self.objective.mean_loss_and_gradient(
-            self._positions(), micro_batches=self._micro_batches
-        )
+        if self._weights is None:
+            loss, gradient = self.objective.mean_loss_and_gradient(
+                self._positions(), micro_batches=self._micro_batches
+            )
+        else:
+            loss, gradient = self._weighted(self._weights)
         self.objective.model.eval()
         for parameter, grad in zip(self.objective.parameters, gradient, strict=True):
             parameter.grad = grad
         self.optimizer.step()
         self.step += 1
         return loss
+
+    def _weighted(self, weights: Floats) -> tuple[float, list[Tensor]]:
+        """``Σ w_i ℓ_i / Σ w_i`` over this step's batch, and its gradient."""
+        objective = self.objective
+        positions = self._positions()
+        order = np.arange(objective.n) if positions is None else positions
+        size = objective.batch_size if self._micro_batches else len(order)
+        whole, total = float(weights[order].sum()), 0.0
+        gradient = [torch.zeros_like(p) for p in objective.parameters]
+        for start in range(0, len(order), size):
+            piece = order[start : start + size]
+            inputs, targets = objective.batch(piece)
+            share = torch.as_tensor(weights[piece]).to(objective.device, objective.dtype)
+            summed = (objective.loss_fn(objective.model(inputs), targets) * share).sum()
+            parts = torch.autograd.grad(summed, objective.parameters, allow_unused=True)
+            for sum_, part in zip(gradient, parts, strict=True):
+                if part is not None:
+                    sum_.add_(part)
+            total += float(summed.detach())
+        whole = whole or 1.0  # a batch of examples that do not count at all changes nothing
+        return total / whole, [g / whole for g in gradient]
 
     def _positions(self) -> np.ndarray[Any, np.dtype[np.int64]] | None:
         """The batch of this step: a piece of a permutation of all examples that changes with the epoch."""

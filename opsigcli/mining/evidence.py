@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.mining.features import shared_features
+from opsigcli.mining.full import clarity, swing_held
 from opsigcli.mining.series import first_step
 from opsigcli.mining.verdict import APART
 from opsigcli.records import Evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from opsigcli.mining.residual import Gradients
+    from opsigcli.mining.search import Probe
     from opsigcli.mining.series import Oscillation
     from opsigcli.records import Floats, Ints
 
@@ -40,6 +43,20 @@ DEFINITIONS: dict[str, str] = {
     "separation": "10 % quantile of the members' contrast (mean residual-adjusted cosine to the own group minus "
     f"that to the other) over the 98 % quantile of its size in all other candidates; above {APART} the groups stand "
     f"apart, below they are tails of one continuous axis ({_NULL}, mean; p: share of them at least as large).",
+    "clarity": "opposition times separation (at most 1.5) of the pair (null: the same for the clearest pair found by "
+    "the same search in this run's gradient similarities after a random rotation within each class, which keeps "
+    "class means and covariances and destroys clusters; mean; p: share of rotations at least as clear, which "
+    "accounts for the search: among runs without pairs a share of at most p has any pair this clear).",
+    "persistence": "share of the compared checkpoints at which the cosine of the groups' mean gradients is below "
+    f"the 5 % quantile of the null ({_NULL}; the same share, mean).",
+    "swing_held": "log of the members' share of the loss changes along the pair's own direction, theta +- epsilon u "
+    "with u along the difference of the groups' mean gradients, over their fraction of the examples; the largest "
+    "over the checkpoints compared (needs no neighbouring checkpoint; null: 0, members change as others do).",
+    "curvature": "curvature of the mean loss along the pair's direction over the largest eigenvalue of the Hessian, "
+    f"at the checkpoint with both ({_NULL.replace('random', 'three random')}).",
+    "members by FEATURE": "probability that a member has more (or less, whichever is larger) of FEATURE than an "
+    f"example outside all pairs, for the feature that tells them best ({_NULL}, mean and p of the best feature).",
+    "sides by FEATURE": "the same for a member of one side against one of the other.",
 }
 
 
@@ -47,26 +64,40 @@ DEFINITIONS: dict[str, str] = {
 class Material:
     """What the evidence is computed from; rows of M candidates."""
 
-    similarity: Floats  # (M, M) residual-adjusted gradient cosine, zero diagonal
+    similarity: Floats | None  # (M, M) gradient similarity, zero diagonal; None for losses alone
     gradients: Sequence[Gradients]
     labels: Ints  # (M,)
     energy: Floats  # (M,) share of the energy of all examples' high-passed loss deltas
     fast: Floats  # (T−1, M) high-passed loss deltas
     examples: int  # N
+    features: Mapping[str, Floats] = field(
+        default_factory=dict
+    )  # name -> (M,) what can be seen in an example
+    weights: Floats | None = None  # (M,) how many of all examples each row stands for
+    by_chance: Floats = field(
+        default_factory=lambda: np.zeros(0)
+    )  # clarity of the clearest pair per surrogate
 
     @classmethod
     def of(
         cls,
-        similarity: Floats,
+        similarity: Floats | None,
         gradients: Sequence[Gradients],
         labels: Ints,
         found: Oscillation,
         candidates: Ints,
+        features: Mapping[str, Floats] | None = None,
+        by_chance: Floats | None = None,
+        weights: Floats | None = None,
     ) -> Material:
         """Put together what the parts of mining found."""
         whole = float(found.energy.sum())
         share = found.energy[candidates] / whole if whole > 0 else np.zeros(len(candidates))
-        return cls(similarity, gradients, labels, share, found.chosen, len(found.energy))
+        chance: Floats = np.zeros(0) if by_chance is None else by_chance
+        examples = len(found.energy)
+        return cls(
+            similarity, gradients, labels, share, found.chosen, examples, features or {}, weights, chance
+        )
 
     def held_out(self) -> Ints:
         """Loss deltas that no compared checkpoint begins or ends, after the first 10 %, all measured."""
@@ -113,28 +144,33 @@ def class_matched(
 
 
 def gather_evidence(
-    material: Material, sides: Sides, taken: Ints, rng: np.random.Generator
+    material: Material, sides: Sides, taken: Ints, rng: np.random.Generator, probe: Probe | None = None
 ) -> dict[str, Evidence]:
     """Every kind of evidence in ``DEFINITIONS`` that the material allows, for one pair.
 
-    The p-values hold for a pair named in advance. Mining looks for extremes, so that they do not account for
-    the search.
+    Class-matched p-values hold for a pair named in advance: mining looks for extremes, so that they do not account
+    for the search. The p-value of clarity does.
 
     Args:
         material: what is known of the candidates.
         sides: candidate rows of the pair's two groups.
         taken: candidate rows of the members of all pairs.
         rng: of the null.
+        probe: of swings along the pair's direction.
 
     Returns:
         Evidence by name.
     """
+    similarity = material.similarity
+    assert similarity is not None, "losses alone have evidence of their own"
     groups = class_matched(material.labels, sides, taken, rng)
     first, second = (_averages(rows, len(material.labels)) for rows in groups)
-    to_first, to_second = first @ material.similarity, second @ material.similarity
+    to_first, to_second = first @ similarity, second @ similarity
     found = {"opposition": _against_null(-(to_first * second).sum(axis=1), tail="high")}
-    cosine, size = _group_gradients(material.gradients, first, second)
-    found["gradient_cosine"] = _against_null(cosine, tail="low")
+    cosines, size = _group_gradients(material.gradients, first, second)
+    found["gradient_cosine"] = _against_null(cosines.mean(axis=0), tail="low")
+    lasting = (cosines < np.quantile(cosines[:, 1:], 0.05, axis=1)[:, None]).mean(axis=0)
+    found["persistence"] = _against_null(lasting, tail="high")
     typical = float(size[1:].mean())
     if typical > 0:
         found["gradient_ratio"] = _against_null(size / typical, tail="high")
@@ -150,7 +186,31 @@ def gather_evidence(
         if np.isfinite(correlation).all():
             found["anti_phase"] = _against_null(correlation, tail="low")
     found["separation"] = _against_null(_separations(to_first, to_second, groups), tail="high")
-    return found
+    if len(material.by_chance):
+        clear = clarity(similarity, (np.sort(sides[0]), np.sort(sides[1])))
+        found["clarity"] = _against_null(np.append(clear, material.by_chance), tail="high")
+    if probe is not None:
+        found["swing_held"] = Evidence(
+            float(swing_held(probe(sides), sides, material.weights).max()), null=0.0
+        )
+    others = np.setdiff1d(np.arange(len(material.labels)), taken)
+    return found | shared_features(material.features, groups, others)
+
+
+def loss_evidence(
+    material: Material, sides: Sides, taken: Ints, rng: np.random.Generator
+) -> dict[str, Evidence]:
+    """What losses alone say about a pair: its share of the loss change, and what its examples look like."""
+    groups = class_matched(material.labels, sides, taken, rng)
+    first, second = (_averages(rows, len(material.labels)) for rows in groups)
+    found = {}
+    if material.energy.any():
+        share = first @ material.energy * len(sides[0]) + second @ material.energy * len(sides[1])
+        members = len(sides[0]) + len(sides[1])
+        found["share_of_loss_change"] = _against_null(share, tail="high")
+        found["share_ratio"] = _against_null(share / (members / material.examples), tail="high")
+    others = np.setdiff1d(np.arange(len(material.labels)), taken)
+    return found | shared_features(material.features, groups, others)
 
 
 def _averages(rows: Ints, m: int) -> Floats:
@@ -168,15 +228,15 @@ def _against_null(statistic: Floats, *, tail: str) -> Evidence:
 
 
 def _group_gradients(gradients: Sequence[Gradients], first: Floats, second: Floats) -> tuple[Floats, Floats]:
-    """Mean cosine of the groups' mean gradients, and root mean square of their norms, over checkpoints, (R,) each."""
-    cosine, squares = np.zeros(len(first)), np.zeros(len(first))
-    for at in gradients:
+    """Cosines of the groups' mean gradients at each checkpoint (K, R), and root mean square of their norms (R,)."""
+    cosines, squares = np.zeros((len(gradients), len(first))), np.zeros(len(first))
+    for row, at in enumerate(gradients):
         a, b = first @ at.sketch, second @ at.sketch
         norm_a, norm_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
         norms, inner = norm_a * norm_b, (a * b).sum(axis=1)
-        cosine += np.divide(inner, norms, out=np.zeros_like(inner), where=norms > 0)
+        cosines[row] = np.divide(inner, norms, out=np.zeros_like(inner), where=norms > 0)
         squares += (norm_a**2 + norm_b**2) / 2
-    return cosine / len(gradients), np.sqrt(squares / len(gradients))
+    return cosines, np.sqrt(squares / len(gradients))
 
 
 def _correlations(first: Floats, second: Floats) -> Floats:

@@ -1,15 +1,64 @@
-"""The ways to find pairs, by name. Each maps the similarity S of the candidates to the two sides of each pair."""
+"""The ways to find pairs, by name. Each maps a ``Search`` to the two sides of each pair."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from opsigcli.mining.full import full
+from opsigcli.mining.search import losses_alone, top_rule
+from opsigcli.mining.simple import simple
 from opsigcli.registry import Entry, Registry
 
+if TYPE_CHECKING:
+    from opsigcli.mining.search import Search
+    from opsigcli.records import Floats, Ints
+
+    Sides = tuple[Ints, Ints]
+
+NEEDS_GRADIENTS = ("full", "simple")
 METHODS = Registry(
     "mining method",
     {
+        "full": Entry(
+            "opsigcli.mining.methods:by_full",
+            "fixed points of refinement from many starts on the residual-adjusted gradient cosine, gated by a probe",
+        ),
         "simple": Entry(
-            "opsigcli.mining.simple:simple",
+            "opsigcli.mining.methods:by_simple",
             "average linkage and matching on the residual-adjusted gradient cosine, refined twice",
+        ),
+        "top": Entry(
+            "opsigcli.mining.methods:by_top",
+            "the 20 most risen against the 20 most fallen losses at five steps",
+        ),
+        "losses": Entry(
+            "opsigcli.mining.methods:by_losses",
+            "average linkage on correlations of loss changes; needs no model",
         ),
     },
 )
+
+
+def by_full(search: Search) -> list[Sides]:
+    """``full.full``."""
+    return full(_similarity(search), search.probe, search.weights)
+
+
+def by_simple(search: Search) -> list[Sides]:
+    """``simple.simple``."""
+    return simple(_similarity(search))
+
+
+def by_top(search: Search) -> list[Sides]:
+    """``search.top_rule``."""
+    return top_rule(search)
+
+
+def by_losses(search: Search) -> list[Sides]:
+    """``search.losses_alone``."""
+    return losses_alone(search)
+
+
+def _similarity(search: Search) -> Floats:
+    assert search.similarity is not None, "the caller seeks pairs by gradients only where it has gradients"
+    return search.similarity

@@ -7,25 +7,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.errors import MiningError
-from opsigcli.mining.evidence import Material, gather_evidence
-from opsigcli.mining.methods import METHODS
-from opsigcli.mining.notes import notes_on_gradients, notes_on_trace
+from opsigcli.mining.evidence import Material, gather_evidence, loss_evidence
+from opsigcli.mining.features import explained
+from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
+from opsigcli.mining.notes import LOSSES_ALONE, notes_on_classes, notes_on_gradients, notes_on_trace
 from opsigcli.mining.recovery import recovery
-from opsigcli.mining.residual import Gradients, residual_adjusted_cosine
-from opsigcli.mining.series import first_step, oscillation
+from opsigcli.mining.residual import Gradients, gradient_similarity
+from opsigcli.mining.search import Search
+from opsigcli.mining.series import deltas_of, first_step, oscillation
 from opsigcli.mining.spikes import attribute_spikes
+from opsigcli.mining.surrogate import clearest_by_chance
 from opsigcli.mining.top import measured, top_deltas
-from opsigcli.mining.verdict import judge
-from opsigcli.records import Group, Mining, Pair
+from opsigcli.mining.verdict import judge, traits
+from opsigcli.records import Evidence, Group, Mining, Pair
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from opsigcli.mining.search import Probe
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
+    PositionProbe = Callable[[Ints, Ints, Ints], Floats]
 
 
 def mine(
@@ -41,6 +46,12 @@ def mine(
     top: int = 20,
     seed: int = 0,
     known_pairs: Sequence[Sides] = (),
+    similarity: str = "adjusted",
+    window: tuple[int, int] | None = None,
+    probe: PositionProbe | None = None,
+    features: Mapping[str, Floats] | None = None,
+    surrogates: int = 0,
+    weights: Floats | None = None,
 ) -> Mining:
     """Opposing pairs with their evidence, the top loss deltas of every step, and the loss spikes attributed.
 
@@ -51,12 +62,18 @@ def mine(
         steps: (T,) optimizer updates.
         classes: names of the classes; () = the indices are the names.
         gradients: of the candidates, one per checkpoint compared (``checkpoints_to_compare``); without any,
-            no pairs are sought.
+            only the methods on losses alone seek pairs.
         candidates: (M,) positions that the gradients' rows belong to (``choose_candidates``).
         method: a name in ``METHODS``.
         top: examples on each side of a step.
         seed: of everything random.
         known_pairs: ids of planted pairs, to compare with; () when there are none.
+        similarity: what gradients are compared by, one of ``residual.SIMILARITIES``.
+        window: loss deltas that the loss changes of classes are explained over (default: after the first 10 %).
+        probe: (first, second, watched) positions to loss swings (K, M) along the pair's direction.
+        features: name to (M,) of the candidates, what can be seen in them.
+        weights: (M,) how many of all examples each candidate stands for (default: one).
+        surrogates: rotations of the similarities that the search is repeated in, for p-values after selection.
 
     Returns:
         The record of all that was found. The same inputs and seed give the same record.
@@ -69,25 +86,55 @@ def mine(
     _check(losses, labels, ids, steps, gradients, candidates)
     rows, examples = measured(losses)
     notes = notes_on_trace(losses, steps, rows, examples)
-    kept, gradients, dropped = _usable(gradients, candidates, examples)
+    by_gradients = method in NEEDS_GRADIENTS
+    good = _usable(gradients if by_gradients else (), candidates, examples)
+    kept = candidates[good] if candidates is not None else np.zeros(0, dtype=np.int64)
     found = oscillation(losses, kept)
+    seen = {name: values[good] for name, values in (features or {}).items()}
+    begin, end = window or (first_step(len(found.chosen)), len(found.chosen))
+    shares = explained(found.chosen[begin:end], labels[kept], seen) if len(kept) else {}
     pairs: list[Pair] = []
     positions: list[Sides] = []
-    if gradients and len(kept) >= 2:
-        similarity = residual_adjusted_cosine(gradients, seed)
-        material = Material.of(similarity, gradients, labels[kept], found, kept)
-        proposed = find(similarity)
+    if len(kept) >= 2 and (gradients or not by_gradients):
+        usable = [
+            Gradients(g.checkpoint, g.sketch[good], g.norms[good], g.residuals[good]) for g in gradients
+        ]
+        counts = None if weights is None else weights[good]
+        among = None if counts is None else np.flatnonzero(counts > 1)
+        compared = (
+            gradient_similarity(usable, labels[kept], similarity, seed, among) if by_gradients else None
+        )
+        along = _on_rows(probe, kept)
+        proposed = find(
+            Search(compared, deltas_of(losses, kept), found.chosen, found.energy[kept], along, counts)
+        )
+        by_chance: Floats = np.zeros(0)
+        if compared is not None and proposed and surrogates:
+            by_chance = clearest_by_chance(compared, labels[kept], surrogates, seed)
+        material = Material.of(compared, usable, labels[kept], found, kept, seen, by_chance, counts)
         taken = np.concatenate([rows for sides in proposed for rows in sides]) if proposed else kept[:0]
         for sides in proposed:
             rng = np.random.default_rng(seed)
-            pair, ordered = _describe(material, sides, taken, kept, ids, steps, classes, rng)
+            pair, ordered = _describe(
+                material,
+                sides,
+                taken,
+                kept,
+                ids,
+                steps,
+                classes,
+                rng,
+                shares,
+                along if by_gradients else None,
+            )
             pairs.append(pair)
             positions.append(ordered)
-        notes += notes_on_gradients(material, dropped)
+        notes += notes_on_gradients(material, int((~good).sum())) if by_gradients else [LOSSES_ALONE]
+        notes += notes_on_classes(shares, pairs)
     else:
         notes.append(
             "no pairs were sought: they need per-example gradients, and so the model and the data of the run"
-            if not gradients
+            if by_gradients and not gradients
             else f"no pairs were sought: {len(kept)} examples with losses and gradients are too few"
         )
     groups = {
@@ -101,8 +148,9 @@ def mine(
         top=top_deltas(losses, ids, steps, top),
         spikes=attribute_spikes(losses, _mean_losses(losses, examples), steps, groups),
         gradient_steps=tuple(int(steps[at.checkpoint]) for at in gradients),
-        candidates=len(kept) if gradients else 0,
+        candidates=len(kept) if gradients or not by_gradients else 0,
         notes=tuple(notes),
+        explained=shares,
         recovery=recovery([(ids[a], ids[b]) for a, b in positions], known_pairs) if known_pairs else None,
     )
 
@@ -139,15 +187,29 @@ def _check(
 
 def _usable(
     gradients: Sequence[Gradients], candidates: Ints | None, examples: NDArray[np.bool_]
-) -> tuple[Ints, list[Gradients], int]:
-    """Candidates measured at every checkpoint, their gradients, and how many fell away."""
-    if candidates is None or not gradients:
-        return np.zeros(0, dtype=np.int64), [], 0
+) -> NDArray[np.bool_]:
+    """Which candidates were measured at every checkpoint, with finite gradients, (M,)."""
+    if candidates is None:
+        return np.zeros(0, dtype=bool)
     good = examples[candidates].copy()
     for at in gradients:
         good &= np.isfinite(at.sketch).all(axis=1) & np.isfinite(at.residuals).all(axis=1)
-    kept = [Gradients(at.checkpoint, at.sketch[good], at.norms[good], at.residuals[good]) for at in gradients]
-    return candidates[good], kept, int((~good).sum())
+    return good
+
+
+def _on_rows(probe: PositionProbe | None, kept: Ints) -> Probe | None:
+    """The probe for rows of the candidates that were kept."""
+    if probe is None:
+        return None
+    known: dict[bytes, Floats] = {}
+
+    def along(sides: Sides) -> Floats:
+        key = sides[0].tobytes() + b"|" + sides[1].tobytes()
+        if key not in known:
+            known[key] = probe(kept[sides[0]], kept[sides[1]], kept)
+        return known[key]
+
+    return along
 
 
 def _describe(
@@ -159,6 +221,8 @@ def _describe(
     steps: Ints,
     classes: Sequence[str],
     rng: np.random.Generator,
+    shares: Mapping[str, float],
+    probe: Probe | None,
 ) -> tuple[Pair, Sides]:
     """The pair as a record, and the positions of its groups: first the one whose loss rises when both move most."""
     gap = material.fast[:, sides[0]].mean(axis=1) - material.fast[:, sides[1]].mean(axis=1)
@@ -166,19 +230,24 @@ def _describe(
     strongest = int(np.nanargmax(np.abs(gap))) if np.isfinite(gap).any() else 0
     if gap[strongest] < 0:
         sides = sides[1], sides[0]
-    evidence = gather_evidence(material, sides, taken, rng)
-    verdict, reasons = judge(evidence)
+    if material.gradients:
+        evidence = gather_evidence(material, sides, taken, rng, probe)
+    else:
+        evidence = loss_evidence(material, sides, taken, rng)
+    verdict, reasons = judge(evidence, shares)
+    found = traits(evidence)
     first, second = (
         Group(ids[candidates[rows]], _label_counts(material.labels[rows], classes)) for rows in sides
     )
     pair = Pair(
         first=first,
         second=second,
-        opposition=evidence.pop("opposition"),
+        opposition=evidence.pop("opposition", Evidence(float("nan"))),
         evidence=evidence,
         verdict=verdict,
         reasons=reasons,
         strongest_step=int(steps[strongest]),
+        traits=found,
     )
     return pair, (candidates[sides[0]], candidates[sides[1]])
 

@@ -9,11 +9,18 @@ import numpy as np
 from opsigcli.mining.evidence import HELD_OUT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from opsigcli.mining.evidence import Material
-    from opsigcli.records import Ints
+    from opsigcli.records import Ints, Pair
 
+LOSSES_ALONE = (
+    "pairs were sought in the losses alone: groups that rise together at the same steps are merged, quiet members "
+    "missed, and whole classes taken for groups; with the model at hand use --method full"
+)
+MOSTLY_CLASS = 0.5  # adjusted R² of fast loss changes on the class
 SHORT = 10  # checkpoints below which an oscillation is hardly seen
 
 
@@ -42,14 +49,16 @@ def notes_on_trace(
     if len(rows) < SHORT:
         notes.append(
             f"{len(rows)} checkpoints are few: oscillations and spikes are hardly seen; "
-            "save and trace more checkpoints, best every step of a short window"
+            "save and trace more checkpoints, best every step of a short window (opsig train DIR --save-every 1), "
+            "or let a step be made from each checkpoint: opsig trace CKPTS --virtual-step"
         )
     gap = float(np.median(np.diff(steps)))
     if gap > 1:
         notes.append(
             f"checkpoints are {gap:g} steps apart: opposing groups swap every step, so that loss changes over "
             "several steps understate them, over an even number most (shares and anti-phase are lower bounds; "
-            "memberships come from gradients and hold); save every step of a short window to see the swing"
+            "memberships come from gradients and hold); to see the swing save every step of a short window, or run: "
+            "opsig trace CKPTS --virtual-step"
         )
     if rows.any() and not _changes(losses):
         notes.append("no loss changes between checkpoints: are these checkpoints all the same?")
@@ -81,6 +90,18 @@ def notes_on_gradients(material: Material, dropped: int) -> list[str]:
             "anti-phase on held-out steps is not measured"
         )
     return notes
+
+
+def notes_on_classes(shares: Mapping[str, float], pairs: Sequence[Pair]) -> list[str]:
+    """Whether the oscillation is one of whole classes."""
+    by_class = shares.get("class")
+    if by_class is None or by_class < MOSTLY_CLASS:
+        return []
+    words = f"the class alone explains {by_class:.0%} of the fast loss changes (adjusted R²)"
+    if "class and features" in shares:
+        words += f", class and image features {shares['class and features']:.0%}"
+    words += ": this run's oscillation is mostly of whole classes"
+    return [words + ("; mine its beginning with --window first" if pairs else "")]
 
 
 def _changes(losses: Any) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opsigcli.records import Floats
+    from opsigcli.records import Floats, Ints
 
 BINS = 20
 REFERENCES = 700  # random examples whose pairs calibrate the baseline
@@ -27,12 +27,16 @@ class Gradients(NamedTuple):
 def cosines(vectors: Floats) -> Floats:
     """Cosine of every two rows, (M, M) float32; a zero row is orthogonal to all."""
     # Lengths of the rows themselves, not the exact gradient norms: near ±1 the sketch's errors then cancel.
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    unit = _unit(vectors)
     return np.asarray(unit @ unit.T)
 
 
-def baseline(gradient_cosine: Floats, residual_cosine: Floats, rng: np.random.Generator) -> Floats:
+def baseline(
+    gradient_cosine: Floats,
+    residual_cosine: Floats,
+    rng: np.random.Generator,
+    among: Ints | None = None,
+) -> Floats:
     """The usual gradient cosine of two examples with a given residual cosine, for every two examples.
 
     ``f(r)`` is the median gradient cosine in 20 quantile bins of the residual cosine over pairs of 700 random
@@ -42,25 +46,104 @@ def baseline(gradient_cosine: Floats, residual_cosine: Floats, rng: np.random.Ge
         gradient_cosine: (M, M).
         residual_cosine: (M, M).
         rng: draws the random examples.
+        among: rows to draw from (default: all). Candidates chosen for their opposition would pass for usual.
 
     Returns:
         f at every entry of ``residual_cosine``, (M, M).
     """
-    m = len(gradient_cosine)
-    some = rng.permutation(m)[:REFERENCES]
-    upper = np.triu_indices(len(some), 1)
-    r = residual_cosine[np.ix_(some, some)][upper]
-    c = gradient_cosine[np.ix_(some, some)][upper]
+    some = rng.permutation(len(gradient_cosine) if among is None else among)[:REFERENCES]
+    inside = np.ix_(some, some)
+    return np.interp(residual_cosine, *usual_cosine(gradient_cosine[inside], residual_cosine[inside])).astype(
+        np.float32
+    )
+
+
+def usual_cosine(gradient_cosine: Floats, residual_cosine: Floats) -> tuple[Floats, Floats]:
+    """The points between which f is interpolated: residual cosines, increasing, and gradient cosines.
+
+    Args:
+        gradient_cosine: (R, R) of the reference examples.
+        residual_cosine: (R, R).
+    """
+    upper = np.triu_indices(len(gradient_cosine), 1)
+    r, c = residual_cosine[upper], gradient_cosine[upper]
     order = np.argsort(r, kind="stable")
     bins = [b for b in np.array_split(order, BINS) if len(b)]
     centres = np.array([np.median(r[b]) for b in bins])
     levels = np.array([np.median(c[b]) for b in bins])
     centres, inverse = np.unique(centres, return_inverse=True)  # tied residuals share one level
-    levels = np.bincount(inverse, levels) / np.bincount(inverse)
-    return np.interp(residual_cosine, centres, levels).astype(np.float32)
+    return centres, np.bincount(inverse, levels) / np.bincount(inverse)
 
 
-def residual_adjusted_cosine(gradients: Sequence[Gradients], seed: int = 0) -> Floats:
+def opposition_to(references: Gradients, rows: Gradients, count: int = 5) -> Floats:
+    """How strongly each row opposes some references: minus the mean of its lowest adjusted cosines, (B,).
+
+    Args:
+        references: R random examples, which also calibrate the baseline.
+        rows: B examples at the same checkpoint.
+        count: how many of the lowest cosines.
+    """
+    several = references.sketch[:REFERENCES], references.residuals[:REFERENCES]
+    centres, levels = usual_cosine(*(cosines(np.asarray(part, dtype=np.float32)) for part in several))
+    cosine = _between(rows.sketch, references.sketch)
+    adjusted = cosine - np.interp(_between(rows.residuals, references.residuals), centres, levels)
+    k = min(count, adjusted.shape[1])
+    return np.asarray(-np.partition(adjusted, k - 1, axis=1)[:, :k].mean(axis=1))
+
+
+def _between(first: Floats, second: Floats) -> Floats:
+    return np.asarray(_unit(first) @ _unit(second).T)
+
+
+def _unit(vectors: Floats) -> Floats:
+    rows = np.asarray(vectors)
+    rows = rows if np.issubdtype(rows.dtype, np.floating) else rows.astype(np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0))
+
+
+SIMILARITIES = ("adjusted", "raw", "centred")
+
+
+def gradient_similarity(
+    gradients: Sequence[Gradients],
+    labels: Ints,
+    kind: str = "adjusted",
+    seed: int = 0,
+    among: Ints | None = None,
+) -> Floats:
+    """How alike the candidates' gradients are, averaged over checkpoints.
+
+    ``adjusted`` takes out what output residuals alone explain (``residual_adjusted_cosine``); ``raw`` is the plain
+    cosine; ``centred`` the cosine after the mean gradient of each class is taken out.
+
+    Args:
+        gradients: of the same M candidates at each checkpoint compared.
+        labels: (M,).
+        kind: one of ``SIMILARITIES``.
+        seed: of the references of the baseline.
+        among: rows that stand for all examples (default: all rows).
+
+    Returns:
+        (M, M) float32, symmetric, with zeros on the diagonal.
+    """
+    if kind == "adjusted":
+        return residual_adjusted_cosine(gradients, seed, among)
+    total = np.zeros((len(labels),) * 2, dtype=np.float32)
+    for at in gradients:
+        rows = np.array(at.sketch, dtype=np.float32)
+        if kind == "centred":
+            for label in np.unique(labels):
+                rows[labels == label] -= rows[labels == label].mean(axis=0)
+        total += cosines(rows)
+    total /= len(gradients)
+    np.fill_diagonal(total, 0)
+    return total
+
+
+def residual_adjusted_cosine(
+    gradients: Sequence[Gradients], seed: int = 0, among: Ints | None = None
+) -> Floats:
     """Gradient cosine beyond the output residuals, ``S_ij = mean_t [cos(g_i, g_j) − f_t(cos(δ_i, δ_j))]``.
 
     Two classes oppose one another through their residuals δ = ∂ℓ/∂z alone, whatever the inputs share; the
@@ -70,6 +153,7 @@ def residual_adjusted_cosine(gradients: Sequence[Gradients], seed: int = 0) -> F
     Args:
         gradients: of the same M ≥ 2 candidates at each checkpoint compared.
         seed: of the references of the baseline.
+        among: rows that stand for all examples (default: all rows).
 
     Returns:
         S, (M, M) float32, symmetric, with zeros on the diagonal.
@@ -82,6 +166,7 @@ def residual_adjusted_cosine(gradients: Sequence[Gradients], seed: int = 0) -> F
             cosine,
             cosines(np.asarray(at.residuals, dtype=np.float32)),
             np.random.default_rng([seed, at.checkpoint]),
+            among,
         )
     total /= len(gradients)
     total += total.T

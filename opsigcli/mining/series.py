@@ -69,6 +69,11 @@ def oscillation(losses: Any, positions: Ints | None = None) -> Oscillation:
     return Oscillation(amplitude, energy, peak, chosen)
 
 
+def deltas_of(losses: Any, positions: Ints) -> Floats:
+    """Loss deltas of some examples, (T−1, M) nats; every row is read once."""
+    return np.stack([row[positions] for row in delta_rows(losses)])
+
+
 def _nan_mean(rows: list[Floats]) -> Floats:
     """Mean over rows, leaving out what is not finite; NaN where nothing is left."""
     total = np.sum(rows, axis=0)
@@ -86,7 +91,9 @@ def first_step(steps: int) -> int:
     return round(SKIPPED * steps)
 
 
-def checkpoints_to_compare(losses: Any, count: int = SEGMENTS) -> list[int]:
+def checkpoints_to_compare(
+    losses: Any, count: int = SEGMENTS, window: tuple[int, int] | None = None
+) -> list[int]:
     """Indices of the checkpoints whose gradients are worth comparing: one per segment of the trace.
 
     The steps after the first 10 % are cut into ``count`` equal segments; each gives the checkpoint before
@@ -95,6 +102,7 @@ def checkpoints_to_compare(losses: Any, count: int = SEGMENTS) -> list[int]:
     Args:
         losses: (T, N) nats, array or h5py dataset.
         count: how many at most.
+        window: loss deltas to stay within, first and one after the last (default: all after the first 10 %).
 
     Returns:
         Increasing indices into the checkpoints, fewer than ``count`` in a short trace.
@@ -102,9 +110,9 @@ def checkpoints_to_compare(losses: Any, count: int = SEGMENTS) -> list[int]:
     if len(losses) < 2:
         return [0] if len(losses) and np.isfinite(np.asarray(losses[0])).any() else []
     amplitude = oscillation(losses).amplitude
-    start = first_step(len(amplitude))
+    start, end = (first_step(len(amplitude)), len(amplitude)) if window is None else window
     indices = []
-    for segment in np.array_split(np.arange(start, len(amplitude)), min(count, len(amplitude) - start)):
+    for segment in np.array_split(np.arange(start, end), min(count, end - start)):
         if np.isfinite(amplitude[segment]).any():
             indices.append(int(segment[np.nanargmax(amplitude[segment])]))
     return indices

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
@@ -28,18 +30,26 @@ def linkage_groups(similarity: Floats, cut: float = CUT) -> list[Ints]:
     Returns:
         Increasing row indices of each group.
     """
+    return linkage_cuts(similarity, (cut,))[0]
+
+
+def linkage_cuts(similarity: Floats, cuts: Sequence[float]) -> list[list[Ints]]:
+    """``linkage_groups`` at several cuts of one tree."""
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
     m = len(similarity)
     if m < 2 * SMALLEST:
-        return []
+        return [[] for _ in cuts]
     distance = np.maximum(1 - similarity, 0)
     np.fill_diagonal(distance, 0)
     tree = linkage(squareform(distance, checks=False), method="average")
-    names = fcluster(tree, cut, criterion="distance")
-    counts = np.bincount(names)
-    return [np.flatnonzero(names == name) for name in np.flatnonzero(counts >= SMALLEST)]
+    found = []
+    for cut in cuts:
+        names = fcluster(tree, cut, criterion="distance")
+        counts = np.bincount(names)
+        found.append([np.flatnonzero(names == name) for name in np.flatnonzero(counts >= SMALLEST)])
+    return found
 
 
 def match_groups(similarity: Floats, groups: list[Ints]) -> list[Sides]:
@@ -58,17 +68,17 @@ def match_groups(similarity: Floats, groups: list[Ints]) -> list[Sides]:
 
 def closeness(similarity: Floats, group: Ints) -> Floats:
     """Mean S of every row to the other members of ``group``, (M,)."""
-    totals = similarity[:, group].sum(axis=1, dtype=np.float64)  # the diagonal of S is zero
+    totals = similarity[group].sum(axis=0, dtype=np.float64)  # S is symmetric, its diagonal zero
     others = np.full(len(similarity), len(group))
     others[group] -= 1
     return np.asarray(totals / np.maximum(others, 1))
 
 
-def refine(similarity: Floats, sides: Sides) -> Sides:
+def refine(similarity: Floats, sides: Sides, share: float = 0.55) -> Sides:
     """Memberships of one pair, decided again from where every row stands between its two sides.
 
-    With ``f_i = mean S(i, A) − mean S(i, B)``, a row belongs to A if f_i exceeds .55 of the members' median f,
-    its mean S to A half of the members' median, and its mean S to B is below −.05; likewise for B.
+    With ``f_i = mean S(i, A) − mean S(i, B)``, a row belongs to A if f_i exceeds .55 of the members' median f
+    (``share``), its mean S to A half of the members' median, and its mean S to B is below −.05; likewise for B.
 
     Args:
         similarity: S, (M, M), zero diagonal.
@@ -80,16 +90,18 @@ def refine(similarity: Floats, sides: Sides) -> Sides:
     to_first, to_second = closeness(similarity, sides[0]), closeness(similarity, sides[1])
     contrast = to_first - to_second
     return (
-        _members(contrast, to_first, to_second, sides[0]),
-        _members(-contrast, to_second, to_first, sides[1]),
+        _members(contrast, to_first, to_second, sides[0], share),
+        _members(-contrast, to_second, to_first, sides[1], share),
     )
 
 
-def _members(contrast: Floats, own: Floats, other: Floats, group: Ints) -> Ints:
+def _members(contrast: Floats, own: Floats, other: Floats, group: Ints, share: float) -> Ints:
     if len(group) == 0:
         return group
     return np.flatnonzero(
-        (contrast > 0.55 * np.median(contrast[group])) & (own > 0.5 * np.median(own[group])) & (other < -0.05)
+        (contrast > share * np.median(contrast[group]))
+        & (own > 0.5 * np.median(own[group]))
+        & (other < -0.05)
     )
 
 
@@ -105,13 +117,13 @@ def simple(similarity: Floats) -> list[Sides]:
     pairs = match_groups(similarity, linkage_groups(similarity))
     for _ in range(ROUNDS):
         pairs = [refine(similarity, sides) for sides in pairs]
-    pairs = [pair for pair in _part(similarity, pairs) if min(map(len, pair)) >= SMALLEST]
+    pairs = [pair for pair in part(similarity, pairs) if min(map(len, pair)) >= SMALLEST]
     scored = [(float(similarity[np.ix_(*pair)].mean()), pair) for pair in pairs]
     kept = [(score, pair) for score, pair in scored if score < STILL_OPPOSED]
     return [pair for _, pair in sorted(kept, key=lambda item: (item[0], item[1][0][0]))]
 
 
-def _part(similarity: Floats, pairs: list[Sides]) -> list[Sides]:
+def part(similarity: Floats, pairs: list[Sides]) -> list[Sides]:
     """The same pairs, with a row that several of them claim left to the one where it stands out most."""
     if len(pairs) < 2:
         return pairs

@@ -55,7 +55,9 @@ def attribute_spikes(
 ) -> tuple[Spike, ...]:
     """For every spike, each group's share of ``Σ_i max(Δℓ_i, 0)``, Δℓ from the bottom to the top.
 
-    The shares of disjoint groups and of the rest add up to 1. (Shares of the net rise do not help: they
+    A spike is a catapult if the mean loss later comes back to where the climb began, a divergence if it ends above
+    the top or is not finite at the end, and unresolved otherwise. The shares of disjoint groups and of the rest add
+    up to 1. (Shares of the net rise do not help: they
     divide by a small difference of large sums.)
 
     Args:
@@ -76,5 +78,16 @@ def attribute_spikes(
         shares = {name: float(up[positions].sum()) / whole for name, positions in groups.items()}
         shares["rest"] = 1 - sum(shares.values())
         rise = float(mean_losses[top] - mean_losses[bottom])
-        spikes.append(Spike(int(steps[bottom]), int(steps[top]), rise, shares))
+        kind = _kind(mean_losses, bottom, top)
+        spikes.append(Spike(int(steps[bottom]), int(steps[top]), rise, shares, kind))
     return tuple(spikes)
+
+
+def _kind(mean_losses: Floats, bottom: int, top: int) -> str:
+    """A catapult comes back to where it started; a divergence ends above its top, or not finite."""
+    after = mean_losses[top + 1 :]
+    if (after <= mean_losses[bottom]).any():
+        return "catapult"
+    if len(after) and (not np.isfinite(after[-1]) or after[-1] >= mean_losses[top]):
+        return "divergence"
+    return "unresolved"

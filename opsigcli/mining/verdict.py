@@ -13,23 +13,32 @@ CHANCE = "not distinguishable from chance"
 CLASS_LEVEL = "class-level opposition only"
 CONTINUOUS = "tails of one continuous axis"
 OUTLIERS = "opposing outliers"
+UNJUDGED = "proposed from losses alone, not judged"
 
 SIGNIFICANT = 0.05
 MARGIN = 0.1  # of a cosine, beyond its null
 APART = 1.9  # separation from which groups are discrete; brightness in photographs reaches 1.8, planted features 2.6
 CONCENTRATED = 1.3  # share ratio
+HELD = 1.0  # swing held; the method asks for more
+BY_CLASS = 0.5  # adjusted R² of loss changes on the class from which whole classes oppose one another
 SWING = -0.3  # correlation of the groups' loss deltas on held-out steps
 
 
-def judge(evidence: Mapping[str, Evidence]) -> tuple[str, tuple[str, ...]]:
+def judge(
+    evidence: Mapping[str, Evidence], explained: Mapping[str, float] | None = None
+) -> tuple[str, tuple[str, ...]]:
     """The verdict on a pair, and the reasons for it.
 
     Args:
-        evidence: by name, as in ``evidence.DEFINITIONS``; opposition, gradient_cosine and separation at least.
+        evidence: by name, as in ``evidence.DEFINITIONS``; without an opposition there is no verdict.
+        explained: adjusted R² of all fast loss changes on the class, as in ``features.explained``.
 
     Returns:
         One of the four verdicts, and one sentence per piece of evidence that was weighed.
     """
+    if "opposition" not in evidence:
+        reason = "without gradients neither opposition nor its null can be measured"
+        return UNJUDGED, (reason, *_activity(evidence))
     opposition, cosine = evidence["opposition"], evidence["gradient_cosine"]
     separation = evidence["separation"]
     reasons = [
@@ -50,11 +59,43 @@ def judge(evidence: Mapping[str, Evidence]) -> tuple[str, tuple[str, ...]]:
         f"(separation {separation.value:.2f})"
     )
     reasons += _activity(evidence)
+    clear = evidence.get("clarity")
+    if clear is not None and clear.p_value is not None:
+        reasons.append(
+            f"the search finds a pair as clear in {'few or none' if clear.p_value <= SIGNIFICANT else 'many'} of the "
+            f"rotations that leave only class means and covariances (clarity {clear.value:.2f}, "
+            f"p {clear.p_value:.2f} after selection)"
+        )
+    by_class = (explained or {}).get("class", 0.0)
     if not real:
         return CHANCE, tuple(reasons)
+    if by_class >= BY_CLASS and not apart:
+        reasons.append(f"the class alone explains {by_class:.0%} of the fast loss changes of all examples")
+        return CLASS_LEVEL, tuple(reasons)
     if not beyond_classes:
         return CLASS_LEVEL, tuple(reasons)
     return (OUTLIERS if apart else CONTINUOUS), tuple(reasons)
+
+
+def traits(evidence: Mapping[str, Evidence]) -> tuple[str, ...]:
+    """Which of three labels hold: structural, active, discrete.
+
+    *structural*: gradients oppose beyond class-matched groups, and the members hold the loss changes along their
+    own direction (where that was probed). *active*: on held-out steps the losses swing against one another, and the
+    pair holds more than its share of the loss changes. *discrete*: the groups stand apart from all others.
+    """
+    found = []
+    if "opposition" in evidence:
+        held = evidence.get("swing_held")
+        beyond = _beyond(evidence["opposition"], MARGIN) and _beyond(evidence["gradient_cosine"], -MARGIN)
+        if beyond and (held is None or held.value > HELD):
+            found.append("structural")
+    phase, share = evidence.get("anti_phase"), evidence.get("share_ratio")
+    if phase is not None and share is not None and phase.value < SWING and share.value > CONCENTRATED:
+        found.append("active")
+    if "separation" in evidence and evidence["separation"].value > APART:
+        found.append("discrete")
+    return tuple(found)
 
 
 def _activity(evidence: Mapping[str, Evidence]) -> list[str]:

@@ -20,6 +20,15 @@ MODELS = Registry(
             "cnn?widths=16,32,64&norm=none&activation=relu: 3x3 convolutions",
         ),
         "gpt": Entry("opsigcli.models.gpt:build_gpt", "gpt?layers=2&width=64&heads=4: a causal transformer"),
+        "resnet": Entry(
+            "opsigcli.models.resnet:build_resnet", "resnet?width=8&blocks=1&norm=batch: residual, 8 layers"
+        ),
+        "vgg": Entry(
+            "opsigcli.models.vgg:build_vgg", "vgg?widths=16,32,64&norm=none: two 3x3 convolutions per width"
+        ),
+        "vit": Entry(
+            "opsigcli.models.vit:build_vit", "vit?patch=8&width=48&blocks=2&heads=4: a vision transformer"
+        ),
         "torchvision": Entry(
             "opsigcli.models.torchvision_model:build_torchvision", "torchvision:resnet18?num_classes=10"
         ),
@@ -36,4 +45,4 @@ MODELS = Registry(
     },
     group="opsig.models",
 )
-BARE = ("mlp", "cnn", "gpt")  # written without a scheme
+BARE = ("mlp", "cnn", "resnet", "vgg", "vit", "gpt")  # written without a scheme

@@ -318,7 +318,7 @@ def _pair(data: dict[str, Any]) -> Pair:
     data["first"], data["second"] = _group(data["first"]), _group(data["second"])
     data["opposition"] = _record(Evidence, data["opposition"])
     data["evidence"] = {name: _record(Evidence, item) for name, item in data["evidence"].items()}
-    pair: Pair = _record(Pair, data, reasons=tuple)
+    pair: Pair = _record(Pair, data, reasons=tuple, traits=tuple)
     return pair
 
 

@@ -1,0 +1,124 @@
+"""What a group's examples share that can be seen, and how far classes alone explain the loss changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.records import Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opsigcli.records import Floats, Ints
+
+    Sides = tuple[Ints, Ints]
+
+NAMES = ("brightness", "contrast", "red against green", "yellow against blue", "saturation")
+
+
+def image_features(images: Floats) -> dict[str, Floats]:
+    """Means over the pixels of each image: brightness, contrast and three colour axes.
+
+    Args:
+        images: (M, 3, H, W), or (M, 1, H, W), in any fixed units.
+
+    Returns:
+        Feature name to (M,) values; one channel has brightness and contrast only.
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        return {}
+    grey = images.mean(axis=1)
+    found = {"brightness": grey.mean(axis=(1, 2)), "contrast": grey.std(axis=(1, 2))}
+    if images.shape[1] == 3:
+        red, green, blue = images.mean(axis=(2, 3)).T
+        found["red against green"] = red - green
+        found["yellow against blue"] = (red + green) / 2 - blue
+        found["saturation"] = (images.max(axis=1) - images.min(axis=1)).mean(axis=(1, 2))
+    return found
+
+
+def auc(values: Floats, members: Ints, others: Ints) -> float:
+    """Probability that a member has a larger value than one of the others, ties counted half."""
+    from scipy.stats import rankdata
+
+    both = np.concatenate([values[members], values[others]])
+    ranks = rankdata(both)[: len(members)]
+    return float((ranks.sum() - len(members) * (len(members) + 1) / 2) / (len(members) * len(others)))
+
+
+def shared_features(features: Mapping[str, Floats], groups: Sides, others: Ints) -> dict[str, Evidence]:
+    """How well the best feature tells the members from others, and one side from the other.
+
+    Args:
+        features: name to (M,).
+        groups: rows of the pair and of class-matched random pairs, (1 + R, |A|) and (1 + R, |B|).
+        others: rows outside every pair.
+
+    Returns:
+        ``members by <feature>`` and ``sides by <feature>``, AUC from .5 to 1; null and p-value over the largest AUC
+        of any feature, so that they account for its choice.
+    """
+    if not features or not len(others):
+        return {}
+    found = {}
+    for word in ("members", "sides"):
+        table = np.array([_strengths(features, word, a, b, others) for a, b in zip(*groups, strict=True)])
+        best = int(table[0].argmax())
+        value, null = float(table[0, best]), table[1:].max(axis=1)
+        p = float((1 + (null >= value).sum()) / (1 + len(null)))
+        found[f"{word} by {list(features)[best]}"] = Evidence(value, float(null.mean()), p)
+    return found
+
+
+def _strengths(features: Mapping[str, Floats], word: str, a: Ints, b: Ints, others: Ints) -> list[float]:
+    if word == "sides":
+        return [_either(auc(values, a, b)) for values in features.values()]
+    members = np.concatenate([a, b])
+    rest = np.setdiff1d(others, members)
+    return [_either(auc(values, members, rest)) for values in features.values()]
+
+
+def _either(value: float) -> float:
+    return max(value, 1 - value)
+
+
+def explained(fast: Floats, labels: Ints, features: Mapping[str, Floats]) -> dict[str, float]:
+    """Adjusted R² of high-passed loss deltas on the class, and on class × image features.
+
+    Residual and total squares are summed over the steps given, so that steps count by their amplitude. High and
+    equal values mean opposition of whole classes.
+
+    Args:
+        fast: (T', M) high-passed loss deltas; steps with unmeasured entries are left out.
+        labels: (M,).
+        features: name to (M,).
+
+    Returns:
+        ``class`` and, with features, ``class and features``.
+    """
+    rows = fast[np.isfinite(fast).all(axis=1)].astype(np.float64)
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    m, total = rows.shape[1], float((rows**2).sum())
+    if not total > 0:
+        return {}
+    found = {}
+    designs = {"class": np.ones((m, 1))}
+    if features:
+        columns = [(v - v.mean()) / (v.std() or 1.0) for v in features.values()]
+        designs["class and features"] = np.column_stack([np.ones(m), *columns])
+    for name, design in designs.items():
+        left, used = 0.0, 0
+        for label in np.unique(labels):
+            of = labels == label
+            if of.sum() <= design.shape[1]:
+                left += float((rows[:, of] ** 2).sum())
+                continue
+            basis = np.linalg.qr(design[of])[0]
+            part = rows[:, of].T
+            left += float(((part - basis @ (basis.T @ part)) ** 2).sum())
+            used += design.shape[1]
+        if m > used:
+            found[name] = float(1 - (left / (m - used)) / (total / (m - 1)))
+    return found

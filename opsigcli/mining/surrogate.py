@@ -1,0 +1,67 @@
+"""What the search itself finds where there are no groups: the same similarities, rotated within each class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.mining.full import TAIL_SHARES, propose
+
+if TYPE_CHECKING:
+    from opsigcli.records import Floats, Ints
+
+STARTS = 100  # of the search in a surrogate
+
+
+def rotated(similarity: Floats, labels: Ints, rng: np.random.Generator) -> Floats:
+    """S after a random rotation within each class that leaves the class mean where it is.
+
+    ``R S Rᵀ`` with R block-diagonal over classes, each block orthogonal and fixing the vector of ones: means and
+    covariances of the classes stay, clusters and tails go. Entries are scaled back to cosines.
+
+    Args:
+        similarity: (M, M), zero diagonal.
+        labels: (M,).
+        rng: draws the rotations.
+
+    Returns:
+        (M, M), zero diagonal.
+    """
+    whole: Floats = np.array(similarity, dtype=np.float32)
+    np.fill_diagonal(whole, 1)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        turn = _rotation(len(rows), rng)
+        whole[rows] = turn @ whole[rows]
+        whole[:, rows] = whole[:, rows] @ turn.T
+    size = np.sqrt(np.maximum(np.diagonal(whole), 0.05))
+    whole /= size
+    whole /= size[:, None]
+    whole = (whole + whole.T) / 2
+    np.fill_diagonal(whole, 0)
+    return whole
+
+
+def clearest_by_chance(similarity: Floats, labels: Ints, count: int, seed: int) -> Floats:
+    """Clarity of the clearest pair that the search finds in each of ``count`` surrogates, (count,)."""
+    best: Floats = np.zeros(count)
+    for number in range(count):
+        surrogate = rotated(similarity, labels, np.random.default_rng([seed, number]))
+        found = [p for p in propose(surrogate, STARTS) if p.holds]
+        found += [p for p in propose(surrogate, STARTS, int(TAIL_SHARES[-1] * len(surrogate))) if p.is_tail]
+        best[number] = max((p.score for p in found), default=0.0)
+    return best
+
+
+def _rotation(size: int, rng: np.random.Generator) -> Floats:
+    """A random orthogonal matrix that fixes the vector of ones, (size, size)."""
+    if size < 3:
+        return np.eye(size, dtype=np.float32)
+    # An orthonormal basis whose first vector is that of ones; the others are turned at random.
+    start = rng.standard_normal((size, size))
+    start[:, 0] = 1
+    basis = np.linalg.qr(start)[0]
+    turn = np.linalg.qr(rng.standard_normal((size - 1, size - 1)))[0]
+    others = basis[:, 1:]
+    return np.asarray(np.outer(basis[:, 0], basis[:, 0]) + others @ turn @ others.T, dtype=np.float32)
