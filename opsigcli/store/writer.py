@@ -206,7 +206,7 @@ def write_sharpness(store: Path, content: SharpnessContent) -> None:
             file["example_curvature/values"] = np.stack([content.example_curvature[step] for step in steps])
         _json(file, "provenance/sharpness", content.provenance)
 
-    _replace(store, fill, 2000 * len(points))
+    _replace(store, fill, 2000 * len(content.points))
 
 
 def _replace(store: Path, fill: Callable[[h5py.File], None], size: int, *, copy: bool = True) -> None:
