@@ -24,7 +24,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="SPEC",
-        help="Data: planted, folder:DIR, npz:FILE, torchvision:CIFAR10?root=DIR, py:pkg.mod:factory. "
+        help="Data: planted, folder:DIR, npz:FILE, torchvision:CIFAR10?root=DIR, py:pkg.mod:factory; "
+        "options as size=32, mean=…, or transform=weights:ResNet18_Weights.DEFAULT. "
         "Default: as the manifest or the store says.",
     ),
 ]
