@@ -94,14 +94,14 @@ def test_every_checkpoint_has_one_line_that_fits_the_terminal(
     opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for step in range(200):
+    for step in range(60):
         save_weights(tmp_path / f"step-{step:06}.safetensors", {"w": torch.full((2,), float(step))}, {})
     lines = opsig("inspect", tmp_path).out.splitlines()
-    assert lines[0].startswith("200 checkpoints in")
+    assert lines[0].startswith("60 checkpoints in")
     assert "all: safetensors, float32, 2 parameters, step from name" in lines
     rows = [line.split() for line in lines if line.startswith("step-")]
-    assert rows == [[f"step-{step:06}.safetensors", str(step)] for step in range(200)]
-    assert len(lines) < 210
+    assert rows == [[f"step-{step:06}.safetensors", str(step)] for step in range(60)]
+    assert len(lines) < 70
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
@@ -128,6 +128,18 @@ def test_mixed_units_are_shown_with_what_stands_in_the_way(opsig: Opsig, tmp_pat
     assert done.code == 0
     assert "expected one kind of number" in done.json["warnings"][0]
     assert len(done.json["result"]["checkpoints"]) == 3
+    shown = opsig("inspect", tmp_path)
+    assert "all: torch, float32, 2 parameters" in shown.out.splitlines()
+    assert "opsig trace" not in shown.err  # as it stands, trace would refuse
+    assert f"opsig trace {tmp_path} --order name" in opsig("inspect", tmp_path, "--order", "name").err
+
+
+def test_what_is_left_out_is_said_once(opsig: Opsig, tmp_path: Path) -> None:
+    for step in (1, 2):
+        torch.save({"w": torch.full((2,), float(step))}, tmp_path / f"step_{step}.pt")
+    (tmp_path / "last.pt").hardlink_to(tmp_path / "step_2.pt")
+    shown = opsig("inspect", tmp_path)
+    assert (shown.out + shown.err).count("the same file as step_2.pt") == 1
 
 
 def test_gaps_are_reported(opsig: Opsig, tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ def render_inspect(view: Mapping[str, Any]) -> list[RenderableType]:
         "dtype": [row["dtype"] or NOTHING for row in rows],
         "parameters": [f"{row['parameters']:,}" for row in rows],
     }
+    if rows[0]["step_source"] == unit:  # counted here, found nowhere
+        del columns["found in"]
     # What all rows say is said once, so that a row fits one line.
     same = {
         name: cells[0] for name, cells in columns.items() if name != unit and len({*cells}) == 1 < len(rows)
