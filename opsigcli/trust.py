@@ -16,14 +16,20 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from opsigcli.errors import TrustError
-from opsigcli.specs import parse
+from opsigcli.specs import Value, parse
 
 CODE_SCHEMES = ("py", "file")
 
 
 def is_code(spec: str) -> bool:
-    """Whether opening the spec runs code that it names."""
-    return parse(spec).scheme in CODE_SCHEMES
+    """Whether opening the spec runs code that it names, itself or as a dataset's ``transform=``."""
+    parsed = parse(spec)
+    transform = parsed.options.get("transform", "")
+    named = [
+        parsed.scheme,
+        *(_scheme(item) for item in (transform if isinstance(transform, list) else [transform])),
+    ]
+    return any(scheme in CODE_SCHEMES for scheme in named)
 
 
 def sign(specs: Iterable[str]) -> str:
@@ -54,6 +60,10 @@ def require_trust(
         f"{where} names code to run ({', '.join(code)}), and it was not written by you on this machine",
         "look at that code, then add --trust-manifest, or give --model and --data again",
     )
+
+
+def _scheme(value: Value) -> str:
+    return str(value).partition(":")[0].strip()
 
 
 def _key() -> bytes:

@@ -41,12 +41,25 @@ def absolute_path(text: str) -> str:
 
 
 def absolute_spec(spec_text: str) -> str:
-    """The spec with the path of ``file:`` made absolute; other specs as they are."""
+    """The spec with the path of ``file:`` made absolute, also in a dataset's ``transform=``; others as they are.
+
+    Raises:
+        UsageError: the absolute path cannot stand in a spec.
+    """
     spec = parse(spec_text)
-    if spec.scheme != "file":
-        return spec_text
-    path, attribute = _split(spec)
-    return str(replace(spec, name=f"{absolute_path(path)}:{attribute}"))
+    if spec.scheme == "file":
+        path, attribute = _split(spec)
+        spec = replace(spec, name=f"{absolute_path(path)}:{attribute}")
+    transform = spec.options.get("transform")
+    if isinstance(transform, str) and transform.startswith("file:"):
+        inner = absolute_spec(transform)
+        if any(mark in inner for mark in ",&"):
+            raise UsageError(
+                f"in {spec_text!r}: transform= cannot hold ',' or '&'",
+                "rename the file or folder, or use a symbolic link",
+            )
+        spec = replace(spec, options=spec.options | {"transform": inner})
+    return str(spec)
 
 
 def load_factory(spec: Spec, error: type[OpsigError]) -> Callable[..., Any]:

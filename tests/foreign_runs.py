@@ -232,10 +232,13 @@ def accelerate(folder: Path) -> dict[int, Any]:
 
 def fsdp2(folder: Path) -> dict[int, Any]:
     """FSDP2 on two gloo processes, saved by torch.distributed.checkpoint in torchtitan's layout."""
+    import torch.distributed.checkpoint.state_dict
+    import torch.distributed.fsdp
     import torch.multiprocessing
-
-    torch.multiprocessing.spawn(_rank, args=(str(folder),), nprocs=2)
     from torch.distributed.checkpoint import FileSystemReader, load
+
+    # Forked, so that the ranks need not import torch again.
+    torch.multiprocessing.start_processes(_rank, args=(str(folder),), nprocs=2, start_method="fork")
 
     found = {}
     for path in folder.glob("step-*"):

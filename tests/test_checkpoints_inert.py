@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from opsigcli.checkpoints import inert
-from opsigcli.checkpoints.inert import Call, Malformed, Name
+from opsigcli.checkpoints.inert_instructions import RARE
+from opsigcli.checkpoints.inert_machine import Calls
+from opsigcli.checkpoints.inert_records import Call, Malformed, Name
 
 SHARED = ["a", 1]
 PLAIN: list[Any] = [
@@ -24,7 +26,7 @@ PLAIN: list[Any] = [
 ]
 
 
-def read(data: bytes, calls: inert.Calls | None = None) -> inert.Pickle:
+def read(data: bytes, calls: Calls | None = None) -> inert.Pickle:
     def persistent(saved: Any) -> Any:
         return ("persistent", saved)
 
@@ -42,9 +44,9 @@ def test_plain_values_are_what_pickle_makes_of_them(value: Any, protocol: int) -
 
 @pytest.mark.parametrize("protocol", range(6))
 def test_objects_become_records_of_what_was_asked_for(protocol: int) -> None:
-    result = read(pickle.dumps({"d": Decimal("1.5"), "e": inert.Malformed("x")}, protocol))
+    result = read(pickle.dumps({"d": Decimal("1.5"), "e": Malformed("x")}, protocol))
     assert isinstance(result.value["d"], Call)
-    assert {"decimal.Decimal", "opsigcli.checkpoints.inert.Malformed"} <= result.names
+    assert {"decimal.Decimal", "opsigcli.checkpoints.inert_records.Malformed"} <= result.names
     assert isinstance(result.value["d"].function, Name)
 
 
@@ -64,7 +66,7 @@ def test_every_instruction_of_pickle_is_known_but_the_two_for_buffers_outside_of
     import pickletools
 
     hot = set(b"qrKh\x94(tRXQj\x89)MJ\x85\x86\x87}.")
-    known = hot | set(inert._COLD)
+    known = hot | set(RARE)
     missing = {code.name for code in pickletools.opcodes if ord(code.code) not in known}
     assert missing == {"NEXT_BUFFER", "READONLY_BUFFER"}
 

@@ -204,7 +204,7 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
 
 def test_floats_are_not_resized_and_have_no_mode(tmp_path: Path) -> None:
     spec = write(tmp_path, x=np.zeros((3, 3, 8, 8)), y=Y)
-    with pytest.raises(DatasetError, match="size=, crop= and mode= are for uint8 images"):
+    with pytest.raises(DatasetError, match="size=, crop=, mode= and transform= are for uint8 images"):
         open_source(f"{spec}?size=4")
     with pytest.raises(UsageError, match="unknown option of npz 'mode'"):
         open_source(f"{spec}?mode=L")

@@ -334,7 +334,7 @@ def test_torchvision_image_folders_are_read_as_files(tmp_path: Path) -> None:
         ("torchvision:CIFAR10?root=nowhere", DatasetError, "not found or corrupted", "download=true"),
         ("torchvision:CIFAR10?root=a,b", UsageError, "root= cannot hold", "symbolic link"),
         ("torchvision:CIFAR10?root=x&trian=true", UsageError, "unexpected keyword argument 'trian'", "train"),
-        ("torchvision:CIFAR10?root=x&transform=flip", UsageError, "transform= is Python code", "mean="),
+        ("torchvision:CIFAR10?root=x&transform=flip", UsageError, "expected transform=weights", "transform="),
         ("torchvision:FakeData?size=0", DatasetError, "found none", ""),
     ],
 )

@@ -7,6 +7,7 @@ import collections
 import datetime
 import json
 import os
+import re
 import warnings
 from argparse import Namespace
 from pathlib import Path
@@ -264,6 +265,10 @@ def make_export(folder: Path) -> None:
     torch.export.save(program, folder / "model.pt2")
 
 
+def make_script(folder: Path) -> None:
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), folder / "model_1.pt")
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "command"),
     [
@@ -302,6 +307,20 @@ def test_torchscript_is_refused_with_one_command(opsig: Opsig, tmp_path: Path) -
     assert done.code == 3
     assert "TorchScript" in done.err
     assert "torch.jit.load" in done.err
+
+
+@pytest.mark.parametrize("make", [make_script, make_export])
+@pytest.mark.filterwarnings("ignore")
+def test_the_command_for_an_exported_program_gives_weights_that_open(
+    opsig: Opsig, tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path)
+    command = re.search(r'import torch; [^"]+', opsig("inspect", tmp_path).err)
+    assert command is not None
+    monkeypatch.chdir(tmp_path)
+    exec(command[0], {})
+    rows = opsig("inspect", "weights.pt", "--order", "name", "--json").json["result"]["checkpoints"]
+    assert [row["weights"]["(whole file)"]["parameters"] for row in rows] == [6]
 
 
 def test_one_process_part_of_a_sharded_model_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from opsigcli.checkpoints import inert, zip_directory
 from opsigcli.checkpoints.base import formats
 from opsigcli.checkpoints.dcp_metadata import read_metadata
-from opsigcli.checkpoints.inert import Malformed
+from opsigcli.checkpoints.inert_instructions import RARE
+from opsigcli.checkpoints.inert_records import Malformed
 from opsigcli.checkpoints.manifest import read_manifest
 from opsigcli.checkpoints.series import open_series
 from opsigcli.checkpoints.writer import save_weights
@@ -160,7 +161,7 @@ def test_damaged_folders_of_torch_distributed_are_read_or_refused(name: str) -> 
 
 # Programs made of real instructions reach further into the stack machine than random bytes.
 PIECES = st.one_of(
-    st.sampled_from([bytes([code]) for code in (*inert._COLD, *b"qrKh\x94(tRXQj\x89)MJ\x85\x86\x87}.")]),
+    st.sampled_from([bytes([code]) for code in (*RARE, *b"qrKh\x94(tRXQj\x89)MJ\x85\x86\x87}.")]),
     st.sampled_from(
         [b"K\x00", b"K\x01", b"X\x01\0\0\0a", b"q\x00", b"h\x00", b"cos\nsystem\n", b"]", b"}", b")"]
     ),

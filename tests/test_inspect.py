@@ -90,14 +90,35 @@ def test_the_size_of_tensors_does_not_matter(opsig: Opsig, tmp_path: Path) -> No
     assert bytes_read() - before < (16 << 20)  # of 200 MB
 
 
-def test_hundreds_of_checkpoints_are_one_short_table(opsig: Opsig, tmp_path: Path) -> None:
-    for step in range(200):
-        torch.save({"w": torch.full((2,), float(step))}, tmp_path / f"step_{step}.pt")
-    shown = opsig("inspect", tmp_path)
-    assert len(shown.out.splitlines()) < 60
-    assert "160 more" in shown.out
-    assert "200 checkpoints" in shown.out
-    assert len(opsig("inspect", tmp_path, "--json").json["result"]["checkpoints"]) == 200
+def test_every_checkpoint_has_one_line_that_fits_the_terminal(
+    opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for step in range(60):
+        save_weights(tmp_path / f"step-{step:06}.safetensors", {"w": torch.full((2,), float(step))}, {})
+    lines = opsig("inspect", tmp_path).out.splitlines()
+    assert lines[0].startswith("60 checkpoints in")
+    assert "all: safetensors, float32, 2 parameters, step from name" in lines
+    rows = [line.split() for line in lines if line.startswith("step-")]
+    assert rows == [[f"step-{step:06}.safetensors", str(step)] for step in range(60)]
+    assert len(lines) < 70
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_long_name_keeps_its_end_and_differing_columns_stay(
+    opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for step in (1, 2):
+        weights = {"w": torch.zeros(step, dtype=torch.float16 if step == 1 else torch.float32)}
+        torch.save(
+            {"model": weights, "step": step}, tmp_path / f"a-run-with-{'a-long-' * 9}[red]name_{step:03}.pt"
+        )
+    lines = opsig("inspect", tmp_path).out.splitlines()
+    rows = [line for line in lines if line.startswith("…")]
+    assert [row.split()[0].endswith(f"name_{n:03}.pt") for n, row in enumerate(rows, start=1)] == [True, True]
+    assert all(len(row) <= width for row in rows)
+    assert width < 60 or ["float16" in row for row in rows] == [True, False]
 
 
 def test_mixed_units_are_shown_with_what_stands_in_the_way(opsig: Opsig, tmp_path: Path) -> None:
@@ -107,6 +128,18 @@ def test_mixed_units_are_shown_with_what_stands_in_the_way(opsig: Opsig, tmp_pat
     assert done.code == 0
     assert "expected one kind of number" in done.json["warnings"][0]
     assert len(done.json["result"]["checkpoints"]) == 3
+    shown = opsig("inspect", tmp_path)
+    assert "all: torch, float32, 2 parameters" in shown.out.splitlines()
+    assert "opsig trace" not in shown.err  # as it stands, trace would refuse
+    assert f"opsig trace {tmp_path} --order name" in opsig("inspect", tmp_path, "--order", "name").err
+
+
+def test_what_is_left_out_is_said_once(opsig: Opsig, tmp_path: Path) -> None:
+    for step in (1, 2):
+        torch.save({"w": torch.full((2,), float(step))}, tmp_path / f"step_{step}.pt")
+    (tmp_path / "last.pt").hardlink_to(tmp_path / "step_2.pt")
+    shown = opsig("inspect", tmp_path)
+    assert (shown.out + shown.err).count("the same file as step_2.pt") == 1
 
 
 def test_gaps_are_reported(opsig: Opsig, tmp_path: Path) -> None:

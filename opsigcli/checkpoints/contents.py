@@ -8,7 +8,7 @@ from typing import Any
 
 from opsigcli.checkpoints.base import TensorFacts
 from opsigcli.checkpoints.facts import EPOCH_KEYS, LR_KEYS, STEP_KEYS, content_counts, content_lr, real, whole
-from opsigcli.checkpoints.inert import Malformed, fields
+from opsigcli.checkpoints.inert_records import Malformed, fields
 
 Where = tuple[str, ...]  # keys from the root to a mapping
 Tensors = dict[str, TensorFacts]

@@ -11,7 +11,7 @@ from opsigcli.checkpoints import contents, rebuild
 from opsigcli.checkpoints.base import Header, NotWeights, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.dcp_metadata import DcpTensor, DcpValue, Place, read_metadata
-from opsigcli.checkpoints.inert import Malformed
+from opsigcli.checkpoints.inert_records import Malformed
 from opsigcli.checkpoints.torch_container import Opened, open_torch
 from opsigcli.checkpoints.torch_file import TorchFile, resolved
 from opsigcli.checkpoints.torch_pickle import StoredTensor

@@ -13,7 +13,8 @@ from typing import Any
 
 from opsigcli.checkpoints import inert
 from opsigcli.checkpoints.base import SIZES, TensorFacts
-from opsigcli.checkpoints.inert import Call, Malformed, Name, fields
+from opsigcli.checkpoints.inert_machine import Calls
+from opsigcli.checkpoints.inert_records import Call, Malformed, Name, fields
 
 _MAX_CHUNKS = 4096  # of one tensor
 
@@ -177,7 +178,7 @@ def _with_lists(tree: Any) -> Any:
     return list(inner.values()) if inner and list(inner) == list(range(len(inner))) else inner
 
 
-_CALLS: inert.Calls = {
+_CALLS: Calls = {
     "torch.Size": lambda arguments: tuple(arguments[0]),
     "collections.OrderedDict": lambda arguments: {},
     "torch.serialization._get_layout": lambda arguments: Call(Name("layout"), arguments),

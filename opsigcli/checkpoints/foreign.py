@@ -36,10 +36,10 @@ DEEPSPEED = Kind(
     "python -m deepspeed.utils.zero_to_fp32 {0} {0}-fp32 --safe_serialization",
     parent=True,
 )
-_EXPORTED = (
-    "python -c \"import torch; torch.save({load}.state_dict(), 'weights.pt')\" (which runs the program)"
+PT2 = Kind(
+    "a torch.export program (.pt2)",
+    "python -c \"import torch; torch.save(torch.export.load('{0}').state_dict, 'weights.pt')\"  # runs the program",
 )
-PT2 = Kind("a torch.export program (.pt2)", _EXPORTED.replace("{load}", "torch.export.load('{0}')"))
 ORBAX = Kind(
     "an Orbax (JAX) checkpoint",
     'python -c "import orbax.checkpoint as o, numpy, flax.traverse_util as f, safetensors.numpy as s; '

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from opsigcli.checkpoints.base import TensorFacts
-from opsigcli.checkpoints.inert import Malformed
+from opsigcli.checkpoints.inert_records import Malformed
 from opsigcli.checkpoints.torch_pickle import StoredTensor
 
 if TYPE_CHECKING:

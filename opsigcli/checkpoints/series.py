@@ -94,8 +94,8 @@ def open_series(
         key: which weights, where files hold several.
         weights: ``model`` or ``ema``, where files hold trained weights and their moving average.
         order: auto, name or mtime (see ``put_in_order``); a manifest's steps need no other order.
-        examine: only look: headers alone are read, no file is hashed to hold it against the manifest, and files
-            that hold several sets of weights are listed without asking for ``key``.
+        examine: only look: headers alone are read, no file is hashed to hold it against the manifest, files that
+            hold several sets of weights are listed without asking for ``key``, and what is left out is no note.
         unsafe: let pickle run the code of files that cannot be read otherwise.
 
     Raises:
@@ -135,13 +135,13 @@ def open_series(
         unsafe=unsafe,
     )
     series.gaps = tuple(gaps(series.steps))
-    notes += [f"{d.file} left out: {d.reason}" for d in series.duplicates]
-    notes += [f"{file} left out: {why}" for file, why in arranged.left_out.items()]
     notes += [
         f"no checkpoint between {series.unit} {a} and {b}, where the usual distance is {usual}"
         for a, b, usual in series.gaps
     ]
     if not examine:
+        notes += [f"{d.file} left out: {d.reason}" for d in series.duplicates]
+        notes += [f"{file} left out: {why}" for file, why in arranged.left_out.items()]
         notes += _changed(series, files)
     series.notes = tuple(notes)
     return series

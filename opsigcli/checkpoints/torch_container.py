@@ -10,7 +10,8 @@ from typing import IO, Any
 
 from opsigcli.checkpoints import inert, rebuild, torch_pickle, zip_directory
 from opsigcli.checkpoints.base import SIZES
-from opsigcli.checkpoints.inert import Malformed
+from opsigcli.checkpoints.inert_machine import MAX_BYTES
+from opsigcli.checkpoints.inert_records import Malformed
 from opsigcli.checkpoints.torch_pickle import Content
 
 ZIP = b"PK\x03\x04"
@@ -69,7 +70,7 @@ def _open_zip(file: IO[bytes], start: int, size: int) -> Opened:
     if len(pickles) != 1:
         raise Malformed(f"expected one data.pkl in the zip, found {len(pickles)}")
     root = pickles[0].removesuffix("data.pkl")
-    pickled = _member(file, members, pickles[0], inert.MAX_BYTES)
+    pickled = _member(file, members, pickles[0], MAX_BYTES)
     if f"{root}byteorder" in members and _member(file, members, f"{root}byteorder", 64) != b"little":
         raise Malformed("its numbers are not little-endian")
     content = torch_pickle.read_content(pickled)

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from opsigcli.checkpoints import contents, inert, rebuild, torch_pickle
+from opsigcli.checkpoints import contents, rebuild, torch_pickle
 from opsigcli.checkpoints.base import Header, NotWeights, unreadable
 from opsigcli.checkpoints.choose import choose
-from opsigcli.checkpoints.inert import Malformed
+from opsigcli.checkpoints.inert_records import Malformed, fields
 from opsigcli.checkpoints.torch_container import ZIP, Opened, Program, open_torch, some
 from opsigcli.checkpoints.torch_pickle import StoredTensor
 from opsigcli.errors import CheckpointError
@@ -100,13 +100,13 @@ class TorchFile:
     def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:
         """The optimizer's groups and state."""
         with _opened(path) as (file, opened):
-            state = contents.optimizer_state(inert.fields(opened.content.root))
+            state = contents.optimizer_state(fields(opened.content.root))
             return resolved(state, lambda leaf: _leaf(file, opened, leaf, tensors)) if state else {}
 
 
 def resolved(state: Any, leaf: contents.Value) -> Any:
     """``state`` as plain dicts and lists, every leaf as ``leaf`` gives it."""
-    own = inert.fields(state)
+    own = fields(state)
     if own or state == {}:
         return {key: resolved(value, leaf) for key, value in own.items()}
     return [resolved(value, leaf) for value in state] if isinstance(state, list) else leaf(state)

@@ -8,7 +8,8 @@ from typing import Any
 
 from opsigcli.checkpoints import inert
 from opsigcli.checkpoints.base import SIZES, TensorFacts
-from opsigcli.checkpoints.inert import Call, Data, Malformed, Name
+from opsigcli.checkpoints.inert_machine import Calls, Data
+from opsigcli.checkpoints.inert_records import Call, Malformed, Name
 
 # Storage class -> element type and its size in bytes. Quantized storages are left out: torch rebuilds those tensors
 # without checking that their strides stay inside the storage.
@@ -213,7 +214,7 @@ _NUMPY = {
     "b1": "?",
 }
 _MAX_EXPANDED = 1 << 24  # bytes of a tensor with more elements than its storage, as expand() makes
-_CALLS: inert.Calls = {
+_CALLS: Calls = {
     "collections.OrderedDict": _ordered,
     "torch.Size": lambda arguments: tuple(arguments[0]),
     "torch._utils._rebuild_tensor": _tensor,

@@ -25,7 +25,7 @@ Data = Annotated[
         "--data",
         metavar="SPEC",
         help="Data: planted, folder:DIR, npz:FILE, text:FILE, torchvision:CIFAR10?root=DIR, "
-        "py:pkg.mod:factory. "
+        "py:pkg.mod:factory; options as size=32, mean=…, or transform=weights:ResNet18_Weights.DEFAULT. "
         "Default: as the manifest or the store says.",
     ),
 ]

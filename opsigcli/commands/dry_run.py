@@ -103,7 +103,7 @@ def plan_sharpness(options: SharpnessOptions, rows: list[int], store: Store) -> 
 
 def _lines(result: dict[str, Any], what: str, store: Path) -> tuple[str, ...]:
     seconds = result["estimated_seconds"]
-    duration = "time not known" if seconds is None else f"about {_duration(seconds)} (from operation counts)"
+    duration = "time not known" if seconds is None else f"{_duration(seconds)} (from operation counts)"
     return (
         f"dry run: {what}",
         f"{result['units']} units of work; reads {_bytes(result['bytes_to_read'])}, "
@@ -145,7 +145,7 @@ def _rate(device: str) -> float:
 def _duration(seconds: float) -> str:
     for limit, unit, word in ((120, 1, "s"), (7200, 60, "min"), (float("inf"), 3600, "h")):
         if seconds < limit:
-            return f"{seconds / unit:.1f} {word}" if seconds >= 0.1 else "less than 0.1 s"
+            return f"about {seconds / unit:.1f} {word}" if seconds >= 0.1 else "less than 0.1 s"
     return ""
 
 

@@ -25,6 +25,7 @@ def inspect(options: InspectOptions, progress: Progress) -> Outcome:
         CheckpointError: there is no checkpoint to read.
     """
     warnings: list[str] = []
+    disorder = False
     try:
         series = _open(options, options.order)
     except CheckpointError as error:
@@ -34,6 +35,7 @@ def inspect(options: InspectOptions, progress: Progress) -> Outcome:
             series = _open(options, "name")
         except CheckpointError:
             raise error from None
+        disorder = True
         warnings.append(f"{error.message} ({error.hint})" if error.hint else error.message)
     warnings += series.notes
     rows = [_row(checkpoint) for checkpoint in series]
@@ -52,7 +54,7 @@ def inspect(options: InspectOptions, progress: Progress) -> Outcome:
         inputs={"checkpoints": str(options.checkpoints), "order": options.order},
         result=result,
         warnings=tuple(warnings),
-        messages=_next(series, rows),
+        messages=() if disorder else _next(series, rows, options),
         exit_code=ExitCode.INCOMPLETE if series.failed else ExitCode.OK,
         view=result,
     )
@@ -100,14 +102,16 @@ def _failed(item: Failed) -> dict[str, Any]:
     return {"file": item.file, "reason": item.error.message, "hint": item.error.hint}
 
 
-def _next(series: Series, rows: list[dict[str, Any]]) -> tuple[str, ...]:
-    """The one thing to do next."""
+def _next(series: Series, rows: list[dict[str, Any]], options: InspectOptions) -> tuple[str, ...]:
+    """The one thing to do next, with the choices made here."""
+    chosen = {"--key": options.key, "--weights": options.weights, "--order": options.order}
+    words = "".join(f" {name} {value}" for name, value in chosen.items() if value not in (None, "", "auto"))
     sets = list(rows[0]["weights"]) if rows else []
-    if len(sets) > 1:
+    if len(sets) > 1 and not options.key and not options.weights:
         averages = [key for key in sets if rows[0]["weights"][key]["average"]]
         if len(sets) == 2 and len(averages) == 1:
             return ("these hold two sets of weights: add --weights model or --weights ema to opsig trace",)
         return (f"these hold {len(sets)} sets of weights: add --key {sets[0]} (or another) to opsig trace",)
     if series.manifest:
-        return (f"next: opsig trace {series.folder}",)
-    return (f"next: opsig trace {series.folder} --model SPEC --data SPEC",)
+        return (f"next: opsig trace {series.folder}{words}",)
+    return (f"next: opsig trace {series.folder}{words} --model SPEC --data SPEC",)

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def as_array(found: Any) -> NDArray[Any]:
+    """An array from a tensor, or from what NumPy understands."""
+    if hasattr(found, "detach"):  # a tensor, told without importing torch
+        found = found.detach().cpu()
+        if found.is_floating_point():
+            found = found.float()
+        return np.asarray(found.numpy())
+    return np.asarray(found)
+
+
 def array_reader(x: NDArray[Any], where: str, pictures: Pictures, *, tokens: bool = False) -> ArrayReader:
     """A reader of ``x (N, …)``: floats as float32, uint8 images (N, H, W, C) or (N, H, W) as (C, H, W), and
     tokens as int64.
@@ -35,7 +45,7 @@ def array_reader(x: NDArray[Any], where: str, pictures: Pictures, *, tokens: boo
         )
     if pictures.changes:
         raise DatasetError(
-            f"size=, crop= and mode= are for uint8 images; the inputs in {where} are {x.dtype}",
+            f"size=, crop=, mode= and transform= are for uint8 images; the inputs in {where} are {x.dtype}",
             "resize the inputs before saving them",
         )
     with np.errstate(over="ignore"):  # becomes infinite, which the source refuses by name

@@ -13,9 +13,11 @@ import numpy as np
 from opsigcli.datasets.listing import Listing, spread
 from opsigcli.datasets.pictures import Pictures, picture_of
 from opsigcli.datasets.readers import ArrayReader, Reader
+from opsigcli.datasets.transforms import prepared_by
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.query import choice, integer, numbers
 from opsigcli.specs import Spec
+from opsigcli.usercode import absolute_spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,10 +25,11 @@ if TYPE_CHECKING:
     from opsigcli.records import Bytes, Floats, Ints
 
 MEMORY_BUDGET = 2 << 30  # bytes of raw inputs that are decoded once and kept; more are decoded at every read
+READ_TWICE = 16  # first examples that are read a second time: augmentation shows as a difference
 BLOCK = 1024  # inputs per pass over the data
 
 # Options of every source of images or arrays.
-COMMON = ("limit", "standardize", "mean", "std", "size", "crop")
+COMMON = ("limit", "standardize", "mean", "std", "size", "crop", "transform")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Settings:
     ``limit=N`` takes at most N examples, spread evenly over the classes. ``standardize=channel`` subtracts the
     mean of each channel (the first axis of an input) over the examples taken and divides by its standard
     deviation; ``standardize=image`` does so with each input's own mean and deviation; ``mean=…&std=…`` gives
-    the constants of each channel. Where a deviation is 0 it counts as 1.
+    the constants of each channel. Where a deviation is 0 it counts as 1. ``transform=…`` says all of this in one word.
     """
 
     limit: int | None
@@ -51,7 +54,11 @@ class Settings:
 
         Raises:
             UsageError: an option has a wrong value, or two contradict one another.
+            DatasetError: the code or library that ``transform=`` names fails, or is not there.
         """
+        limit, prepared = integer(spec, "limit", None), prepared_by(spec, mode)
+        if prepared:
+            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures)
         mean, std = numbers(spec, "mean", ()), numbers(spec, "std", ())
         standardize = choice(spec, "standardize", "none", ("none", "channel", "image"))
         if bool(mean) != bool(std):
@@ -62,7 +69,7 @@ class Settings:
             )
         if any(value <= 0 for value in std):
             raise UsageError(f"in {str(spec)!r}: expected std= above 0")
-        return cls(integer(spec, "limit", None), standardize, mean, std, Pictures.of(spec, mode))
+        return cls(limit, standardize, mean, std, Pictures.of(spec, mode))
 
 
 class Source:
@@ -89,10 +96,12 @@ class Source:
     def __init__(self, spec: Spec, listing: Listing, reader: Reader, settings: Settings) -> None:
         rows = spread(listing.labels, settings.limit)
         taken = listing.take(rows)
-        self.spec = str(spec)
+        self.spec = absolute_spec(str(spec))
         self.ids, self.labels, self.targets = taken.ids, taken.labels, taken.targets
         self.classes, self.names, self.weights = taken.classes, taken.names, taken.weights
         self.input_shape = reader.shape
+        if settings.pictures.code:
+            self._refuse_randomness(reader, rows[:READ_TWICE])
         needed = len(self) * int(np.prod(reader.shape, dtype=np.int64)) * reader.dtype.itemsize
         if needed <= MEMORY_BUDGET:
             reader, rows = ArrayReader(reader.read(rows)), np.arange(len(rows), dtype=np.int64)
@@ -148,6 +157,13 @@ class Source:
     def _blocks(self) -> Iterator[NDArray[Any]]:
         for start in range(0, len(self), BLOCK):
             yield self._reader.read(self._rows[start : start + BLOCK])
+
+    def _refuse_randomness(self, reader: Reader, rows: Ints) -> None:
+        if not np.array_equal(reader.read(rows), reader.read(rows), equal_nan=True):
+            raise DatasetError(
+                f"expected the same input at every read; two reads of the first examples of {self.spec} differ",
+                "let transform= name a function without augmentation",
+            )
 
     def _check_finite(self) -> None:
         if self._reader.dtype != np.float32:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.datasets import base
-from opsigcli.datasets.arrays import array_reader
+from opsigcli.datasets.arrays import array_reader, as_array
 from opsigcli.datasets.listing import Listing, are_tokens, listing_of
 from opsigcli.datasets.pictures import Pictures
 from opsigcli.datasets.readers import ArrayReader, Reader
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.records import Ints
-
-READ_TWICE = 16  # first examples that are read a second time: augmentation shows as a difference
 
 
 class MapReader:
@@ -82,7 +80,7 @@ class MapReader:
             if hasattr(found, "convert") and hasattr(found, "getbands"):  # a PIL image
                 return self.pictures.pixels(found, what)
             is_tensor = hasattr(found, "detach")
-            array: NDArray[Any] = _numpy(found)
+            array: NDArray[Any] = as_array(found)
         if is_tensor and array.dtype == np.uint8 and array.ndim == 3:
             array = array.transpose(1, 2, 0)  # image tensors have their channels first
         reader = array_reader(array[None], what, self.pictures, tokens=are_tokens(array, target))
@@ -134,13 +132,13 @@ def refuse_randomness(reader: MapReader, count: int) -> None:
     Raises:
         DatasetError: two reads of an example differ, as under random augmentation.
     """
-    for row in range(min(count, READ_TWICE)):
+    for row in range(min(count, base.READ_TWICE)):
         (first, target), (second, again) = reader.item(row), reader.item(row)
         if np.array_equal(first, second, equal_nan=True) and np.array_equal(target, again, equal_nan=True):
             continue
         raise DatasetError(
             f"expected the same example at every read; two reads of example {row} of {reader.where} differ",
-            "let the factory return the dataset with evaluation transforms: no augmentation, no shuffling",
+            "use evaluation transforms: no augmentation, no shuffling",
         )
 
 
@@ -165,18 +163,9 @@ def _length(dataset: Any, where: str) -> int:
     return count
 
 
-def _numpy(found: Any) -> NDArray[Any]:
-    if hasattr(found, "detach"):  # a tensor, told without importing torch
-        found = found.detach().cpu()
-        if found.is_floating_point():
-            found = found.float()
-        return np.asarray(found.numpy())
-    return np.asarray(found)
-
-
 def _target(found: Any, what: str) -> NDArray[Any]:
     with guarded(DatasetError, f"converting the target of {what}"):
-        array = _numpy(found)
+        array = as_array(found)
     if array.dtype.kind not in "iubf":
         raise DatasetError(
             f"expected the target of {what} to be a class index or numbers; found {type(found).__name__}",

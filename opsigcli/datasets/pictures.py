@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Bytes
 
 MODES = ("RGB", "L")
+INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")  # as PIL names them
 PLAIN_MODES = ("L", "RGB", "RGBA")  # what one byte per channel can hold
 
 
@@ -26,13 +27,16 @@ class Pictures:
     """How pictures become arrays.
 
     ``size=H`` resizes the shorter side to H and crops the centre to H×H (``crop`` changes that crop);
-    ``size=H,W`` resizes to exactly H×W. Bilinear with antialiasing, as ``Resize`` and ``CenterCrop`` of
-    torchvision on PIL images.
+    ``size=H,W`` resizes to exactly H×W. Bilinear, if nothing else is said, with antialiasing, as ``Resize`` and
+    ``CenterCrop`` of torchvision on PIL images.
     """
 
     mode: str | None = None  # None keeps a picture's own mode
     size: tuple[int, ...] = ()
     crop: tuple[int, int] | None = None
+    interpolation: str | None = None
+
+    code: ClassVar[bool] = False  # whether the user's own code makes the arrays
 
     @classmethod
     def of(cls, spec: Spec, mode: str | None = None) -> Pictures:
@@ -60,9 +64,11 @@ class Pictures:
             facts["size"] = list(self.size)
         if self.crop:
             facts["crop"] = list(self.crop)
+        if self.interpolation:
+            facts["interpolation"] = self.interpolation
         return facts
 
-    def pixels(self, picture: Image, where: str) -> Bytes:
+    def pixels(self, picture: Image, where: str) -> NDArray[Any]:
         """One PIL picture as (C, H, W) uint8.
 
         Raises:
@@ -79,7 +85,9 @@ class Pictures:
         if self.size:
             new_height, new_width = self._resized(height, width)
             if (new_height, new_width) != (height, width):
-                picture = picture.resize((new_width, new_height), Image.Resampling.BILINEAR)
+                picture = picture.resize(
+                    (new_width, new_height), Image.Resampling[(self.interpolation or "bilinear").upper()]
+                )
             height, width = new_height, new_width
         if self.crop:
             crop_height, crop_width = self.crop

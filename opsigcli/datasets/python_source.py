@@ -5,16 +5,16 @@ from __future__ import annotations
 from opsigcli.datasets.base import COMMON, Settings, Source
 from opsigcli.datasets.mapstyle import collect
 from opsigcli.errors import DatasetError
-from opsigcli.specs import Spec, parse
-from opsigcli.usercode import absolute_spec, call_factory, importable, load_factory, parameters
+from opsigcli.specs import Spec
+from opsigcli.usercode import call_factory, importable, load_factory, parameters
 
 
 def open_python(spec: Spec) -> Source:
     """Open the map-style dataset of ``(input, target)`` that ``factory(**query)`` returns.
 
     Inputs are tensors, arrays or PIL images; integer targets are class labels, float targets regression targets.
-    Options of every source (``limit``, ``standardize``, ``mean``, ``std``, ``size``, ``crop``, ``mode``) are
-    applied here, unless the factory has a parameter of that name: then they are the factory's.
+    Options of every source (``limit``, ``standardize``, ``mean``, ``std``, ``size``, ``crop``, ``mode``,
+    ``transform``) are applied here, unless the factory has a parameter of that name: then they are the factory's.
 
     Raises:
         DatasetError: the code fails, returns no such dataset, or reads differ (random augmentation).
@@ -26,7 +26,7 @@ def open_python(spec: Spec) -> Source:
     dataset = call_factory(factory, theirs.options, spec, DatasetError)
     with importable(spec):
         listing, reader = collect(dataset, repr(str(spec)), settings.pictures)
-    return Source(parse(absolute_spec(str(spec))), listing, reader, settings)
+    return Source(spec, listing, reader, settings)
 
 
 def split_options(spec: Spec, taken: set[str]) -> tuple[Spec, Spec]:

@@ -42,8 +42,9 @@ class ArrayReader:
         self._inputs = inputs
         self._pictures = pictures if pictures and pictures.changes else None
         self._where = where
-        self.shape = tuple(self._redrawn(inputs[:1]).shape[1:])
-        self.dtype: np.dtype[Any] = inputs.dtype
+        first = self._redrawn(inputs[:1])[0]
+        self.shape: tuple[int, ...] = first.shape
+        self.dtype: np.dtype[Any] = first.dtype
 
     def read(self, rows: Ints) -> NDArray[Any]:
         """The inputs at ``rows``."""
@@ -63,7 +64,11 @@ class ArrayReader:
 
         # PIL wants (H, W) or (H, W, C).
         rows = pixels[:, 0] if pixels.shape[1] == 1 else np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
-        return np.stack([self._pictures.pixels(Image.fromarray(row), self._where) for row in rows])
+        drawn = [self._pictures.pixels(Image.fromarray(row), self._where) for row in rows]
+        for one in drawn:
+            if one.shape != drawn[0].shape or one.dtype != drawn[0].dtype:
+                raise _changing(drawn[0].dtype, drawn[0].shape, one, self._where)
+        return np.stack(drawn)
 
 
 class FileReader:
@@ -77,22 +82,24 @@ class FileReader:
         self._files = files
         self._names = names
         self._pictures = pictures
-        self.shape: tuple[int, ...] = self._decode(0).shape
-        self.dtype: np.dtype[Any] = np.dtype(np.uint8)
+        first = self._decode(0)
+        self.shape: tuple[int, ...] = first.shape
+        self.dtype: np.dtype[Any] = first.dtype
+        self._threads = 1 if pictures.code else THREADS  # the user's own code need not be safe in threads
 
     def read(self, rows: Ints) -> NDArray[Any]:
-        """The pixels of the files at ``rows``, (B, C, H, W) uint8."""
-        out = np.empty((len(rows), *self.shape), dtype=np.uint8)
+        """The pixels of the files at ``rows``, (B, C, H, W)."""
+        out = np.empty((len(rows), *self.shape), dtype=self.dtype)
 
         def fill(start: int) -> None:
             for place in range(start, min(start + 32, len(rows))):
                 row = int(rows[place])
                 pixels = self._decode(row)
-                if pixels.shape != self.shape:
-                    raise self._uneven(row, pixels.shape)
+                if pixels.shape != self.shape or pixels.dtype != self.dtype:
+                    raise self._uneven(row, pixels)
                 out[place] = pixels
 
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(self._threads) as pool:
             for _ in pool.map(fill, range(0, len(rows), 32)):
                 pass
         return out
@@ -104,7 +111,7 @@ class FileReader:
             digest.update(f"{self._names[row]}\0{self._files[row].stat().st_size}\0".encode(errors="replace"))
         return digest.digest()
 
-    def _decode(self, row: int) -> NDArray[np.uint8]:
+    def _decode(self, row: int) -> NDArray[Any]:
         from PIL import Image
 
         path = self._files[row]
@@ -123,10 +130,21 @@ class FileReader:
                 "restore that file, or delete it",
             ) from problem
 
-    def _uneven(self, row: int, shape: tuple[int, ...]) -> DatasetError:
+    def _uneven(self, row: int, pixels: NDArray[Any]) -> DatasetError:
+        shape = pixels.shape
+        if self._pictures.code:
+            return _changing(self.dtype, self.shape, pixels, str(self._files[row]))
         first, other = f"{self.shape[1]}x{self.shape[2]}", f"{shape[1]}x{shape[2]}"
         return DatasetError(
             f"expected images of one size; {self._files[0]} is {first} and {self._files[row]} is {other} "
             "(height x width)",
             f"add size={min(*self.shape[1:], *shape[1:])} to the spec, or another size",
         )
+
+
+def _changing(dtype: np.dtype[Any], shape: tuple[int, ...], found: NDArray[Any], where: str) -> DatasetError:
+    return DatasetError(
+        f"expected the function in transform= to return one shape and type; it returned {dtype} {shape} first, "
+        f"and {found.dtype} {found.shape} for {where}",
+        "let it resize and crop every picture to one size",
+    )

@@ -28,7 +28,8 @@ def open_torchvision(spec: Spec) -> Source:
     """Open ``torchvision:NAME?root=DIR&train=true&download=false``, any dataset of (PIL image, int).
 
     The query goes to the class as keywords, but for the options of every source (``limit``, ``standardize``,
-    ``mean``, ``std``, ``size``, ``crop``, ``mode``) that the class has no parameter for.
+    ``mean``, ``std``, ``size``, ``crop``, ``mode``) that the class has no parameter for, and ``transform``, which is
+    opsig's own here.
 
     Raises:
         DatasetError: the data are not there, or are no images with labels.
@@ -46,23 +47,24 @@ def open_torchvision(spec: Spec) -> Source:
             else "see torchvision.datasets",
         )
     factory = getattr(datasets, spec.name)
-    taken = parameters(factory)
+    taken = parameters(factory) - {"transform"}
     spec = _with_absolute_root(spec, taken)
     ours, theirs = split_options(spec, taken)
-    for key in ("transform", "target_transform", "transforms"):
+    for key in ("target_transform", "transforms"):
         if key in theirs.options:
             raise UsageError(
                 f"in {str(spec)!r}: {key}= is Python code and cannot stand in a spec",
-                "use size=, crop=, mean= and std=, or py:pkg.mod:factory",
+                "use transform=, or py:pkg.mod:factory",
             )
+    # Files on disk have modes of their own; datasets held as arrays have one.
+    of_files = isinstance(factory, type) and issubclass(factory, datasets.DatasetFolder)
+    settings = Settings.of(ours, mode="RGB" if of_files else None)
     try:
         dataset = call_factory(factory, theirs.options, spec, DatasetError)
     except DatasetError as error:
         wanting = "download" in taken and not spec.options.get("download")
         hint = "add download=true to the spec, or let root= name the folder that holds it" if wanting else ""
         raise DatasetError(error.message, hint or error.hint) from error
-    # Files on disk have modes of their own; datasets held as arrays have one.
-    settings = Settings.of(ours, mode="RGB" if isinstance(dataset, datasets.DatasetFolder) else None)
     listing, reader = _collect(dataset, repr(str(spec)), settings.pictures)
     # It is there now: the stored spec need not check the archive again.
     kept = {key: value for key, value in spec.options.items() if key != "download"}

@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from opsigcli.reporting.summary import printable
+from opsigcli.reporting.summary import NOTHING, count, printable
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-ENDS = 20  # rows at each end of a long table
+
 REASONS = 10  # files left out that are named
+Row = Mapping[str, Any]
+ALIKE = {
+    "format": "{}",
+    "dtype": "{}",
+    "parameters": "{} parameters",
+    "optimizer": "{}",
+    "lr": "lr {}",
+    "found in": "{unit} from {}",
+}  # how a column is said of every checkpoint
+NAME = 16  # characters that a name keeps at least
 
 
 def render_inspect(view: Mapping[str, Any]) -> list[RenderableType]:
@@ -23,25 +33,37 @@ def render_inspect(view: Mapping[str, Any]) -> list[RenderableType]:
     Args:
         view: the result of the command.
     """
-    rows: Sequence[Mapping[str, Any]] = view["checkpoints"]
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name, right in (("file", False), ("format", False), (view["unit"], True), ("found in", False), ("lr", True),
-                        ("optimizer", False), ("dtype", False), ("parameters", True)):  # fmt: skip
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "file", overflow="fold")
-    shown = rows if len(rows) <= 2 * ENDS else [*rows[:ENDS], None, *rows[-ENDS:]]
-    for row in shown:
-        if row is None:
-            table.add_row(f"… {len(rows) - 2 * ENDS} more", *[""] * 7)
-            continue
-        lr = "" if row["lr"] is None else f"{row['lr']:.4g}"
-        cells = (row["file"], row["format"], str(row["step"]), row["step_source"], lr, row["optimizer"] or "",
-                 row["dtype"] or "", f"{row['parameters']:,}")  # fmt: skip
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    found: list[RenderableType] = [table, Text()]
-    found.append(Text(f"{len(rows)} checkpoints in {printable(view['folder'])}, by {view['unit']}"))
-    found += [Text(line) for line in _sets(rows)]
-    found += [Text(line) for line in _aside(view)]
-    return found
+    rows: Sequence[Row] = view["checkpoints"]
+    unit = view["unit"]
+    columns = {
+        unit: [str(row["step"]) for row in rows],
+        "found in": [row["step_source"] for row in rows],
+        "lr": [NOTHING if row["lr"] is None else f"{row['lr']:.4g}" for row in rows],
+        "optimizer": [row["optimizer"] or NOTHING for row in rows],
+        "format": [row["format"] for row in rows],
+        "dtype": [row["dtype"] or NOTHING for row in rows],
+        "parameters": [f"{row['parameters']:,}" for row in rows],
+    }
+    if rows[0]["step_source"] == unit:  # counted here, found nowhere
+        del columns["found in"]
+    # What all rows say is said once, so that a row fits one line.
+    same = {
+        name: cells[0] for name, cells in columns.items() if name != unit and len({*cells}) == 1 < len(rows)
+    }
+    found: list[RenderableType] = [
+        Text(f"{count(len(rows), 'checkpoint')} in {printable(view['folder'])}, by {unit}")
+    ]
+    alike = [
+        phrase.format(same[name], unit=unit)
+        for name, phrase in ALIKE.items()
+        if same.get(name, NOTHING) != NOTHING
+    ]
+    if alike:
+        found.append(Text(printable(f"all: {', '.join(alike)}")))
+    differing = {name: cells for name, cells in columns.items() if name not in same}
+    found += [Text(), _Rows([row["file"] for row in rows], differing)]
+    aside = [*_sets(rows), *_aside(view)]
+    return [*found, Text(), *map(Text, aside)] if aside else found
 
 
 def render_plan(lines: Sequence[str]) -> list[RenderableType]:
@@ -49,14 +71,34 @@ def render_plan(lines: Sequence[str]) -> list[RenderableType]:
     return [Text(printable(line)) for line in lines]
 
 
-def _sets(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+class _Rows:
+    """A line per checkpoint: its name, cut at the front to fit the terminal, and its other columns, right-aligned."""
+
+    def __init__(self, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
+        self.names = [printable(name) for name in names]
+        self.columns = {name: [printable(cell) for cell in cells] for name, cells in columns.items()}
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        others = sum(max(map(len, [name, *cells])) + 2 for name, cells in self.columns.items())
+        width = max(NAME, options.max_width - others)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        # Where even that is too wide, the name goes before the other columns.
+        table.add_column("file", no_wrap=True, min_width=min(width, max(map(len, self.names))))
+        for name in self.columns:
+            table.add_column(name, justify="right", no_wrap=True)
+        for name, *cells in zip(self.names, *self.columns.values(), strict=True):
+            table.add_row(*map(Text, (name if len(name) <= width else f"…{name[1 - width :]}", *cells)))
+        yield table
+
+
+def _sets(rows: Sequence[Row]) -> list[str]:
     """The sets of weights in each file, where they have names; and what the files say about themselves."""
     lines: list[str] = []
     for row in rows:
         named = {key: of for key, of in row["weights"].items() if key != "(whole file)"}
         if named:
             keys = ", ".join(
-                f"{printable(key)} ({of['tensors']} tensors{', a moving average' if of['average'] else ''})"
+                f"{printable(key)} ({count(of['tensors'], 'tensor')}{', a moving average' if of['average'] else ''})"
                 for key, of in named.items()
             )
             lines.append(f"weights under {keys}")
