@@ -189,14 +189,27 @@ def test_a_folder_that_may_not_be_listed_says_so(tmp_path: Path, monkeypatch: py
 def test_several_sets_of_weights_ask_for_a_key_unless_only_looking(tmp_path: Path) -> None:
     for step in (1, 2):
         torch.save(
-            {"model": {"w": torch.ones(2)}, "ema": {"w": torch.zeros(2)}, "step": step},
+            {"net": {"w": torch.ones(2)}, "critic": {"w": torch.zeros(2)}, "step": step},
             tmp_path / f"{step}.pt",
         )
     with pytest.raises(CheckpointError, match="expected one set of weights") as caught:
         open_series(tmp_path)
     assert "--key" in caught.value.hint
-    assert torch.equal(open_series(tmp_path, key="ema").read(1)["w"], torch.zeros(2))
-    assert list(open_series(tmp_path, examine=True).checkpoints[0].header.candidates) == ["model", "ema"]
+    assert torch.equal(open_series(tmp_path, key="critic").read(1)["w"], torch.zeros(2))
+    assert list(open_series(tmp_path, examine=True).checkpoints[0].header.candidates) == ["net", "critic"]
+
+
+def test_trained_weights_go_before_their_moving_average_and_it_is_said(tmp_path: Path) -> None:
+    for step in (1, 2):
+        torch.save(
+            {"model": {"w": torch.ones(2)}, "ema": {"w": torch.zeros(2)}, "step": step},
+            tmp_path / f"{step}.pt",
+        )
+    series = open_series(tmp_path)
+    assert series.weights == "model"
+    assert any("the trained weights are read" in note for note in series.notes)
+    assert torch.equal(series.read(1)["w"], torch.ones(2))
+    assert torch.equal(open_series(tmp_path, weights="ema").read(1)["w"], torch.zeros(2))
 
 
 def test_an_unknown_order_is_a_usage_error(tmp_path: Path) -> None:

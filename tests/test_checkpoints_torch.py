@@ -85,13 +85,13 @@ def test_a_wrapper_with_one_set_of_weights_needs_no_key(tmp_path: Path, key: str
 def test_several_sets_of_weights_are_listed_and_the_key_chooses(tmp_path: Path) -> None:
     state = model().state_dict()
     ema = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
-    path = saved(tmp_path, {"model": state, "ema": ema})
+    path = saved(tmp_path, {"model": state, "critic": ema})
     with pytest.raises(
-        CheckpointError, match=r"found 2 in .*model \(9 tensors\), ema \(9 tensors\)"
+        CheckpointError, match=r"found 2 in .*model \(9 tensors\), critic \(9 tensors\)"
     ) as caught:
         TorchFile().read(path)
     assert "--key model" in caught.value.hint
-    assert same(TorchFile().read(path, "ema"), ema)
+    assert same(TorchFile().read(path, "critic"), ema)
     with pytest.raises(CheckpointError, match="under the key 'modle'") as caught:
         TorchFile().read(path, "modle")
     assert caught.value.hint == "try --key model"

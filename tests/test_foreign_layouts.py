@@ -13,6 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -99,23 +100,33 @@ def test_nanogpt(tmp_path: Path) -> None:
     assert same(series.read(0), model.state_dict())
 
 
-def test_composer_as_it_documents_its_files(tmp_path: Path) -> None:
-    """Composer pins an older torch, so its layout (state with model, optimizers, timestamp; rng) is made here."""
-    model = net()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    for batch in (50, 100):
-        stamp = {"iteration": 0, "epoch": 1, "batch": batch, "total_wct": datetime.timedelta(seconds=3)}
-        state = {
-            "model": model.state_dict(), "optimizers": {"SGD": optimizer.state_dict()}, "schedulers": {},
-            "timestamp": {"Timestamp": stamp}, "run_name": "x", "train_metrics": None,
-        }  # fmt: skip
-        torch.save({"state": state, "rng": [{"torch": torch.ones(4)}]}, tmp_path / f"ep1-ba{batch}-rank0.pt")
-    series = open_series(tmp_path)
+def test_composer(opsig: Opsig, tmp_path: Path) -> None:
+    """Files of Composer 0.32.1, which pins an older torch and so cannot be installed beside opsig."""
+    folder = Path(__file__).parent / "data" / "composer"
+    expected = np.load(folder / "data.npz")
+    series = open_series(folder)
     assert [(c.step, c.step_source, c.header.optimizer, c.lr) for c in series] == [
-        (50, "content", "momentum", 0.1),
-        (100, "content", "momentum", 0.1),
+        (3, "content", "adam", 0.01),
+        (6, "content", "adam", 0.01),
     ]
-    assert same(series.read(1), model.state_dict())
+    for name, tensor in series.read(1).items():
+        np.testing.assert_array_equal(tensor.numpy(), expected[f"w.{name}"])
+    net = tmp_path / "net.py"
+    net.write_text(
+        "from torch import nn\n"
+        "def make():\n    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))\n"
+    )
+    words = (
+        "--model",
+        f"file:{net}:make",
+        "--data",
+        f"npz:{folder / 'data.npz'}",
+        "--store",
+        tmp_path / "s.h5",
+    )
+    assert opsig("trace", folder, *words).code == 0
+    with h5py.File(tmp_path / "s.h5") as file:
+        np.testing.assert_allclose(file["losses"][-1], expected["losses"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["argparse", "numpy", "defaultdict", "path", "protocol 4", "protocol 5"])

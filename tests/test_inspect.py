@@ -59,7 +59,7 @@ def test_a_row_says_what_the_file_says(opsig: Opsig, tmp_path: Path) -> None:
         "argparse.Namespace",
     ):
         assert word in shown.out
-    assert "--weights model or --weights ema" in shown.err
+    assert "the trained weights are read" in shown.err
 
 
 def test_several_unlike_sets_of_weights_ask_for_a_key(opsig: Opsig, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ def choose(
         path: the file, for the words of an error.
         candidates: key of a set of weights -> names of its tensors.
         key: the set that is meant; or, as ``KEY.prefix`` or ``prefix``, the part of a set below a prefix.
-        weights: ``model`` leaves moving averages out, ``ema`` everything else.
+        weights: ``model`` leaves moving averages out, ``ema`` everything else; without it, trained weights go before
+            moving averages of them.
 
     Returns:
         The key of the set, and its tensors as plain name -> name in the file.
@@ -40,15 +41,14 @@ def choose(
                 f"expected weights of the kind {weights}, found in {path}: {listing}", "see the list"
             )
     if key is None:
-        if len(candidates) == 1:
-            ((only, names),) = candidates.items()
+        trained = {name: of for name, of in candidates.items() if not is_average(name, of)}
+        meant = trained if len(trained) == 1 and not weights else candidates
+        if len(meant) == 1:
+            ((only, names),) = meant.items()
             return only, plain_names(names)
-        averages = {name: of for name, of in candidates.items() if is_average(name, of)}
-        by_kind = len(averages) == 1 and len(candidates) == 2 and not weights
         raise CheckpointError(
             f"expected one set of weights, found {len(candidates)} in {path}: {listing}",
-            ("choose with --weights model or --weights ema, or " if by_kind else "choose one ")
-            + f"with --key, for example --key {next(iter(candidates))}",
+            f"choose one with --key, for example --key {next(iter(candidates))}",
         )
     if key in candidates:
         return key, plain_names(candidates[key])
@@ -63,6 +63,12 @@ def choose(
         f"expected weights under the key {key!r}, found in {path}: {listing}",
         f"try --key {close[0]}" if close else "leave --key out" if len(candidates) == 1 else "see the list",
     )
+
+
+def has_average(candidates: Mapping[str, Collection[str]]) -> bool:
+    """Whether trained weights lie beside a moving average of them."""
+    averages = [name for name, of in candidates.items() if is_average(name, of)]
+    return 0 < len(averages) == len(candidates) - 1
 
 
 def is_average(key: str, names: Collection[str]) -> bool:

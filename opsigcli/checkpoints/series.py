@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsigcli.checkpoints import digest, names
 from opsigcli.checkpoints.base import WEIGHTS, Checkpoint, reader
+from opsigcli.checkpoints.choose import has_average
 from opsigcli.checkpoints.folder import Described, Failed, Skipped, describe, gather, nothing, once
 from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.checkpoints.order import ORDERS, Numbered, gaps, put_in_order
@@ -92,7 +93,7 @@ def open_series(
     Args:
         path: a folder, or one checkpoint.
         key: which weights, where files hold several.
-        weights: ``model`` or ``ema``, where files hold trained weights and their moving average.
+        weights: ``model`` (the default) or ``ema``, where files hold trained weights and their moving average.
         order: auto, name or mtime (see ``put_in_order``); a manifest's steps need no other order.
         examine: only look: headers alone are read, no file is hashed to hold it against the manifest, files that
             hold several sets of weights are listed without asking for ``key``, and what is left out is no note.
@@ -113,6 +114,11 @@ def open_series(
     described, failed, empty = describe(found, key, weights, path.is_file(), examine)
     if not described:
         raise nothing(folder, failed, [*skipped, *empty])
+    if not key and not weights and any(has_average(d.header.candidates) for d in described):
+        weights = "model"
+        notes.append(
+            "these hold trained weights and a moving average of them: the trained weights are read (--weights)"
+        )
     authoritative = all(d.found.row for d in described)
     content_twins: list[Skipped] = []
     if not authoritative:

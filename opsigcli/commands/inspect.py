@@ -107,10 +107,7 @@ def _next(series: Series, rows: list[dict[str, Any]], options: InspectOptions) -
     chosen = {"--key": options.key, "--weights": options.weights, "--order": options.order}
     words = "".join(f" {name} {value}" for name, value in chosen.items() if value not in (None, "", "auto"))
     sets = list(rows[0]["weights"]) if rows else []
-    if len(sets) > 1 and not options.key and not options.weights:
-        averages = [key for key in sets if rows[0]["weights"][key]["average"]]
-        if len(sets) == 2 and len(averages) == 1:
-            return ("these hold two sets of weights: add --weights model or --weights ema to opsig trace",)
+    if len(sets) > 1 and not options.key and not series.weights:
         return (f"these hold {len(sets)} sets of weights: add --key {sets[0]} (or another) to opsig trace",)
     if series.manifest:
         return (f"next: opsig trace {series.folder}{words}",)
