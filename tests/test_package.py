@@ -56,6 +56,15 @@ def test_the_embedded_example_runs_and_ends_by_naming_what_was_found(tmp_path: P
     assert (tmp_path / "demo" / "report.html").stat().st_size > 50_000
 
 
+@pytest.mark.parametrize("script", sorted((ROOT / "tests" / "benchmarks").glob("*.py")), ids=lambda p: p.name)
+def test_a_benchmark_starts(script: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(script), "--help"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_repository_speaks_of_the_project_alone() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
     if not listed:

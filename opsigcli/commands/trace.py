@@ -41,7 +41,7 @@ def trace(options: TraceOptions, progress: Progress) -> Outcome:
         return _watch(options, progress)
     series = _series(options)
     warnings = list(series.notes)
-    run, source = _open_run(options, series, warnings)
+    run, source = open_run(options, series, warnings)
     if options.dry_run:
         return plan_trace(options, series, run, source, warnings)
     session = Session(options, run, source, find_split(options.shard))
@@ -85,7 +85,7 @@ def _watch(options: TraceOptions, progress: Progress) -> Outcome:
                 now = [(c.file, c.size, c.modified) for c in series], [f.file for f in series.failed]
                 if now != seen and len(series) > 1:
                     seen, changed, warnings = now, time.monotonic(), list(series.notes)
-                    session = session or Session(options, *_open_run(options, series, warnings), None)
+                    session = session or Session(options, *open_run(options, series, warnings), None)
                     session.trace(series, progress)
                     progress.log(f"traced up to step {series.steps[-1]}; watching {series.folder}")
                     if (
@@ -109,7 +109,7 @@ def _watch(options: TraceOptions, progress: Progress) -> Outcome:
         raise Interrupted(signal, f"stopped watching; {traced} checkpoints are traced and kept") from None
 
 
-def _open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tuple[Run, ExampleSource]:
+def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tuple[Run, ExampleSource]:
     """The run as options and manifest say, and its data."""
     manifest = series.manifest
     chosen: dict[str, str] = {}

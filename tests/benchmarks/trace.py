@@ -29,7 +29,7 @@ from torchvision.datasets import ImageFolder
 
 from opsigcli.checkpoints.series import open_series
 from opsigcli.commands.session import Session
-from opsigcli.commands.trace import _session
+from opsigcli.commands.trace import open_run
 from opsigcli.datasets import open_source
 from opsigcli.models.base import build
 from opsigcli.options import TraceOptions
@@ -102,7 +102,7 @@ def opsig(case: Case, store: Path) -> tuple[float, float, np.ndarray]:
     )
     begin = time.perf_counter()
     series = open_series(options.checkpoints)
-    session: Session = _session(options, series, [])
+    session = Session(options, *open_run(options, series, []), None)
     opened = time.perf_counter()
     session.trace(series, NoProgress())
     end = time.perf_counter()
