@@ -103,7 +103,7 @@ class MineOptions:
     test_data: str | None = None  # spec; for the accuracy that --causal reports
     export: Path | None = None
     candidates: int = 2000  # examples whose gradients are compared
-    gradient_checkpoints: int = 6
+    gradient_checkpoints: int = 8
     sketch_dimensions: int = 512
     seed: int = 0
     batch_size: int = 256

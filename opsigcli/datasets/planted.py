@@ -1,6 +1,7 @@
 """The embedded dataset: generated examples in which the opposing groups are known.
 
-``planted?scenario=img2&n=900&seed=0``; the scenarios are in ``planted_scenarios.SCENARIOS``.
+``planted?scenario=img2&n=900&seed=0``; the scenarios are in ``planted_scenarios.SCENARIOS`` and
+``planted_hard.HARD``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.datasets.planted_scenarios import SCENARIOS, Draft
+from opsigcli.datasets.planted_draft import Draft
+from opsigcli.datasets.planted_hard import HARD
+from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.errors import UsageError
 from opsigcli.registry import unknown
 from opsigcli.specs import Spec
@@ -18,6 +21,7 @@ from opsigcli.specs import Spec
 if TYPE_CHECKING:
     from opsigcli.records import Bytes, Floats, Ints
 
+EVERY = SCENARIOS | HARD
 SMALLEST = 200  # below this the planted groups are too small to be groups
 PICTURE_SCALE = 6  # pixels of a picture per pixel of an input
 
@@ -26,7 +30,7 @@ class Planted:
     """A generated dataset with known opposing pairs, the same for the same scenario, size and seed.
 
     Args:
-        scenario: a name in ``SCENARIOS``.
+        scenario: a name in ``EVERY``.
         n: number of examples N, at least ``SMALLEST``.
         seed: of the generator.
 
@@ -37,8 +41,8 @@ class Planted:
     names: tuple[str, ...] = ()
 
     def __init__(self, scenario: str = "img2", n: int = 900, seed: int = 0) -> None:
-        if scenario not in SCENARIOS:
-            raise unknown("planted scenario", scenario, SCENARIOS)
+        if scenario not in EVERY:
+            raise unknown("planted scenario", scenario, EVERY)
         if n < SMALLEST:
             raise UsageError(
                 f"expected n of at least {SMALLEST} in a planted dataset, found n={n}",
@@ -47,7 +51,7 @@ class Planted:
         # The scenario's position is not part of the seed, so that a new scenario changes no other.
         name_seed = int.from_bytes(hashlib.sha256(scenario.encode()).digest()[:4], "big")
         draft = Draft(n, np.random.default_rng([seed, name_seed]))
-        SCENARIOS[scenario].fill(draft)
+        EVERY[scenario].fill(draft)
         # Multiples of 2^-10 make the content, and so its fingerprint, the same on machines that round differently.
         self._inputs = (np.round(draft.inputs * 1024) / 1024).astype(np.float32)
         self.scenario = scenario
@@ -59,6 +63,8 @@ class Planted:
         self.input_shape = tuple(self._inputs.shape[1:])
         self.transform: dict[str, Any] = {}
         self.known_pairs = tuple((np.sort(first), np.sort(second)) for first, second in draft.pairs)
+        self.alternatives = tuple((np.sort(first), np.sort(second)) for first, second in draft.alternatives)
+        self.axis = draft.axis
         digest = hashlib.sha256(repr((self.input_shape, self.classes)).encode())
         digest.update(self._inputs.tobytes())
         digest.update(self.labels.tobytes())

@@ -33,8 +33,8 @@ CLEAR = 1.5  # separation beyond which a proposal is not the better for it
 OVERLAP = 0.5  # of the smaller proposal's members
 
 OPPOSED = 0.1  # mean −S(A, B)
-ALIKE = 0.58  # −S(A, B) over the geometric mean of S within A and within B
-COHESION = 0.42  # mean S within a side times √(n − 1): about four times its noise
+ALIKE = 0.42  # −S(A, B) over the geometric mean of S within A and within B
+COHESION = 0.78  # mean S within a side times √(n − 1); groups that a search picks out of noise reach .6
 SEPARATION = 1.0
 UNEQUAL = 4.0  # times as many members on one side: opposing groups occur with similar frequency
 WIDER = 0.45  # of the members' median contrast, for the last word on memberships

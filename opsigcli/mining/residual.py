@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 BINS = 20
 REFERENCES = 700  # random examples whose pairs calibrate the baseline
+ROOM = 0.02  # least room between the baseline and ±1 that an excess is measured by; sketches err by about as much
 
 
 class Gradients(NamedTuple):
@@ -58,6 +59,17 @@ def baseline(
     )
 
 
+def excess(cosine: Floats, usual: Floats) -> Floats:
+    """What a gradient cosine has beyond the usual one, as a share of the room that was left to it.
+
+    ``(c − f) / (1 − f)`` above the usual cosine f, ``(c − f) / (1 + f)`` below it: 1 for parallel and −1 for opposite
+    gradients. In convolutional networks gradients of one class have cosines near 1 whatever their inputs share; a
+    plain difference could not tell members of a group from the others there.
+    """
+    more = cosine - usual
+    return np.asarray(more / np.maximum(np.where(more > 0, 1 - usual, 1 + usual), ROOM))
+
+
 def usual_cosine(gradient_cosine: Floats, residual_cosine: Floats) -> tuple[Floats, Floats]:
     """The points between which f is interpolated: residual cosines, increasing, and gradient cosines.
 
@@ -86,7 +98,8 @@ def opposition_to(references: Gradients, rows: Gradients, count: int = 5) -> Flo
     several = references.sketch[:REFERENCES], references.residuals[:REFERENCES]
     centres, levels = usual_cosine(*(cosines(np.asarray(part, dtype=np.float32)) for part in several))
     cosine = _between(rows.sketch, references.sketch)
-    adjusted = cosine - np.interp(_between(rows.residuals, references.residuals), centres, levels)
+    usual = np.interp(_between(rows.residuals, references.residuals), centres, levels)
+    adjusted = excess(cosine, usual)
     k = min(count, adjusted.shape[1])
     return np.asarray(-np.partition(adjusted, k - 1, axis=1)[:, :k].mean(axis=1))
 
@@ -144,10 +157,10 @@ def gradient_similarity(
 def residual_adjusted_cosine(
     gradients: Sequence[Gradients], seed: int = 0, among: Ints | None = None
 ) -> Floats:
-    """Gradient cosine beyond the output residuals, ``S_ij = mean_t [cos(g_i, g_j) − f_t(cos(δ_i, δ_j))]``.
+    """Gradient cosine beyond the output residuals, ``S_ij = mean_t excess(cos(g_i, g_j), f_t(cos(δ_i, δ_j)))``.
 
     Two classes oppose one another through their residuals δ = ∂ℓ/∂z alone, whatever the inputs share; the
-    baseline f_t takes that out. Cosines are averaged, never gradients: the two sides of a pair are seldom
+    baseline f_t takes that out (``excess``). Cosines are averaged, never gradients: the two sides of a pair are seldom
     large at the same checkpoint.
 
     Args:
@@ -161,13 +174,13 @@ def residual_adjusted_cosine(
     total = np.zeros((len(gradients[0].sketch),) * 2, dtype=np.float32)
     for at in gradients:
         cosine = cosines(np.asarray(at.sketch, dtype=np.float32))
-        total += cosine
-        total -= baseline(
+        usual = baseline(
             cosine,
             cosines(np.asarray(at.residuals, dtype=np.float32)),
             np.random.default_rng([seed, at.checkpoint]),
             among,
         )
+        total += excess(cosine, usual)
     total /= len(gradients)
     total += total.T
     total /= 2

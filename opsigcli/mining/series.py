@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 WINDOW = 5  # steps of the running mean that is taken out
 SKIPPED = 0.1  # of the steps: the first fall of the loss is no oscillation
-SEGMENTS = 6  # checkpoints whose gradients are compared
+SEGMENTS = 8  # checkpoints whose gradients are compared
+EARLY = 4  # one in so many of them comes from the first 10 %
+FALLEN = 0.02  # of the steps, at which gradients still are as the initialisation made them
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,9 @@ def checkpoints_to_compare(
 ) -> list[int]:
     """Indices of the checkpoints whose gradients are worth comparing: one per segment of the trace.
 
-    The steps after the first 10 % are cut into ``count`` equal segments; each gives the checkpoint before
-    its largest mean ``|H|``. Checkpoints that were not measured are never chosen.
+    A quarter of the segments lie in the first 10 % of the steps (but for the first 2 %), before the network fits
+    single examples, where weak features are seen best; the others share the rest equally. Each segment gives the
+    checkpoint before its largest mean ``|H|``. Checkpoints that were not measured are never chosen.
 
     Args:
         losses: (T, N) nats, array or h5py dataset.
@@ -110,9 +113,14 @@ def checkpoints_to_compare(
     if len(losses) < 2:
         return [0] if len(losses) and np.isfinite(np.asarray(losses[0])).any() else []
     amplitude = oscillation(losses).amplitude
-    start, end = (first_step(len(amplitude)), len(amplitude)) if window is None else window
+    steps = len(amplitude)
+    start, end = (first_step(steps), steps) if window is None else window
+    fallen = max(1, round(FALLEN * steps))
+    early = 0 if window is not None else min(count // EARLY, max(start - fallen, 0))
+    segments = np.array_split(np.arange(fallen, start), early) if early else []
+    segments += np.array_split(np.arange(start, end), min(count - early, end - start))
     indices = []
-    for segment in np.array_split(np.arange(start, end), min(count, end - start)):
+    for segment in segments:
         if np.isfinite(amplitude[segment]).any():
             indices.append(int(segment[np.nanargmax(amplitude[segment])]))
     return indices

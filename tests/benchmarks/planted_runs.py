@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from opsigcli.datasets.planted import Planted
-from opsigcli.datasets.planted_scenarios import SCENARIOS
+from opsigcli.datasets.planted import EVERY, Planted
 from opsigcli.mining.residual import Gradients
 from opsigcli.mining.series import checkpoints_to_compare, choose_candidates
+from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
 from opsigcli.objective.probe import swing
 from opsigcli.objective.sketch import gradient_sketches
@@ -20,7 +21,8 @@ from opsigcli.objective.sketch import gradient_sketches
 STEPS = 300
 ADAM_LR = 3e-3
 SGD_BATCH = 100
-N = 900
+AUGMENTED = 0.25  # half of the noise of the scenarios of vectors
+WARM_UP = 20  # steps
 
 
 @dataclass
@@ -30,32 +32,33 @@ class PlantedRun:
     source: Planted
     model: nn.Module
     losses: np.ndarray  # (T, N)
-    weights: np.ndarray  # (T, P)
+    weights: np.ndarray  # (T, P) with the running statistics
 
     def objective_at(self, step: int) -> Objective:
         """The objective with the weights of a step."""
         if not hasattr(self, "_objective"):
             self._objective = Objective(self.model, self.source, "ce")
-        flat = torch.as_tensor(np.array(self.weights[step]))
-        nn.utils.vector_to_parameters(flat, self._objective.parameters)
+        flat, at = torch.as_tensor(np.array(self.weights[step])), 0
+        for value in self.model.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(flat[at : at + value.numel()].view_as(value))
+                at += value.numel()
         return self._objective
 
 
 def network(source: Planted, seed: int) -> nn.Module:
-    """The MLP 64-64 of the scenario, with PyTorch's default initialisation."""
-    torch.manual_seed(seed)
-    act = {"tanh": nn.Tanh, "relu": nn.ReLU}[SCENARIOS[source.scenario].activation]
-    width, classes = int(np.prod(source.input_shape)), len(source.classes)
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(width, 64), act(), nn.Linear(64, 64), act(), nn.Linear(64, classes)
-    )
+    """The network of the scenario, with PyTorch's default initialisation."""
+    setting = EVERY[source.scenario]
+    return build(setting.model, input_shape=source.input_shape, outputs=len(source.classes), seed=seed)
 
 
-def trained(scenario: str, seed: int, optimizer: str, cache: Path | None = None, n: int = N) -> PlantedRun:
+def trained(
+    scenario: str, seed: int, optimizer: str, cache: Path | None = None, n: int | None = None
+) -> PlantedRun:
     """The run of a scenario under gd, sgd (batch 100) or adam; from ``cache`` when it is there."""
-    source = Planted(scenario, n, seed)
+    source = Planted(scenario, n or EVERY[scenario].n, seed)
     model = network(source, seed)
-    stem = None if cache is None else cache / f"{scenario}-{n}-{seed}-{optimizer}"
+    stem = None if cache is None else cache / f"{scenario}-{len(source)}-{seed}-{optimizer}"
     if stem is not None and Path(f"{stem}-weights.npy").exists():
         losses, weights = np.load(f"{stem}-losses.npy"), np.load(f"{stem}-weights.npy", mmap_mode="r")
         return PlantedRun(source, model, losses, weights)
@@ -68,23 +71,39 @@ def trained(scenario: str, seed: int, optimizer: str, cache: Path | None = None,
 
 
 def _train(source: Planted, model: nn.Module, seed: int, optimizer: str) -> tuple[np.ndarray, np.ndarray]:
+    """Losses in eval mode and weights before every step; steps are taken in train mode."""
     inputs, labels = torch.as_tensor(source.read(source.ids)), torch.as_tensor(source.labels)
-    lr = SCENARIOS[source.scenario].lr
+    setting = EVERY[source.scenario]
     steps = torch.optim.Adam(model.parameters(), ADAM_LR) if optimizer == "adam" else None
-    steps = steps or torch.optim.SGD(model.parameters(), lr)
+    steps = steps or torch.optim.SGD(model.parameters(), setting.lr)
     order = torch.Generator().manual_seed(seed)
+    peak = steps.param_groups[0]["lr"]
+    frozen = any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     rows, weights = [], []
-    for _ in range(STEPS + 1):
-        losses = nn.functional.cross_entropy(model(inputs), labels, reduction="none")
+    for step in range(STEPS + 1):
+        losses = nn.functional.cross_entropy(model.eval()(inputs), labels, reduction="none")
         rows.append(losses.detach().numpy().copy())
-        weights.append(nn.utils.parameters_to_vector(model.parameters()).detach().numpy().copy())
+        weights.append(_flat(model).numpy().copy())
+        batch = slice(None)
         if optimizer == "sgd":
             batch = torch.randperm(len(labels), generator=order)[:SGD_BATCH]
-            losses = nn.functional.cross_entropy(model(inputs[batch]), labels[batch], reduction="none")
+        if optimizer == "sgd" or frozen or setting.training == "augmented":
+            seen = inputs[batch]
+            if setting.training == "augmented":
+                seen = seen + AUGMENTED * torch.randn(seen.shape, generator=order)
+            losses = nn.functional.cross_entropy(model.train()(seen), labels[batch], reduction="none")
+        if setting.training == "cosine":
+            warm = min(1.0, (step + 1) / WARM_UP)
+            steps.param_groups[0]["lr"] = peak * warm * (1 + math.cos(math.pi * step / STEPS)) / 2
         steps.zero_grad()
         losses.mean().backward()
         steps.step()
     return np.array(rows), np.array(weights)
+
+
+def _flat(model: nn.Module) -> torch.Tensor:
+    """All weights and running statistics in a row."""
+    return torch.cat([v.detach().reshape(-1) for v in model.state_dict().values() if v.is_floating_point()])
 
 
 @dataclass
@@ -97,10 +116,14 @@ class Seen:
     candidates: np.ndarray
     gradients: list[Gradients]
 
-    def probe(self, checkpoint: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Loss swings of the candidates across the direction of a pair, given by rows of the candidates."""
-        objective = self.run.objective_at(checkpoint * self.every)
-        return swing(objective, self.candidates[first], self.candidates[second], self.candidates)
+    def swings(self, first: np.ndarray, second: np.ndarray, watched: np.ndarray) -> np.ndarray:
+        """Loss swings across the direction of a pair at every checkpoint compared; all are positions."""
+        return np.stack(
+            [
+                swing(self.run.objective_at(at.checkpoint * self.every), first, second, watched)
+                for at in self.gradients
+            ]
+        )
 
 
 def seen(run: PlantedRun, every: int, dimensions: int = 512) -> Seen:
