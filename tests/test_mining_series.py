@@ -52,11 +52,17 @@ def test_oscillation_is_that_of_the_definition(t: int, holes: bool) -> None:
 
 
 def test_one_checkpoint_is_taken_from_the_loudest_step_of_each_segment() -> None:
-    losses = np.zeros((61, 20), dtype=np.float32)
-    loud = [10, 20, 26, 33, 45, 58]  # one in each sixth of steps 6 … 59
-    for t in [2, *loud]:
-        losses[t + 1 :, ::2] += 0.5 + t / 100  # half of the examples jump; step 2 is too early to count
-    assert checkpoints_to_compare(losses) == loud
+    losses = np.zeros((121, 20), dtype=np.float32)
+    early = [4, 9]  # one in each half of steps 2 … 11
+    loud = [20, 40, 52, 66, 90, 116]  # one in each sixth of steps 12 … 119
+    for t in [1, *early, *loud]:
+        losses[t + 1 :, ::2] += 0.5 + t / 100  # half of the examples jump; step 1 is too early to count
+    assert checkpoints_to_compare(losses) == early + loud
+    assert checkpoints_to_compare(losses, window=(60, 100)) == sorted(
+        set(checkpoints_to_compare(losses, window=(60, 100)))
+    )
+    assert {66, 90} <= set(checkpoints_to_compare(losses, window=(60, 100)))
+    assert min(checkpoints_to_compare(losses, window=(60, 100))) >= 60
 
 
 def test_short_traces_give_as_many_checkpoints_as_there_are() -> None:

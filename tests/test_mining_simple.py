@@ -9,7 +9,7 @@ import pytest
 
 from opsigcli.errors import UsageError
 from opsigcli.mining.methods import METHODS
-from opsigcli.mining.residual import Gradients, baseline, cosines, residual_adjusted_cosine
+from opsigcli.mining.residual import ROOM, Gradients, baseline, cosines, excess, residual_adjusted_cosine
 from opsigcli.mining.simple import closeness, linkage_groups, match_groups, refine, simple
 
 
@@ -27,6 +27,16 @@ def test_cosines_equal_a_loop_and_a_zero_row_is_orthogonal_to_all() -> None:
         for j in range(5):
             size = np.linalg.norm(rows[i]) * np.linalg.norm(rows[j])
             assert found[i, j] == pytest.approx(rows[i] @ rows[j] / size if size else 0, abs=1e-6)
+
+
+def test_an_excess_is_a_share_of_the_room_that_was_left() -> None:
+    usual = np.array([0.0, 0.8, 0.8, 0.8, -0.8, 0.5, 1.0])
+    cosine = np.array([0.3, 0.9, 1.0, -1.0, -0.9, 0.5, 0.99])
+    expected = [0.3, 0.5, 1.0, -1.0, -0.5, 0.0, -0.005]
+    np.testing.assert_allclose(excess(cosine, usual), expected, atol=1e-6)
+    assert excess(np.array([1.0]), np.array([0.999]))[0] == pytest.approx(
+        0.001 / ROOM
+    )  # noise is not blown up
 
 
 def test_the_baseline_is_the_binned_median_of_a_naive_loop() -> None:
