@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.mining.features import DEFINITIONS as FEATURE_DEFINITIONS
 from opsigcli.mining.features import shared_features
 from opsigcli.mining.full import clarity, swing_held
 from opsigcli.mining.series import first_step
@@ -54,9 +55,7 @@ DEFINITIONS: dict[str, str] = {
     "over the checkpoints compared (needs no neighbouring checkpoint; null: 0, members change as others do).",
     "curvature": "curvature of the mean loss along the pair's direction over the largest eigenvalue of the Hessian, "
     f"at the checkpoint with both ({_NULL.replace('random', 'three random')}).",
-    "members by FEATURE": "probability that a member has more (or less, whichever is larger) of FEATURE than an "
-    f"example outside all pairs, for the feature that tells them best ({_NULL}, mean and p of the best feature).",
-    "sides by FEATURE": "the same for a member of one side against one of the other.",
+    **FEATURE_DEFINITIONS,
 }
 
 

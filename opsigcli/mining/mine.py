@@ -8,7 +8,7 @@ import numpy as np
 
 from opsigcli.errors import MiningError
 from opsigcli.mining.evidence import Material, gather_evidence, loss_evidence
-from opsigcli.mining.features import explained
+from opsigcli.mining.features import explained, prototype
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
 from opsigcli.mining.notes import LOSSES_ALONE, notes_on_classes, notes_on_gradients, notes_on_trace
 from opsigcli.mining.recovery import recovery
@@ -17,6 +17,7 @@ from opsigcli.mining.search import Search
 from opsigcli.mining.series import deltas_of, first_step, oscillation
 from opsigcli.mining.spikes import attribute_spikes
 from opsigcli.mining.surrogate import clearest_by_chance
+from opsigcli.mining.tokens import spelled
 from opsigcli.mining.top import measured, top_deltas
 from opsigcli.mining.verdict import judge, traits
 from opsigcli.records import Evidence, Group, Mining, Pair
@@ -236,14 +237,20 @@ def _describe(
         evidence = loss_evidence(material, sides, taken, rng)
     verdict, reasons = judge(evidence, shares)
     found = traits(evidence)
+    nearest = None if material.similarity is None else [prototype(material.similarity, s) for s in sides]
     first, second = (
-        Group(ids[candidates[rows]], _label_counts(material.labels[rows], classes)) for rows in sides
+        Group(
+            ids[candidates[rows]],
+            _label_counts(material.labels[rows], classes),
+            None if nearest is None else int(ids[candidates[nearest[side]]]),
+        )
+        for side, rows in enumerate(sides)
     )
     pair = Pair(
         first=first,
         second=second,
         opposition=evidence.pop("opposition", Evidence(float("nan"))),
-        evidence=evidence,
+        evidence=spelled(evidence, classes),
         verdict=verdict,
         reasons=reasons,
         strongest_step=int(steps[strongest]),
