@@ -145,6 +145,8 @@ def test_full_batch_checkpoints_have_the_batch_statistics_of_their_own_weights(
         objective.load(weights)
         evaluated = objective.losses()
         with torch.no_grad():
-            trained = torch.nn.functional.cross_entropy(objective.model.train()(inputs), labels, reduction="none")
+            trained = torch.nn.functional.cross_entropy(
+                objective.model.train()(inputs), labels, reduction="none"
+            )
         np.testing.assert_allclose(evaluated, trained, rtol=1e-3)  # up to n - 1 in the variance
         assert int(weights[next(k for k in weights if k.endswith("num_batches_tracked"))]) == step
