@@ -10,7 +10,14 @@ from opsigcli.errors import MiningError
 from opsigcli.mining.evidence import Material, gather_evidence, loss_evidence
 from opsigcli.mining.features import explained, prototype
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
-from opsigcli.mining.notes import LOSSES_ALONE, notes_on_classes, notes_on_gradients, notes_on_trace
+from opsigcli.mining.notes import (
+    LOSSES_ALONE,
+    notes_on_classes,
+    notes_on_gradients,
+    notes_on_shares,
+    notes_on_trace,
+)
+from opsigcli.mining.outliers import keep_outliers
 from opsigcli.mining.recovery import recovery
 from opsigcli.mining.residual import Gradients, gradient_similarity
 from opsigcli.mining.search import Search
@@ -109,6 +116,8 @@ def mine(
         proposed = find(
             Search(compared, deltas_of(losses, kept), found.chosen, found.energy[kept], along, counts)
         )
+        if compared is not None:
+            proposed = keep_outliers(proposed, compared, usable, counts)
         by_chance: Floats = np.zeros(0)
         if compared is not None and proposed and surrogates:
             by_chance = clearest_by_chance(compared, labels[kept], surrogates, seed)
@@ -132,6 +141,7 @@ def mine(
             positions.append(ordered)
         notes += notes_on_gradients(material, int((~good).sum())) if by_gradients else [LOSSES_ALONE]
         notes += notes_on_classes(shares, pairs)
+        notes += notes_on_shares(found.energy, positions)
     else:
         notes.append(
             "no pairs were sought: they need per-example gradients, and so the model and the data of the run"
