@@ -101,9 +101,15 @@ class Material:
     def held_out(self) -> Ints:
         """Loss deltas that no compared checkpoint begins or ends, after the first 10 %, all measured."""
         steps = len(self.fast)
-        touched = {t for at in self.gradients for t in (at.checkpoint - 1, at.checkpoint)}
-        free = np.array([t for t in range(first_step(steps), steps) if t not in touched], dtype=np.int64)
+        seen = set(touched(self.gradients, steps))
+        free = np.array([t for t in range(first_step(steps), steps) if t not in seen], dtype=np.int64)
         return free[np.isfinite(self.fast[free]).all(axis=1)]
+
+
+def touched(gradients: Sequence[Gradients], steps: int) -> tuple[int, ...]:
+    """Loss deltas, of ``steps``, that a compared checkpoint begins or ends."""
+    both = {t for at in gradients for t in (at.checkpoint - 1, at.checkpoint)}
+    return tuple(sorted(t for t in both if 0 <= t < steps))
 
 
 def class_matched(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.errors import MiningError
-from opsigcli.mining.evidence import Material, gather_evidence, loss_evidence
+from opsigcli.mining.evidence import Material, gather_evidence, loss_evidence, touched
 from opsigcli.mining.features import explained, prototype
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
 from opsigcli.mining.notes import (
@@ -114,7 +114,15 @@ def mine(
         )
         along = _on_rows(probe, kept)
         proposed = find(
-            Search(compared, deltas_of(losses, kept), found.chosen, found.energy[kept], along, counts)
+            Search(
+                compared,
+                deltas_of(losses, kept),
+                found.chosen,
+                found.energy[kept],
+                along,
+                counts,
+                touched(usable, len(found.chosen)),
+            )
         )
         if compared is not None:
             proposed = keep_outliers(proposed, compared, usable, counts)

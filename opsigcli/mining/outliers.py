@@ -57,7 +57,11 @@ def keep_outliers(
     weights = np.ones(len(similarity)) if weights is None else weights
     whole = share * float(weights.sum())
     found = dict(enumerate(pairs))
-    tails = {p: pull(gradients, s)[np.concatenate(s)] for p, s in found.items() if not _apart(similarity, s)}
+    tails = {
+        p: pull(gradients, sides)[np.concatenate(sides)]
+        for p, sides in found.items()
+        if separation(similarity, sides) <= APART
+    }
     while tails:
         rows = np.concatenate([np.concatenate(pairs[p]) for p in tails])
         order = np.argsort(-np.concatenate(list(tails.values())), kind="stable")
@@ -73,10 +77,10 @@ def keep_outliers(
     return list(found.values())
 
 
-def _apart(similarity: Floats, sides: Sides) -> bool:
-    """Whether the members' contrast lies outside that of the others, as in the evidence called separation."""
+def separation(similarity: Floats, sides: Sides) -> float:
+    """10 % quantile of the members' contrast over the 98 % quantile of its size in all others, as in the evidence."""
     contrast = closeness(similarity, sides[0]) - closeness(similarity, sides[1])
     inside = np.concatenate([contrast[sides[0]], -contrast[sides[1]]])
     outside = np.abs(np.delete(contrast, np.concatenate(sides)))
-    bulk = np.quantile(outside, 0.98) if len(outside) else 0.0
-    return bool(np.quantile(inside, 0.1) > APART * max(bulk, 1e-3))
+    bulk = float(np.quantile(outside, 0.98)) if len(outside) else 0.0
+    return float(np.quantile(inside, 0.1)) / max(bulk, 1e-3)
