@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -128,7 +129,10 @@ class _Vectorised:
         self._gradient = vmap(grad(loss), in_dims=(None, 0, 0))
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
-        return list(self._gradient(self._weights, inputs, targets).values())
+        with warnings.catch_warnings():
+            # Kernels that vmap runs in a loop are slow, not wrong.
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            return list(self._gradient(self._weights, inputs, targets).values())
 
 
 class _OneByOne:
