@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from conftest import Opsig
 from reporting_case import make_case
 
 from opsigcli.commands.pictures import look, same_groups, take_pictures, wanted_ids
 from opsigcli.datasets import open_source
+from opsigcli.store.reader import open_store
 
 
 class Pictures:
@@ -74,3 +77,25 @@ def test_images_are_looked_at_for_features_and_texts_for_tokens() -> None:
     np.testing.assert_array_equal(tokens["token predicted"], texts.labels[positions][:, None])
     assert tokens["token seen"].shape == (3, 1)
     assert look(open_source("planted?scenario=vec3&n=300"), np.arange(3)) == {}
+
+
+def test_the_store_keeps_mean_pictures_and_prototypes(opsig: Opsig, tmp_path: Path) -> None:
+    store = tmp_path / "o.h5"
+    words = ("--data", "planted?n=300", "--model", "mlp?hidden=32&activation=tanh", "--lr", 0.3)
+    assert opsig("train", tmp_path / "run", *words, "--steps", 60).code == 0
+    assert opsig("trace", tmp_path / "run", "--store", store).code == 0
+    shown = opsig("mine", "--store", store)
+    assert "nearest to the centroid: ▲" in shown.out
+    with open_store(store) as opened:
+        mining, pictures = opened.mining, opened.thumbnails
+    assert mining is not None
+    assert pictures is not None
+    assert len(pictures.means) == 3 * len(mining.pairs) > 0
+    source = open_source("planted?n=300")
+    for pair, mean in zip(mining.pairs, pictures.means[::3], strict=True):
+        members = [source.image(int(np.flatnonzero(source.ids == i)[0])) for i in pair.first.ids]
+        np.testing.assert_allclose(mean, np.mean(members, axis=0), atol=0.51)
+        assert pair.first.nearest in pair.first.ids
+        assert pair.second.nearest in pair.second.ids
+    before = opsig("mine", "--store", store, "--method", "losses", "--json").json["result"]["pairs"]
+    assert all(pair["first"]["nearest"] is None for pair in before)
