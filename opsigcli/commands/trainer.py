@@ -101,7 +101,7 @@ class Trainer:
 
         In full-batch training the statistics of BatchNorm are those of the batch at these weights.
         """
-        if self._norms and self.batch_size is None:
+        if self._norms and (self.batch_size is None or self.batch_size >= self.objective.n):
             self._settle_statistics()
         return {name: t.detach().cpu().clone() for name, t in self.objective.model.state_dict().items()}
 
