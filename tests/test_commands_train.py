@@ -123,3 +123,30 @@ def test_a_signal_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path, numbe
     manifest = read_manifest(tmp_path / "run")
     assert manifest is not None
     assert len(manifest.checkpoints) == len(list((tmp_path / "run").glob("step-*.safetensors")))
+
+
+def test_full_batch_checkpoints_have_the_batch_statistics_of_their_own_weights(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    from opsigcli.commands.context import build_objective
+    from opsigcli.datasets import open_source
+
+    words = ("--data", "planted?n=200", "--model", "cnn?norm=batch&widths=4", "--lr", "0.3", "--steps", 4)
+    assert opsig("train", tmp_path / "run", *words).code == 0
+    assert opsig("train", tmp_path / "parts", *words[:-1], 2).code == 0
+    assert opsig("train", tmp_path / "parts", *words).code == 0
+    source = open_source("planted?n=200")
+    objective = build_objective("cnn?norm=batch&widths=4", source, "ce", device="cpu", batch_size=64)
+    inputs, labels = torch.as_tensor(source.read(np.arange(200))), torch.as_tensor(source.labels)
+    for step in (1, 4):
+        name = f"step-{step:06d}.safetensors"
+        weights = load_file(tmp_path / "run" / name)
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+        objective.load(weights)
+        evaluated = objective.losses()
+        with torch.no_grad():
+            trained = torch.nn.functional.cross_entropy(
+                objective.model.train()(inputs), labels, reduction="none"
+            )
+        np.testing.assert_allclose(evaluated, trained, rtol=1e-3)  # up to n - 1 in the variance
+        assert int(weights[next(k for k in weights if k.endswith("num_batches_tracked"))]) == step

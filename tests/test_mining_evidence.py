@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from opsigcli.mining.evidence import DEFINITIONS, DRAWS, Material, class_matched, gather_evidence
+from opsigcli.mining.features import DEFINITIONS as FEATURES
 from opsigcli.mining.residual import Gradients
 from opsigcli.mining.series import first_step, oscillation
 from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL, CONTINUOUS, OUTLIERS, judge
@@ -42,8 +43,8 @@ def gathered(of: Material, sides: tuple[np.ndarray, np.ndarray] = (A, B)) -> dic
 
 def test_every_kind_of_evidence_is_defined_and_has_a_null_and_a_p_value() -> None:
     found = gathered(material())
-    further = {"clarity", "swing_held", "curvature", "members by FEATURE", "sides by FEATURE"}
-    assert set(found) == set(DEFINITIONS) - further  # those need surrogates, a model or images
+    further = {"clarity", "swing_held", "curvature", *FEATURES}
+    assert set(found) == set(DEFINITIONS) - further  # those need surrogates, a model, or images or tokens
     for evidence in found.values():
         assert evidence.null is not None
         assert evidence.p_value is not None

@@ -352,3 +352,39 @@ def test_the_page_needs_no_torch() -> None:
     )
     root = __file__.rsplit("/", 2)[0]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+def test_groups_show_their_mean_pictures_and_the_nearest_prototype_first() -> None:
+    case = make_case()
+    assert case.mining is not None
+    assert case.thumbnails is not None
+    pair = case.mining.pairs[0]
+    nearest = int(pair.first.ids[-1])
+    means = tuple(np.full((4, 6, 3), level, dtype=np.uint8) for level in (10, 200, 128))
+    case = replace(
+        case,
+        mining=replace(case.mining, pairs=(replace(pair, first=replace(pair.first, nearest=nearest)),)),
+        thumbnails=replace(case.thumbnails, means=means),
+    )
+    text, page = render(case, thumbnails_per_group=2)
+    shown = [image["alt"] for image in page.named("img")]
+    assert shown[:3] == ["mean picture, first", "mean picture, second", "mean picture, first minus second"]
+    assert shown[3].startswith(f"example {nearest},")
+    assert text.count('<span class="member">nearest</span>') == 1
+
+
+def test_evidence_of_features_and_tokens_is_explained() -> None:
+    case = make_case()
+    assert case.mining is not None
+    named = {
+        "members by red against green": Evidence(0.9, 0.6, 0.005),
+        "first: token seen '<b>'": Evidence(0.9, 0.1, 1e-6),
+    }
+    pairs = tuple(replace(pair, evidence=named) for pair in case.mining.pairs)
+    definitions = {"members by FEATURE": "more of a feature", "SIDE: token seen": "share that saw it"}
+    case = replace(case, mining=replace(case.mining, pairs=pairs))
+    _, page = render(case, definitions=definitions)
+    assert {"more of a feature", "share that saw it"} <= set(page.texts["dd"])
+    places = {entry["id"] for entry in page.named("dt") if "id" in entry}
+    links = {entry["href"][1:] for entry in page.named("a") if entry["href"].startswith("#define")}
+    assert links == places == {"define-members-by-red-against-green", "define-first-token-seen-b-"}

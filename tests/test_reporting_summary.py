@@ -220,3 +220,26 @@ def test_facts_and_notes_say_what_is_known() -> None:
     assert any("2 known pairs: 1 of them found, membership F1 0.500" in line for line in said)
     assert any("1 of 41 checkpoints" in line for line in said)
     assert "Sharpness: stopped at 200 matvecs." in said
+
+
+def test_headline_calls_an_oscillation_of_whole_classes_by_its_name() -> None:
+    case = make_case()
+    assert case.mining is not None
+    mining = replace(case.mining, pairs=(), explained={"class": 0.74})
+    said = headline(replace(case, mining=mining))
+    assert said.title.startswith("Whole classes oppose one another, no groups of outliers")
+    assert "explains 74% of the fast loss changes" in said.found[0]
+    weak = headline(replace(case, mining=replace(mining, explained={"class": 0.3})))
+    assert weak.title.startswith("No pair of opposing groups was found")
+
+
+def test_headline_says_what_the_swinging_pairs_hold() -> None:
+    case = make_case(pairs=2)
+    assert case.mining is not None
+    first, second = case.mining.pairs
+    mining = replace(case.mining, pairs=(replace(first, traits=("structural", "active")), second))
+    members = len(first.first.ids) + len(first.second.ids)
+    data = f"{100 * members / 24:.0f}% of the data."
+    expected = f"The pair that swings holds 50% of the energy of fast loss changes with {data}"
+    assert expected in headline(replace(case, mining=mining)).found
+    assert not any("swing" in line for line in headline(case).found)

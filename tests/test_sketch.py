@@ -184,3 +184,94 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     parts = gradient_sketches(objective, POSITIONS, dimensions=64)
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+class Given:
+    """A source made of two arrays; what is not labelled has class 0."""
+
+    def __init__(self, inputs: np.ndarray, targets: np.ndarray) -> None:
+        self.spec, self.ids = "given", np.arange(len(inputs))
+        self.labels = np.zeros(len(inputs), dtype=np.int64)
+        self.inputs, self.targets, self.input_shape = inputs, targets, inputs.shape[1:]
+        self.classes: tuple[str, ...] = ()
+        self.known_pairs: tuple[()] = ()
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        return self.inputs[positions]
+
+
+class TokenScores(nn.Module):
+    """Logits of the next token from the last two."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(vocabulary, 8), nn.Linear(8, vocabulary)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        seen = self.embedding(tokens)
+        scores: Tensor = self.head(torch.tanh(seen + seen.roll(1, dims=-2)))
+        return scores
+
+
+def problem(loss: str) -> tuple[Objective, np.ndarray]:
+    rng = np.random.default_rng(4)
+    torch.manual_seed(3)
+    x = rng.standard_normal((12, 5)).astype(np.float32)
+    if loss == "lm":
+        tokens, following = rng.integers(0, 7, (2, 12, 6))
+        following[3:5, 2:] = -100
+        return Objective(TokenScores(7), Given(tokens, following), loss), np.arange(12)
+    targets = {
+        "ce": rng.integers(0, 3, 12),
+        "mse": rng.standard_normal((12, 3)).astype(np.float32),
+        "bce": rng.integers(0, 2, (12, 3)).astype(np.float32),
+    }[loss]
+    return Objective(nn.Sequential(nn.Linear(5, 3)), Given(x, targets), loss), np.arange(12)
+
+
+@pytest.mark.parametrize("loss", ["ce", "mse", "bce", "lm"])
+def test_residuals_are_the_gradient_of_a_bias_on_the_outputs_in_float64(loss: str) -> None:
+    objective, positions = problem(loss)
+    found = gradient_sketches(objective, positions).residuals
+    model = objective.model.double()
+    for position in positions:
+        inputs, targets = objective.batch(np.array([position]))
+        with torch.no_grad():
+            outputs = model(inputs.double() if inputs.is_floating_point() else inputs)
+        bias = torch.zeros(outputs.shape[-1], dtype=torch.float64, requires_grad=True)
+        wanted = targets.double() if targets.is_floating_point() else targets
+        objective.loss_fn(outputs + bias, wanted).sum().backward()
+        np.testing.assert_allclose(found[position], bias.grad, atol=1e-6)
+
+
+def test_residuals_have_their_closed_forms() -> None:
+    objective, positions = problem("mse")
+    inputs, targets = objective.batch(positions)
+    outputs = objective.model(inputs).detach()
+    found = gradient_sketches(objective, positions).residuals
+    np.testing.assert_allclose(found, 2 * (outputs - targets) / 3, atol=1e-6)
+    objective, positions = problem("bce")
+    inputs, targets = objective.batch(positions)
+    probabilities = torch.sigmoid(objective.model(inputs).detach())
+    found = gradient_sketches(objective, positions).residuals
+    np.testing.assert_allclose(found, (probabilities - targets) / 3, atol=1e-6)
+
+
+def test_residuals_of_a_large_vocabulary_are_sketched_and_keep_their_cosines() -> None:
+    rng = np.random.default_rng(1)
+    torch.manual_seed(1)
+    tokens, following = rng.integers(0, 5000, (2, 12, 4))
+    following[:6] = following[0]  # the same words to predict: residuals alike
+    objective = Objective(TokenScores(5000), Given(tokens, following), "lm")
+    found = gradient_sketches(objective, np.arange(12)).residuals
+    assert found.shape == (12, 2048)
+    with torch.no_grad():
+        scores = objective.model(torch.as_tensor(tokens)).double()
+    exact = torch.softmax(scores, -1) - torch.nn.functional.one_hot(torch.as_tensor(following), 5000)
+    expected = cosine_matrix(exact.sum(1).numpy())
+    assert expected[0, 1] > 0.9
+    assert expected[0, 8] < 0.1
+    assert np.abs(cosine_matrix(found) - expected).max() < 5 / np.sqrt(2048)

@@ -76,7 +76,8 @@ def train(
     """Train a reference run: checkpoints and a manifest that the other commands read.
 
     Run again, it goes on from the last checkpoint to the same bits as an undisturbed run. Without options it is
-    full-batch gradient descent on the embedded planted data, in which the opposing pairs are known.
+    full-batch gradient descent on the embedded planted data, in which the opposing pairs are known. Full-batch
+    checkpoints hold the BatchNorm statistics of the batch at their own weights, not a running mean over steps.
     """
     chosen = Defaults(
         directory=directory,

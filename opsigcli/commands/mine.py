@@ -15,9 +15,8 @@ from opsigcli.commands.context import StoredRun, provenance
 from opsigcli.commands.curvature import with_curvature
 from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.known import tell_known_pairs
-from opsigcli.commands.pictures import take_pictures, wanted_ids
+from opsigcli.commands.pictures import look, same_groups, take_pictures, wanted_ids
 from opsigcli.errors import Interrupted, UsageError
-from opsigcli.mining.features import image_features
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.residual import SIMILARITIES, Gradients, opposition_to
@@ -283,15 +282,9 @@ class _Sketches:
         return {n[len(prefix) :]: v for n, v in sorted(self.kept.items()) if n.startswith(prefix)}
 
     def _look(self) -> None:
-        """Look at the candidates' images, in pieces."""
-        source = self.opened.source
-        if len(source.input_shape) != 3:
-            return
-        pieces: dict[str, list[Floats]] = {}
-        for at in range(0, len(self.candidates), 512):
-            for name, values in image_features(source.read(self.candidates[at : at + 512])).items():
-                pieces.setdefault(name, []).append(values)
-        self.kept |= {f"feature-{name}": np.concatenate(values) for name, values in pieces.items()}
+        """Look at the candidates: features of images, tokens of texts."""
+        seen = look(self.opened.source, self.candidates)
+        self.kept |= {f"feature-{name}": values for name, values in seen.items()}
 
     def arrays(self, gradients: list[Gradients]) -> dict[str, NDArray[Any]]:
         """The gradients, and what else was computed with them, as the store keeps them."""
@@ -327,10 +320,10 @@ def _pictures(
     """Pictures for the report; those the store has are used again."""
     ids = wanted_ids(found, trace)
     kept = store.thumbnails
-    if kept is not None and set(ids) <= set(map(int, kept.ids)):
+    if kept is not None and set(ids) <= set(map(int, kept.ids)) and same_groups(store.mining, found):
         return kept
     if source is None:
         from opsigcli.datasets import open_source
 
         source = open_source(store.run.data)
-    return take_pictures(source, ids)
+    return take_pictures(source, ids, found)

@@ -43,9 +43,10 @@ class Trainer:
         self.batch_size = batch_size
         self.seed = seed
         self.step = 0
-        # Batch statistics need the whole batch at once; every other model may pass it in pieces.
         batch_norm = nn.modules.batchnorm._BatchNorm
-        self._micro_batches = not any(isinstance(module, batch_norm) for module in objective.model.modules())
+        self._norms = [module for module in objective.model.modules() if isinstance(module, batch_norm)]
+        # Batch statistics need the whole batch at once; every other model may pass it in pieces.
+        self._micro_batches = not self._norms
 
     def update(self) -> float:
         """Make one optimizer update and return the mean loss of its batch, before the update."""
@@ -96,8 +97,30 @@ class Trainer:
         return order[place * self.batch_size : (place + 1) * self.batch_size]
 
     def weights(self) -> dict[str, Tensor]:
-        """The model's state dict, on the CPU."""
+        """The model's state dict, on the CPU.
+
+        In full-batch training the statistics of BatchNorm are those of the batch at these weights.
+        """
+        if self._norms and (self.batch_size is None or self.batch_size >= self.objective.n):
+            self._settle_statistics()
         return {name: t.detach().cpu().clone() for name, t in self.objective.model.state_dict().items()}
+
+    @torch.no_grad()
+    def _settle_statistics(self) -> None:
+        """Give every BatchNorm the mean and variance of the whole batch at the weights as they are.
+
+        A running mean over updates lags behind weights that swing from one update to the next: evaluated with it,
+        a checkpoint is another function than the one that is trained, and its losses swing for other examples.
+        """
+        tracked = [norm for norm in self._norms if norm.running_mean is not None]
+        momenta = [(norm, norm.momentum, norm.num_batches_tracked) for norm in tracked]
+        for norm in tracked:
+            norm.train()
+            norm.momentum, norm.num_batches_tracked = 1.0, None
+        self.objective.model(self.objective.batch(self.objective.counted)[0])
+        for norm, momentum, count in momenta:
+            norm.eval()
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
     def state(self) -> dict[str, Tensor]:
         """The optimizer's state as ``<parameter name>/<state name>``; {} for one that has none."""

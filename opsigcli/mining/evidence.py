@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.mining.features import DEFINITIONS as FEATURE_DEFINITIONS
 from opsigcli.mining.features import shared_features
 from opsigcli.mining.full import clarity, swing_held
 from opsigcli.mining.series import first_step
@@ -54,9 +55,7 @@ DEFINITIONS: dict[str, str] = {
     "over the checkpoints compared (needs no neighbouring checkpoint; null: 0, members change as others do).",
     "curvature": "curvature of the mean loss along the pair's direction over the largest eigenvalue of the Hessian, "
     f"at the checkpoint with both ({_NULL.replace('random', 'three random')}).",
-    "members by FEATURE": "probability that a member has more (or less, whichever is larger) of FEATURE than an "
-    f"example outside all pairs, for the feature that tells them best ({_NULL}, mean and p of the best feature).",
-    "sides by FEATURE": "the same for a member of one side against one of the other.",
+    **FEATURE_DEFINITIONS,
 }
 
 
@@ -102,9 +101,15 @@ class Material:
     def held_out(self) -> Ints:
         """Loss deltas that no compared checkpoint begins or ends, after the first 10 %, all measured."""
         steps = len(self.fast)
-        touched = {t for at in self.gradients for t in (at.checkpoint - 1, at.checkpoint)}
-        free = np.array([t for t in range(first_step(steps), steps) if t not in touched], dtype=np.int64)
+        seen = set(touched(self.gradients, steps))
+        free = np.array([t for t in range(first_step(steps), steps) if t not in seen], dtype=np.int64)
         return free[np.isfinite(self.fast[free]).all(axis=1)]
+
+
+def touched(gradients: Sequence[Gradients], steps: int) -> tuple[int, ...]:
+    """Loss deltas, of ``steps``, that a compared checkpoint begins or ends."""
+    both = {t for at in gradients for t in (at.checkpoint - 1, at.checkpoint)}
+    return tuple(sorted(t for t in both if 0 <= t < steps))
 
 
 def class_matched(

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.mining.tokens import shared_tokens
 from opsigcli.records import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
 
-NAMES = ("brightness", "contrast", "red against green", "yellow against blue", "saturation")
+DEFINITIONS: dict[str, str] = {
+    "members by FEATURE": "probability that a member has more (or less, whichever is larger) of FEATURE than an "
+    "example outside all pairs, for the feature that tells them best (null: the best feature of random candidates of "
+    "the same labels and sizes, mean; p: share of them at least as large).",
+    "sides by FEATURE": "the same for a member of one side against one of the other.",
+    "SIDE: token seen": "share of the side's members with this token right before one they predict, for the most "
+    "over-represented tokens (null: share of all candidates; p: hypergeometric, times the number of tokens tried on "
+    "both sides; labels are not matched).",
+    "SIDE: token predicted": "the same for tokens that the members predict.",
+}
 
 
 def image_features(images: Floats) -> dict[str, Floats]:
@@ -48,21 +60,27 @@ def auc(values: Floats, members: Ints, others: Ints) -> float:
     return float((ranks.sum() - len(members) * (len(members) + 1) / 2) / (len(members) * len(others)))
 
 
-def shared_features(features: Mapping[str, Floats], groups: Sides, others: Ints) -> dict[str, Evidence]:
-    """How well the best feature tells the members from others, and one side from the other.
+def prototype(similarity: Floats, members: Ints) -> int:
+    """The member nearest to its group's centroid: the row with the largest mean S to the other members."""
+    return int(members[similarity[np.ix_(members, members)].sum(axis=1, dtype=np.float64).argmax()])
+
+
+def shared_features(features: Mapping[str, NDArray[Any]], groups: Sides, others: Ints) -> dict[str, Evidence]:
+    """How well the best feature tells the members from others, and one side from the other; tokens they share.
 
     Args:
-        features: name to (M,).
+        features: name to (M,) of a number that can be seen, or to (M, W) tokens.
         groups: rows of the pair and of class-matched random pairs, (1 + R, |A|) and (1 + R, |B|).
         others: rows outside every pair.
 
     Returns:
         ``members by <feature>`` and ``sides by <feature>``, AUC from .5 to 1; null and p-value over the largest AUC
-        of any feature, so that they account for its choice.
+        of any feature, so that they account for its choice. Where there are tokens, those of ``shared_tokens``.
     """
+    tokens, features = _kinds(features)
+    found = shared_tokens(tokens, (groups[0][0], groups[1][0])) if tokens else {}
     if not features or not len(others):
-        return {}
-    found = {}
+        return found
     for word in ("members", "sides"):
         table = np.array([_strengths(features, word, a, b, others) for a, b in zip(*groups, strict=True)])
         best = int(table[0].argmax())
@@ -70,6 +88,12 @@ def shared_features(features: Mapping[str, Floats], groups: Sides, others: Ints)
         p = float((1 + (null >= value).sum()) / (1 + len(null)))
         found[f"{word} by {list(features)[best]}"] = Evidence(value, float(null.mean()), p)
     return found
+
+
+def _kinds(features: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Tokens, and the features that are one number for each example."""
+    tokens = {name: values for name, values in features.items() if values.ndim == 2}
+    return tokens, {name: values for name, values in features.items() if values.ndim == 1}
 
 
 def _strengths(features: Mapping[str, Floats], word: str, a: Ints, b: Ints, others: Ints) -> list[float]:
@@ -84,7 +108,7 @@ def _either(value: float) -> float:
     return max(value, 1 - value)
 
 
-def explained(fast: Floats, labels: Ints, features: Mapping[str, Floats]) -> dict[str, float]:
+def explained(fast: Floats, labels: Ints, features: Mapping[str, NDArray[Any]]) -> dict[str, float]:
     """Adjusted R² of high-passed loss deltas on the class, and on class × image features.
 
     Residual and total squares are summed over the steps given, so that steps count by their amplitude. High and
@@ -105,6 +129,7 @@ def explained(fast: Floats, labels: Ints, features: Mapping[str, Floats]) -> dic
         return {}
     found = {}
     designs = {"class": np.ones((m, 1))}
+    _, features = _kinds(features)
     if features:
         columns = [(v - v.mean()) / (v.std() or 1.0) for v in features.values()]
         designs["class and features"] = np.column_stack([np.ones(m), *columns])

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from opsigcli.mining.full import full
 from opsigcli.mining.search import losses_alone, top_rule
-from opsigcli.mining.simple import simple
+from opsigcli.mining.simple import SMALLEST, part, simple
+from opsigcli.mining.sources import oscillating_pairs
 from opsigcli.registry import Entry, Registry
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ METHODS = Registry(
 
 
 def by_full(search: Search) -> list[Sides]:
-    """``full.full``."""
-    return full(_similarity(search), search.probe, search.weights)
+    """``full.full``, and beside it ``sources.oscillating_pairs``."""
+    similarity = _similarity(search)
+    pairs = full(similarity, search.probe, search.weights)
+    pairs = part(similarity, pairs + oscillating_pairs(search, pairs))
+    return [pair for pair in pairs if min(map(len, pair)) >= SMALLEST]
 
 
 def by_simple(search: Search) -> list[Sides]:

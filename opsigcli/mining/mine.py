@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.errors import MiningError
-from opsigcli.mining.evidence import Material, gather_evidence, loss_evidence
-from opsigcli.mining.features import explained
+from opsigcli.mining.evidence import Material, gather_evidence, loss_evidence, touched
+from opsigcli.mining.features import explained, prototype
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
-from opsigcli.mining.notes import LOSSES_ALONE, notes_on_classes, notes_on_gradients, notes_on_trace
+from opsigcli.mining.notes import (
+    LOSSES_ALONE,
+    notes_on_classes,
+    notes_on_gradients,
+    notes_on_shares,
+    notes_on_trace,
+)
+from opsigcli.mining.outliers import keep_outliers
 from opsigcli.mining.recovery import recovery
 from opsigcli.mining.residual import Gradients, gradient_similarity
 from opsigcli.mining.search import Search
 from opsigcli.mining.series import deltas_of, first_step, oscillation
 from opsigcli.mining.spikes import attribute_spikes
 from opsigcli.mining.surrogate import clearest_by_chance
+from opsigcli.mining.tokens import spelled
 from opsigcli.mining.top import measured, top_deltas
 from opsigcli.mining.verdict import judge, traits
 from opsigcli.records import Evidence, Group, Mining, Pair
@@ -106,8 +114,18 @@ def mine(
         )
         along = _on_rows(probe, kept)
         proposed = find(
-            Search(compared, deltas_of(losses, kept), found.chosen, found.energy[kept], along, counts)
+            Search(
+                compared,
+                deltas_of(losses, kept),
+                found.chosen,
+                found.energy[kept],
+                along,
+                counts,
+                touched(usable, len(found.chosen)),
+            )
         )
+        if compared is not None:
+            proposed = keep_outliers(proposed, compared, usable, counts)
         by_chance: Floats = np.zeros(0)
         if compared is not None and proposed and surrogates:
             by_chance = clearest_by_chance(compared, labels[kept], surrogates, seed)
@@ -131,6 +149,7 @@ def mine(
             positions.append(ordered)
         notes += notes_on_gradients(material, int((~good).sum())) if by_gradients else [LOSSES_ALONE]
         notes += notes_on_classes(shares, pairs)
+        notes += notes_on_shares(found.energy, positions)
     else:
         notes.append(
             "no pairs were sought: they need per-example gradients, and so the model and the data of the run"
@@ -236,14 +255,20 @@ def _describe(
         evidence = loss_evidence(material, sides, taken, rng)
     verdict, reasons = judge(evidence, shares)
     found = traits(evidence)
+    nearest = None if material.similarity is None else [prototype(material.similarity, s) for s in sides]
     first, second = (
-        Group(ids[candidates[rows]], _label_counts(material.labels[rows], classes)) for rows in sides
+        Group(
+            ids[candidates[rows]],
+            _label_counts(material.labels[rows], classes),
+            None if nearest is None else int(ids[candidates[nearest[side]]]),
+        )
+        for side, rows in enumerate(sides)
     )
     pair = Pair(
         first=first,
         second=second,
         opposition=evidence.pop("opposition", Evidence(float("nan"))),
-        evidence=evidence,
+        evidence=spelled(evidence, classes),
         verdict=verdict,
         reasons=reasons,
         strongest_step=int(steps[strongest]),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.mining.evidence import Material
-    from opsigcli.records import Ints, Pair
+    from opsigcli.records import Floats, Ints, Pair
 
 LOSSES_ALONE = (
     "pairs were sought in the losses alone: groups that rise together at the same steps are merged, quiet members "
@@ -102,6 +102,24 @@ def notes_on_classes(shares: Mapping[str, float], pairs: Sequence[Pair]) -> list
         words += f", class and image features {shares['class and features']:.0%}"
     words += ": this run's oscillation is mostly of whole classes"
     return [words + ("; mine its beginning with --window first" if pairs else "")]
+
+
+def notes_on_shares(energy: Floats, pairs: Sequence[tuple[Ints, Ints]]) -> list[str]:
+    """What the pairs hold of the loss changes together, beside what as many examples can hold at most.
+
+    Args:
+        energy: (N,) of high-passed loss deltas.
+        pairs: positions of the two sides of each pair.
+    """
+    whole = float(energy.sum())
+    if not pairs or not whole > 0:
+        return []
+    members = np.unique(np.concatenate([side for sides in pairs for side in sides]))
+    most = np.sort(energy)[::-1][: len(members)].sum() / whole
+    return [
+        f"the pairs hold {energy[members].sum() / whole:.0%} of the energy of fast loss changes with "
+        f"{len(members) / len(energy):.1%} of the examples; no examples of that number hold more than {most:.0%}"
+    ]
 
 
 def _changes(losses: Any) -> bool:

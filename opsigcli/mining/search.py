@@ -38,6 +38,9 @@ class Search:
     energy: Floats  # (M,) of the high-passed deltas
     probe: Probe | None = None
     weights: Floats | None = None  # (M,) how many of all examples each row stands for
+    steps: tuple[
+        int, ...
+    ] = ()  # loss deltas that a compared checkpoint begins or ends; evidence holds out the rest
 
 
 def top_rule(search: Search) -> list[Sides]:

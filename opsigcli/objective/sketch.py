@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ Float32s = NDArray[np.float32]
 # Gradients of one chunk: the allocator returns larger blocks to the system, and fresh pages cost more than the work.
 CHUNK_BYTES = 30 << 20
 MOST_EXAMPLES = 64  # bounds the activations of a chunk when the model has few parameters
+WIDEST = (
+    2048  # residuals of more outputs are sketched to so many dimensions: cosines are then off by about .02
+)
 
 
 class GradientSketch(NamedTuple):
@@ -27,7 +31,9 @@ class GradientSketch(NamedTuple):
 
     sketch: Float32s  # (M, k); inner products are unbiased estimates of the gradients' inner products
     norms: Float32s  # (M,) exact ‖g_i‖
-    residuals: Float32s  # (M, C) gradient of the loss with respect to the outputs
+    residuals: (
+        Float32s  # (M, C) gradient of the loss with respect to the outputs, or (M, 2048) sketches of it
+    )
 
 
 def gradient_sketches(
@@ -54,7 +60,7 @@ def gradient_sketches(
 
     Returns:
         sketches (M, k), exact norms (M,) in nats per unit of weight, output residuals (M, C) in nats per unit
-        of output.
+        of output; residuals of more than 2048 outputs as sketches (M, 2048).
 
     Raises:
         ObjectiveError: the loss has no gradient with respect to the parameters.
@@ -73,11 +79,16 @@ def gradient_sketches(
     chunk = int(np.clip(CHUNK_BYTES // largest, 1, MOST_EXAMPLES))
     gradients: _PerExample = _Vectorised(objective, parameters)
     note = ""
+    narrow: _Hash | None = None
     sketches, norms, residuals = [], [], []
     objective.model.eval()
     for start in range(0, len(positions), chunk):
         inputs, targets = objective.batch(np.asarray(positions[start : start + chunk], dtype=np.int64))
-        residuals.append(_output_residuals(objective, inputs, targets))
+        residual = _output_residuals(objective, inputs, targets)
+        if residual.shape[1] > WIDEST:
+            narrow = narrow or _Hash([residual.shape[1]], WIDEST, seed, objective)
+            residual = narrow([residual])
+        residuals.append(residual.cpu())
         try:
             found = gradients(inputs, targets)
         except Exception as error:  # whatever a model does that vmap does not know
@@ -118,7 +129,10 @@ class _Vectorised:
         self._gradient = vmap(grad(loss), in_dims=(None, 0, 0))
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
-        return list(self._gradient(self._weights, inputs, targets).values())
+        with warnings.catch_warnings():
+            # Kernels that vmap runs in a loop are slow, not wrong.
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            return list(self._gradient(self._weights, inputs, targets).values())
 
 
 class _OneByOne:
@@ -172,12 +186,20 @@ class _Hash:
 
 
 def _output_residuals(objective: Objective, inputs: Tensor, targets: Tensor) -> Tensor:
-    """``∂ℓ_i/∂z_i`` for outputs z_i, flattened: (B, C); softmax − one-hot for cross-entropy."""
+    """``∂ℓ_i/∂b`` for a bias b on the outputs that all positions of an example share: (B, C) nats per unit.
+
+    For outputs (B, C) that is ``∂ℓ_i/∂z_i``: softmax − one-hot for cross-entropy, sigmoid − target over C for binary
+    cross-entropy, 2 (z − y) / C for squared error. Outputs of a sequence, (B, L, V) with targets (B, L), are summed
+    over L: two texts that predict a token at different places have the same residual there, as they have the same
+    gradient in the last layer. Other outputs are flattened.
+    """
     with torch.no_grad():
         outputs = objective.model(inputs)
     outputs = outputs.detach().requires_grad_()
     with torch.enable_grad():
         total = objective.loss_fn(outputs, targets).sum()
     (residuals,) = torch.autograd.grad(total, outputs)
-    flat: Tensor = residuals.reshape(len(targets), -1).cpu()
+    if residuals.ndim > 2 and residuals.shape[:-1] == targets.shape and not targets.is_floating_point():
+        residuals = residuals.flatten(1, -2).sum(1)
+    flat: Tensor = residuals.reshape(len(targets), -1)
     return flat

@@ -36,7 +36,9 @@ class Tile:
     picture: str | None
     delta: str
     loss: str  # before and after
-    group: str = ""  # the pair and the side it belongs to, where that is not clear from the heading
+    mark: str = (
+        ""  # the pair and side it belongs to where no heading says it; "nearest" for a group's prototype
+    )
 
     @property
     def words(self) -> str:
@@ -60,7 +62,7 @@ class Gallery:
 def group_gallery(
     case: Case, group: Group, role: str, row: int | None, album: Album, per_group: int
 ) -> Gallery:
-    """Members of a group, those whose loss changed most at the pair's strongest step first."""
+    """Members of a group: the nearest prototype, then those whose loss changed most at the pair's strongest step."""
     trace = case.trace
     positions = positions_of(trace, group.ids)
     members = [(position, *_losses(case, row, position)) for position in positions.tolist()]
@@ -70,7 +72,11 @@ def group_gallery(
     pictured = any(int(trace.example_ids[position]) in album for position, *_ in members)
     if pictured:
         members.sort(key=lambda member: int(trace.example_ids[member[0]]) not in album)
-    tiles = tuple(_tile(case, position, a, b, album) for position, a, b in members[:per_group])
+    members.sort(key=lambda member: int(trace.example_ids[member[0]]) != group.nearest)
+    tiles = tuple(
+        _tile(case, p, a, b, album, "nearest" if int(trace.example_ids[p]) == group.nearest else "")
+        for p, a, b in members[:per_group]
+    )
     return Gallery(
         role,
         f"{role.capitalize()} group: {count(len(members), 'example')}",
@@ -88,7 +94,7 @@ def _losses(case: Case, row: int | None, position: int) -> tuple[float, float]:
     return float(case.trace.losses[row, position]), float(case.trace.losses[row + 1, position])
 
 
-def _tile(case: Case, position: int, before: float, after: float, album: Album, group: str = "") -> Tile:
+def _tile(case: Case, position: int, before: float, after: float, album: Album, mark: str = "") -> Tile:
     trace = case.trace
     example = int(trace.example_ids[position])
     return Tile(
@@ -98,7 +104,7 @@ def _tile(case: Case, position: int, before: float, after: float, album: Album, 
         album.uri(example),
         signed(after - before),
         f"{number(before)} \u2192 {number(after)}",
-        group,
+        mark,
     )
 
 
@@ -136,8 +142,8 @@ def _top_side(
     tiles = []
     for position in positions_of(case.trace, ids[:TOP_EXAMPLES]).tolist():
         before, after = _losses(case, row, position)
-        group = member_of.get(int(case.trace.example_ids[position]), "")
-        tiles.append(_tile(case, position, before, after, album, group))
+        mark = member_of.get(int(case.trace.example_ids[position]), "")
+        tiles.append(_tile(case, position, before, after, album, mark))
     labels: dict[str, int] = {}
     for position in positions_of(case.trace, ids).tolist():
         name = label_name(int(case.trace.labels[position]), case.run.classes)

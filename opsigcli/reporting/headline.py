@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Case, Mining, Spike
 
 NAMED_PAIRS = 3  # whose share of the largest spike is said
+BY_CLASS = 0.5  # adjusted R² of fast loss changes on the class from which whole classes oppose one another
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,13 @@ def _pairs(case: Case) -> Part:
         f"{', '.join(f'{step:,}' for step in mining.gradient_steps) or NOTHING})"
     )
     if not mining.pairs:
+        by_class = mining.explained.get("class", 0.0)
+        if by_class >= BY_CLASS:
+            said = (
+                f"Class-level opposition only: the class alone explains {percent(by_class)} of the fast loss changes "
+                f"(adjusted R²), and no groups of outliers oppose one another beyond that. Looked at: {looked}."
+            )
+            return ["whole classes oppose one another, no groups of outliers"], [said], []
         return ["no pair of opposing groups was found"], [], [f"No pair was found. Looked at: {looked}."]
     numbers: dict[str, list[str]] = {}
     for i, pair in enumerate(mining.pairs, start=1):
@@ -67,9 +75,28 @@ def _pairs(case: Case) -> Part:
     ]
     members = len({int(i) for pair in mining.pairs for group in (pair.first, pair.second) for i in group.ids})
     found = [f"{_capital('; '.join(said))}. Together the groups are {percent(members / total)} of the data."]
+    found += _active(mining, total)
     if len(mining.pairs) == 1:
         return ["one pair of opposing groups is proposed"], found, []
     return [f"{_words_for(len(mining.pairs))} pairs of opposing groups are proposed"], found, []
+
+
+def _active(mining: Mining, total: int) -> list[str]:
+    """What the pairs that were seen to swing hold of the loss changes."""
+    shares = [
+        (pair, pair.evidence["share_of_loss_change"].value)
+        for pair in mining.pairs
+        if "active" in pair.traits and "share_of_loss_change" in pair.evidence
+    ]
+    if not shares:
+        return []
+    members = len({int(i) for pair, _ in shares for group in (pair.first, pair.second) for i in group.ids})
+    which = "The pair that swings" if len(shares) == 1 else f"The {len(shares)} pairs that swing"
+    verb = "holds" if len(shares) == 1 else "hold"
+    return [
+        f"{which} {verb} {percent(sum(share for _, share in shares))} of the energy of fast loss changes with "
+        f"{percent(members / total)} of the data."
+    ]
 
 
 def _sharpness(case: Case) -> Part:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -123,7 +124,9 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         "tops": top_galleries(case, album),
         "top_steps": len(mining.top) if mining else 0,
         "notes": notes(case),
-        "definitions": [(name, definitions[name]) for name in names if name in definitions],
+        "definitions": [
+            (name, _anchor(name), text) for name in names if (text := _definition(name, definitions))
+        ],
         "provenance": [(name, entry, command_line(name, entry)) for name, entry in origins(case)],
         "transform": case.run.transform,
         "fingerprint": case.run.fingerprint,
@@ -142,6 +145,7 @@ def _pair(
         "fraction": percent(pair_members(pair) / len(case.trace.example_ids)),
         "between": _between(case, row) or f"step {pair.strongest_step:,}",
         "evidence": [_evidence(name, entry, definitions) for name, entry in evidence_of(pair).items()],
+        "means": album.means(index),
         "galleries": [
             group_gallery(case, pair.first, "first", row, album, per_group),
             group_gallery(case, pair.second, "second", row, album, per_group),
@@ -157,14 +161,31 @@ def _between(case: Case, row: int | None) -> str:
 
 def _evidence(name: str, entry: Evidence, definitions: Mapping[str, str]) -> dict[str, str]:
     return {
-        "key": name,
+        "key": _anchor(name),
         "name": name.replace("_", " "),
-        "definition": definitions.get(name, ""),
+        "definition": _definition(name, definitions),
         "value": score(entry.value),
         "null": score(entry.null),
         "p": NOTHING if entry.p_value is None else f"{entry.p_value:.2g}",
         "picture": dumbbell(entry.value, entry.null),
     }
+
+
+def _definition(name: str, definitions: Mapping[str, str]) -> str:
+    """What evidence called ``name`` means, or "".
+
+    Names with a feature or a side in them share one definition: ``members by brightness`` is defined under
+    ``members by FEATURE``, ``first: token seen 'cat'`` under ``SIDE: token seen``.
+    """
+    if name in definitions:
+        return definitions[name]
+    general = f"{name.partition(' by ')[0]} by FEATURE" if " by " in name else "SIDE" + name[name.find(":") :]
+    return next((text for key, text in definitions.items() if general.startswith(key)), "")
+
+
+def _anchor(name: str) -> str:
+    """The name of evidence as the name of a place in the page."""
+    return re.sub(r"[^\w]+", "-", name)
 
 
 def _spikes(case: Case) -> dict[str, Any] | None:

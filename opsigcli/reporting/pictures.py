@@ -45,6 +45,7 @@ class Album:
         known = zip(thumbnails.ids, thumbnails.images, strict=True) if thumbnails else ()
         self._images = {int(example): image for example, image in known}
         self._uris: dict[int, str] = {}
+        self._means = thumbnails.means if thumbnails else ()
 
     def __contains__(self, example: int) -> bool:
         return int(example) in self._images
@@ -56,5 +57,15 @@ class Album:
         """The picture of an example as ``data:image/png;base64,…``, or None when there is none."""
         key = int(example)
         if key not in self._uris and key in self._images:
-            self._uris[key] = "data:image/png;base64," + b64encode(png(self._images[key])).decode("ascii")
+            self._uris[key] = data_uri(self._images[key])
         return self._uris.get(key)
+
+    def means(self, index: int) -> tuple[str, str, str] | None:
+        """Mean pictures of both groups of pair ``index`` (from 1) and their difference, or None."""
+        three = self._means[3 * (index - 1) : 3 * index]
+        return (data_uri(three[0]), data_uri(three[1]), data_uri(three[2])) if len(three) == 3 else None
+
+
+def data_uri(image: Bytes) -> str:
+    """A picture as ``data:image/png;base64,…``."""
+    return "data:image/png;base64," + b64encode(png(image)).decode("ascii")

@@ -90,8 +90,30 @@ def pairs(mining: Mining, trace: LossTrace | None) -> list[RenderableType]:
         shown += [
             Padding(Text(f"- {printable(reason)}", style="dim"), (0, 0, 0, 2)) for reason in pair.reasons
         ]
+        shown += _shared(pair, trace)
         shown += _swing(pair, trace)
     return shown
+
+
+def _shared(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
+    """What the groups share that can be seen, and the member nearest to each group's centroid."""
+    found = [
+        f"{name} {score(e.value)} (null {score(e.null)}, p {e.p_value:.2g})"
+        for name, e in pair.evidence.items()
+        if (" by " in name or ": token" in name) and e.p_value is not None
+    ]
+    nearest = []
+    for sign, group in (("\u25b2", pair.first), ("\u25bc", pair.second)):
+        if group.nearest is not None:
+            name = (
+                trace.names[positions_of(trace, np.array([group.nearest]))[0]]
+                if trace and trace.names
+                else ""
+            )
+            nearest.append(f"{sign} {group.nearest}" + (f" {name}" if name else ""))
+    lines = [f"shared: {'; '.join(found)}"] if found else []
+    lines += [f"nearest to the centroid: {', '.join(nearest)}"] if nearest else []
+    return [Padding(Text(f"- {printable(line)}", style="dim"), (0, 0, 0, 2)) for line in lines]
 
 
 def _groups(pair: Pair) -> Text:

@@ -177,7 +177,9 @@ class Store:
         """Pictures of the examples a report shows, or None."""
         if "thumbnails" not in self.file:
             return None
-        return Thumbnails(self.file["thumbnails/ids"][()], tuple(self.file["thumbnails/images"][()]))
+        group = self.file["thumbnails"]
+        means = tuple(group["means"][()]) if "means" in group else ()
+        return Thumbnails(group["ids"][()], tuple(group["images"][()]), means)
 
     @property
     def provenance(self) -> dict[str, Provenance]:
@@ -323,7 +325,7 @@ def _pair(data: dict[str, Any]) -> Pair:
 
 
 def _group(data: dict[str, Any]) -> Group:
-    return Group(np.asarray(data["ids"], dtype=np.int64), dict(data["labels"]))
+    return Group(np.asarray(data["ids"], dtype=np.int64), dict(data["labels"]), data.get("nearest"))
 
 
 def _floats(values: list[float | None]) -> tuple[float, ...]:

@@ -59,7 +59,12 @@ LAYOUT: dict[str, tuple[str, str, str]] = {
         "float32",
         "steps (K,) and values (K, n): v1.H_i.v1 of each example along the top eigenvector",
     ),
-    "thumbnails": ("group", "uint8", "ids (n,) and images (n, H, W, 3) of the examples a report shows"),
+    "thumbnails": (
+        "group",
+        "uint8",
+        "ids (n,) and images (n, H, W, 3) of the examples a report shows; means (3p, H, W, 3): of each of p pairs "
+        "the mean of the first group, of the second, and their difference",
+    ),
     "provenance": ("group", "JSON", "command -> records.Provenance"),
 }
 

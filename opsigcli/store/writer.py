@@ -240,6 +240,8 @@ def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> 
         if thumbnails is not None and len(thumbnails.ids):
             file["thumbnails/ids"] = thumbnails.ids
             file.create_dataset("thumbnails/images", data=np.stack(thumbnails.images), compression="gzip")
+            if thumbnails.means:
+                file.create_dataset("thumbnails/means", data=np.stack(thumbnails.means), compression="gzip")
         if mining.provenance is not None:
             _drop(file, "provenance/mine")
             _json(file, "provenance/mine", mining.provenance)

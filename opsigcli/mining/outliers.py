@@ -1,0 +1,86 @@
+"""Memberships on a continuous axis: of all that lean one way or the other, those that the axis moves most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.mining.full import OUTLIERS
+from opsigcli.mining.simple import SMALLEST, closeness
+from opsigcli.mining.verdict import APART
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opsigcli.mining.residual import Gradients
+    from opsigcli.records import Floats, Ints
+
+    Sides = tuple[Ints, Ints]
+
+
+def pull(gradients: Sequence[Gradients], sides: Sides) -> Floats:
+    """How much each example's loss changes along a pair's direction: root mean square of ``g_i · u``, (M,) nats.
+
+    ``u`` has length 1 along the difference of the groups' mean gradients; the mean is over the checkpoints compared.
+    Unlike a cosine it counts how large a gradient is: a step along u changes the loss of i by ``ε g_i · u``.
+    """
+    total: Floats = np.zeros(len(gradients[0].sketch))
+    for at in gradients:
+        direction = at.sketch[sides[0]].mean(axis=0) - at.sketch[sides[1]].mean(axis=0)
+        length = float(np.linalg.norm(direction))
+        if length > 0:
+            total += np.square(at.sketch @ (direction / length), dtype=np.float64)
+    return np.asarray(np.sqrt(total / len(gradients)))
+
+
+def keep_outliers(
+    pairs: list[Sides],
+    similarity: Floats,
+    gradients: Sequence[Gradients],
+    weights: Floats | None = None,
+    share: float = OUTLIERS,
+) -> list[Sides]:
+    """The same pairs, with at most ``share`` of all examples in those that do not stand apart.
+
+    On a continuous axis every example lies somewhere, and many small pairs would soon name most of the data. Of the
+    members of such pairs those with the largest ``pull`` along their own pair's direction stay; a side that keeps
+    fewer than 5 takes its pair along. Pairs whose groups stand apart keep all their members.
+
+    Args:
+        pairs: disjoint row indices of the two sides of each pair.
+        similarity: S, (M, M), zero diagonal.
+        gradients: of the same M candidates.
+        weights: (M,) how many of all examples each row stands for (default: one).
+        share: of all examples.
+    """
+    weights = np.ones(len(similarity)) if weights is None else weights
+    whole = share * float(weights.sum())
+    found = dict(enumerate(pairs))
+    tails = {
+        p: pull(gradients, sides)[np.concatenate(sides)]
+        for p, sides in found.items()
+        if separation(similarity, sides) <= APART
+    }
+    while tails:
+        rows = np.concatenate([np.concatenate(pairs[p]) for p in tails])
+        order = np.argsort(-np.concatenate(list(tails.values())), kind="stable")
+        stay = rows[order[np.cumsum(weights[rows[order]]) <= whole]]
+        for p in tails:
+            first, second = (side[np.isin(side, stay)] for side in pairs[p])
+            found[p] = first, second
+        small = [p for p in tails if min(map(len, found[p])) < SMALLEST]
+        if not small:
+            break
+        for p in small:  # what they leave goes to the others
+            del found[p], tails[p]
+    return list(found.values())
+
+
+def separation(similarity: Floats, sides: Sides) -> float:
+    """10 % quantile of the members' contrast over the 98 % quantile of its size in all others, as in the evidence."""
+    contrast = closeness(similarity, sides[0]) - closeness(similarity, sides[1])
+    inside = np.concatenate([contrast[sides[0]], -contrast[sides[1]]])
+    outside = np.abs(np.delete(contrast, np.concatenate(sides)))
+    bulk = float(np.quantile(outside, 0.98)) if len(outside) else 0.0
+    return float(np.quantile(inside, 0.1)) / max(bulk, 1e-3)

@@ -1,0 +1,35 @@
+"""The scripts in examples/ that need no images."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Opsig
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def test_findings_are_printed_with_verdict_and_numbers(opsig: Opsig, tmp_path: Path) -> None:
+    store = tmp_path / "o.h5"
+    words = ("--data", "planted?n=300", "--model", "mlp?hidden=32&activation=tanh", "--lr", 0.3)
+    assert opsig("train", tmp_path / "run", *words, "--steps", 60).code == 0
+    assert opsig("trace", tmp_path / "run", "--store", store).code == 0
+    found = opsig("mine", "--store", store, "--json")
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "mine.json").write_text(found.out)
+    pairs = found.json["result"]["pairs"]
+    assert pairs
+    call = [sys.executable, str(EXAMPLES / "findings.py"), str(tmp_path / "net" / "mine.json")]
+    said = subprocess.run(call, capture_output=True, text=True, check=True).stdout
+    assert f"net: {len(pairs)} pairs" in said
+    for pair in pairs:
+        assert pair["verdict"] in said
+        assert f"opposition {pair['opposition']['value']:+.2f} ({pair['opposition']['null']:+.2f})" in said
+
+
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_are_good_shell(script: Path) -> None:
+    subprocess.run(["sh", "-n", str(script)], check=True)
