@@ -18,6 +18,7 @@ from opsigcli.mining.mine import mine
 from opsigcli.mining.residual import Gradients
 from opsigcli.mining.series import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.verdict import OUTLIERS
+from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
 from opsigcli.objective.sketch import gradient_sketches
 from opsigcli.outcome import plain
@@ -31,11 +32,7 @@ Given = dict[str, object]
 def trained(scenario: str, seed: int = 0, steps: int = 160) -> Trained:
     """Full-batch gradient descent on an MLP 64-64, a checkpoint at every step."""
     source, setting = Planted(scenario, 900, seed), SCENARIOS[scenario]
-    torch.manual_seed(seed)
-    act = {"tanh": nn.Tanh, "relu": nn.ReLU}[setting.activation]
-    width = int(np.prod(source.input_shape))
-    layers = [nn.Linear(width, 64), act(), nn.Linear(64, 64), act(), nn.Linear(64, len(source.classes))]
-    model = nn.Sequential(nn.Flatten(), *layers)
+    model = build(setting.model, input_shape=source.input_shape, outputs=len(source.classes), seed=seed)
     optimizer = torch.optim.SGD(model.parameters(), setting.lr)
     inputs, labels = torch.as_tensor(source.read(source.ids)), torch.as_tensor(source.labels)
     rows, weights = [], []
