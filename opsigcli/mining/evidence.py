@@ -29,8 +29,9 @@ HELD_OUT = 8  # loss deltas below which a correlation over steps means nothing
 
 _NULL = "null: random candidates of the same labels and sizes, outside all pairs while there are enough"
 DEFINITIONS: dict[str, str] = {
-    "opposition": "minus the mean residual-adjusted gradient cosine between the two groups, averaged over the "
-    f"checkpoints compared ({_NULL}, mean; p: share of them at least as opposed).",
+    "opposition": "minus the mean residual-adjusted gradient cosine between the two groups (what a cosine has beyond "
+    "the usual one of examples whose output residuals are as alike, as a share of the room left up to 1 or down to "
+    f"-1), averaged over the checkpoints compared ({_NULL}, mean; p: share of them at least as opposed).",
     "gradient_cosine": "cosine of the two groups' mean gradients, averaged over the checkpoints compared "
     f"({_NULL}, mean; p: share of them at most as large).",
     "gradient_ratio": "norm of a group's mean gradient over that of class-matched random groups, root mean "
