@@ -30,11 +30,12 @@ run relu-mlp first --model 'mlp?hidden=200,200&activation=relu' --data "$whole" 
 run tanh-mlp run --model 'mlp?hidden=200,200&activation=tanh' --lr 0.08 --steps 400 \
   --data "folder:$images?limit=2000&standardize=channel"
 run vit first --model vit --data "$whole" --lr 0.05 --steps 200
-run vgg first --model vgg --data "$small" --lr 0.1 --steps 480
 # Classes only.
+run vgg first --model vgg --data "$small" --lr 0.1 --steps 480
 run resnet-group-norm run --model 'resnet?norm=group' --data "$small" --lr 0.05 --steps 200
 
 # The negative control: inputs of white noise have no features to share, and no pairs.
+mkdir -p "$folder"
 python3 -c "
 import sys, numpy
 rng = numpy.random.default_rng(0)

@@ -139,7 +139,7 @@ class Group:
 
     ids: Ints  # (n,)
     labels: dict[str, int] = field(default_factory=dict)  # class name -> members, most first
-    nearest: int | None = None  # id of the member nearest to the group's centroid in gradient similarity
+    nearest: int | None = None  # id of the member whose gradient is nearest to the group's centroid
 
 
 @dataclass(frozen=True)
@@ -293,9 +293,7 @@ class Thumbnails:
 
     ids: Ints  # (n,)
     images: tuple[Bytes, ...]  # (H, W, 3) each
-    means: tuple[
-        Bytes, ...
-    ] = ()  # (H, W, 3) each; of every pair: first group, second, first minus second about grey
+    means: tuple[Bytes, ...] = ()  # of every pair: first group, second, first minus second about grey
 
 
 @dataclass(frozen=True)

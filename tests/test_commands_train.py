@@ -150,3 +150,26 @@ def test_full_batch_checkpoints_have_the_batch_statistics_of_their_own_weights(
             )
         np.testing.assert_allclose(evaluated, trained, rtol=1e-3)  # up to n - 1 in the variance
         assert int(weights[next(k for k in weights if k.endswith("num_batches_tracked"))]) == step
+
+
+def test_a_trainer_knows_whether_batch_statistics_are_settled_and_leaves_them_alone() -> None:
+    from opsigcli.commands.context import build_objective
+    from opsigcli.commands.trainer import Trainer
+    from opsigcli.datasets import open_source
+
+    source = open_source("planted?n=200")
+    torch.manual_seed(0)
+    objective = build_objective("cnn?norm=batch&widths=4", source, "ce", device="cpu", batch_size=200)
+    trainer = Trainer(objective, torch.optim.SGD(objective.parameters, 0.3), None, seed=0)
+    trainer.update()
+    before = {name: value.clone() for name, value in objective.model.state_dict().items()}
+    assert not trainer.is_settled()  # a tenth of the way from the statistics of an untrained layer
+    for name, value in objective.model.state_dict().items():
+        assert torch.equal(value, before[name])
+    trainer.weights()
+    assert trainer.is_settled()
+    minibatches = Trainer(objective, torch.optim.SGD(objective.parameters, 0.3), 50, seed=0)
+    minibatches.update()
+    lagging = {name: value.clone() for name, value in objective.model.state_dict().items()}
+    for name, value in minibatches.weights().items():
+        assert torch.equal(value, lagging[name])

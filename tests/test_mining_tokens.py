@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from opsigcli.mining.features import explained, prototype, shared_features
+from opsigcli.mining.residual import Gradients
 from opsigcli.mining.tokens import PREDICTED, SEEN, labelled_tokens, shared_tokens, spelled
 from opsigcli.records import Evidence
 
@@ -69,12 +70,15 @@ def test_tokens_are_spelled_where_there_is_a_vocabulary() -> None:
     ]
 
 
-def test_the_prototype_is_the_member_nearest_to_the_centroid() -> None:
+def test_the_prototype_is_the_member_whose_gradient_is_nearest_to_the_centroid() -> None:
     rng = np.random.default_rng(2)
-    vectors = rng.standard_normal((30, 5)) + 1
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    similarity = unit @ unit.T
-    np.fill_diagonal(similarity, 0)
     members = np.array([3, 8, 11, 20, 29])
-    centroid = unit[members].mean(axis=0)
-    assert prototype(similarity, members) == members[np.argmax(unit[members] @ centroid)]
+    gradients, nearness = [], np.zeros(len(members))
+    for checkpoint in (4, 9):
+        rows = (rng.standard_normal((30, 5)) + 1) * rng.uniform(0.1, 9, (30, 1))
+        rows[8] = 0  # a gradient without direction is never nearest
+        gradients.append(Gradients(checkpoint, rows, np.linalg.norm(rows, axis=1), rows))
+        unit = np.array([r / np.linalg.norm(r) if r.any() else r for r in rows])
+        nearness += unit[members] @ unit[members].mean(axis=0)
+    assert prototype(gradients, members) == members[np.argmax(nearness)]
+    assert nearness[1] == 0

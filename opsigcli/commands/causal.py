@@ -113,10 +113,12 @@ def _arm(run: StoredRun, start: int, removed: Ints, test: ExampleSource | None) 
     )
     kind = OPTIMIZERS.load(run.run.optimizer or "gd")
     trainer = Trainer(objective, kind.build(objective.parameters, run.run.hyper), run.run.batch_size, seed=0)
+    trainer.settle_statistics()
     before = _sharpness(objective)
     losses = [float(objective.losses().mean(dtype=np.float64))]
     for _ in range(STEPS):
         trainer.update()
+        trainer.settle_statistics()
         losses.append(float(objective.losses().mean(dtype=np.float64)))
     return {
         "sharpness_start": before,

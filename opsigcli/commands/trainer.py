@@ -44,9 +44,10 @@ class Trainer:
         self.seed = seed
         self.step = 0
         batch_norm = nn.modules.batchnorm._BatchNorm
-        self._norms = [module for module in objective.model.modules() if isinstance(module, batch_norm)]
+        norms = [module for module in objective.model.modules() if isinstance(module, batch_norm)]
         # Batch statistics need the whole batch at once; every other model may pass it in pieces.
-        self._micro_batches = not self._norms
+        self._micro_batches = not norms
+        self._norms = [norm for norm in norms if norm.running_mean is not None]
 
     def update(self) -> float:
         """Make one optimizer update and return the mean loss of its batch, before the update."""
@@ -101,26 +102,37 @@ class Trainer:
 
         In full-batch training the statistics of BatchNorm are those of the batch at these weights.
         """
-        if self._norms and (self.batch_size is None or self.batch_size >= self.objective.n):
-            self._settle_statistics()
+        self.settle_statistics()
         return {name: t.detach().cpu().clone() for name, t in self.objective.model.state_dict().items()}
 
     @torch.no_grad()
-    def _settle_statistics(self) -> None:
-        """Give every BatchNorm the mean and variance of the whole batch at the weights as they are.
+    def settle_statistics(self) -> None:
+        """In full-batch training, give every BatchNorm the mean and variance of the batch at the weights as they are.
 
         A running mean over updates lags behind weights that swing from one update to the next: evaluated with it,
         a checkpoint is another function than the one that is trained, and its losses swing for other examples.
         """
-        tracked = [norm for norm in self._norms if norm.running_mean is not None]
-        momenta = [(norm, norm.momentum, norm.num_batches_tracked) for norm in tracked]
-        for norm in tracked:
+        if not self._norms or not (self.batch_size is None or self.batch_size >= self.objective.n):
+            return
+        before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in self._norms]
+        for norm in self._norms:
             norm.train()
             norm.momentum, norm.num_batches_tracked = 1.0, None
         self.objective.model(self.objective.batch(self.objective.counted)[0])
-        for norm, momentum, count in momenta:
+        for norm, momentum, count in before:
             norm.eval()
             norm.momentum, norm.num_batches_tracked = momentum, count
+
+    def is_settled(self) -> bool:
+        """Whether BatchNorm has the statistics that ``settle_statistics`` would give it; they stay as they are."""
+        kept = [{name: b.clone() for name, b in norm.named_buffers()} for norm in self._norms]
+        self.settle_statistics()
+        same = True
+        for norm, buffers in zip(self._norms, kept, strict=True):
+            now = norm.state_dict()
+            same &= all(torch.allclose(b, now[name], rtol=1e-3, atol=1e-6) for name, b in buffers.items())
+            norm.load_state_dict(norm.state_dict() | buffers)
+        return same
 
     def state(self) -> dict[str, Tensor]:
         """The optimizer's state as ``<parameter name>/<state name>``; {} for one that has none."""

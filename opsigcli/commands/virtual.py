@@ -95,7 +95,10 @@ class Virtual:
         optimizer = self.kind.build(self.objective.parameters, hyper)
         trainer = Trainer(self.objective, optimizer, self.batch_size, self.seed)
         trainer.restore_state(row.step, state)
+        settled = trainer.is_settled()
         trainer.update()
+        if settled:  # then the run's next checkpoint is, too
+            trainer.settle_statistics()
         for parameter in self.objective.parameters:
             parameter.grad = None
 

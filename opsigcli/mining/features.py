@@ -10,10 +10,11 @@ from opsigcli.mining.tokens import shared_tokens
 from opsigcli.records import Evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from opsigcli.mining.residual import Gradients
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
@@ -60,9 +61,23 @@ def auc(values: Floats, members: Ints, others: Ints) -> float:
     return float((ranks.sum() - len(members) * (len(members) + 1) / 2) / (len(members) * len(others)))
 
 
-def prototype(similarity: Floats, members: Ints) -> int:
-    """The member nearest to its group's centroid: the row with the largest mean S to the other members."""
-    return int(members[similarity[np.ix_(members, members)].sum(axis=1, dtype=np.float64).argmax()])
+def prototype(gradients: Sequence[Gradients], members: Ints) -> int:
+    """The member nearest to its group's centroid: the largest cosine of its gradient with those of all, on average.
+
+    Plain cosines: the residual-adjusted similarity favours members with an untypical label, from which less
+    agreement is expected.
+
+    Args:
+        gradients: at the checkpoints compared.
+        members: rows of the group.
+    """
+    nearness: Floats = np.zeros(len(members))
+    for at in gradients:
+        rows = np.asarray(at.sketch[members], dtype=np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        unit = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+        nearness += unit @ unit.sum(axis=0)
+    return int(members[nearness.argmax()])
 
 
 def shared_features(features: Mapping[str, NDArray[Any]], groups: Sides, others: Ints) -> dict[str, Evidence]:

@@ -255,7 +255,7 @@ def _describe(
         evidence = loss_evidence(material, sides, taken, rng)
     verdict, reasons = judge(evidence, shares)
     found = traits(evidence)
-    nearest = None if material.similarity is None else [prototype(material.similarity, s) for s in sides]
+    nearest = [prototype(material.gradients, s) for s in sides] if material.gradients else None
     first, second = (
         Group(
             ids[candidates[rows]],

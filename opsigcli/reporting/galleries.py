@@ -36,9 +36,7 @@ class Tile:
     picture: str | None
     delta: str
     loss: str  # before and after
-    mark: str = (
-        ""  # the pair and side it belongs to where no heading says it; "nearest" for a group's prototype
-    )
+    mark: str = ""  # its pair and side where no heading says them; "nearest" for a prototype
 
     @property
     def words(self) -> str:

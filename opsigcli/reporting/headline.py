@@ -61,11 +61,11 @@ def _pairs(case: Case) -> Part:
     if not mining.pairs:
         by_class = mining.explained.get("class", 0.0)
         if by_class >= BY_CLASS:
-            sentence = (
+            words = (
                 f"Class-level opposition only: the class alone explains {percent(by_class)} of the fast loss changes "
                 f"(adjusted R²), and no groups of outliers oppose one another beyond that. Looked at: {looked}."
             )
-            return ["whole classes oppose one another, no groups of outliers"], [sentence], []
+            return ["only whole classes oppose one another"], [words], []
         return ["no pair of opposing groups was found"], [], [f"No pair was found. Looked at: {looked}."]
     numbers: dict[str, list[str]] = {}
     for i, pair in enumerate(mining.pairs, start=1):
