@@ -246,7 +246,7 @@ def test_the_manifest_gives_step_and_lr_and_says_what_is_missing_or_changed(tmp_
     assert series.manifest is not None
     assert series.manifest.model == "mlp"
     notes = "\n".join(series.notes)
-    assert "lost.safetensors is in opsig-run.toml and not in the folder" in notes
+    assert "in opsig-run.toml and not in the folder: lost.safetensors" in notes
     assert "early.safetensors is not the file that opsig-run.toml describes" in notes
     assert "late.safetensors is not" not in notes
     assert "not in opsig-run.toml, and left out: other.safetensors" in notes

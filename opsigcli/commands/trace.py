@@ -206,8 +206,9 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
     warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
     if worker.virtual is not None and worker.virtual.without_state:
         warnings.append(
-            f"{len(worker.virtual.without_state)} checkpoints come without the state of {worker.virtual.optimizer}: "
-            "their virtual steps start it anew"
+            f"{len(worker.virtual.without_state)} checkpoints come without the state of {worker.virtual.optimizer}"
+            f"{' that can be used' if worker.virtual.unusable else ''}: their virtual steps start it anew"
+            + (f" ({worker.virtual.unusable})" if worker.virtual.unusable else "")
         )
     result: dict[str, Any] = {
         "store": str(options.store),

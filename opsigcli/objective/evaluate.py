@@ -55,13 +55,13 @@ class Evaluator:
         sizes = forms.measure(objective)
         self.batch_size = batch_size or forms.suitable_batch(objective, sizes)
         with one_thread() if self.on_cpu else contextlib.nullcontext():
-            self._channels_last = forms.put_channels_last(objective)
+            self.channels_last = forms.put_channels_last(objective)
         self._by_token = objective.loss == "lm" and getattr(objective.source, "per", "") == "token"
         self._inputs: Tensor | None = None
         self._affine: tuple[Tensor, Tensor] | None = None  # from bytes to numbers, where bytes are kept
         self._stop = False
         examples = min(len(objective.source), self.shard_size)
-        self._folded = forms.fold(objective.model, sizes, examples)
+        self.folded = forms.fold(objective.model, sizes, examples)
 
     @property
     def shard_size(self) -> int:
@@ -86,6 +86,8 @@ class Evaluator:
             self._targets = torch.as_tensor(labels).to(self.objective.device)
         else:
             self._inputs = self._read(positions)
+            if self._affine is None and len(positions) == len(self.objective.source):
+                self.objective.keep(self._inputs)
             self._targets = self.objective.targets(positions)
         self._count = len(positions)
         self._rows = len(rows)
@@ -136,10 +138,10 @@ class Evaluator:
     def _forward(self) -> Any:
         """Inputs as they are kept to float32 outputs: folded where that agrees at these weights."""
         plain = self._through(self.objective.model)
-        if self._folded is None:
+        if self.folded is None:
             return plain
-        self._folded.refresh()
-        folded = self._through(self._folded)
+        self.folded.refresh()
+        folded = self._through(self.folded)
         return folded if self._agree(plain, folded) else plain
 
     def _through(self, model: Any) -> Any:
@@ -184,7 +186,7 @@ class Evaluator:
         return None if pixels is None else pixels(positions)
 
     def _laid_out(self, inputs: Tensor) -> Tensor:
-        if self._channels_last and inputs.ndim == 4:
+        if self.channels_last and inputs.ndim == 4:
             return inputs.contiguous(memory_format=torch.channels_last)
         return inputs
 

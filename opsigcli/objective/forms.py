@@ -19,7 +19,7 @@ from opsigcli.objective.fold import Folded
 
 # Bytes of the largest activation of a batch. Larger ones miss the caches of a CPU core, and from 32 MB on the C library
 # takes fresh pages for each. A batch passes over all weights once, so heavy models want more of it.
-LEAST_BYTES, MOST_BYTES = 8 << 20, 16 << 20
+LEAST_BYTES, MOST_BYTES = 4 << 20, 16 << 20
 MOST_EXAMPLES = 512
 GPU_BYTES, GPU_EXAMPLES = 256 << 20, 8192
 # Folding anew at a checkpoint costs about as much per weight as it saves per number that BatchNorm would put out.
