@@ -69,8 +69,9 @@ class Evaluator:
         source = self.objective.source
         width = 1 if self._uint8(np.arange(1)) is not None else 4
         bytes_each = max(int(np.prod(source.input_shape, dtype=np.int64)) * width, 1)
-        if self._by_token:
-            bytes_each = 4  # the tokens of a sequence share its inputs
+        if self._by_token:  # the tokens of a sequence share its inputs and labels
+            sequences = int(getattr(source, "kept_sequences", len(source)))
+            bytes_each = -(-16 * sequences * int(np.prod(source.input_shape)) // len(source))
         whole = RESIDENT_BYTES // bytes_each // self.batch_size * self.batch_size
         return int(min(LARGEST_SHARD, max(whole, self.batch_size)))
 
