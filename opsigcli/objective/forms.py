@@ -20,7 +20,7 @@ from opsigcli.objective.fold import Folded
 # Bytes of the largest activation of a batch. Larger ones miss the caches of a CPU core, and from 32 MB on the C library
 # takes fresh pages for each. A batch passes over all weights once, so heavy models want more of it.
 LEAST_BYTES, MOST_BYTES = 4 << 20, 16 << 20
-MOST_EXAMPLES = 512
+MOST_EXAMPLES = 1024
 GPU_BYTES, GPU_EXAMPLES = 256 << 20, 8192
 # Folding anew at a checkpoint costs about as much per weight as it saves per number that BatchNorm would put out.
 WORTH_FOLDING = 2.0
@@ -41,17 +41,19 @@ class Sizes(NamedTuple):
 def measure(objective: Objective) -> Sizes:
     """The sizes of activations, found by passing one example through the model."""
     largest, made = 1, {}
+    given = objective.read(objective.counted[:1])
 
-    def look(module: nn.Module, inputs: Any, outputs: Any) -> None:
+    def look(module: nn.Module, _inputs: Any, outputs: Any) -> None:
         nonlocal largest
-        for tensor in (*inputs, outputs):
-            if isinstance(tensor, Tensor):
-                largest = max(largest, tensor.numel() * tensor.element_size())
         made[module] = outputs.numel() if isinstance(outputs, Tensor) else 0
+        if (
+            isinstance(outputs, Tensor) and outputs.data_ptr() != given.data_ptr()
+        ):  # the inputs are there anyway
+            largest = max(largest, outputs.numel() * outputs.element_size())
 
     hooks = [module.register_forward_hook(look) for module in objective.model.modules()]
     try:
-        objective.model.eval()(objective.read(objective.counted[:1]))
+        objective.model.eval()(given)
     finally:
         for hook in hooks:
             hook.remove()
