@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,17 @@ def test_a_text_that_is_not_there_and_one_too_short_say_so(tmp_path: Path) -> No
     (tmp_path / "one.txt").write_text("word\n\n")
     with pytest.raises(DatasetError, match="at least two tokens"):
         open_source(f"text:{tmp_path / 'one.txt'}")
+
+
+def test_a_subset_of_a_long_text_takes_little_memory(tmp_path: Path) -> None:
+    count = 8_000_000
+    (tmp_path / "t.txt").write_bytes((b"x" * 3999 + b"\n") * (count // 4000))
+    spec = f"text:{tmp_path / 't.txt'}?tokenizer=byte&context=64&per=token&limit=1000"
+    open_source(spec)  # what is imported at the first call is not counted
+    tracemalloc.start()
+    source = open_source(spec)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(source) == 1000
+    assert source.transform["examples"] == f"1000 of {count - 1}"
+    assert peak < 2 * count  # one array of an int64 for each token would take 8 * count

@@ -181,6 +181,15 @@ def test_convolutions_are_laid_out_channels_last_but_beside_group_norms(
     assert all(p.requires_grad and not p.is_inference() for p in objective.parameters)
 
 
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_convolutions_on_a_gpu_take_tf32_only_when_asked(precision: str) -> None:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    with evaluate.reduced(precision, "cuda"):
+        during = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    assert during == (precision == "tf32",) * 2
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
 def test_folding_waits_for_enough_examples(pictures: str) -> None:
     objective = build_objective(
         "cnn?norm=batch&widths=8,8", open_source(pictures), "ce", device="cpu", batch_size=90

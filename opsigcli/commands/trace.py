@@ -232,6 +232,7 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         "worker": str(session.split) if session.split else None,
         "virtual": summary.virtual if summary else None,
     }
+    taken = session.source.transform.get("examples")
     message = f"wrote {options.store}; next: opsig mine, opsig sharpness, opsig report"
     if session.waiting:
         message = (
@@ -243,7 +244,7 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         inputs={"checkpoints": str(options.checkpoints), "run": session.run},
         result=result,
         warnings=tuple(warnings),
-        messages=(message,),
+        messages=((f"a subset of the examples was traced, {taken}",) if taken else ()) + (message,),
         exit_code=ExitCode.INCOMPLETE if failed else ExitCode.OK,
         view=summary,
     )

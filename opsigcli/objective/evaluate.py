@@ -54,7 +54,7 @@ class Evaluator:
         self.threads = (threads or torch.get_num_threads()) if self.on_cpu else 1
         sizes = forms.measure(objective)
         self.batch_size = batch_size or forms.suitable_batch(objective, sizes)
-        with one_thread() if self.on_cpu else contextlib.nullcontext():
+        with one_thread() if self.on_cpu else reduced("float32", objective.device.type):
             self.channels_last = forms.put_channels_last(objective)
         self._by_token = objective.loss == "lm" and getattr(objective.source, "per", "") == "token"
         self._inputs: Tensor | None = None
@@ -211,9 +211,9 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _tf32() -> Iterator[None]:
+def _tf32(allowed: bool) -> Iterator[None]:
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
     try:
         yield
     finally:
@@ -221,7 +221,8 @@ def _tf32() -> Iterator[None]:
 
 
 def reduced(precision: str, device: str) -> AbstractContextManager[Any]:
-    """The context in which a forward pass runs at ``precision``."""
+    """The context in which a forward pass runs at ``precision``: float32 means it, though torch's own default is TF32
+    for convolutions on a GPU."""
     if precision == "bf16":
         return torch.autocast(device, dtype=torch.bfloat16, cache_enabled=False)
-    return _tf32() if precision == "tf32" else contextlib.nullcontext()
+    return _tf32(precision == "tf32") if device == "cuda" else contextlib.nullcontext()
