@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from opsigcli.commands.context import build_objective
 from opsigcli.datasets import open_source
+from opsigcli.store.reader import open_store
 
 DATA, MODEL = "planted?n=200", "mlp?hidden=16"
 
@@ -110,6 +111,21 @@ def test_a_virtual_step_without_an_optimizer_says_what_to_add(
     result = opsig("trace", sparse, *words, "--optimizer", "adam", "--lr", 0.01)
     assert result.code == 0
     assert "without the state of adam" in result.err
+
+
+def test_batches_of_unknown_size_are_refused_until_the_manifest_tells_it(
+    opsig: Opsig, sparse: Path, tmp_path: Path
+) -> None:
+    words = ("--store", tmp_path / "s.h5", "--virtual-batches", 2, "--optimizer", "sgd", "--lr", 0.5)
+    result = opsig("trace", sparse, "--model", MODEL, "--data", DATA, *words)
+    assert result.code == 2
+    assert "batch_size = N under [run]" in result.err
+    assert opsig("init", sparse, "--model", MODEL, "--data", DATA).code == 0
+    manifest = sparse / "opsig-run.toml"
+    manifest.write_text(manifest.read_text().replace("[run]", "[run]\nbatch_size = 30"))
+    assert opsig("trace", sparse, *words).code == 0
+    with open_store(tmp_path / "s.h5") as store:
+        assert store.provenance["trace"].options["virtual"]["batch_size"] == 60
 
 
 @pytest.mark.parametrize("rule", ["momentum", "adam", "adamw"])

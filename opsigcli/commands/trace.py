@@ -168,7 +168,8 @@ def _with_optimizer(run: Run, series: Series, warnings: list[str]) -> Run:
     found = recognise(series)
     if found.reason:
         warnings.append(f"optimizer: {found.reason}")
-    return replace(run, optimizer=found.name, hyper=found.hyper)
+    known = manifest.batch_size if manifest is not None else None
+    return replace(run, optimizer=found.name, hyper=found.hyper, batch_size=known)
 
 
 def _narrows(options: TraceOptions) -> bool:

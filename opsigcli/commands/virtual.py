@@ -60,7 +60,8 @@ class Virtual:
             if run.batch_size is None:
                 raise UsageError(
                     "--virtual-batches needs the run's batch size, and the run was full-batch or does not tell",
-                    "leave it out: the virtual step then uses the full batch",
+                    "leave it out for a step on all examples, or write batch_size = N under [run] in the folder's "
+                    "opsig-run.toml (opsig init makes one)",
                 )
             self.batch_size = options.virtual_batches * run.batch_size
         self.seed = series.manifest.seed if series.manifest else 0
