@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 import torch.distributed.checkpoint
 
+from opsigcli.checkpoints import digest
 from opsigcli.checkpoints.base import FORMATS, formats
 from opsigcli.checkpoints.manifest import Manifest, Row, write_manifest
 from opsigcli.checkpoints.series import open_series
@@ -246,7 +248,7 @@ def test_the_manifest_gives_step_and_lr_and_says_what_is_missing_or_changed(tmp_
     assert series.manifest is not None
     assert series.manifest.model == "mlp"
     notes = "\n".join(series.notes)
-    assert "lost.safetensors is in opsig-run.toml and not in the folder" in notes
+    assert "in opsig-run.toml and not in the folder: lost.safetensors" in notes
     assert "early.safetensors is not the file that opsig-run.toml describes" in notes
     assert "late.safetensors is not" not in notes
     assert "not in opsig-run.toml, and left out: other.safetensors" in notes
@@ -313,3 +315,22 @@ def test_a_series_is_described_without_importing_torch(tmp_path: Path) -> None:
         "assert len(open_series(pathlib.Path(sys.argv[1]))) == 2; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_a_file_is_hashed_again_only_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    whole = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: read.append(1) or whole(file, name))
+    path = tmp_path / "w.safetensors"
+    for content, hours in ((b"first", 3), (b"other", 2)):  # of one size
+        path.write_bytes(content)
+        os.utime(path, (time.time() - 3600 * hours,) * 2)
+        for _ in range(2):
+            assert digest.sha256(path) == hashlib.sha256(content).hexdigest()
+    assert len(read) == 2
+    path.write_bytes(b"fresh")  # so fresh that it may change again within one tick of the clock
+    for _ in range(2):
+        assert digest.sha256(path) == hashlib.sha256(b"fresh").hexdigest()
+    assert len(read) == 4

@@ -15,7 +15,9 @@ from opsigcli.cli import manual
 from opsigcli.options import MineOptions, SharpnessOptions, TraceOptions, TrainOptions
 
 MAN = Path(__file__).parents[1] / "man"
-VERBS = sorted(name.removeprefix("opsig-").removesuffix(".1") for name in manual.pages() if name != "opsig.1")
+VERBS = sorted(
+    n.removeprefix("opsig-").removesuffix(".1") for n in manual.pages() if re.match(r"opsig-.*\.1$", n)
+)
 HEAVY = ("torch", "torchvision", "scipy", "h5py", "networkx")
 
 
@@ -88,6 +90,15 @@ def test_the_manual_is_the_command_tree() -> None:
     assert {path.name for path in MAN.iterdir()} == set(pages)
     for name, page in pages.items():
         assert (MAN / name).read_text() == page, f"write it again: python -m opsigcli.cli.manual man ({name})"
+
+
+def test_the_page_on_many_workers_has_the_numbers_and_names_of_the_code() -> None:
+    from opsigcli.commands.split import LAUNCHERS
+    from opsigcli.objective.evaluate import LARGEST_SHARD
+
+    page = (MAN / "opsig-scaling.7").read_text().replace("\\-", "-")
+    assert f"{LARGEST_SHARD:,} examples" in page
+    assert all(name in page for pair in LAUNCHERS for name in pair)
 
 
 @pytest.mark.parametrize("verb", VERBS)

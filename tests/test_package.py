@@ -13,7 +13,7 @@ import pytest
 from conftest import Opsig
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "examples").glob("*.sh"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "examples").iterdir())]
 
 
 def test_the_wheel_carries_code_templates_and_manual(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_the_wheel_carries_code_templates_and_manual(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     for page in (ROOT / "man").iterdir():
-        assert any(name.endswith(f"data/share/man/man1/{page.name}") for name in names)
+        assert any(name.endswith(f"data/share/man/man{page.suffix[1:]}/{page.name}") for name in names)
     for path in (ROOT / "opsigcli").rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
             assert str(path.relative_to(ROOT)) in names
@@ -34,7 +34,7 @@ def test_the_wheel_carries_code_templates_and_manual(tmp_path: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_in_documents_use_options_that_exist(opsig: Opsig, document: Path) -> None:
     text = document.read_text().replace("\\\n", " ")
-    commands = re.findall(r"^\s*(?:\$ )?opsig (\w+)(.*)$", text, re.M)
+    commands = re.findall(r"^\s*(?:\$ |srun [^#\n]*)?opsig (\w+)(.*)$", text, re.M)
     assert commands
     for verb, rest in commands:
         known = set(re.findall(r"--[a-z][a-z-]+", opsig(verb, "--help").out.split("Examples:")[0]))

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.store import content as synthetic
-from torch import nn
+from torch import Tensor, nn
 
 from opsigcli.commands.context import build_objective
 from opsigcli.datasets import open_source
-from opsigcli.objective import evaluate
+from opsigcli.objective import evaluate, forms
+from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.objective.fold import Folded
 from opsigcli.store import schema, writer
@@ -139,12 +140,67 @@ def test_every_faster_form_agrees_with_eager_float64(
     small.hold(np.arange(90))
     assert small._inputs is not None
     assert small._inputs.dtype == torch.uint8
-    np.testing.assert_array_equal(small.losses(), found)
+    bytes_kept = small.losses()
     objective.model.double()
     with torch.no_grad():
         z = objective.model(torch.as_tensor(source.read(np.arange(90))).double())
         exact = torch.logsumexp(z, 1) - z[torch.arange(90), torch.as_tensor(source.labels)]
     np.testing.assert_allclose(found, exact.numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(bytes_kept, exact.numpy(), rtol=1e-5, atol=1e-5)
+
+
+class Viewing(nn.Module):
+    """As many a script has it: a view that activations laid out channels-last do not allow."""
+
+    def __init__(self, width: int = 6) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, width, 5), nn.Linear(width * 16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(nn.functional.max_pool2d(self.conv(x), 2).view(-1, 96))
+
+
+def test_a_model_that_bears_no_channels_last_is_evaluated_as_it_is(pictures: str) -> None:
+    objective = Objective(Viewing(), open_source(pictures), "ce")
+    evaluator = Evaluator(objective)
+    evaluator.hold(np.arange(90))
+    assert objective.model.get_submodule("conv").weight.is_contiguous()
+    np.testing.assert_allclose(evaluator.losses(), objective.losses(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("norm", "turned"), [("batch", True), ("none", True), ("group", False)])
+def test_convolutions_are_laid_out_channels_last_but_beside_group_norms(
+    pictures: str, norm: str, turned: bool
+) -> None:
+    objective = build_objective(
+        f"cnn?norm={norm}&widths=8,8", open_source(pictures), "ce", device="cpu", batch_size=90
+    )
+    Evaluator(objective)
+    weight = objective.model.get_submodule("conv2").weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) == turned
+    assert all(p.requires_grad and not p.is_inference() for p in objective.parameters)
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_convolutions_on_a_gpu_take_tf32_only_when_asked(precision: str) -> None:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    with evaluate.reduced(precision, "cuda"):
+        during = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    assert during == (precision == "tf32",) * 2
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
+def test_folding_waits_for_enough_examples(pictures: str) -> None:
+    objective = build_objective(
+        "cnn?norm=batch&widths=8,8", open_source(pictures), "ce", device="cpu", batch_size=90
+    )
+    sizes = forms.measure(objective)
+    assert sizes.largest == 8 * 12 * 12 * 4
+    folded = forms.fold(objective.model, sizes, 90)
+    assert folded is not None
+    enough = int(np.ceil(forms.WORTH_FOLDING * folded.weights / sum(sizes.outputs[n] for n in folded.norms)))
+    assert forms.fold(objective.model, sizes, enough) is not None
+    assert forms.fold(objective.model, sizes, enough - 1) is None
 
 
 def test_folding_that_loses_digits_is_not_used(pictures: str) -> None:

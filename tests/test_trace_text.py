@@ -89,7 +89,8 @@ def test_a_token_alone_has_the_loss_it_has_in_its_sequence(run: Path) -> None:
 
 def test_a_subset_of_tokens_keeps_their_ids_and_losses(opsig: Opsig, run: Path, tmp_path: Path) -> None:
     assert opsig("trace", run, "--store", tmp_path / "all.h5", "--tokens").code == 0
-    assert opsig("trace", run, "--store", tmp_path / "some.h5", "--tokens", "--examples", 40).code == 0
+    told = opsig("trace", run, "--store", tmp_path / "some.h5", "--tokens", "--examples", 40)
+    assert told.code == 0
     with h5py.File(tmp_path / "all.h5") as whole, h5py.File(tmp_path / "some.h5") as some:
         assert some["losses"].shape == (4, 40)
         where = np.searchsorted(whole["example_ids"][()], some["example_ids"][()])
@@ -97,6 +98,9 @@ def test_a_subset_of_tokens_keeps_their_ids_and_losses(opsig: Opsig, run: Path, 
         np.testing.assert_allclose(whole["losses"][()][:, where], some["losses"][()], rtol=1e-5, atol=1e-6)
     with open_store(tmp_path / "some.h5") as store:
         assert "limit=40" in store.run.data
+    words = f"40 of {len(open_source(f'{DATA}&per=token'))}"
+    assert f"a subset of the examples was traced, {words}" in told.err
+    assert f"a subset, {words}" in " ".join(opsig("report", "--store", tmp_path / "some.h5").out.split())
 
 
 def test_mine_names_tokens_in_their_context(opsig: Opsig, run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from opsigcli.checkpoints.base import unreadable
 from opsigcli.checkpoints.weights_folder import weight_files
 
 _BLOCK = 1 << 16
+_SETTLED = 2.0  # seconds after which a file that is written again has another time stamp on any file system
+_known: dict[tuple[str, int, int, int], str] = {}  # path, inode, size, time of change -> sha256
 
 
 def sha256(path: Path) -> str:
     """The sha256 of a checkpoint, hexadecimal: of the file, read as a stream; for a folder, over the names and the
-    sha256 of the files that its weights are in.
+    sha256 of the files that its weights are in. A file that has not changed since is not read again.
 
     Raises:
         CheckpointError: a file cannot be read.
@@ -23,8 +26,15 @@ def sha256(path: Path) -> str:
         if path.is_dir():
             lines = [f"{sha256(file)} {file.name}\n" for file in weight_files(path)]
             return hashlib.sha256("".join(lines).encode()).hexdigest()
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        status = path.stat()
+        state = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
+        if state not in _known:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if abs(time.time() - status.st_mtime) < _SETTLED:
+                return found
+            _known[state] = found
+        return _known[state]
     except OSError as error:
         raise unreadable(path, error) from error
 

@@ -79,7 +79,7 @@ def gather(
         entries, skipped = _sort_out(folder, listed, rows, unsafe)
     except OSError as error:
         raise unreadable(path, error) from error
-    notes = [f"{file} is in {MANIFEST} and not in the folder" for file in missing]
+    notes = [f"in {MANIFEST} and not in the folder: {_some(missing)}"] if missing else []
     strangers = [s.file for s in skipped if s.reason == _STRANGER]
     if strangers:
         notes.append(f"{_STRANGER}, and left out: {_some(strangers)}")

@@ -11,6 +11,7 @@ import typer
 
 from opsigcli import __version__
 from opsigcli.cli.app import app
+from opsigcli.cli.topics import TOPICS, Topic
 from opsigcli.errors import ExitCode
 
 EXIT_CODES = {
@@ -25,12 +26,12 @@ EXIT_CODES = {
 
 
 def pages() -> dict[str, str]:
-    """File name -> man page, for ``opsig`` and each of its commands."""
+    """File name -> man page, for ``opsig``, each of its commands and each topic."""
     root: Any = typer.main.get_command(app)
     made = {"opsig.1": _page("opsig", root, list(root.commands))}
     for name, command in root.commands.items():
         made[f"opsig-{name}.1"] = _page(f"opsig {name}", command, [])
-    return made
+    return made | {f"{topic.name}.7": _topic(topic) for topic in TOPICS}
 
 
 def _page(title: str, command: Any, verbs: list[str]) -> str:
@@ -76,7 +77,25 @@ def _page(title: str, command: Any, verbs: list[str]) -> str:
         if f"opsig {v}" != title
     ]
     related = ["opsig"] * (not verbs) + [f"opsig-{verb}" for verb in others]
-    lines += [".SH SEE ALSO", ",\n".join(f".BR {_text(name)} (1)" for name in related).replace(",\n", " ,\n")]
+    pages = [f"{name} (1)" for name in related] + [f"{topic.name} (7)" for topic in TOPICS]
+    lines += [".SH SEE ALSO", " ,\n".join(f".BR {_text(page)}" for page in pages)]
+    return "\n".join(lines) + "\n"
+
+
+def _topic(topic: Topic) -> str:
+    lines = [
+        f'.TH {topic.name.upper()} 7 "" "opsig {__version__}" "opsig manual"',
+        ".SH NAME",
+        f"{_text(topic.name)} \\- {_text(topic.summary)}",
+    ]
+    for heading, paragraphs in topic.sections:
+        lines.append(f".SH {heading}")
+        for text in paragraphs:
+            if text.startswith("  "):
+                lines += [".PP", ".nf", *(_text(line[2:]) for line in text.splitlines()), ".fi"]
+            else:
+                lines += [".PP", _text(text)]
+    lines += [".SH SEE ALSO", ".BR opsig\\-trace (1) ,\n.BR opsig\\-sharpness (1)"]
     return "\n".join(lines) + "\n"
 
 

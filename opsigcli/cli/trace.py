@@ -44,7 +44,11 @@ def trace(
     ] = None,
     examples: Annotated[
         int | None,
-        typer.Option(metavar="N", min=2, help="Trace a subset of N examples, spread over classes or text."),
+        typer.Option(
+            metavar="N",
+            min=2,
+            help="Trace N examples: spread over the classes, or whole sequences over the text.",
+        ),
     ] = None,
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Every token of a text is an example, not every sequence.")

@@ -59,6 +59,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
     with locked(options.store):
         with open_store(options.store) as store:
             trace, run, known_pairs = store.trace, store.run, store.known_pairs
+            virtual = store.virtual
             window = _window(options, trace.losses)
             sketches = _Sketches(options, store, trace.losses, window)
             gradients = sketches.take(progress) if options.method in NEEDS_GRADIENTS else []
@@ -105,7 +106,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             write_gradients(options.store, sketches.key, sketches.arrays(gradients))
             sketches.units.clear()
         write_mining(options.store, found, pictures)
-    case = Case(run, trace, found)
+    case = Case(run, trace, found, virtual=virtual)
     messages = list(tell_known_pairs(known_pairs, case))
     if options.export is not None:
         count = export_groups(options.export, found, trace, run.classes)
@@ -124,6 +125,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             "notes": found.notes,
             "explained": found.explained,
             "causal": causal,
+            "virtual": virtual,
         },
         messages=(*messages, *(causal_words(causal) if causal else ())),
         view=case,

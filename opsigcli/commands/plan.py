@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import StoreError
@@ -16,31 +16,45 @@ class Row:
 
     step: int
     file: str
-    sha256: str
     lr: float  # NaN when unknown
     stored: int | None  # its row in the existing store, or None
     place: int | None  # its place in the series, or None when the file is gone
+    series: Series = field(repr=False, compare=False)
+    known: str = ""  # sha256 as the store has it
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 of the checkpoint: what it is known by. Read from the file when it is first asked for.
+
+        Raises:
+            CheckpointError: the file cannot be read.
+        """
+        if self.place is None:
+            return self.known
+        return self.series.sha256(self.place)
 
 
 def plan_rows(series: Series, store: Store | None) -> list[Row]:
     """The rows of the series and of the store together, by step.
 
     A checkpoint is known again by its content, so a folder that keeps only its newest files can be traced
-    again and again into one store.
+    again and again into one store. Without a store no file is read here.
 
     Raises:
         StoreError: the store has other weights at a step of the series: it holds another run.
     """
     known = {} if store is None else {sha: row for row, sha in enumerate(store.sha256)}
     rows = []
+    if known:
+        series.hash_all()
     for place, checkpoint in enumerate(series.checkpoints):
-        sha = series.sha256(place)
+        stored = known.pop(series.sha256(place), None) if known else None
         lr = float("nan") if checkpoint.lr is None else checkpoint.lr
-        rows.append(Row(checkpoint.step, checkpoint.file, sha, lr, known.pop(sha, None), place))
+        rows.append(Row(checkpoint.step, checkpoint.file, lr, stored, place, series))
     if store is not None:
         steps = store.file["steps"][()]
         rows += [
-            Row(int(steps[old]), store.files[old], sha, float(store.lrs[old]), old, None)
+            Row(int(steps[old]), store.files[old], float(store.lrs[old]), old, None, series, sha)
             for sha, old in known.items()
         ]
     rows.sort(key=lambda row: row.step)

@@ -56,4 +56,5 @@ def summary(case: Case) -> dict[str, object]:
         "mean_losses": plain(case.trace.mean_losses),
         "mining": plain(case.mining),
         "sharpness": plain(case.sharpness),
+        "virtual": plain(case.virtual),
     }

@@ -166,7 +166,7 @@ class Session:
             )
             require_precision(options.precision, objective, series)
             self._evaluator = Evaluator(objective, batch_size=options.batch_size, precision=options.precision)
-            objective.batch_size = max(objective.batch_size, self._evaluator.batch_size)
+            objective.batch_size = self._evaluator.batch_size  # suits gradients as well
         evaluator = self._evaluator
         virtual = Virtual(series, evaluator.objective, self.run, options) if options.virtual_step else None
         self.measured = {

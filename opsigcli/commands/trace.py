@@ -168,7 +168,8 @@ def _with_optimizer(run: Run, series: Series, warnings: list[str]) -> Run:
     found = recognise(series)
     if found.reason:
         warnings.append(f"optimizer: {found.reason}")
-    return replace(run, optimizer=found.name, hyper=found.hyper)
+    known = manifest.batch_size if manifest is not None else None
+    return replace(run, optimizer=found.name, hyper=found.hyper, batch_size=known)
 
 
 def _narrows(options: TraceOptions) -> bool:
@@ -206,8 +207,9 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
     warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
     if worker.virtual is not None and worker.virtual.without_state:
         warnings.append(
-            f"{len(worker.virtual.without_state)} checkpoints come without the state of {worker.virtual.optimizer}: "
-            "their virtual steps start it anew"
+            f"{len(worker.virtual.without_state)} checkpoints come without the state of {worker.virtual.optimizer}"
+            f"{' that can be used' if worker.virtual.unusable else ''}: their virtual steps start it anew"
+            + (f" ({worker.virtual.unusable})" if worker.virtual.unusable else "")
         )
     result: dict[str, Any] = {
         "store": str(options.store),
@@ -231,6 +233,7 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         "worker": str(session.split) if session.split else None,
         "virtual": summary.virtual if summary else None,
     }
+    taken = session.source.transform.get("examples")
     message = f"wrote {options.store}; next: opsig mine, opsig sharpness, opsig report"
     if session.waiting:
         message = (
@@ -242,7 +245,7 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         inputs={"checkpoints": str(options.checkpoints), "run": session.run},
         result=result,
         warnings=tuple(warnings),
-        messages=(message,),
+        messages=((f"a subset of the examples was traced, {taken}",) if taken else ()) + (message,),
         exit_code=ExitCode.INCOMPLETE if failed else ExitCode.OK,
         view=summary,
     )

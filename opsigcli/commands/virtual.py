@@ -10,9 +10,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from opsigcli.checkpoints.series import Series
+from opsigcli.commands.optimizer_facts import state_by_parameter
 from opsigcli.commands.plan import Row
 from opsigcli.commands.trainer import Trainer
-from opsigcli.errors import UsageError
+from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.objective.base import Objective
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.options import TraceOptions
@@ -59,11 +60,13 @@ class Virtual:
             if run.batch_size is None:
                 raise UsageError(
                     "--virtual-batches needs the run's batch size, and the run was full-batch or does not tell",
-                    "leave it out: the virtual step then uses the full batch",
+                    "leave it out for a step on all examples, or write batch_size = N under [run] in the folder's "
+                    "opsig-run.toml (opsig init makes one)",
                 )
             self.batch_size = options.virtual_batches * run.batch_size
         self.seed = series.manifest.seed if series.manifest else 0
         self.without_state: list[int] = []
+        self.unusable = ""  # why a state that is there cannot be used
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -103,10 +106,39 @@ class Virtual:
             parameter.grad = None
 
     def _state(self, row: Row) -> dict[str, torch.Tensor]:
-        """The optimizer's state that ``opsig train`` kept with a checkpoint; {} where there is none."""
+        """The optimizer's state that belongs to a checkpoint, as ``Trainer.state`` has it; {} where there is none.
+
+        ``opsig train`` keeps it beside the weights, other programs within the checkpoint.
+        """
         from opsigcli.checkpoints.safetensors_file import SafetensorsFile
         from opsigcli.checkpoints.writer import state_path
 
         assert row.place is not None
-        path = state_path(self.series.checkpoints[row.place].path)
-        return SafetensorsFile().read(path) if path.exists() else {}
+        checkpoint = self.series.checkpoints[row.place].path
+        path = state_path(checkpoint)
+        if path.exists():
+            return SafetensorsFile().read(path)
+        if self.optimizer in STATELESS:
+            return {}
+        objective = self.objective
+        shapes = [tuple(p.shape) for p in objective.parameters]
+        try:
+            found = state_by_parameter(checkpoint, objective.parameter_names, shapes)
+        except CheckpointError as error:
+            self.unusable = error.message
+            return {}
+        return {
+            f"{name}/{key}": tensor
+            for name, entry in found.items()
+            for key, value in entry.items()
+            if (tensor := _number(value)) is not None
+        }
+
+
+def _number(value: Any) -> torch.Tensor | None:
+    """A piece of state as the optimizer is to hold it; None for what it makes anew itself."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.float() if value.is_floating_point() else value
+    return torch.tensor(float(value)) if isinstance(value, int | float) else None

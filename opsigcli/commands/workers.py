@@ -6,6 +6,7 @@ no trace in it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from opsigcli.progress import Task
 from opsigcli.store.units import Units
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from opsigcli.commands.virtual import Virtual
 
 VIRTUAL = -1  # in place of a shard: losses of all examples after a virtual step
@@ -75,12 +78,13 @@ class Worker:
 
     def missing(self, rows: list[Row]) -> list[Unit]:
         """Units that nobody has finished."""
-        return [unit for unit in self.grid(rows) if not self.units.has(unit.key)]
+        failed = self.failures(rows)
+        return [u for u in self.grid(rows) if u.row.file in failed or not self.units.has(u.key)]
 
     def compute(self, rows: list[Row], task: Task) -> Exception | None:
         """Compute this worker's missing units; returns the error of the first checkpoint that failed.
 
-        The next checkpoint is read, and the last unit written, while one is computed.
+        The next checkpoint is hashed and read, and the last unit written, while one is computed.
 
         Raises:
             StoreError: a unit cannot be written.
@@ -90,12 +94,12 @@ class Worker:
         first: Exception | None = None
         with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
             written: Future[None] | None = None
-            todo = [unit for unit in mine if not self.units.has(unit.key)]
+            todo = mine if self.units.none() else [unit for unit in mine if not self.units.has(unit.key)]
             task.advance(len(mine) - len(todo), "kept")
             for unit, following in zip(todo, [*todo[1:], None], strict=False):
-                self.units.discard(_failure(unit.row))
                 try:
                     losses = self._losses(unit, following, reading)
+                    self.units.discard(_failure(unit.row))
                 except (CheckpointError, ModelError) as error:
                     first = first or error
                     self._fail(unit.row, error.message)
@@ -115,8 +119,14 @@ class Worker:
     def failures(self, rows: list[Row]) -> dict[str, str]:
         """File -> reason, of checkpoints that any worker found unreadable."""
         for row in rows:
-            raw = self.units.read(_failure(row))
-            if row.file not in self.failed and raw is not None:
+            if row.stored is not None or row.file in self.failed:
+                continue
+            try:
+                raw = self.units.read(_failure(row))
+            except CheckpointError as error:  # not even its name among the units can be told
+                self.failed[row.file] = error.message
+                continue
+            if raw is not None:
                 self.failed[row.file] = str(json.loads(raw.tobytes()))
         return self.failed
 
@@ -143,16 +153,17 @@ class Worker:
     def _fail(self, row: Row, reason: str) -> None:
         self.failed[row.file] = reason
         if self.split is not None:  # another worker may be the one that merges
-            self.units.write(_failure(row), np.frombuffer(json.dumps(reason).encode(), np.uint8))
+            with contextlib.suppress(CheckpointError):  # a file that is gone is so for all of them
+                self.units.write(_failure(row), np.frombuffer(json.dumps(reason).encode(), np.uint8))
 
     def _losses(self, unit: Unit, following: Unit | None, reading: ThreadPoolExecutor) -> NDArray[np.float32]:
         if unit.row.file in self.failed:
             raise CheckpointError(self.failed[unit.row.file])
         place = unit.row.place
         assert place is not None  # rows without a file are stored, and stored rows are not computed
-        weights = self._weights.pop(place, None) or reading.submit(self.series.read, place)
+        weights = self._weights.pop(place, None) or reading.submit(self._fetch, place)
         if following is not None and following.row.place is not None and following.row.place != place:
-            self._weights = {following.row.place: reading.submit(self.series.read, following.row.place)}
+            self._weights = {following.row.place: reading.submit(self._fetch, following.row.place)}
         self.loader.load(weights.result(), unit.row.file)
         if unit.shard != VIRTUAL:
             self._hold(unit.shard)
@@ -160,6 +171,10 @@ class Worker:
         assert self.virtual is not None
         self.virtual.step(unit.row)
         return np.concatenate([self._held_losses(shard) for shard in range(self._shards)])
+
+    def _fetch(self, place: int) -> dict[str, Tensor]:
+        self.series.sha256(place)  # kept there; the file then lies in the system's cache
+        return self.series.read(place)
 
     def _held_losses(self, shard: int) -> NDArray[np.float32]:
         self._hold(shard)

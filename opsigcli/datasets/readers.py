@@ -78,7 +78,7 @@ class FileReader:
         DatasetError: a file is missing or no readable image, or two images differ in size.
     """
 
-    def __init__(self, files: Sequence[Path], names: Sequence[str], pictures: Pictures) -> None:
+    def __init__(self, files: Sequence[str | Path], names: Sequence[str], pictures: Pictures) -> None:
         self._files = files
         self._names = names
         self._pictures = pictures
@@ -108,7 +108,9 @@ class FileReader:
         """Digest of names and file sizes."""
         digest = hashlib.sha256()
         for row in rows:
-            digest.update(f"{self._names[row]}\0{self._files[row].stat().st_size}\0".encode(errors="replace"))
+            digest.update(
+                f"{self._names[row]}\0{Path(self._files[row]).stat().st_size}\0".encode(errors="replace")
+            )
         return digest.digest()
 
     def _decode(self, row: int) -> NDArray[Any]:

@@ -2,21 +2,20 @@
 
 A sequence predicts each of its next tokens. With ``per=token`` every predicted token is an example of its own: its
 sequence with all other labels ignored. Sequences never cross a document; the last one of a document is padded, and
-padding has no label.
+padding has no label. Only sequences that hold examples are kept, so that a subset of any text fits memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opsigcli.datasets.babble import babble
 from opsigcli.datasets.listing import IGNORED
+from opsigcli.datasets.tokens import Stream, Tokenizer, read_documents
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.query import choice, integer
 from opsigcli.specs import Spec
@@ -27,9 +26,8 @@ if TYPE_CHECKING:
 
     from opsigcli.records import Bytes, Ints
 
-UNKNOWN = "<unknown>"
-PIECES = re.compile(r"\w+|\n|[^\w\s]")  # words, newlines and signs; other spaces only separate
 DOCUMENT_BITS = 32  # the id of a token is document << 32 | position
+MOST_TOKENS = 1 << 24  # examples of a trace by token: each takes about 100 bytes of memory
 NAMED = 200_000  # examples up to which each carries its context as a name
 SHOWN = 6  # tokens of context in a name
 
@@ -42,12 +40,17 @@ class Text:
 
     Args:
         spec: opens this source again.
-        documents: their texts.
+        stream: the documents.
         context: tokens L that a sequence sees.
         tokenizer: byte (256 tokens) or word (the ``vocabulary`` most frequent pieces, and one for all others).
         vocabulary: size of a vocabulary of words.
         per: sequence or token: what an example is.
-        limit: at most so many examples, evenly spread; None = all.
+        limit: at most so many examples, in whole sequences evenly spread over the text (whole, as a sequence costs
+            the same for one of its tokens as for all); None = all.
+
+    Raises:
+        DatasetError: the text cannot be read, or is too short.
+        UsageError: there are too many tokens to take all of them.
     """
 
     transform: dict[str, Any]
@@ -57,7 +60,7 @@ class Text:
     def __init__(
         self,
         spec: Spec,
-        documents: list[str],
+        stream: Stream,
         *,
         context: int = 64,
         tokenizer: str = "word",
@@ -67,28 +70,36 @@ class Text:
     ) -> None:
         self.spec = str(spec)
         self._context, self.per = context, per
-        coded, self.classes = _encode(documents, tokenizer, vocabulary)
-        starts = [(d, s) for d, tokens in enumerate(coded) for s in range(0, len(tokens) - 1, context)]
-        if not starts:
+        coder = Tokenizer(tokenizer, stream, vocabulary)
+        self.classes = coder.classes
+        # Of all sequences: their document, where they begin in it, and how many tokens they predict.
+        predicted = np.maximum(coder.lengths - 1, 0)
+        each = -(-predicted // context)
+        documents = np.repeat(np.arange(len(each)), each)
+        if not len(documents):
             raise DatasetError(f"expected text of at least two tokens in {self.spec}", "check the file")
-        self._tokens = np.zeros((len(starts), context), dtype=np.int32)
-        self._labels = np.full((len(starts), context), IGNORED, dtype=np.int32)
-        for row, (d, s) in enumerate(starts):
-            seen, told = coded[d][s : s + context], coded[d][s + 1 : s + 1 + context]
-            self._tokens[row, : len(seen)], self._labels[row, : len(told)] = seen, told
-        documents_of, firsts = (np.array(column, dtype=np.int64) for column in zip(*starts, strict=True))
-        # Labels fill a sequence from its start; only the examples that are taken are ever listed.
-        each = (
-            np.count_nonzero(self._labels != IGNORED, axis=1) if per == "token" else np.ones(len(starts), int)
-        )
-        last = np.cumsum(each)
-        count = int(last[-1])
-        chosen = np.linspace(0, count - 1, min(limit or count, count)).astype(np.int64)
-        self._rows = rows = np.searchsorted(last, chosen, side="right")
-        self._columns = columns = chosen - (last - each)[rows]
-        self.ids: Ints = (documents_of[rows] << DOCUMENT_BITS) | (firsts[rows] + columns + 1)
+        firsts = (np.arange(len(documents)) - np.repeat(np.cumsum(each) - each, each)) * context
+        labelled = np.minimum(context, predicted[documents] - firsts)
+        total = int(labelled.sum()) if per == "token" else len(documents)
+        taken = _spread(labelled if per == "token" else np.ones_like(labelled), limit)
+        documents, firsts, self._labelled = documents[taken], firsts[taken], labelled[taken]
+        if per == "token":
+            count = int(min(self._labelled.sum(), limit or total))
+            if count > MOST_TOKENS:
+                raise UsageError(
+                    f"expected at most {MOST_TOKENS:,} tokens as examples, found {count:,} in {self.spec}",
+                    "take some of them: --examples 1000000 takes whole sequences, spread over the text",
+                )
+            self._rows = rows = np.repeat(np.arange(len(taken)), self._labelled)[:count]
+            self._columns = columns = np.arange(count) - (np.cumsum(self._labelled) - self._labelled)[rows]
+        else:
+            self._rows = rows = np.arange(len(taken))
+            self._columns = columns = np.zeros(len(taken), dtype=np.int64)
+        starts = (np.cumsum(coder.lengths) - coder.lengths)[documents] + firsts
+        self._coded = coder.cut(stream, starts, self._labelled + 1, context + 1)
+        self.ids: Ints = (documents[rows] << DOCUMENT_BITS) | (firsts[rows] + columns + 1)
         self.labels: Ints = (
-            self._labels[rows, columns].astype(np.int64)
+            self._coded[rows, columns + 1].astype(np.int64)
             if per == "token"
             else np.zeros(len(rows), dtype=np.int64)
         )
@@ -100,29 +111,34 @@ class Text:
             "per": per,
             "vocabulary": len(self.classes),
         }
+        if len(self.ids) < total:
+            self.transform["examples"] = f"{len(self.ids)} of {total}"
         self.names = tuple(map(self._name, range(len(rows)))) if len(rows) <= NAMED else ()
         digest = hashlib.sha256(repr((self.transform, self.classes)).encode())
-        for array in (self._tokens, self._labels, self.ids):
-            digest.update(array.tobytes())
+        for array in (self._coded, self._labelled, self.ids):
+            digest.update(np.ascontiguousarray(array).data)
         self.fingerprint = digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def kept_sequences(self) -> int:
+        """Sequences that hold the examples."""
+        return len(self._coded)
+
     def read(self, positions: Ints) -> NDArray[np.int64]:
         """The tokens that each example sees, (B, L)."""
-        return self._tokens[self._rows[positions]].astype(np.int64)
+        return self.sequences(self._rows[positions])[0]
 
     def read_targets(self, positions: Ints) -> NDArray[np.int64]:
         """The tokens that follow, (B, L); ``IGNORED`` where there is none, or it is another example's."""
-        labels: NDArray[np.int64] = self._labels[self._rows[positions]].astype(np.int64)
+        labels = self.sequences(self._rows[positions])[1]
         if self.per == "sequence":
             return labels
-        columns = self._columns[positions]
-        only = np.full_like(labels, IGNORED)
-        lines = np.arange(len(labels))
-        only[lines, columns] = labels[lines, columns]
-        return only
+        others = np.arange(self._context) != self._columns[positions][:, None]
+        labels[others] = IGNORED
+        return labels
 
     def locate(self, positions: Ints) -> tuple[Ints, Ints, Ints]:
         """Where token examples lie: the sequences that hold them (S,), and sequence (B,) and column (B,) of each."""
@@ -131,7 +147,10 @@ class Text:
 
     def sequences(self, rows: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tokens and labels of whole sequences, (S, L) each."""
-        return self._tokens[rows].astype(np.int64), self._labels[rows].astype(np.int64)
+        coded = self._coded[rows].astype(np.int64)
+        labels = coded[:, 1:].copy()
+        labels[np.arange(self._context) >= self._labelled[rows][:, None]] = IGNORED
+        return coded[:, :-1], labels
 
     def image(self, position: int) -> Bytes | None:
         """Text is no image."""
@@ -140,34 +159,30 @@ class Text:
     def _name(self, position: int) -> str:
         """``document 0, token 17: the cat sat [on]``."""
         row, column = int(self._rows[position]), int(self._columns[position])
-        seen = self._tokens[row, max(0, column - SHOWN + 1) : column + 1]
-        document, place = (
-            int(self.ids[position]) >> DOCUMENT_BITS,
-            int(self.ids[position]) % (1 << DOCUMENT_BITS),
-        )
+        tokens, place = self._coded[row], int(self.ids[position]) % (1 << DOCUMENT_BITS)
+        document = int(self.ids[position]) >> DOCUMENT_BITS
         joint = "" if self.transform["tokenizer"] == "byte" else " "
-        words = joint.join(self.classes[t] for t in seen)
+
+        def words(part: slice) -> str:
+            return joint.join(self.classes[t] for t in tokens[part])
+
         if self.per == "sequence":
-            labelled = self._labels[row][self._labels[row] != IGNORED][:SHOWN]
-            return f"document {document}, from token {place}: {joint.join(self.classes[t] for t in labelled)}"
-        return f"document {document}, token {place}: {words}{joint}[{self.classes[int(self._labels[row, column])]}]"
+            shown = words(slice(1, 1 + min(SHOWN, int(self._labelled[row]))))
+            return f"document {document}, from token {place}: {shown}"
+        seen = words(slice(max(0, column - SHOWN + 1), column + 1))
+        return f"document {document}, token {place}: {seen}{joint}[{self.classes[int(tokens[column + 1])]}]"
 
 
-def _encode(
-    documents: list[str], tokenizer: str, vocabulary: int
-) -> tuple[list[NDArray[np.int64]], tuple[str, ...]]:
-    """Token numbers of each document, and the printable form of every token."""
-    if tokenizer == "byte":
-        shown = tuple(
-            chr(b) if 33 <= b < 127 else {10: "\\n", 32: "\u00b7"}.get(b, f"\\x{b:02x}") for b in range(256)
-        )
-        return [np.frombuffer(d.encode(), dtype=np.uint8).astype(np.int64) for d in documents], shown
-    pieces = [PIECES.findall(document) for document in documents]
-    words, counts = np.unique([p for each in pieces for p in each] or [""], return_counts=True)
-    kept = [str(words[i]) for i in np.lexsort((words, -counts))[: vocabulary - 1]]
-    number = {word: place for place, word in enumerate([UNKNOWN, *kept])}
-    coded = [np.array([number.get(p, 0) for p in each], dtype=np.int64) for each in pieces]
-    return coded, tuple("\\n" if word == "\n" else word for word in number)
+def _spread(sizes: Ints, limit: int | None) -> Ints:
+    """Rows, evenly spread, that hold ``limit`` examples together or a few more; all of them where there are fewer."""
+    if limit is None or int(sizes.sum()) <= limit:
+        return np.arange(len(sizes), dtype=np.int64)
+    count = -(-limit * len(sizes) // int(sizes.sum()))
+    while True:
+        rows: Ints = np.unique(np.linspace(0, len(sizes) - 1, min(count, len(sizes))).astype(np.int64))
+        if int(sizes[rows].sum()) >= limit:
+            return rows
+        count += max(1, count // 10)
 
 
 def open_text(spec: Spec) -> Text:
@@ -180,29 +195,21 @@ def open_text(spec: Spec) -> Text:
         UsageError: an option is unknown or has a wrong value.
     """
     path = absolute_path(spec.name)
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise DatasetError(
-            f"cannot read the text {path}: {error.strerror or error}", "check the path"
-        ) from error
-    documents = [part for part in re.split(r"\n\s*\n", text) if part.strip()]
-    return _open(replace(spec, name=path), documents)
+    return _open(replace(spec, name=path), lambda: read_documents(path))
 
 
 def open_babble(spec: Spec) -> Text:
     """Open ``babble?sentences=400&seed=0``, a generated text, with the options of ``text:``."""
     sentences, seed = integer(spec, "sentences", 400), integer(spec, "seed", 0, minimum=0)
-    return _open(spec, babble(sentences, seed), "sentences", "seed")
+    documents = babble(sentences, seed)
+    return _open(spec, lambda: enumerate(documents), "sentences", "seed")
 
 
-def _open(spec: Spec, documents: list[str], *others: str) -> Text:
+def _open(spec: Spec, stream: Stream, *others: str) -> Text:
     spec.only("context", "tokenizer", "vocabulary", "per", "limit", *others)
-    if not documents:
-        raise UsageError(f"expected text in {str(spec)!r}, found none", "check the file")
     return Text(
         spec,
-        documents,
+        stream,
         context=integer(spec, "context", 64),
         tokenizer=choice(spec, "tokenizer", "word", ("word", "byte")),
         vocabulary=integer(spec, "vocabulary", 1000, minimum=2),

@@ -106,6 +106,10 @@ class Objective:
             inputs = self._resident[torch.as_tensor(positions, device=self.device)]
         return inputs, self.targets(positions)
 
+    def keep(self, inputs: Tensor) -> None:
+        """Use ``inputs``, those of all examples, which are at hand already."""
+        self._resident = inputs
+
     def targets(self, positions: NDArray[np.int64]) -> Tensor:
         """Targets at ``positions``, on the device."""
         if self._read_targets is not None:

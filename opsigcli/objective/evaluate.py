@@ -17,20 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from opsigcli.objective import forms
 from opsigcli.objective.base import Objective
-from opsigcli.objective.fold import Folded
 from opsigcli.objective.losses import token_losses
 
 RESIDENT_BYTES = 1 << 30  # inputs of one shard, as they are kept
 LARGEST_SHARD = 1 << 18  # examples
-CACHE_BYTES = 4 << 20  # the largest activation of a batch; larger ones miss the caches of a CPU core
-GPU_BYTES = 256 << 20  # the same on a GPU, which wants large batches
-# Folding anew at every checkpoint costs a pass over all weights: measured on ResNet-18 (11 M) it takes what it saves.
-FOLDED_PARAMETERS = 1 << 20
-PROBED = 8  # examples on which a faster form of the model has to agree with the plain one
-AGREEMENT = 1e-5  # relative to the loss, or nats where that is below 1
 
 
 class Evaluator:
@@ -58,18 +52,16 @@ class Evaluator:
         self.precision = precision
         self.on_cpu = objective.device.type == "cpu"
         self.threads = (threads or torch.get_num_threads()) if self.on_cpu else 1
-        model = objective.model
-        self._channels_last = any(isinstance(m, nn.Conv2d) for m in model.modules())
-        if self._channels_last:
-            model.to(memory_format=torch.channels_last)
-        self.batch_size = batch_size or self._suitable_batch()
-        self._folded: Folded | None = None
-        if sum(p.numel() for p in model.parameters()) <= FOLDED_PARAMETERS:
-            with contextlib.suppress(ValueError):
-                self._folded = Folded(model)
+        sizes = forms.measure(objective)
+        self.batch_size = batch_size or forms.suitable_batch(objective, sizes)
+        with one_thread() if self.on_cpu else reduced("float32", objective.device.type):
+            self.channels_last = forms.put_channels_last(objective)
         self._by_token = objective.loss == "lm" and getattr(objective.source, "per", "") == "token"
         self._inputs: Tensor | None = None
+        self._affine: tuple[Tensor, Tensor] | None = None  # from bytes to numbers, where bytes are kept
         self._stop = False
+        examples = min(len(objective.source), self.shard_size)
+        self.folded = forms.fold(objective.model, sizes, examples)
 
     @property
     def shard_size(self) -> int:
@@ -77,8 +69,9 @@ class Evaluator:
         source = self.objective.source
         width = 1 if self._uint8(np.arange(1)) is not None else 4
         bytes_each = max(int(np.prod(source.input_shape, dtype=np.int64)) * width, 1)
-        if self._by_token:
-            bytes_each = 4  # the tokens of a sequence share its inputs
+        if self._by_token:  # the tokens of a sequence share its inputs and labels
+            sequences = int(getattr(source, "kept_sequences", len(source)))
+            bytes_each = -(-16 * sequences * int(np.prod(source.input_shape)) // len(source))
         whole = RESIDENT_BYTES // bytes_each // self.batch_size * self.batch_size
         return int(min(LARGEST_SHARD, max(whole, self.batch_size)))
 
@@ -94,11 +87,13 @@ class Evaluator:
             self._targets = torch.as_tensor(labels).to(self.objective.device)
         else:
             self._inputs = self._read(positions)
+            if self._affine is None and len(positions) == len(self.objective.source):
+                self.objective.keep(self._inputs)
             self._targets = self.objective.targets(positions)
         self._count = len(positions)
         self._rows = len(rows)
         self._probe = torch.as_tensor(
-            np.linspace(0, self._rows - 1, min(PROBED, self._rows)).astype(np.int64)
+            np.linspace(0, self._rows - 1, min(forms.PROBED, self._rows)).astype(np.int64)
         )
 
     def losses(self) -> NDArray[np.float32]:
@@ -144,10 +139,10 @@ class Evaluator:
     def _forward(self) -> Any:
         """Inputs as they are kept to float32 outputs: folded where that agrees at these weights."""
         plain = self._through(self.objective.model)
-        if self._folded is None:
+        if self.folded is None:
             return plain
-        self._folded.refresh()
-        folded = self._through(self._folded)
+        self.folded.refresh()
+        folded = self._through(self.folded)
         return folded if self._agree(plain, folded) else plain
 
     def _through(self, model: Any) -> Any:
@@ -164,61 +159,44 @@ class Evaluator:
         assert self._inputs is not None
         inputs, targets = self._inputs[self._probe], self._targets[self._probe]
         with one_thread() if self.on_cpu else contextlib.nullcontext():
-            first, second = (self.objective.loss_fn(f(inputs), targets).double() for f in (plain, fast))
-        close = (first - second).abs() <= AGREEMENT * first.abs().clamp_min(1.0)
-        return bool((close | (first == second) | (first.isnan() & second.isnan())).all())
+            first, second = (self.objective.loss_fn(f(inputs), targets) for f in (plain, fast))
+        return forms.agree(first, second)
 
     def _read(self, positions: NDArray[np.int64]) -> Tensor:
         """Inputs as they are kept: bytes where the device is to make numbers of them, or floats would be too many."""
         source, device = self.objective.source, self.objective.device
         width = int(np.prod(source.input_shape, dtype=np.int64)) * 4
-        self._keeps_bytes = False
+        self._affine = None
         if not self.on_cpu or len(positions) * width > RESIDENT_BYTES:
             pixels = self._uint8(positions)
-            self._keeps_bytes = pixels is not None
             if pixels is not None:
-                return self._laid_out(torch.as_tensor(pixels).to(device))
+                self._affine = self._normalisation()
+                return torch.as_tensor(pixels).to(device)
         return self._laid_out(self.objective.read(positions))
+
+    def _normalisation(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift that make of bytes what the source would read, on the device."""
+        mean, deviation = getattr(self.objective.source, "normalisation", None) or (np.zeros(1), np.ones(1))
+        scale = 1 / (255 * deviation.astype(np.float64))
+        found = (scale, -mean.astype(np.float64) / deviation)
+        scaled, shifted = (torch.as_tensor(f).to(self.objective.device, self.objective.dtype) for f in found)
+        return scaled, shifted
 
     def _uint8(self, positions: NDArray[np.int64]) -> NDArray[np.uint8] | None:
         pixels = getattr(self.objective.source, "pixels", None)
         return None if pixels is None else pixels(positions)
 
     def _laid_out(self, inputs: Tensor) -> Tensor:
-        if self._channels_last and inputs.ndim == 4:
+        if self.channels_last and inputs.ndim == 4:
             return inputs.contiguous(memory_format=torch.channels_last)
         return inputs
 
     def _ready(self, inputs: Tensor) -> Tensor:
-        """Numbers from bytes, by the very operations of ``ExampleSource.read``."""
-        if inputs.dtype != torch.uint8 or not self._keeps_bytes:
+        """Numbers from bytes, ``(x / 255 - mean) / deviation`` in two passes instead of four."""
+        if self._affine is None:
             return inputs
-        found = inputs.to(self.objective.dtype).div_(255)
-        constants = getattr(self.objective.source, "normalisation", None)
-        if constants is not None:
-            mean, deviation = (torch.as_tensor(c, device=found.device) for c in constants)
-            found = found.sub_(mean).div_(deviation)
-        return found
-
-    @torch.inference_mode()
-    def _suitable_batch(self) -> int:
-        """The power of two at which the largest activation fits the budget."""
-        largest = 1
-
-        def measure(_module: nn.Module, inputs: Any, outputs: Any) -> None:
-            nonlocal largest
-            for tensor in (*inputs, outputs):
-                if isinstance(tensor, Tensor):
-                    largest = max(largest, tensor.numel() * tensor.element_size())
-
-        hooks = [module.register_forward_hook(measure) for module in self.objective.model.modules()]
-        try:
-            self.objective.model.eval()(self.objective.read(self.objective.counted[:1]))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        budget, most = (CACHE_BYTES, 512) if self.on_cpu else (GPU_BYTES, 8192)
-        return int(2 ** np.floor(np.log2(np.clip(budget / largest, 8, most))))
+        scale, shift = self._affine
+        return self._laid_out(inputs.to(self.objective.dtype).mul_(scale).add_(shift))
 
 
 @contextmanager
@@ -233,9 +211,9 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _tf32() -> Iterator[None]:
+def _tf32(allowed: bool) -> Iterator[None]:
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
     try:
         yield
     finally:
@@ -243,7 +221,8 @@ def _tf32() -> Iterator[None]:
 
 
 def reduced(precision: str, device: str) -> AbstractContextManager[Any]:
-    """The context in which a forward pass runs at ``precision``."""
+    """The context in which a forward pass runs at ``precision``: float32 means it, though torch's own default is TF32
+    for convolutions on a GPU."""
     if precision == "bf16":
         return torch.autocast(device, dtype=torch.bfloat16, cache_enabled=False)
-    return _tf32() if precision == "tf32" else contextlib.nullcontext()
+    return _tf32(precision == "tf32") if device == "cuda" else contextlib.nullcontext()

@@ -50,6 +50,16 @@ class Folded:
             merged.weight.copy_(layer.weight * scale.view(-1, *[1] * (layer.weight.ndim - 1)))
             merged.bias.copy_(bias if norm.bias is None else bias + norm.bias)
 
+    @property
+    def norms(self) -> list[nn.Module]:
+        """The BatchNorms that are left out."""
+        return [norm for _, norm, _ in self._pairs]
+
+    @property
+    def weights(self) -> int:
+        """Numbers that ``refresh`` computes."""
+        return sum(merged.weight.numel() for *_, merged in self._pairs)
+
     def __call__(self, inputs: Tensor) -> Tensor:
         found: Tensor = self.module(inputs)
         return found

@@ -117,9 +117,9 @@ def _mean_of_labelled(losses: Tensor, targets: Tensor) -> Tensor:
     """(B,) means over the entries whose label is not ``IGNORED``; 0/0 is NaN: not measured."""
     if targets.is_floating_point():  # class probabilities have no entry to ignore
         return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
-    labelled = (targets != IGNORED).to(losses.dtype)
     if losses.ndim == 1:
-        return losses / labelled
+        return losses.masked_fill(targets == IGNORED, torch.nan)
+    labelled = (targets != IGNORED).to(losses.dtype)
     return losses.flatten(1).sum(1) / labelled.flatten(1).sum(1)
 
 

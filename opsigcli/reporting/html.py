@@ -35,6 +35,7 @@ from opsigcli.reporting.summary import (
     score,
     signed,
 )
+from opsigcli.reporting.virtual import virtual_view
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Evidence, Pair
@@ -122,6 +123,7 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         ],
         "spikes": _spikes(case),
         "tops": top_galleries(case, album),
+        "virtual": virtual_view(case),
         "top_steps": len(mining.top) if mining else 0,
         "notes": notes(case),
         "definitions": [

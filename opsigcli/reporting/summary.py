@@ -196,7 +196,9 @@ def facts(case: Case) -> list[tuple[str, str]]:
         ),
         (
             "examples",
-            f"{len(trace.example_ids):,}" + (f" in {len(run.classes)} classes" if run.classes else ""),
+            f"{len(trace.example_ids):,}"
+            + (f" in {len(run.classes)} classes" if run.classes else "")
+            + (f"; a subset, {run.transform['examples']}" if "examples" in run.transform else ""),
         ),
     ]
     return [(name, value) for name, value in lines if value]

@@ -24,6 +24,7 @@ from opsigcli.reporting.summary import (
 )
 from opsigcli.reporting.tables import head, pairs, spikes, table_of, top
 from opsigcli.reporting.textplot import TextPlot
+from opsigcli.reporting.virtual import render_virtual
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         SharpnessPoint,
         Spike,
         TraceSummary,
-        VirtualSteps,
     )
 
 SHARP = "green"
@@ -47,32 +47,17 @@ def render_trace(trace: LossTrace | TraceSummary) -> list[RenderableType]:
     """The loss trace: how much of it there is, the mean loss, and what virtual steps did."""
     shown = [*_trace_words(trace), _loss_plot(trace, ())]
     virtual = getattr(trace, "virtual", None)
-    return shown if virtual is None else shown + _virtual(virtual, rows=SHARPNESS_ROWS)
-
-
-def _virtual(virtual: VirtualSteps, rows: int) -> list[RenderableType]:
-    """One optimizer step from each checkpoint: how much of it cancels, and who moves most."""
-    table = table_of(
-        ("step", "right"), ("mean delta", "right"), ("interference D", "right"), ("fraction up", "right"),
-        ("most up (id)", ""), ("most down (id)", ""),
-    )  # fmt: skip
-    listed = np.unique(np.linspace(0, len(virtual.steps) - 1, rows).astype(int)).tolist()
-    for t in listed:
-        table.add_row(
-            f"{int(virtual.steps[t]):,}",
-            number(float(virtual.mean[t])),
-            number(float(virtual.interference[t])),
-            number(float(virtual.fraction_up[t])),
-            *(", ".join(str(i) for i in ids[t][:3] if i >= 0) for ids in (virtual.up_ids, virtual.down_ids)),
-        )
-    return [head("Virtual steps"), table]
+    return shown if virtual is None else shown + render_virtual(virtual)
 
 
 def render_mine(case: Case) -> list[RenderableType]:
     """What ``opsig mine`` found, with the labels of the examples."""
     if case.mining is None:
         return [Text("Nothing was mined yet: run opsig mine.")]
-    return render_mining(case.mining, case.run.classes, trace=case.trace)
+    shown = render_mining(case.mining, case.run.classes, trace=case.trace)
+    if case.virtual is not None:
+        shown += render_virtual(case.virtual, case.trace, case.run.classes)
+    return shown
 
 
 def render_mining(
@@ -120,7 +105,7 @@ def render_report(case: Case) -> list[RenderableType]:
     if case.sharpness:
         shown += [Text(), *_sharpness(case.sharpness, rows=SHARPNESS_ROWS)]
     if case.virtual is not None:
-        shown += _virtual(case.virtual, rows=SHARPNESS_ROWS)
+        shown += render_virtual(case.virtual, case.trace, case.run.classes)
     if case.mining:
         shown += pairs(case.mining, case.trace)
         shown += spikes(case.mining.spikes)

@@ -88,6 +88,10 @@ class Units:
         """Whether a file for the unit is there; only ``read`` tells that it is sound."""
         return self.path(key).exists()
 
+    def none(self) -> bool:
+        """Whether no unit of this configuration is there."""
+        return next(self.folder.glob(f"*-{self.hash}.unit"), None) is None
+
     def discard(self, key: str) -> None:
         """Remove one unit, if it is there."""
         self.path(key).unlink(missing_ok=True)

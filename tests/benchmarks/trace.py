@@ -1,17 +1,19 @@
-"""Speed of ``opsig trace`` against two others: ``python tests/benchmarks/trace.py [--images DIR]``.
+"""Speed of ``opsig trace``: ``python tests/benchmarks/trace.py [--images DIR]`` prints the table of the README.
+
+Against two others, interleaved in one process on one thread:
 
 - the floor: nothing but forward passes in inference mode over batches in memory, at the better of two batch sizes;
 - the script a user writes today: a DataLoader over the image folder at every checkpoint, cross_entropy with
   reduction="none", a list, np.save.
 
-All three run interleaved in one process on one thread. Printed are microseconds per example and checkpoint, and the
-ratios of medians with the smallest and largest ratio of a repetition. "opsig" is the whole command but Python's own
-imports; its steady part (all but opening the data and the folder) is what the floor is compared with.
+"opsig" is the whole command but Python's own imports; its steady part (all but opening the data and the folder) is what
+the floor is compared with. Without ``--images`` the JPEG files are made up.
 """
 
 from __future__ import annotations
 
 import argparse
+import platform
 import shutil
 import statistics
 import tempfile
@@ -37,10 +39,10 @@ from opsigcli.progress import NoProgress
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 CASES = {
-    "MLP 3072-200-200-10": ("mlp?hidden=200,200", 2000),
-    "CNN GroupNorm": ("cnn?norm=group", 500),
-    "CNN BatchNorm": ("cnn?norm=batch", 500),
-    "ResNet-18": ("torchvision:resnet18?num_classes=10", 160),
+    "MLP 3072-200-200-10": ("mlp?hidden=200,200", 4000),
+    "CNN, GroupNorm": ("cnn?norm=group", 1000),
+    "CNN, BatchNorm": ("cnn?norm=batch", 1000),
+    "ResNet-18": ("torchvision:resnet18?num_classes=10", 1000),
 }
 
 
@@ -142,6 +144,16 @@ def checkpoints(folder: Path, model: str, count: int) -> Path:
     return folder
 
 
+def processor() -> str:
+    """The name of the CPU."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
+
+
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--images", type=Path, help="folder of class folders with at least 400 images each")
@@ -151,7 +163,12 @@ def main() -> None:
     options.add_argument("--count", type=int, help="images, instead of a number that suits the model")
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    print("| | floor | opsig steady | opsig | script | opsig steady / floor | script / opsig |")
+    print(
+        f"Microseconds per example and checkpoint, over {chosen.checkpoints} checkpoints; medians of "
+        f"{chosen.repetitions} interleaved runs and, in brackets, the range of the ratio. One thread, "
+        f"{processor()}, torch {torch.__version__.partition('+')[0]}.\n"
+    )
+    print("| | floor | opsig, steady | opsig, whole | script | steady / floor | script / whole |")
     print("|---|---|---|---|---|---|---|")
     for name, (model, usual) in CASES.items():
         count = chosen.count or usual
@@ -178,7 +195,7 @@ def main() -> None:
             a, b, c, d = (statistics.median(column) for column in zip(*rows, strict=True))
             low, high = [r[1] / r[0] for r in rows], [r[3] / r[2] for r in rows]
             print(
-                f"| {name}, {count} images | {a:.1f} | {b:.1f} | {c:.1f} | {d:.1f} "
+                f"| {name}, {count:,} images | {a:.1f} | {b:.1f} | {c:.1f} | {d:.1f} "
                 f"| {b / a:.2f} ({min(low):.2f}-{max(low):.2f}) | {d / c:.1f} ({min(high):.1f}-{max(high):.1f}) |",
                 flush=True,
             )

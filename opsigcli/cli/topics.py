@@ -1,0 +1,89 @@
+"""Manual pages that are about no single command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A page of section 7: headings with paragraphs; one that begins with two spaces is shown as it is."""
+
+    name: str
+    summary: str
+    sections: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+SCALING = Topic(
+    "opsig-scaling",
+    "one trace by many processes, on one machine or on many nodes",
+    (
+        (
+            "DESCRIPTION",
+            (
+                "A trace is cut into units: the losses of one checkpoint over one shard of at most 262,144 examples. "
+                "Which units there are depends on model, data and checkpoints alone, and each is computed in a fixed "
+                "order, so the store is the same to the bit for any number of workers, on processors and devices of "
+                "one kind.",
+                "Worker i of n computes the i-th n-th of the units, neighbours in the list, and so decodes only the "
+                "shards that it needs. Workers exchange no messages and need not run at the same time. They share "
+                "the folder of the store: it has to be on a file system that all of them see. Finished units lie in "
+                "STORE.parts, each written under another name first and then put in place; the worker that finishes "
+                "the last unit writes the store and removes the folder.",
+            ),
+        ),
+        (
+            "STARTING WORKERS",
+            (
+                "Every worker runs the same command. Its place is read from the launcher's environment (RANK and "
+                "WORLD_SIZE, SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT, or SLURM_PROCID and "
+                "SLURM_STEP_NUM_TASKS), or is given with --shard.",
+                "  # one machine, a process for each of 8 GPUs\n"
+                "  torchrun --nproc-per-node 8 -m opsigcli trace CKPTS --store S.h5",
+                "  # several machines, the same command on each\n"
+                "  torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d \\\n"
+                "      --rdzv-endpoint FIRST_HOST:29500 -m opsigcli trace CKPTS --store S.h5",
+                "  # SLURM: a job on many nodes, or an array of small jobs\n"
+                "  srun --nodes 4 --ntasks-per-node 8 opsig trace CKPTS --store S.h5\n"
+                "  sbatch --array 0-31 --wrap 'opsig trace CKPTS --store S.h5'",
+                "  # anything else\n  opsig trace CKPTS --store S.h5 --shard I/N      for I = 1 ... N",
+                "With --device auto each process of a machine takes a GPU of its own, by LOCAL_RANK or SLURM_LOCALID. "
+                "Without GPUs give each process its share of the cores, for example with OMP_NUM_THREADS. "
+                "examples/many_nodes.sbatch is a job to start from, examples/many_workers.sh runs two workers here.",
+            ),
+        ),
+        (
+            "WHEN A WORKER IS LOST",
+            (
+                "Run the same command again, with as many workers as before or another number, or without any: "
+                "finished units are not computed again, whoever made them, and a store is written once all are there. "
+                "A killed process loses at most the unit it was working on. On SIGTERM, as a scheduler sends it, "
+                "opsig stops between two batches, keeps what is finished and prints the command that goes on; "
+                "requeueing the job does the same.",
+                "A checkpoint that cannot be read is left out by all workers; the rest is kept, and the last worker "
+                "ends with exit status 4.",
+                "Two processes never have the same part of one store: the second one says that it is in use, and "
+                "ends. --fresh is refused where several work; remove the store instead.",
+            ),
+        ),
+        (
+            "SIZES",
+            (
+                "A worker needs the model, the inputs of one shard (up to 1 GiB), its data as bytes where they fit "
+                "2 GiB, and one row of losses for each of a few checkpoints; more checkpoints take no more memory. "
+                "Text is read in streams; --tokens with --examples N takes N tokens of any text. The next checkpoint "
+                "is read while one is computed. Units take 4 bytes for each example and checkpoint on disk until "
+                "the store is written, which takes 8 (losses and their changes).",
+            ),
+        ),
+        (
+            "SHARPNESS",
+            (
+                "torchrun -m opsigcli sharpness shares the examples of every Hessian-vector product instead, with one "
+                "all-reduce each (NCCL on GPUs, else Gloo): its workers run at the same time.",
+            ),
+        ),
+    ),
+)
+
+TOPICS = (SCALING,)
