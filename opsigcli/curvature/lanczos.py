@@ -278,7 +278,7 @@ class Krylov:
 
     def _unit(self, vector: Tensor) -> Tensor:
         """Orthogonalise once more after normalisation: rounding grew with the division."""
-        self.basis.remove(vector)
+        self.basis.remove(vector, passes=1)
         return vector.div_(torch.linalg.vector_norm(vector))
 
 

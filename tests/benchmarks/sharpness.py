@@ -166,7 +166,6 @@ def span_of(objective: Objective) -> tuple[Span | None, float]:
 def own(objective: Objective, count: int) -> Result:
     operator = hessian_operator(objective, span=span_of(objective)[0])
     found = top_eigenvalues(operator, operator.size, count, tolerance=TOLERANCE)
-    operator.expand(found.vectors)
     assert found.converged, found.reason
     return Result(found.eigenvalues, found.matvecs)
 
