@@ -65,15 +65,15 @@ def test_one_checkpoint_is_enough_for_losses_and_sharpness_but_not_for_mining(
         (ckpts / f"{name}.safetensors").unlink()
     store = tmp_path / "one.h5"
     traced = opsig("trace", ckpts, *MODEL, "--store", store)
-    assert traced.exit_code == 0
-    assert "need two" in traced.stderr
+    assert traced.code == 0
+    assert "need two" in traced.err
     measured = opsig("sharpness", "--store", store, "--secant", "--json")
-    assert measured.exit_code == 0
-    (point,) = json.loads(measured.stdout)["result"]["points"]
+    assert measured.code == 0
+    (point,) = measured.json["result"]["points"]
     assert point["converged"]
     assert point["secant"] is None
-    assert opsig("report", "--store", store, "--html", "--output", tmp_path / "one.html").exit_code == 0
-    _refused(opsig("mine", "--store", store), 3, "at least two checkpoints", "found one")
+    assert opsig("report", "--store", store, "--html", "--output", tmp_path / "one.html").code == 0
+    _refused(opsig("mine", "--store", store), 3, "at least two checkpoints", "found 1 in the trace")
 
 
 def test_neither_model_nor_manifest_is_a_usage_error(opsig: Opsig, ckpts: Path) -> None:

@@ -19,7 +19,7 @@ from opsigcli.commands.precision import require_precision
 from opsigcli.commands.split import Split
 from opsigcli.commands.virtual import Virtual
 from opsigcli.commands.workers import Worker
-from opsigcli.errors import CheckpointError, Interrupted, StoreError, UsageError
+from opsigcli.errors import Interrupted, StoreError, UsageError
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.options import TraceOptions
 from opsigcli.outcome import plain
