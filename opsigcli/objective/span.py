@@ -26,7 +26,7 @@ class Span:
 
     The layer's gradient is ``D̄ᵀX = (D̄ᵀL) Qᵀ``: nothing in the Hessian leaves the rows ``C Qᵀ``. In the coordinates
     C (outputs, n) inner products stay what they are, ``X Vᵀ = L Cᵀ``, and a product with L costs n / 2d of one with
-    X. Eigenvalues other than 0 are the same.
+    X. Eigenvalues other than 0 are the same. Memory: L in float64 and in the objective's type, at most 200 MB.
 
     Args:
         objective: its model; the weights do not matter and may change.
@@ -79,7 +79,7 @@ def find_span(objective: Objective, positions: NDArray[np.int64]) -> Span | None
 
     The layer must read the very numbers of the examples, and nothing else may use its weights.
     """
-    if not len(positions):
+    if not len(positions) or objective.device.type == "mps":  # which has no float64
         return None
     inputs = objective.batch(positions[:2])[0]
     recorder = _Recorder(inputs)
@@ -99,7 +99,7 @@ class _Recorder(TorchFunctionMode):
 
     def __init__(self, inputs: Tensor) -> None:
         super().__init__()
-        self.inputs = inputs
+        self.inputs, self.values = inputs, inputs.clone()
         self.weight: Tensor | None = None
         self.seen: list[int] = []
 
@@ -117,8 +117,12 @@ class _Recorder(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _same(self, tensor: Tensor) -> bool:
-        whole = tensor.ndim == 2 and tensor.numel() == self.inputs.numel() and tensor.is_contiguous()
-        return whole and self.inputs.is_contiguous() and tensor.data_ptr() == self.inputs.data_ptr()
+        """The tensor is the inputs' own memory, rows by example, and was not written to."""
+        if tensor.ndim != 2 or tensor.numel() != self.inputs.numel() or len(tensor) != len(self.inputs):
+            return False
+        alias = tensor.data_ptr() == self.inputs.data_ptr()
+        plain = tensor.is_contiguous() and self.inputs.is_contiguous()
+        return alias and plain and torch.equal(tensor.reshape(-1), self.values.reshape(-1))
 
 
 class _Shifted(TorchFunctionMode):
