@@ -43,11 +43,11 @@ def top_eigenvalues(
 
     Rayleigh–Ritz on the Krylov space of a random start: ``VᵀAV = S Θ Sᵀ``, in float64, on a basis V that is
     orthogonalised twice against all of itself, renormalised and orthogonalised once more. It stops when
-    ``‖A v_i − θ_i v_i‖ ≤ (tolerance / 2) |θ₁|`` for all k and no eigenvalue above ``θ₁ + tolerance |θ₁|`` can have
-    been missed, but with a chance of 1 % over starts: the last basis vector is ``p(A) v₁`` with
-    ``p(t) = Π_i (t − θ_i) / Π_j β_j``, of length 1, so that an eigenvector of λ > θ₁ has a part of at most ``1 / p(λ)``
-    in the start, and so little is rare. Equal eigenvalues are told apart only where the Krylov space is exhausted.
-    With a thick restart p is not known, and the residual decides alone.
+    ``‖A v_i − θ_i v_i‖ ≤ (tolerance / 2) |θ₁|`` for all k and no eigenvalue farther than ``tolerance |θ₁|`` from them
+    can have been missed among the k largest, but with a chance of 1 % over starts: basis vector j is ``p_j(A) v₁``,
+    with polynomials that the products define, so that an eigenvector of λ whose part in the start is c has
+    ``c² Σ_j p_j(λ)² ≤ 1``; where the sum is large, c is small, and so little is rare. Equal eigenvalues are told
+    apart only where the Krylov space is exhausted. With a thick restart the residual decides alone.
 
     Memory: (m + 1) vectors of P numbers on ``device`` for m matvecs, or at most ``max_basis`` of them with a
     thick restart (Wu & Simon 2000), which keeps the best half. Where the device has no room for another vector,
@@ -160,7 +160,7 @@ class Krylov:
         self._projected = np.zeros((0, 0))  # H (m, m)
         self._coupling = np.zeros(0)  # c (m,)
         self._dropped = np.zeros(0)  # (m,) norms of the columns of E
-        self._lengths = 0.0  # Σ_j ln β_j
+        self._beyond: list[float] = []  # β_j, lengths of what each product left
         self._next: Tensor | None = None  # q (P,)
         self._values = np.zeros(0)  # Ritz values, largest first
         self._turn = np.zeros((0, 0))  # their vectors in the basis, as columns
@@ -192,7 +192,7 @@ class Krylov:
         beyond = float(torch.linalg.vector_norm(rest))
         self._coupling = np.pad([beyond], (rows - 1, 0))
         self._dropped = np.append(self._dropped, 0.0)
-        self._lengths += math.log(max(beyond, np.finfo(float).tiny))
+        self._beyond.append(beyond)
         self._next = self._unit(rest / beyond) if beyond > 0 else None
         self._solve()
         return True
@@ -224,15 +224,31 @@ class Krylov:
         """The Krylov space of the start is exhausted."""
         return self.basis.rows > 0 and self._exhausted()
 
-    def sure(self, above: float) -> bool:
-        """No eigenvalue is larger than ``θ₁ + above``, but with probability ``CHANCE`` over random starts.
+    def sure(self, near: float) -> bool:
+        """No eigenvalue among the k largest is farther than ``near`` from those found, but by ``CHANCE``.
 
-        A part of δ or less of an eigenvector in the start has the probability ``δ √(2P/π)``.
+        An eigenvector of λ has a part of at most ``S(λ)^-1/2`` in the start, ``S = Σ_j p_j²`` (see
+        ``top_eigenvalues``). S grows away from converged Ritz values: what holds at a distance of ``near`` holds
+        beyond. A part of δ or less has the probability ``δ √(2P/π)``.
         """
         if self.restarted or self.closed or self._exhausted() or self.complete():
             return True
-        growth = float(np.log(self._values[0] + above - self._values).sum()) - self._lengths
-        return growth >= 0.5 * math.log(2 * self.basis.size / math.pi) - math.log(CHANCE)
+        found = self._values[: self.count]
+        places = np.concatenate([found + near, found[:-1] - near])
+        apart = np.abs(places[:, None] - found[None]).min(axis=1) > near * (1 - 1e-6)
+        squares = self._squares(places[apart])
+        return bool((squares >= 2 * self.basis.size / (math.pi * CHANCE**2)).all())
+
+    def _squares(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``Σ_j p_j(t)²`` at some t, with ``p_0 = 1`` and ``β_j p_j = (t − α_j) p_(j−1) − β_(j−1) p_(j−2)``."""
+        before, now = np.zeros_like(places), np.ones_like(places)
+        total, beta = np.ones_like(places), 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            for alpha, beyond in zip(np.diag(self._projected), self._beyond, strict=True):
+                before, now = now, ((places - alpha) * now - beta * before) / beyond
+                beta = beyond
+                total += np.square(now)
+        return np.nan_to_num(total, nan=np.inf)
 
     def rounding(self) -> float:
         """What rounding alone leaves of a residual."""
