@@ -1,7 +1,7 @@
 """Top Hessian eigenvalues against other tools: HVPs, wall time, verified error, peak memory.
 
     python tests/benchmarks/sharpness.py [--images FOLDER] [--nets mlp,bn,gn] [--counts 1,5] [--rounds 3]
-        [--parts solve,memory,blocks]
+        [--checkpoints 2] [--parts solve,memory,blocks]
 
 Needs pyhessian, hessian-eigenthings and curvlinops-for-pytorch beside opsig; what is not installed is left out. Every
 method solves the same checkpoints in turn, round after round, on one thread; a row gives the median of the ratios of
@@ -232,8 +232,9 @@ METHODS: dict[str, Method] = {
 }
 
 
-def series(name: str, images: str | None) -> Series:
+def series(name: str, images: str | None, last: int) -> Series:
     build, n, lr, steps = NETS[name]
+    steps = steps[-last:]
     source = open_source(f"folder:{images}?limit={n}&standardize=channel") if images else Generated(n)
     torch.manual_seed(0)
     objective = Objective(build(), source, "ce", batch_size=n)
@@ -366,12 +367,13 @@ def main() -> None:
     parser.add_argument("--nets", default=",".join(NETS))
     parser.add_argument("--counts", default="1,5")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--checkpoints", type=int, default=9, help="most checkpoints of a net, the last ones")
     parser.add_argument("--parts", default="solve,memory,blocks")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")  # of the other tools
     for net in options.nets.split(","):
-        report(net, series(net, options.images), options)
+        report(net, series(net, options.images, options.checkpoints), options)
 
 
 def report(net: str, run: Series, options: argparse.Namespace) -> None:
