@@ -58,10 +58,22 @@ def test_a_missing_folder_is_refused(opsig: Opsig, tmp_path: Path) -> None:
     _refused(opsig("trace", tmp_path / "none", *MODEL), 3, "found nothing at")
 
 
-def test_one_checkpoint_is_too_few(opsig: Opsig, ckpts: Path) -> None:
+def test_one_checkpoint_is_enough_for_losses_and_sharpness_but_not_for_mining(
+    opsig: Opsig, ckpts: Path, tmp_path: Path
+) -> None:
     for name in ("step-000040", "step-000080", "step-000120"):
         (ckpts / f"{name}.safetensors").unlink()
-    _refused(opsig("trace", ckpts, *MODEL), 3, "at least two checkpoints", "found one")
+    store = tmp_path / "one.h5"
+    traced = opsig("trace", ckpts, *MODEL, "--store", store)
+    assert traced.code == 0
+    assert "need two" in traced.err
+    measured = opsig("sharpness", "--store", store, "--secant", "--json")
+    assert measured.code == 0
+    (point,) = measured.json["result"]["points"]
+    assert point["converged"]
+    assert point["secant"] is None
+    assert opsig("report", "--store", store, "--html", "--output", tmp_path / "one.html").code == 0
+    _refused(opsig("mine", "--store", store), 3, "at least two checkpoints", "found 1 in the trace")
 
 
 def test_neither_model_nor_manifest_is_a_usage_error(opsig: Opsig, ckpts: Path) -> None:

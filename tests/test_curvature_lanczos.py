@@ -110,7 +110,7 @@ def test_a_near_double_top_eigenvalue_is_resolved_from_nearly_every_start():
     for seed in range(100):
         found = top_eigenvalues(lambda v: diagonal * v, 404, 1, dtype=torch.float64, seed=seed)
         wrong += found.converged and abs(found.eigenvalues[0] - 1) > 1e-3
-    assert wrong <= 10  # a stop on r²/gap is wrong from four starts in five
+    assert wrong <= 2  # a stop on r²/gap is wrong from four starts in five, one on residuals from a few
 
 
 @pytest.mark.parametrize("max_basis", [8, 12, 20])

@@ -10,6 +10,7 @@ from test_hvp import MODELS, Rows, columns, dense_hessian, objective
 from torch import nn
 
 from opsigcli.errors import CurvatureError
+from opsigcli.objective import cheap
 from opsigcli.objective.base import Objective
 from opsigcli.objective.cheap import cheap_derivatives
 from opsigcli.objective.check import check_second_derivatives
@@ -102,6 +103,32 @@ def test_a_block_is_that_of_the_dense_hessian(name, graph_budget):
         torch.testing.assert_close(
             columns(whole.block(chosen)), hessian[where][:, where], rtol=1e-9, atol=1e-11
         )
+
+
+def test_a_block_of_a_deep_network_is_right_and_leaves_out_the_other_layers_products(monkeypatch):
+    net = nn.Sequential(
+        *(nn.Conv2d(2, 2, 3, padding=1), nn.Tanh(), nn.GroupNorm(1, 2), nn.Conv2d(2, 2, 3, padding=1)),
+        *(nn.Tanh(), nn.Conv2d(2, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(18, 3)),
+    )
+    problem = Objective(net, Rows((2, 5, 5)), "ce", dtype=torch.float64, batch_size=7)
+    whole = hessian_operator(problem)
+    full = columns(whole)
+    done = []
+    walk = cheap._backward
+    monkeypatch.setattr(cheap, "_backward", lambda *given: (done.append(given[-1]), walk(*given))[1])
+    sizes = [p.numel() for p in problem.parameters]
+    places = torch.arange(sum(sizes)).split(sizes)
+    cost = {}
+    for chosen in (range(len(sizes)), [0, 1], [2, 3], [8]):
+        where = torch.cat([places[i] for i in chosen])
+        block = whole.block(chosen)
+        torch.testing.assert_close(columns(block), full[where][:, where], rtol=1e-9, atol=1e-11)
+        done.clear()
+        block(torch.ones(block.size, dtype=torch.float64))
+        cost[len(chosen), chosen[0]] = len(done)
+    # A norm asks for no convolution's weights, and the last layer for no convolution at all.
+    assert cost[2, 2] < cost[2, 0] < cost[len(sizes), 0]
+    assert cost[1, 8] == 0
 
 
 def test_a_hessian_over_some_examples_is_that_of_those_alone():

@@ -12,6 +12,7 @@ from test_reporting_terminal import show
 from opsigcli.records import Evidence, GroupCurvature, HessianSpectrum, LayerCurvature, Phase
 from opsigcli.reporting.curvature import render_curvature
 from opsigcli.reporting.html import render_html
+from opsigcli.reporting.sharpness_figures import sharpness_bars
 from opsigcli.reporting.summary import notes
 
 
@@ -79,3 +80,35 @@ def test_the_report_tells_phases_layers_and_groups():
     assert "pair 1 first holds" in said
     assert "as many of the same classes hold" in said
     assert "at the edge (2 points" in render_html(case, {})
+
+
+def test_the_page_draws_layers_and_groups_as_bars_with_what_they_are_held_against():
+    case = located()
+    layers, groups = sharpness_bars(case)  # as many kinds as layers would say nothing new
+    assert (layers.key, groups.key) == ("layers", "sharp-groups")
+    first, second = layers.rows
+    assert first.cells == ("88%", "93%", "41.50")
+    assert second.name == "[red]head (mlp)"
+    assert second.cells[2] == "3.250 (not converged)"
+    scale = 1234 / 1333  # the largest number in the table takes the whole width
+    assert f'width="{87.5 / scale:.2f}%"' in first.bar
+    assert 'x1="100.00%"' in first.bar
+    page = render_html(case, {})
+    assert "Where the sharpness is" in page
+    assert 'class="bars" id="bars-sharp-groups"' in page
+
+
+def test_many_layers_are_shortened_and_still_add_up():
+    case = located()
+    point = case.sharpness[-1]
+    many = tuple(LayerCurvature(f"l{i}", "mlp", 10, (0.01 * (i < 20) + 0.02 * (i >= 20),)) for i in range(60))
+    (bars, *_) = sharpness_bars(replace(case, sharpness=(replace(point, layers=many, kinds=()),)))
+    assert len(bars.rows) == 17
+    assert bars.rows[0].name == "l20 (mlp)"  # in the model's order
+    assert bars.rows[-1].name == "44 other layers"
+    assert bars.rows[-1].cells == ("68%", "73%")
+
+
+def test_a_page_without_layers_or_groups_has_no_bars():
+    assert sharpness_bars(make_case()) == []
+    assert "Where the sharpness is" not in render_html(make_case(), {})

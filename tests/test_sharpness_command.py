@@ -227,6 +227,27 @@ def test_a_subset_is_stored_and_its_spread_told(opsig: Opsig, made: Path, store:
         assert "sharpness_examples" not in file
 
 
+def test_fewer_examples_than_inputs_give_the_layers_of_all_weights(
+    opsig: Opsig, made: Path, store: Path
+) -> None:
+    words = ("--store", store, "--steps", "20:20", "--examples", 40, "--top", 2, "--json")
+    (plain,) = opsig("sharpness", *words).json["result"]["points"]
+    (point,) = opsig("sharpness", *words, "--layers", "--fresh").json["result"]["points"]
+    with h5py.File(store) as file:
+        chosen = np.flatnonzero(np.isin(file["example_ids"][()], file["sharpness_examples"][()]))
+    hessian = dense(made, point["file"], chosen)
+    vectors = torch.linalg.eigh(hessian)[1]
+    sizes = [layer["parameters"] for layer in point["layers"]]
+    assert sum(sizes) == len(hessian)
+    for layer, where in zip(point["layers"], torch.arange(sum(sizes)).split(sizes), strict=True):
+        block = torch.linalg.eigvalsh(hessian[where][:, where])[-1]
+        assert layer["eigenvalue"] == pytest.approx(float(block), rel=1e-3)
+        np.testing.assert_allclose(
+            layer["shares"], vectors[where][:, [-1, -2]].square().sum(0).numpy(), atol=0.01
+        )
+    assert point["matvecs"] > plain["matvecs"]  # those of the blocks are counted
+
+
 def test_a_minibatch_run_has_batch_sharpness(opsig: Opsig, tmp_path: Path) -> None:
     store = tmp_path / "s.h5"
     opsig("train", tmp_path / "run", "--data", DATA, "--model", MODEL, "--steps", 6, *SGD)

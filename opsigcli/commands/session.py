@@ -19,7 +19,7 @@ from opsigcli.commands.precision import require_precision
 from opsigcli.commands.split import Split
 from opsigcli.commands.virtual import Virtual
 from opsigcli.commands.workers import Worker
-from opsigcli.errors import CheckpointError, Interrupted, StoreError, UsageError
+from opsigcli.errors import Interrupted, StoreError, UsageError
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.options import TraceOptions
 from opsigcli.outcome import plain
@@ -84,12 +84,6 @@ class Session:
             stack.enter_context(locked(own))
             store = self._open(stack)
             self.rows = plan_rows(series, store)
-            if len(self.rows) < 2:
-                raise CheckpointError(
-                    f"expected at least two checkpoints, to take loss deltas between them; found one "
-                    f"({self.rows[0].file}) in {series.folder}",
-                    "point opsig at the folder that holds the whole run, or save checkpoints more often",
-                )
             self.failed = {item.file: item.error.message for item in series.failed}
             worker = self.worker = self._worker(series, store)
             if worker.grid(self.rows):
@@ -145,9 +139,10 @@ class Session:
             elif stopped is not None:
                 store = self._open(stack)
             new = [row for row in self.done if row.stored is None]
-            if new and len(self.done) > 1:
+            enough = len(self.done) >= min(2, len(self.rows))
+            if new and enough:
                 write_trace(self.options.store, self._content(worker, store))
-            if stopped is None or (new and len(self.done) > 1):
+            if stopped is None or (new and enough):
                 worker.units.clear(keep={unit.key for unit in worker.grid(self._unfinished())})
 
     def _open(self, stack: ExitStack) -> Store | None:

@@ -18,8 +18,8 @@ from opsigcli.commands.budget import Budget
 from opsigcli.commands.context import StoredRun
 from opsigcli.commands.locate import Locator, concentration, subset
 from opsigcli.commands.optimizer_facts import state_by_parameter
-from opsigcli.curvature.density import DEGREE, density, hessian_trace
-from opsigcli.curvature.lanczos import Matvec, top_eigenvalues
+from opsigcli.commands.whole_spectrum import hessian_spectrum
+from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.errors import CheckpointError
 from opsigcli.objective.check import check_second_derivatives
@@ -27,9 +27,10 @@ from opsigcli.objective.gauss_newton import GaussNewtonOperator
 from opsigcli.objective.hvp import HessianOperator, hessian_operator
 from opsigcli.objective.minibatch import batch_sharpness
 from opsigcli.objective.share import Share
+from opsigcli.objective.span import Span, find_span
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.options import SharpnessOptions
-from opsigcli.records import HessianSpectrum, Mining, SharpnessPoint
+from opsigcli.records import Mining, SharpnessPoint
 
 SUBSETS = 4  # other subsets that show how much the choice of examples matters
 
@@ -80,6 +81,7 @@ class Meter:
         batch_norm = torch.nn.modules.batchnorm._BatchNorm
         self.batch_norm = any(isinstance(m, batch_norm) for m in run.objective.model.modules())
         self._checked = False
+        self._span: Span | None = None
 
     def measure(
         self, row: int, step: int, lr: float, following: int | None, spread: bool, tell: Callable[[str], None]
@@ -103,8 +105,10 @@ class Meter:
         if not self._checked:
             check_second_derivatives(objective)
             self._checked = True
-        operator = hessian_operator(objective, positions=self.positions, share=self.share)
+            self._span = self._find_span()
+        operator = hessian_operator(objective, positions=self.positions, share=self.share, span=self._span)
         spectrum = self._solve(operator, options.top, tell)
+        spectrum = replace(spectrum, vectors=operator.expand(spectrum.vectors))
         hyper = self._hyper(lr)
         stable = self._stability(row, float(spectrum.eigenvalues[0]), hyper, operator, tell)
         reasons = [spectrum.reason, stable.reason]
@@ -129,20 +133,43 @@ class Meter:
             single, kinds = self.locator.shares(spectrum)
             found |= {"layers": single, "kinds": kinds}
             if options.layers and not self.over():
-                single, kinds = self.locator.layers(operator, spectrum, lambda o: self._solve(o, 1, tell))
-                found |= {"layers": single, "kinds": kinds}
+                blocks: list[Spectrum] = []
+
+                def solve(block: HessianOperator) -> Spectrum:
+                    blocks.append(self._solve(block, 1, tell))
+                    return blocks[-1]
+
+                single, kinds = self.locator.layers(operator, spectrum, solve)
+                spent = point.matvecs + sum(block.matvecs for block in blocks)
+                found |= {"layers": single, "kinds": kinds, "matvecs": spent}
             if (options.per_example or options.groups) and not self.over():
                 curvatures = self.locator.examples(spectrum)
                 found["concentration"] = concentration(curvatures)
                 if self.mining is not None:
                     found["groups"] = self.locator.groups(self.mining, spectrum, curvatures)
             if options.spectrum and not self.over():
-                found["spectrum"] = self._spectrum(operator, spectrum, tell)
+                found["spectrum"] = hessian_spectrum(
+                    operator,
+                    GaussNewtonOperator(objective, self.positions, self.share),
+                    spectrum,
+                    lambda newton: self._solve(newton, 1, tell),
+                    self.budget,
+                    self.over,
+                    options.seed,
+                    tell,
+                )
             if spread and self.sampled:
                 found["subsets"] = tuple(self._other_subsets(tell))
             if options.secant and following is not None and not self.over():
                 found |= {"secant": self.locator.secant(row), "secant_step": following}
         return Measured(replace(point, **found, partial=self.over()), curvatures)
+
+    def _find_span(self) -> Span | None:
+        """Shorter vectors for the first layer, where all products are of the plain Hessian in one process."""
+        scaled = self.kind is not None and self.kind.preconditions
+        if scaled or self.options.spectrum or self.share.processes > 1:
+            return None
+        return find_span(self.run.objective, self.positions)
 
     def over(self) -> bool:
         """The budget is spent, as all processes agree."""
@@ -177,43 +204,6 @@ class Meter:
             spectrum = self._solve(operator, 1, tell)
             if spectrum.converged:
                 yield float(spectrum.eigenvalues[0])
-
-    def _spectrum(
-        self, operator: HessianOperator, top: Spectrum, tell: Callable[[str], None]
-    ) -> HessianSpectrum:
-        """Density, outliers, trace and the Gauss–Newton part."""
-        objective, seed = self.run.objective, self.options.seed
-        where = {"device": objective.device, "dtype": objective.dtype}
-        counted = _Counted(operator, self.budget, tell)
-        found = density(
-            counted,
-            operator.size,
-            seed=seed,
-            stop=lambda: "over" if self.over() else "",
-            **where,  # type: ignore[arg-type]
-        )
-        trace = hessian_trace(counted, operator.size, seed=seed, **where)  # type: ignore[arg-type]
-        newton = GaussNewtonOperator(objective, self.positions, self.share)
-        v = top.vectors[0]
-        part = float(v.double() @ newton(v).double())
-        largest = self._solve(newton, 1, tell)
-        return HessianSpectrum(
-            grid=tuple(found.grid.tolist()),
-            density=tuple(found.values.tolist()),
-            errors=tuple(found.errors.tolist()),
-            width=found.width,
-            probes=len(found.outliers),
-            degree=DEGREE,
-            bulk=found.bulk,
-            outliers=int(np.median(found.outliers)),
-            outliers_range=(min(found.outliers), max(found.outliers)),
-            hessian_trace=trace.value,
-            trace_error=trace.error,
-            gauss_newton=part,
-            remainder=float(top.eigenvalues[0]) - part,
-            gauss_newton_top=float(largest.eigenvalues[0]),
-            matvecs=counted.done + 1 + largest.matvecs,
-        )
 
     def _hyper(self, lr: float) -> dict[str, Any]:
         """The hyper-parameters at a checkpoint: given ones before those of the checkpoint and of the run."""
@@ -297,16 +287,3 @@ class Meter:
             callback=note,
             stop=lambda: f"the budget of {self.options.budget} was spent" if self.over() else "",
         )
-
-
-class _Counted:
-    """An operator that counts its products and tells of them."""
-
-    def __init__(self, operator: Matvec, budget: Budget, tell: Callable[[str], None]) -> None:
-        self.operator, self.budget, self.tell, self.done = operator, budget, tell, 0
-
-    def __call__(self, vector: torch.Tensor) -> torch.Tensor:
-        self.done += 1
-        self.budget.spend()
-        self.tell(f"spectrum: HVP {self.done}")
-        return self.operator(vector)

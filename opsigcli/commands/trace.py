@@ -32,7 +32,7 @@ def trace(options: TraceOptions, progress: Progress) -> Outcome:
     """Compute and store the loss trace of a folder of checkpoints.
 
     Raises:
-        CheckpointError: no readable series of at least two checkpoints.
+        CheckpointError: no readable checkpoint.
         UsageError: neither options nor a manifest name the model and the data.
         StoreError: the store holds another run, or cannot be written.
         Interrupted: a signal arrived; finished checkpoints are kept.
@@ -202,6 +202,11 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         first = ", ".join(map(str, infinite[:5])) + (" …" if len(infinite) > 5 else "")
         warnings.append(
             f"some losses are not finite (NaN or infinite) at {len(infinite)} checkpoints: steps {first}"
+        )
+    if len(session.rows) == 1:
+        warnings.append(
+            "there is one checkpoint: its losses and sharpness can be measured, but loss deltas, and what opsig mine "
+            "finds in them, need two"
         )
     warnings += worker.loader.fits
     warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]

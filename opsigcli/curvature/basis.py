@@ -48,7 +48,7 @@ class Basis:
         block, row = divmod(self.rows - 1, ROWS)
         return self._blocks[block][row]
 
-    def remove(self, vector: Tensor) -> Tensor:
+    def remove(self, vector: Tensor, passes: int = 2) -> Tensor:
         """Project ``vector`` in place onto the complement of the rows, and return its coefficients (m,).
 
         Classical Gram–Schmidt done twice, which is as orthogonal as rounding allows ("twice is enough").
@@ -56,7 +56,7 @@ class Basis:
         Reference: Giraud, Langou, Rozložník & van den Eshof 2005, Numer. Math. 101, section 3.
         """
         total = torch.zeros(self.rows, device=self.device, dtype=self.dtype)
-        for _ in range(2 if self.rows else 0):
+        for _ in range(passes if self.rows else 0):
             used = list(self._used())
             coefficients = torch.cat([block @ vector for block in used])
             for block, part in zip(used, _parts(coefficients, 0), strict=True):

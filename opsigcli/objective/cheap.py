@@ -63,7 +63,8 @@ def _convolution(
         return None
     walk = [_each(value, dimensions) for value in (stride, padding, dilation)]
     geometry = Geometry(walk[0], walk[1], walk[2], groups)
-    output: Tensor = _Forward.apply(input, weight, geometry)
+    # A view: of a leaf, autograd does not say whether it is wanted.
+    output: Tensor = _Forward.apply(input, weight.view_as(weight), geometry)
     return output if bias is None else output + bias.view(-1, *[1] * dimensions)
 
 
@@ -94,6 +95,19 @@ def _batch_norm(
     return torch.addcmul(offset.view(shape), input, scale.view(shape))
 
 
+def _wanted(ctx: Any) -> list[bool]:
+    """Which of the two derivatives leads to something that was asked for: a block of the Hessian asks for few."""
+    nodes = [node for node, _ in ctx.next_functions[:2]]
+    return [needed and _runs(node) for needed, node in zip(ctx.needs_input_grad, nodes, strict=False)]
+
+
+def _runs(node: Any) -> bool:
+    try:
+        return bool(torch._C._will_engine_execute_node(node))
+    except (AttributeError, RuntimeError):  # a leaf: autograd does not say
+        return True
+
+
 class _Forward(torch.autograd.Function):
     """``y = C(x, w)``."""
 
@@ -107,7 +121,7 @@ class _Forward(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, w = ctx.saved_tensors
         (gradient,) = gradients
-        to_x, to_w, _ = ctx.needs_input_grad
+        to_x, to_w = _wanted(ctx)
         return (
             _ToInput.apply(gradient, w, x.shape, ctx.geometry) if to_x else None,
             _ToWeight.apply(gradient, x, w.shape, ctx.geometry) if to_w else None,
@@ -128,7 +142,7 @@ class _ToInput(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         y, w = ctx.saved_tensors
         (gradient,) = gradients
-        to_y, to_w, *_ = ctx.needs_input_grad
+        to_y, to_w = _wanted(ctx)
         return (
             _Forward.apply(gradient, w, ctx.geometry) if to_y else None,
             _ToWeight.apply(y, gradient, w.shape, ctx.geometry) if to_w else None,
@@ -150,7 +164,7 @@ class _ToWeight(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         y, x = ctx.saved_tensors
         (gradient,) = gradients
-        to_y, to_x, *_ = ctx.needs_input_grad
+        to_y, to_x = _wanted(ctx)
         return (
             _Forward.apply(x, gradient, ctx.geometry) if to_y else None,
             _ToInput.apply(y, gradient, x.shape, ctx.geometry) if to_x else None,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from opsigcli.errors import CurvatureError
 from opsigcli.objective.base import Objective
-from opsigcli.objective.hvp import second_derivatives, twice_differentiable_gradient
+from opsigcli.objective.twice import second_derivatives, twice_differentiable_gradient
 
 EXAMPLES = 4
 STEP = 1e-6  # relative to ‖θ‖, in float64

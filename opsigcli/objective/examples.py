@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opsigcli.objective.base import Objective
-from opsigcli.objective.hvp import second_derivatives
 from opsigcli.objective.share import Share
+from opsigcli.objective.twice import second_derivatives
 
 Float32s = NDArray[np.float32]
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.func import functional_call, grad, jvp, vjp
 
 from opsigcli.objective.base import Objective
-from opsigcli.objective.hvp import second_derivatives
 from opsigcli.objective.share import Share
+from opsigcli.objective.twice import second_derivatives
 
 
 class GaussNewtonOperator:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import Tensor
 
 from opsigcli.errors import CurvatureError
 from opsigcli.objective.base import Objective
-from opsigcli.objective.cheap import cheap_derivatives
 from opsigcli.objective.share import Share
+from opsigcli.objective.span import Span
+from opsigcli.objective.twice import (
+    count_saved,
+    refuse_once_differentiable,
+    second_derivatives,
+    twice_differentiable_gradient,
+)
 
 GRAPH_BUDGET = 2 << 30  # bytes of gradient graphs kept between products
 
@@ -30,6 +33,7 @@ def hessian_operator(
     shift: float = 0.0,
     graph_budget: int = GRAPH_BUDGET,
     share: Share | None = None,
+    span: Span | None = None,
 ) -> HessianOperator:
     """The Hessian of the mean loss, as a map from vectors to vectors.
 
@@ -45,9 +49,11 @@ def hessian_operator(
         graph_budget: bytes of gradient graphs that may be kept from one product to the next, which halves the
             cost of a product; batches beyond it are differentiated anew each time.
         share: the examples this process sums over; the products are added up over all processes.
+        span: of the inputs of the first layer, whose weights are then seen in its coordinates: vectors are shorter,
+            and the same but for eigenvalues 0. For one process, without preconditioner and shift.
 
     Returns:
-        The operator, a callable with ``size``, the number of parameters P.
+        The operator, a callable with ``size``, the number of parameters P or of coordinates.
 
     Raises:
         CurvatureError: nothing is trainable, or the preconditioner does not fit.
@@ -55,7 +61,7 @@ def hessian_operator(
     Reference:
         Pearlmutter 1994, Neural Computation 6(1), section 2.
     """
-    operator = HessianOperator(objective, positions, graph_budget, share or Share())
+    operator = HessianOperator(objective, positions, graph_budget, share or Share(), span)
     return (
         operator if preconditioner is None and not shift else operator.preconditioned(preconditioner, shift)
     )
@@ -70,10 +76,16 @@ class HessianOperator:
         positions: NDArray[np.int64] | None,
         graph_budget: int,
         share: Share,
+        span: Span | None,
     ) -> None:
         self.objective = objective
         self.parameters = objective.parameters
-        self.size = sum(p.numel() for p in self.parameters)
+        self._span = span
+        # What vectors are over: the parameters, or for one of them its coordinates.
+        self._variables: list[Tensor] = [
+            span.coordinates() if span is not None and p is span.weight else p for p in self.parameters
+        ]
+        self.size = sum(p.numel() for p in self._variables)
         self.shift = 0.0
         self.graph_budget = graph_budget
         self.kept_bytes = 0
@@ -111,7 +123,7 @@ class HessianOperator:
         """
         other = copy.copy(self)
         other._chosen = chosen
-        other.size = sum(self.parameters[i].numel() for i in chosen)
+        other.size = sum(self._variables[i].numel() for i in chosen)
         return other
 
     def __call__(self, vector: Tensor) -> Tensor:
@@ -120,60 +132,98 @@ class HessianOperator:
         Raises:
             CurvatureError: the model has no second derivatives, memory runs out, or the weights changed.
         """
-        if self._versions != [p._version for p in self.parameters]:
-            raise CurvatureError(
-                "expected the weights this operator was made with, found others",
-                "make a new operator after loading weights",
-            )
         scaled = vector if self._scale is None else vector * self._scale.to(vector)
-        chosen = [self.parameters[i] for i in self._chosen]
-        sizes = [p.numel() for p in chosen]
-        parts = [part.to(p).view_as(p) for part, p in zip(torch.split(scaled, sizes), chosen, strict=True)]
+        parts = [
+            part.to(p).view_as(p)
+            for part, p in zip(torch.split(scaled, self._sizes()), self._own(), strict=True)
+        ]
         total = torch.zeros_like(scaled)
-        with second_derivatives(self.objective.model), torch.enable_grad():
+        with self._ready():
             for gradient, again in self._gradients():
-                products = self._products(gradient, chosen, parts, again)
-                for piece, product in zip(torch.split(total, sizes), products, strict=True):
-                    if product is not None:
-                        piece.add_(product.reshape(-1))
+                self._add(total, self._products(gradient, parts, again))
         self._share.add(total)
         if self.shift:
             total.add_(scaled, alpha=self.shift)
         return total if self._scale is None else total.mul_(self._scale.to(total))
 
+    def expand(self, vectors: Tensor) -> Tensor:
+        """Vectors (k, size) over the parameters of this operator, out of the coordinates of a span."""
+        if self._span is None:
+            return vectors
+        pieces = list(torch.split(vectors, self._sizes(), dim=1))
+        for i, place in enumerate(self._chosen):
+            if self.parameters[place] is self._span.weight:
+                wide = self._span.expand(pieces[i].view(-1, *self._variables[place].shape))
+                pieces[i] = wide.reshape(len(vectors), -1)
+        return torch.cat(pieces, dim=1)
+
+    def _own(self) -> list[Tensor]:
+        """The variables of this block."""
+        return [self._variables[i] for i in self._chosen]
+
+    def _sizes(self) -> list[int]:
+        return [p.numel() for p in self._own()]
+
+    def _add(self, total: Tensor, parts: Sequence[Tensor | None]) -> None:
+        for piece, part in zip(torch.split(total, self._sizes()), parts, strict=True):
+            if part is not None:
+                piece.add_(part.reshape(-1))
+
     def _products(
-        self, gradient: list[Tensor | None], chosen: list[nn.Parameter], parts: list[Tensor], again: bool
+        self, gradient: list[Tensor | None], parts: list[Tensor], again: bool
     ) -> Sequence[Tensor | None]:
         """``∂(g·v)/∂θ`` of one batch; a gradient that does not depend on the weights adds nothing."""
         own = [gradient[i] for i in self._chosen]
         pairs = [(g, v) for g, v in zip(own, parts, strict=True) if g is not None and g.requires_grad]
         if not pairs:
-            return [None] * len(chosen)
+            return [None] * len(own)
         outputs, vectors = zip(*pairs, strict=True)
-        return torch.autograd.grad(outputs, chosen, vectors, retain_graph=again, allow_unused=True)
+        return torch.autograd.grad(outputs, self._own(), vectors, retain_graph=again, allow_unused=True)
 
     def _gradients(self) -> Iterator[tuple[list[Tensor | None], bool]]:
         """The gradient of each batch's share of the mean loss, and whether its graph is kept."""
         yield from ((gradient, True) for gradient in self._kept)
-        done = len(self._kept) * self.objective.batch_size
-        if done >= len(self._positions):
+        at = len(self._kept) * self.objective.batch_size
+        if at >= len(self._positions):
             return
-        for inputs, targets in self.objective.batches(self._positions[done:]):
+        for inputs, targets in self.objective.batches(self._positions[at:]):
             if self._full:
-                yield self._gradient(inputs, targets), False
-                continue
-            with _count_saved(self.parameters) as count:
-                gradient = self._gradient(inputs, targets)
-            self._full = self.kept_bytes + count() > self.graph_budget
-            if not self._full:
-                self.kept_bytes += count()
-                self._kept.append(gradient)
-            yield gradient, not self._full
+                yield self._gradient(inputs, targets, at), False
+            else:
+                with count_saved(self.parameters) as count:
+                    gradient = self._gradient(inputs, targets, at)
+                self._full = self.kept_bytes + count() > self.graph_budget
+                if not self._full:
+                    self.kept_bytes += count()
+                    self._kept.append(gradient)
+                yield gradient, not self._full
+            at += len(inputs)
 
-    def _gradient(self, inputs: Tensor, targets: Tensor) -> list[Tensor | None]:
-        gradient = twice_differentiable_gradient(self.objective, self.parameters, inputs, targets, self.n)
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        """For derivatives of the batches.
+
+        Raises:
+            CurvatureError: the weights changed, or there are no second derivatives.
+        """
+        if self._versions != [p._version for p in self.parameters]:
+            raise CurvatureError(
+                "expected the weights this operator was made with, found others",
+                "make a new operator after loading weights",
+            )
+        with second_derivatives(self.objective.model), torch.enable_grad():
+            yield
+
+    def _gradient(self, inputs: Tensor, targets: Tensor, at: int) -> list[Tensor | None]:
+        shifted = None
+        for parameter, variable in zip(self.parameters, self._variables, strict=True):
+            if self._span is not None and parameter is self._span.weight:
+                shifted = self._span.shifted(variable, at)
+        gradient = twice_differentiable_gradient(
+            self.objective, self._variables, inputs, targets, self.n, shifted
+        )
         if not self._checked:
-            _refuse_once_differentiable(gradient)
+            refuse_once_differentiable(gradient)
             self._checked = True
         return gradient
 
@@ -192,88 +242,3 @@ class HessianOperator:
                 "check the second moments in the optimizer state",
             )
         return preconditioner.detach().to(self.objective.device).rsqrt()
-
-
-def twice_differentiable_gradient(
-    objective: Objective, parameters: list[nn.Parameter], inputs: Tensor, targets: Tensor, n: int
-) -> list[Tensor | None]:
-    """``∇_θ Σ_i ℓ_i / n`` over a batch, one tensor per parameter, with the graph that leads back to θ.
-
-    None where a parameter does not matter.
-    """
-    with cheap_derivatives():
-        loss = objective.loss_fn(objective.model(inputs), targets).sum() / n
-    if not loss.requires_grad:
-        return [None] * len(parameters)
-    return list(torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True))
-
-
-@contextmanager
-def second_derivatives(model: nn.Module) -> Iterator[None]:
-    """Kernels that can be differentiated twice, and their absence as an error for people.
-
-    Fused attention has no second derivative; the plain formula has. The same holds for cuDNN's recurrent nets and
-    for transformer layers fused as a whole.
-    """
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    plain = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
-    try:
-        with sdpa_kernel(SDPBackend.MATH), plain, warnings.catch_warnings():
-            # Forward mode loads a part of torch that uses a deprecated part of torch.
-            warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
-            yield
-    except torch.OutOfMemoryError as error:
-        raise CurvatureError(
-            f"not enough memory for a Hessian-vector product: {_first_line(error)}", "lower --batch-size"
-        ) from error
-    except RuntimeError as error:
-        raise CurvatureError(
-            f"the model could not be differentiated twice: {_first_line(error)}",
-            "replace fused or custom layers by plain ones, for example plain attention",
-        ) from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def _refuse_once_differentiable(gradient: list[Tensor | None]) -> None:
-    """Look for functions marked as differentiable once.
-
-    Autograd ends their graph in a node that raises when it is reached; but nothing leads on from there, so a
-    derivative for given parameters never reaches it and leaves the function out without a word.
-    """
-    pending = [g.grad_fn for g in gradient if g is not None and g.grad_fn is not None]
-    seen = set(pending)
-    while pending:
-        node = pending.pop()
-        if node.name().endswith("Error"):
-            raise CurvatureError(
-                "the model could not be differentiated twice: a custom function in it is marked as "
-                "differentiable once",
-                "replace fused or custom layers by plain ones, for example plain attention",
-            )
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                pending.append(following)
-
-
-@contextmanager
-def _count_saved(parameters: list[nn.Parameter]) -> Iterator[Callable[[], int]]:
-    """Count the bytes that autograd keeps, each storage once, the parameters' own left out."""
-    sizes: dict[int, int] = {}
-    own = {p.untyped_storage().data_ptr() for p in parameters}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield lambda: sum(sizes.values())
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

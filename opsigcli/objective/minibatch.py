@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from opsigcli.objective.base import Objective
-from opsigcli.objective.hvp import second_derivatives, twice_differentiable_gradient
+from opsigcli.objective.twice import second_derivatives, twice_differentiable_gradient
 
 FEWEST, MOST = 16, 256  # batches
 PRECISION = 0.03  # standard error aimed at, relative to the mean

@@ -21,6 +21,7 @@ from opsigcli.reporting.figures import dumbbell, shares
 from opsigcli.reporting.galleries import group_gallery, top_galleries
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.pictures import Album
+from opsigcli.reporting.sharpness_figures import sharpness_bars
 from opsigcli.reporting.summary import (
     NOTHING,
     command_line,
@@ -116,6 +117,7 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         "headline": headline(case),
         "facts": facts(case),
         "figures": sheet.stack(),
+        "sharpness_bars": sharpness_bars(case),
         "mining": mining,
         "pairs": [
             _pair(case, pair, i, album, per_group, definitions) | {"close_up": sheet.close_up(i)}

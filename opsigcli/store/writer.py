@@ -101,8 +101,9 @@ def write_trace(store: Path, content: TraceContent) -> None:
         for number, (first, second) in enumerate(content.known_pairs):
             file[f"known_pairs/{number}/first"], file[f"known_pairs/{number}/second"] = first, second
         losses = file.create_dataset("losses", (count, examples), "f4", chunks=chunk(count, examples))
+        height = max(count - 1, 0)
         deltas = file.create_dataset(
-            "loss_deltas", (max(count - 1, 0), examples), "f4", chunks=chunk(count - 1, examples)
+            "loss_deltas", (height, examples), "f4", chunks=chunk(height, examples) if height else None
         )
         _fill_rows(losses, deltas, content.rows)
         if content.measured is not None:

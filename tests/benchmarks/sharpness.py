@@ -1,12 +1,14 @@
 """Top Hessian eigenvalues against other tools: HVPs, wall time, verified error, peak memory.
 
-    python tests/benchmarks/sharpness.py [--images FOLDER] [--nets mlp,bn,gn] [--rounds 3]
+    python tests/benchmarks/sharpness.py [--images FOLDER] [--nets mlp,bn,gn] [--counts 1,5] [--rounds 3]
+        [--checkpoints 2] [--parts solve,memory,blocks]
 
 Needs pyhessian, hessian-eigenthings and curvlinops-for-pytorch beside opsig; what is not installed is left out. Every
 method solves the same checkpoints in turn, round after round, on one thread; a row gives the median of the ratios of
 its wall time to that of opsig in the same round, with the smallest and largest. Errors are relative to λ₁, against
 SciPy in float64 on a plain double backward. Nets are trained for a few steps on generated images, or on those of
---images.
+--images. What opsig prepares once for all checkpoints of a run (the span of the inputs) is charged in equal parts to
+those measured here, which are few.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import importlib
 import os
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +33,7 @@ from opsigcli.datasets import open_source
 from opsigcli.objective.base import Objective
 from opsigcli.objective.hvp import hessian_operator
 from opsigcli.objective.layers import layers
+from opsigcli.objective.span import Span, find_span
 
 TOLERANCE = 1e-3
 
@@ -65,7 +69,7 @@ def mlp() -> nn.Module:
 
 # name -> (network, examples, learning rate, checkpoints after these steps of gradient descent)
 NETS: dict[str, tuple[Callable[[], nn.Module], int, float, tuple[int, ...]]] = {
-    "mlp": (mlp, 1000, 0.05, (40, 120)),
+    "mlp": (mlp, 1000, 0.05, (40, 80, 120)),
     "bn": (lambda: resnet(nn.BatchNorm2d), 50, 0.05, (20, 40)),
     "gn": (lambda: resnet(lambda c: nn.GroupNorm(4, c)), 50, 0.05, (20, 40)),
 }
@@ -139,8 +143,28 @@ def size_of(objective: Objective) -> int:
     return sum(p.numel() for p in objective.parameters)
 
 
+@dataclass
+class Series:
+    """Checkpoints of one net, each with its five largest eigenvalues from float64."""
+
+    objective: Objective
+    weights: list[dict[str, Tensor]] = field(default_factory=list)
+    truths: list[np.ndarray] = field(default_factory=list)
+
+
+SPANS: dict[int, tuple[Span | None, float]] = {}  # by objective, with the seconds they took
+
+
+def span_of(objective: Objective) -> tuple[Span | None, float]:
+    if id(objective) not in SPANS:
+        start = time.perf_counter()
+        span = find_span(objective, objective.counted)
+        SPANS[id(objective)] = span, time.perf_counter() - start
+    return SPANS[id(objective)]
+
+
 def own(objective: Objective, count: int) -> Result:
-    operator = hessian_operator(objective)
+    operator = hessian_operator(objective, span=span_of(objective)[0])
     found = top_eigenvalues(operator, operator.size, count, tolerance=TOLERANCE)
     assert found.converged, found.reason
     return Result(found.eigenvalues, found.matvecs)
@@ -208,13 +232,14 @@ METHODS: dict[str, Method] = {
 }
 
 
-def series(name: str, images: str | None) -> list[tuple[Objective, np.ndarray]]:
-    """Checkpoints of one net as objectives, each with its five largest eigenvalues from float64."""
+def series(name: str, images: str | None, last: int) -> Series:
     build, n, lr, steps = NETS[name]
+    steps = steps[-last:]
     source = open_source(f"folder:{images}?limit={n}&standardize=channel") if images else Generated(n)
     torch.manual_seed(0)
     objective = Objective(build(), source, "ce", batch_size=n)
-    found = []
+    found = Series(objective)
+    wide = Objective(build(), source, "ce", batch_size=n, dtype=torch.float64)
     for step in range(1, max(steps) + 1):
         objective.model.train()
         _, gradient = objective.mean_loss_and_gradient()
@@ -223,23 +248,13 @@ def series(name: str, images: str | None) -> list[tuple[Objective, np.ndarray]]:
             for p, g in zip(objective.parameters, gradient, strict=True):
                 p.sub_(g, alpha=lr)
         if step in steps:
-            found.append(snapshot(build, source, objective, n))
+            wide.load(objective.model.state_dict())
+            found.weights.append({key: value.clone() for key, value in objective.model.state_dict().items()})
+            truth = counted_eigsh(
+                lambda v: plain_product(wide, v), size_of(wide), "float64", 5, which="LA", tol=1e-6, ncv=24
+            )
+            found.truths.append(truth.values)
     return found
-
-
-def snapshot(
-    build: Callable[[], nn.Module], source, objective: Objective, n: int
-) -> tuple[Objective, np.ndarray]:
-    def again(dtype: torch.dtype) -> Objective:
-        copy = Objective(build(), source, "ce", batch_size=n, dtype=dtype)
-        copy.load(objective.model.state_dict())
-        return copy
-
-    wide = again(torch.float64)
-    truth = counted_eigsh(
-        lambda v: plain_product(wide, v), size_of(wide), "float64", 5, which="LA", tol=1e-6, ncv=24
-    )
-    return again(torch.float32), truth.values
 
 
 @dataclass
@@ -251,10 +266,12 @@ class Row:
     failure: str = ""
 
 
-def compare(checkpoints: list[tuple[Objective, np.ndarray]], count: int, rounds: int) -> dict[str, Row]:
+def compare(run: Series, count: int, rounds: int) -> dict[str, Row]:
     rows = {name: Row() for name in METHODS}
+    prepared = span_of(run.objective)[1] / len(run.weights)
     for _ in range(rounds):
-        for objective, truth in checkpoints:
+        for weights, truth in zip(run.weights, run.truths, strict=True):
+            run.objective.load(weights)
             seconds = {}
             for name, method in METHODS.items():
                 row = rows[name]
@@ -262,13 +279,11 @@ def compare(checkpoints: list[tuple[Objective, np.ndarray]], count: int, rounds:
                     continue
                 start = time.perf_counter()
                 try:
-                    found = method(objective, count)
+                    found = method(run.objective, count)
                 except Exception as error:  # whatever another tool does on this net
-                    row.failure = (
-                        f"{type(error).__name__}: {str(error).splitlines()[0][:60] if str(error) else ''}"
-                    )
+                    row.failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:60]}"
                     continue
-                seconds[name] = time.perf_counter() - start
+                seconds[name] = time.perf_counter() - start + (prepared if method is own else 0)
                 row.seconds.append(seconds[name])
                 row.ratios.append(seconds[name] / seconds["opsig"])
                 row.products.append(found.products)
@@ -299,9 +314,9 @@ def peak_memory(objective: Objective, method: Method) -> float:
     return float(text) if text else float("nan")
 
 
-def cost_of_a_product(objective: Objective) -> tuple[float, float, float]:
+def cost_of_a_product(objective: Objective, span: Span | None) -> tuple[float, float, float]:
     """Median, least and largest HVP time in units of the gradient's, interleaved."""
-    operator = hessian_operator(objective)
+    operator = hessian_operator(objective, span=span)
     v = torch.randn(operator.size)
     v /= v.norm()
     operator(v)
@@ -319,8 +334,9 @@ def blocks(objective: Objective) -> tuple[float, float, int, int]:
     """All layers' block eigenvalues: own seconds, curvlinops' seconds, own products, its products."""
     from curvlinops import HessianLinearOperator
 
+    span = span_of(objective)[0]
     start = time.perf_counter()
-    operator = hessian_operator(objective)
+    operator = hessian_operator(objective, span=span)
     products = 0
     values = []
     for layer in layers(objective):
@@ -351,30 +367,40 @@ def main() -> None:
     parser.add_argument("--nets", default=",".join(NETS))
     parser.add_argument("--counts", default="1,5")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--checkpoints", type=int, default=9, help="most checkpoints of a net, the last ones")
+    parser.add_argument("--parts", default="solve,memory,blocks")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")  # of the other tools
     for net in options.nets.split(","):
-        checkpoints = series(net, options.images)
-        low, middle, high = (cost_of_a_product(checkpoints[-1][0])[i] for i in (1, 0, 2))
-        print(f"\n{net}: an HVP costs {middle:.2f} gradients ({low:.2f} to {high:.2f})", flush=True)
-        for count in map(int, options.counts.split(",")):
-            rows = compare(checkpoints, count, options.rounds)
-            print(f"{net} top-{count}: HVPs, time in units of opsig's (spread), worst error")
-            for name, row in rows.items():
-                if row.failure:
-                    print(f"  {name:26s} fails: {row.failure}", flush=True)
-                    continue
-                spread = f"{np.median(row.ratios):5.2f} ({min(row.ratios):.2f} to {max(row.ratios):.2f})"
-                products = f"{min(row.products)}-{max(row.products)}"
-                seconds = f"{np.median(row.seconds):6.2f} s"
-                print(
-                    f"  {name:26s} {products:>9s} HVPs {spread} {seconds} error {max(row.errors):.1e}",
-                    flush=True,
-                )
-        memory = {name: peak_memory(checkpoints[-1][0], method) for name, method in METHODS.items()}
+        report(net, series(net, options.images, options.checkpoints), options)
+
+
+def report(net: str, run: Series, options: argparse.Namespace) -> None:
+    span, seconds = span_of(run.objective)
+    for name, used in {"": None, "in the span of the inputs ": span}.items():
+        if used is not None or not name:
+            middle, low, high = cost_of_a_product(run.objective, used)
+            print(f"{net}: an HVP {name}costs {middle:.2f} gradients ({low:.2f} to {high:.2f})", flush=True)
+    if span is not None:
+        print(f"{net}: the span takes {seconds:.2f} s, once", flush=True)
+    for count in map(int, options.counts.split(",") if "solve" in options.parts else []):
+        print(f"{net} top-{count}: HVPs, time in units of opsig's (spread), worst error", flush=True)
+        for name, row in compare(run, count, options.rounds).items():
+            if row.failure:
+                print(f"  {name:26s} fails: {row.failure}", flush=True)
+                continue
+            spread = f"{np.median(row.ratios):5.2f} ({min(row.ratios):.2f} to {max(row.ratios):.2f})"
+            products = f"{min(row.products)}-{max(row.products)}"
+            typical = f"{np.median(row.seconds):6.2f} s"
+            error = f"error {max(row.errors):.1e}"
+            print(f"  {name:26s} {products:>9s} HVPs {spread} {typical} {error}", flush=True)
+    if "memory" in options.parts:
+        memory = {name: peak_memory(run.objective, method) for name, method in METHODS.items()}
         print(f"{net} peak MiB, top-1: " + ", ".join(f"{name} {value:.0f}" for name, value in memory.items()))
+    if "blocks" in options.parts:
         try:
-            mine, theirs, few, many = blocks(checkpoints[-1][0])
+            mine, theirs, few, many = blocks(run.objective)
         except Exception as error:  # whatever another tool does on this net
             print(f"{net} blocks: curvlinops fails: {type(error).__name__}: {str(error)[:80]}", flush=True)
         else:
