@@ -8,6 +8,7 @@ import numpy as np
 
 from opsigcli.records import ExampleSource, LossTrace, Mining, Thumbnails
 from opsigcli.reporting.galleries import top_ids
+from opsigcli.reporting.summary import positions_of
 
 if TYPE_CHECKING:
     from opsigcli.records import Bytes
@@ -21,12 +22,11 @@ def wanted_ids(mining: Mining, trace: LossTrace) -> list[int]:
 
     Of each group those whose loss changed most at the pair's strongest step, and the top examples.
     """
-    position = {int(i): place for place, i in enumerate(trace.example_ids)}
     ids: list[int] = []
     for pair in mining.pairs:
         row = int(np.searchsorted(trace.steps, pair.strongest_step))
         for group in (pair.first, pair.second):
-            places = [position[int(i)] for i in group.ids]
+            places = positions_of(trace, group.ids)
             change = np.nan_to_num(np.abs(trace.losses[row + 1, places] - trace.losses[row, places]))
             ids += [int(i) for i in group.ids[np.argsort(-change, kind="stable")[:PER_GROUP]]]
     return list(dict.fromkeys([*ids, *top_ids(mining)]))
@@ -34,7 +34,8 @@ def wanted_ids(mining: Mining, trace: LossTrace) -> list[int]:
 
 def take_pictures(source: ExampleSource, ids: list[int]) -> Thumbnails | None:
     """Pictures of the examples; None where examples are no pictures."""
-    position = {int(i): place for place, i in enumerate(source.ids)}
+    places = np.flatnonzero(np.isin(source.ids, ids))
+    position = dict(zip(source.ids[places].tolist(), places.tolist(), strict=True))
     images: list[Bytes] = []
     for example in ids:
         image = source.image(position[example])
