@@ -22,7 +22,7 @@ def largest(values: Floats, k: int, ids: Ints) -> Ints:
     """Positions of the k largest values, largest first, ties by lower id; NaN and −∞ never count."""
     if not (k and len(values)):
         return np.zeros(0, dtype=np.int64)
-    best = _Best(1, k, ids, kind=values.dtype)
+    best = _Best(1, k, ids, signs=(1,), kind=values.dtype)
     best.offer(values[None], 0)
     return best.found()[0][0]
 
@@ -47,39 +47,45 @@ def top_deltas(losses: Any, ids: Ints, steps: Ints, k: int) -> tuple[TopDeltas, 
         none = ids[:0], np.zeros(0, dtype=np.float32)
         return tuple(TopDeltas(int(a), int(b), *none, *none) for a, b in pairwise(steps))
     records: list[TopDeltas] = []
-    sides: tuple[_Best, ...] = ()
+    best = _Best(0, k, ids)
     for band, columns, deltas in delta_blocks(losses):
         if columns.start == 0:
-            sides = tuple(_Best(len(deltas), k, ids, sign=sign) for sign in (1, -1))
-        for side in sides:
-            side.offer(deltas, columns.start)
+            best = _Best(len(deltas), k, ids)
+        best.offer(deltas, columns.start)
         if columns.stop == len(ids):
-            for t, (up, down) in enumerate(zip(*(side.found() for side in sides), strict=True), band.start):
-                found = ids[up[0]], up[1], ids[down[0]], down[1]
-                records.append(TopDeltas(int(steps[t]), int(steps[t + 1]), *found))
+            found = best.found()
+            for t, up, down in zip(range(band.start, band.stop), found, found[len(deltas) :], strict=False):
+                sides = ids[up[0]], up[1], ids[down[0]], down[1]
+                records.append(TopDeltas(int(steps[t]), int(steps[t + 1]), *sides))
     return tuple(records)
 
 
 class _Best:
-    """The k largest values of each of R rows (the smallest, with ``sign`` −1) that are offered block by block.
+    """The k largest values of each of R rows, and the k smallest, of what is offered block by block.
 
-    A row's k largest block maxima are k of its values, so that the least of them is no more than its k-th largest
-    value: only blocks that reach it are looked into, and only what reaches it is held.
+    Every row is two lines: its values, and its values with the sign changed. A line's k largest block maxima are k of
+    its values, so that the least of them is no more than its k-th largest value: only blocks that reach it are looked
+    into, and only what reaches it is held.
     """
 
-    def __init__(self, rows: int, k: int, ids: Ints, sign: int = 1, kind: Any = np.float32) -> None:
-        self._k, self._ids, self._sign = k, ids, np.dtype(kind).type(sign)
-        self._maxima = np.full((rows, k), -np.inf, dtype=kind)  # of the k best blocks
-        self._bound = np.full(rows, -np.inf, dtype=kind)  # at most the k-th largest value
-        self._rival = np.full(rows, NOBODY)  # id of a k-th value at the bound: equals need a lower one
-        self._held: list[tuple[Ints, Ints, Floats]] = []  # rows, positions, values
+    def __init__(
+        self, rows: int, k: int, ids: Ints, signs: tuple[int, ...] = (1, -1), kind: Any = np.float32
+    ) -> None:
+        self._rows, self._k, self._ids, self._signs = rows, k, ids, signs
+        lines = rows * len(signs)
+        self._sign = np.repeat(np.array(signs, dtype=kind), rows)  # of each line
+        self._maxima = np.full((lines, k), -np.inf, dtype=kind)  # of the k best blocks
+        self._bound = np.full(lines, -np.inf, dtype=kind)  # at most the k-th largest value
+        self._rival = np.full(lines, NOBODY)  # id of a k-th value at the bound: equals need a lower one
+        self._held: list[tuple[Ints, Ints, Floats]] = []  # lines, positions, values
         self._count = 0
+        self._bounded = False
 
     def offer(self, values: Floats, start: int) -> None:
         """Look at (R, w) values of the examples from ``start`` on."""
         length = values.shape[1]
         # Until there is a bound, blocks are so small that this one piece gives it.
-        width = BLOCK if np.isfinite(self._bound).all() else min(BLOCK, max(length // (4 * self._k), 1))
+        width = BLOCK if self._bounded else min(BLOCK, max(length // (4 * self._k), 1))
         whole = length // width * width
         self._look(values[:, :whole], width, start)
         self._look(values[:, whole:], length - whole, start + whole)
@@ -87,52 +93,62 @@ class _Best:
             self._sort_out()
 
     def found(self) -> list[tuple[Ints, Floats]]:
-        """Positions and values of each row's k largest, largest first, equal ones by lower id."""
+        """Positions and values of each line's k largest, largest first, equal ones by lower id."""
         self._sort_out()
-        rows, positions, values = self._held[0]
-        edges = np.searchsorted(rows, np.arange(len(self._bound) + 1))
-        return [(positions[a:b], values[a:b] * self._sign) for a, b in pairwise(edges)]
+        lines, positions, values = self._held[0]
+        values = values * self._sign[lines]
+        edges = np.searchsorted(lines, np.arange(len(self._bound) + 1))
+        return [(positions[a:b], values[a:b]) for a, b in pairwise(edges)]
 
     def _look(self, values: Floats, width: int, start: int) -> None:
         if not values.shape[1]:
             return
         blocks = values.reshape(len(values), -1, width)
-        maxima = np.fmax.reduce(blocks, axis=2) if self._sign > 0 else -np.fmin.reduce(blocks, axis=2)
-        maxima[np.isnan(maxima)] = -np.inf
-        if not (maxima >= self._bound[:, None]).any():
+        maxima = np.concatenate(
+            [
+                np.fmax.reduce(blocks, axis=2, initial=-np.inf)
+                if sign > 0
+                else -np.fmin.reduce(blocks, axis=2, initial=np.inf)
+                for sign in self._signs
+            ]
+        )
+        reach = maxima >= self._bound[:, None]
+        if not reach.any():
             return
         best = np.concatenate([self._maxima, maxima], axis=1)
         best.partition(best.shape[1] - self._k, axis=1)
         self._maxima = best[:, -self._k :]
         least = self._maxima.min(axis=1)
-        self._rival[least > self._bound] = NOBODY
-        self._bound = np.maximum(self._bound, least)
-        reach = maxima > self._bound[:, None]
-        tied = maxima == self._bound[:, None]
-        if tied.any():
+        higher = least > self._bound
+        if higher.any():
+            self._rival[higher] = NOBODY
+            self._bound = np.maximum(self._bound, least)
+            self._bounded = bool(np.isfinite(self._bound).all())
+            reach = maxima >= self._bound[:, None]
+        if (self._rival != NOBODY).any():
             lowest = self._ids[start : start + values.shape[1]].reshape(-1, width).min(axis=1)
-            reach |= tied & (lowest < self._rival[:, None]) & (maxima > -np.inf)
-        rows, which = np.nonzero(reach)
-        if not len(rows):
+            reach &= (maxima > self._bound[:, None]) | (lowest < self._rival[:, None])
+        lines, which = np.nonzero(reach)
+        if not len(lines):
             return
-        inside, bound = blocks[rows, which], self._bound[rows, None]
-        flat = np.flatnonzero(inside >= bound if self._sign > 0 else inside <= -bound)
+        inside = blocks[lines % self._rows, which]
+        inside[self._sign[lines] < 0] *= -1
+        flat = np.flatnonzero(inside >= self._bound[lines, None])
         hit, at = np.divmod(flat, width)
-        rows, positions = rows[hit], start + which[hit] * width + at
-        kept = inside.ravel()[flat] * self._sign
-        better = (kept > self._bound[rows]) | (self._ids[positions] < self._rival[rows])
-        self._held.append((rows[better], positions[better], kept[better]))
+        lines, positions, kept = lines[hit], start + which[hit] * width + at, inside.ravel()[flat]
+        better = (kept > self._bound[lines]) | (self._ids[positions] < self._rival[lines])
+        self._held.append((lines[better], positions[better], kept[better]))
         self._count += int(better.sum())
 
     def _sort_out(self) -> None:
-        """Keep each row's k largest of what is held."""
+        """Keep each line's k largest of what is held."""
         none = np.zeros(0, dtype=np.int64)
         held = [(none, none, none.astype(self._bound.dtype)), *self._held]
-        rows, positions, values = (np.concatenate(part) for part in zip(*held, strict=True))
-        order = np.lexsort((self._ids[positions], -values, rows))
+        lines, positions, values = (np.concatenate(part) for part in zip(*held, strict=True))
+        order = np.lexsort((self._ids[positions], -values, lines))
         order = order[values[order] > -np.inf]
-        rank = np.arange(len(order)) - np.searchsorted(rows[order], rows[order])
+        rank = np.arange(len(order)) - np.searchsorted(lines[order], lines[order])
         last = order[rank == self._k - 1]
-        self._bound[rows[last]], self._rival[rows[last]] = values[last], self._ids[positions[last]]
+        self._bound[lines[last]], self._rival[lines[last]] = values[last], self._ids[positions[last]]
         order = order[rank < self._k]
-        self._held, self._count = [(rows[order], positions[order], values[order])], len(order)
+        self._held, self._count = [(lines[order], positions[order], values[order])], len(order)

@@ -10,15 +10,15 @@ the peak of a process of its own above what it had before.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,9 @@ CORES = 2
 
 
 def peak() -> float:
-    """Peak resident memory of this process so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    """Peak resident memory of this process so far, MB; that of getrusage would be that of the process that began it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
 
 
 def streamed(store: Path) -> list[np.ndarray]:
@@ -120,13 +121,20 @@ def whole(store: Path, chosen: argparse.Namespace) -> None:
 
 def command(store: Path, method: str) -> tuple[float, float]:
     """Peak memory in MB and seconds of ``opsig mine``."""
-    words = [sys.executable, "-m", "opsigcli", "mine", "--store", str(store), "--method", method, "--quiet"]
     begin = time.perf_counter()
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, process.returncode
-    return usage.ru_maxrss / 1000, time.perf_counter() - begin
+    words = ["mine", "--store", str(store), "--method", method, "--quiet"]
+    found = alone("command", None, words=words)
+    return found["mb"], time.perf_counter() - begin
+
+
+def run_command(words: list[str]) -> dict[str, float]:
+    """The command in this process, its output left out."""
+    from opsigcli.cli.app import run
+
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        code = run(words)
+    assert code == 0, code
+    return {"mb": peak()}
 
 
 def make(store: Path, examples: int, checkpoints: int) -> None:
@@ -214,9 +222,11 @@ def grouping(chosen: argparse.Namespace) -> dict[str, float]:
     return {"similarities": middle - begin, "search": end - middle, "pairs": hits, "mb": peak() - before}
 
 
-def alone(part: str, store: Path | None, chosen: argparse.Namespace | None = None) -> dict[str, Any]:
+def alone(
+    part: str, store: Path | None, chosen: argparse.Namespace | None = None, words: Sequence[str] = ()
+) -> dict[str, Any]:
     """What ``part`` finds in a process of its own."""
-    words = [sys.executable, __file__, part, *([] if store is None else ["--store", str(store)])]
+    words = [sys.executable, __file__, part, *words, *([] if store is None else ["--store", str(store)])]
     if chosen is not None:
         words += [
             "--candidates",
@@ -233,6 +243,9 @@ def alone(part: str, store: Path | None, chosen: argparse.Namespace | None = Non
 
 def main() -> None:
     """Measure, and print."""
+    if sys.argv[1:2] == ["command"]:
+        print(json.dumps(run_command(sys.argv[2:])))
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
