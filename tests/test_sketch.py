@@ -267,3 +267,32 @@ def test_squared_norms_are_the_same_both_ways(shape: tuple[int, int, int, int]) 
     factors = Factors(torch.randn(count, places, width), torch.randn(count, places, channels))
     expected = factors.weight_gradient().flatten(1).norm(dim=1).square()
     torch.testing.assert_close(factors.squared_norms().float(), expected)
+
+
+class Detached(nn.Module):
+    """A layer whose output no gradient reaches, beside one that works; and a model that cannot be run with hooks."""
+
+    def __init__(self, *, broken: bool) -> None:
+        super().__init__()
+        self.aside, self.head, self.broken = nn.Linear(300, 6), nn.Linear(300, 6), broken
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.broken and self.head._forward_hooks:
+            raise RuntimeError("no hooks here")
+        x = x.flatten(1)
+        return self.head(x) + self.aside(x).detach()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_model_that_cannot_be_watched_is_differentiated_otherwise(
+    monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    import opsigcli.objective.sketch as module
+
+    monkeypatch.setattr(module, "LARGE", 0)
+    objective = Objective(Detached(broken=broken), Planted(n=300), "ce")
+    assert FactoredLayers(objective, 64, 0).weights == (set() if broken else {"head.weight"})
+    found = gradient_sketches(objective, POSITIONS, dimensions=64)
+    np.testing.assert_allclose(
+        found.norms, np.linalg.norm(exact_gradients(objective, POSITIONS), axis=1), rtol=1e-4
+    )

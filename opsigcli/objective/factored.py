@@ -61,9 +61,12 @@ class FactoredLayers:
 
     def __init__(self, objective: Objective, dimensions: int, seed: int) -> None:
         self._objective, self._k = objective, dimensions
+        self.bytes_each = 0  # what an example's factors take
         self._layers = _candidates(objective)
-        if self._layers:
-            self._keep_true_ones()
+        try:
+            self._layers = self._true_ones()
+        except Exception:  # whatever a model does that cannot be watched
+            self._layers = {}
         rng = np.random.default_rng([seed, 1])
         self._hashes = {}
         for name, layer in self._layers.items():
@@ -82,6 +85,8 @@ class FactoredLayers:
         count, device, dtype = len(inputs), self._objective.device, self._objective.dtype
         squares = torch.zeros(count, dtype=torch.float64, device=device)
         spectrum = torch.zeros(count, self._k // 2 + 1, dtype=dtype, device=device) * 1j
+        if not self._layers:
+            return torch.zeros(count, self._k, dtype=dtype, device=device), squares
         for name, factors in self._factors(inputs, targets):
             of_outputs, of_inputs = self._hashes[name]
             for at in range(0, factors.inputs.shape[1], PLACES):
@@ -100,8 +105,8 @@ class FactoredLayers:
             gradient = torch.zeros_like(output) if came_back is None else came_back
             yield name, _factors(self._layers[name], went_in.detach(), gradient)
 
-    def _keep_true_ones(self) -> None:
-        """Leave out what is called more or less than once, and what autograd disagrees on for the first example."""
+    def _true_ones(self) -> dict[str, Layer]:
+        """The layers that are called once, and whose gradient for the first example is autograd's."""
         inputs, targets = self._objective.batch(self._objective.counted[:1])
         calls: Counter[str] = Counter()
         hooks = [
@@ -109,26 +114,25 @@ class FactoredLayers:
             for name, layer in self._layers.items()
         ]
         try:
-            with torch.no_grad():
-                self._objective.model(inputs)
+            loss = self._objective.loss_fn(self._objective.model(inputs), targets).sum()
         finally:
             for hook in hooks:
                 hook.remove()
         self._layers = {name: layer for name, layer in self._layers.items() if calls[name] == 1}
-        with torch.enable_grad():
-            loss = self._objective.loss_fn(self._objective.model(inputs), targets).sum()
+        if not self._layers:
+            return {}
         weights = [layer.weight for layer in self._layers.values()]
-        true = dict(zip(self._layers, torch.autograd.grad(loss, weights, allow_unused=True), strict=True))
-        wrong = set()
+        expected = dict(zip(self._layers, torch.autograd.grad(loss, weights, allow_unused=True), strict=True))
+        true = {}
         for name, factors in self._factors(inputs, targets):
-            expected = true[name]
-            if expected is None:
-                wrong.add(name)
+            gradient = expected[name]
+            if gradient is None:
                 continue
-            gap = factors.weight_gradient()[0].view_as(expected) - expected
-            if not float(gap.norm()) <= TOLERANCE * float(expected.norm()):
-                wrong.add(name)
-        self._layers = {name: layer for name, layer in self._layers.items() if name not in wrong}
+            gap = factors.weight_gradient()[0].view_as(gradient) - gradient
+            if float(gap.norm()) <= TOLERANCE * float(gradient.norm()):
+                true[name] = self._layers[name]
+                self.bytes_each += factors.inputs.nbytes + factors.outputs.nbytes
+        return true
 
 
 Layer = nn.Linear | nn.Conv2d

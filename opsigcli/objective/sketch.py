@@ -23,7 +23,7 @@ Float32s = NDArray[np.float32]
 CHUNK_BYTES = 30 << 20
 MOST_EXAMPLES = 64  # bounds the activations of a chunk when the model has few parameters
 LARGE = 1 << 20  # parameters above which layers are sketched from their factors
-MOST_FACTORED = 16  # examples of a chunk then: the layers' inputs are unfolded
+FACTORS_BYTES = 256 << 20  # factors of one chunk then
 
 
 class GradientSketch(NamedTuple):
@@ -83,8 +83,9 @@ def gradient_sketches(
         parameters = {name: p for name, p in parameters.items() if name not in factored.weights}
     single = _Single(objective, parameters, dimensions, seed)
     largest = max((p.numel() * p.element_size() for p in parameters.values()), default=1)
-    most = MOST_EXAMPLES if factored is None else MOST_FACTORED
-    chunk = int(np.clip(CHUNK_BYTES // largest, 1, most))
+    chunk = int(np.clip(CHUNK_BYTES // largest, 1, MOST_EXAMPLES))
+    if factored is not None and factored.bytes_each:
+        chunk = int(np.clip(FACTORS_BYTES // factored.bytes_each, 1, chunk))
     sketches, norms, residuals = [], [], []
     for start in range(0, len(positions), chunk):
         inputs, targets = objective.batch(np.asarray(positions[start : start + chunk], dtype=np.int64))
