@@ -69,6 +69,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 weights=sketches.weights,
                 seen=seen,
                 outside=sketches.outside if gradients else None,
+                deltas=store.loss_deltas,
             )
             before = len(sketches.kept)
             pairs = with_curvature(

@@ -57,6 +57,7 @@ def mine(
     weights: Floats | None = None,
     seen: Survey | None = None,
     outside: Outside | None = None,
+    deltas: Any = None,
 ) -> Mining:
     """Opposing pairs with their evidence, the top loss deltas of every step, and the loss spikes attributed.
 
@@ -80,6 +81,7 @@ def mine(
         weights: (M,) how many of all examples each candidate stands for (default: one).
         seen: the survey of these losses, where it was made before.
         outside: the other examples' gradients, to say who of them belongs to the pairs found (default: nobody).
+        deltas: (T−1, N) loss deltas, where they are stored.
         surrogates: rotations of the similarities that the search is repeated in, for p-values after selection.
 
     Returns:
@@ -160,7 +162,7 @@ def mine(
     return Mining(
         method=method,
         pairs=tuple(pairs),
-        top=top_deltas(losses, ids, steps, top),
+        top=top_deltas(losses, ids, steps, top, deltas),
         spikes=attribute_spikes(losses, seen.mean_losses, steps, groups),
         gradient_steps=tuple(int(steps[at.checkpoint]) for at in gradients),
         candidates=len(kept) if gradients or not by_gradients else 0,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.mining.blocks import delta_blocks
+from opsigcli.mining.blocks import blocks, delta_blocks
 from opsigcli.records import TopDeltas
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def largest(values: Floats, k: int, ids: Ints) -> Ints:
     return best.found()[0][0]
 
 
-def top_deltas(losses: Any, ids: Ints, steps: Ints, k: int) -> tuple[TopDeltas, ...]:
+def top_deltas(losses: Any, ids: Ints, steps: Ints, k: int, deltas: Any = None) -> tuple[TopDeltas, ...]:
     """The k most positive and the k most negative loss deltas of every step.
 
     Args:
@@ -35,6 +35,7 @@ def top_deltas(losses: Any, ids: Ints, steps: Ints, k: int) -> tuple[TopDeltas, 
         ids: (N,) example ids; ties go to the lower id.
         steps: (T,) optimizer updates.
         k: examples on each side; fewer come back where fewer were measured.
+        deltas: (T−1, N) the loss deltas, where they are stored; losses are not read then.
 
     Returns:
         T − 1 records, one per neighbouring pair of checkpoints.
@@ -48,13 +49,13 @@ def top_deltas(losses: Any, ids: Ints, steps: Ints, k: int) -> tuple[TopDeltas, 
         return tuple(TopDeltas(int(a), int(b), *none, *none) for a, b in pairwise(steps))
     records: list[TopDeltas] = []
     best = _Best(0, k, ids)
-    for band, columns, deltas in delta_blocks(losses):
+    for band, columns, block in delta_blocks(losses) if deltas is None else blocks(deltas):
         if columns.start == 0:
-            best = _Best(len(deltas), k, ids)
-        best.offer(deltas, columns.start)
+            best = _Best(len(block), k, ids)
+        best.offer(block, columns.start)
         if columns.stop == len(ids):
             found = best.found()
-            for t, up, down in zip(range(band.start, band.stop), found, found[len(deltas) :], strict=False):
+            for t, up, down in zip(range(band.start, band.stop), found, found[len(block) :], strict=False):
                 sides = ids[up[0]], up[1], ids[down[0]], down[1]
                 records.append(TopDeltas(int(steps[t]), int(steps[t + 1]), *sides))
     return tuple(records)
@@ -103,12 +104,12 @@ class _Best:
     def _look(self, values: Floats, width: int, start: int) -> None:
         if not values.shape[1]:
             return
-        blocks = values.reshape(len(values), -1, width)
+        parts = values.reshape(len(values), -1, width)
         maxima = np.concatenate(
             [
-                np.fmax.reduce(blocks, axis=2, initial=-np.inf)
+                np.fmax.reduce(parts, axis=2, initial=-np.inf)
                 if sign > 0
-                else -np.fmin.reduce(blocks, axis=2, initial=np.inf)
+                else -np.fmin.reduce(parts, axis=2, initial=np.inf)
                 for sign in self._signs
             ]
         )
@@ -131,11 +132,13 @@ class _Best:
         lines, which = np.nonzero(reach)
         if not len(lines):
             return
-        inside = blocks[lines % self._rows, which]
-        inside[self._sign[lines] < 0] *= -1
-        flat = np.flatnonzero(inside >= self._bound[lines, None])
+        inside, bound = parts[lines % self._rows, which], self._bound[lines, None]
+        ups = int(np.searchsorted(lines, self._rows))  # lines of largest values come first
+        hits = np.concatenate([inside[:ups] >= bound[:ups], inside[ups:] <= -bound[ups:]])
+        flat = np.flatnonzero(hits)
         hit, at = np.divmod(flat, width)
-        lines, positions, kept = lines[hit], start + which[hit] * width + at, inside.ravel()[flat]
+        lines, positions = lines[hit], start + which[hit] * width + at
+        kept = inside.ravel()[flat] * self._sign[lines]
         better = (kept > self._bound[lines]) | (self._ids[positions] < self._rival[lines])
         self._held.append((lines[better], positions[better], kept[better]))
         self._count += int(better.sum())

@@ -82,6 +82,11 @@ class Store:
         """(T, N) nats, to be read in blocks while the store is open."""
         return self.file["losses"]
 
+    @property
+    def loss_deltas(self) -> h5py.Dataset:
+        """(T−1, N) nats, likewise."""
+        return self.file["loss_deltas"]
+
     def losses_at(self, row: int) -> NDArray[np.float32]:
         """Losses of all examples at checkpoint ``row``, (N,)."""
         found: NDArray[np.float32] = self.file["losses"][row]

@@ -45,7 +45,7 @@ def streamed(store: Path) -> list[np.ndarray]:
     """From the store, in blocks."""
     with open_store(store) as opened:
         steps, ids = opened.file["steps"][()], opened.file["example_ids"][()]
-        found = top_deltas(opened.losses, ids, steps, TOP)
+        found = top_deltas(opened.losses, ids, steps, TOP, opened.loss_deltas)
     return [np.concatenate([top.up_deltas, top.down_deltas]) for top in found]
 
 
