@@ -214,7 +214,7 @@ def test_members_outside_the_candidates_join_as_if_all_had_been_candidates() -> 
     candidates = np.sort(np.concatenate([crowd.pairs[:, :, :14].ravel(), others[:400]]))
     outside = FromOutside(crowd, np.setdiff1d(np.arange(2000), candidates))
     pairs = [tuple(np.flatnonzero(np.isin(candidates, side)) for side in pair) for pair in crowd.pairs]
-    joined = extend(crowd.of(candidates), pairs, outside, "simple")
+    joined = extend(crowd.of(candidates), pairs, outside)
     found = np.concatenate([np.concatenate(sides) for sides in joined])
     assert set(left_out) <= set(found)
     assert len(found) <= len(left_out) + 4
@@ -231,9 +231,9 @@ def test_nobody_joins_where_nobody_belongs_and_sides_stay_small() -> None:
     candidates = np.sort(crowd.members)
     pairs = [tuple(np.flatnonzero(np.isin(candidates, side)) for side in pair) for pair in crowd.pairs]
     outside = FromOutside(crowd, np.setdiff1d(np.arange(1000), candidates))
-    joined = extend(crowd.of(candidates), pairs, outside, "simple")
+    joined = extend(crowd.of(candidates), pairs, outside)
     assert sum(len(side) for sides in joined for side in sides) <= 4
-    assert extend(crowd.of(candidates), [], outside, "simple") == []
+    assert extend(crowd.of(candidates), [], outside) == []
     outside.examples = int(20 / LARGEST)  # the sides are as large as sides may be
     outside.positions = crowd.members
     assert sum(len(side) for sides in extend(crowd.of(candidates), pairs, outside) for side in sides) == 0

@@ -94,7 +94,7 @@ class Sketches:
     @property
     def outside(self) -> Others | None:
         """The examples that are no candidates; None where there are none."""
-        others = np.setdiff1d(self._usable, self.candidates)
+        others = self._others(self.candidates)
         return Others(self, others, len(self.store.measured)) if len(others) else None
 
     def take(self) -> list[Gradients]:
@@ -181,12 +181,19 @@ class Sketches:
         limit = self.options.candidates
         degree = self.screen().degree()
         chosen = self._usable[np.argsort(-degree, kind="stable")[: limit - limit // 4]]
-        others = np.random.default_rng([self.options.seed, 1]).permutation(np.setdiff1d(self._usable, chosen))
+        others = np.random.default_rng([self.options.seed, 1]).permutation(self._others(chosen))
         drawn = others[: limit // 4]
         candidates = np.sort(np.concatenate([chosen, drawn]))
         # Those drawn stand for all that were not compared.
         self.kept["weights"] = np.where(np.isin(candidates, drawn), len(others) / len(drawn), 1.0)
         return candidates
+
+    def _others(self, positions: Ints) -> Ints:
+        """All usable examples but these."""
+        left = np.zeros(len(self.store.measured), dtype=bool)
+        left[self._usable] = True
+        left[positions] = False
+        return np.flatnonzero(left)
 
     def _at(self, row: int, task: Task) -> Gradients:
         """Gradients of the candidates at one checkpoint; each array is a unit of its own."""

@@ -1,4 +1,4 @@
-"""Members of the pairs among the examples that were no candidates, decided by the rule that decided on candidates."""
+"""Members of the pairs among the examples that were no candidates, by the rule that decided on candidates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from opsigcli.mining.full import TAIL_SHARES, WIDER
+from opsigcli.mining.full import TAIL_SHARES
 from opsigcli.mining.residual import REFERENCES, Gradients, cosines, cosines_between, usual_cosine
 from opsigcli.mining.simple import refine
 
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
     Sides = tuple[Ints, Ints]
 
-SHARES = {
-    "full": WIDER,
-    "simple": 0.55,
-}  # the bar of ``simple.refine`` that memberships of a method are decided by
+SHARE = 0.7  # of the members' median contrast; who was no candidate was less opposed than they to begin with
 LENIENT = 0.5  # of the bar, where one checkpoint decides who is looked at further
 LARGEST = TAIL_SHARES[-1]  # of all examples, on a side
 
@@ -44,20 +41,18 @@ def extend(
     compared: Sequence[Gradients],
     pairs: Sequence[Sides],
     outside: Outside,
-    method: str = "simple",
     seed: int = 0,
     among: Ints | None = None,
 ) -> list[Sides]:
-    """Who else belongs to the pairs, as ``simple.refine`` would say if all examples had been candidates.
+    """Who else belongs to the pairs, by the rule of ``simple.refine`` with a higher bar.
 
     An example outside is held against the members found: its mean similarity to the one side and to the other, and
-    the members' own, decide. One checkpoint, at a lower bar, tells who is looked at on all of them.
+    the members' own, decide. One checkpoint, at half the bar, tells who is looked at on all of them.
 
     Args:
         compared: gradients of M candidates, one per checkpoint compared.
         pairs: rows of both sides of each pair.
         outside: the other examples.
-        method: that found the pairs; it sets the bar.
         seed: of the baseline, as of ``residual.residual_adjusted_cosine``.
         among: rows that stand for all examples, likewise.
 
@@ -66,9 +61,8 @@ def extend(
     """
     if not pairs:
         return []
-    share = SHARES[method]
-    of = [np.array([round(1000 * share), seed]), *(rows for sides in pairs for rows in sides)]
-    table = outside.once(of, lambda: _found(compared, pairs, outside, share, seed, among))
+    of = [np.array([seed]), *(rows for sides in pairs for rows in sides)]
+    table = outside.once(of, lambda: _found(compared, pairs, outside, seed, among))
     return [
         (table[(table[:, 0] == p) & (table[:, 1] == 0), 2], table[(table[:, 0] == p) & (table[:, 1] == 1), 2])
         for p in range(len(pairs))
@@ -79,7 +73,6 @@ def _found(
     compared: Sequence[Gradients],
     pairs: Sequence[Sides],
     outside: Outside,
-    share: float,
     seed: int,
     among: Ints | None,
 ) -> Ints:
@@ -88,13 +81,13 @@ def _found(
     likely = [np.zeros(0, dtype=np.int64)]
     for positions, there in _small(outside.pieces()):
         for sides in pairs:
-            joined, _ = _joining([(*known[there.checkpoint], there)], sides, share * LENIENT)
+            joined, _ = _joining([(*known[there.checkpoint], there)], sides, SHARE * LENIENT)
             likely += [positions[rows] for rows in joined]
     chosen = np.unique(np.concatenate(likely))
     if not len(chosen):
         return np.zeros((0, 3), dtype=np.int64)
     held = [(*known[there.checkpoint], there) for there in outside.gradients(chosen)]
-    found = [_joining(held, sides, share) for sides in pairs]
+    found = [_joining(held, sides, SHARE) for sides in pairs]
     claims = np.full((len(pairs), len(chosen)), -np.inf)
     for p, (joined, contrast) in enumerate(found):
         rows = np.concatenate(joined)

@@ -122,7 +122,7 @@ def mine(
         taken = np.concatenate([rows for sides in proposed for rows in sides]) if proposed else kept[:0]
         joined: list[Sides] | None = None
         if outside is not None and similarity == "adjusted":
-            joined = extend(usable, proposed, outside, method, seed, among)
+            joined = extend(usable, proposed, outside, seed, among)
         for number, sides in enumerate(proposed):
             rng = np.random.default_rng(seed)
             pair, ordered = _describe(

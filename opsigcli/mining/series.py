@@ -102,8 +102,11 @@ def choose_candidates(losses: Any, limit: int, seed: int = 0, seen: Survey | Non
     if len(usable) <= limit:
         return usable
     by_energy = usable[largest(found.energy[usable], limit // 2, usable)]
-    rest = np.setdiff1d(usable, by_energy)
+    left = found.examples.copy()  # a mask: sets of many positions are slow
+    left[by_energy] = False
+    rest = np.flatnonzero(left)
     by_peak = rest[largest(found.peak[rest], limit // 4, rest)]
-    rest = np.setdiff1d(rest, by_peak)
+    left[by_peak] = False
+    rest = np.flatnonzero(left)
     drawn = np.random.default_rng(seed).choice(rest, limit - len(by_energy) - len(by_peak), replace=False)
     return np.sort(np.concatenate([by_energy, by_peak, drawn]))
