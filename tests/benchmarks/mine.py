@@ -106,35 +106,32 @@ def memory(part: str, store: Path) -> dict[str, Any]:
 
 
 def whole(store: Path, chosen: argparse.Namespace) -> None:
-    """Peak memory of the whole command, above that of the same command on a small store."""
-    print("opsig mine from the store, whole command:")
+    """Peak memory of whole commands, above that of the same command on a small store."""
+    print("whole commands on the store:")
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
         small = Path(folder) / "small.h5"
         make(small, 1000, 20)
-        for method in ("top", "losses"):
-            mb, seconds = zip(*(command(path, method) for path in (small, store)), strict=True)
-            print(
-                f"  --method {method:7} {mb[1]:.0f} MB peak, {mb[1] - mb[0]:.0f} above the same on 1,000 x 20 "
-                f"({mb[0]:.0f}); {seconds[1]:.1f} s"
+        html = ["--html", "--output", str(Path(folder) / "report.html")]
+        for words in (["mine", "--method", "top"], ["mine", "--method", "losses"], ["report", *html]):
+            tiny, full = (
+                alone("command", None, words=[*words, "--store", str(path)]) for path in (small, store)
             )
-
-
-def command(store: Path, method: str) -> tuple[float, float]:
-    """Peak memory in MB and seconds of ``opsig mine``."""
-    begin = time.perf_counter()
-    words = ["mine", "--store", str(store), "--method", method, "--quiet"]
-    found = alone("command", None, words=words)
-    return found["mb"], time.perf_counter() - begin
+            print(
+                f"  opsig {words[0]} {words[1]} {words[2] if words[0] == 'mine' else '':8}{full['mb']:.0f} MB peak, "
+                f"{full['mb'] - tiny['mb']:.0f} above the same on 1,000 x 20 ({tiny['mb']:.0f}); "
+                f"{full['seconds']:.1f} s wall, {full['cpu']:.1f} s CPU"
+            )
 
 
 def run_command(words: list[str]) -> dict[str, float]:
     """The command in this process, its output left out."""
     from opsigcli.cli.app import run
 
+    begin = time.perf_counter()
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         code = run(words)
     assert code == 0, code
-    return {"mb": peak()}
+    return {"mb": peak(), "seconds": time.perf_counter() - begin, "cpu": time.process_time()}
 
 
 def make(store: Path, examples: int, checkpoints: int) -> None:
