@@ -150,7 +150,7 @@ def group(chosen: argparse.Namespace) -> None:
     print(
         f"gradients of ResNet-18 ({found['parameters'] / 1e6:.1f} M parameters, 3 x {chosen.side} x {chosen.side}): "
         f"{1e3 * found['seconds']:.1f} ms wall, {1e3 * found['cpu']:.1f} ms CPU an example on one core; "
-        f"{chosen.candidates:,} at {CHECKPOINTS_COMPARED} checkpoints {wall:.1f} minutes wall, {cpu:.1f} minutes CPU, so "
+        f"{chosen.candidates:,} at {CHECKPOINTS_COMPARED} checkpoints {wall:.1f} minutes wall, {cpu:.1f} CPU, so "
         f"{wall / CORES:.1f} and {cpu / CORES:.1f} on {CORES} cores; {found['mb']:.0f} MB above base "
         f"(one P x M matrix would be {matrix:.0f} GB)"
     )
