@@ -8,7 +8,8 @@ import pytest
 from opsigcli.mining.evidence import DEFINITIONS, DRAWS, Material, class_matched, gather_evidence
 from opsigcli.mining.features import DEFINITIONS as FEATURES
 from opsigcli.mining.residual import Gradients
-from opsigcli.mining.series import first_step, oscillation
+from opsigcli.mining.series import oscillation
+from opsigcli.mining.survey import first_step
 from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL, CONTINUOUS, OUTLIERS, judge
 from opsigcli.records import Evidence
 

@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from opsigcli.mining.series import checkpoints_to_compare, choose_candidates, first_step, oscillation
+from opsigcli.mining.series import checkpoints_to_compare, choose_candidates, oscillation
+from opsigcli.mining.survey import first_step
 
 
 def naive_fast(losses: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from opsigcli.mining.top import BLOCK, largest, measured, top_deltas
+from opsigcli.mining.survey import survey
+from opsigcli.mining.top import BLOCK, largest, top_deltas
 
 
 def naive(delta: np.ndarray, ids: np.ndarray, k: int) -> list[int]:
@@ -76,6 +77,6 @@ def test_measured_tells_checkpoints_and_examples_apart() -> None:
     losses = np.ones((3, 4))
     losses[1] = np.nan
     losses[2, 3] = np.inf
-    rows, examples = measured(losses)
-    assert rows.tolist() == [True, False, True]
-    assert examples.tolist() == [True, True, True, False]
+    seen = survey(losses)
+    assert seen.rows.tolist() == [True, False, True]
+    assert seen.examples.tolist() == [True, True, True, False]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from opsigcli.datasets.planted import Planted
 from opsigcli.objective.base import Objective
+from opsigcli.objective.factored import FactoredLayers, Factors
 from opsigcli.objective.sketch import gradient_sketches
 
 POSITIONS = np.array([3, 250, 17, 99, 4, 230, 61, 120, 8, 77, 150, 33])
@@ -30,9 +31,8 @@ def exact_gradients(objective: Objective, positions: np.ndarray) -> np.ndarray:
     for position in positions:
         x, y = objective.batch(np.array([position]))
         loss = objective.loss_fn(objective.model(x), y)[0]
-        rows.append(
-            torch.cat([g.flatten() for g in torch.autograd.grad(loss, objective.parameters)]).double().numpy()
-        )
+        parts = torch.autograd.grad(loss, objective.parameters, allow_unused=True, materialize_grads=True)
+        rows.append(torch.cat([g.flatten() for g in parts]).double().numpy())
     return np.stack(rows)
 
 
@@ -275,3 +275,115 @@ def test_residuals_of_a_large_vocabulary_are_sketched_and_keep_their_cosines() -
     assert expected[0, 1] > 0.9
     assert expected[0, 8] < 0.1
     assert np.abs(cosine_matrix(found) - expected).max() < 5 / np.sqrt(2048)
+
+
+class Mixed(nn.Module):
+    """Layers with factors, and all that has none: shared, called twice, grouped, a bare parameter, in-place work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.grouped = nn.Conv2d(8, 8, 3, groups=2, padding="same")
+        self.dilated = nn.Conv2d(8, 6, 3, dilation=2, padding=2, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.twice = nn.Linear(25, 25)
+        self.tokens = nn.Linear(25, 12)
+        self.tied = nn.Linear(12, 25)
+        self.scale = nn.Parameter(torch.full((25,), 1.5))
+        self.head = nn.Linear(6 * 25, 6)
+        self.unused = nn.Linear(4, 4)
+        self.tied.weight = nn.Parameter(self.tied.weight.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.relu(self.first(x), inplace=True)
+        x = self.norm(self.dilated(self.grouped(x))).flatten(2)
+        x = self.twice(torch.tanh(self.twice(x))) * self.scale
+        x = torch.tanh(self.tokens(x)) @ self.tied.weight.T + self.tied(
+            torch.tanh(self.tokens.weight @ x.mT).mT
+        )
+        return self.head(x.flatten(1))
+
+
+def mixed() -> Objective:
+    torch.manual_seed(2)
+    net = Mixed()
+    with torch.no_grad():
+        net.train()(torch.randn(64, 3, 10, 10))
+    return Objective(net, Planted(n=300), "ce")
+
+
+def test_layers_are_factored_only_where_autograd_agrees() -> None:
+    layers = FactoredLayers(mixed(), 64, 0)
+    # tokens' and tied's weights are used outside their layers as well.
+    assert layers.weights == {"first.weight", "dilated.weight", "head.weight"}
+
+
+def test_factored_layers_have_exact_norms_and_cosines_close_to_exact_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import opsigcli.objective.sketch as module
+
+    monkeypatch.setattr(module, "LARGE", 0)
+    for objective in (mixed(), mlp(), convolutional(batch_norm=True)):
+        exact = exact_gradients(objective, POSITIONS)
+        found = gradient_sketches(objective, POSITIONS, dimensions=4096)
+        np.testing.assert_allclose(found.norms, np.linalg.norm(exact, axis=1), rtol=1e-4)
+        assert np.abs(cosine_matrix(found.sketch.astype(np.float64)) - cosine_matrix(exact)).max() < 0.1
+
+
+def test_factored_sketches_are_unbiased_with_at_most_three_times_the_variance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import opsigcli.objective.sketch as module
+
+    monkeypatch.setattr(module, "LARGE", 0)
+    objective, k = mlp(), 64
+    exact = exact_gradients(objective, POSITIONS)
+    gram = exact @ exact.T
+    sketches = [
+        gradient_sketches(objective, POSITIONS, dimensions=k, seed=s).sketch.astype(np.float64)
+        for s in range(300)
+    ]
+    grams = np.stack([s @ s.T for s in sketches])
+    squares = np.diag(gram)
+    bound = (np.outer(squares, squares) + gram**2) / k
+    assert np.abs((grams.mean(axis=0) - gram) / (grams.std(axis=0) / np.sqrt(300))).max() < 4.5
+    assert (grams.var(axis=0) / bound).max() < 3 * 1.4  # the noise of 300 draws
+    assert (grams.var(axis=0) / bound).mean() < 3
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 40, 30), (2, 50, 4, 3)])
+def test_squared_norms_are_the_same_both_ways(shape: tuple[int, int, int, int]) -> None:
+    count, places, width, channels = shape
+    factors = Factors(torch.randn(count, places, width), torch.randn(count, places, channels))
+    expected = factors.weight_gradient().flatten(1).norm(dim=1).square()
+    torch.testing.assert_close(factors.squared_norms().float(), expected)
+
+
+class Detached(nn.Module):
+    """A layer whose output no gradient reaches, beside one that works; and a model that cannot be run with hooks."""
+
+    def __init__(self, *, broken: bool) -> None:
+        super().__init__()
+        self.aside, self.head, self.broken = nn.Linear(300, 6), nn.Linear(300, 6), broken
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.broken and self.head._forward_hooks:
+            raise RuntimeError("no hooks here")
+        x = x.flatten(1)
+        return self.head(x) + self.aside(x).detach()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_model_that_cannot_be_watched_is_differentiated_otherwise(
+    monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    import opsigcli.objective.sketch as module
+
+    monkeypatch.setattr(module, "LARGE", 0)
+    objective = Objective(Detached(broken=broken), Planted(n=300), "ce")
+    assert FactoredLayers(objective, 64, 0).weights == (set() if broken else {"head.weight"})
+    found = gradient_sketches(objective, POSITIONS, dimensions=64)
+    np.testing.assert_allclose(
+        found.norms, np.linalg.norm(exact_gradients(objective, POSITIONS), axis=1), rtol=1e-4
+    )

@@ -9,6 +9,7 @@ import numpy as np
 from opsigcli.commands.context import StoredRun
 from opsigcli.progress import Progress
 from opsigcli.records import ExampleSource, LossTrace, Mining
+from opsigcli.reporting.summary import positions_of
 
 if TYPE_CHECKING:
     from opsigcli.records import Ints
@@ -47,9 +48,8 @@ def compare_causes(
         return None
     from opsigcli.datasets import open_source
 
-    position = {int(i): p for p, i in enumerate(trace.example_ids)}
-    groups = [group for pair in found.pairs for group in (pair.first, pair.second)]
-    members = np.unique([position[int(i)] for group in groups for i in group.ids]).astype(np.int64)
+    groups = [group.ids for pair in found.pairs for group in (pair.first, pair.second)]
+    members = np.unique(positions_of(trace, np.concatenate(groups)))
     held_out = open_source(test) if test else None
     arms = []
     removed = _arms(run, start, trace, members, seed)

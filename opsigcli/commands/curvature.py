@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.records import Evidence, LossTrace, Pair, SharpnessPoint
+from opsigcli.reporting.summary import positions_of
 
 if TYPE_CHECKING:
     from opsigcli.commands.context import StoredRun
@@ -39,13 +40,11 @@ def with_curvature(
     at = np.flatnonzero(trace.steps == point.step)
     if not len(at):
         return pairs
-    position = {int(i): p for p, i in enumerate(trace.example_ids)}
-    taken = {position[int(i)] for pair in pairs for group in (pair.first, pair.second) for i in group.ids}
+    groups = [group.ids for pair in pairs for group in (pair.first, pair.second)]
+    taken = set(positions_of(trace, np.concatenate(groups)).tolist())
     measured = []
     for pair in pairs:
-        first, second = (
-            np.array([position[int(i)] for i in g.ids], dtype=np.int64) for g in (pair.first, pair.second)
-        )
+        first, second = (positions_of(trace, group.ids) for group in (pair.first, pair.second))
         parts = (str(point.step).encode(), str(seed).encode(), first.tobytes(), second.tobytes())
         name = f"curvature-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:24]}"
         if name not in kept and run is not None:

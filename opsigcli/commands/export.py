@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from opsigcli.errors import UsageError
 from opsigcli.records import LossTrace, Mining
+from opsigcli.reporting.summary import positions_of
 from opsigcli.store.units import write_file
 
 COLUMNS = ("pair", "side", "id", "label", "name", "verdict")
@@ -141,16 +142,15 @@ def read_ids(path: Path) -> NDArray[np.int64]:
 
 
 def _rows(mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    position = {int(i): place for place, i in enumerate(trace.example_ids)}
     for number, pair in enumerate(mining.pairs, 1):
         for side, group in (("first", pair.first), ("second", pair.second)):
-            for example in map(int, group.ids):
-                label = int(trace.labels[position[example]])
+            for example, place in zip(group.ids.tolist(), positions_of(trace, group.ids), strict=True):
+                label = int(trace.labels[place])
                 yield {
                     "pair": number,
                     "side": side,
                     "id": example,
                     "label": classes[label] if label < len(classes) else label,
-                    "name": trace.names[position[example]] if trace.names else "",
+                    "name": trace.names[place] if trace.names else "",
                     "verdict": pair.verdict,
                 }

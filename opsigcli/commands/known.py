@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from opsigcli.mining.recovery import FOUND, pair_f1
 from opsigcli.records import Case
+from opsigcli.reporting.summary import positions_of
 
 if TYPE_CHECKING:
     from opsigcli.records import Ints
@@ -21,10 +22,10 @@ def tell_known_pairs(known: tuple[tuple[Ints, Ints], ...], case: Case) -> tuple[
     """
     if case.mining is None:
         return ()
-    label = dict(zip(case.trace.example_ids.tolist(), case.trace.labels.tolist(), strict=True))
 
     def side(ids: Ints) -> str:
-        (most, _), *_ = Counter(label[i] for i in ids.tolist()).most_common(1)
+        labels = case.trace.labels[positions_of(case.trace, ids)]
+        (most, _), *_ = Counter(labels.tolist()).most_common(1)
         return f"{len(ids)} of {case.run.classes[most] if most < len(case.run.classes) else most}"
 
     lines = []

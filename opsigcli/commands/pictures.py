@@ -14,6 +14,7 @@ from opsigcli.mining.features import image_features
 from opsigcli.mining.tokens import labelled_tokens
 from opsigcli.records import ExampleSource, LossTrace, Mining, Pair, Thumbnails
 from opsigcli.reporting.galleries import top_ids
+from opsigcli.reporting.summary import positions_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,12 +57,11 @@ def wanted_ids(mining: Mining, trace: LossTrace) -> list[int]:
     Of each group the nearest prototype and those whose loss changed most at the pair's strongest step, and the top
     examples.
     """
-    position = {int(i): place for place, i in enumerate(trace.example_ids)}
     ids: list[int] = []
     for pair in mining.pairs:
         row = int(np.searchsorted(trace.steps, pair.strongest_step))
         for group in (pair.first, pair.second):
-            places = [position[int(i)] for i in group.ids]
+            places = positions_of(trace, group.ids)
             change = np.nan_to_num(np.abs(trace.losses[row + 1, places] - trace.losses[row, places]))
             ids += [] if group.nearest is None else [group.nearest]
             ids += [int(i) for i in group.ids[np.argsort(-change, kind="stable")[:PER_GROUP]]]
@@ -80,7 +80,8 @@ def same_groups(old: Mining | None, new: Mining) -> bool:
 
 def take_pictures(source: ExampleSource, ids: list[int], mining: Mining) -> Thumbnails | None:
     """Pictures of the examples and the mean pictures of all groups; None where examples are no pictures."""
-    position = {int(i): place for place, i in enumerate(source.ids)}
+    places = np.flatnonzero(np.isin(source.ids, ids))
+    position = dict(zip(source.ids[places].tolist(), places.tolist(), strict=True))
     images: list[Bytes] = []
     for example in ids:
         image = source.image(position[example])

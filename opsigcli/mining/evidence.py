@@ -10,7 +10,7 @@ import numpy as np
 from opsigcli.mining.features import DEFINITIONS as FEATURE_DEFINITIONS
 from opsigcli.mining.features import shared_features
 from opsigcli.mining.full import clarity, swing_held
-from opsigcli.mining.series import first_step
+from opsigcli.mining.survey import first_step
 from opsigcli.mining.verdict import APART
 from opsigcli.records import Evidence
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from opsigcli.errors import MiningError
 from opsigcli.mining.evidence import Material, gather_evidence, loss_evidence, touched
+from opsigcli.mining.extend import extend
 from opsigcli.mining.features import explained, prototype
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
 from opsigcli.mining.notes import (
@@ -21,11 +22,12 @@ from opsigcli.mining.outliers import keep_outliers
 from opsigcli.mining.recovery import recovery
 from opsigcli.mining.residual import Gradients, gradient_similarity
 from opsigcli.mining.search import Search
-from opsigcli.mining.series import deltas_of, first_step, oscillation
+from opsigcli.mining.series import oscillation
 from opsigcli.mining.spikes import attribute_spikes
 from opsigcli.mining.surrogate import clearest_by_chance
+from opsigcli.mining.survey import Survey, first_step, survey
 from opsigcli.mining.tokens import spelled
-from opsigcli.mining.top import measured, top_deltas
+from opsigcli.mining.top import top_deltas
 from opsigcli.mining.verdict import judge, traits
 from opsigcli.records import Evidence, Group, Mining, Pair
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from opsigcli.mining.extend import Outside
     from opsigcli.mining.search import Probe
     from opsigcli.records import Floats, Ints
 
@@ -60,11 +63,14 @@ def mine(
     features: Mapping[str, Floats] | None = None,
     surrogates: int = 0,
     weights: Floats | None = None,
+    seen: Survey | None = None,
+    outside: Outside | None = None,
+    deltas: Any = None,
 ) -> Mining:
     """Opposing pairs with their evidence, the top loss deltas of every step, and the loss spikes attributed.
 
     Args:
-        losses: (T, N) nats, array or h5py dataset (read row by row); NaN = not measured.
+        losses: (T, N) nats, array or h5py dataset (no more than a few rows are held); NaN = not measured.
         labels: (N,) class indices.
         ids: (N,) example ids.
         steps: (T,) optimizer updates.
@@ -81,6 +87,9 @@ def mine(
         probe: (first, second, watched) positions to loss swings (K, M) along the pair's direction.
         features: name to (M,) of the candidates, what can be seen in them.
         weights: (M,) how many of all examples each candidate stands for (default: one).
+        seen: the survey of these losses, where it was made before.
+        outside: the other examples' gradients, to say who of them belongs to the pairs found (default: nobody).
+        deltas: (T−1, N) loss deltas, where they are stored.
         surrogates: rotations of the similarities that the search is repeated in, for p-values after selection.
 
     Returns:
@@ -92,15 +101,15 @@ def mine(
     """
     find = METHODS.load(method)
     _check(losses, labels, ids, steps, gradients, candidates)
-    rows, examples = measured(losses)
-    notes = notes_on_trace(losses, steps, rows, examples)
+    seen = survey(losses) if seen is None else seen
+    notes = notes_on_trace(losses, steps, seen.rows, seen.examples)
     by_gradients = method in NEEDS_GRADIENTS
-    good = _usable(gradients if by_gradients else (), candidates, examples)
+    good = _usable(gradients if by_gradients else (), candidates, seen.examples)
     kept = candidates[good] if candidates is not None else np.zeros(0, dtype=np.int64)
-    found = oscillation(losses, kept)
-    seen = {name: values[good] for name, values in (features or {}).items()}
+    found = oscillation(losses, kept, seen)
+    visible = {name: values[good] for name, values in (features or {}).items()}
     begin, end = window or (first_step(len(found.chosen)), len(found.chosen))
-    shares = explained(found.chosen[begin:end], labels[kept], seen) if len(kept) else {}
+    shares = explained(found.chosen[begin:end], labels[kept], visible) if len(kept) else {}
     pairs: list[Pair] = []
     positions: list[Sides] = []
     if len(kept) >= 2 and (gradients or not by_gradients):
@@ -116,7 +125,7 @@ def mine(
         proposed = find(
             Search(
                 compared,
-                deltas_of(losses, kept),
+                found.deltas,
                 found.chosen,
                 found.energy[kept],
                 along,
@@ -129,15 +138,20 @@ def mine(
         by_chance: Floats = np.zeros(0)
         if compared is not None and proposed and surrogates:
             by_chance = clearest_by_chance(compared, labels[kept], surrogates, seed)
-        material = Material.of(compared, usable, labels[kept], found, kept, seen, by_chance, counts)
+        material = Material.of(compared, usable, labels[kept], found, kept, visible, by_chance, counts)
         taken = np.concatenate([rows for sides in proposed for rows in sides]) if proposed else kept[:0]
-        for sides in proposed:
+        joined: list[Sides] | None = None
+        if outside is not None and similarity == "adjusted":
+            joined = extend(usable, proposed, outside, seed, among)
+        for number, sides in enumerate(proposed):
             rng = np.random.default_rng(seed)
             pair, ordered = _describe(
                 material,
                 sides,
+                joined[number] if joined else None,
                 taken,
                 kept,
+                labels,
                 ids,
                 steps,
                 classes,
@@ -147,7 +161,12 @@ def mine(
             )
             pairs.append(pair)
             positions.append(ordered)
-        notes += notes_on_gradients(material, int((~good).sum())) if by_gradients else [LOSSES_ALONE]
+        found_outside = None if joined is None else sum(len(side) for sides in joined for side in sides)
+        notes += (
+            notes_on_gradients(material, int((~good).sum()), found_outside)
+            if by_gradients
+            else [LOSSES_ALONE]
+        )
         notes += notes_on_classes(shares, pairs)
         notes += notes_on_shares(found.energy, positions)
     else:
@@ -164,8 +183,8 @@ def mine(
     return Mining(
         method=method,
         pairs=tuple(pairs),
-        top=top_deltas(losses, ids, steps, top),
-        spikes=attribute_spikes(losses, _mean_losses(losses, examples), steps, groups),
+        top=top_deltas(losses, ids, steps, top, deltas),
+        spikes=attribute_spikes(losses, seen.mean_losses, steps, groups),
         gradient_steps=tuple(int(steps[at.checkpoint]) for at in gradients),
         candidates=len(kept) if gradients or not by_gradients else 0,
         notes=tuple(notes),
@@ -234,8 +253,10 @@ def _on_rows(probe: PositionProbe | None, kept: Ints) -> Probe | None:
 def _describe(
     material: Material,
     sides: Sides,
+    joined: Sides | None,
     taken: Ints,
     candidates: Ints,
+    labels: Ints,
     ids: Ints,
     steps: Ints,
     classes: Sequence[str],
@@ -249,6 +270,7 @@ def _describe(
     strongest = int(np.nanargmax(np.abs(gap))) if np.isfinite(gap).any() else 0
     if gap[strongest] < 0:
         sides = sides[1], sides[0]
+        joined = joined and (joined[1], joined[0])
     if material.gradients:
         evidence = gather_evidence(material, sides, taken, rng, probe)
     else:
@@ -256,13 +278,16 @@ def _describe(
     verdict, reasons = judge(evidence, shares)
     found = traits(evidence)
     nearest = [prototype(material.gradients, s) for s in sides] if material.gradients else None
+    members = candidates[sides[0]], candidates[sides[1]]
+    if joined:
+        members = np.union1d(members[0], joined[0]), np.union1d(members[1], joined[1])
     first, second = (
         Group(
-            ids[candidates[rows]],
-            _label_counts(material.labels[rows], classes),
+            ids[rows],
+            _label_counts(labels[rows], classes),
             None if nearest is None else int(ids[candidates[nearest[side]]]),
         )
-        for side, rows in enumerate(sides)
+        for side, rows in enumerate(members)
     )
     pair = Pair(
         first=first,
@@ -274,7 +299,7 @@ def _describe(
         strongest_step=int(steps[strongest]),
         traits=found,
     )
-    return pair, (candidates[sides[0]], candidates[sides[1]])
+    return pair, members
 
 
 def _label_counts(labels: Ints, classes: Sequence[str]) -> dict[str, int]:
@@ -283,10 +308,3 @@ def _label_counts(labels: Ints, classes: Sequence[str]) -> dict[str, int]:
     order = np.argsort(-counts, kind="stable")
     named = int(values.min()) >= 0 and int(values.max()) < len(classes)
     return {classes[values[c]] if named else str(values[c]): int(counts[c]) for c in order}
-
-
-def _mean_losses(losses: Any, examples: NDArray[np.bool_]) -> Floats:
-    """Mean loss over the examples measured at every checkpoint, (T,) float64; NaN where there are none."""
-    if not examples.any():
-        return np.full(len(losses), np.nan)
-    return np.array([np.mean(np.asarray(losses[t])[examples], dtype=np.float64) for t in range(len(losses))])

@@ -65,12 +65,13 @@ def notes_on_trace(
     return notes
 
 
-def notes_on_gradients(material: Material, dropped: int) -> list[str]:
+def notes_on_gradients(material: Material, dropped: int, joined: int | None = None) -> list[str]:
     """What limits the search for pairs.
 
     Args:
         material: what pairs were sought in.
         dropped: candidates without a finite loss or gradient.
+        joined: examples that were no candidates and joined the groups found; None where nobody was asked to.
 
     Returns:
         Sentences.
@@ -81,8 +82,12 @@ def notes_on_gradients(material: Material, dropped: int) -> list[str]:
         notes.append(f"{dropped} candidates have a loss or gradient that is not finite and were left out")
     if compared + dropped < material.examples:
         notes.append(
-            f"gradients of {compared} of {material.examples} examples were compared: groups among the others "
-            "cannot be found"
+            f"gradients of {compared} of {material.examples} examples were compared: "
+            + (
+                "groups among the others cannot be found"
+                if joined is None
+                else f"{joined} of the others joined the groups found; groups of others alone cannot be found"
+            )
         )
     if len(material.held_out()) < HELD_OUT:
         notes.append(

@@ -87,24 +87,8 @@ def usual_cosine(gradient_cosine: Floats, residual_cosine: Floats) -> tuple[Floa
     return centres, np.bincount(inverse, levels) / np.bincount(inverse)
 
 
-def opposition_to(references: Gradients, rows: Gradients, count: int = 5) -> Floats:
-    """How strongly each row opposes some references: minus the mean of its lowest adjusted cosines, (B,).
-
-    Args:
-        references: R random examples, which also calibrate the baseline.
-        rows: B examples at the same checkpoint.
-        count: how many of the lowest cosines.
-    """
-    several = references.sketch[:REFERENCES], references.residuals[:REFERENCES]
-    centres, levels = usual_cosine(*(cosines(np.asarray(part, dtype=np.float32)) for part in several))
-    cosine = _between(rows.sketch, references.sketch)
-    usual = np.interp(_between(rows.residuals, references.residuals), centres, levels)
-    adjusted = excess(cosine, usual)
-    k = min(count, adjusted.shape[1])
-    return np.asarray(-np.partition(adjusted, k - 1, axis=1)[:, :k].mean(axis=1))
-
-
-def _between(first: Floats, second: Floats) -> Floats:
+def cosines_between(first: Floats, second: Floats) -> Floats:
+    """Cosine of every row of one with every row of the other."""
     return np.asarray(_unit(first) @ _unit(second).T)
 
 

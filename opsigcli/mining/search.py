@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from opsigcli.mining.series import first_step
 from opsigcli.mining.simple import simple
+from opsigcli.mining.survey import first_step
 from opsigcli.mining.top import largest
 
 if TYPE_CHECKING:

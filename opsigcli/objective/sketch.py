@@ -14,6 +14,8 @@ from torch.func import grad, vmap
 
 from opsigcli.errors import ObjectiveError
 from opsigcli.objective.base import Objective, example_loss
+from opsigcli.objective.factored import FactoredLayers
+from opsigcli.objective.hashing import CountSketch
 from opsigcli.progress import Task
 
 Float32s = NDArray[np.float32]
@@ -24,6 +26,8 @@ MOST_EXAMPLES = 64  # bounds the activations of a chunk when the model has few p
 WIDEST = (
     2048  # residuals of more outputs are sketched to so many dimensions: cosines are then off by about .02
 )
+LARGE = 1 << 20  # parameters above which layers are sketched from their factors
+FACTORS_BYTES = 256 << 20  # factors of one chunk then
 
 
 class GradientSketch(NamedTuple):
@@ -48,7 +52,10 @@ def gradient_sketches(
 
     ``S`` (k × P) has one random sign per column in a random row, so that ``E⟨S x, S y⟩ = ⟨x, y⟩`` and
     ``Var⟨S x, S y⟩ ≤ (‖x‖² ‖y‖² + ⟨x, y⟩²) / k``. The same seed and parameters give the same S, so sketches of
-    several checkpoints can be compared. Gradients live in chunks; no P × M matrix is ever held.
+    several checkpoints can be compared. Gradients live in chunks; no P × M matrix is ever held. Where a model has more
+    than a million parameters, its linear and convolutional layers are sketched from what went in and what came back
+    (``FactoredLayers``), without their gradients ever being made; S is then random to a lesser degree, and the
+    variance up to three times as large.
 
     Args:
         objective: model, loss and data, with weights loaded.
@@ -67,51 +74,84 @@ def gradient_sketches(
 
     Reference:
         Charikar, Chen & Farach-Colton 2002, Finding frequent items in data streams;
-        Weinberger et al. 2009, arXiv 0902.2206, section 2 (signed feature hashing).
+        Weinberger et al. 2009, arXiv 0902.2206, section 2 (signed feature hashing);
+        Pham & Pagh 2013, Fast and scalable polynomial kernels via explicit feature maps (sketches of products).
     """
     parameters = dict(zip(objective.parameter_names, objective.parameters, strict=True))
     if not parameters:
         raise ObjectiveError(
             "expected a model with trainable parameters, found none", "check requires_grad in --model"
         )
-    hashing = _Hash([p.numel() for p in parameters.values()], dimensions, seed, objective)
-    largest = max(p.numel() * p.element_size() for p in parameters.values())
-    chunk = int(np.clip(CHUNK_BYTES // largest, 1, MOST_EXAMPLES))
-    gradients: _PerExample = _Vectorised(objective, parameters)
-    note = ""
-    narrow: _Hash | None = None
-    sketches, norms, residuals = [], [], []
     objective.model.eval()
+    total = sum(p.numel() for p in parameters.values())
+    factored = FactoredLayers(objective, dimensions, seed) if total > LARGE else None
+    if factored is not None:
+        parameters = {name: p for name, p in parameters.items() if name not in factored.weights}
+    single = _Single(objective, parameters, dimensions, seed)
+    largest = max((p.numel() * p.element_size() for p in parameters.values()), default=1)
+    chunk = int(np.clip(CHUNK_BYTES // largest, 1, MOST_EXAMPLES))
+    if factored is not None and factored.bytes_each:
+        chunk = int(np.clip(FACTORS_BYTES // factored.bytes_each, 1, chunk))
+    narrow: CountSketch | None = None
+    sketches, norms, residuals = [], [], []
     for start in range(0, len(positions), chunk):
         inputs, targets = objective.batch(np.asarray(positions[start : start + chunk], dtype=np.int64))
         residual = _output_residuals(objective, inputs, targets)
         if residual.shape[1] > WIDEST:
-            narrow = narrow or _Hash([residual.shape[1]], WIDEST, seed, objective)
+            narrow = narrow or CountSketch(
+                [residual.shape[1]], WIDEST, np.random.default_rng(seed), objective.parameters[0].detach()
+            )
             residual = narrow([residual])
         residuals.append(residual.cpu())
+        sketch, squares = single(inputs, targets)
+        if factored is not None:
+            of_layers, squares_of_layers = factored.sketches(inputs, targets)
+            sketch, squares = sketch + of_layers, squares + squares_of_layers
+        sketches.append(sketch.float().cpu())
+        norms.append(squares.sqrt().float().cpu())
+        if progress_task is not None:
+            progress_task.advance(len(targets), single.note)
+    return GradientSketch(
+        torch.cat(sketches).numpy(), torch.cat(norms).numpy(), torch.cat(residuals).float().numpy()
+    )
+
+
+class _Single:
+    """Sketches (B, k) and squared norms (B,) float64 of gradients with respect to some parameters."""
+
+    def __init__(
+        self, objective: Objective, parameters: dict[str, torch.nn.Parameter], dimensions: int, seed: int
+    ) -> None:
+        sizes = [p.numel() for p in parameters.values()]
+        self.note = ""
+        self._objective, self._parameters, self._k = objective, parameters, dimensions
+        self._hashing = CountSketch(
+            sizes, dimensions, np.random.default_rng(seed), objective.parameters[0].detach()
+        )
+        self._gradients: _PerExample = _Vectorised(objective, parameters)
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        count, like = len(targets), self._objective.parameters[0]
+        squares = torch.zeros(count, dtype=torch.float64, device=like.device)
+        if not self._parameters:
+            return like.new_zeros(count, self._k), squares
+        flat = [g.detach().reshape(count, -1) for g in self._differentiated(inputs, targets)]
+        for g in flat:
+            squares += torch.linalg.vector_norm(g, dim=1).double().square()
+        return self._hashing(flat), squares
+
+    def _differentiated(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
         try:
-            found = gradients(inputs, targets)
+            return self._gradients(inputs, targets)
         except Exception as error:  # whatever a model does that vmap does not know
-            if isinstance(gradients, _OneByOne):
+            if isinstance(self._gradients, _OneByOne):
                 raise ObjectiveError(
                     f"the loss cannot be differentiated for single examples: {type(error).__name__}: {error}",
                     "check that --model and --loss are differentiable in eval mode",
                 ) from error
-            gradients, note = (
-                _OneByOne(objective, parameters),
-                "one example at a time: the model defeats vmap",
-            )
-            found = gradients(inputs, targets)
-        flat = [g.detach().reshape(len(targets), -1) for g in found]
-        sketches.append(hashing(flat).float().cpu())
-        squares = [torch.linalg.vector_norm(g, dim=1).double().square() for g in flat]
-        norms.append(torch.stack(squares).sum(0).sqrt().float().cpu())
-        del found, flat  # before the next chunk is made
-        if progress_task is not None:
-            progress_task.advance(len(targets), note)
-    return GradientSketch(
-        torch.cat(sketches).numpy(), torch.cat(norms).numpy(), torch.cat(residuals).float().numpy()
-    )
+            self._gradients = _OneByOne(self._objective, self._parameters)
+            self.note = "one example at a time: the model defeats vmap"
+            return self._differentiated(inputs, targets)
 
 
 _PerExample = Callable[[Tensor, Tensor], list[Tensor]]
@@ -153,36 +193,6 @@ class _OneByOne:
                 ]
             )
         return [torch.stack(column) for column in zip(*rows, strict=True)]
-
-
-class _Hash:
-    """The map S, block by block: k neighbouring coordinates keep their order, shifted cyclically at random.
-
-    Coordinates of one block never meet, those of two blocks meet with probability 1/k, and signs are
-    independent: the moments of a count sketch, at the speed of a few long additions.
-    """
-
-    def __init__(self, sizes: list[int], dimensions: int, seed: int, objective: Objective) -> None:
-        rng = np.random.default_rng(seed)
-        self._k = dimensions
-        self._shifts = [rng.integers(0, dimensions, -(-size // dimensions)).tolist() for size in sizes]
-        self._signs = [
-            torch.as_tensor(rng.integers(0, 2, size, dtype=np.int8) * 2 - 1).to(
-                objective.device, objective.dtype
-            )
-            for size in sizes
-        ]
-
-    def __call__(self, gradients: list[Tensor]) -> Tensor:
-        first, k = gradients[0], self._k
-        unrolled = first.new_zeros(len(first), 2 * k)
-        for gradient, shifts, signs in zip(gradients, self._shifts, self._signs, strict=True):
-            for block, shift in enumerate(shifts):
-                piece = slice(block * k, (block + 1) * k)
-                width = len(signs[piece])
-                unrolled[:, shift : shift + width].addcmul_(gradient[:, piece], signs[piece])
-        folded: Tensor = unrolled[:, :k] + unrolled[:, k:]
-        return folded
 
 
 def _output_residuals(objective: Objective, inputs: Tensor, targets: Tensor) -> Tensor:

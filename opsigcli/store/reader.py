@@ -35,9 +35,7 @@ from opsigcli.records import (
     VirtualSteps,
 )
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
-
-# Chunks of losses are larger than this, so HDF5 reads the part that is asked for and not whole chunks.
-CACHE = 1 << 19
+from opsigcli.store.stored import CACHE, StoredMatrix, StoredTexts
 
 
 class Store:
@@ -78,6 +76,16 @@ class Store:
         """Ids of planted pairs, () for real data."""
         group = self.file.get("known_pairs", {})
         return tuple((group[name]["first"][()], group[name]["second"][()]) for name in sorted(group, key=int))
+
+    @property
+    def losses(self) -> h5py.Dataset:
+        """(T, N) nats, to be read in blocks while the store is open."""
+        return self.file["losses"]
+
+    @property
+    def loss_deltas(self) -> h5py.Dataset:
+        """(T−1, N) nats, likewise."""
+        return self.file["loss_deltas"]
 
     def losses_at(self, row: int) -> NDArray[np.float32]:
         """Losses of all examples at checkpoint ``row``, (N,)."""
@@ -120,16 +128,18 @@ class Store:
 
     @property
     def trace(self) -> LossTrace:
-        """The loss trace, in memory."""
+        """The loss trace. Losses and names stay in the file; what is looked at is read, also after it was closed."""
         file = self.file
+        losses: Any = StoredMatrix(self.path, file["losses"])
+        names: Any = StoredTexts(self.path, file["example_names"]) if "example_names" in file else ()
         return LossTrace(
             steps=file["steps"][()],
             example_ids=file["example_ids"][()],
             labels=file["labels"][()],
-            losses=file["losses"][()],
+            losses=losses,
             complete=file["complete"][()],
             files=self.files,
-            names=self._texts("example_names") if "example_names" in file else (),
+            names=names,
             measured=self.measured if "measured" in file else None,
         )
 

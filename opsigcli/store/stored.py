@@ -1,0 +1,76 @@
+"""Large parts of a store that stay in its file: what is looked at is read, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+# Chunks of losses are larger than this, so HDF5 reads the part that is asked for and not whole chunks.
+CACHE = 1 << 19
+
+
+class _Stored:
+    """A dataset by name. The file is opened for every look: the store may be closed, or replaced, in between."""
+
+    def __init__(self, path: Path, data: h5py.Dataset) -> None:
+        self._path, self._name = path, data.name
+        self.shape: tuple[int, ...] = data.shape
+        self.dtype: np.dtype[Any] = data.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _open(self) -> AbstractContextManager[h5py.File]:
+        file: AbstractContextManager[h5py.File] = h5py.File(self._path, "r", rdcc_nbytes=CACHE)
+        return file
+
+
+class StoredMatrix(_Stored):
+    """A (T, N) matrix as an array to read from: rows, entries, or some columns; ``np.asarray`` reads all of it."""
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        with self._open() as file:
+            for row in range(len(self)):
+                yield file[self._name][row]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        rows, columns = index if isinstance(index, tuple) else (index, slice(None))
+        with self._open() as file:
+            data = file[self._name]
+            if isinstance(columns, slice) or np.ndim(columns) == 0:
+                return data[rows, columns]
+            wanted = np.asarray(columns, dtype=np.int64)
+            if not isinstance(rows, slice):
+                return data[rows][wanted]
+            return _columns(data, wanted)[rows]
+
+
+class StoredTexts(_Stored, Sequence[str]):
+    """Texts as a sequence; one look reads one of them."""
+
+    def __getitem__(self, index: Any) -> Any:
+        with self._open() as file:
+            found = file[self._name].asstr()[index]
+        return found if isinstance(found, str) else tuple(map(str, found))
+
+
+def _columns(data: h5py.Dataset, wanted: NDArray[np.int64]) -> NDArray[Any]:
+    """Some columns, (T, len(wanted)), from the blocks of the file that hold them."""
+    height, width = data.chunks or data.shape
+    found = np.empty((len(data), len(wanted)), dtype=data.dtype)
+    for place in np.unique(wanted // width):
+        inside = np.flatnonzero(wanted // width == place)
+        left = int(place) * width
+        for top in range(0, len(data), height):
+            block = data[top : top + height, left : left + width]
+            found[top : top + height, inside] = block[:, wanted[inside] - left]
+    return found
