@@ -21,7 +21,9 @@ from opsigcli.commands.mine import mine
 from opsigcli.commands.sketches import Sketches
 from opsigcli.commands.trace import trace
 from opsigcli.commands.train import train
-from opsigcli.datasets.planted_scenarios import SCENARIOS, STANDARD_N, Scenario, _vectors
+from opsigcli.datasets.planted import EVERY
+from opsigcli.datasets.planted_draft import STANDARD_N, Scenario
+from opsigcli.datasets.planted_scenarios import vectors
 from opsigcli.mining.survey import survey
 from opsigcli.options import MineOptions, TraceOptions, TrainOptions
 from opsigcli.progress import NoProgress
@@ -33,7 +35,7 @@ SHARES = (0.01, 0.02, 0.03, 0.05, 0.1)
 def plant(examples: int, side: int) -> str:
     """Register a scenario of three pairs with so many members a side; its data spec without the seed."""
     sides = (side * STANDARD_N / examples,) * 2
-    SCENARIOS["few"] = Scenario("vectors; 3 small pairs", partial(_vectors, pairs=3, sides=sides), 0.4)
+    EVERY["few"] = Scenario("vectors; 3 small pairs", partial(vectors, pairs=3, sides=sides), 0.4)
     return f"planted?scenario=few&n={examples}"
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from opsigcli.datasets.planted import EVERY, Planted
+from opsigcli.mining.opposition import References, directions
 from opsigcli.mining.residual import Gradients
 from opsigcli.mining.series import checkpoints_to_compare, choose_candidates
 from opsigcli.models.base import build
@@ -126,10 +127,27 @@ class Seen:
         )
 
 
+def _candidates(
+    run: PlantedRun, losses: np.ndarray, every: int, dimensions: int, most: int = 2000
+) -> np.ndarray:
+    """All examples where they are few; otherwise those of the highest opposition degree, a quarter drawn."""
+    if len(run.source) <= most:
+        return choose_candidates(losses, most)
+    rows = checkpoints_to_compare(losses)
+    objective = run.objective_at(rows[len(rows) // 2] * every)
+    sketch = gradient_sketches(objective, run.source.ids, dimensions=dimensions)
+    order = np.random.default_rng(0).permutation(len(run.source))
+    gradients, residuals = directions(sketch.sketch[order]), directions(sketch.residuals[order])
+    degree = References(gradients, residuals).degree(gradients, residuals, np.arange(len(order)))
+    chosen = order[np.argsort(-degree, kind="stable")]
+    drawn = np.random.default_rng(1).permutation(chosen[most - most // 4 :])[: most // 4]
+    return np.sort(np.concatenate([chosen[: most - most // 4], drawn]))
+
+
 def seen(run: PlantedRun, every: int, dimensions: int = 512) -> Seen:
     """Losses and gradient sketches at the checkpoints mining asks for."""
     losses = run.losses[::every]
-    candidates = choose_candidates(losses, 2000)
+    candidates = _candidates(run, losses, every, dimensions)
     gradients = []
     for checkpoint in checkpoints_to_compare(losses):
         objective = run.objective_at(checkpoint * every)
