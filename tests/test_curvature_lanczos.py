@@ -113,6 +113,17 @@ def test_a_near_double_top_eigenvalue_is_resolved_from_nearly_every_start():
     assert wrong <= 2  # a stop on r²/gap is wrong from four starts in five, one on residuals from a few
 
 
+@pytest.mark.parametrize(
+    "top", [1 - 0.01 * np.arange(10), [1, 0.9988, 0.4, 0.3, 0.2, 0.1], [1, 0.99, 0.5, 0.495, 0.3, 0.2]]
+)
+def test_no_eigenvalue_of_a_cluster_is_passed_over_from_any_start(top):
+    diagonal = torch.tensor(np.r_[top, 0.01 * np.random.default_rng(5).normal(size=2000)])
+    for seed in range(30):
+        found = top_eigenvalues(lambda v: diagonal * v, len(diagonal), 5, dtype=torch.float64, seed=seed)
+        assert found.converged, found.reason
+        np.testing.assert_allclose(found.eigenvalues, top[:5], rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("max_basis", [8, 12, 20])
 def test_a_bounded_basis_finds_the_same_eigenvalues(max_basis):
     matrix = dense(np.r_[1 / np.sqrt(np.arange(1, 300)), -np.random.default_rng(6).random(100)])
