@@ -8,7 +8,7 @@ import torch
 
 from opsigcli.curvature import SOLVERS
 from opsigcli.curvature.basis import Basis
-from opsigcli.curvature.lanczos import top_eigenvalues
+from opsigcli.curvature.lanczos import Krylov, top_eigenvalues
 from opsigcli.errors import CurvatureError
 
 RNG = np.random.default_rng(7)
@@ -111,6 +111,22 @@ def test_a_near_double_top_eigenvalue_is_resolved_from_nearly_every_start():
         found = top_eigenvalues(lambda v: diagonal * v, 404, 1, dtype=torch.float64, seed=seed)
         wrong += found.converged and abs(found.eigenvalues[0] - 1) > 1e-3
     assert wrong <= 2  # a stop on r²/gap is wrong from four starts in five, one on residuals from a few
+
+
+def test_a_near_double_eigenvalue_below_the_top_is_passed_over_from_no_start(monkeypatch):
+    top = [1, 0.5, 0.497, 0.1]
+    diagonal = torch.tensor(np.r_[top, 0.01 * np.random.default_rng(5).normal(size=1000)])
+
+    def wrong():
+        found = [
+            top_eigenvalues(lambda v: diagonal * v, len(diagonal), 2, dtype=torch.float64, seed=seed)
+            for seed in range(50)
+        ]
+        return sum(bool(np.abs(f.eigenvalues - top[:2]).max() > 1e-3) for f in found)
+
+    assert wrong() == 0
+    monkeypatch.setattr(Krylov, "sure", lambda krylov, near: True)
+    assert wrong() > 0  # residuals alone
 
 
 @pytest.mark.parametrize("max_basis", [8, 12, 20])

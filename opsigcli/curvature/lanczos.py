@@ -16,10 +16,9 @@ from opsigcli.errors import CurvatureError
 
 Matvec = Callable[[Tensor], Tensor]
 
-# A residual r places an eigenvalue within r of the Ritz value. A gap makes the error far smaller (r²/gap,
-# Kato–Temple), but stopping on that bound trusts a gap that is only seen once every eigenvalue above it is:
-# with two top eigenvalues 1 % apart it stopped on a mixture of them in most trials, ten times the tolerance
-# off. Half the tolerance in the residual itself leaves some, which the chance of a miss below finds.
+# A residual r places an eigenvalue within r of the Ritz value. With a gap the error is far smaller (r²/gap,
+# Kato–Temple), but the gap is seen only once every eigenvalue above is: with two of them 1 % apart that bound
+# stopped on a mixture in most trials, ten times the tolerance off, and residuals alone still did in a few.
 SAFETY = 2.0
 CHANCE = 0.01  # of a start that hides a larger eigenvalue
 ROUNDING = 10.0  # residuals below this many units of rounding of ‖A‖ cannot get better
@@ -75,8 +74,7 @@ def top_eigenvalues(
 
     Reference:
         Parlett 1998, The Symmetric Eigenvalue Problem, chapters 11 and 13; Wu & Simon 2000, SIAM J. Matrix
-        Anal. Appl. 22(2), section 2; van Dorsselaer, Hochstenbach & van der Vorst 2000, SIAM J. Matrix Anal. Appl.
-        22(3), section 3, for the chance of a miss.
+        Anal. Appl. 22(2), section 2; van Dorsselaer, Hochstenbach & van der Vorst 2000, the same, 22(3).
     """
     if size < 1 or count < 1:
         raise CurvatureError(
@@ -227,9 +225,8 @@ class Krylov:
     def sure(self, near: float) -> bool:
         """No eigenvalue among the k largest is farther than ``near`` from those found, but by ``CHANCE``.
 
-        An eigenvector of λ has a part of at most ``S(λ)^-1/2`` in the start, ``S = Σ_j p_j²`` (see
-        ``top_eigenvalues``). S grows away from converged Ritz values: what holds at a distance of ``near`` holds
-        beyond. A part of δ or less has the probability ``δ √(2P/π)``.
+        An eigenvector of λ has a part of at most ``S(λ)^-1/2`` in the start, ``S = Σ_j p_j²``, and S grows away from
+        converged Ritz values. A part of δ or less has the probability ``δ √(2P/π)``.
         """
         if self.restarted or self.closed or self._exhausted() or self.complete():
             return True
@@ -255,8 +252,7 @@ class Krylov:
         return ROUNDING * torch.finfo(self.basis.dtype).eps * self.norm
 
     def complete(self) -> bool:
-        """The basis spans the whole space."""
-        return self.basis.rows == self.basis.size
+        return self.basis.rows == self.basis.size  # the basis spans the whole space
 
     def reached_all(self) -> bool:
         """No equal eigenvalue can hide outside exhausted Krylov spaces.
