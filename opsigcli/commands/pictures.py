@@ -80,7 +80,8 @@ def same_groups(old: Mining | None, new: Mining) -> bool:
 
 def take_pictures(source: ExampleSource, ids: list[int], mining: Mining) -> Thumbnails | None:
     """Pictures of the examples and the mean pictures of all groups; None where examples are no pictures."""
-    places = np.flatnonzero(np.isin(source.ids, ids))
+    members = [group.ids for pair in mining.pairs for group in (pair.first, pair.second)]
+    places = np.flatnonzero(np.isin(source.ids, np.concatenate([np.asarray(ids, dtype=np.int64), *members])))
     position = dict(zip(source.ids[places].tolist(), places.tolist(), strict=True))
     images: list[Bytes] = []
     for example in ids:
