@@ -1,4 +1,8 @@
-"""Print what ``opsig mine --json`` found, one line for every pair: python3 findings.py mine.json ..."""
+"""Print what mining found, one line for every pair.
+
+    opsig mine --store opsig.h5 --json >mine.json
+    python3 findings.py mine.json ...
+"""
 
 import json
 import sys
