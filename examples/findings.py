@@ -1,7 +1,7 @@
 """Print what mining found, one line for every pair.
 
-    opsig mine --store opsig.h5 --json >mine.json
-    python3 findings.py mine.json ...
+opsig mine --store opsig.h5 --json >mine.json
+python3 findings.py mine.json ...
 """
 
 import json
