@@ -14,6 +14,7 @@ from opsigcli.commands.sketches import Sketches
 from opsigcli.errors import UsageError
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
 from opsigcli.mining.mine import mine as find_pairs
+from opsigcli.mining.mine import require_two
 from opsigcli.mining.residual import SIMILARITIES
 from opsigcli.mining.survey import survey
 from opsigcli.mining.window import first_window
@@ -45,6 +46,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
     with locked(options.store):
         with open_store(options.store) as store:
             trace, run, known_pairs = store.trace, store.run, store.known_pairs
+            require_two(len(trace.steps))  # before gradients are computed
             virtual = store.virtual
             seen = survey(store.losses)
             window = first_window(seen.amplitude) if options.window == "first" else None

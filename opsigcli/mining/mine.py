@@ -193,6 +193,19 @@ def mine(
     )
 
 
+def require_two(checkpoints: int) -> None:
+    """Mining compares checkpoints.
+
+    Raises:
+        MiningError: there are fewer than two.
+    """
+    if checkpoints < 2:
+        raise MiningError(
+            f"expected at least two checkpoints to compare, found {checkpoints} in the trace",
+            "trace a folder with more checkpoints",
+        )
+
+
 def _check(
     losses: Any,
     labels: Ints,
@@ -202,11 +215,7 @@ def _check(
     candidates: Ints | None,
 ) -> None:
     t, n = losses.shape
-    if t < 2:
-        raise MiningError(
-            f"expected at least two checkpoints to compare, found {t} in the trace",
-            "trace a folder with more checkpoints",
-        )
+    require_two(t)
     if not (len(labels) == len(ids) == n and len(steps) == t):
         raise MiningError(
             f"expected {n} labels and ids and {t} steps for losses of shape ({t}, {n}), "
