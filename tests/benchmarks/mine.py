@@ -36,9 +36,8 @@ CORES = 2
 
 
 def peak() -> float:
-    """Peak resident memory of this process so far, MB; that of getrusage would be that of the process that began it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+    """Peak resident memory of this process so far, MB."""
+    return stores.peak() * 2**30 / 1e6
 
 
 def streamed(store: Path) -> list[np.ndarray]:
