@@ -17,7 +17,7 @@ UNJUDGED = "proposed from losses alone, not judged"
 
 SIGNIFICANT = 0.05
 MARGIN = 0.1  # of a cosine, beyond its null
-APART = 1.9  # separation from which groups are discrete; brightness in photographs reaches 1.8, planted features 2.6
+APART = 2.4  # separation from which groups are discrete; brightness in photographs reaches 2.0, planted features 2.8
 CONCENTRATED = 1.3  # share ratio
 HELD = 1.0  # swing held; the method asks for more
 BY_CLASS = 0.5  # adjusted R² of loss changes on the class from which whole classes oppose one another
