@@ -56,8 +56,8 @@ Sides = tuple[np.ndarray, np.ndarray]
 def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], dict[str, float]]:
     """Ids of the pairs one method finds, and what the verdicts on them are."""
     source = given.run.source
-    ids = source.ids[given.candidates]
     if method in RIVALS:
+        ids = source.ids if method == "paper" else source.ids[given.candidates]  # the rule looks at all losses
         return [(ids[a], ids[b]) for a, b in RIVALS[method](given)], {}
     found = mine(
         given.losses,
