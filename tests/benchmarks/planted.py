@@ -57,7 +57,8 @@ def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], di
     """Ids of the pairs one method finds, and what the verdicts on them are."""
     source = given.run.source
     if method in RIVALS:
-        ids = source.ids if method == "paper" else source.ids[given.candidates]  # the rule looks at all losses
+        # The paper's rule looks at all losses, the others at the candidates.
+        ids = source.ids if method == "paper" else source.ids[given.candidates]
         return [(ids[a], ids[b]) for a, b in RIVALS[method](given)], {}
     found = mine(
         given.losses,
