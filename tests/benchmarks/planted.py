@@ -2,6 +2,7 @@
 
     python tests/benchmarks/planted.py --seeds 10-12 --methods full,simple,cosine,paper,nmf --cells gd-1,adam-30
     python tests/benchmarks/planted.py --seeds 10-12 --scenarios hard --cells gd-1,sgd-1,adam-1
+    OPSIG_TEST_CIFAR=cifar10 python tests/benchmarks/planted.py --seeds 10-12 --scenarios tinted
 
 Every scenario is trained under each optimizer and mined from every k-th checkpoint; rows are printed per cell and
 scenario: mean membership F1 (over known pairs, 0 for one that was missed), share of known pairs found, share of mined
@@ -22,10 +23,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from planted_runs import Seen, seen, trained
+from planted_runs import ALL, TINTED, Seen, Tinted, seen, trained
 from rivals import RIVALS
 
-from opsigcli.datasets.planted import EVERY, Planted
+from opsigcli.datasets.planted import Planted
 from opsigcli.datasets.planted_hard import HARD
 from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.mining.methods import NEEDS_GRADIENTS
@@ -82,7 +83,7 @@ def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], di
     return [(pair.first.ids, pair.second.ids) for pair in found.pairs], facts
 
 
-def score(pairs: list[Sides], source: Planted) -> dict[str, float]:
+def score(pairs: list[Sides], source: Planted | Tinted) -> dict[str, float]:
     """Recovery; where a pair can be named in several ways, by the name that fits best."""
     if not source.alternatives:
         return recovery(pairs, source.known_pairs)
@@ -137,11 +138,11 @@ def report(rows: list[Row], say: Callable[[str], None] = print) -> None:
             f"\n{method}: F1 / pair recall / precision; without pairs: pairs per run / runs with any / and claimed"
         )
         say("scenario         " + "".join(f"{cell:>16}" for cell in cells))
-        for scenario in EVERY:
+        for scenario in ALL:
             texts = [_text(table[method, cell, scenario]) for cell in cells]
             if any(text != "-" for text in texts):
                 say(f"{scenario:17}" + "".join(f"{text:>16}" for text in texts))
-        for name, of in (("mean of six", MAIN), ("all without", [n for n in EVERY if n.startswith("null")])):
+        for name, of in (("mean of six", MAIN), ("all without", [n for n in ALL if n.startswith("null")])):
             found = {cell: [e for n in of for e in table[method, cell, n]] for cell in cells}
             if any(found.values()):
                 say(f"{name:17}" + "".join(f"{_text(found[cell]):>16}" for cell in cells))
@@ -187,7 +188,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="10-12", help="first-last")
     parser.add_argument("--methods", default="full,simple", help=f"of {', '.join(METHODS)}")
     parser.add_argument("--cells", default=",".join(CELLS))
-    parser.add_argument("--scenarios", default="standard", help="names, or standard, hard, null")
+    parser.add_argument("--scenarios", default="standard", help="names, or standard, hard, null, tinted")
     parser.add_argument("--n", default="", help="numbers of examples; several make several data sets a seed")
     parser.add_argument("--surrogates", type=int, default=0, help="rotations for p-values after selection")
     parser.add_argument("--cache", type=Path, help="folder where training runs are kept")
@@ -199,7 +200,12 @@ def main() -> None:
     for cell in chosen.cells.split(","):
         optimizer, every = cell.split("-")
         spacings[optimizer].append(int(every))
-    named = {"standard": SCENARIOS, "hard": HARD, "null": [n for n in SCENARIOS if n.startswith("null")]}
+    named = {
+        "standard": SCENARIOS,
+        "hard": HARD,
+        "tinted": TINTED,
+        "null": [n for n in SCENARIOS if n.startswith("null")],
+    }
     jobs = [
         (
             scenario,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from opsigcli.datasets import open_source
 from opsigcli.datasets.planted import EVERY, Planted
+from opsigcli.datasets.planted_draft import GROUP, Scenario
+from opsigcli.datasets.planted_scenarios import vectors
 from opsigcli.mining.opposition import References, directions
 from opsigcli.mining.residual import Gradients
 from opsigcli.mining.series import checkpoints_to_compare, choose_candidates
@@ -24,13 +28,61 @@ ADAM_LR = 3e-3
 SGD_BATCH = 100
 AUGMENTED = 0.25  # half of the noise of the scenarios of vectors
 WARM_UP = 20  # steps
+TINT = 2.0  # standard deviations of the photographs' own colours
+TINTED = {
+    "tint": Scenario("photographs, 2 pairs of one tint", vectors, 0.05),
+    "tint-bn": Scenario("the same, a ResNet with BatchNorm", vectors, 0.05, "resnet?norm=batch"),
+}
+ALL = EVERY | TINTED
+
+
+class Tinted:
+    """Photographs, of which two pairs of groups share a red or a blue tint: 25 of one class against 25 of another.
+
+    Args:
+        scenario: a name in ``TINTED``.
+        n: number of photographs.
+        seed: draws them, the classes and the members.
+    """
+
+    alternatives: tuple[()] = ()
+    axis = None
+
+    def __init__(self, scenario: str, n: int, seed: int) -> None:
+        folder = os.environ.get("OPSIG_TEST_CIFAR")
+        if folder is None:
+            raise SystemExit("name the folder that holds train/CLASS/*.jpg in OPSIG_TEST_CIFAR")
+        whole = open_source(f"folder:{folder}/train?size=16&standardize=channel")
+        rng = np.random.default_rng(seed)
+        rows = rng.permutation(len(whole))[:n]
+        self.scenario, self.spec = scenario, f"tinted?n={n}&seed={seed}"
+        self.classes, self.input_shape = whole.classes, whole.input_shape
+        self.ids = np.arange(n)
+        self.labels = self.targets = np.asarray(whole.labels)[rows]
+        self._inputs = np.array(whole.read(rows))
+        labels = rng.permutation(len(self.classes))[:4]
+        pairs = []
+        for colour, two in zip(([1, -0.6, -0.6], [-0.6, -0.6, 1]), (labels[:2], labels[2:]), strict=True):
+            sides = [np.sort(rng.permutation(np.flatnonzero(self.labels == c))[:GROUP]) for c in two]
+            for side in sides:
+                size = TINT * rng.uniform(0.85, 1.15, (len(side), 1, 1, 1))
+                self._inputs[side] += size * np.reshape(colour, (1, 3, 1, 1))
+            pairs.append((sides[0], sides[1]))
+        self.known_pairs = tuple(pairs)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """Standardised and tinted, (B, 3, 16, 16) float32."""
+        return self._inputs[positions].astype(np.float32)
 
 
 @dataclass
 class PlantedRun:
     """One training run: losses at every step, and the weights."""
 
-    source: Planted
+    source: Planted | Tinted
     model: nn.Module
     losses: np.ndarray  # (T, N)
     weights: np.ndarray  # (T, P) with the running statistics
@@ -47,9 +99,9 @@ class PlantedRun:
         return self._objective
 
 
-def network(source: Planted, seed: int) -> nn.Module:
+def network(source: Planted | Tinted, seed: int) -> nn.Module:
     """The network of the scenario, with PyTorch's default initialisation."""
-    setting = EVERY[source.scenario]
+    setting = ALL[source.scenario]
     return build(setting.model, input_shape=source.input_shape, outputs=len(source.classes), seed=seed)
 
 
@@ -57,7 +109,8 @@ def trained(
     scenario: str, seed: int, optimizer: str, cache: Path | None = None, n: int | None = None
 ) -> PlantedRun:
     """The run of a scenario under gd, sgd (batch 100) or adam; from ``cache`` when it is there."""
-    source = Planted(scenario, n or EVERY[scenario].n, seed)
+    made = Tinted if scenario in TINTED else Planted
+    source = made(scenario, n or ALL[scenario].n, seed)
     model = network(source, seed)
     stem = None if cache is None else cache / f"{scenario}-{len(source)}-{seed}-{optimizer}"
     if stem is not None and Path(f"{stem}-weights.npy").exists():
@@ -71,10 +124,12 @@ def trained(
     return PlantedRun(source, model, losses, weights)
 
 
-def _train(source: Planted, model: nn.Module, seed: int, optimizer: str) -> tuple[np.ndarray, np.ndarray]:
+def _train(
+    source: Planted | Tinted, model: nn.Module, seed: int, optimizer: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Losses in eval mode and weights before every step; steps are taken in train mode."""
     inputs, labels = torch.as_tensor(source.read(source.ids)), torch.as_tensor(source.labels)
-    setting = EVERY[source.scenario]
+    setting = ALL[source.scenario]
     steps = torch.optim.Adam(model.parameters(), ADAM_LR) if optimizer == "adam" else None
     steps = steps or torch.optim.SGD(model.parameters(), setting.lr)
     order = torch.Generator().manual_seed(seed)
