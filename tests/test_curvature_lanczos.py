@@ -82,7 +82,8 @@ def test_vectors_are_orthonormal_and_residuals_are_true(name, dtype):
     true = np.linalg.norm(matrix.numpy() @ vectors.T - vectors.T * found.eigenvalues, axis=0)
     norm = np.abs(SPECTRA[name]).max() / found.eigenvalues[0]
     np.testing.assert_allclose(found.residuals, true / found.eigenvalues[0], atol=3 * precision * norm)
-    assert found.residuals.max() <= 5e-4
+    truth = np.sort(SPECTRA[name])[::-1][:3]
+    np.testing.assert_allclose(found.eigenvalues, truth, rtol=0, atol=1e-3 * truth[0])
 
 
 def test_eigenvalues_agree_with_scipy_on_an_operator_without_a_matrix():
@@ -103,30 +104,41 @@ def test_eigenvalues_agree_with_scipy_on_an_operator_without_a_matrix():
     np.testing.assert_allclose(found.eigenvalues, truth, rtol=0, atol=1e-3 * truth[0])
 
 
-def test_a_near_double_top_eigenvalue_is_resolved_from_nearly_every_start():
-    spectrum = np.r_[1.0, 0.99, 0.5, 0.3, 0.02 * np.random.default_rng(5).normal(size=400)]
-    diagonal = torch.tensor(spectrum)
+def scattered(rng: np.random.Generator) -> np.ndarray:
+    """A bulk and independent outliers, ten in each factor of e: closer together than those of most networks."""
+    outliers = np.exp(-np.cumsum(rng.exponential(0.1, 60)))
+    return np.r_[outliers / outliers[0], 0.01 * rng.normal(size=1000)]
+
+
+def share_wrong(spectra: list[np.ndarray], count: int) -> float:
+    """The share of solves that call a value converged which is more than the tolerance off."""
     wrong = 0
-    for seed in range(100):
-        found = top_eigenvalues(lambda v: diagonal * v, 404, 1, dtype=torch.float64, seed=seed)
-        wrong += found.converged and abs(found.eigenvalues[0] - 1) > 1e-3
-    assert wrong <= 2  # a stop on r²/gap is wrong from four starts in five, one on residuals from a few
+    for seed, spectrum in enumerate(spectra):
+        diagonal = torch.tensor(spectrum)
+        truth = np.sort(spectrum)[::-1][:count]
+        found = top_eigenvalues(
+            lambda v, d=diagonal: d * v, len(diagonal), count, dtype=torch.float64, seed=seed
+        )
+        wrong += found.converged and bool(np.abs(found.eigenvalues - truth).max() > 1e-3)
+    return wrong / len(spectra)
 
 
-def test_a_near_double_eigenvalue_below_the_top_is_passed_over_from_no_start(monkeypatch):
-    top = [1, 0.5, 0.497, 0.1]
-    diagonal = torch.tensor(np.r_[top, 0.01 * np.random.default_rng(5).normal(size=1000)])
+def test_about_one_of_a_hundred_random_spectra_is_solved_wrongly_and_one_of_ten_without_the_guard(
+    monkeypatch,
+):
+    rng = np.random.default_rng(11)
+    spectra = [scattered(rng) for _ in range(300)]
+    assert share_wrong(spectra, 1) <= 0.02
+    monkeypatch.setattr(Krylov, "missed", lambda krylov, near: 0.0)
+    assert share_wrong(spectra, 1) > 0.05
 
-    def wrong():
-        found = [
-            top_eigenvalues(lambda v: diagonal * v, len(diagonal), 2, dtype=torch.float64, seed=seed)
-            for seed in range(50)
-        ]
-        return sum(bool(np.abs(f.eigenvalues - top[:2]).max() > 1e-3) for f in found)
 
-    assert wrong() == 0
-    monkeypatch.setattr(Krylov, "sure", lambda krylov, near: True)
-    assert wrong() > 0  # residuals alone
+@pytest.mark.parametrize(("top", "count"), [((1, 0.99, 0.5, 0.3), 1), ((1, 0.5, 0.495, 0.1), 2)])
+def test_a_near_double_eigenvalue_is_resolved_from_nearly_every_start(top, count, monkeypatch):
+    spectra = [np.r_[top, 0.01 * np.random.default_rng(5).normal(size=1000)]] * 100
+    assert share_wrong(spectra, count) <= 0.06
+    monkeypatch.setattr(Krylov, "missed", lambda krylov, near: 0.0)
+    assert share_wrong(spectra, count) > 0.25
 
 
 @pytest.mark.parametrize("max_basis", [8, 12, 20])

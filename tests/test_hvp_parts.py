@@ -79,6 +79,61 @@ def test_a_cheap_batch_norm_in_eval_mode_has_those_of_the_plain_one(shape, affin
         torch.testing.assert_close(derivatives(norm, *tensors), plain, rtol=1e-10, atol=1e-11)
 
 
+def conv(x, w, b):
+    return F.conv2d(x, w, b, stride=2, padding=1)
+
+
+def written_before(x, w, b, norm):
+    """The convolution's input changes in place between it and its norm."""
+    x = x * 1
+    y = conv(x, w, b)
+    x.add_(1)
+    return norm(y) + x.mean()
+
+
+def used_twice(x, w, b, norm):
+    y = conv(x, w, b)
+    return norm(y) + y + norm(y)
+
+
+def another_between(x, w, b, norm):
+    y = conv(x, w, b)
+    other = conv(x, w, None)
+    return norm(y) * other
+
+
+FOLDED = {
+    "with a bias": lambda x, w, b, norm: norm(conv(x, w, b)),
+    "without": lambda x, w, b, norm: norm(conv(x, w, None)) + b.sum(),
+    "output used twice": used_twice,
+    "another convolution between": another_between,
+    "output written": lambda x, w, b, norm: norm(conv(x, w, b).mul_(2)),
+}
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_a_batch_norm_that_goes_into_a_convolution_has_the_derivatives_of_both(name):
+    generator = torch.Generator().manual_seed(2)
+    mean, variance = torch.randn(3, generator=generator).double(), torch.rand(3, generator=generator).double()
+    shapes = [(2, 4, 6, 7), (3, 4, 3, 2), (3,), (3,), (3,)]
+    tensors = [torch.randn(shape, generator=generator).double().requires_grad_() for shape in shapes]
+
+    def function(x, w, b, *affine):
+        return FOLDED[name](x, w, b, lambda y: F.batch_norm(y, mean, variance, *affine))
+
+    plain = derivatives(function, *tensors)
+    with cheap_derivatives():
+        torch.testing.assert_close(derivatives(function, *tensors), plain, rtol=1e-10, atol=1e-11)
+
+
+def test_a_convolution_whose_input_was_written_before_its_norm_is_refused_as_by_autograd():
+    x, w, b = torch.randn(2, 4, 6, 7), torch.randn(3, 4, 3, 2, requires_grad=True), torch.zeros(3)
+    with cheap_derivatives():
+        value = written_before(x, w, b, lambda y: F.batch_norm(y, torch.zeros(3), torch.ones(3)))
+    with pytest.raises(RuntimeError, match="inplace"):
+        torch.autograd.grad(value.sum(), w)
+
+
 def test_a_batch_norm_in_train_mode_is_left_alone():
     x = torch.randn(5, 3)
     with cheap_derivatives():
@@ -114,8 +169,9 @@ def test_a_block_of_a_deep_network_is_right_and_leaves_out_the_other_layers_prod
     whole = hessian_operator(problem)
     full = columns(whole)
     done = []
-    walk = cheap._backward
-    monkeypatch.setattr(cheap, "_backward", lambda *given: (done.append(given[-1]), walk(*given))[1])
+    for name in ("_to_input", "_to_weight"):
+        walk = getattr(cheap, name)
+        monkeypatch.setattr(cheap, name, lambda *given, walk=walk: (done.append(1), walk(*given))[1])
     sizes = [p.numel() for p in problem.parameters]
     places = torch.arange(sum(sizes)).split(sizes)
     cost = {}

@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from opsigcli.cli.allocator import keep_freed_memory
 from opsigcli.cli.console import Terminal
 from opsigcli.errors import Bug, ExitCode, Interrupted, OpsigError, Terminated
 from opsigcli.outcome import Outcome
@@ -23,6 +24,7 @@ from opsigcli.outcome import Outcome
 def perform(verb: str, terminal: Terminal, options: Any) -> None:
     """Run the command ``verb`` with its options, print its outcome or its error, and exit."""
     restore = _catch_signals()
+    keep_freed_memory()
     try:
         # Imported only now: commands bring torch, which help and errors in options can do without.
         command = getattr(import_module(f"opsigcli.commands.{verb}"), verb)

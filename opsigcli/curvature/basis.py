@@ -9,6 +9,8 @@ from torch import Tensor
 
 ROWS = 8  # rows of one block: the basis grows without a copy and wastes at most 7 rows
 COLUMNS = 1 << 18  # columns turned at once by ``rotate``
+LITTLE = 1e-2  # of a unit vector: what a pass may remove and leave the rest orthogonal
+PASSES = 4  # at most
 
 
 class Basis:
@@ -45,24 +47,43 @@ class Basis:
 
     def last(self) -> Tensor:
         """The newest row, (P,), as a view."""
-        block, row = divmod(self.rows - 1, ROWS)
-        return self._blocks[block][row]
+        return self._row(self.rows - 1)
 
-    def remove(self, vector: Tensor, passes: int = 2) -> Tensor:
-        """Project ``vector`` in place onto the complement of the rows, and return its coefficients (m,).
+    def remove_last(self, vector: Tensor) -> Tensor:
+        """Project ``vector`` in place onto the complement of the last two rows; its coefficients (m,).
 
-        Classical Gram–Schmidt done twice, which is as orthogonal as rounding allows ("twice is enough").
+        For a product with the last row of a Krylov basis that is all there is to remove, but for rounding.
+        """
+        total = torch.zeros(self.rows, device=self.device, dtype=self.dtype)
+        for place in range(max(self.rows - 2, 0), self.rows):
+            row = self._row(place)
+            total[place] = row @ vector
+            vector.sub_(row * total[place])
+        return total
+
+    def make_unit(self, vector: Tensor) -> tuple[Tensor, float]:
+        """Make ``vector`` orthogonal to the rows and of length 1, in place.
+
+        It is normalised first: rounding against a long vector would grow with the division. Classical Gram–Schmidt
+        is repeated until a pass removes little, which is as orthogonal as rounding allows ("twice is enough").
+
+        Returns:
+            The coefficients (m,) of what was removed, and the length of what was left, in units of ``vector``.
 
         Reference: Giraud, Langou, Rozložník & van den Eshof 2005, Numer. Math. 101, section 3.
         """
         total = torch.zeros(self.rows, device=self.device, dtype=self.dtype)
-        for _ in range(passes if self.rows else 0):
+        length = _normalize(vector)
+        for _ in range(PASSES if self.rows and length > 0 else 0):
             used = list(self._used())
-            coefficients = torch.cat([block @ vector for block in used])
-            for block, part in zip(used, _parts(coefficients, 0), strict=True):
+            removed = torch.cat([block @ vector for block in used])
+            for block, part in zip(used, _parts(removed, 0), strict=True):
                 vector.addmv_(block.T, part, alpha=-1)
-            total += coefficients
-        return total
+            total += length * removed
+            length *= _normalize(vector)
+            if float(torch.linalg.vector_norm(removed)) <= LITTLE:
+                break
+        return total, length
 
     def combine(self, weights: NDArray[np.float64]) -> Tensor:
         """Linear combinations of the rows: ``weights`` (m, k) -> (k, P)."""
@@ -83,9 +104,21 @@ class Basis:
         self.rows = len(turn)
         del self._blocks[-(-self.rows // ROWS) :]
 
+    def _row(self, place: int) -> Tensor:
+        block, row = divmod(place, ROWS)
+        return self._blocks[block][row]
+
     def _used(self) -> list[Tensor]:
         full, rest = divmod(self.rows, ROWS)
         return self._blocks[:full] + ([self._blocks[full][:rest]] if rest else [])
+
+
+def _normalize(vector: Tensor) -> float:
+    """Divide by the length, in place, and return it."""
+    length = float(torch.linalg.vector_norm(vector))
+    if length > 0:
+        vector.div_(length)
+    return length
 
 
 def _parts(tensor: Tensor, dimension: int) -> tuple[Tensor, ...]:

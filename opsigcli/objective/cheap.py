@@ -27,25 +27,46 @@ def cheap_derivatives() -> TorchFunctionMode:
 
     A convolution is bilinear: ``y = C(x, w)``, its gradients are ``A(ȳ, w)`` and ``W(ȳ, x)``, bilinear too, and each
     of the three has derivatives that are again one of the three. Autograd's own second derivative of a convolution
-    is a longer way round. A BatchNorm with frozen statistics is ``s·x + t`` with ``s = γ / √(σ² + ε)``.
+    is a longer way round. A BatchNorm with frozen statistics is ``s·x + t`` with ``s = γ / √(σ² + ε)``; after a
+    convolution s goes into its weights, ``s·C(x, w) = C(x, s·w)``, and costs next to nothing.
     """
     return _Cheap()
 
 
 class _Cheap(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: _Convolved | None = None
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         given = kwargs or {}
         if func in CONVOLUTIONS:
-            found = _convolution(CONVOLUTIONS[func], *args, **given)
-            if found is not None:
-                return found
+            self.last = _convolution(CONVOLUTIONS[func], *args, **given)
+            if self.last is not None:
+                return self.last.output
         elif func is F.batch_norm:
-            found = _batch_norm(*args, **given)
+            found = _batch_norm(self.last, *args, **given)
             if found is not None:
                 return found
         return func(*args, **given)
+
+
+class _Convolved(NamedTuple):
+    """A convolution that was made: ``output = values + bias``, ``values = C(input, weight)``."""
+
+    output: Tensor
+    values: Tensor
+    input: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    geometry: Geometry
+    versions: list[int]
+
+    def now(self) -> list[int]:
+        """Versions of what it holds, which change when something is written in place."""
+        return [t._version for t in (self.output, self.values, self.input, self.weight)]
 
 
 def _convolution(
@@ -57,15 +78,17 @@ def _convolution(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
-) -> Tensor | None:
+) -> _Convolved | None:
     """The convolution, or None for a form that is left to torch."""
     if isinstance(padding, str) or input.ndim != dimensions + 2:
         return None
     walk = [_each(value, dimensions) for value in (stride, padding, dilation)]
     geometry = Geometry(walk[0], walk[1], walk[2], groups)
     # A view: of a leaf, autograd does not say whether it is wanted.
-    output: Tensor = _Forward.apply(input, weight.view_as(weight), geometry)
-    return output if bias is None else output + bias.view(-1, *[1] * dimensions)
+    values: Tensor = _Forward.apply(input, weight.view_as(weight), geometry, None)
+    output = values if bias is None else values + bias.view(-1, *[1] * dimensions)
+    found = _Convolved(output, values, input, weight, bias, geometry, [])
+    return found._replace(versions=found.now())
 
 
 def _each(value: Any, dimensions: int) -> list[int]:
@@ -74,6 +97,7 @@ def _each(value: Any, dimensions: int) -> list[int]:
 
 
 def _batch_norm(
+    last: _Convolved | None,
     input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -92,7 +116,13 @@ def _batch_norm(
     if bias is not None:
         offset = offset + bias
     shape = (1, -1) + (1,) * (input.ndim - 2)
-    return torch.addcmul(offset.view(shape), input, scale.view(shape))
+    if last is None or input is not last.output or last.versions != last.now():
+        return torch.addcmul(offset.view(shape), input, scale.view(shape))
+    if last.bias is not None:
+        offset = offset + last.bias * scale
+    values = last.values.detach() * scale.detach().view(shape)
+    weight = last.weight * scale.view(-1, *[1] * (last.weight.ndim - 1))
+    return _Forward.apply(last.input, weight, last.geometry, values) + offset.view(shape)  # type: ignore[no-any-return]
 
 
 def _wanted(ctx: Any) -> list[bool]:
@@ -109,13 +139,13 @@ def _runs(node: Any) -> bool:
 
 
 class _Forward(torch.autograd.Function):
-    """``y = C(x, w)``."""
+    """``y = C(x, w)``, whose values may be known."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, geometry: Geometry, values: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, w)
         ctx.geometry = geometry
-        return _forward(x, w, geometry)
+        return _forward(x, w, geometry) if values is None else values
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -125,6 +155,7 @@ class _Forward(torch.autograd.Function):
         return (
             _ToInput.apply(gradient, w, x.shape, ctx.geometry) if to_x else None,
             _ToWeight.apply(gradient, x, w.shape, ctx.geometry) if to_w else None,
+            None,
             None,
         )
 
@@ -136,7 +167,7 @@ class _ToInput(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, w: Tensor, shape: torch.Size, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(y, w)
         ctx.geometry = geometry
-        return _backward(y, y.new_empty(1).expand(shape), w, geometry, 0)
+        return _to_input(y, w, shape, geometry)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -144,7 +175,7 @@ class _ToInput(torch.autograd.Function):
         (gradient,) = gradients
         to_y, to_w = _wanted(ctx)
         return (
-            _Forward.apply(gradient, w, ctx.geometry) if to_y else None,
+            _Forward.apply(gradient, w, ctx.geometry, None) if to_y else None,
             _ToWeight.apply(y, gradient, w.shape, ctx.geometry) if to_w else None,
             None,
             None,
@@ -158,7 +189,7 @@ class _ToWeight(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, x: Tensor, shape: torch.Size, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(y, x)
         ctx.geometry = geometry
-        return _backward(y, x, y.new_empty(1).expand(shape), geometry, 1)
+        return _to_weight(y, x, shape, geometry)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -166,7 +197,7 @@ class _ToWeight(torch.autograd.Function):
         (gradient,) = gradients
         to_y, to_x = _wanted(ctx)
         return (
-            _Forward.apply(x, gradient, ctx.geometry) if to_y else None,
+            _Forward.apply(x, gradient, ctx.geometry, None) if to_y else None,
             _ToInput.apply(y, gradient, x.shape, ctx.geometry) if to_x else None,
             None,
             None,
@@ -180,11 +211,21 @@ def _forward(x: Tensor, w: Tensor, g: Geometry) -> Tensor:
     return output
 
 
-def _backward(y: Tensor, x: Tensor, w: Tensor, g: Geometry, place: int) -> Tensor:
-    """The gradient of ``Σ y · C(x, w)`` with respect to x (place 0) or w (place 1)."""
-    wanted = [place == 0, place == 1, False]
-    found = torch.ops.aten.convolution_backward(
-        y, x, w, None, g.stride, g.padding, g.dilation, False, [0] * len(g.stride), g.groups, wanted
+def _to_input(y: Tensor, w: Tensor, shape: torch.Size, g: Geometry) -> Tensor:
+    """The gradient of ``Σ y · C(x, w)`` with respect to x: a transposed convolution."""
+    sizes = zip(shape[2:], y.shape[2:], w.shape[2:], g.stride, g.padding, g.dilation, strict=True)
+    beyond = [x - ((n - 1) * s - 2 * p + d * (k - 1) + 1) for x, n, k, s, p, d in sizes]
+    output: Tensor = torch.ops.aten.convolution(
+        y, w, None, g.stride, g.padding, g.dilation, True, beyond, g.groups
     )
-    output: Tensor = found[place]
+    return output
+
+
+def _to_weight(y: Tensor, x: Tensor, shape: torch.Size, g: Geometry) -> Tensor:
+    """The gradient of ``Σ y · C(x, w)`` with respect to w."""
+    empty = y.new_empty(shape)
+    output: Tensor = torch.ops.aten.convolution_backward(
+        *(y, x, empty, None, g.stride, g.padding, g.dilation, False, [0] * len(g.stride), g.groups),
+        [False, True, False],
+    )[1]
     return output
