@@ -6,8 +6,8 @@
 Needs pyhessian, hessian-eigenthings and curvlinops-for-pytorch beside opsig; what is not installed is left out. Every
 method solves the same checkpoints in turn, round after round, on one thread; a row gives the median of the ratios of
 its wall time to that of opsig in the same round, with the smallest and largest. Errors are relative to λ₁, against
-SciPy in float64 on a plain double backward. Nets are trained for a few steps on generated images, or on those of
---images. What opsig prepares once for all checkpoints of a run (the span of the inputs) is charged in equal parts to
+SciPy in float64 on a plain double backward. Nets are trained by gradient descent on generated images, or on those of
+--images. All methods run with the allocator settings of opsig's command line, which serve them too. What opsig prepares once for all checkpoints of a run (the span of the inputs) is charged in equal parts to
 those measured here, which are few.
 """
 
@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
+from opsigcli.cli.allocator import keep_freed_memory
 from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.datasets import open_source
 from opsigcli.objective.base import Objective
@@ -69,9 +70,9 @@ def mlp() -> nn.Module:
 
 # name -> (network, examples, learning rate, checkpoints after these steps of gradient descent)
 NETS: dict[str, tuple[Callable[[], nn.Module], int, float, tuple[int, ...]]] = {
-    "mlp": (mlp, 1000, 0.05, (40, 80, 120)),
-    "bn": (lambda: resnet(nn.BatchNorm2d), 50, 0.05, (20, 40)),
-    "gn": (lambda: resnet(lambda c: nn.GroupNorm(4, c)), 50, 0.05, (20, 40)),
+    "mlp": (mlp, 2000, 0.05, (40, 80, 160, 320)),
+    "bn": (lambda: resnet(nn.BatchNorm2d), 100, 0.05, (20, 80, 200)),
+    "gn": (lambda: resnet(lambda c: nn.GroupNorm(4, c)), 100, 0.05, (20, 80, 200)),
 }
 
 
@@ -371,6 +372,7 @@ def main() -> None:
     parser.add_argument("--parts", default="solve,memory,blocks")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     warnings.filterwarnings("ignore")  # of the other tools
     for net in options.nets.split(","):
         report(net, series(net, options.images, options.checkpoints), options)
@@ -385,16 +387,16 @@ def report(net: str, run: Series, options: argparse.Namespace) -> None:
     if span is not None:
         print(f"{net}: the span takes {seconds:.2f} s, once", flush=True)
     for count in map(int, options.counts.split(",") if "solve" in options.parts else []):
-        print(f"{net} top-{count}: HVPs, time in units of opsig's (spread), worst error", flush=True)
+        print(f"{net} top-{count}: median HVPs, time in units of opsig's (spread), worst error", flush=True)
         for name, row in compare(run, count, options.rounds).items():
             if row.failure:
                 print(f"  {name:26s} fails: {row.failure}", flush=True)
                 continue
             spread = f"{np.median(row.ratios):5.2f} ({min(row.ratios):.2f} to {max(row.ratios):.2f})"
-            products = f"{min(row.products)}-{max(row.products)}"
+            products = f"{np.median(row.products):.0f} ({min(row.products)}-{max(row.products)})"
             typical = f"{np.median(row.seconds):6.2f} s"
             error = f"error {max(row.errors):.1e}"
-            print(f"  {name:26s} {products:>9s} HVPs {spread} {typical} {error}", flush=True)
+            print(f"  {name:26s} {products:>12s} HVPs {spread} {typical} {error}", flush=True)
     if "memory" in options.parts:
         memory = {name: peak_memory(run.objective, method) for name, method in METHODS.items()}
         print(f"{net} peak MiB, top-1: " + ", ".join(f"{name} {value:.0f}" for name, value in memory.items()))
