@@ -7,8 +7,9 @@ Needs pyhessian, hessian-eigenthings and curvlinops-for-pytorch beside opsig; wh
 method solves the same checkpoints in turn, round after round, on one thread; a row gives the median of the ratios of
 its wall time to that of opsig in the same round, with the smallest and largest. Errors are relative to λ₁, against
 SciPy in float64 on a plain double backward. Nets are trained by gradient descent on generated images, or on those of
---images. All methods run with the allocator settings of opsig's command line, which serve them too. What opsig prepares once for all checkpoints of a run (the span of the inputs) is charged in equal parts to
-those measured here, which are few.
+--images. All methods run with the allocator settings of opsig's command line, which serve them too. What opsig
+prepares once for all checkpoints of a run (the span of the inputs) is charged in equal parts to those measured here,
+which are few.
 """
 
 from __future__ import annotations
