@@ -93,7 +93,8 @@ def sharpness(
     """Measure sharpness at the checkpoints, against the optimizer's stability threshold.
 
     Sharpness is the largest eigenvalue of the Hessian of the mean loss, by Lanczos on exact Hessian-vector products
-    over all examples. A value that did not converge is marked so. For Adam and its kin the ratio uses the
+    over all examples. It is right to the tolerance, but for a chance of about 1 % that a nearly equal, larger
+    eigenvalue was passed over; a value that did not converge is marked so. For Adam and its kin the ratio uses the
     preconditioned Hessian, when the checkpoint holds the optimizer's second moments. For runs with minibatches the
     mean curvature along their gradients (batch sharpness) is measured as well. BatchNorm uses its running statistics.
     """

@@ -15,7 +15,7 @@ class Spectrum:
 
     eigenvalues: NDArray[np.float64]  # (k,) largest first; NaN where none was found
     residuals: NDArray[np.float64]  # (k,) ‖Av − λv‖ / |λ₁|
-    converged: bool  # every residual is small enough for the tolerance asked for
+    converged: bool  # every value is within the tolerance asked for, as far as the solver can tell
     matvecs: int  # spent
     reason: str = ""  # why not converged
-    vectors: Tensor = field(compare=False, kw_only=True)  # (k, P) orthonormal Ritz vectors
+    vectors: Tensor = field(compare=False, kw_only=True)  # (k, P) orthonormal Ritz vectors, to an angle of residual / gap
