@@ -16,10 +16,10 @@ from opsigcli.errors import CurvatureError
 
 Matvec = Callable[[Tensor], Tensor]
 
-# A residual r places an eigenvalue within r²/gap of the Ritz value (Kato–Temple), once everything near it is seen:
-# of random spectra with ten eigenvalues in each factor of e, that bound alone stopped with a larger error in one of
-# ten, on a mixture of two. With what may have been missed at 1 % as well, it was one of a hundred, for one product
-# in six less than a bound on the residuals.
+# A residual r places an eigenvalue within r²/gap of the Ritz value (Kato–Temple), once everything near it is seen.
+# Over random spectra with ten independent eigenvalues in each factor of e, that bound alone stopped with an error
+# above the tolerance in one of ten, on a mixture of two; with at most .01 eigenvalues expected to be missed, in one
+# of a hundred. Residuals alone are as safe, for one product more.
 SAFETY = 2.0
 MISSED = 0.01  # expected eigenvalues that were passed over
 ROUNDING = 10.0  # residuals below this many units of rounding of ‖A‖ cannot get better
