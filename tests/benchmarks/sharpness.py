@@ -15,6 +15,7 @@ which are few.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import os
 import time
@@ -295,6 +296,7 @@ def compare(run: Series, count: int, rounds: int) -> dict[str, Row]:
 
 def peak_memory(objective: Objective, method: Method) -> float:
     """MiB that one top-1 solve adds to the process, measured in a child of its own."""
+    ctypes.CDLL(None).malloc_trim(0)  # what is kept for reuse would hide what a solve needs
     read, write = os.pipe()
     if os.fork() == 0:
         code = 1
@@ -369,7 +371,9 @@ def main() -> None:
     parser.add_argument("--nets", default=",".join(NETS))
     parser.add_argument("--counts", default="1,5")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--checkpoints", type=int, default=9, help="most checkpoints of a net, the last ones")
+    parser.add_argument(
+        "--checkpoints", type=int, default=10, help="most checkpoints of a net, the last ones"
+    )
     parser.add_argument("--parts", default="solve,memory,blocks")
     options = parser.parse_args()
     torch.set_num_threads(1)
