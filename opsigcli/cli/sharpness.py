@@ -26,7 +26,7 @@ Examples:
 def sharpness(
     top: Annotated[int, typer.Option(metavar="N", min=1, help="Eigenvalues to compute.")] = Defaults.top,
     every: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Measure every K-th checkpoint of the trace.")
+        int, typer.Option(metavar="N", min=1, help="Measure every N-th checkpoint of the trace.")
     ] = Defaults.every,
     tolerance: Annotated[
         float, typer.Option(metavar="X", min=1e-6, max=0.1, help="Relative error to reach.")
