@@ -11,16 +11,8 @@ import numpy as np
 
 from opsigcli.reporting.figures import Chart, swatch
 from opsigcli.reporting.scales import Scale, value_scale
-from opsigcli.reporting.summary import (
-    count,
-    delta_row,
-    group_curve,
-    number,
-    percent,
-    residual,
-    sharpness_values,
-    signed,
-)
+from opsigcli.reporting.summary import delta_row, group_curve, residual, sharpness_values
+from opsigcli.reporting.words import count, number, percent, signed
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Floats, Ints, Spike
