@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from opsigcli.records import Floats, Ints
 
 NOTHING = "\u2013"  # shown for a value that was not measured
 
@@ -72,3 +78,16 @@ def printable(text: str) -> str:
 def label_name(label: int, classes: Sequence[str]) -> str:
     """The class's name, or its number when it has no name."""
     return classes[label] if 0 <= label < len(classes) else str(label)
+
+
+def range_words(what: str, steps: Sequence[int] | Ints, values: Floats) -> str:
+    """Where a curve begins and ends, and its least and its greatest value."""
+    finite = np.flatnonzero(np.isfinite(values))
+    if not len(finite):
+        return f"{what}: no finite value."
+    low, high = (finite[pick(values[finite])] for pick in (np.argmin, np.argmax))
+    return (
+        f"{what} from step {int(steps[0])} to {int(steps[-1])}: {number(values[finite[0]])} at first, "
+        f"{number(values[finite[-1]])} at last, least {number(values[low])} at step {int(steps[low])}, greatest "
+        f"{number(values[high])} at step {int(steps[high])}."
+    )
