@@ -28,6 +28,7 @@ from opsigcli.mining.spikes import attribute_spikes
 from opsigcli.mining.surrogate import clearest_by_chance
 from opsigcli.mining.survey import Survey, first_step, survey
 from opsigcli.mining.top import top_deltas
+from opsigcli.mining.window import first_window
 from opsigcli.records import Mining, Pair
 
 if TYPE_CHECKING:
@@ -166,7 +167,9 @@ def mine(
             if by_gradients
             else [LOSSES_ALONE]
         )
-        notes += notes_on_classes(shares, pairs)
+        # Losses alone do not know windows, and a first oscillation that lasts to the end is the whole run's.
+        apart = by_gradients and window is None and first_window(seen.amplitude)[1] < len(found.chosen)
+        notes += notes_on_classes(shares, bool(pairs) and apart)
         notes += notes_on_shares(found.energy, positions)
     else:
         notes.append(
