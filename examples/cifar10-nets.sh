@@ -4,10 +4,24 @@
 # IMAGES has a folder of pictures per class, as torchvision's ImageFolder reads it. Ends with a table of all findings;
 # FOLDER/NET/report.html shows the pictures. About 20 minutes on one core; name nets to run only those.
 set -eu
+nets="resnet-batch-norm relu-mlp tanh-mlp vit vgg resnet-group-norm white-noise"
+if [ $# -eq 0 ]; then
+  echo "usage: sh $0 IMAGES [FOLDER [SEED [NET ...]]]; nets: $nets" >&2
+  exit 2
+fi
 images=$1
 folder=${2:-opsig-nets}
 seed=${3:-0}
 [ $# -gt 3 ] && shift 3 || set --
+for name in "$@"; do
+  case " $nets " in
+  *" $name "*) ;;
+  *)
+    echo "error: expected a net of the list, found '$name'; the nets are: $nets" >&2
+    exit 2
+    ;;
+  esac
+done
 wanted=" $* "
 
 run() { # name, window, then the options of opsig train

@@ -66,7 +66,7 @@ class TraceOptions:
 
 @dataclass(frozen=True)
 class InspectOptions:
-    """``opsig inspect``: what is in a folder of checkpoints."""
+    """``opsig inspect``: what is in a folder of checkpoints, or in a store."""
 
     checkpoints: Path
     key: str | None = None

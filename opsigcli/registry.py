@@ -73,10 +73,15 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     return get_close_matches(name, list(known), n=count, cutoff=0.4)
 
 
+def did_you_mean(close: Iterable[str], otherwise: str) -> str:
+    """The hint that offers these names, or ``otherwise`` where there are none."""
+    names = " or ".join(close)
+    return f"did you mean {names}?" if names else otherwise
+
+
 def unknown(noun: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not in a table."""
     names = list(known)
-    close = nearest(name, names)
-    hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
     every = ", ".join(names)
-    return UsageError(f"unknown {noun} {name!r}; known: {every}", hint or f"choose one of: {every}")
+    hint = did_you_mean(map(repr, nearest(name, names)), f"choose one of: {every}")
+    return UsageError(f"unknown {noun} {name!r}; known: {every}", hint)

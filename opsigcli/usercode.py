@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from opsigcli.errors import OpsigError, UsageError
-from opsigcli.registry import nearest
+from opsigcli.registry import did_you_mean, nearest
 from opsigcli.specs import Spec, parse
 
 
@@ -82,9 +82,7 @@ def load_factory(spec: Spec, error: type[OpsigError]) -> Callable[..., Any]:
         where = getattr(module, "__file__", None) or "built in"
         raise error(
             f"expected {attribute!r} in module {place!r}; it is not there ({where})",
-            f"did you mean {' or '.join(map(repr, close))}?"
-            if close
-            else "check the name after the last ':'",
+            did_you_mean(map(repr, close), "check the name after the last ':'"),
         ) from None
     if not callable(found):
         raise error(f"expected {str(spec)!r} to name a function or class; found {type(found).__name__}")

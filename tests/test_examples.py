@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +34,30 @@ def test_findings_are_printed_with_verdict_and_numbers(opsig: Opsig, tmp_path: P
 @pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.sh")), ids=lambda path: path.name)
 def test_scripts_are_good_shell(script: Path) -> None:
     subprocess.run(["sh", "-n", str(script)], check=True)
+
+
+NETS = EXAMPLES / "cifar10-nets.sh"
+
+
+@pytest.mark.parametrize("nets", [["alexnet"], ["vit", "alexnet"], ["alexnet vit"]])
+def test_a_net_that_is_not_in_the_list_is_refused_before_anything_is_made(
+    tmp_path: Path, nets: list[str]
+) -> None:
+    call = ["sh", str(NETS), str(tmp_path), str(tmp_path / "nets"), "0", *nets]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"found '{nets[-1]}'; the nets are: resnet-batch-norm relu-mlp" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_images_the_usage_is_said() -> None:
+    done = subprocess.run(["sh", str(NETS)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: ")
+
+
+def test_the_list_of_nets_is_that_of_the_runs() -> None:
+    text = NETS.read_text()
+    (listed,) = re.findall(r'^nets="(.*)"$', text, re.MULTILINE)
+    assert listed.split() == re.findall(r"^run (\S+)", text, re.MULTILINE)

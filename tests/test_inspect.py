@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+import h5py
 import pytest
 import torch
 from conftest import Opsig
@@ -162,3 +163,29 @@ def test_inspecting_imports_no_torch(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "step_1.pt" in done.stdout
+
+
+def test_a_store_says_of_which_run_it_is_and_that_it_covers_a_subset(opsig: Opsig, tmp_path: Path) -> None:
+    run, store = tmp_path / "run", tmp_path / "opsig.h5"
+    words = ("--data", "babble?sentences=60&context=16", "--model", "gpt?width=16&layers=1&heads=2")
+    assert opsig("train", run, *words, "--loss", "lm", "--steps", 2).code == 0
+    assert opsig("trace", run, "--store", store, "--tokens", "--examples", 50).code == 0
+    done = opsig("inspect", store, "--json")
+    assert done.code == 0
+    result = done.json["result"]
+    assert result["subset"].startswith("50 of ")
+    assert (result["examples"], result["steps"], result["commands"]) == (50, [0, 1, 2], ["trace"])
+    shown = opsig("inspect", store)
+    assert f"a subset, {result['subset']}" in shown.out
+    assert str(run) in "".join(line.strip() for line in shown.out.splitlines()).replace(" ", "")
+    assert opsig("trace", run, "--store", store, "--fresh").code == 0
+    assert "subset" not in opsig("inspect", store).out
+    assert opsig("inspect", store, "--json").json["result"]["subset"] is None
+
+
+def test_hdf5_that_is_no_store_is_no_checkpoint(opsig: Opsig, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.attrs["format"] = "another"
+    done = opsig("inspect", tmp_path / "x.h5")
+    assert done.code == 3
+    assert "Keras" in done.err

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opsigcli.mining.full import OUTLIERS, _States, full, opposition_degree, propose, suppress, swing_held
+from opsigcli.mining.full import OUTLIERS, full, swing_held
+from opsigcli.mining.proposals import States, opposition_degree, propose, suppress
 from opsigcli.mining.surrogate import clearest_by_chance, rotated
 
 M = 240
@@ -77,7 +78,7 @@ def test_the_tails_of_a_continuous_axis_stay_few() -> None:
 def test_a_state_is_what_loops_say() -> None:
     matrix = similarity(PAIRS, 0.4, noise=0.2)
     (first, second) = PAIRS[0]
-    state = _States.of(matrix, [PAIRS[1], (first, second)])
+    state = States.of(matrix, [PAIRS[1], (first, second)])
     to_first = [np.mean([matrix[i, j] for j in first if j != i]) for i in range(M)]
     to_second = [np.mean([matrix[i, j] for j in second if j != i]) for i in range(M)]
     np.testing.assert_allclose(state.contrast[:, 1], np.subtract(to_first, to_second), atol=1e-5)

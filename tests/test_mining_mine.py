@@ -17,7 +17,9 @@ from opsigcli.errors import MiningError
 from opsigcli.mining.mine import mine
 from opsigcli.mining.residual import Gradients
 from opsigcli.mining.series import checkpoints_to_compare, choose_candidates
+from opsigcli.mining.survey import survey
 from opsigcli.mining.verdict import OUTLIERS
+from opsigcli.mining.window import first_window
 from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
 from opsigcli.objective.sketch import gradient_sketches
@@ -132,6 +134,23 @@ def test_ids_are_reported_and_not_positions() -> None:
     plainly, renamed = mined(inputs), mined(inputs, ids=ids, known_pairs=())
     for one, other in zip(plainly.pairs, renamed.pairs, strict=True):
         np.testing.assert_array_equal(one.first.ids * 7 + 1000, other.first.ids)
+
+
+@pytest.mark.parametrize(("last", "named"), [(70, True), (161, False)])
+def test_the_first_oscillation_is_named_only_where_mining_it_by_itself_helps(last: int, named: bool) -> None:
+    inputs = case("img2")
+    labels, steps = np.asarray(inputs["labels"]), np.arange(161)
+    swing = np.where(steps % 2, 5.0, -5.0) * ((steps >= 40) & (steps < last))
+    losses = inputs["losses"] + np.outer(swing, (labels == 0).astype(float) - (labels == 1))
+
+    def note(**changes: object) -> str:
+        (found,) = [
+            note for note in mined(inputs, losses=losses, **changes).notes if "of whole classes" in note
+        ]
+        return found
+
+    assert ("--window first" in note()) is named
+    assert "--window" not in note(window=first_window(survey(losses).amplitude))
 
 
 def test_examples_and_checkpoints_without_a_loss_are_left_out_and_noted() -> None:

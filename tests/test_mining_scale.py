@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from growth import growth, linux
 
 from opsigcli.mining import opposition
 from opsigcli.mining.blocks import columns_of, delta_blocks
@@ -19,8 +18,6 @@ from opsigcli.mining.residual import Gradients, residual_adjusted_cosine, usual_
 from opsigcli.mining.simple import refine
 from opsigcli.mining.survey import survey
 from opsigcli.mining.top import top_deltas
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("t", [1, 2, 3, 9, 16, 17, 33])
@@ -239,26 +236,16 @@ def test_nobody_joins_where_nobody_belongs_and_sides_stay_small() -> None:
     assert sum(len(side) for sides in extend(crowd.of(candidates), pairs, outside) for side in sides) == 0
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux")
+@linux
 def test_memory_of_mining_losses_does_not_grow_with_the_number_of_checkpoints(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "import numpy as np; from tests.benchmarks.store import content\n"
-        "from opsigcli.store.writer import write_trace; from opsigcli.store.reader import open_store\n"
+    grown = growth(
+        tmp_path,
+        "import numpy as np\n"
         "from opsigcli.mining.mine import mine\n"
-        "store, t = Path(sys.argv[2]), int(sys.argv[3]); write_trace(store, content(100_000, t))\n"
         "with open_store(store) as opened:\n"
         "    trace = opened.trace\n"
         "    some, rest = np.arange(50), (trace.labels, trace.example_ids, trace.steps)\n"
         "    mine(opened.losses, *rest, candidates=some, method='losses')\n"
-        "    trace.mean_losses\n"
-        # The peak of this program, and not of the one that began it, as getrusage has it.
-        "lines = Path('/proc/self/status').read_text().splitlines()\n"
-        "print(next(line.split()[1] for line in lines if line.startswith('VmHWM')))"
+        "    trace.mean_losses\n",
     )
-    peaks = []
-    for checkpoints in (20, 200):
-        words = [sys.executable, "-c", code, str(ROOT), str(tmp_path / "s.h5"), str(checkpoints)]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        peaks.append(float(done.stdout))
-    assert peaks[1] - peaks[0] < 30_000  # KiB; the 180 rows more are 70,000 KiB of losses
+    assert grown < 0.03

@@ -103,6 +103,42 @@ def test_the_page_never_scrolls_sideways(browser: Any, report: Path, width: int,
         assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+CLASSES = (
+    "automobile",
+    "golden_retriever",
+    "sport utility vehicle",
+    "Donaudampfschifffahrtsgesellschaft",
+    "cat_" * 20 + "tail",
+)
+BROKEN_WORDS = """
+Array.from(document.querySelectorAll('.tiles .label')).flatMap(label =>
+  Array.from(label.childNodes).filter(node => node.nodeType === Node.TEXT_NODE).flatMap(node =>
+    Array.from(node.data.matchAll(/\\S+/g)).filter(word => {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      return new Set(Array.from(range.getClientRects(), box => Math.round(box.top))).size > 1;
+    }).map(word => word[0])))
+"""
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_names_of_classes_break_between_words_and_their_titles_are_whole(
+    browser: Any, tmp_path: Path, width: int
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render_html(make_case(examples=30, classes=CLASSES), {}), "utf-8")
+    with Watched(browser, path, viewport={"width": width, "height": 800}) as watched:
+        labels = watched.page.locator(".gallery .label")
+        titles = labels.evaluate_all("labels => labels.map(label => label.title)")
+        assert set(titles) == set(CLASSES)
+        assert titles == labels.evaluate_all("labels => labels.map(label => label.textContent)")
+        assert watched.page.evaluate(BROKEN_WORDS) == []
+        heights = labels.evaluate_all("labels => labels.map(label => label.clientHeight)")
+        assert max(heights) <= 3 * min(heights) + 2
+        assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_the_dark_page_is_dark(browser: Any, report: Path) -> None:
     for scheme, dark in (("light", False), ("dark", True)):
         with Watched(browser, report, color_scheme=scheme) as watched:

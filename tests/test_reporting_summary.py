@@ -17,19 +17,13 @@ from opsigcli.reporting.summary import (
     delta_row,
     facts,
     group_curve,
-    labels_text,
     notes,
-    number,
     origins,
-    percent,
     positions_of,
-    printable,
-    score,
     sharpness_values,
-    shorten,
-    signed,
     strongest_top,
 )
+from opsigcli.reporting.words import labels_text, number, percent, printable, score, shorten, signed
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ VIEWS = {
     "opsig/mine": lambda case: case,
     "opsig/sharpness": lambda case: case,
     "opsig/report": lambda case: case,
+    "opsig/store": lambda case: case,
 }
 
 
@@ -69,7 +70,7 @@ def test_every_view_fits_the_terminal(schema: str, width: int) -> None:
 @pytest.mark.parametrize("schema", VIEWS)
 def test_every_view_draws_in_plain_ascii_where_it_must(schema: str) -> None:
     text = show(RENDERERS.load(schema)(VIEWS[schema](make_case())), 80, "ascii")
-    assert re.search(r"\|.*[*o]", text) or schema == "opsig/mine"
+    assert re.search(r"\|.*[*o]", text) or schema in ("opsig/mine", "opsig/store")
 
 
 def test_the_report_tells_the_whole_case() -> None:

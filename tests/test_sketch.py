@@ -64,17 +64,21 @@ def test_norms_are_exact() -> None:
     )
 
 
-def test_inner_products_are_unbiased_with_the_stated_variance() -> None:
-    objective, k = mlp(), 64
+def inner_products(k: int = 64, draws: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of gradients: the exact ones, those of sketches of as many seeds, and the variance a projection may have."""
+    objective = mlp()
     exact = exact_gradients(objective, POSITIONS)
     gram = exact @ exact.T
     sketches = [
         gradient_sketches(objective, POSITIONS, dimensions=k, seed=s).sketch.astype(np.float64)
-        for s in range(300)
+        for s in range(draws)
     ]
-    grams = np.stack([s @ s.T for s in sketches])
     squares = np.diag(gram)
-    bound = (np.outer(squares, squares) + gram**2) / k
+    return gram, np.stack([s @ s.T for s in sketches]), (np.outer(squares, squares) + gram**2) / k
+
+
+def test_inner_products_are_unbiased_with_the_stated_variance() -> None:
+    gram, grams, bound = inner_products()
     error = (grams.mean(axis=0) - gram) / np.sqrt(bound / len(grams))
     assert np.abs(error).max() < 4.5  # standard errors, over 78 entries
     # The variance of the estimate itself: within the bound, up to the noise of 300 draws.
@@ -337,16 +341,7 @@ def test_factored_sketches_are_unbiased_with_at_most_three_times_the_variance(
     import opsigcli.objective.sketch as module
 
     monkeypatch.setattr(module, "LARGE", 0)
-    objective, k = mlp(), 64
-    exact = exact_gradients(objective, POSITIONS)
-    gram = exact @ exact.T
-    sketches = [
-        gradient_sketches(objective, POSITIONS, dimensions=k, seed=s).sketch.astype(np.float64)
-        for s in range(300)
-    ]
-    grams = np.stack([s @ s.T for s in sketches])
-    squares = np.diag(gram)
-    bound = (np.outer(squares, squares) + gram**2) / k
+    gram, grams, bound = inner_products()
     assert np.abs((grams.mean(axis=0) - gram) / (grams.std(axis=0) / np.sqrt(300))).max() < 4.5
     assert (grams.var(axis=0) / bound).max() < 3 * 1.4  # the noise of 300 draws
     assert (grams.var(axis=0) / bound).mean() < 3

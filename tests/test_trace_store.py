@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.store import content as synthetic
+from growth import growth, linux
 from torch import Tensor, nn
 
 from opsigcli.commands.context import build_objective
@@ -21,8 +20,6 @@ from opsigcli.objective.evaluate import Evaluator
 from opsigcli.objective.fold import Folded
 from opsigcli.store import schema, writer
 from opsigcli.store.reader import open_store
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("checkpoints", [2, 3, 4, 5, 8, 9, 17])
@@ -52,21 +49,9 @@ def test_what_is_written_is_what_is_read(
         assert infinite == [0]
 
 
+@linux
 def test_memory_of_the_writer_does_not_grow_with_the_number_of_checkpoints(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.benchmarks.store import content, peak; from opsigcli.store.writer import write_trace\n"
-        "from opsigcli.store.reader import open_store\n"
-        "store = Path(sys.argv[2]); write_trace(store, content(100_000, int(sys.argv[3])))\n"
-        "with open_store(store) as opened: opened.summary\n"
-        "print(peak())"
-    )
-    peaks = []
-    for checkpoints in (20, 200):
-        words = [sys.executable, "-c", code, str(ROOT), str(tmp_path / "s.h5"), str(checkpoints)]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        peaks.append(float(done.stdout))
-    assert peaks[1] - peaks[0] < 0.03  # GiB; the 180 rows more are 0.067 GiB of losses
+    assert growth(tmp_path, "with open_store(store) as opened: opened.summary\n") < 0.03
 
 
 class Branches(nn.Module):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+Checkpoints = Annotated[Path, typer.Argument(metavar="CKPTS", help="Folder of checkpoints.")]
 Store = Annotated[
     Path, typer.Option("--store", metavar="FILE", envvar="OPSIG_STORE", help="The run's case file (HDF5).")
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,7 +24,7 @@ Examples:
 
 
 def trace(
-    checkpoints: Annotated[Path, typer.Argument(metavar="CKPTS", help="Folder of checkpoints.")],
+    checkpoints: params.Checkpoints,
     model: params.Model = None,
     data: params.Data = None,
     loss: params.Loss = None,

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsigcli import __version__
+from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.commands.loading import Loader
 from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.records import ExampleSource, Provenance, Run
 from opsigcli.specs import parse
-from opsigcli.trust import require_trust
+from opsigcli.trust import require_trust, sign
 from opsigcli.usercode import absolute_path, absolute_spec
 
 if TYPE_CHECKING:
@@ -160,9 +161,22 @@ class StoredRun:
         self.loader.load(reader.read(path, self.run.key, self.run.weights), str(path))
 
 
-def specs(run: Run) -> list[str]:
+def specs(run: Run | Manifest) -> list[str]:
     """The specs of a run that may name code, in the order they are signed."""
     return [getattr(run, name) for name in SPECS]
+
+
+def signed_manifest(source: ExampleSource, **rest: Any) -> Manifest:
+    """The manifest of a run on these examples, signed by this user; ``rest`` says how the run was made."""
+    manifest = Manifest(
+        data=source.spec,
+        input_shape=source.input_shape,
+        classes=source.classes,
+        fingerprint=source.fingerprint,
+        transform=source.transform,
+        **rest,
+    )
+    return replace(manifest, signature=sign(specs(manifest)))
 
 
 def provenance(command: str, options: Any, objective: Objective | None = None) -> Provenance:

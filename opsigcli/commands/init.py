@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from opsigcli.checkpoints.manifest import Manifest, Row, write_manifest
+from opsigcli.checkpoints.manifest import Row, write_manifest
 from opsigcli.checkpoints.series import Series, open_series
-from opsigcli.commands.context import SPECS, absolute_model, build_objective
+from opsigcli.commands.context import absolute_model, build_objective, signed_manifest
 from opsigcli.commands.hint import model_hint
 from opsigcli.commands.loading import Loader
 from opsigcli.commands.optimizer_facts import recognise
@@ -17,7 +17,6 @@ from opsigcli.errors import CheckpointError, ObjectiveError, UsageError
 from opsigcli.options import MANIFEST, InitOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
-from opsigcli.trust import sign
 from opsigcli.usercode import absolute_spec
 
 BATCH = 64  # examples whose loss is computed to see that all fits
@@ -77,23 +76,18 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
     optimizer = recognise(series)
     if optimizer.reason:
         warnings.append(f"optimizer: {optimizer.reason}")
-    manifest = Manifest(
+    manifest = signed_manifest(
+        source,
         model=model,
-        data=source.spec,
         loss=loss,
         optimizer=optimizer.name,
         hyper=dict(plain(optimizer.hyper)),
-        input_shape=source.input_shape,
-        classes=source.classes,
-        fingerprint=source.fingerprint,
-        transform=source.transform,
         key=series.key,
         weights=series.weights,
         partial=options.partial,
         checkpoints=tuple(_rows(series)),
     )
-    signature = sign(getattr(manifest, name) for name in SPECS)
-    write_manifest(series.folder, Manifest(**{**vars(manifest), "signature": signature}))
+    write_manifest(series.folder, manifest)
     path = series.folder / MANIFEST
     return Outcome(
         schema="opsig/init",

@@ -1,8 +1,9 @@
-"""``opsig inspect``: what is in a folder of checkpoints, from headers alone."""
+"""``opsig inspect``: what is in a folder of checkpoints, from headers alone; or which run a store is of."""
 
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from opsigcli.checkpoints.base import Checkpoint
@@ -13,17 +14,25 @@ from opsigcli.errors import CheckpointError, ExitCode
 from opsigcli.options import InspectOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
+from opsigcli.reporting.summary import origins
 
 
 def inspect(options: InspectOptions, progress: Progress) -> Outcome:
     """Describe the checkpoints at a path: format, step and where it was found, lr, optimizer, weights, why skipped.
 
     No tensor is read and no file is hashed in full, so the time does not grow with the tensors' sizes. Checkpoints
-    that cannot be put in order are shown too, with what stands in the way as a warning.
+    that cannot be put in order are shown too, with what stands in the way as a warning. Of a store, the run that it
+    belongs to, and what it holds of it.
 
     Raises:
         CheckpointError: there is no checkpoint to read.
+        StoreError: a store is damaged, or was written by a newer opsig.
     """
+    if options.checkpoints.is_file():
+        from opsigcli.store.recognise import is_store  # h5py, which folders of checkpoints do without
+
+        if is_store(options.checkpoints):
+            return _inspect_store(options.checkpoints)
     warnings: list[str] = []
     disorder = False
     try:
@@ -57,6 +66,26 @@ def inspect(options: InspectOptions, progress: Progress) -> Outcome:
         messages=() if disorder else _next(series, rows, options),
         exit_code=ExitCode.INCOMPLETE if series.failed else ExitCode.OK,
         view=result,
+    )
+
+
+def _inspect_store(path: Path) -> Outcome:
+    from opsigcli.store.reader import open_store
+
+    with open_store(path) as store:
+        case = store.case
+    return Outcome(
+        schema="opsig/store",
+        inputs={"store": str(path)},
+        result={
+            "run": case.run,
+            "steps": case.trace.steps,
+            "examples": len(case.trace.example_ids),
+            "subset": case.run.transform.get("examples"),
+            "commands": [name for name, _ in origins(case)],
+        },
+        messages=(f"next: opsig report --store {path}",),
+        view=case,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from opsigcli.checkpoints.series import Series, open_series
-from opsigcli.commands.context import SPECS, absolute_model
+from opsigcli.commands.context import SPECS, absolute_model, specs
 from opsigcli.commands.dry_run import plan_trace
 from opsigcli.commands.hint import model_hint
 from opsigcli.commands.optimizer_facts import recognise
@@ -129,9 +129,8 @@ def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tupl
             or "example: opsig trace CKPTS --model torchvision:resnet18 --data folder:images/train",
         )
     if manifest is not None:
-        signed = [getattr(manifest, name) for name in SPECS]
         where = str(series.folder / MANIFEST)
-        require_trust(inherited, signed, manifest.signature, where, trusted=options.trust_manifest)
+        require_trust(inherited, specs(manifest), manifest.signature, where, trusted=options.trust_manifest)
     source = open_source(_narrowed(chosen["data"], options))
     if (
         manifest is not None

@@ -16,7 +16,7 @@ import numpy as np
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest, write_manifest
 from opsigcli.checkpoints.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.writer import save_weights, state_path
-from opsigcli.commands.context import SPECS, build_objective
+from opsigcli.commands.context import build_objective, signed_manifest
 from opsigcli.commands.export import read_ids
 from opsigcli.commands.trainer import Trainer
 from opsigcli.datasets import open_source
@@ -27,7 +27,6 @@ from opsigcli.options import MANIFEST, TrainOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress, Task
 from opsigcli.records import ExampleSource
-from opsigcli.trust import sign
 from opsigcli.usercode import absolute_spec
 
 if TYPE_CHECKING:
@@ -101,9 +100,9 @@ class _Run:
         objective = build_objective(
             model, kept, options.loss, device=options.device, batch_size=MICRO_BATCH, seed=options.seed
         )
-        self.manifest = Manifest(
+        self.manifest = signed_manifest(
+            source,
             model=model,
-            data=source.spec,
             loss=options.loss,
             optimizer=options.optimizer,
             hyper=hyper,
@@ -111,12 +110,7 @@ class _Run:
             steps=options.steps,
             save_every=options.save_every,
             seed=options.seed,
-            input_shape=source.input_shape,
-            classes=source.classes,
-            fingerprint=source.fingerprint,
-            transform=source.transform,
         )
-        self.manifest = replace(self.manifest, signature=sign(getattr(self.manifest, name) for name in SPECS))
         self.rows = self._open_folder()
         optimizer = kind.build(objective.parameters, hyper)
         counts = None if self.weights is None else self.weights[self.weights > 0]

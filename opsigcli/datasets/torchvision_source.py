@@ -16,7 +16,7 @@ from opsigcli.datasets.pictures import Pictures
 from opsigcli.datasets.python_source import split_options
 from opsigcli.datasets.readers import FileReader, Reader
 from opsigcli.errors import DatasetError, UsageError
-from opsigcli.registry import nearest
+from opsigcli.registry import did_you_mean, nearest
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path, call_factory, guarded, parameters
 
@@ -42,9 +42,7 @@ def open_torchvision(spec: Spec) -> Source:
         close = nearest(spec.name, names)
         raise UsageError(
             f"torchvision has no dataset {spec.name!r}",
-            f"did you mean {' or '.join(f'torchvision:{name}' for name in close)}?"
-            if close
-            else "see torchvision.datasets",
+            did_you_mean((f"torchvision:{name}" for name in close), "see torchvision.datasets"),
         )
     factory = getattr(datasets, spec.name)
     taken = parameters(factory) - {"transform"}

@@ -18,7 +18,7 @@ from opsigcli.datasets.arrays import as_array
 from opsigcli.datasets.pictures import INTERPOLATIONS, MODES, Pictures
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.query import choice
-from opsigcli.registry import nearest
+from opsigcli.registry import did_you_mean, nearest
 from opsigcli.specs import Spec, parse
 from opsigcli.trust import CODE_SCHEMES
 from opsigcli.usercode import guarded, load_factory
@@ -124,9 +124,7 @@ def _weights(spec: Spec) -> Prepared:
         ]
         raise UsageError(
             f"torchvision has no weights {spec.name!r}",
-            f"did you mean {' or '.join(f'weights:{name}' for name in close)}?"
-            if close
-            else "example: weights:ResNet18_Weights.DEFAULT",
+            did_you_mean((f"weights:{name}" for name in close), "example: weights:ResNet18_Weights.DEFAULT"),
         ) from None
     if not isinstance(preset, ImageClassification):
         raise UsageError(
@@ -151,9 +149,7 @@ def _timm(spec: Spec) -> Prepared:
         close = nearest(spec.name, timm.list_models())
         raise UsageError(
             f"timm has no model {spec.name!r}",
-            f"did you mean {' or '.join(f'timm:{name}' for name in close)}?"
-            if close
-            else "see timm.list_models()",
+            did_you_mean((f"timm:{name}" for name in close), "see timm.list_models()"),
         )
     with guarded(DatasetError, f"reading the data configuration of {str(spec)!r}"):
         card = timm.get_pretrained_cfg(spec.name)

@@ -9,7 +9,8 @@ import numpy as np
 
 from opsigcli.mining.features import DEFINITIONS as FEATURE_DEFINITIONS
 from opsigcli.mining.features import shared_features
-from opsigcli.mining.full import clarity, swing_held
+from opsigcli.mining.full import swing_held
+from opsigcli.mining.proposals import clarity
 from opsigcli.mining.survey import first_step
 from opsigcli.mining.verdict import APART
 from opsigcli.records import Evidence

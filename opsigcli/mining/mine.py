@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.errors import MiningError
-from opsigcli.mining.evidence import Material, gather_evidence, loss_evidence, touched
+from opsigcli.mining.describe import describe
+from opsigcli.mining.evidence import Material, touched
 from opsigcli.mining.extend import extend
-from opsigcli.mining.features import explained, prototype
+from opsigcli.mining.features import explained
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
 from opsigcli.mining.notes import (
     LOSSES_ALONE,
@@ -26,10 +27,9 @@ from opsigcli.mining.series import oscillation
 from opsigcli.mining.spikes import attribute_spikes
 from opsigcli.mining.surrogate import clearest_by_chance
 from opsigcli.mining.survey import Survey, first_step, survey
-from opsigcli.mining.tokens import spelled
 from opsigcli.mining.top import top_deltas
-from opsigcli.mining.verdict import judge, traits
-from opsigcli.records import Evidence, Group, Mining, Pair
+from opsigcli.mining.window import first_window
+from opsigcli.records import Mining, Pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -145,7 +145,7 @@ def mine(
             joined = extend(usable, proposed, outside, seed, among)
         for number, sides in enumerate(proposed):
             rng = np.random.default_rng(seed)
-            pair, ordered = _describe(
+            pair, ordered = describe(
                 material,
                 sides,
                 joined[number] if joined else None,
@@ -167,7 +167,9 @@ def mine(
             if by_gradients
             else [LOSSES_ALONE]
         )
-        notes += notes_on_classes(shares, pairs)
+        # Losses alone do not know windows, and a first oscillation that lasts to the end is the whole run's.
+        apart = by_gradients and window is None and first_window(seen.amplitude)[1] < len(found.chosen)
+        notes += notes_on_classes(shares, bool(pairs) and apart)
         notes += notes_on_shares(found.energy, positions)
     else:
         notes.append(
@@ -257,63 +259,3 @@ def _on_rows(probe: PositionProbe | None, kept: Ints) -> Probe | None:
         return known[key]
 
     return along
-
-
-def _describe(
-    material: Material,
-    sides: Sides,
-    joined: Sides | None,
-    taken: Ints,
-    candidates: Ints,
-    labels: Ints,
-    ids: Ints,
-    steps: Ints,
-    classes: Sequence[str],
-    rng: np.random.Generator,
-    shares: Mapping[str, float],
-    probe: Probe | None,
-) -> tuple[Pair, Sides]:
-    """The pair as a record, and the positions of its groups: first the one whose loss rises when both move most."""
-    gap = material.fast[:, sides[0]].mean(axis=1) - material.fast[:, sides[1]].mean(axis=1)
-    gap[: first_step(len(gap))] = np.nan
-    strongest = int(np.nanargmax(np.abs(gap))) if np.isfinite(gap).any() else 0
-    if gap[strongest] < 0:
-        sides = sides[1], sides[0]
-        joined = joined and (joined[1], joined[0])
-    if material.gradients:
-        evidence = gather_evidence(material, sides, taken, rng, probe)
-    else:
-        evidence = loss_evidence(material, sides, taken, rng)
-    verdict, reasons = judge(evidence, shares)
-    found = traits(evidence)
-    nearest = [prototype(material.gradients, s) for s in sides] if material.gradients else None
-    members = candidates[sides[0]], candidates[sides[1]]
-    if joined:
-        members = np.union1d(members[0], joined[0]), np.union1d(members[1], joined[1])
-    first, second = (
-        Group(
-            ids[rows],
-            _label_counts(labels[rows], classes),
-            None if nearest is None else int(ids[candidates[nearest[side]]]),
-        )
-        for side, rows in enumerate(members)
-    )
-    pair = Pair(
-        first=first,
-        second=second,
-        opposition=evidence.pop("opposition", Evidence(float("nan"))),
-        evidence=spelled(evidence, classes),
-        verdict=verdict,
-        reasons=reasons,
-        strongest_step=int(steps[strongest]),
-        traits=found,
-    )
-    return pair, members
-
-
-def _label_counts(labels: Ints, classes: Sequence[str]) -> dict[str, int]:
-    """Members per class name, most first."""
-    values, counts = np.unique(labels, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    named = int(values.min()) >= 0 and int(values.max()) < len(classes)
-    return {classes[values[c]] if named else str(values[c]): int(counts[c]) for c in order}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.mining.evidence import Material
-    from opsigcli.records import Floats, Ints, Pair
+    from opsigcli.records import Floats, Ints
 
 LOSSES_ALONE = (
     "pairs were sought in the losses alone: groups that rise together at the same steps are merged, quiet members "
@@ -97,8 +97,16 @@ def notes_on_gradients(material: Material, dropped: int, joined: int | None = No
     return notes
 
 
-def notes_on_classes(shares: Mapping[str, float], pairs: Sequence[Pair]) -> list[str]:
-    """Whether the oscillation is one of whole classes."""
+def notes_on_classes(shares: Mapping[str, float], apart: bool) -> list[str]:
+    """Whether the oscillation is one of whole classes.
+
+    Args:
+        shares: of the fast loss changes, explained by what is known of the examples (``features.explained``).
+        apart: the first oscillation was not mined by itself, and could be.
+
+    Returns:
+        Sentences.
+    """
     by_class = shares.get("class")
     if by_class is None or by_class < MOSTLY_CLASS:
         return []
@@ -106,7 +114,7 @@ def notes_on_classes(shares: Mapping[str, float], pairs: Sequence[Pair]) -> list
     if "class and features" in shares:
         words += f", class and image features {shares['class and features']:.0%}"
     words += ": this run's oscillation is mostly of whole classes"
-    return [words + ("; mine its beginning with --window first" if pairs else "")]
+    return [words + ("; mine its beginning with --window first" if apart else "")]
 
 
 def notes_on_shares(energy: Floats, pairs: Sequence[tuple[Ints, Ints]]) -> list[str]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.full import OVERLAP, TAIL_HELD, Proposal, swing_held
+from opsigcli.mining.full import TAIL_HELD, swing_held
 from opsigcli.mining.outliers import separation
+from opsigcli.mining.proposals import OVERLAP, Proposal
 from opsigcli.mining.simple import SMALLEST, closeness, linkage_groups
 from opsigcli.mining.verdict import CONCENTRATED
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.full import TAIL_SHARES, propose
+from opsigcli.mining.full import TAIL_SHARES
+from opsigcli.mining.proposals import propose
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints

@@ -8,7 +8,7 @@ from torch import nn
 
 from opsigcli.errors import ModelError, UsageError
 from opsigcli.models.extras import need
-from opsigcli.registry import nearest
+from opsigcli.registry import did_you_mean, nearest
 from opsigcli.specs import Spec
 from opsigcli.usercode import guarded
 
@@ -32,9 +32,7 @@ def build_timm(spec: Spec, input_shape: tuple[int, ...], outputs: int) -> nn.Mod
         close = nearest(spec.name, names)
         raise UsageError(
             f"timm has no model {spec.name!r}",
-            f"did you mean {' or '.join(f'timm:{name}' for name in close)}?"
-            if close
-            else "see timm.list_models()",
+            did_you_mean((f"timm:{name}" for name in close), "see timm.list_models()"),
         )
     for key in spec.options:
         if key in _LOADING:

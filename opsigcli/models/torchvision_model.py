@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from opsigcli.errors import ModelError, UsageError
-from opsigcli.registry import nearest
+from opsigcli.registry import did_you_mean, nearest
 from opsigcli.specs import Spec
 from opsigcli.usercode import guarded
 
@@ -36,9 +36,7 @@ def build_torchvision(spec: Spec, input_shape: tuple[int, ...], outputs: int) ->
         close = nearest(spec.name, names)
         raise UsageError(
             f"torchvision has no classification model {spec.name!r}",
-            f"did you mean {' or '.join(f'torchvision:{name}' for name in close)}?"
-            if close
-            else "see torchvision.models.list_models()",
+            did_you_mean((f"torchvision:{name}" for name in close), "see torchvision.models.list_models()"),
         )
     options: dict[str, Any] = {"weights": None} | spec.options
     if options["weights"] in ("none", "None", ""):

@@ -14,6 +14,9 @@ RENDERERS = Registry(
         "opsig/inspect": Entry(
             "opsigcli.reporting.checkpoints:render_inspect", "a folder of checkpoints, in the terminal"
         ),
+        "opsig/store": Entry(
+            "opsigcli.reporting.terminal:render_store", "which run a store is of, in the terminal"
+        ),
         "opsig/plan": Entry("opsigcli.reporting.checkpoints:render_plan", "what --dry-run says"),
         "opsig/trace": Entry("opsigcli.reporting.terminal:render_trace", "loss trace, in the terminal"),
         "opsig/mine": Entry(

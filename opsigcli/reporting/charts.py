@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.reporting.figures import Chart, swatch
+from opsigcli.reporting.figures import Chart, Figure, Key, swatch
 from opsigcli.reporting.scales import Scale, value_scale
-from opsigcli.reporting.summary import (
-    count,
-    delta_row,
-    group_curve,
-    number,
-    percent,
-    residual,
-    sharpness_values,
-    signed,
-)
+from opsigcli.reporting.sharpness_charts import sharpness_charts
+from opsigcli.reporting.summary import delta_row, group_curve
+from opsigcli.reporting.words import count, number, percent, range_words, signed
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Floats, Ints, Spike
@@ -29,29 +21,6 @@ TABLE_ROWS = 400  # checkpoints that the table of a chart lists
 CLOSE_UP = 16  # checkpoints shown on each side of a pair's strongest step
 LABEL_ROOM = 0.15  # of the width, between the numbers of two spikes
 MARKED_SPIKES = 6  # the largest ones get a line and a number
-
-
-@dataclass(frozen=True)
-class Key:
-    """One entry of a legend; ``column`` is the table column the read-out shows beside it."""
-
-    swatch: str
-    text: str
-    column: int | None = None
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart with its words and its table."""
-
-    key: str
-    title: str
-    svg: str
-    legend: tuple[Key, ...]
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    table_note: str = ""
-    log: bool = False  # the value axis is logarithmic
 
 
 class Charts:
@@ -71,7 +40,8 @@ class Charts:
 
     def stack(self) -> list[Figure]:
         """Every chart on the shared step axis, from top to bottom."""
-        return [self.loss(), *(self.pair(i) for i in range(1, len(self.pairs) + 1)), *self.sharpness()]
+        pairs = (self.pair(i) for i in range(1, len(self.pairs) + 1))
+        return [self.loss(), *pairs, *sharpness_charts(self.points, self.x, self._spike_lines)]
 
     def loss(self) -> Figure:
         """Mean loss at every checkpoint, with the spikes."""
@@ -104,7 +74,7 @@ class Charts:
             (f"{int(trace.steps[i]):,}", number(mean[i], 4), signed(rises.get(int(trace.steps[i]))))
             for i in listed
         )
-        description = _range_words("Mean loss in nats", trace.steps, mean)
+        description = range_words("Mean loss in nats", trace.steps, mean)
         return Figure(
             "loss",
             "Mean loss",
@@ -183,78 +153,6 @@ class Charts:
             log=y.log,
         )
 
-    def sharpness(self) -> list[Figure]:
-        """Sharpness against the stability threshold; with a preconditioner, what is held against it comes first."""
-        if not self.points:
-            return []
-        limits = [math.nan if p.threshold is None else p.threshold for p in self.points]
-        plain = [p.eigenvalues[0] if p.eigenvalues else math.nan for p in self.points]
-        if all(p.preconditioned is None for p in self.points):
-            figures = [self._sharpness("sharpness", "Sharpness", plain, limits)]
-        else:
-            figures = [
-                self._sharpness(
-                    "preconditioned", "Preconditioned sharpness", sharpness_values(self.points), limits
-                ),
-                self._sharpness("sharpness", "Sharpness", plain, [math.nan] * len(plain)),
-            ]
-        ratios = [math.nan if p.ratio is None else p.ratio for p in self.points]
-        if len({limit for limit in limits if math.isfinite(limit)}) > 1:  # one axis in its units will not do
-            figures.append(self._sharpness("ratio", "Stability ratio", ratios, [1.0] * len(ratios)))
-        return figures
-
-    def _sharpness(self, key: str, title: str, values: Sequence[float], limits: Sequence[float]) -> Figure:
-        points = self.points
-        known = sorted({limit for limit in limits if math.isfinite(limit)})
-        constant = known[0] if len(known) == 1 else None
-        y = value_scale([*values, *known], allow_log=True)
-        axis = constant if constant and constant != 1 and not y.log else None
-        chart = Chart(self.x, y, 210, right_ticks=axis)
-        self._spike_lines(chart)
-        steps = np.array([p.step for p in points])
-        if constant is not None:
-            chart.level(constant, "limit")
-        elif known:
-            chart.curve(steps, np.array(limits), "limit", dash="dash")
-        chart.curve(steps, np.array(values), "sharp", width=1)
-        hollow = [not point.converged for point in points]
-        chart.points([p.step for p in points], values, "sharp", "disc", hollow)
-        legend = [Key(swatch("sharp", shape="disc"), title.lower(), 1)]
-        if known:
-            legend.append(Key(swatch("limit", dash="dash"), "stability threshold", 3))
-            legend.append(Key("", "stability ratio (right axis)" if axis else "stability ratio", 4))
-        if any(hollow):
-            glyph = swatch("sharp", shape="disc", hollow=True, line=False)
-            legend.append(Key(glyph, f"not converged ({sum(hollow)} of {len(points)})"))
-        rows = tuple(
-            (
-                f"{point.step:,}",
-                number(value, 4),
-                "yes" if point.converged else "no",
-                number(limit, 4),
-                number(point.ratio if known else None),
-                number(residual(point), 2),
-                f"{point.matvecs:,}",
-            )
-            for point, value, limit in zip(points, values, limits, strict=True)
-        )
-        over = sum(1 for p in points if p.converged and p.ratio is not None and p.ratio >= 1)
-        description = (
-            _range_words(title, steps, np.array(values))
-            + (f" {over} of {len(points)} points are at or above the stability threshold." if known else "")
-            + (f" {sum(hollow)} points did not converge." if any(hollow) else "")
-        )
-        return Figure(
-            key,
-            title,
-            chart.svg(key, f"{title} over steps", description),
-            tuple(legend),
-            ("step", title.lower(), "converged", "threshold", "ratio", "residual", "matvecs"),
-            rows,
-            "every measured checkpoint",
-            log=y.log,
-        )
-
     def _largest(self) -> list[Spike]:
         return sorted(self.spikes, key=lambda spike: -spike.rise)[:MARKED_SPIKES]
 
@@ -290,18 +188,6 @@ def _gaps(chart: Chart, steps: Ints, values: Floats) -> None:
         return
     every = bad[np.unique(np.linspace(0, len(bad) - 1, min(len(bad), 200)).astype(int))]
     chart.points(every.tolist(), [chart.y.low] * len(every), "muted", "diamond", [True] * len(every))
-
-
-def _range_words(what: str, steps: Sequence[int] | Ints, values: Floats) -> str:
-    finite = np.flatnonzero(np.isfinite(values))
-    if not len(finite):
-        return f"{what}: no finite value."
-    low, high = (finite[pick(values[finite])] for pick in (np.argmin, np.argmax))
-    return (
-        f"{what} from step {int(steps[0])} to {int(steps[-1])}: {number(values[finite[0]])} at first, "
-        f"{number(values[finite[-1]])} at last, least {number(values[low])} at step {int(steps[low])}, greatest "
-        f"{number(values[high])} at step {int(steps[high])}."
-    )
 
 
 def attribution(spike: Spike, fractions: dict[str, float]) -> list[tuple[str, str, float, str, str]]:

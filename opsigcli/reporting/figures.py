@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,29 @@ MARKS = {  # beside the disc; drawn around (0, 0), about 8 px wide
     "diamond": "M0,-5L5,0L0,5L-5,0Z",
 }
 STRETCH = 1000  # units across the stretched part of a chart
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a legend; ``column`` is the table column the read-out shows beside it."""
+
+    swatch: str
+    text: str
+    column: int | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its words and its table."""
+
+    key: str
+    title: str
+    svg: str
+    legend: tuple[Key, ...]
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    table_note: str = ""
+    log: bool = False  # the value axis is logarithmic
 
 
 def _units(value: float) -> str:

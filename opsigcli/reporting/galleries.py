@@ -7,16 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.reporting.summary import (
-    count,
-    delta_row,
-    label_name,
-    labels_text,
-    number,
-    positions_of,
-    signed,
-    strongest_top,
-)
+from opsigcli.reporting.summary import delta_row, positions_of, strongest_top
+from opsigcli.reporting.words import count, label_name, labels_text, number, signed
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Group, Ints, Mining

@@ -23,20 +23,16 @@ from opsigcli.reporting.headline import headline
 from opsigcli.reporting.pictures import Album
 from opsigcli.reporting.sharpness_figures import sharpness_bars
 from opsigcli.reporting.summary import (
-    NOTHING,
     command_line,
-    count,
     delta_row,
     evidence_of,
     facts,
     notes,
     origins,
     pair_members,
-    percent,
-    score,
-    signed,
 )
 from opsigcli.reporting.virtual import virtual_view
+from opsigcli.reporting.words import NOTHING, count, percent, score, signed
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Evidence, Pair

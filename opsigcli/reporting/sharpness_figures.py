@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opsigcli.reporting.figures import ROLES
-from opsigcli.reporting.summary import NOTHING, count, largest_point, number, percent, printable
+from opsigcli.reporting.summary import largest_point
+from opsigcli.reporting.words import NOTHING, count, number, percent, printable
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, GroupCurvature, LayerCurvature

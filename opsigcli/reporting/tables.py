@@ -12,23 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from opsigcli.reporting.scales import Scale
-from opsigcli.reporting.summary import (
+from opsigcli.reporting.summary import delta_row, evidence_of, group_curve, positions_of, strongest_top
+from opsigcli.reporting.textplot import sparkline
+from opsigcli.reporting.words import (
     NOTHING,
     count,
-    delta_row,
-    evidence_of,
-    group_curve,
     label_name,
     labels_text,
     percent,
-    positions_of,
     printable,
     score,
     shorten,
     signed,
-    strongest_top,
 )
-from opsigcli.reporting.textplot import sparkline
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -12,19 +12,11 @@ from rich.text import Text
 
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.scales import Scale, value_scale
-from opsigcli.reporting.summary import (
-    count,
-    facts,
-    mining_notes,
-    notes,
-    number,
-    printable,
-    residual,
-    sharpness_values,
-)
+from opsigcli.reporting.summary import facts, mining_notes, notes, origins, residual, sharpness_values
 from opsigcli.reporting.tables import head, pairs, spikes, table_of, top
 from opsigcli.reporting.textplot import TextPlot
 from opsigcli.reporting.virtual import render_virtual
+from opsigcli.reporting.words import count, number, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -95,12 +87,7 @@ def render_report(case: Case) -> list[RenderableType]:
     shown: list[RenderableType] = [Text(printable(said.title), style="bold")]
     shown += [Text(printable(line)) for line in said.found]
     shown += [Text(f"o {printable(line)}", style="dim") for line in said.missing]
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts(case):
-        table.add_row(name, Text(printable(value)))
-    shown += [head("Run"), table, Text()]
+    shown += [head("Run"), _facts(case), Text()]
     shown.append(_loss_plot(case.trace, case.mining.spikes if case.mining else ()))
     if case.sharpness:
         shown += [Text(), *_sharpness(case.sharpness, rows=SHARPNESS_ROWS)]
@@ -111,6 +98,21 @@ def render_report(case: Case) -> list[RenderableType]:
         shown += spikes(case.mining.spikes)
         shown += top(case.mining, case.run.classes, case.trace, TOP_ROWS)
     return shown + _notes(notes(case))
+
+
+def render_store(case: Case) -> list[RenderableType]:
+    """Which run a store is of, and what it holds of it."""
+    commands = ", ".join(f"opsig {name}" for name, _ in origins(case))
+    return [Text(printable(f"a store, with the results of {commands}")), Text(), _facts(case)]
+
+
+def _facts(case: Case) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts(case):
+        table.add_row(name, Text(printable(value)))
+    return table
 
 
 def _trace_words(trace: LossTrace | TraceSummary) -> list[RenderableType]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.reporting.summary import label_name, number, positions_of, printable, shorten, signed
+from opsigcli.reporting.summary import positions_of
 from opsigcli.reporting.tables import head, table_of
+from opsigcli.reporting.words import label_name, number, printable, shorten, signed
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

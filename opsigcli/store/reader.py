@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,8 @@ from numpy.typing import NDArray
 from opsigcli.errors import StoreError
 from opsigcli.records import (
     Case,
-    Evidence,
-    Group,
-    GroupCurvature,
-    HessianSpectrum,
-    LayerCurvature,
     LossTrace,
     Mining,
-    Pair,
     Phase,
     Provenance,
     Run,
@@ -33,6 +26,14 @@ from opsigcli.records import (
     TopDeltas,
     TraceSummary,
     VirtualSteps,
+)
+from opsigcli.store.revive import (
+    as_floats,
+    revived,
+    revived_curvatures,
+    revived_layers,
+    revived_pair,
+    revived_spectrum,
 )
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
 from opsigcli.store.stored import CACHE, StoredMatrix, StoredTexts
@@ -48,7 +49,7 @@ class Store:
     @property
     def run(self) -> Run:
         """The run the store belongs to."""
-        run: Run = _record(Run, self._json("run"), input_shape=tuple, classes=tuple)
+        run: Run = revived(Run, self._json("run"), input_shape=tuple, classes=tuple)
         return run
 
     @property
@@ -149,11 +150,11 @@ class Store:
         if "mining" not in self.file:
             return None
         data = self._json("mining")
-        data["pairs"] = tuple(_pair(pair) for pair in data["pairs"])
-        data["spikes"] = tuple(_record(Spike, spike) for spike in data["spikes"])
+        data["pairs"] = tuple(revived_pair(pair) for pair in data["pairs"])
+        data["spikes"] = tuple(revived(Spike, spike) for spike in data["spikes"])
         data["top"] = tuple(self._top())
         data["provenance"] = self.provenance.get("mine")
-        mining: Mining = _record(Mining, data, gradient_steps=tuple, notes=tuple)
+        mining: Mining = revived(Mining, data, gradient_steps=tuple, notes=tuple)
         return mining
 
     @property
@@ -168,7 +169,7 @@ class Store:
         """What the sharpness did along the run."""
         if "phases" not in self.file:
             return ()
-        return tuple(_record(Phase, phase) for phase in self._json("phases"))
+        return tuple(revived(Phase, phase) for phase in self._json("phases"))
 
     @property
     def subset(self) -> NDArray[np.int64] | None:
@@ -195,7 +196,7 @@ class Store:
     def provenance(self) -> dict[str, Provenance]:
         """Command -> how its part was made."""
         group = self.file["provenance"]
-        return {name: _record(Provenance, json.loads(group[name].asstr()[()])) for name in group}
+        return {name: revived(Provenance, json.loads(group[name].asstr()[()])) for name in group}
 
     @property
     def case(self) -> Case:
@@ -282,61 +283,17 @@ def open_store(path: Path) -> Iterator[Store]:
             ) from error
 
 
-def _record(kind: Any, data: dict[str, Any], **convert: Any) -> Any:
-    """Build a record from its JSON, ignoring fields that a later version added."""
-    known = {f.name for f in fields(kind)}
-    return kind(**{k: convert[k](v) if k in convert else v for k, v in data.items() if k in known})
-
-
 def sharpness_point(data: dict[str, Any]) -> SharpnessPoint:
     """A sharpness point from its JSON."""
-    point: SharpnessPoint = _record(
+    point: SharpnessPoint = revived(
         SharpnessPoint,
         data,
-        eigenvalues=_floats,
-        residuals=_floats,
-        subsets=_floats,
-        layers=_layers,
-        kinds=_layers,
-        groups=_group_curvatures,
-        spectrum=_spectrum,
+        eigenvalues=as_floats,
+        residuals=as_floats,
+        subsets=as_floats,
+        layers=revived_layers,
+        kinds=revived_layers,
+        groups=revived_curvatures,
+        spectrum=revived_spectrum,
     )
     return point
-
-
-def _layers(data: list[dict[str, Any]]) -> tuple[LayerCurvature, ...]:
-    return tuple(_record(LayerCurvature, layer, shares=_floats) for layer in data)
-
-
-def _group_curvatures(data: list[dict[str, Any]]) -> tuple[GroupCurvature, ...]:
-    return tuple(_record(GroupCurvature, group, share=_evidence, alignment=_evidence) for group in data)
-
-
-def _evidence(data: dict[str, Any]) -> Evidence:
-    evidence: Evidence = _record(Evidence, data)
-    return evidence
-
-
-def _spectrum(data: dict[str, Any] | None) -> HessianSpectrum | None:
-    if data is None:
-        return None
-    spectrum: HessianSpectrum = _record(
-        HessianSpectrum, data, grid=_floats, density=_floats, errors=_floats, outliers_range=tuple
-    )
-    return spectrum
-
-
-def _pair(data: dict[str, Any]) -> Pair:
-    data["first"], data["second"] = _group(data["first"]), _group(data["second"])
-    data["opposition"] = _record(Evidence, data["opposition"])
-    data["evidence"] = {name: _record(Evidence, item) for name, item in data["evidence"].items()}
-    pair: Pair = _record(Pair, data, reasons=tuple, traits=tuple)
-    return pair
-
-
-def _group(data: dict[str, Any]) -> Group:
-    return Group(np.asarray(data["ids"], dtype=np.int64), dict(data["labels"]), data.get("nearest"))
-
-
-def _floats(values: list[float | None]) -> tuple[float, ...]:
-    return tuple(float("nan") if value is None else float(value) for value in values)

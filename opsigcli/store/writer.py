@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
@@ -21,10 +20,10 @@ from opsigcli import __version__
 from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
 from opsigcli.records import Mining, Phase, Provenance, Run, SharpnessPoint, Thumbnails
+from opsigcli.store.fill import fill_rows, fill_virtual
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
 from opsigcli.store.units import cannot_write, reserve, sweep, temporary_path
 
-Row = NDArray[np.float32]
 SLACK = 1 << 20  # bytes: HDF5's own structures, JSON, and short arrays
 TEXT = h5py.string_dtype()
 SHARPNESS = ("sharpness", "phases", "sharpness_examples", "example_curvature")  # what that command writes
@@ -105,11 +104,11 @@ def write_trace(store: Path, content: TraceContent) -> None:
         deltas = file.create_dataset(
             "loss_deltas", (height, examples), "f4", chunks=chunk(height, examples) if height else None
         )
-        _fill_rows(losses, deltas, content.rows)
+        fill_rows(losses, deltas, content.rows)
         if content.measured is not None:
             file["measured"] = content.measured
         if content.virtual is not None:
-            _fill_virtual(file, content, count, examples)
+            fill_virtual(file, content.virtual, count, content.example_ids, content.virtual_top)
         _json(file, "provenance/trace", content.provenance)
         if store.exists():
             with h5py.File(store, "r") as old:
@@ -123,86 +122,6 @@ def write_trace(store: Path, content: TraceContent) -> None:
     padded = -(-max(count, 1) // rows) * rows * -(-max(examples, 1) // columns) * columns
     matrices = 2 if content.virtual is None else 3
     _replace(store, fill, matrices * 4 * padded + 64 * examples + sum(map(len, content.names)), copy=False)
-
-
-def _fill_rows(losses: h5py.Dataset, deltas: h5py.Dataset | None, rows: Iterable[Row]) -> None:
-    """Write losses, and deltas between them, a chunk's height at a time, whatever T is.
-
-    One row more than a chunk is high is held, so that chunks of deltas are whole as well: a chunk that is
-    written in one piece needs no cache and is never read back.
-    """
-    height = losses.chunks[0]
-    held: list[Row] = []
-    start = 0
-    for row in itertools.chain(rows, [None]):
-        if row is not None:
-            held.append(row)
-            if len(held) <= height:
-                continue
-        _write_block(losses, start, held[:height])
-        if deltas is not None and len(held) > 1:
-            _write_block(deltas, start, held[1:], minus=held[:-1])
-        start += height
-        held = held[height:]
-
-
-def _write_block(
-    dataset: h5py.Dataset, start: int, rows: list[Row], *, minus: list[Row] | None = None
-) -> None:
-    """Write rows, or their differences from ``minus``, at ``start``; chunks are filled one by one."""
-    height, width = dataset.chunks
-    for top in range(0, len(rows), height):
-        part = rows[top : top + height]
-        for left in range(0, dataset.shape[1], width):
-            block = np.zeros((height, width), dtype=np.float32)  # a chunk at the rim is stored whole as well
-            for line, row in enumerate(part):
-                piece = row[left : left + width]
-                if minus is None:
-                    block[line, : len(piece)] = piece
-                else:
-                    with np.errstate(invalid="ignore"):  # inf - inf is NaN: not measured
-                        np.subtract(
-                            piece, minus[top + line][left : left + width], out=block[line, : len(piece)]
-                        )
-            if len(part) and dataset.shape[1]:
-                dataset.id.write_direct_chunk((start + top, left), block)
-
-
-def _fill_virtual(file: h5py.File, content: TraceContent, count: int, examples: int) -> None:
-    """Write the deltas of virtual steps, and what they say in short."""
-    assert content.virtual is not None
-    dataset = file.create_dataset("virtual_deltas", (count, examples), "f4", chunks=chunk(count, examples))
-    width = min(content.virtual_top, examples)
-    kept = {
-        name: np.full((count, width), missing, dtype=kind)
-        for side in ("up", "down")
-        for name, missing, kind in ((f"{side}_ids", -1, np.int64), (f"{side}_deltas", np.nan, np.float32))
-    }
-    figures = np.full((3, count), np.nan)
-
-    def summarised(rows: Iterable[Row]) -> Iterator[Row]:
-        for t, row in enumerate(rows):
-            finite = np.flatnonzero(np.isfinite(row))
-            values = row[finite].astype(np.float64)
-            total = np.abs(values).sum()
-            if len(values):
-                figures[:, t] = (
-                    values.mean(),
-                    (1 - abs(values.sum()) / total if total else np.nan),
-                    (values > 0).mean(),
-                )
-            order = np.lexsort((content.example_ids[finite], -values))[:width]
-            lowest = np.lexsort((content.example_ids[finite], values))[:width]
-            for side, places in (("up", order), ("down", lowest)):
-                kept[f"{side}_ids"][t, : len(places)] = content.example_ids[finite[places]]
-                kept[f"{side}_deltas"][t, : len(places)] = values[places]
-            yield row
-
-    _fill_rows(dataset, None, summarised(content.virtual))
-    for name, values in zip(("mean", "interference", "fraction_up"), figures, strict=True):
-        file[f"virtual/{name}"] = values
-    for name, array in kept.items():
-        file[f"virtual/{name}"] = array
 
 
 def write_gradients(store: Path, key: str, arrays: dict[str, NDArray[Any]]) -> None:

@@ -1,0 +1,106 @@
+"""The charts of the sharpness over the steps, against the stability threshold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.reporting.figures import Chart, Figure, Key, swatch
+from opsigcli.reporting.scales import Scale, value_scale
+from opsigcli.reporting.summary import residual, sharpness_values
+from opsigcli.reporting.words import number, range_words
+
+if TYPE_CHECKING:
+    from opsigcli.records import SharpnessPoint
+
+
+def sharpness_charts(
+    points: Sequence[SharpnessPoint], x: Scale, mark: Callable[[Chart], None]
+) -> list[Figure]:
+    """Sharpness against the stability threshold; with a preconditioner, what is held against it comes first.
+
+    Args:
+        points: one for each measured checkpoint.
+        x: the steps that all charts of the case share.
+        mark: draws what every chart of the case shows, its spikes.
+    """
+    if not points:
+        return []
+    figure = partial(_figure, points, x, mark)
+    limits = [math.nan if p.threshold is None else p.threshold for p in points]
+    plain = [p.eigenvalues[0] if p.eigenvalues else math.nan for p in points]
+    if all(p.preconditioned is None for p in points):
+        figures = [figure("sharpness", "Sharpness", plain, limits)]
+    else:
+        figures = [
+            figure("preconditioned", "Preconditioned sharpness", sharpness_values(points), limits),
+            figure("sharpness", "Sharpness", plain, [math.nan] * len(plain)),
+        ]
+    ratios = [math.nan if p.ratio is None else p.ratio for p in points]
+    if len({limit for limit in limits if math.isfinite(limit)}) > 1:  # one axis in its units will not do
+        figures.append(figure("ratio", "Stability ratio", ratios, [1.0] * len(ratios)))
+    return figures
+
+
+def _figure(
+    points: Sequence[SharpnessPoint],
+    x: Scale,
+    mark: Callable[[Chart], None],
+    key: str,
+    title: str,
+    values: Sequence[float],
+    limits: Sequence[float],
+) -> Figure:
+    known = sorted({limit for limit in limits if math.isfinite(limit)})
+    constant = known[0] if len(known) == 1 else None
+    y = value_scale([*values, *known], allow_log=True)
+    axis = constant if constant and constant != 1 and not y.log else None
+    chart = Chart(x, y, 210, right_ticks=axis)
+    mark(chart)
+    steps = np.array([p.step for p in points])
+    if constant is not None:
+        chart.level(constant, "limit")
+    elif known:
+        chart.curve(steps, np.array(limits), "limit", dash="dash")
+    chart.curve(steps, np.array(values), "sharp", width=1)
+    hollow = [not point.converged for point in points]
+    chart.points([p.step for p in points], values, "sharp", "disc", hollow)
+    legend = [Key(swatch("sharp", shape="disc"), title.lower(), 1)]
+    if known:
+        legend.append(Key(swatch("limit", dash="dash"), "stability threshold", 3))
+        legend.append(Key("", "stability ratio (right axis)" if axis else "stability ratio", 4))
+    if any(hollow):
+        glyph = swatch("sharp", shape="disc", hollow=True, line=False)
+        legend.append(Key(glyph, f"not converged ({sum(hollow)} of {len(points)})"))
+    rows = tuple(
+        (
+            f"{point.step:,}",
+            number(value, 4),
+            "yes" if point.converged else "no",
+            number(limit, 4),
+            number(point.ratio if known else None),
+            number(residual(point), 2),
+            f"{point.matvecs:,}",
+        )
+        for point, value, limit in zip(points, values, limits, strict=True)
+    )
+    over = sum(1 for p in points if p.converged and p.ratio is not None and p.ratio >= 1)
+    description = (
+        range_words(title, steps, np.array(values))
+        + (f" {over} of {len(points)} points are at or above the stability threshold." if known else "")
+        + (f" {sum(hollow)} points did not converge." if any(hollow) else "")
+    )
+    return Figure(
+        key,
+        title,
+        chart.svg(key, f"{title} over steps", description),
+        tuple(legend),
+        ("step", title.lower(), "converged", "threshold", "ratio", "residual", "matvecs"),
+        rows,
+        "every measured checkpoint",
+        log=y.log,
+    )

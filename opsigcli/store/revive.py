@@ -1,0 +1,66 @@
+"""Records from the JSON that a store keeps of them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from opsigcli.records import (
+    Evidence,
+    Group,
+    GroupCurvature,
+    HessianSpectrum,
+    LayerCurvature,
+    Pair,
+)
+
+
+def revived(kind: Any, data: dict[str, Any], **convert: Any) -> Any:
+    """Build a record from its JSON, ignoring fields that a later version added."""
+    known = {f.name for f in fields(kind)}
+    return kind(**{k: convert[k](v) if k in convert else v for k, v in data.items() if k in known})
+
+
+def revived_layers(data: list[dict[str, Any]]) -> tuple[LayerCurvature, ...]:
+    """The curvature of each layer, or of each kind of layer."""
+    return tuple(revived(LayerCurvature, layer, shares=as_floats) for layer in data)
+
+
+def revived_curvatures(data: list[dict[str, Any]]) -> tuple[GroupCurvature, ...]:
+    """The curvature that each group holds, with its evidence."""
+    return tuple(revived(GroupCurvature, group, share=_evidence, alignment=_evidence) for group in data)
+
+
+def _evidence(data: dict[str, Any]) -> Evidence:
+    evidence: Evidence = revived(Evidence, data)
+    return evidence
+
+
+def revived_spectrum(data: dict[str, Any] | None) -> HessianSpectrum | None:
+    """The density of eigenvalues, where it was measured."""
+    if data is None:
+        return None
+    spectrum: HessianSpectrum = revived(
+        HessianSpectrum, data, grid=as_floats, density=as_floats, errors=as_floats, outliers_range=tuple
+    )
+    return spectrum
+
+
+def revived_pair(data: dict[str, Any]) -> Pair:
+    """A pair with its groups and its evidence."""
+    data["first"], data["second"] = _group_of(data["first"]), _group_of(data["second"])
+    data["opposition"] = revived(Evidence, data["opposition"])
+    data["evidence"] = {name: revived(Evidence, item) for name, item in data["evidence"].items()}
+    pair: Pair = revived(Pair, data, reasons=tuple, traits=tuple)
+    return pair
+
+
+def _group_of(data: dict[str, Any]) -> Group:
+    return Group(np.asarray(data["ids"], dtype=np.int64), dict(data["labels"]), data.get("nearest"))
+
+
+def as_floats(values: list[float | None]) -> tuple[float, ...]:
+    """Numbers, of which JSON writes those that are not finite as null; they come back as NaN."""
+    return tuple(float("nan") if value is None else float(value) for value in values)
