@@ -8,7 +8,8 @@ import torch
 
 from opsigcli.curvature import SOLVERS
 from opsigcli.curvature.basis import Basis
-from opsigcli.curvature.lanczos import Krylov, top_eigenvalues
+from opsigcli.curvature.krylov import Krylov
+from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.errors import CurvatureError
 
 RNG = np.random.default_rng(7)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +14,17 @@ from opsigcli.commands.budget import Budget, coarse_to_fine, step_range
 from opsigcli.commands.context import StoredRun, provenance
 from opsigcli.commands.dry_run import plan_sharpness
 from opsigcli.commands.locate import spread_rows
+from opsigcli.commands.sharpness_outcome import outcome, warnings_of
 from opsigcli.commands.stability import Meter
 from opsigcli.curvature.phases import phases
-from opsigcli.errors import CheckpointError, ExitCode, Interrupted, ModelError, StoreError, UsageError
+from opsigcli.errors import CheckpointError, Interrupted, ModelError, StoreError, UsageError
 from opsigcli.objective.share import Share, join, leave
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
 from opsigcli.records import Case, Mining, SharpnessPoint
-from opsigcli.store.reader import Store, open_store, sharpness_point
+from opsigcli.store.reader import Store, open_store
+from opsigcli.store.revive import sharpness_point
 from opsigcli.store.units import Units
 from opsigcli.store.writer import SharpnessContent, locked, write_sharpness
 
@@ -147,12 +147,12 @@ def _sharpness(
         for row in job.rows
         if row not in job.points and trace.files[row] not in job.failed
     ]
-    warnings = _warnings(options, shown, job.failed, left, run.optimizer, len(trace.example_ids))
+    warnings = warnings_of(options, shown, job.failed, left, run.optimizer, len(trace.example_ids))
     case = Case(run, trace, sharpness=tuple(shown), phases=found)
     messages: tuple[str, ...] = ()
     if meter is not None and meter.batch_norm and share.rank == 0:
         messages = ("BatchNorm used its running statistics, as in eval mode",)
-    return _outcome(options, case, job.failed, left, warnings if share.rank == 0 else [], messages)
+    return outcome(options, case, job.failed, left, warnings if share.rank == 0 else [], messages)
 
 
 def _mining(store: Store) -> Mining:
@@ -217,103 +217,3 @@ def _measure(job: _Job, meter: Meter, progress: Progress) -> None:
 def _note(point: SharpnessPoint) -> str:
     ratio = "" if point.ratio is None else f", ratio {point.ratio:.3f}"
     return f"step {point.step}: {point.eigenvalues[0]:.4g}{ratio}"
-
-
-def _warnings(
-    options: SharpnessOptions,
-    points: list[SharpnessPoint],
-    failed: dict[str, str],
-    left: list[int],
-    optimizer: str,
-    examples: int,
-) -> list[str]:
-    warnings = [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
-    loose = [point for point in points if not point.converged]
-    if loose:
-        warnings.append(
-            f"{len(loose)} of {len(points)} points did not converge; step {loose[0].step}: {loose[0].reason}"
-        )
-    if left or any(point.partial for point in points):
-        warnings.append(
-            f"the budget of {options.budget} ended with {len(points)} of {len(points) + len(left)} checkpoints "
-            "measured; the same command goes on from there"
-        )
-    bare = [point for point in points if point.ratio is None and point.reason and point.converged]
-    if bare:
-        warnings.append(bare[0].reason)
-    if any(point.batch_sharpness is not None for point in points):
-        warnings.append(
-            "with minibatches, the sharpness of the full loss stays below the stability threshold; "
-            "batch sharpness is what is held against it"
-        )
-    elif optimizer == "sgd":
-        warnings.append(
-            "with minibatches, the sharpness of the full loss stays below the stability threshold; give the "
-            "run's batch size with --minibatch to have batch sharpness as well"
-        )
-    return warnings + _subset_warning(points, examples)
-
-
-def _subset_warning(points: list[SharpnessPoint], examples: int) -> list[str]:
-    spread = _spread(points)
-    if spread is None:
-        return []
-    return [
-        f"sharpness is of {spread['examples']} of {examples} examples; at step {spread['step']} "
-        f"{spread['subsets']} subsets of that size give {spread['least']:.4g} to {spread['most']:.4g}"
-    ]
-
-
-def _spread(points: list[SharpnessPoint]) -> dict[str, Any] | None:
-    """How much λ₁ depends on the subset, at the step where it depends most."""
-    spreads = []
-    for point in points:
-        if point.subsets:
-            values = np.array([point.eigenvalues[0], *point.subsets])
-            deviation = float(values.std(ddof=1) / abs(values.mean()))
-            spreads.append(
-                {
-                    "examples": point.examples,
-                    "step": point.step,
-                    "subsets": len(values),
-                    "least": float(values.min()),
-                    "most": float(values.max()),
-                    "relative_deviation": deviation,
-                }
-            )
-    return max(spreads, key=lambda s: float(s["relative_deviation"] or 0), default=None)
-
-
-def _outcome(
-    options: SharpnessOptions,
-    case: Case,
-    failed: dict[str, str],
-    left: list[int],
-    warnings: list[str],
-    messages: tuple[str, ...],
-) -> Outcome:
-    points = list(case.sharpness)
-    finite = [point for point in points if math.isfinite(point.eigenvalues[0])]
-    peak = max(finite, key=lambda point: point.eigenvalues[0], default=None)
-    reached = next((p.step for p in points if p.ratio is not None and p.ratio >= 1), None)
-    result = {
-        "store": str(options.store),
-        "points": points,
-        "phases": case.phases,
-        "peak": None
-        if peak is None
-        else {"step": peak.step, "sharpness": peak.eigenvalues[0], "ratio": peak.ratio},
-        "first_step_at_threshold": reached,
-        "subset": _spread(points),
-        "steps_left": left,
-        "failed": failed,
-    }
-    return Outcome(
-        schema="opsig/sharpness",
-        inputs={"options": vars(options) | {"store": str(options.store)}},
-        result=result,
-        warnings=tuple(warnings),
-        messages=messages,
-        exit_code=ExitCode.INCOMPLETE if failed or left else ExitCode.OK,
-        view=case,
-    )

@@ -9,7 +9,7 @@ import torch
 
 from opsigcli.commands.budget import Budget
 from opsigcli.curvature.density import DEGREE, density, hessian_trace
-from opsigcli.curvature.lanczos import Matvec
+from opsigcli.curvature.krylov import Matvec
 from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.objective.gauss_newton import GaussNewtonOperator
 from opsigcli.objective.hvp import HessianOperator

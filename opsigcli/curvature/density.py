@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from opsigcli.curvature.lanczos import Krylov, Matvec
+from opsigcli.curvature.krylov import Krylov, Matvec
 
 Floats64 = NDArray[np.float64]
 

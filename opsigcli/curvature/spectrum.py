@@ -18,4 +18,5 @@ class Spectrum:
     converged: bool  # every value is within the tolerance asked for, as far as the solver can tell
     matvecs: int  # spent
     reason: str = ""  # why not converged
-    vectors: Tensor = field(compare=False, kw_only=True)  # (k, P) orthonormal Ritz vectors, to an angle of residual / gap
+    # (k, P) orthonormal Ritz vectors, to an angle of residual / gap
+    vectors: Tensor = field(compare=False, kw_only=True)

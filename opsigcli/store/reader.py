@@ -27,14 +27,7 @@ from opsigcli.records import (
     TraceSummary,
     VirtualSteps,
 )
-from opsigcli.store.revive import (
-    as_floats,
-    revived,
-    revived_curvatures,
-    revived_layers,
-    revived_pair,
-    revived_spectrum,
-)
+from opsigcli.store.revive import revived, revived_pair, sharpness_point
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
 from opsigcli.store.stored import CACHE, StoredMatrix, StoredTexts
 
@@ -281,19 +274,3 @@ def open_store(path: Path) -> Iterator[Store]:
             raise StoreError(
                 f"the store {path} is incomplete: {error}", "make it again with: opsig trace --fresh"
             ) from error
-
-
-def sharpness_point(data: dict[str, Any]) -> SharpnessPoint:
-    """A sharpness point from its JSON."""
-    point: SharpnessPoint = revived(
-        SharpnessPoint,
-        data,
-        eigenvalues=as_floats,
-        residuals=as_floats,
-        subsets=as_floats,
-        layers=revived_layers,
-        kinds=revived_layers,
-        groups=revived_curvatures,
-        spectrum=revived_spectrum,
-    )
-    return point

@@ -14,6 +14,7 @@ from opsigcli.records import (
     HessianSpectrum,
     LayerCurvature,
     Pair,
+    SharpnessPoint,
 )
 
 
@@ -64,3 +65,19 @@ def _group_of(data: dict[str, Any]) -> Group:
 def as_floats(values: list[float | None]) -> tuple[float, ...]:
     """Numbers, of which JSON writes those that are not finite as null; they come back as NaN."""
     return tuple(float("nan") if value is None else float(value) for value in values)
+
+
+def sharpness_point(data: dict[str, Any]) -> SharpnessPoint:
+    """A sharpness point from its JSON."""
+    point: SharpnessPoint = revived(
+        SharpnessPoint,
+        data,
+        eigenvalues=as_floats,
+        residuals=as_floats,
+        subsets=as_floats,
+        layers=revived_layers,
+        kinds=revived_layers,
+        groups=revived_curvatures,
+        spectrum=revived_spectrum,
+    )
+    return point
