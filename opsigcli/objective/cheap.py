@@ -85,7 +85,7 @@ def _convolution(
     walk = [_each(value, dimensions) for value in (stride, padding, dilation)]
     geometry = Geometry(walk[0], walk[1], walk[2], groups)
     # A view: of a leaf, autograd does not say whether it is wanted.
-    values: Tensor = _Forward.apply(input, weight.view_as(weight), geometry, None)
+    values: Tensor = _Bilinear.apply(input, weight.view_as(weight), "xw", None, geometry, None)
     output = values if bias is None else values + bias.view(-1, *[1] * dimensions)
     found = _Convolved(output, values, input, weight, bias, geometry, [])
     return found._replace(versions=found.now())
@@ -122,7 +122,8 @@ def _batch_norm(
         offset = offset + last.bias * scale
     values = last.values.detach() * scale.detach().view(shape)
     weight = last.weight * scale.view(-1, *[1] * (last.weight.ndim - 1))
-    return _Forward.apply(last.input, weight, last.geometry, values) + offset.view(shape)  # type: ignore[no-any-return]
+    scaled: Tensor = _Bilinear.apply(last.input, weight, "xw", None, last.geometry, values)
+    return scaled + offset.view(shape)
 
 
 def _wanted(ctx: Any) -> list[bool]:
@@ -138,70 +139,51 @@ def _runs(node: Any) -> bool:
         return True
 
 
-class _Forward(torch.autograd.Function):
-    """``y = C(x, w)``, whose values may be known."""
+class _Bilinear(torch.autograd.Function):
+    """One of y, x and w out of the two others: ``y = C(x, w)``, ``x̄ = A(ȳ, w)`` or ``w̄ = W(ȳ, x)``.
+
+    The derivatives of each are the other two. ``names`` says which two are given, ``shape`` is that of the third,
+    and ``values`` is the result where it is known already.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, geometry: Geometry, values: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, w)
-        ctx.geometry = geometry
-        return _forward(x, w, geometry) if values is None else values
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        x, w = ctx.saved_tensors
-        (gradient,) = gradients
-        to_x, to_w = _wanted(ctx)
-        return (
-            _ToInput.apply(gradient, w, x.shape, ctx.geometry) if to_x else None,
-            _ToWeight.apply(gradient, x, w.shape, ctx.geometry) if to_w else None,
-            None,
-            None,
-        )
-
-
-class _ToInput(torch.autograd.Function):
-    """``x̄ = A(ȳ, w)``."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, w: Tensor, shape: torch.Size, geometry: Geometry) -> Tensor:
-        ctx.save_for_backward(y, w)
-        ctx.geometry = geometry
-        return _to_input(y, w, shape, geometry)
+    def forward(
+        ctx: Any,
+        first: Tensor,
+        second: Tensor,
+        names: str,
+        shape: torch.Size | None,
+        geometry: Geometry,
+        values: Tensor | None,
+    ) -> Tensor:
+        ctx.save_for_backward(first, second)
+        ctx.names, ctx.geometry = names, geometry
+        if values is not None:
+            return values
+        given = {names[0]: first, names[1]: second}
+        if "y" not in given:
+            return _forward(given["x"], given["w"], geometry)
+        assert shape is not None
+        if "x" not in given:
+            return _to_input(given["y"], given["w"], shape, geometry)
+        return _to_weight(given["y"], given["x"], shape, geometry)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        y, w = ctx.saved_tensors
-        (gradient,) = gradients
-        to_y, to_w = _wanted(ctx)
-        return (
-            _Forward.apply(gradient, w, ctx.geometry, None) if to_y else None,
-            _ToWeight.apply(y, gradient, w.shape, ctx.geometry) if to_w else None,
-            None,
-            None,
-        )
-
-
-class _ToWeight(torch.autograd.Function):
-    """``w̄ = W(ȳ, x)``."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, x: Tensor, shape: torch.Size, geometry: Geometry) -> Tensor:
-        ctx.save_for_backward(y, x)
-        ctx.geometry = geometry
-        return _to_weight(y, x, shape, geometry)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        y, x = ctx.saved_tensors
-        (gradient,) = gradients
-        to_y, to_x = _wanted(ctx)
-        return (
-            _Forward.apply(x, gradient, ctx.geometry, None) if to_y else None,
-            _ToInput.apply(y, gradient, x.shape, ctx.geometry) if to_x else None,
-            None,
-            None,
-        )
+        tensors, names, wanted = ctx.saved_tensors, ctx.names, _wanted(ctx)
+        (third,) = set("yxw") - set(names)
+        found: list[Tensor | None] = [None, None]
+        for place, other in ((0, 1), (1, 0)):
+            if wanted[place]:
+                found[place] = _Bilinear.apply(
+                    gradients[0],
+                    tensors[other],
+                    third + names[other],
+                    tensors[place].shape,
+                    ctx.geometry,
+                    None,
+                )
+        return (*found, None, None, None, None)
 
 
 def _forward(x: Tensor, w: Tensor, g: Geometry) -> Tensor:
