@@ -133,6 +133,7 @@ class SharpnessOptions:
     momentum: float | None = None
     weight_decay: float | None = None
     minibatch: int | None = None  # the run's batch size; None: as the manifest says
+    batch_norm: str = "running"  # statistics; or "batch", of all examples together
     steps: str | None = None  # "a:b": only checkpoints from step a to step b
     budget: str | None = None  # "90s", "10m", "2h" or "500hvp" for the whole command
     examples: int | None = None  # a random subset of this many examples; None is all of them

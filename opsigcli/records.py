@@ -262,6 +262,7 @@ class SharpnessPoint:
     file: str = ""
     lr: float | None = None
     partial: bool = False  # the budget ended here; measured again by the next command
+    batch_norm: str | None = None  # statistics used: running or batch; None without BatchNorm
     examples: int | None = None  # in the subset; None when all were used
     subsets: tuple[float, ...] = ()  # λ₁ on other subsets of that size, where it was measured
     batch_sharpness: float | None = None  # mean of gᵀHg / ‖g‖² over random minibatches

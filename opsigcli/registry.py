@@ -79,6 +79,16 @@ def did_you_mean(close: Iterable[str], otherwise: str) -> str:
     return f"did you mean {names}?" if names else otherwise
 
 
+def require(option: str, value: str, known: Iterable[str]) -> None:
+    """Refuse what is not among the values of an option.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if value not in known:
+        raise UsageError(f"expected --{option} to be one of {', '.join(known)}; found {value!r}")
+
+
 def unknown(noun: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not in a table."""
     names = list(known)

@@ -208,6 +208,20 @@ def test_batch_norm_uses_its_running_statistics_and_keeps_them():
         assert torch.equal(value, before[name])
 
 
+def test_with_batch_statistics_the_hessian_is_that_of_a_model_in_training():
+    problem, truth = (objective("batch norm", batch_size=7) for _ in range(2))
+    truth.model[1].track_running_stats = False  # takes them from the batch in any mode
+    truth.model[1].running_mean = truth.model[1].running_var = None
+    problem.batch_statistics = True
+    before = {name: value.clone() for name, value in problem.model.named_buffers()}
+    torch.testing.assert_close(columns(hessian_operator(problem)), dense_hessian(truth))
+    torch.testing.assert_close(problem.mean_loss_and_gradient(), truth.mean_loss_and_gradient())
+    assert not torch.allclose(dense_hessian(problem), dense_hessian(truth))
+    assert not problem.model[1].training
+    for name, value in problem.model.named_buffers():
+        assert torch.equal(value, before[name])
+
+
 def test_frozen_parameters_are_left_out_and_tied_ones_counted_once():
     assert hessian_operator(objective("frozen")).size == 4 * 5 + 3
     assert hessian_operator(objective("tied")).size == 16 + 4 + 4 + 12 + 3

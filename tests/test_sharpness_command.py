@@ -261,6 +261,60 @@ def test_a_minibatch_run_has_batch_sharpness(opsig: Opsig, tmp_path: Path) -> No
     assert any("batch sharpness" in warning for warning in found["warnings"])
 
 
+@pytest.fixture(scope="module")
+def normed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trace of a net with BatchNorm on small pictures, under full-batch gradient descent."""
+    folder = tmp_path_factory.mktemp("normed")
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    np.savez(
+        folder / "d.npz",
+        x=rng.normal(size=(40, 3, 8, 8)).astype("f4") + labels[:, None, None, None],
+        y=labels,
+    )
+    data, model = f"npz:{folder / 'd.npz'}", "resnet?norm=batch&width=2"
+    words = [
+        ["train", folder / "run", "--data", data, "--model", model, "--steps", 6, "--lr", 2],
+        ["trace", folder / "run", "--store", folder / "s.h5"],
+    ]
+    for some in words:
+        assert run([str(word) for word in [*some, "--quiet"]]) == 0
+    return folder / "s.h5"
+
+
+def test_batch_norm_has_running_statistics_or_those_of_all_examples(opsig: Opsig, normed: Path) -> None:
+    words = ("sharpness", "--store", normed, "--every", 3, "--json")
+    running, batch = (opsig(*words, "--batch-norm", name).json for name in ("running", "batch"))
+    for found, name in ((running, "running"), (batch, "batch")):
+        assert [p["batch_norm"] for p in found["result"]["points"]] == [name] * 3
+        told = any("running statistics" in line for line in found["warnings"])
+        assert told == (name == "running" and max(p["ratio"] for p in found["result"]["points"]) >= 0.9)
+    first, second = running["result"]["points"], batch["result"]["points"]
+    assert all(a["eigenvalues"] != b["eigenvalues"] for a, b in zip(first, second, strict=True))
+    # Along the step the gradients are those of training: the secant's equation holds with them alone.
+    assert opsig(*words[:-1], "--batch-norm", "batch", "--layers", "--secant", "--spectrum").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--groups"], "couple"), (["--per-example"], "couple"), (["--batch-norm", "none"], "running, batch")],
+)
+def test_batch_statistics_that_cannot_be_had_are_an_error(
+    opsig: Opsig, normed: Path, words: list[str], said: str
+) -> None:
+    if words == ["--groups"]:
+        opsig("mine", "--store", normed, "--method", "simple")
+    result = opsig("sharpness", "--store", normed, "--batch-norm", "batch", *words)
+    assert result.code == 2
+    assert said in " ".join(result.err.split())
+
+
+def test_batch_statistics_need_a_batch_norm(opsig: Opsig, store: Path) -> None:
+    result = opsig("sharpness", "--store", store, "--batch-norm", "batch")
+    assert result.code == 2
+    assert "BatchNorm, found none" in " ".join(result.err.split())
+
+
 def test_phases_are_stored_and_told(opsig: Opsig, store: Path) -> None:
     result = opsig("sharpness", "--store", store, "--every", 4, "--json").json["result"]
     assert result["phases"]

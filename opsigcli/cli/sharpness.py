@@ -50,6 +50,13 @@ def sharpness(
     minibatch: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Examples in a batch of the run, likewise.")
     ] = None,
+    batch_norm: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Statistics of BatchNorm: running, or batch: of all examples together, as in a full-batch step.",
+        ),
+    ] = Defaults.batch_norm,
     steps: Annotated[
         str | None, typer.Option(metavar="A:B", help="Only checkpoints from step A to step B.")
     ] = None,
@@ -96,7 +103,8 @@ def sharpness(
     over all examples. It is right to the tolerance, but for a chance of about 1 % that a nearly equal, larger
     eigenvalue was passed over; a value that did not converge is marked so. For Adam and its kin the ratio uses the
     preconditioned Hessian, when the checkpoint holds the optimizer's second moments. For runs with minibatches the
-    mean curvature along their gradients (batch sharpness) is measured as well. BatchNorm uses its running statistics.
+    mean curvature along their gradients (batch sharpness) is measured as well. BatchNorm uses its running statistics,
+    or those of all examples together, which a step of full-batch descent saw.
     """
     chosen = Defaults(
         optimizer=optimizer,
@@ -104,6 +112,7 @@ def sharpness(
         momentum=momentum,
         weight_decay=weight_decay,
         minibatch=minibatch,
+        batch_norm=batch_norm,
         steps=steps,
         budget=budget,
         examples=examples,

@@ -11,7 +11,6 @@ from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.known import tell_known_pairs
 from opsigcli.commands.pictures import same_groups, take_pictures, wanted_ids
 from opsigcli.commands.sketches import Sketches
-from opsigcli.errors import UsageError
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.mine import require_two
@@ -22,6 +21,7 @@ from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
 from opsigcli.records import Case, ExampleSource, LossTrace, Mining, Thumbnails
+from opsigcli.registry import require
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.writer import locked, write_gradients, write_mining
 
@@ -39,8 +39,8 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
         Interrupted: a signal arrived; the gradients computed so far are kept.
     """
     METHODS.load(options.method)
-    _require("window", options.window, ("run", "first"))
-    _require("similarity", options.similarity, SIMILARITIES)
+    require("window", options.window, ("run", "first"))
+    require("similarity", options.similarity, SIMILARITIES)
     if options.export is not None:
         require_format(options.export)
     with locked(options.store):
@@ -122,11 +122,6 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
         messages=(*messages, *(causal_words(causal) if causal else ())),
         view=case,
     )
-
-
-def _require(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"expected --{name} to be one of {', '.join(known)}; found {value!r}")
 
 
 def _pictures(

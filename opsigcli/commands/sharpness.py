@@ -23,6 +23,7 @@ from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
 from opsigcli.records import Case, Mining, SharpnessPoint
+from opsigcli.registry import require
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.revive import sharpness_point
 from opsigcli.store.units import Units
@@ -31,7 +32,7 @@ from opsigcli.store.writer import SharpnessContent, locked, write_sharpness
 # What a point depends on beside the checkpoint; points made with other values are measured again.
 NUMERICS = (
     *("top", "tolerance", "max_matvecs", "seed", "model", "data", "examples"),
-    *("optimizer", "lr", "momentum", "weight_decay", "minibatch"),
+    *("optimizer", "lr", "momentum", "weight_decay", "minibatch", "batch_norm"),
     *("layers", "per_example", "groups", "secant", "spectrum"),
 )
 
@@ -49,6 +50,7 @@ def sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
         OpsigError: model or data cannot be opened, or no checkpoint can.
         Interrupted: a signal arrived; the points found so far are in the store.
     """
+    require("batch-norm", options.batch_norm, ("running", "batch"))
     budget, steps = Budget(options.budget), step_range(options.steps)
     share = join()
     try:
@@ -149,10 +151,7 @@ def _sharpness(
     ]
     warnings = warnings_of(options, shown, job.failed, left, run.optimizer, len(trace.example_ids))
     case = Case(run, trace, sharpness=tuple(shown), phases=found)
-    messages: tuple[str, ...] = ()
-    if meter is not None and meter.batch_norm and share.rank == 0:
-        messages = ("BatchNorm used its running statistics, as in eval mode",)
-    return outcome(options, case, job.failed, left, warnings if share.rank == 0 else [], messages)
+    return outcome(options, case, job.failed, left, warnings if share.rank == 0 else [])
 
 
 def _mining(store: Store) -> Mining:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from opsigcli.curvature.phases import EDGE
 from opsigcli.errors import ExitCode
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome
@@ -46,7 +47,16 @@ def warnings_of(
             "with minibatches, the sharpness of the full loss stays below the stability threshold; give the "
             "run's batch size with --minibatch to have batch sharpness as well"
         )
-    return warnings + _subset_warning(points, examples)
+    return warnings + _statistics_warning(points) + _subset_warning(points, examples)
+
+
+def _statistics_warning(points: list[SharpnessPoint]) -> list[str]:
+    if not any(p.batch_norm == "running" and p.ratio is not None and p.ratio >= EDGE for p in points):
+        return []
+    return [
+        "BatchNorm used its running statistics; the steps of the run saw those of their batches, whose sharpness "
+        "can be several times smaller: hold that against the threshold, with --batch-norm batch"
+    ]
 
 
 def _subset_warning(points: list[SharpnessPoint], examples: int) -> list[str]:
@@ -85,7 +95,6 @@ def outcome(
     failed: dict[str, str],
     left: list[int],
     warnings: list[str],
-    messages: tuple[str, ...],
 ) -> Outcome:
     points = list(case.sharpness)
     finite = [point for point in points if math.isfinite(point.eigenvalues[0])]
@@ -108,7 +117,6 @@ def outcome(
         inputs={"options": vars(options) | {"store": str(options.store)}},
         result=result,
         warnings=tuple(warnings),
-        messages=messages,
         exit_code=ExitCode.INCOMPLETE if failed or left else ExitCode.OK,
         view=case,
     )

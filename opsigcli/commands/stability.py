@@ -21,13 +21,14 @@ from opsigcli.commands.optimizer_facts import state_by_parameter
 from opsigcli.commands.whole_spectrum import hessian_spectrum
 from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.curvature.spectrum import Spectrum
-from opsigcli.errors import CheckpointError
+from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.objective.check import check_second_derivatives
 from opsigcli.objective.gauss_newton import GaussNewtonOperator
 from opsigcli.objective.hvp import HessianOperator, hessian_operator
 from opsigcli.objective.minibatch import batch_sharpness
 from opsigcli.objective.share import Share
 from opsigcli.objective.span import Span, find_span
+from opsigcli.objective.statistics import batch_norms
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.options import SharpnessOptions
 from opsigcli.records import Mining, SharpnessPoint
@@ -78,8 +79,9 @@ class Meter:
         if self.sampled:
             self.positions = self.positions[subset(options.examples or n, n, options.seed)]
         self.locator = Locator(run, self.positions, share, options.seed)
-        batch_norm = torch.nn.modules.batchnorm._BatchNorm
-        self.batch_norm = any(isinstance(m, batch_norm) for m in run.objective.model.modules())
+        self.batch_norm = options.batch_norm if batch_norms(run.objective.model) else None
+        if options.batch_norm == "batch":
+            self._couple()
         self._checked = False
         self._span: Span | None = None
 
@@ -124,6 +126,7 @@ class Meter:
             reason="; ".join(reason for reason in reasons if reason),
             file=self.run.files[row],
             lr=hyper.get("lr"),
+            batch_norm=self.batch_norm,
             examples=len(self.positions) if self.sampled else None,
         )
         found: dict[str, Any] = {}
@@ -163,6 +166,24 @@ class Meter:
             if options.secant and following is not None and not self.over():
                 found |= {"secant": self.locator.secant(row), "secant_step": following}
         return Measured(replace(point, **found, partial=self.over()), curvatures)
+
+    def _couple(self) -> None:
+        """BatchNorm over all examples together, as a step of full-batch descent saw them.
+
+        Raises:
+            UsageError: there is no BatchNorm, or what is asked for needs examples that do not depend on each other.
+        """
+        wrong = {
+            "a model with BatchNorm, found none": self.batch_norm is None,
+            "one process, found several": self.share.processes > 1,
+            "no --per-example and no --groups: the batch's statistics couple the examples": (
+                self.options.per_example or self.options.groups
+            ),
+        }
+        for text in (text for text, found in wrong.items() if found):
+            raise UsageError(f"expected, for --batch-norm batch, {text}", "leave out --batch-norm")
+        self.run.objective.batch_statistics = True
+        self.run.objective.batch_size = len(self.positions)
 
     def _find_span(self) -> Span | None:
         """Shorter vectors for the first layer, where all products are of the plain Hessian in one process."""

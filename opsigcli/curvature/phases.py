@@ -45,7 +45,9 @@ def phases(points: Sequence[SharpnessPoint], steps: Ints, mean_losses: Floats) -
     at = np.array([p.step for p in used], dtype=np.int64)
     values = np.array([_value(p) for p in used])
     ratios = np.array([np.nan if p.ratio is None else p.ratio for p in used])
-    found = list(_stretches(at, values, ratios))
+    running = any(p.batch_norm == "running" for p in used)
+    note = ", with BatchNorm's running statistics, which the steps did not see" if running else ""
+    found = list(_stretches(at, values, ratios, note))
     found += _catapults(at, values, ratios, steps, mean_losses)
     return tuple(sorted(found, key=lambda phase: (phase.first_step, phase.last_step)))
 
@@ -54,7 +56,7 @@ def _value(point: SharpnessPoint) -> float:
     return point.eigenvalues[0] if point.preconditioned is None else point.preconditioned
 
 
-def _stretches(at: Ints, values: Floats, ratios: NDArray[np.float64]) -> Iterator[Phase]:
+def _stretches(at: Ints, values: Floats, ratios: NDArray[np.float64], note: str) -> Iterator[Phase]:
     kinds = np.where(ratios >= PAST, 2, np.where(ratios >= EDGE, 1, 0))
     for i in range(1, len(kinds) - 1):
         if kinds[i - 1] == kinds[i + 1] != kinds[i]:
@@ -67,7 +69,7 @@ def _stretches(at: Ints, values: Floats, ratios: NDArray[np.float64]) -> Iterato
             name = "at the edge" if kind == 1 else "past the edge"
             middle = float(np.median(ratios[here]))
             text = f"{_counted(stop - start)}, stability ratio {ratios[here].min():.2f} to {ratios[here].max():.2f}"
-            yield Phase(name, int(at[start]), int(at[stop - 1]), f"{text}, median {middle:.2f}")
+            yield Phase(name, int(at[start]), int(at[stop - 1]), f"{text}, median {middle:.2f}{note}")
         else:
             # The first point at the edge belongs to the rise that led there.
             rise = _sharpening(at, values, ratios, start, min(stop + 1, len(at)))

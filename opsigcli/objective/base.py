@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.func import functional_call
 
 from opsigcli.errors import ObjectiveError
 from opsigcli.objective.losses import IGNORED, ExampleLoss, open_loss, pack_weights, weighted
+from opsigcli.objective.statistics import batch_statistics
 from opsigcli.records import ExampleSource
 
 RESIDENT_BYTES = 1 << 30  # inputs that fit are read once and stay on the device
@@ -52,6 +54,9 @@ class Objective:
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.dtype = dtype
+        self.batch_statistics = (
+            False  # BatchNorm over each batch as it comes, for derivatives of the mean loss
+        )
         self._read_targets = getattr(source, "read_targets", None)  # sources too large to list all of them
         self._targets = torch.as_tensor(np.asarray(source.targets))
         if self._targets.is_floating_point():
@@ -81,6 +86,10 @@ class Objective:
     def parameter_names(self) -> list[str]:
         """Names of ``parameters``."""
         return [name for name, p in self.model.named_parameters() if p.requires_grad]
+
+    def statistics(self) -> AbstractContextManager[None]:
+        """The context in which derivatives of the mean loss are taken: with BatchNorm's statistics as wanted."""
+        return batch_statistics(self.model) if self.batch_statistics else nullcontext()
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Put weights (a full state dict that fits) into the model."""
@@ -139,7 +148,8 @@ class Objective:
         gradient = [torch.zeros_like(p) for p in parameters]
         pieces = self.batches(order) if micro_batches else iter([self.batch(order)])
         for inputs, targets in pieces:
-            summed = self.loss_fn(self.model(inputs), targets).sum()
+            with self.statistics():
+                summed = self.loss_fn(self.model(inputs), targets).sum()
             parts = torch.autograd.grad(summed, parameters, allow_unused=True)
             for whole, part in zip(gradient, parts, strict=True):
                 if part is not None:

@@ -77,7 +77,7 @@ def _difference(twin: Objective, inputs: Tensor, targets: Tensor, seed: int) -> 
         with torch.no_grad():
             for p, v in zip(parameters, direction, strict=True):
                 p.add_(v, alpha=sign * STEP)
-        with torch.enable_grad():
+        with torch.enable_grad(), twin.statistics():
             loss = twin.loss_fn(twin.model(inputs), targets).sum() / len(targets)
             ends.append(_flat(torch.autograd.grad(loss, parameters, allow_unused=True), parameters))
         with torch.no_grad():

@@ -50,7 +50,7 @@ class GaussNewtonOperator:
             for (name, p), part in zip(named, torch.split(vector, sizes), strict=True)
         }
         total = torch.zeros_like(vector)
-        with second_derivatives(objective.model):
+        with second_derivatives(objective.model), objective.statistics():
             for inputs, targets in objective.batches(self._positions):
                 product = self._batch(weights, tangents, inputs, targets)
                 for piece, name in zip(torch.split(total, sizes), weights, strict=True):

@@ -29,7 +29,7 @@ def twice_differentiable_gradient(
 
     None where a variable does not matter. The forward pass runs in the context ``within``.
     """
-    with cheap_derivatives(), within or nullcontext():
+    with cheap_derivatives(), objective.statistics(), within or nullcontext():
         loss = objective.loss_fn(objective.model(inputs), targets).sum() / n
     if not loss.requires_grad:
         return [None] * len(variables)
@@ -54,7 +54,8 @@ def second_derivatives(model: nn.Module) -> Iterator[None]:
             yield
     except torch.OutOfMemoryError as error:
         raise CurvatureError(
-            f"not enough memory for a Hessian-vector product: {_first_line(error)}", "lower --batch-size"
+            f"not enough memory for a Hessian-vector product: {_first_line(error)}",
+            "lower --batch-size or take --examples",
         ) from error
     except RuntimeError as error:
         raise CurvatureError(
