@@ -141,6 +141,14 @@ def test_preconditioned_and_plain_sharpness_are_never_mixed() -> None:
     assert headline(replace(case, sharpness=points)).found[1].startswith("Preconditioned sharpness peaked at")
 
 
+def test_headline_says_when_batch_norm_was_in_eval_mode() -> None:
+    case = make_case()
+    for name, told in (("running", True), ("batch", False), (None, False)):
+        said = headline(replace(case, sharpness=tuple(replace(p, batch_norm=name) for p in case.sharpness)))
+        assert ("eval-mode sharpness" in said.title) == told
+        assert any("--batch-norm batch" in line for line in said.missing) == told
+
+
 def test_headline_says_when_there_is_no_threshold() -> None:
     case = make_case()
     points = tuple(replace(p, threshold=None, ratio=None, reason="lr is not known") for p in case.sharpness)

@@ -115,6 +115,12 @@ def _sharpness(case: Case) -> Part:
     if not good:
         return [], [], missing
     name = "preconditioned sharpness" if any(p.preconditioned is not None for p in good) else "sharpness"
+    if any(p.batch_norm == "running" for p in good):
+        name = f"eval-mode {name}"
+        missing.append(
+            "BatchNorm used its running statistics; the steps of the run saw those of their batches, whose sharpness "
+            "can be several times smaller: opsig sharpness --batch-norm batch."
+        )
     against = [p for p in good if p.ratio is not None and math.isfinite(p.ratio)]
     if not against:
         peak = max(good, key=lambda p: values[p])
