@@ -6,21 +6,21 @@ import ctypes
 
 # Parameters of glibc's mallopt (malloc.h), in bytes.
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
-KEPT = 2**31 - 1  # free memory at the top that is not handed back
+KEPT = 256 << 20  # free memory at the top that is not handed back
 PADDING = 64 << 20  # asked for at a time
-LARGE = (1 << 30, 32 << 20)  # blocks from here on are mapped on their own; older versions take 32 MiB at most
+LARGE = (64 << 20, 32 << 20)  # blocks from here on go back to the system; older versions take 32 MiB at most
 
 
-def keep_freed_memory() -> bool:
-    """Let the process keep the memory it frees, and say whether it could.
+def keep_freed_memory() -> int:
+    """Let the process keep the memory it frees; the size of the blocks up to which it does, 0 where it cannot.
 
     Activations of a batch are some megabytes each. By default glibc hands such blocks back to the system when they
-    are freed and asks for them again, page by page, for the next batch. The largest amount used stays what it is.
-    Other allocators are left alone.
+    are freed and asks for them again, page by page, for the next batch. Whole data sets still go back. Other
+    allocators are left alone.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library, or none that is shared
-        return False
-    large = any(mallopt(MMAP_THRESHOLD, size) for size in LARGE)
-    return large and bool(mallopt(TRIM_THRESHOLD, KEPT)) and bool(mallopt(TOP_PAD, PADDING))
+        return 0
+    large = next((size for size in LARGE if mallopt(MMAP_THRESHOLD, size)), 0)
+    return large if large and mallopt(TRIM_THRESHOLD, KEPT) and mallopt(TOP_PAD, PADDING) else 0
