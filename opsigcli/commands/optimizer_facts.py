@@ -1,4 +1,4 @@
-"""What checkpoints of other programs say about the optimizer: kind, hyper-parameters, second moments."""
+"""What checkpoints say about the optimizer: kind, hyper-parameters, second moments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from opsigcli.checkpoints.base import formats
 from opsigcli.checkpoints.choose import plain_names
+from opsigcli.checkpoints.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.series import Series
+from opsigcli.checkpoints.writer import state_path
 from opsigcli.errors import CheckpointError
 from opsigcli.optimizers.recognise import Recognised, from_state_dict
 
@@ -28,7 +30,9 @@ def recognise(series: Series) -> Recognised:
 def state_by_parameter(
     path: Path, names: Sequence[str], shapes: Sequence[tuple[int, ...]]
 ) -> dict[str, dict[str, Tensor]]:
-    """The optimizer's state in a checkpoint, by the model's parameters; {} where it holds none.
+    """The optimizer's state at a checkpoint, by the model's parameters; {} where there is none.
+
+    ``opsig train`` keeps it beside the weights, other programs within the checkpoint.
 
     Args:
         path: the checkpoint.
@@ -38,6 +42,13 @@ def state_by_parameter(
     Raises:
         CheckpointError: the file cannot be read, or the state does not tell which parameter is which.
     """
+    beside = state_path(path)
+    if beside.exists():
+        own: dict[str, dict[str, Tensor]] = {name: {} for name in names}
+        for place, value in SafetensorsFile().read(beside).items():
+            name, _, key = place.rpartition("/")
+            own.setdefault(name, {})[key] = value
+        return {name: entry for name, entry in own.items() if entry}
     reader = next(reader for reader in formats() if reader.recognises(path))
     saved = reader.optimizer(path, tensors=True)
     state: Mapping[Any, Any] = saved.get("state") or {}

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from opsigcli.checkpoints.safetensors_file import SafetensorsFile
-from opsigcli.checkpoints.writer import state_path
 from opsigcli.commands.budget import Budget
 from opsigcli.commands.context import StoredRun
 from opsigcli.commands.locate import Locator, concentration, subset
@@ -270,19 +268,7 @@ class Meter:
         return Stability(threshold, value / threshold, value, spectrum.matvecs, reason)
 
     def _state(self, row: int) -> dict[str, dict[str, torch.Tensor]]:
-        """The optimizer's state beside a checkpoint, by parameter in the objective's order; {} if there is none."""
-        path = state_path(Path(self.run.run.checkpoints) / self.run.files[row])
-        if not path.exists():
-            return self._foreign_state(row)
-        flat = SafetensorsFile().read(path)
-        state: dict[str, dict[str, torch.Tensor]] = {name: {} for name in self.run.objective.parameter_names}
-        for place, value in flat.items():
-            name, _, key = place.rpartition("/")
-            state.setdefault(name, {})[key] = value
-        return {name: entry for name, entry in state.items() if entry}
-
-    def _foreign_state(self, row: int) -> dict[str, dict[str, torch.Tensor]]:
-        """The optimizer's state inside a checkpoint of another program; {} if there is none, or not for all."""
+        """The optimizer's state at a checkpoint; {} where there is none that can be used."""
         path = Path(self.run.run.checkpoints) / self.run.files[row]
         shapes = [tuple(p.shape) for p in self.run.objective.parameters]
         try:

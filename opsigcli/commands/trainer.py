@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from opsigcli.objective.base import Objective
+from opsigcli.objective.statistics import batch_norms
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats
@@ -43,8 +44,7 @@ class Trainer:
         self.batch_size = batch_size
         self.seed = seed
         self.step = 0
-        batch_norm = nn.modules.batchnorm._BatchNorm
-        norms = [module for module in objective.model.modules() if isinstance(module, batch_norm)]
+        norms = batch_norms(objective.model)
         # Batch statistics need the whole batch at once; every other model may pass it in pieces.
         self._micro_batches = not norms
         self._norms = [norm for norm in norms if norm.running_mean is not None]

@@ -106,18 +106,9 @@ class Virtual:
             parameter.grad = None
 
     def _state(self, row: Row) -> dict[str, torch.Tensor]:
-        """The optimizer's state that belongs to a checkpoint, as ``Trainer.state`` has it; {} where there is none.
-
-        ``opsig train`` keeps it beside the weights, other programs within the checkpoint.
-        """
-        from opsigcli.checkpoints.safetensors_file import SafetensorsFile
-        from opsigcli.checkpoints.writer import state_path
-
+        """The optimizer's state that belongs to a checkpoint, as ``Trainer.state`` has it; {} where there is none."""
         assert row.place is not None
         checkpoint = self.series.checkpoints[row.place].path
-        path = state_path(checkpoint)
-        if path.exists():
-            return SafetensorsFile().read(path)
         if self.optimizer in STATELESS:
             return {}
         objective = self.objective

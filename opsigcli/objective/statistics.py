@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def batch_norms(model: nn.Module) -> list[nn.Module]:
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     """The BatchNorms of a model."""
-    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
     kept = [(module.training, module.track_running_stats) for module in found]
     try:
         for module in found:
-            module.training, module.track_running_stats = True, False  # type: ignore[assignment]
+            module.training, module.track_running_stats = True, False
         yield
     finally:
         for module, (training, track) in zip(found, kept, strict=True):
