@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from opsigcli.errors import ObjectiveError
+from opsigcli.objective.caches import forget
 from opsigcli.objective.losses import IGNORED, ExampleLoss, open_loss, pack_weights, weighted
 from opsigcli.objective.statistics import batch_statistics
 from opsigcli.records import ExampleSource
@@ -93,7 +94,20 @@ class Objective:
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Put weights (a full state dict that fits) into the model."""
+        forget(self.model)
         self.model.load_state_dict(dict(weights), strict=True)
+
+    def settle(self) -> None:
+        """Put the model into eval mode, with nothing kept from passes before."""
+        forget(self.model.eval())
+
+    def outputs(self, inputs: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
+        """The model's outputs, to be differentiated; with other ``weights`` by name, for torch.func transforms."""
+        forget(self.model)
+        found: Tensor = (
+            self.model(inputs) if weights is None else functional_call(self.model, weights, (inputs,))
+        )
+        return found
 
     def batches(self, positions: NDArray[np.int64] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and targets in the order of ``positions`` (default: all that count), the last batch as short as
@@ -128,7 +142,7 @@ class Objective:
     @torch.inference_mode()
     def losses(self, positions: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Loss of each example, (N,) or (len(positions),) float32, in eval mode; NaN where its label is ignored."""
-        self.model.eval()
+        self.settle()
         positions = np.arange(len(self.source)) if positions is None else positions
         found = [self.loss_fn(self.model(inputs), targets) for inputs, targets in self.batches(positions)]
         return torch.cat(found).float().cpu().numpy()
@@ -149,7 +163,7 @@ class Objective:
         pieces = self.batches(order) if micro_batches else iter([self.batch(order)])
         for inputs, targets in pieces:
             with self.statistics():
-                summed = self.loss_fn(self.model(inputs), targets).sum()
+                summed = self.loss_fn(self.outputs(inputs), targets).sum()
             parts = torch.autograd.grad(summed, parameters, allow_unused=True)
             for whole, part in zip(gradient, parts, strict=True):
                 if part is not None:
@@ -242,11 +256,3 @@ def check_vocabulary(outputs: Tensor, targets: Tensor) -> None:
             f"expected tokens from 0 to {outputs.shape[-1] - 1} (the model's vocabulary), found {int(targets.max())}",
             "give the model and the data the same vocabulary",
         )
-
-
-def example_loss(
-    objective: Objective, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor
-) -> Tensor:
-    """Losses (B,) as a function of named parameters, for torch.func transforms."""
-    outputs: Any = functional_call(objective.model, parameters, (inputs,))
-    return objective.loss_fn(outputs, targets)

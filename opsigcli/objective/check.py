@@ -9,6 +9,7 @@ from torch import Tensor
 
 from opsigcli.errors import CurvatureError
 from opsigcli.objective.base import Objective
+from opsigcli.objective.caches import forget
 from opsigcli.objective.twice import second_derivatives, twice_differentiable_gradient
 
 EXAMPLES = 4
@@ -28,6 +29,7 @@ def check_second_derivatives(objective: Objective) -> None:
         CurvatureError: the products are wrong.
     """
     twin = copy.copy(objective)
+    forget(objective.model)  # a copy cannot be made of what has a graph
     try:
         twin.model = copy.deepcopy(objective.model).double().eval()
         inputs, targets = objective.batch(objective.counted[:EXAMPLES])
@@ -78,7 +80,7 @@ def _difference(twin: Objective, inputs: Tensor, targets: Tensor, seed: int) -> 
             for p, v in zip(parameters, direction, strict=True):
                 p.add_(v, alpha=sign * STEP)
         with torch.enable_grad(), twin.statistics():
-            loss = twin.loss_fn(twin.model(inputs), targets).sum() / len(targets)
+            loss = twin.loss_fn(twin.outputs(inputs), targets).sum() / len(targets)
             ends.append(_flat(torch.autograd.grad(loss, parameters, allow_unused=True), parameters))
         with torch.no_grad():
             for p, v in zip(parameters, direction, strict=True):

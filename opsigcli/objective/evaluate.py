@@ -98,7 +98,7 @@ class Evaluator:
 
     def losses(self) -> NDArray[np.float32]:
         """Losses (N,) float32, nats, of the examples held, at the weights that the model has now."""
-        self.objective.model.eval()
+        self.objective.settle()
         forward = self._forward()
         out = torch.empty(self._count, dtype=torch.float32, device=self.objective.device)
         batches = -(-self._rows // self.batch_size)

@@ -45,7 +45,7 @@ def along(
     Raises:
         CurvatureError: the model cannot be differentiated twice.
     """
-    objective.model.eval()
+    objective.settle()
     sizes = [p.numel() for p in objective.parameters]
     parts = torch.split(direction.to(objective.device, objective.dtype), sizes)
     tangents = {
@@ -72,7 +72,7 @@ def _along_batch(
     """Slopes and curvatures (B,) of one batch."""
     weights = torch.ones(len(targets), device=objective.device, dtype=objective.dtype, requires_grad=True)
     with second_derivatives(objective.model), torch.enable_grad():
-        total = (weights * objective.loss_fn(objective.model(inputs), targets)).sum()
+        total = (weights * objective.loss_fn(objective.outputs(inputs), targets)).sum()
         first = _derivative(objective, total, tangents)
         second = _derivative(objective, first, tangents)
         zero = torch.zeros_like(weights)

@@ -99,7 +99,7 @@ class FactoredLayers:
 
     def _factors(self, inputs: Tensor, targets: Tensor) -> Iterator[tuple[str, Factors]]:
         with _watching(self._layers) as seen, torch.enable_grad():
-            loss = self._objective.loss_fn(self._objective.model(inputs), targets).sum()
+            loss = self._objective.loss_fn(self._objective.outputs(inputs), targets).sum()
         found = torch.autograd.grad(loss, [output for _, output in seen.values()], allow_unused=True)
         for (name, (went_in, output)), came_back in zip(seen.items(), found, strict=True):
             gradient = torch.zeros_like(output) if came_back is None else came_back
@@ -114,7 +114,7 @@ class FactoredLayers:
             for name, layer in self._layers.items()
         ]
         try:
-            loss = self._objective.loss_fn(self._objective.model(inputs), targets).sum()
+            loss = self._objective.loss_fn(self._objective.outputs(inputs), targets).sum()
         finally:
             for hook in hooks:
                 hook.remove()

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import functional_call, grad, jvp, vjp
+from torch.func import grad, jvp, vjp
 
 from opsigcli.objective.base import Objective
 from opsigcli.objective.share import Share
@@ -37,7 +37,7 @@ class GaussNewtonOperator:
         everything = objective.counted if positions is None else positions
         self.n = len(everything)
         self._positions = self._share.positions(everything)
-        objective.model.eval()
+        objective.settle()
 
     def __call__(self, vector: Tensor) -> Tensor:
         """``G v`` for a flat v (P,)."""
@@ -63,8 +63,7 @@ class GaussNewtonOperator:
         objective, n = self.objective, self.n
 
         def outputs(w: dict[str, Tensor]) -> Tensor:
-            found: Tensor = functional_call(objective.model, w, (inputs,))
-            return found
+            return objective.outputs(inputs, w)
 
         def mean_loss(z: Tensor) -> Tensor:
             return objective.loss_fn(z, targets).sum() / n

@@ -104,7 +104,7 @@ class HessianOperator:
         self._chosen: Sequence[int] = range(len(self.parameters))  # parameters of the block
         self._scale: Tensor | None = None
         self._versions = [p._version for p in self.parameters]
-        objective.model.eval()
+        objective.settle()
 
     def preconditioned(self, preconditioner: Tensor | None, shift: float) -> HessianOperator:
         """``P^-1/2 (H + shift·I) P^-1/2`` with ``P = diag(preconditioner)``, on the graphs kept here."""

@@ -50,7 +50,7 @@ def batch_sharpness(
     """
     rng = np.random.default_rng(seed)
     pool = objective.counted if positions is None else positions
-    objective.model.eval()
+    objective.settle()
     values: list[float] = []
     while len(values) < MOST:
         batch = rng.choice(pool, min(batch_size, len(pool)), replace=False)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from opsigcli.errors import ObjectiveError
-from opsigcli.objective.base import Objective, example_loss
+from opsigcli.objective.base import Objective
 from opsigcli.objective.factored import FactoredLayers
 from opsigcli.objective.hashing import CountSketch
 from opsigcli.progress import Task
@@ -82,7 +82,7 @@ def gradient_sketches(
         raise ObjectiveError(
             "expected a model with trainable parameters, found none", "check requires_grad in --model"
         )
-    objective.model.eval()
+    objective.settle()
     total = sum(p.numel() for p in parameters.values())
     factored = FactoredLayers(objective, dimensions, seed) if total > LARGE else None
     if factored is not None:
@@ -164,7 +164,7 @@ class _Vectorised:
         self._weights = {name: p.detach() for name, p in parameters.items()}
 
         def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-            return example_loss(objective, weights, x[None], y[None])[0]
+            return objective.loss_fn(objective.outputs(x[None], weights), y[None])[0]
 
         self._gradient = vmap(grad(loss), in_dims=(None, 0, 0))
 
@@ -184,7 +184,7 @@ class _OneByOne:
     def __call__(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
         rows = []
         for x, y in zip(inputs, targets, strict=True):
-            loss = self._objective.loss_fn(self._objective.model(x[None]), y[None])[0]
+            loss = self._objective.loss_fn(self._objective.outputs(x[None]), y[None])[0]
             parts = torch.autograd.grad(loss, self._parameters, allow_unused=True)
             rows.append(
                 [
@@ -204,7 +204,7 @@ def _output_residuals(objective: Objective, inputs: Tensor, targets: Tensor) -> 
     gradient in the last layer. Other outputs are flattened.
     """
     with torch.no_grad():
-        outputs = objective.model(inputs)
+        outputs = objective.outputs(inputs)
     outputs = outputs.detach().requires_grad_()
     with torch.enable_grad():
         total = objective.loss_fn(outputs, targets).sum()

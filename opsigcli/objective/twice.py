@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from opsigcli.errors import CurvatureError
 from opsigcli.objective.base import Objective
 from opsigcli.objective.cheap import cheap_derivatives
+from opsigcli.objective.smooth import Smooth
 
 
 def twice_differentiable_gradient(
@@ -30,7 +31,7 @@ def twice_differentiable_gradient(
     None where a variable does not matter. The forward pass runs in the context ``within``.
     """
     with cheap_derivatives(), objective.statistics(), within or nullcontext():
-        loss = objective.loss_fn(objective.model(inputs), targets).sum() / n
+        loss = objective.loss_fn(objective.outputs(inputs), targets).sum() / n
     if not loss.requires_grad:
         return [None] * len(variables)
     return list(torch.autograd.grad(loss, list(variables), create_graph=True, allow_unused=True))
@@ -41,14 +42,14 @@ def second_derivatives(model: nn.Module) -> Iterator[None]:
     """Kernels that can be differentiated twice, and their absence as an error for people.
 
     Fused attention has no second derivative; the plain formula has. The same holds for cuDNN's recurrent nets and
-    for transformer layers fused as a whole.
+    for transformer layers fused as a whole, and for a few functions (see ``Smooth``).
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     plain = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
     try:
-        with sdpa_kernel(SDPBackend.MATH), plain, warnings.catch_warnings():
+        with sdpa_kernel(SDPBackend.MATH), plain, Smooth(), warnings.catch_warnings():
             # Forward mode loads a part of torch that uses a deprecated part of torch.
             warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
             yield
