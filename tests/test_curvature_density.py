@@ -40,9 +40,15 @@ def test_errors_of_a_density_are_as_large_as_its_misses():
 
 def test_outliers_are_those_that_stand_off_the_bulk():
     found = density(matvec(SPECTRUM), len(SPECTRUM), dtype=torch.float64)
-    assert found.outliers == (4,) * 8
+    assert found.outliers == (4,) * 4
     assert 0.4 < found.bulk < 0.7
-    assert found.matvecs == 8 * 40
+    assert found.matvecs == 4 * 40
+
+
+def test_more_starts_are_taken_where_they_disagree():
+    found = density(matvec(SPECTRUM[:60]), 60, dtype=torch.float64)
+    assert len(found.outliers) == 8
+    assert found.errors.max() > 0.02 * found.values.max()
 
 
 @pytest.mark.parametrize(

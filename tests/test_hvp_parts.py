@@ -246,3 +246,16 @@ def test_a_network_of_kinks_passes_the_check():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 2000), nn.ReLU(), nn.Linear(2000, 500), nn.ReLU(), nn.Linear(500, 3))
     check_second_derivatives(Objective(net, Rows((4,)), "ce", batch_size=4))
+
+
+class Zigzag(nn.Module):
+    """A kink in each millionth, so that steps of 1e-6 of the weights always find some."""
+
+    def forward(self, x):
+        return x * x + ((1e6 * x).remainder(2) - 1).abs() / 1e6
+
+
+def test_kinks_as_close_as_those_of_large_networks_pass_the_check():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 5), Zigzag(), nn.Linear(5, 3))
+    check_second_derivatives(Objective(net, Rows((4,)), "ce", batch_size=4))
