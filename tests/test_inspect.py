@@ -192,4 +192,9 @@ def test_hdf5_that_is_no_store_is_no_checkpoint(opsig: Opsig, tmp_path: Path) ->
         file.attrs["format"] = "another"
     done = opsig("inspect", tmp_path / "x.h5")
     assert done.code == 3
+    assert "it holds x.h5 (no checkpoint format that opsig reads)" in " ".join(done.err.split())
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        file.attrs["keras_version"] = "3"
+    done = opsig("inspect", tmp_path / "x.h5")
+    assert done.code == 3
     assert "Keras" in done.err

@@ -45,7 +45,10 @@ class Merged(nn.Module):
 
     def __init__(self, merges):
         super().__init__()
-        self.linear, self.a, self.b = nn.Linear(5, 3), *(nn.Parameter(torch.randn(s)) for s in ((2, 5), (3, 2)))
+        self.linear, self.a, self.b = (
+            nn.Linear(5, 3),
+            *(nn.Parameter(torch.randn(s)) for s in ((2, 5), (3, 2))),
+        )
         self.merges, self.merged = merges, False
 
     def train(self, mode=True):

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_MAGIC = {b"GGUF": "gguf", b"\x89HDF": "hdf5"}
+_OF_KERAS = {"keras_version", "model_config", "layer_names"}  # attributes of its HDF5 files
 _KERAS = (
     "python -c \"import keras; m = keras.saving.load_model('{0}'); m.save_weights('weights.weights.h5')\""
 )
@@ -89,8 +89,14 @@ def _file(path: Path) -> Kind | None:
         return KERAS
     if name.endswith(".index") and path.with_name(path.stem + ".data-00000-of-00001").exists():
         return TENSORFLOW
-    if name.endswith((".h5", ".hdf5", ".bin")) and path.is_file():
+    if name.endswith(".bin") and path.is_file():
         with path.open("rb") as file:
-            kind = _MAGIC.get(file.read(4))
-        return {"gguf": GGUF, "hdf5": KERAS if name.endswith((".h5", ".hdf5")) else None}.get(kind or "")
-    return None
+            return GGUF if file.read(4) == b"GGUF" else None
+    return KERAS if name.endswith((".h5", ".hdf5")) and _of_keras(path) else None
+
+
+def _of_keras(path: Path) -> bool:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return bool(_OF_KERAS & set(file.attrs)) or "model_weights" in file

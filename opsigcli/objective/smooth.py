@@ -29,7 +29,7 @@ def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 def _normalize(
     input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None
 ) -> Tensor:
-    """``x / max(‖x‖, ε)``, as ``x / √max(‖x‖², ε²)``: the norm has no second derivative at 0, where a padded token is."""
+    """``x / max(‖x‖, ε)``, as ``x / √max(‖x‖², ε²)``: where a token is padding, the norm has none."""
     if p != 2 or out is not None or eps * eps < torch.finfo(input.dtype).tiny:
         return F.normalize(input, p, dim, eps, out)
     return input / input.square().sum(dim, keepdim=True).clamp_min(eps * eps).sqrt()
