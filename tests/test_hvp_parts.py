@@ -259,3 +259,21 @@ def test_kinks_as_close_as_those_of_large_networks_pass_the_check():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 5), Zigzag(), nn.Linear(5, 3))
     check_second_derivatives(Objective(net, Rows((4,)), "ce", batch_size=4))
+
+
+class Words(nn.Module):
+    """A language model's habits: padding that is no weight, tied embeddings, parts in float32 whatever comes in."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.inner = nn.Embedding(3, 4, padding_idx=1), nn.Linear(4, 4)
+
+    def forward(self, x):
+        h = self.embedding((x > 0).long().sum(1) % 3)
+        h = h * torch.rsqrt(h.float().square().mean(-1, keepdim=True) + 1e-6).to(h.dtype)
+        return torch.tanh(self.inner(h)) @ self.embedding.weight.T
+
+
+def test_a_language_model_passes_the_check():
+    torch.manual_seed(0)
+    check_second_derivatives(Objective(Words(), Rows((4,)), "ce", batch_size=4))

@@ -322,6 +322,38 @@ def test_layers_are_factored_only_where_autograd_agrees() -> None:
     assert layers.weights == {"first.weight", "dilated.weight", "head.weight"}
 
 
+class Windows(nn.Module):
+    """Looks at the halves of an image as if they were examples; at first nothing comes of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.windows, self.gate = nn.Conv2d(3, 4, 3), nn.Parameter(torch.zeros(1))
+        self.head = nn.Linear(4 * 2 + 300, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        halves = torch.stack(x.chunk(2, dim=2), dim=1).flatten(0, 1)
+        seen = self.windows(halves).mean((2, 3)).unflatten(0, (len(x), 2)).flatten(1)
+        return self.head(torch.cat([self.gate * seen, x.flatten(1)], dim=1))
+
+
+@pytest.mark.parametrize("gate", [0.0, 1.0])
+def test_a_layer_that_sees_windows_of_examples_is_not_factored(
+    gate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import opsigcli.objective.sketch as module
+
+    monkeypatch.setattr(module, "LARGE", 0)
+    torch.manual_seed(2)
+    net = Windows()
+    torch.nn.init.constant_(net.gate, gate)
+    objective = Objective(net, Planted(n=300), "ce")
+    assert FactoredLayers(objective, 64, 0).weights == {"head.weight"}
+    norms = gradient_sketches(objective, POSITIONS, dimensions=64).norms
+    np.testing.assert_allclose(
+        norms, np.linalg.norm(exact_gradients(objective, POSITIONS), axis=1), rtol=1e-4
+    )
+
+
 def test_factored_layers_have_exact_norms_and_cosines_close_to_exact_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -15,6 +15,7 @@ from torch.func import functional_call
 from opsigcli.errors import ObjectiveError
 from opsigcli.objective.caches import forget
 from opsigcli.objective.losses import IGNORED, ExampleLoss, open_loss, pack_weights, weighted
+from opsigcli.objective.mended import Mended
 from opsigcli.objective.statistics import batch_statistics
 from opsigcli.records import ExampleSource
 
@@ -104,9 +105,10 @@ class Objective:
     def outputs(self, inputs: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
         """The model's outputs, to be differentiated; with other ``weights`` by name, for torch.func transforms."""
         forget(self.model)
-        found: Tensor = (
-            self.model(inputs) if weights is None else functional_call(self.model, weights, (inputs,))
-        )
+        with Mended():
+            found: Tensor = (
+                self.model(inputs) if weights is None else functional_call(self.model, weights, (inputs,))
+            )
         return found
 
     def batches(self, positions: NDArray[np.int64] | None = None) -> Iterator[tuple[Tensor, Tensor]]:

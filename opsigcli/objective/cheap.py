@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from opsigcli.objective.mended import affine, by_channel
+
 CONVOLUTIONS = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
 
 
@@ -109,17 +111,12 @@ def _batch_norm(
 ) -> Tensor | None:
     if training or running_mean is None or running_var is None:
         return None
-    scale = (running_var + eps).rsqrt()
-    if weight is not None:
-        scale = scale * weight
-    offset = -running_mean * scale
-    if bias is not None:
-        offset = offset + bias
-    shape = (1, -1) + (1,) * (input.ndim - 2)
+    scale, offset = affine(running_mean, running_var, weight, bias, eps)
     if last is None or input is not last.output or last.versions != last.now():
-        return torch.addcmul(offset.view(shape), input, scale.view(shape))
+        return by_channel(input, scale, offset)
     if last.bias is not None:
         offset = offset + last.bias * scale
+    shape = (1, -1) + (1,) * (input.ndim - 2)
     values = last.values.detach() * scale.detach().view(shape)
     weight = last.weight * scale.view(-1, *[1] * (last.weight.ndim - 1))
     scaled: Tensor = _Bilinear.apply(last.input, weight, "xw", None, last.geometry, values)

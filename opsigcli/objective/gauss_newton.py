@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import grad, jvp, vjp
 
 from opsigcli.objective.base import Objective
+from opsigcli.objective.cheap import cheap_derivatives
 from opsigcli.objective.share import Share
 from opsigcli.objective.twice import second_derivatives
 
@@ -40,36 +42,40 @@ class GaussNewtonOperator:
         objective.settle()
 
     def __call__(self, vector: Tensor) -> Tensor:
-        """``G v`` for a flat v (P,)."""
+        """``G v`` for a flat v (P,).
+
+        ``J v`` is the derivative of ``Jᵀu``, which is linear in u, along v: reverse mode alone, as not every
+        operation has forward mode.
+        """
         objective = self.objective
-        named = list(zip(objective.parameter_names, objective.parameters, strict=True))
-        weights = {name: p.detach() for name, p in named}
-        sizes = [p.numel() for _, p in named]
-        tangents = {
-            name: part.to(p).view_as(p)
-            for (name, p), part in zip(named, torch.split(vector, sizes), strict=True)
-        }
+        sizes = [p.numel() for p in objective.parameters]
+        parts = [
+            part.to(p).view_as(p)
+            for p, part in zip(objective.parameters, torch.split(vector, sizes), strict=True)
+        ]
         total = torch.zeros_like(vector)
-        with second_derivatives(objective.model), objective.statistics():
+        with second_derivatives(objective.model), objective.statistics(), torch.enable_grad():
             for inputs, targets in objective.batches(self._positions):
-                product = self._batch(weights, tangents, inputs, targets)
-                for piece, name in zip(torch.split(total, sizes), weights, strict=True):
-                    piece.add_(product[name].reshape(-1))
+                product = self._batch(parts, inputs, targets)
+                for piece, part in zip(torch.split(total, sizes), product, strict=True):
+                    if part is not None:
+                        piece.add_(part.reshape(-1))
         return self._share.add(total)
 
-    def _batch(
-        self, weights: dict[str, Tensor], tangents: dict[str, Tensor], inputs: Tensor, targets: Tensor
-    ) -> dict[str, Tensor]:
-        objective, n = self.objective, self.n
-
-        def outputs(w: dict[str, Tensor]) -> Tensor:
-            return objective.outputs(inputs, w)
-
-        def mean_loss(z: Tensor) -> Tensor:
-            return objective.loss_fn(z, targets).sum() / n
-
-        z, moved = jvp(outputs, (weights,), (tangents,))[:2]
-        curved: Tensor = jvp(grad(mean_loss), (z.detach(),), (moved.detach(),))[1]
-        pull = vjp(outputs, weights)[1]
-        product: dict[str, Tensor] = pull(curved.detach())[0]
-        return product
+    def _batch(self, vector: list[Tensor], inputs: Tensor, targets: Tensor) -> Sequence[Tensor | None]:
+        objective, parameters = self.objective, self.objective.parameters
+        with cheap_derivatives():
+            z = objective.outputs(inputs)
+        if not z.requires_grad:
+            return [None] * len(parameters)
+        u = torch.zeros_like(z, requires_grad=True)
+        pulled = torch.autograd.grad(z, parameters, u, create_graph=True, allow_unused=True)
+        used = [(g, v) for g, v in zip(pulled, vector, strict=True) if g is not None]
+        (moved,) = torch.autograd.grad([g for g, _ in used], u, [v for _, v in used], retain_graph=True)
+        at = z.detach().requires_grad_()
+        loss = objective.loss_fn(at, targets).sum() / self.n
+        (slope,) = torch.autograd.grad(loss, at, create_graph=True)
+        if not slope.requires_grad:
+            return [None] * len(parameters)
+        (curved,) = torch.autograd.grad(slope, at, moved)
+        return torch.autograd.grad(z, parameters, curved, allow_unused=True)

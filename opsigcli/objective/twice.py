@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
@@ -15,7 +14,6 @@ from torch.overrides import TorchFunctionMode
 from opsigcli.errors import CurvatureError
 from opsigcli.objective.base import Objective
 from opsigcli.objective.cheap import cheap_derivatives
-from opsigcli.objective.smooth import Smooth
 
 
 def twice_differentiable_gradient(
@@ -42,16 +40,14 @@ def second_derivatives(model: nn.Module) -> Iterator[None]:
     """Kernels that can be differentiated twice, and their absence as an error for people.
 
     Fused attention has no second derivative; the plain formula has. The same holds for cuDNN's recurrent nets and
-    for transformer layers fused as a whole, and for a few functions (see ``Smooth``).
+    for transformer layers fused as a whole.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     plain = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
     try:
-        with sdpa_kernel(SDPBackend.MATH), plain, Smooth(), warnings.catch_warnings():
-            # Forward mode loads a part of torch that uses a deprecated part of torch.
-            warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+        with sdpa_kernel(SDPBackend.MATH), plain:
             yield
     except torch.OutOfMemoryError as error:
         raise CurvatureError(
