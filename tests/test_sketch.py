@@ -323,21 +323,24 @@ def test_layers_are_factored_only_where_autograd_agrees() -> None:
 
 
 class Windows(nn.Module):
-    """Looks at the halves of an image as if they were examples; at first nothing comes of it."""
+    """Looks at the halves of an image as if they were examples, at its places before its examples, and at a table."""
 
     def __init__(self) -> None:
         super().__init__()
         self.windows, self.gate = nn.Conv2d(3, 4, 3), nn.Parameter(torch.zeros(1))
-        self.head = nn.Linear(4 * 2 + 300, 6)
+        self.places, self.table = nn.Linear(150, 4), nn.Linear(5, 4)
+        self.head = nn.Linear(4 * 4 + 300, 6)
 
     def forward(self, x: Tensor) -> Tensor:
         halves = torch.stack(x.chunk(2, dim=2), dim=1).flatten(0, 1)
         seen = self.windows(halves).mean((2, 3)).unflatten(0, (len(x), 2)).flatten(1)
-        return self.head(torch.cat([self.gate * seen, x.flatten(1)], dim=1))
+        placed = self.places(x.flatten(1).unflatten(1, (2, 150)).transpose(0, 1)).sum(0)
+        shared = self.table(torch.linspace(-1, 1, 5)[None]) * x.mean((1, 2, 3))[:, None]
+        return self.head(torch.cat([self.gate * seen, placed, shared, x.flatten(1)], dim=1))
 
 
 @pytest.mark.parametrize("gate", [0.0, 1.0])
-def test_a_layer_that_sees_windows_of_examples_is_not_factored(
+def test_a_layer_that_sees_others_than_examples_is_not_factored(
     gate: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import opsigcli.objective.sketch as module

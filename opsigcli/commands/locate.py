@@ -21,7 +21,7 @@ from opsigcli.records import Evidence, GroupCurvature, LayerCurvature, Mining
 NULLS = 5  # random groups that a group's alignment is held against
 TOP_SHARE = 0.05  # of the examples, for the concentration
 
-Solve = Callable[[HessianOperator], Spectrum]
+Solve = Callable[[HessianOperator, str], Spectrum]  # of a block, with a word about which it is
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ class Locator:
         """Shares of the top eigenvectors and block eigenvalues, by layer and by kind of layer."""
         single = layers(self.run.objective)
         grouped = kinds(single)
-        measured: dict[tuple[int, ...], Spectrum] = {}
-        for layer in (*single, *grouped):
-            if layer.places not in measured:
-                measured[layer.places] = solve(operator.block(layer.places))
+        blocks = list(dict.fromkeys(layer.places for layer in (*single, *grouped)))
+        measured = {
+            places: solve(operator.block(places), f"block {number} of {len(blocks)}")
+            for number, places in enumerate(blocks, 1)
+        }
 
         def record(layer: Layer) -> LayerCurvature:
             block = measured[layer.places]

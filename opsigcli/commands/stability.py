@@ -136,8 +136,8 @@ class Meter:
             if options.layers and not self.over():
                 blocks: list[Spectrum] = []
 
-                def solve(block: HessianOperator) -> Spectrum:
-                    blocks.append(self._solve(block, 1, tell))
+                def solve(block: HessianOperator, which: str) -> Spectrum:
+                    blocks.append(self._solve(block, 1, lambda note: tell(f"{which}, {note}")))
                     return blocks[-1]
 
                 single, kinds = self.locator.layers(operator, spectrum, solve)

@@ -50,8 +50,8 @@ class Factors(NamedTuple):
 class FactoredLayers:
     """The linear and convolutional layers of a model whose weight gradients have factors.
 
-    Those are layers that are called once in a forward pass, that alone have their weight, and whose gradient for one
-    example is found to be autograd's.
+    Those are layers that are called once in a forward pass, that alone have their weight, and whose gradients for two
+    examples are found to be autograd's.
 
     Args:
         objective: with weights loaded.
@@ -106,15 +106,18 @@ class FactoredLayers:
             yield name, _factors(self._layers[name], went_in.detach(), gradient)
 
     def _true_ones(self) -> dict[str, Layer]:
-        """The layers that are called once, and whose gradient for the first example is autograd's."""
-        inputs, targets = self._objective.batch(self._objective.counted[:1])
+        """The layers that are called once, and whose gradients for the first two examples are autograd's.
+
+        Two, as others than examples may be counted first: windows, places, or a table that all examples share.
+        """
+        inputs, targets = self._objective.batch(self._objective.counted[:2])
         calls: Counter[str] = Counter()
         hooks = [
             layer.register_forward_pre_hook(lambda *_, name=name: calls.update([name]))
             for name, layer in self._layers.items()
         ]
         try:
-            loss = self._objective.loss_fn(self._objective.outputs(inputs), targets).sum()
+            losses = self._objective.loss_fn(self._objective.outputs(inputs), targets)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -122,18 +125,18 @@ class FactoredLayers:
         if not self._layers:
             return {}
         weights = [layer.weight for layer in self._layers.values()]
-        expected = dict(zip(self._layers, torch.autograd.grad(loss, weights, allow_unused=True), strict=True))
+        rows = [torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True) for loss in losses]
+        expected = dict(zip(self._layers, zip(*rows, strict=True), strict=True))
         true = {}
         for name, factors in self._factors(inputs, targets):
-            gradient = expected[name]
-            if gradient is None or len(factors.inputs) != len(
-                inputs
-            ):  # windows or places in place of examples
+            gradients = [g for g in expected[name] if g is not None]
+            if not len(gradients) == len(factors.inputs) == len(inputs):
                 continue
-            gap, size = factors.weight_gradient()[0].view_as(gradient) - gradient, float(gradient.norm())
+            single = torch.stack(gradients)
+            gap, size = factors.weight_gradient().view_as(single) - single, float(single.norm())
             if size and float(gap.norm()) <= TOLERANCE * size:  # nothing can be told from a gradient of 0
                 true[name] = self._layers[name]
-                self.bytes_each += factors.inputs.nbytes + factors.outputs.nbytes
+                self.bytes_each += (factors.inputs.nbytes + factors.outputs.nbytes) // len(inputs)
         return true
 
 
