@@ -123,6 +123,7 @@ class SharpnessOptions:
     every: int = 1
     tolerance: float = 1e-3  # relative error aimed at
     max_matvecs: int = 200
+    precision: str = "float32"  # or float64
     seed: int = 0
     batch_size: int = 256
     device: str = "auto"

@@ -217,6 +217,17 @@ def test_an_operator_that_is_not_symmetric_is_not_called_converged():
     assert "not symmetric" in found.reason
 
 
+def test_products_too_coarse_for_the_tolerance_end_the_search_early():
+    rng = np.random.default_rng(0)
+    spectrum = np.r_[10.0, rng.uniform(-1, 1, 399)]
+    matrix = torch.tensor(np.diag(spectrum) + 0.02 * rng.normal(size=(400, 400)))
+    found = top_eigenvalues(lambda v: matrix @ v, 400, 1, dtype=torch.float64, max_matvecs=200)
+    assert not found.converged
+    assert "not symmetric" in found.reason
+    assert "wider type" in found.reason
+    assert found.matvecs < 40
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_seed_the_same_eigenvalues():
     matrix = dense(SPECTRA["random"])
     first, second, other = (solve(matrix, 2, seed=seed) for seed in (0, 0, 1))

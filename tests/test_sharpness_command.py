@@ -66,6 +66,18 @@ def test_only_the_steps_asked_for_are_measured(opsig: Opsig, store: Path) -> Non
         assert [p["step"] for p in json.loads(file["sharpness"].asstr()[()])] == [10, 15, 20, 30, 40]
 
 
+def test_float64_is_float64(opsig: Opsig, store: Path, made: Path) -> None:
+    words = ("sharpness", "--store", store, "--steps", "40:40", "--tolerance", 1e-6, "--top", 2, "--json")
+    narrow, wide = (
+        opsig(*words, "--precision", name).json["result"]["points"][0] for name in ("float32", "float64")
+    )
+    truth = torch.linalg.eigvalsh(dense(made, narrow["file"])).flip(0)[:2]
+    assert wide["converged"]
+    np.testing.assert_allclose(wide["eigenvalues"], truth, rtol=1e-6)
+    assert wide["eigenvalues"] != narrow["eigenvalues"]
+    assert opsig(*words, "--precision", "bf16").code == 2
+
+
 @pytest.mark.parametrize("text", ["5", "20:10", "a:b", "1:2:3"])
 def test_steps_that_are_no_range_are_an_error(opsig: Opsig, store: Path, text: str) -> None:
     assert opsig("sharpness", "--store", store, "--steps", text).code == 2

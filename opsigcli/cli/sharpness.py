@@ -34,6 +34,12 @@ def sharpness(
     max_matvecs: Annotated[
         int, typer.Option(metavar="N", min=1, help="Hessian-vector products per checkpoint, at most.")
     ] = Defaults.max_matvecs,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="float32; or float64, for checkpoints whose products it cannot resolve."
+        ),
+    ] = Defaults.precision,
     optimizer: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="The run's optimizer. Default: as manifest or checkpoints say."),
@@ -126,6 +132,7 @@ def sharpness(
         every=every,
         tolerance=tolerance,
         max_matvecs=max_matvecs,
+        precision=precision,
         seed=seed,
         batch_size=batch_size,
         device=device,

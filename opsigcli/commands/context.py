@@ -65,9 +65,20 @@ def build_module(model: str, source: ExampleSource, seed: int = 0) -> nn.Module:
 
 
 def build_objective(
-    model: str, source: ExampleSource, loss: str, *, device: str, batch_size: int, seed: int = 0
+    model: str,
+    source: ExampleSource,
+    loss: str,
+    *,
+    device: str,
+    batch_size: int,
+    seed: int = 0,
+    precision: str = "float32",
 ) -> Objective:
-    """The objective of a run: its model built for its source, on the device."""
+    """The objective of a run: its model built for its source, on the device.
+
+    Raises:
+        UsageError: the device has no float64, and it is asked for.
+    """
     import numpy as np
     import torch
 
@@ -77,7 +88,11 @@ def build_objective(
     module = build_module(model, source, seed)
     if len(source):
         agree_twice(module, torch.as_tensor(source.read(np.arange(min(PROBED, len(source))))))
-    return Objective(module, source, loss, device=pick_device(device), batch_size=batch_size)
+    chosen, wide = pick_device(device), precision == "float64"
+    if wide and chosen.type == "mps":
+        raise UsageError("expected a device with float64, found mps", "add --device cpu")
+    dtype = torch.float64 if wide else torch.float32
+    return Objective(module, source, loss, device=chosen, batch_size=batch_size, dtype=dtype)
 
 
 def absolute_model(spec_text: str) -> str:
@@ -132,7 +147,12 @@ class StoredRun:
                 "restore the data, or trace again with --fresh",
             )
         self.objective = build_objective(
-            self.run.model, self.source, run.loss, device=options.device, batch_size=options.batch_size
+            self.run.model,
+            self.source,
+            run.loss,
+            device=options.device,
+            batch_size=options.batch_size,
+            precision=getattr(options, "precision", "float32"),
         )
         self.unsafe = getattr(options, "unsafe_pickle", False)
         self.loader = Loader(self.objective.model, run.partial)

@@ -31,7 +31,7 @@ from opsigcli.store.writer import SharpnessContent, locked, write_sharpness
 
 # What a point depends on beside the checkpoint; points made with other values are measured again.
 NUMERICS = (
-    *("top", "tolerance", "max_matvecs", "seed", "model", "data", "examples"),
+    *("top", "tolerance", "max_matvecs", "precision", "seed", "model", "data", "examples"),
     *("optimizer", "lr", "momentum", "weight_decay", "minibatch", "batch_norm"),
     *("layers", "per_example", "groups", "secant", "spectrum"),
 )
@@ -51,6 +51,7 @@ def sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
         Interrupted: a signal arrived; the points found so far are in the store.
     """
     require("batch-norm", options.batch_norm, ("running", "batch"))
+    require("precision", options.precision, ("float32", "float64"))
     budget, steps = Budget(options.budget), step_range(options.steps)
     share = join()
     try:

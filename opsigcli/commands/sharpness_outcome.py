@@ -26,8 +26,10 @@ def warnings_of(
     warnings = [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
     loose = [point for point in points if not point.converged]
     if loose:
+        coarse = options.precision == "float32" and any("wider type" in point.reason for point in loose)
         warnings.append(
             f"{len(loose)} of {len(points)} points did not converge; step {loose[0].step}: {loose[0].reason}"
+            + ("; that is --precision float64" if coarse else "")
         )
     if left or any(point.partial for point in points):
         warnings.append(

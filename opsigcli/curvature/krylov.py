@@ -103,16 +103,17 @@ class Krylov:
         """The Krylov space of the start is exhausted."""
         return self.basis.rows > 0 and self._exhausted()
 
-    def errors(self) -> NDArray[np.float64]:
+    def errors(self, *, symmetric: bool = False) -> NDArray[np.float64]:
         """Bounds of the errors of the up to k largest Ritz values, where their neighbours are those seen.
 
-        Kato–Temple for a symmetric operator; what the products lack in symmetry counts in full. No bound is below
-        a unit of rounding.
+        Kato–Temple for a symmetric operator; what the products lack in symmetry counts in full, unless they are to
+        be taken for ``symmetric``. No bound is below a unit of rounding.
         """
-        residuals = self.ritz()[1]
+        skew, coupled = self._parts()
+        skew = np.zeros_like(skew) if symmetric else skew
+        residuals: NDArray[np.float64] = np.sqrt(skew + coupled)
         if self.restarted or len(self._values) < 2:
             return residuals
-        skew, coupled = self._parts()
         apart = np.abs(self._values[: self.count, None] - self._values[None])
         np.fill_diagonal(apart, np.inf)
         with np.errstate(divide="ignore", invalid="ignore"):

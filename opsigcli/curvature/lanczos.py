@@ -109,6 +109,12 @@ def top_eigenvalues(
                 f"the residuals are down to the rounding of {str(dtype).removeprefix('torch.')} in a spectrum of "
                 f"magnitude {krylov.norm:.3g}; compute in a wider type or allow a larger tolerance"
             )
+        elif bool((krylov.errors(symmetric=True) <= tolerance / SAFETY * scale).all()):
+            reason = (
+                f"the products are not symmetric to within the tolerance: the rounding of "
+                f"{str(dtype).removeprefix('torch.')} is too coarse for these weights, or the loss is not "
+                "deterministic; compute in a wider type or allow a larger tolerance"
+            )
         if not reason and krylov.complete():
             reason = "the operator is not symmetric to within the tolerance; is the loss deterministic?"
     return krylov.spectrum(reason)
