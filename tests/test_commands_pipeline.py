@@ -10,7 +10,9 @@ import h5py
 import numpy as np
 import torch
 from conftest import Opsig
+from safetensors.torch import load_file, save_file
 
+from opsigcli.checkpoints.writer import state_path
 from opsigcli.commands.context import build_objective
 from opsigcli.datasets import open_source
 from opsigcli.store.reader import open_store
@@ -173,6 +175,24 @@ def test_adam_is_held_against_its_preconditioned_threshold(opsig: Opsig, tmp_pat
     for point in points[1:]:
         np.testing.assert_allclose(point["threshold"], 38 / 0.01)
         np.testing.assert_allclose(point["ratio"], point["preconditioned"] / 3800)
+
+
+def test_weights_without_a_gradient_so_far_give_no_ratio(opsig: Opsig, tmp_path: Path) -> None:
+    """A second moment of 0 leaves only Adam's ε, and 1/ε of any curvature there."""
+    run, store = tmp_path / "run", tmp_path / "s.h5"
+    words = ("--optimizer", "adam", "--lr", 0.01, "--data", "planted?n=200", "--steps", 1)
+    opsig("train", run, *words, "--model", "mlp?hidden=8")
+    opsig("trace", run, "--store", store)
+    beside = state_path(next(run.glob("*1.safetensors")))
+    state = load_file(beside)
+    name = next(name for name in state if name.endswith("exp_avg_sq"))
+    state[name][0] = 0
+    save_file(state, beside)
+    point = opsig("sharpness", "--store", store, "--steps", "1:1", "--json").json["result"]["points"][0]
+    assert point["converged"]
+    assert point["ratio"] is None
+    assert "second moment is 0" in point["reason"]
+    assert point["preconditioned"] > 100 * point["threshold"]
 
 
 def test_report_is_the_same_file_twice(opsig: Opsig, case: Path) -> None:

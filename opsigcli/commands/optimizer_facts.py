@@ -17,6 +17,8 @@ from opsigcli.optimizers.recognise import Recognised, from_state_dict
 if TYPE_CHECKING:
     from torch import Tensor
 
+SECOND_MOMENTS = ("exp_avg_sq", "square_avg")  # as torch's optimizers call them
+
 
 def recognise(series: Series) -> Recognised:
     """The optimizer in the last checkpoint of a series; without a name where it holds none, or an unknown one."""
@@ -69,6 +71,17 @@ def state_by_parameter(
             f"the optimizer state in {path} has none for the parameter {missing!r}", "it was never updated"
         )
     return found
+
+
+def untouched(state: dict[str, dict[str, Tensor]], vector: Tensor) -> float:
+    """The squared part of a unit vector (P,) in weights whose second moment is 0."""
+    import torch
+
+    parts = [entry[name].reshape(-1) for entry in state.values() for name in SECOND_MOMENTS if name in entry]
+    moments = torch.cat(parts) if parts else torch.ones(0)
+    if moments.shape != vector.shape:
+        return 0.0
+    return float(vector.cpu().double().square()[moments.cpu() == 0].sum())
 
 
 def _by_name(state: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:

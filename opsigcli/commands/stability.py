@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from opsigcli.commands.budget import Budget
 from opsigcli.commands.context import StoredRun
 from opsigcli.commands.locate import Locator, concentration, subset
-from opsigcli.commands.optimizer_facts import state_by_parameter
+from opsigcli.commands.optimizer_facts import state_by_parameter, untouched
 from opsigcli.commands.whole_spectrum import hessian_spectrum
 from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.curvature.spectrum import Spectrum
@@ -229,12 +229,9 @@ class Meter:
         hyper = dict(self.run.run.hyper) if self.optimizer == self.run.run.optimizer else {}
         if math.isfinite(lr):
             hyper["lr"] = lr
-        if self.options.lr is not None:
-            hyper["lr"] = self.options.lr
-        if self.options.momentum is not None:
-            hyper["momentum"] = self.options.momentum
-        if self.options.weight_decay is not None:
-            hyper["weight_decay"] = self.options.weight_decay
+        for name in ("lr", "momentum", "weight_decay"):
+            if getattr(self.options, name) is not None:
+                hyper[name] = getattr(self.options, name)
         return hyper
 
     def _stability(
@@ -264,6 +261,13 @@ class Meter:
         weights = weights.to(objective.device, objective.dtype)
         spectrum = self._solve(operator.preconditioned(weights, self.kind.shift(hyper)), 1, tell)
         value = float(spectrum.eigenvalues[0])
+        still = untouched(state, spectrum.vectors[0])
+        if still > 0.5:
+            reason = (
+                f"no ratio: {still:.0%} of the preconditioned eigenvector is in weights whose second moment is 0; "
+                "the run had no gradient there, as if it had not seen such examples"
+            )
+            return Stability(threshold, None, value, spectrum.matvecs, reason)
         reason = f"preconditioned: {spectrum.reason}" if spectrum.reason else ""
         return Stability(threshold, value / threshold, value, spectrum.matvecs, reason)
 
