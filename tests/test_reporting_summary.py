@@ -155,6 +155,9 @@ def test_headline_says_when_there_is_no_threshold() -> None:
     said = headline(replace(case, sharpness=points))
     assert "sharpness peaked at 50.0 (step 40)" in said.title
     assert any("threshold is not known (lr is not known)" in line for line in said.missing)
+    points = tuple(replace(p, ratio=None, reason="no ratio: unseen") for p in case.sharpness)
+    said = headline(replace(case, sharpness=points))
+    assert any("There is no stability ratio (unseen)" in line for line in said.missing)
 
 
 def test_headline_says_what_was_not_looked_at() -> None:

@@ -72,6 +72,8 @@ def test_float64_is_float64(opsig: Opsig, store: Path, made: Path) -> None:
         opsig(*words, "--precision", name).json["result"]["points"][0] for name in ("float32", "float64")
     )
     truth = torch.linalg.eigvalsh(dense(made, narrow["file"])).flip(0)[:2]
+    with h5py.File(store) as file:
+        assert json.loads(file["provenance"]["sharpness"].asstr()[()])["dtype"] == "float64"
     assert wide["converged"]
     np.testing.assert_allclose(wide["eigenvalues"], truth, rtol=1e-6)
     assert wide["eigenvalues"] != narrow["eigenvalues"]

@@ -213,4 +213,5 @@ def provenance(command: str, options: Any, objective: Objective | None = None) -
         torch_version=torch.__version__,
         device=str(objective.device) if objective else "",
         seed=int(getattr(options, "seed", 0)),
+        dtype=getattr(options, "precision", "float32"),
     )

@@ -124,8 +124,10 @@ def _sharpness(case: Case) -> Part:
     against = [p for p in good if p.ratio is not None and math.isfinite(p.ratio)]
     if not against:
         peak = max(good, key=lambda p: values[p])
-        why = next((f" ({p.reason})" for p in good if p.reason), "")
-        missing.append(f"The stability threshold is not known{why}, so sharpness is held against nothing.")
+        known = any(p.threshold is not None for p in good)
+        what = "There is no stability ratio" if known else "The stability threshold is not known"
+        why = next((f" ({p.reason.removeprefix('no ratio: ')})" for p in good if p.reason), "")
+        missing.append(f"{what}{why}, so sharpness is held against nothing.")
         return [f"{name} peaked at {number(values[peak])} (step {peak.step:,})"], [], missing
     peak = max(against, key=lambda p: p.ratio or 0)
     top = (
