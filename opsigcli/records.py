@@ -24,9 +24,7 @@ class ExampleSource(Protocol):
     spec: str  # the spec that opens this source again
     ids: Ints  # (N,) permanent numbers
     labels: Ints  # (N,) class indices
-    targets: NDArray[
-        Any
-    ]  # (N, …) what the loss compares outputs with: the labels, or float regression targets
+    targets: NDArray[Any]  # (N, …) what the loss compares outputs with: labels, or float regression targets
     classes: tuple[str, ...]  # class names; () when unknown
     names: tuple[str, ...]  # (N,) relative paths; () where examples have none
     input_shape: tuple[int, ...]  # shape of one input, (C, H, W) for images
@@ -175,9 +173,7 @@ class Spike:
     step: int  # the checkpoint before the rise
     next_step: int  # the checkpoint at its top
     rise: float  # nats
-    share_of_rise: dict[
-        str, float
-    ]  # "pair 1 first", …, "rest" -> share of the sum of positive deltas; adds up to 1
+    share_of_rise: dict[str, float]  # "pair 1 first", …, "rest" -> part of all positive deltas; adds up to 1
     kind: str = ""  # catapult, divergence, or unresolved at the end of the trace
 
 
@@ -204,9 +200,7 @@ class LayerCurvature:
     name: str  # the module's path in the model; the kind for all layers of a kind
     kind: str  # embedding, attention, convolution, mlp, norm or other
     parameters: int
-    shares: tuple[
-        float, ...
-    ]  # of each top eigenvector: ‖v restricted to the layer‖²; adds up to 1 over layers
+    shares: tuple[float, ...]  # of each top eigenvector: ‖v within the layer‖²; adds up to 1 over layers
     eigenvalue: float | None = None  # largest algebraic one of the layer's diagonal block of the Hessian
     residual: float | None = None  # ‖Hv − λv‖ / |λ| in that block
     converged: bool = False
@@ -219,9 +213,7 @@ class GroupCurvature:
     name: str  # "pair 1 first", "pair 1 second" …
     fraction: float  # of the examples
     share: Evidence  # Σ of v₁ᵀH_i v₁ over its examples ÷ the sum over all; null: as many of the same classes
-    alignment: (
-        Evidence  # ‖Vᵀg‖² / ‖g‖², g its mean gradient, V the top eigenvectors; null: as many, same classes
-    )
+    alignment: Evidence  # ‖Vᵀg‖² / ‖g‖², g its mean gradient, V the top eigenvectors; null: likewise
     cosine: float  # of g and v₁; the sign of v₁ is arbitrary, but the same for all groups
 
 

@@ -78,7 +78,7 @@ class Trainer:
             piece = order[start : start + size]
             inputs, targets = objective.batch(piece)
             share = torch.as_tensor(weights[piece]).to(objective.device, objective.dtype)
-            summed = (objective.loss_fn(objective.model(inputs), targets) * share).sum()
+            summed = (objective.loss_fn(objective.outputs(inputs), targets) * share).sum()
             parts = torch.autograd.grad(summed, objective.parameters, allow_unused=True)
             for sum_, part in zip(gradient, parts, strict=True):
                 if part is not None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from opsigcli.objective.mended import affine, by_channel
+from opsigcli.objective.mended import by_channel, frozen
 
 CONVOLUTIONS = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
 
@@ -98,20 +98,11 @@ def _each(value: Any, dimensions: int) -> list[int]:
     return numbers * dimensions if len(numbers) == 1 else numbers
 
 
-def _batch_norm(
-    last: _Convolved | None,
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float | None = 0.1,
-    eps: float = 1e-5,
-) -> Tensor | None:
-    if training or running_mean is None or running_var is None:
+def _batch_norm(last: _Convolved | None, input: Tensor, *args: Any, **kwargs: Any) -> Tensor | None:
+    found = frozen(*args, **kwargs)
+    if found is None:
         return None
-    scale, offset = affine(running_mean, running_var, weight, bias, eps)
+    scale, offset = found
     if last is None or input is not last.output or last.versions != last.now():
         return by_channel(input, scale, offset)
     if last.bias is not None:

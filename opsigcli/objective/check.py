@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from opsigcli.errors import CurvatureError
 from opsigcli.objective.base import Objective
 from opsigcli.objective.caches import forget
-from opsigcli.objective.twice import second_derivatives, twice_differentiable_gradient
+from opsigcli.objective.twice import derivative_along, second_derivatives, twice_differentiable_gradient
 
 EXAMPLES = 2  # float64 is slow
 COUPLED = 8  # where statistics of the batch couple them
@@ -101,14 +101,7 @@ def _product(twin: Objective, direction: list[Tensor], inputs: Tensor, targets: 
     parameters = twin.parameters
     with second_derivatives(twin.model), _Double(), torch.enable_grad():
         gradient = twice_differentiable_gradient(twin, parameters, inputs, targets, len(targets))
-        pairs = [
-            (g, v) for g, v in zip(gradient, direction, strict=True) if g is not None and g.requires_grad
-        ]
-        product: tuple[Tensor | None, ...] = (None,) * len(parameters)
-        if pairs:
-            outputs, vectors = zip(*pairs, strict=True)
-            product = torch.autograd.grad(outputs, parameters, vectors, allow_unused=True)
-    return _flat(product, parameters)
+        return _flat(derivative_along(gradient, direction, parameters), parameters)
 
 
 def _differences(
@@ -131,7 +124,7 @@ def _differences(
     return (ends[0] - ends[1]) / (2 * step)
 
 
-def _flat(parts: tuple[Tensor | None, ...], parameters: list[torch.nn.Parameter]) -> Tensor:
+def _flat(parts: Sequence[Tensor | None], parameters: list[nn.Parameter]) -> Tensor:
     return torch.cat(
         [
             (torch.zeros_like(p) if part is None else part.detach()).reshape(-1)

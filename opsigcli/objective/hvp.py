@@ -17,6 +17,7 @@ from opsigcli.objective.share import Share
 from opsigcli.objective.span import Span
 from opsigcli.objective.twice import (
     count_saved,
+    derivative_along,
     refuse_once_differentiable,
     second_derivatives,
     twice_differentiable_gradient,
@@ -140,7 +141,8 @@ class HessianOperator:
         total = torch.zeros_like(scaled)
         with self._ready():
             for gradient, again in self._gradients():
-                self._add(total, self._products(gradient, parts, again))
+                own = [gradient[i] for i in self._chosen]
+                self._add(total, derivative_along(own, parts, self._own(), again=again))
         self._share.add(total)
         if self.shift:
             total.add_(scaled, alpha=self.shift)
@@ -168,17 +170,6 @@ class HessianOperator:
         for piece, part in zip(torch.split(total, self._sizes()), parts, strict=True):
             if part is not None:
                 piece.add_(part.reshape(-1))
-
-    def _products(
-        self, gradient: list[Tensor | None], parts: list[Tensor], again: bool
-    ) -> Sequence[Tensor | None]:
-        """``∂(g·v)/∂θ`` of one batch; a gradient that does not depend on the weights adds nothing."""
-        own = [gradient[i] for i in self._chosen]
-        pairs = [(g, v) for g, v in zip(own, parts, strict=True) if g is not None and g.requires_grad]
-        if not pairs:
-            return [None] * len(own)
-        outputs, vectors = zip(*pairs, strict=True)
-        return torch.autograd.grad(outputs, self._own(), vectors, retain_graph=again, allow_unused=True)
 
     def _gradients(self) -> Iterator[tuple[list[Tensor | None], bool]]:
         """The gradient of each batch's share of the mean loss, and whether its graph is kept."""

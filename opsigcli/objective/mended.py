@@ -31,6 +31,21 @@ def affine(
     return scale, offset if bias is None else offset + bias
 
 
+def frozen(
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float | None = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor] | None:
+    """s and t of a call of ``F.batch_norm``, which this takes the arguments of; None where the batch makes them."""
+    if training or running_mean is None or running_var is None:
+        return None
+    return affine(running_mean, running_var, weight, bias, eps)
+
+
 def by_channel(input: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     """``s·x + t``."""
     shape = (1, -1) + (1,) * (input.ndim - 2)
@@ -52,20 +67,10 @@ def _normalize(
     return input / input.square().sum(dim, keepdim=True).clamp_min(eps * eps).sqrt()
 
 
-def _batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
+def _batch_norm(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """On a CPU, torch's gradient is wrong for one example, where what comes back was transposed on the way."""
-    if training or running_mean is None or running_var is None or len(input) > 1:
-        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    return by_channel(input, *affine(running_mean, running_var, weight, bias, eps))
+    found = frozen(*args, **kwargs) if len(input) == 1 else None
+    return F.batch_norm(input, *args, **kwargs) if found is None else by_channel(input, *found)
 
 
 def _instance_norm(

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from opsigcli.objective.base import Objective
-from opsigcli.objective.twice import second_derivatives, twice_differentiable_gradient
+from opsigcli.objective.twice import derivative_along, second_derivatives, twice_differentiable_gradient
 
 FEWEST, MOST = 16, 256  # batches
 PRECISION = 0.03  # standard error aimed at, relative to the mean
@@ -72,11 +72,7 @@ def _along_gradient(objective: Objective, batch: NDArray[np.int64]) -> float:
     with second_derivatives(objective.model), torch.enable_grad():
         for inputs, targets in objective.batches(batch):
             own = twice_differentiable_gradient(objective, parameters, inputs, targets, len(batch))
-            pairs = [(o, g) for o, g in zip(own, gradient, strict=True) if o is not None and o.requires_grad]
-            if not pairs:
-                continue
-            outputs, vectors = zip(*pairs, strict=True)
-            rows = torch.autograd.grad(outputs, parameters, vectors, allow_unused=True)
+            rows = derivative_along(own, gradient, parameters)
             product += sum(
                 float((row.double() * g).sum())
                 for row, g in zip(rows, gradient, strict=True)

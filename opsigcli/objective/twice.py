@@ -35,6 +35,24 @@ def twice_differentiable_gradient(
     return list(torch.autograd.grad(loss, list(variables), create_graph=True, allow_unused=True))
 
 
+def derivative_along(
+    gradient: Sequence[Tensor | None],
+    v: Sequence[Tensor],
+    variables: Sequence[Tensor],
+    *,
+    again: bool = False,
+) -> Sequence[Tensor | None]:
+    """``∂(g·v)/∂θ`` for a gradient g with its graph, which stays for use ``again``.
+
+    Parts of g that do not depend on θ add nothing.
+    """
+    pairs = [(g, part) for g, part in zip(gradient, v, strict=True) if g is not None and g.requires_grad]
+    if not pairs:
+        return [None] * len(variables)
+    outputs, vectors = zip(*pairs, strict=True)
+    return torch.autograd.grad(outputs, list(variables), vectors, retain_graph=again, allow_unused=True)
+
+
 @contextmanager
 def second_derivatives(model: nn.Module) -> Iterator[None]:
     """Kernels that can be differentiated twice, and their absence as an error for people.
