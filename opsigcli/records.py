@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from opsigcli.errors import ReportError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -96,6 +98,26 @@ class LossTrace:
 
         count = slice(None) if self.measured is None else self.measured
         return np.array([np.mean(row[count], dtype=np.float64) for row in self.losses])
+
+    def positions(self, ids: Ints) -> Ints:
+        """Columns that hold the examples ``ids``, (n,).
+
+        Raises:
+            ReportError: the trace has no such example.
+        """
+        import numpy as np
+
+        wanted, known = np.asarray(ids, dtype=np.int64), self.example_ids
+        order = np.argsort(known, kind="stable")
+        places = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
+        lost = wanted[known[places] != wanted]
+        if len(lost):
+            raise ReportError(
+                f"expected every example of a group in the loss trace; example {lost[0]} is not one of its "
+                f"{len(known)}",
+                "mine this store again: opsig mine",
+            )
+        return places
 
 
 @dataclass(frozen=True)

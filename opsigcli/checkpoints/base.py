@@ -130,18 +130,19 @@ FORMATS = Registry(
     "checkpoint format",
     {
         "safetensors": Entry(
-            "opsigcli.checkpoints.safetensors_file:SafetensorsFile", "one .safetensors file of weights"
+            "opsigcli.checkpoints.formats.safetensors_file:SafetensorsFile",
+            "one .safetensors file of weights",
         ),
         "torch": Entry(
-            "opsigcli.checkpoints.torch_file:TorchFile",
+            "opsigcli.checkpoints.formats.torch_file:TorchFile",
             "a torch.save file: .pt .pth .bin .ckpt .tar; code in it is never run",
         ),
         "dcp": Entry(
-            "opsigcli.checkpoints.dcp_folder:DcpFolder",
+            "opsigcli.checkpoints.formats.dcp_folder:DcpFolder",
             "a folder of torch.distributed.checkpoint: .metadata and .distcp files (FSDP2, torchtitan)",
         ),
         "folder": Entry(
-            "opsigcli.checkpoints.weights_folder:WeightsFolder",
+            "opsigcli.checkpoints.formats.weights_folder:WeightsFolder",
             "a folder with model.safetensors or pytorch_model.bin, in one file or sharded with an index",
         ),
     },

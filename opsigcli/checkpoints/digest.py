@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 
 from opsigcli.checkpoints.base import unreadable
-from opsigcli.checkpoints.weights_folder import weight_files
+from opsigcli.checkpoints.formats.weights_folder import weight_files
 
 _BLOCK = 1 << 16
 _SETTLED = 2.0  # seconds after which a file that is written again has another time stamp on any file system

@@ -7,9 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from opsigcli.checkpoints import facts, foreign, names
+from opsigcli.checkpoints import names, step_keys
 from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, formats, unreadable
 from opsigcli.checkpoints.choose import choose
+from opsigcli.checkpoints.formats import foreign
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest
 from opsigcli.errors import CheckpointError
 from opsigcli.options import MANIFEST
@@ -184,12 +185,12 @@ def describe(
 
 def _numbers(entry: Found, header: Header, *, alone: bool) -> Described:
     """All numbers known for a file, each from the best source that has it: manifest, content, sidecar, name."""
-    beside = facts.sidecar(entry.path, alone=alone)
+    beside = step_keys.sidecar(entry.path, alone=alone)
     numbers = {unit: (number, "name") for unit, number in names.counts(entry.path.name).items()}
-    aside = {**facts.content_counts(beside), **header.beside}
+    aside = {**step_keys.content_counts(beside), **header.beside}
     numbers |= {unit: (number, "sidecar") for unit, number in aside.items()}
     numbers |= {unit: (number, "content") for unit, number in header.counts.items()}
-    lr = header.lr if header.lr is not None else facts.sidecar_lr(beside)
+    lr = header.lr if header.lr is not None else step_keys.sidecar_lr(beside)
     if entry.row:
         numbers["step"] = (entry.row.step, "manifest")
         lr = entry.row.lr if entry.row.lr is not None else lr

@@ -9,12 +9,12 @@ from typing import Any
 
 from opsigcli.checkpoints import digest
 from opsigcli.checkpoints.series import Series
-from opsigcli.commands.context import build_module, pick_device, trusted_run
-from opsigcli.commands.plan import plan_rows
 from opsigcli.options import SharpnessOptions, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.records import ExampleSource, Run
+from opsigcli.runs.stored_run import build_module, pick_device, trusted_run
 from opsigcli.store.reader import Store, open_store
+from opsigcli.tracing.rows import plan_rows
 
 LAUNCH = 2e-5  # seconds that a layer of a batch takes, however small it is
 HVP_PASSES = 6  # a Hessian-vector product costs about this many forward passes

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from opsigcli.errors import UsageError
 from opsigcli.records import LossTrace, Mining
-from opsigcli.reporting.summary import positions_of
 from opsigcli.store.units import write_file
 
 COLUMNS = ("pair", "side", "id", "label", "name", "verdict")
@@ -144,7 +143,7 @@ def read_ids(path: Path) -> NDArray[np.int64]:
 def _rows(mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     for number, pair in enumerate(mining.pairs, 1):
         for side, group in (("first", pair.first), ("second", pair.second)):
-            for example, place in zip(group.ids.tolist(), positions_of(trace, group.ids), strict=True):
+            for example, place in zip(group.ids.tolist(), trace.positions(group.ids), strict=True):
                 label = int(trace.labels[place])
                 yield {
                     "pair": number,

@@ -8,15 +8,15 @@ import numpy as np
 
 from opsigcli.checkpoints.manifest import Row, write_manifest
 from opsigcli.checkpoints.series import Series, open_series
-from opsigcli.commands.context import absolute_model, build_objective, signed_manifest
-from opsigcli.commands.hint import model_hint
-from opsigcli.commands.loading import Loader
-from opsigcli.commands.optimizer_facts import recognise
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ObjectiveError, UsageError
 from opsigcli.options import MANIFEST, InitOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
+from opsigcli.runs.load_weights import Loader
+from opsigcli.runs.optimizer_state import recognise
+from opsigcli.runs.stored_run import absolute_model, build_objective, signed_manifest
+from opsigcli.runs.suggest_model import model_hint
 from opsigcli.usercode import absolute_spec
 
 BATCH = 64  # examples whose loss is computed to see that all fits

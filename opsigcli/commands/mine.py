@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from opsigcli.commands.causal import causal_words, compare_causes
-from opsigcli.commands.context import provenance
-from opsigcli.commands.curvature import with_curvature
 from opsigcli.commands.export import export_groups, require_format
-from opsigcli.commands.known import tell_known_pairs
-from opsigcli.commands.pictures import same_groups, take_pictures, wanted_ids
-from opsigcli.commands.sketches import Sketches
+from opsigcli.commands.planted_recovery import tell_known_pairs
+from opsigcli.gradients.ablation import causal_words, compare_causes
+from opsigcli.gradients.pair_curvature import with_curvature
+from opsigcli.gradients.sketch_store import Sketches
+from opsigcli.gradients.thumbnails import same_groups, take_pictures, wanted_ids
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.mine import require_two
-from opsigcli.mining.residual import SIMILARITIES
-from opsigcli.mining.survey import survey
+from opsigcli.mining.similarity import SIMILARITIES
+from opsigcli.mining.trace_stats import survey
 from opsigcli.mining.window import first_window
 from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
 from opsigcli.records import Case, ExampleSource, LossTrace, Mining, Thumbnails
 from opsigcli.registry import require
+from opsigcli.runs.stored_run import provenance
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.writer import locked, write_gradients, write_mining
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opsigcli.commands.known import tell_known_pairs
+from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.errors import ReportError
 from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.options import ReportOptions

@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from opsigcli.commands.budget import Budget, coarse_to_fine, step_range
-from opsigcli.commands.context import StoredRun, provenance
 from opsigcli.commands.dry_run import plan_sharpness
-from opsigcli.commands.locate import spread_rows
-from opsigcli.commands.sharpness_outcome import outcome, warnings_of
-from opsigcli.commands.stability import Meter
 from opsigcli.curvature.phases import phases
+from opsigcli.derivatives.data_parallel import Share, join, leave
 from opsigcli.errors import CheckpointError, Interrupted, ModelError, StoreError, UsageError
-from opsigcli.objective.share import Share, join, leave
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
 from opsigcli.records import Case, Mining, SharpnessPoint
 from opsigcli.registry import require
+from opsigcli.runs.stored_run import StoredRun, provenance
+from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
+from opsigcli.stability.curvature_attribution import spread_rows
+from opsigcli.stability.measure import Meter
+from opsigcli.stability.summary import outcome, warnings_of
+from opsigcli.store.decode import sharpness_point
 from opsigcli.store.reader import Store, open_store
-from opsigcli.store.revive import sharpness_point
 from opsigcli.store.units import Units
 from opsigcli.store.writer import SharpnessContent, locked, write_sharpness
 

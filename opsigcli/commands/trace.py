@@ -7,21 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 from opsigcli.checkpoints.series import Series, open_series
-from opsigcli.commands.context import SPECS, absolute_model, specs
 from opsigcli.commands.dry_run import plan_trace
-from opsigcli.commands.hint import model_hint
-from opsigcli.commands.optimizer_facts import recognise
-from opsigcli.commands.plan import Row
-from opsigcli.commands.session import Session
-from opsigcli.commands.split import find_split
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, UsageError
 from opsigcli.options import MANIFEST, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
 from opsigcli.records import ExampleSource, Run, TraceSummary
+from opsigcli.runs.optimizer_state import recognise
+from opsigcli.runs.stored_run import SPECS, absolute_model, specs
+from opsigcli.runs.suggest_model import model_hint
 from opsigcli.specs import parse
 from opsigcli.store.reader import open_store
+from opsigcli.tracing.rows import Row
+from opsigcli.tracing.session import Session
+from opsigcli.tracing.sharding import find_split
 from opsigcli.trust import require_trust
 from opsigcli.usercode import absolute_spec
 

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest, write_manifest
-from opsigcli.checkpoints.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.writer import save_weights, state_path
-from opsigcli.commands.context import build_objective, signed_manifest
 from opsigcli.commands.export import read_ids
-from opsigcli.commands.trainer import Trainer
 from opsigcli.datasets import open_source
 from opsigcli.datasets.subset import Subset
 from opsigcli.errors import CheckpointError, Interrupted, UsageError
@@ -27,6 +25,8 @@ from opsigcli.options import MANIFEST, TrainOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress, Task
 from opsigcli.records import ExampleSource
+from opsigcli.runs.stored_run import build_objective, signed_manifest
+from opsigcli.runs.trainer import Trainer
 from opsigcli.usercode import absolute_spec
 
 if TYPE_CHECKING:

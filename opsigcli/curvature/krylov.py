@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opsigcli.curvature.basis import Basis
-from opsigcli.curvature.missed import expected_missed
+from opsigcli.curvature.missed_eigenvalues import expected_missed
 from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.errors import CurvatureError
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.datasets.babble import babble
 from opsigcli.datasets.listing import IGNORED
+from opsigcli.datasets.synthetic_text import babble
 from opsigcli.datasets.tokens import Stream, Tokenizer, read_documents
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.query import choice, integer

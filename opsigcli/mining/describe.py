@@ -8,8 +8,8 @@ import numpy as np
 
 from opsigcli.mining.evidence import Material, gather_evidence, loss_evidence
 from opsigcli.mining.features import prototype
-from opsigcli.mining.survey import first_step
 from opsigcli.mining.tokens import spelled
+from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining.verdict import judge, traits
 from opsigcli.records import Evidence, Group, Pair
 

@@ -9,18 +9,18 @@ import numpy as np
 
 from opsigcli.mining.features import DEFINITIONS as FEATURE_DEFINITIONS
 from opsigcli.mining.features import shared_features
-from opsigcli.mining.full import swing_held
+from opsigcli.mining.fixed_point import swing_held
 from opsigcli.mining.proposals import clarity
-from opsigcli.mining.survey import first_step
+from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining.verdict import APART
 from opsigcli.records import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from opsigcli.mining.residual import Gradients
+    from opsigcli.mining.oscillation import Oscillation
     from opsigcli.mining.search import Probe
-    from opsigcli.mining.series import Oscillation
+    from opsigcli.mining.similarity import Gradients
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from opsigcli.mining.full import TAIL_SHARES
-from opsigcli.mining.residual import REFERENCES, Gradients, cosines, cosines_between, excess, usual_cosine
+from opsigcli.mining.fixed_point import TAIL_SHARES
+from opsigcli.mining.similarity import REFERENCES, Gradients, cosines, cosines_between, excess, usual_cosine
 from opsigcli.mining.simple import refine
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from opsigcli.mining.residual import Gradients
+    from opsigcli.mining.similarity import Gradients
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opsigcli.mining.full import full
+from opsigcli.mining.fixed_point import full
+from opsigcli.mining.loss_pca import oscillating_pairs
 from opsigcli.mining.search import losses_alone, top_rule
 from opsigcli.mining.simple import SMALLEST, part, simple
-from opsigcli.mining.sources import oscillating_pairs
 from opsigcli.registry import Entry, Registry
 
 if TYPE_CHECKING:

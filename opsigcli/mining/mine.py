@@ -19,15 +19,15 @@ from opsigcli.mining.notes import (
     notes_on_shares,
     notes_on_trace,
 )
+from opsigcli.mining.oscillation import oscillation
 from opsigcli.mining.outliers import keep_outliers
 from opsigcli.mining.recovery import recovery
-from opsigcli.mining.residual import Gradients, gradient_similarity
 from opsigcli.mining.search import Search
-from opsigcli.mining.series import oscillation
+from opsigcli.mining.similarity import Gradients, gradient_similarity
 from opsigcli.mining.spikes import attribute_spikes
 from opsigcli.mining.surrogate import clearest_by_chance
-from opsigcli.mining.survey import Survey, first_step, survey
 from opsigcli.mining.top import top_deltas
+from opsigcli.mining.trace_stats import Survey, first_step, survey
 from opsigcli.mining.window import first_window
 from opsigcli.records import Mining, Pair
 

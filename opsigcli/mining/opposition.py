@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.residual import REFERENCES, usual_cosine
+from opsigcli.mining.similarity import REFERENCES, usual_cosine
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.full import OUTLIERS
+from opsigcli.mining.fixed_point import OUTLIERS
 from opsigcli.mining.simple import SMALLEST, closeness
 from opsigcli.mining.verdict import APART
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opsigcli.mining.residual import Gradients
+    from opsigcli.mining.similarity import Gradients
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from opsigcli.mining.simple import simple
-from opsigcli.mining.survey import first_step
 from opsigcli.mining.top import largest
+from opsigcli.mining.trace_stats import first_step
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.full import TAIL_SHARES
+from opsigcli.mining.fixed_point import TAIL_SHARES
 from opsigcli.mining.proposals import propose
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.survey import first_step
+from opsigcli.mining.trace_stats import first_step
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from opsigcli.errors import ObjectiveError
-from opsigcli.objective.caches import forget
+from opsigcli.objective.batch_norm import batch_statistics
 from opsigcli.objective.losses import IGNORED, ExampleLoss, open_loss, pack_weights, weighted
-from opsigcli.objective.mended import Mended
-from opsigcli.objective.statistics import batch_statistics
+from opsigcli.objective.module_caches import forget
+from opsigcli.objective.torch_workarounds import Mended
 from opsigcli.records import ExampleSource
 
 RESIDENT_BYTES = 1 << 30  # inputs that fit are read once and stay on the device

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.reporting.figures import Chart, Figure, Key, swatch
+from opsigcli.reporting.format import count, number, percent, range_words, signed
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.sharpness_charts import sharpness_charts
 from opsigcli.reporting.summary import delta_row, group_curve
-from opsigcli.reporting.words import count, number, percent, range_words, signed
+from opsigcli.reporting.svg import Chart, Figure, Key, swatch
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Floats, Ints, Spike

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from opsigcli.reporting.format import NOTHING, number, percent, printable, shorten
 from opsigcli.reporting.summary import largest_point, phase_lines
 from opsigcli.reporting.tables import head, table_of
 from opsigcli.reporting.terminal import render_sharpness
-from opsigcli.reporting.words import NOTHING, number, percent, printable, shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.reporting.summary import delta_row, positions_of, strongest_top
-from opsigcli.reporting.words import count, label_name, labels_text, number, signed
+from opsigcli.reporting.format import count, label_name, labels_text, number, signed
+from opsigcli.reporting.summary import delta_row, strongest_top
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Group, Ints, Mining
@@ -54,7 +54,7 @@ def group_gallery(
 ) -> Gallery:
     """Members of a group: the nearest prototype, then those whose loss changed most at the pair's strongest step."""
     trace = case.trace
-    positions = positions_of(trace, group.ids)
+    positions = trace.positions(group.ids)
     members = [(position, *_losses(case, row, position)) for position in positions.tolist()]
     members.sort(
         key=lambda member: -abs(member[2] - member[1]) if math.isfinite(member[2] - member[1]) else 0.0
@@ -130,12 +130,12 @@ def _top_side(
     case: Case, role: str, title: str, ids: Ints, row: int | None, album: Album, member_of: Mapping[int, str]
 ) -> Gallery:
     tiles = []
-    for position in positions_of(case.trace, ids[:TOP_EXAMPLES]).tolist():
+    for position in case.trace.positions(ids[:TOP_EXAMPLES]).tolist():
         before, after = _losses(case, row, position)
         mark = member_of.get(int(case.trace.example_ids[position]), "")
         tiles.append(_tile(case, position, before, after, album, mark))
     labels: dict[str, int] = {}
-    for position in positions_of(case.trace, ids).tolist():
+    for position in case.trace.positions(ids).tolist():
         name = label_name(int(case.trace.labels[position]), case.run.classes)
         labels[name] = labels.get(name, 0) + 1
     by_size = dict(sorted(labels.items(), key=lambda item: (-item[1], item[0])))

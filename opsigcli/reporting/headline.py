@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.reporting.format import NOTHING, count, number, percent, signed
 from opsigcli.reporting.summary import pair_members, sharpness_values
-from opsigcli.reporting.words import NOTHING, count, number, percent, signed
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Mining, Spike

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from opsigcli import __version__
 from opsigcli.outcome import plain
 from opsigcli.reporting import charts
-from opsigcli.reporting.figures import dumbbell, shares
+from opsigcli.reporting.format import NOTHING, count, percent, score, signed
 from opsigcli.reporting.galleries import group_gallery, top_galleries
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.pictures import Album
@@ -31,8 +31,8 @@ from opsigcli.reporting.summary import (
     origins,
     pair_members,
 )
+from opsigcli.reporting.svg import dumbbell, shares
 from opsigcli.reporting.virtual import virtual_view
-from opsigcli.reporting.words import NOTHING, count, percent, score, signed
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Evidence, Pair

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.reporting.figures import Chart, Figure, Key, swatch
+from opsigcli.reporting.format import number, range_words
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.summary import residual, sharpness_values
-from opsigcli.reporting.words import number, range_words
+from opsigcli.reporting.svg import Chart, Figure, Key, swatch
 
 if TYPE_CHECKING:
     from opsigcli.records import SharpnessPoint

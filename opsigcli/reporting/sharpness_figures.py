@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opsigcli.reporting.figures import ROLES
+from opsigcli.reporting.format import NOTHING, count, number, percent, printable
 from opsigcli.reporting.summary import largest_point
-from opsigcli.reporting.words import NOTHING, count, number, percent, printable
+from opsigcli.reporting.svg import ROLES
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, GroupCurvature, LayerCurvature

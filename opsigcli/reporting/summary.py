@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli import options
-from opsigcli.errors import ReportError
-from opsigcli.reporting.words import number, percent, printable
+from opsigcli.reporting.format import number, percent, printable
 
 if TYPE_CHECKING:
     from opsigcli.records import (
@@ -44,28 +43,9 @@ CONSENT = (
 )  # for the moment of the run, not part of how to repeat it
 
 
-def positions_of(trace: LossTrace, ids: Ints) -> Ints:
-    """Columns of the loss trace that hold the examples ``ids``.
-
-    Raises:
-        ReportError: the trace has no such example.
-    """
-    wanted, known = np.asarray(ids, dtype=np.int64), trace.example_ids
-    order = np.argsort(known, kind="stable")
-    places = np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)
-    positions = order[places]
-    lost = wanted[known[positions] != wanted]
-    if len(lost):
-        raise ReportError(
-            f"expected every example of a group in the loss trace; example {lost[0]} is not one of its {len(known)}",
-            "mine this store again: opsig mine",
-        )
-    return positions
-
-
 def group_curve(trace: LossTrace, ids: Ints) -> Floats:
     """Mean loss of a group at every checkpoint, (T,) float64 nats; no number where a member has none."""
-    members = positions_of(trace, ids)
+    members = trace.positions(ids)
     if not len(members):
         return np.full(len(trace.steps), np.nan)
     return np.asarray(trace.losses[:, members].mean(axis=1, dtype=np.float64))

@@ -11,10 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from opsigcli.reporting.scales import Scale
-from opsigcli.reporting.summary import delta_row, evidence_of, group_curve, positions_of, strongest_top
-from opsigcli.reporting.textplot import sparkline
-from opsigcli.reporting.words import (
+from opsigcli.reporting.format import (
     NOTHING,
     count,
     label_name,
@@ -25,6 +22,9 @@ from opsigcli.reporting.words import (
     shorten,
     signed,
 )
+from opsigcli.reporting.scales import Scale
+from opsigcli.reporting.summary import delta_row, evidence_of, group_curve, strongest_top
+from opsigcli.reporting.textplot import sparkline
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -101,11 +101,7 @@ def _shared(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
     nearest = []
     for sign, group in (("\u25b2", pair.first), ("\u25bc", pair.second)):
         if group.nearest is not None:
-            name = (
-                trace.names[positions_of(trace, np.array([group.nearest]))[0]]
-                if trace and trace.names
-                else ""
-            )
+            name = trace.names[trace.positions(np.array([group.nearest]))[0]] if trace and trace.names else ""
             nearest.append(f"{sign} {group.nearest}" + (f" {name}" if name else ""))
     lines = [f"shared: {'; '.join(found)}"] if found else []
     lines += [f"nearest to the centroid: {', '.join(nearest)}"] if nearest else []
@@ -212,7 +208,7 @@ def top(
     labels = {}
     if trace is not None:
         shown = np.concatenate([largest.up_ids, largest.down_ids])
-        of = trace.labels[positions_of(trace, shown)]
+        of = trace.labels[trace.positions(shown)]
         labels = {int(i): label_name(int(label), classes) for i, label in zip(shown, of, strict=True)}
     kept = max(len(largest.up_ids), len(largest.down_ids))
     for i in range(kept if rows is None else min(rows, kept)):

@@ -10,13 +10,13 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from opsigcli.reporting.format import count, number, printable
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.summary import facts, mining_notes, notes, origins, residual, sharpness_values
 from opsigcli.reporting.tables import head, pairs, spikes, table_of, top
 from opsigcli.reporting.textplot import TextPlot
 from opsigcli.reporting.virtual import render_virtual
-from opsigcli.reporting.words import count, number, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.reporting.summary import positions_of
+from opsigcli.reporting.format import label_name, number, printable, shorten, signed
 from opsigcli.reporting.tables import head, table_of
-from opsigcli.reporting.words import label_name, number, printable, shorten, signed
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -86,7 +85,7 @@ def _examples(
     kept = ids[ids >= 0][:most]
     labels = [""] * len(kept)
     if trace is not None:
-        of = trace.labels[positions_of(trace, kept)]
+        of = trace.labels[trace.positions(kept)]
         labels = [shorten(printable(label_name(int(label), classes)), 14) for label in of]
     return [
         (str(int(i)), label, signed(float(delta)))

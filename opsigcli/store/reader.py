@@ -27,9 +27,9 @@ from opsigcli.records import (
     TraceSummary,
     VirtualSteps,
 )
-from opsigcli.store.revive import revived, revived_pair, sharpness_point
+from opsigcli.store.decode import revived, revived_pair, sharpness_point
+from opsigcli.store.lazy_arrays import CACHE, StoredMatrix, StoredTexts
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
-from opsigcli.store.stored import CACHE, StoredMatrix, StoredTexts
 
 
 class Store:

@@ -20,7 +20,7 @@ from opsigcli import __version__
 from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
 from opsigcli.records import Mining, Phase, Provenance, Run, SharpnessPoint, Thumbnails
-from opsigcli.store.fill import fill_rows, fill_virtual
+from opsigcli.store.matrix_writer import fill_rows, fill_virtual
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
 from opsigcli.store.units import cannot_write, reserve, sweep, temporary_path
 

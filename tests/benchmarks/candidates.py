@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from opsigcli.commands.mine import mine
-from opsigcli.commands.sketches import Sketches
 from opsigcli.commands.trace import trace
 from opsigcli.commands.train import train
 from opsigcli.datasets.planted import EVERY
 from opsigcli.datasets.planted_draft import STANDARD_N, Scenario
 from opsigcli.datasets.planted_scenarios import vectors
-from opsigcli.mining.survey import survey
+from opsigcli.gradients.sketch_store import Sketches
+from opsigcli.mining.trace_stats import survey
 from opsigcli.options import MineOptions, TraceOptions, TrainOptions
 from opsigcli.progress import NoProgress
 from opsigcli.store.reader import open_store

@@ -17,11 +17,11 @@ import time
 import numpy as np
 import torch
 
-from opsigcli.commands.context import build_objective
 from opsigcli.datasets import open_source
 from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.records import ExampleSource
+from opsigcli.runs.stored_run import build_objective
 
 MODELS = (
     "mlp?hidden=200,200",

@@ -166,9 +166,9 @@ def gradients(chosen: argparse.Namespace) -> dict[str, float]:
     import torch
 
     from opsigcli.datasets import open_source
+    from opsigcli.derivatives.gradient_sketch import gradient_sketches
     from opsigcli.models.base import build
     from opsigcli.objective.base import Objective
-    from opsigcli.objective.sketch import gradient_sketches
 
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
@@ -194,8 +194,8 @@ def gradients(chosen: argparse.Namespace) -> dict[str, float]:
 
 def grouping(chosen: argparse.Namespace) -> dict[str, float]:
     """The real similarity and search on sketches with three planted pairs of 25 + 25."""
-    from opsigcli.mining.full import full
-    from opsigcli.mining.residual import Gradients, residual_adjusted_cosine
+    from opsigcli.mining.fixed_point import full
+    from opsigcli.mining.similarity import Gradients, residual_adjusted_cosine
     from opsigcli.mining.surrogate import clearest_by_chance
 
     m, k, classes = chosen.candidates, 512, 10

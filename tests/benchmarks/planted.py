@@ -32,7 +32,7 @@ from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.mining.methods import NEEDS_GRADIENTS
 from opsigcli.mining.mine import mine
 from opsigcli.mining.recovery import pair_f1, recovery
-from opsigcli.mining.residual import residual_adjusted_cosine
+from opsigcli.mining.similarity import residual_adjusted_cosine
 from opsigcli.mining.simple import closeness
 from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL
 

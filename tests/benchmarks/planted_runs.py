@@ -15,13 +15,13 @@ from opsigcli.datasets import open_source
 from opsigcli.datasets.planted import EVERY, Planted
 from opsigcli.datasets.planted_draft import GROUP, Scenario
 from opsigcli.datasets.planted_scenarios import vectors
+from opsigcli.derivatives.directional_loss import swing
+from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.mining.opposition import References, directions
-from opsigcli.mining.residual import Gradients
-from opsigcli.mining.series import checkpoints_to_compare, choose_candidates
+from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
+from opsigcli.mining.similarity import Gradients
 from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
-from opsigcli.objective.probe import swing
-from opsigcli.objective.sketch import gradient_sketches
 
 STEPS = 300
 ADAM_LR = 3e-3

@@ -6,8 +6,8 @@ import networkx as nx
 import numpy as np
 from planted_runs import Seen
 
-from opsigcli.mining.residual import cosines
-from opsigcli.mining.series import oscillation
+from opsigcli.mining.oscillation import oscillation
+from opsigcli.mining.similarity import cosines
 from opsigcli.mining.simple import SMALLEST, linkage_groups, match_groups
 from opsigcli.mining.top import largest
 

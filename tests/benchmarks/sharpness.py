@@ -33,10 +33,10 @@ from torch import Tensor, nn
 from opsigcli.cli.allocator import keep_freed_memory
 from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.datasets import open_source
+from opsigcli.derivatives.hvp import hessian_operator
+from opsigcli.derivatives.input_subspace import Span, find_span
+from opsigcli.derivatives.layers import layers
 from opsigcli.objective.base import Objective
-from opsigcli.objective.hvp import hessian_operator
-from opsigcli.objective.layers import layers
-from opsigcli.objective.span import Span, find_span
 
 TOLERANCE = 1e-3
 

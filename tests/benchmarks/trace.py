@@ -30,12 +30,12 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from opsigcli.checkpoints.series import open_series
-from opsigcli.commands.session import Session
 from opsigcli.commands.trace import open_run
 from opsigcli.datasets import open_source
 from opsigcli.models.base import build
 from opsigcli.options import TraceOptions
 from opsigcli.progress import NoProgress
+from opsigcli.tracing.session import Session
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 CASES = {

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from opsigcli.cli.app import run
-from opsigcli.commands.session import Session
 from opsigcli.commands.trace import _series, open_run
 from opsigcli.options import TraceOptions
 from opsigcli.progress import NoProgress
+from opsigcli.tracing.session import Session
 
 TOP = 20
 

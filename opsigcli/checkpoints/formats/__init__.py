@@ -1,0 +1,1 @@
+"""One file per format of checkpoints that can be read, and the readers they share."""

@@ -1,0 +1,223 @@
+"""What a file of training state holds: sets of weights, whole modules, and the training state around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from opsigcli.checkpoints.base import TensorFacts
+from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
+from opsigcli.checkpoints.step_keys import (
+    EPOCH_KEYS,
+    LR_KEYS,
+    STEP_KEYS,
+    content_counts,
+    content_lr,
+    real,
+    whole,
+)
+
+Where = tuple[str, ...]  # keys from the root to a mapping
+Tensors = dict[str, TensorFacts]
+# The value of a leaf: of a tensor of one element, or of a value kept in a file of its own. Others come back as is.
+Value = Callable[[Any], Any]
+
+_OPTIMIZERS = (
+    "optimizer",
+    "optimizer_state_dict",
+    "optimizer_states",
+    "optimizer_state",
+    "optimizers",
+    "optim",
+    "opt",
+)
+# Entries that hold tensors and are no weights, by a part of their name; and by their whole name.
+_NOT_WEIGHTS = ("optim", "sched", "scaler", "rng", "dataloader", "hyper_parameters", "hparams")
+_NEVER = ("callbacks", "loops", "train_state", "args", "config")
+_MAX_MODULES = 100_000
+_MAX_DEPTH = 200
+
+
+def candidates(root: Any) -> dict[Where, Tensors]:
+    """Every set of weights in a file, by where it is: at the root, under a key of it, or one level deeper.
+
+    A set of weights is a mapping of names to tensors, or a whole module, whose tensors get the names that its
+    ``state_dict()`` gives them.
+    """
+    if module := _module(root):
+        return {(): module}
+    top = fields(root)
+    found: dict[Where, Tensors] = {}
+    for name, entry in top.items():
+        if not isinstance(name, str) or name in _NEVER or any(word in name.lower() for word in _NOT_WEIGHTS):
+            continue
+        if weights := _weights(entry):
+            found[(name,)] = weights
+        else:
+            for deep, value in fields(entry).items():
+                if (
+                    isinstance(deep, str)
+                    and deep not in _NEVER
+                    and not _is_aside(deep)
+                    and (inner := _weights(value))
+                ):
+                    found[(name, deep)] = inner
+    if found:
+        return found
+    # Counts that a script put among the weights do not make a state dict less of one.
+    counts = (*STEP_KEYS, *EPOCH_KEYS, *LR_KEYS)
+    tensors = {
+        name: value
+        for name, value in top.items()
+        if isinstance(name, str) and isinstance(value, TensorFacts) and name not in counts
+    }
+    return {(): tensors} if tensors else {}
+
+
+def _is_aside(name: str) -> bool:
+    return any(word in name.lower() for word in _NOT_WEIGHTS)
+
+
+def _weights(entry: Any) -> Tensors | None:
+    if module := _module(entry):
+        return module
+    mapping = fields(entry)
+    weights = {k: v for k, v in mapping.items() if isinstance(k, str) and isinstance(v, TensorFacts)}
+    others = [k for k in mapping if k not in weights and not str(k).endswith("_extra_state")]
+    return None if others else weights
+
+
+def _module(value: Any) -> Tensors | None:
+    """The tensors of a pickled module, in the order of its ``state_dict()``; None when it is none.
+
+    Raises:
+        Malformed: the modules hold one another without end.
+    """
+    if not _is_module(value):
+        return None
+    found: Tensors = {}
+    budget = _MAX_MODULES
+    waiting = [("", value, 0)]
+    while waiting:
+        prefix, module, depth = waiting.pop()
+        budget -= 1
+        if budget < 0 or depth > _MAX_DEPTH:
+            raise Malformed("the modules in it hold one another without end")
+        own = fields(module)
+        passing = own.get("_non_persistent_buffers_set") or ()
+        for kind in ("_parameters", "_buffers"):
+            for name, tensor in fields(own.get(kind)).items():
+                if isinstance(name, str) and isinstance(tensor, TensorFacts) and name not in passing:
+                    found[prefix + name] = tensor
+        below = [
+            (f"{prefix}{name}.", child, depth + 1)
+            for name, child in fields(own.get("_modules")).items()
+            if isinstance(name, str) and _is_module(child)
+        ]
+        waiting += reversed(below)
+    return found
+
+
+def _is_module(value: Any) -> bool:
+    own = fields(value)
+    return not isinstance(value, Mapping) and "_parameters" in own and "_modules" in own
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training state beside the weights."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    lr: float | None = None
+    optimizer: str = ""
+    state: Mapping[str, Any] = field(default_factory=dict)  # param_groups and state, as in the file
+    model: str = ""  # the name of the architecture, as the file states it
+
+
+def training(root: Any, value: Value) -> Training:
+    """Step, epoch, learning rate and optimizer, where the content states them.
+
+    Args:
+        root: the content of a file.
+        value: of a leaf.
+    """
+    top = fields(root)
+    if not top or _is_module(root):
+        return Training()
+    counts: dict[str, int] = {}
+    lr = None
+    for place in _clocks(top):
+        entries = {
+            key: value(place[key]) for key in (*STEP_KEYS, *EPOCH_KEYS, *LR_KEYS, "batch") if key in place
+        }
+        if place is not top and "batch" in entries:
+            entries.setdefault("step", entries["batch"])  # Composer's word for an optimizer update
+        counts = content_counts(entries) | counts
+        lr = content_lr(entries) if lr is None else lr
+    state = optimizer_state(top)
+    groups = state.get("param_groups")
+    group = fields(groups[0]) if isinstance(groups, list) and groups else {}
+    updates = whole(value(_first_step(state)))
+    if updates is not None:
+        counts.setdefault("step", updates)
+    own = real(value(group.get("lr")))
+    arch = top.get("arch")
+    return Training(
+        counts,
+        own if own is not None else lr,
+        _kind(group, value),
+        state,
+        arch if isinstance(arch, str) else "",
+    )
+
+
+def _clocks(top: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
+    """Where step and epoch may stand: at the root; torchtitan's train_state; Composer's timestamp."""
+    stamp = fields(fields(top.get("state")).get("timestamp"))
+    return [top, fields(top.get("train_state")), stamp, fields(stamp.get("Timestamp"))]
+
+
+def optimizer_state(top: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """The ``param_groups`` and ``state`` of the first optimizer in a file; empty where there is none."""
+    places: list[Any] = [top, *(top.get(key) for key in _OPTIMIZERS)]
+    places += [fields(top.get("state")).get("optimizers")]
+    for place in places:
+        entry = place[0] if isinstance(place, list) and place else place
+        entries = fields(entry)
+        # Some keep optimizers by name: {"Adam": {...}}.
+        inner = next((fields(v) for v in entries.values() if "param_groups" in fields(v)), None)
+        for state in (entries, inner or {}):
+            if isinstance(state.get("param_groups"), list):
+                return {"param_groups": state["param_groups"], "state": fields(state.get("state"))}
+        if any(str(key).startswith("param_groups.") for key in entries):
+            return _unflattened(entries)
+    return {}
+
+
+def _unflattened(entries: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """An optimizer state that was flattened by parameter name (``state.NAME.exp_avg``, ``param_groups.NAME.lr``)."""
+    state: dict[str, dict[str, Any]] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    for key, entry in entries.items():
+        kind, _, rest = str(key).partition(".")
+        name, _, what = rest.rpartition(".")
+        if kind in ("state", "param_groups"):
+            (state if kind == "state" else groups).setdefault(name, {})[what] = entry
+    return {"param_groups": [{**group, "params": [name]} for name, group in groups.items()], "state": state}
+
+
+def _first_step(state: Mapping[str, Any]) -> Any:
+    entries = fields(state.get("state")).values()
+    return next((fields(entry)["step"] for entry in entries if "step" in fields(entry)), None)
+
+
+def _kind(group: Mapping[Any, Any], value: Value) -> str:
+    """The optimizer whose hyper-parameters these are; older versions of AdamW have the names of Adam's."""
+    if "betas" in group:
+        return "adamw" if value(group.get("decoupled_weight_decay")) is True else "adam"
+    if "nesterov" in group:
+        return "momentum" if real(value(group.get("momentum"))) else "sgd"
+    if "centered" in group:
+        return "rmsprop"
+    return "adagrad" if "lr_decay" in group else ""

@@ -1,0 +1,146 @@
+"""Raw .safetensors files: a JSON header of names, types, shapes and text metadata, then the numbers."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opsigcli.checkpoints.base import Header, NotWeights, TensorFacts, unreadable
+from opsigcli.checkpoints.choose import choose
+from opsigcli.checkpoints.step_keys import content_counts, content_lr
+from opsigcli.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+_MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library itself
+_DTYPES = {  # name in the file -> element type and its size in bytes
+    "F64": ("float64", 8),
+    "F32": ("float32", 4),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "F8_E4M3": ("float8_e4m3fn", 1),
+    "F8_E5M2": ("float8_e5m2", 1),
+    "C64": ("complex64", 8),
+    "I64": ("int64", 8),
+    "I32": ("int32", 4),
+    "I16": ("int16", 2),
+    "I8": ("int8", 1),
+    "U64": ("uint64", 8),
+    "U32": ("uint32", 4),
+    "U16": ("uint16", 2),
+    "U8": ("uint8", 1),
+    "BOOL": ("bool", 1),
+}
+
+
+class SafetensorsFile:
+    """One .safetensors file. Nothing in this format can be code."""
+
+    name = "safetensors"
+
+    def recognises(self, path: Path) -> bool:
+        """Files that end in .safetensors."""
+        return path.suffix.lower() == ".safetensors" and path.is_file()
+
+    def describe(self, path: Path) -> Header:
+        """Names, types and shapes; step, epoch and lr from the text metadata."""
+        tensors, metadata = _header(path)
+        if not tensors:
+            raise NotWeights(f"{path} holds no tensors", "leave it out of the folder")
+        optimizer = metadata.get("optimizer", "")
+        return Header({"": tensors}, content_counts(metadata), content_lr(metadata), optimizer)
+
+    def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:
+        """Nothing: such files hold tensors by name only."""
+        return {}
+
+    def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
+        """The weights. ``key`` chooses the tensors whose names begin with ``key.``."""
+        facts, _ = _header(path)
+        _, names = choose(path, {"": facts}, key, weights if weights != "model" else "")
+        return self.read_named(path, names)
+
+    def read_named(self, path: Path, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
+        """Tensors of a file that was described before, as name to give -> name in the file."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt", device="cpu") as file:
+                # safe_open maps the file: without the copy, the weights would change when the file does.
+                return {plain: file.get_tensor(name).clone() for plain, name in names.items()}
+        except OSError as error:
+            raise unreadable(path, error) from error
+        except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"expected a safetensors file, found {path}, which the safetensors library refuses: {error}",
+                "copy or save the checkpoint again",
+            ) from error
+
+
+def _header(path: Path) -> tuple[dict[str, TensorFacts], dict[str, str]]:
+    """The tensors in the header of a file, and its text metadata; checked against the size of the file."""
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if size < 8:
+                raise _truncated(path, 8, size)
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > _MAX_HEADER:
+                raise _corrupt(path, f"its header claims {length} bytes")
+            if 8 + length > size:
+                raise _truncated(path, 8 + length, size)
+            raw = file.read(length)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        entries: dict[str, Any] = json.loads(raw)
+        metadata = entries.pop("__metadata__", None) or {}
+        if not all(isinstance(value, str) for value in metadata.values()):
+            raise TypeError
+        tensors, end = _tensors(entries)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise _corrupt(path, "its header is not a safetensors header") from error
+    if 8 + length + end > size:
+        raise _truncated(path, 8 + length + end, size)
+    if 8 + length + end < size:
+        raise _corrupt(path, f"{size - 8 - length - end} bytes follow its last tensor")
+    return tensors, metadata
+
+
+def _tensors(entries: Mapping[str, Any]) -> tuple[dict[str, TensorFacts], int]:
+    """The tensors, and where their numbers end in bytes; they follow one another without a gap or an overlap."""
+    tensors: dict[str, TensorFacts] = {}
+    spans: list[tuple[int, int]] = []
+    for name, entry in entries.items():
+        dtype, width = _DTYPES.get(entry["dtype"], (str(entry["dtype"]), None))
+        begin, after = entry["data_offsets"]
+        if not all(type(n) is int and n >= 0 for n in (*entry["shape"], begin, after)):
+            raise ValueError
+        tensors[name] = TensorFacts(dtype, tuple(entry["shape"]))
+        if width is not None and after - begin != tensors[name].count * width:
+            raise ValueError
+        spans.append((begin, after))
+    end = 0
+    for begin, after in sorted(spans):
+        if begin != end or after < begin:
+            raise ValueError
+        end = after
+    return tensors, end
+
+
+def _truncated(path: Path, expected: int, found: int) -> CheckpointError:
+    what = "is empty" if found == 0 else "is truncated"
+    return CheckpointError(
+        f"{path} {what}: expected {expected} bytes or more, found {found}",
+        "copy or save the checkpoint again; the writer may have been killed, or the disk full",
+    )
+
+
+def _corrupt(path: Path, problem: str) -> CheckpointError:
+    return CheckpointError(
+        f"expected a safetensors file, found {path}: {problem}", "copy or save the checkpoint again"
+    )

@@ -1,0 +1,145 @@
+"""The bytes of a torch.save file: which pickle it holds, and where its storages lie. Read strictly, and as data."""
+
+from __future__ import annotations
+
+import mmap
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from opsigcli.checkpoints.base import SIZES
+from opsigcli.checkpoints.formats import pickle_reader, rebuild, torch_pickle, zip_directory
+from opsigcli.checkpoints.formats.pickle_machine import MAX_BYTES
+from opsigcli.checkpoints.formats.pickle_records import Malformed
+from opsigcli.checkpoints.formats.torch_pickle import Content
+
+ZIP = b"PK\x03\x04"
+_LEGACY = 0x1950A86A20F9469CFC6C  # the first pickle of every legacy file
+_PROGRAMS = ("constants.pkl", "archive_format", "models/model.json")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A torch.save file as data, and where its storages are."""
+
+    content: Content
+    locate: rebuild.Locate  # a storage in the file
+    zipped: bool
+    size: int
+
+    @property
+    def plain(self) -> bool:
+        """It holds tensors and plain values only, as weights_only loading reads them."""
+        return not self.content.foreign and self.content.protocol < 4
+
+
+class Program(Malformed):
+    """A zip that holds a program, not a pickle of tensors."""
+
+    hint = (
+        'convert it, which runs the program: python -c "import torch; '
+        "torch.save(torch.jit.load('MODEL.pt').state_dict(), 'weights.pt')\""
+    )
+
+
+def open_torch(file: IO[bytes], start: int, size: int) -> Opened:
+    """The torch.save file that fills ``size`` bytes of ``file`` from ``start`` on, checked: its pickle claims no more
+    than its records hold.
+
+    Raises:
+        Malformed: it is none, or it is broken.
+        Program: it holds a TorchScript or torch.export program.
+    """
+    file.seek(start)
+    if file.read(4) == ZIP:
+        return _open_zip(file, start, size)
+    if start:
+        raise Malformed("it is no torch.save file")
+    return _open_legacy(file, size)
+
+
+def _open_zip(file: IO[bytes], start: int, size: int) -> Opened:
+    members = zip_directory.members(file, start, size)
+    if any(name.partition("/")[2] in _PROGRAMS for name in members):
+        raise Program("an exported program (TorchScript or torch.export)")
+    packed = next((name for name, member in members.items() if member.compressed), None)
+    if packed is not None:
+        raise Malformed(f"its member {packed!r} is compressed, which torch.save never does")
+    pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise Malformed(f"expected one data.pkl in the zip, found {len(pickles)}")
+    root = pickles[0].removesuffix("data.pkl")
+    pickled = _member(file, members, pickles[0], MAX_BYTES)
+    if f"{root}byteorder" in members and _member(file, members, f"{root}byteorder", 64) != b"little":
+        raise Malformed("its numbers are not little-endian")
+    content = torch_pickle.read_content(pickled)
+    places = {}
+    for storage in content.storages:
+        name = f"{root}data/{storage.key}"
+        member = members.get(name)
+        if member is None or member.size != storage.bytes:
+            found = member.size if member else "none"
+            raise Malformed(f"expected {storage.bytes} bytes in the record {name!r}, found {found}")
+        places[storage.key] = (name, member)
+
+    def locate(key: str) -> tuple[int, int]:
+        name, member = places[key]
+        begin = zip_directory.place(file, name, member)
+        if begin + member.size > start + size:
+            raise Malformed(f"its record {name!r} is cut off")
+        return begin, member.size
+
+    return Opened(content, locate, True, size)
+
+
+def _member(file: IO[bytes], members: dict[str, zip_directory.Member], name: str, limit: int) -> bytes:
+    member = members[name]
+    if member.size > limit:
+        raise Malformed(f"its member {name!r} is larger than {limit} bytes")
+    file.seek(zip_directory.place(file, name, member))
+    raw = file.read(member.size)
+    if len(raw) != member.size or zlib.crc32(raw) != member.crc:
+        raise Malformed(f"its member {name!r} is damaged")
+    return raw
+
+
+def _open_legacy(file: IO[bytes], size: int) -> Opened:
+    def nothing(saved: Any) -> Any:
+        raise Malformed("it is no torch.save file")
+
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            first = pickle_reader.read(data, {}, nothing)
+        except Malformed as error:
+            raise Malformed("it is no torch.save file") from error
+        if first.value != _LEGACY:
+            named = f" that names {some(sorted(first.names))}" if first.names else ""
+            raise Malformed(f"it is a pickle{named}, and no torch.save file")
+        at = first.end
+        for _ in range(2):  # the protocol of the stream, and facts about the machine that wrote it
+            at = pickle_reader.read(data, {}, nothing, at).end
+        content = torch_pickle.read_content(data, at)
+        # The storages follow: first their keys, then each with the number of its elements before it.
+        keys = pickle_reader.read(data, {}, nothing, content.end)
+        sizes = {storage.key: storage.bytes for storage in content.storages}
+        if not isinstance(keys.value, list) or set(map(str, keys.value)) != set(sizes):
+            raise Malformed("the list of its storages is broken")
+        records = {}
+        at = keys.end
+        for key in map(str, keys.value):
+            records[key] = (at + 8, sizes[key])
+            at += 8 + sizes[key]
+        if at > size:
+            raise Malformed("it is truncated: its tensors need more bytes than the file has")
+        for storage in content.storages:
+            begin, _ = records[storage.key]
+            width = SIZES[storage.dtype]
+            if int.from_bytes(data[begin - 8 : begin], "little") * width != storage.bytes:
+                raise Malformed("a storage in it has another size than its pickle says")
+    return Opened(content, records.__getitem__, False, size)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

@@ -1,0 +1,229 @@
+"""Files of torch.save: a zip of a pickle and one record per storage, or the older stream of pickles.
+
+The pickle is first read as data (see ``inert``): that finds the classes it names and the sizes it claims. A file of
+tensors and plain values alone is then opened by torch, with ``weights_only=True`` given explicitly, because an
+environment variable can turn the default off. From any other file the tensors are taken by opsig itself, byte by byte,
+and the rest stays data. Neither way runs code from the file. Only ``unsafe``, which a user has to ask for in each call,
+does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from opsigcli.checkpoints.base import Header, NotWeights, unreadable
+from opsigcli.checkpoints.choose import choose
+from opsigcli.checkpoints.formats import contents, rebuild, torch_pickle
+from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
+from opsigcli.checkpoints.formats.torch_container import ZIP, Opened, Program, open_torch, some
+from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
+from opsigcli.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+_AGAIN = "copy or save the checkpoint again; the writer may have been killed, or the disk full"
+
+
+class TorchFile:
+    """One file of torch.save.
+
+    Args:
+        unsafe: let pickle run the code of files that cannot be read otherwise.
+    """
+
+    name = "torch"
+
+    def __init__(self, unsafe: bool = False) -> None:
+        self.unsafe = unsafe
+
+    def recognises(self, path: Path) -> bool:
+        """Files with a name torch users give; a .bin or .tar also has to begin like one, as others use these names."""
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES or not path.is_file():
+            return False
+        if suffix in (".pt", ".pth", ".ckpt") or path.name.lower().endswith((".pth.tar", ".pt.tar")):
+            return True
+        try:
+            with path.open("rb") as file:
+                start = file.read(4)
+        except OSError:
+            return True  # so that reading it says why not
+        return start == ZIP or start[:1] == b"\x80"
+
+    def describe(self, path: Path) -> Header:
+        """Names, types, shapes and training state, from the pickle read as data."""
+        if self.unsafe and (live := _live_if_needed(path)):
+            return Header(live.facts, notes=("opened with pickle, which ran the code in it",))
+        with _opened(path) as (file, opened):
+            sets = _sets(path, opened)
+            state = contents.training(opened.content.root, lambda leaf: _value(file, opened, leaf))
+        weights = {".".join(where): tensors for where, tensors in sets.items()}
+        foreign = [name for name in opened.content.foreign if name not in torch_pickle.UNDERSTOOD]
+        notes = (f"holds objects that are not opened: {some(foreign)}",) if foreign else ()
+        hint = (
+            f"timm:{state.model}" if state.model.replace("_", "").isalnum() and state.model.isascii() else ""
+        )
+        return Header(weights, state.counts, state.lr, state.optimizer, notes, model=hint)
+
+    def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
+        """The weights, in memory of their own, so that a file written over later changes nothing."""
+        if self.unsafe and (live := _live_if_needed(path)):
+            found_live: dict[str, torch.Tensor] = live.read(key, weights)
+            return found_live
+        with _opened(path) as (file, opened):
+            found = _sets(path, opened)
+            sets = {".".join(where): where for where in found}
+            chosen, names = choose(path, {name: found[where] for name, where in sets.items()}, key, weights)
+            wanted = cast(dict[str, StoredTensor], {n: found[sets[chosen]][own] for n, own in names.items()})
+            rebuild.bound_total(wanted, opened.size)
+            for storage in opened.content.storages:
+                opened.locate(storage.key)  # torch maps them all, and looks no further than the pickle
+            if not opened.plain:
+                return rebuild.tensors(file, opened.locate, wanted, opened.size)
+        return _load(path, opened, sets[chosen], names)
+
+    def describe_state(self, path: Path) -> contents.Training:
+        """Step, lr and optimizer in a file that need not hold weights."""
+        with _opened(path) as (file, opened):
+            return contents.training(opened.content.root, lambda leaf: _value(file, opened, leaf))
+
+    def read_named(self, path: Path, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
+        """Tensors of a file without a wrapper, as name to give -> name in the file."""
+        found = self.read(path)
+        return {plain: found[name] for plain, name in names.items()}
+
+    def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:
+        """The optimizer's groups and state."""
+        with _opened(path) as (file, opened):
+            state = contents.optimizer_state(fields(opened.content.root))
+            return resolved(state, lambda leaf: _leaf(file, opened, leaf, tensors)) if state else {}
+
+
+def resolved(state: Any, leaf: contents.Value) -> Any:
+    """``state`` as plain dicts and lists, every leaf as ``leaf`` gives it."""
+    own = fields(state)
+    if own or state == {}:
+        return {key: resolved(value, leaf) for key, value in own.items()}
+    return [resolved(value, leaf) for value in state] if isinstance(state, list) else leaf(state)
+
+
+def _leaf(file: IO[bytes], opened: Opened, leaf: Any, tensors: bool) -> Any:
+    if not isinstance(leaf, StoredTensor):
+        return leaf
+    if tensors:
+        return rebuild.tensors(file, opened.locate, {"": leaf}, opened.size)[""]
+    return _value(file, opened, leaf) if leaf.count == 1 else leaf
+
+
+def _value(file: IO[bytes], opened: Opened, leaf: Any) -> Any:
+    return rebuild.number(file, opened.locate, leaf) if isinstance(leaf, StoredTensor) else leaf
+
+
+class _opened:
+    """A context: the file and what it holds as data. Foreign errors on the way out become opsig's."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> tuple[IO[bytes], Opened]:
+        path = self.path
+        try:
+            self.file = path.open("rb")
+        except OSError as error:
+            raise unreadable(path, error) from error
+        try:
+            size = path.stat().st_size
+            if not size:
+                raise CheckpointError(f"{path} is empty: expected a torch.save file, found 0 bytes", _AGAIN)
+            opened = open_torch(self.file, 0, size)
+            if opened.content.refused:
+                raise CheckpointError(
+                    f"expected dense tensors, found {' and '.join(opened.content.refused)} in {path}",
+                    _CONVERT_PARTS
+                    if "DTensor" in str(opened.content.refused)
+                    else "convert them with tensor.to_dense() or .dequantize() and save the weights again",
+                )
+        except BaseException as error:
+            self.file.close()
+            self._translate(error)
+            raise
+        return self.file, opened
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.file.close()
+        self._translate(error)
+
+    def _translate(self, error: BaseException | None) -> None:
+        if isinstance(error, Program):
+            plain = re.fullmatch(r"[\w./@+=,:-]+", str(self.path))
+            hint = error.hint.replace("MODEL.pt", str(self.path)) if plain else error.hint
+            raise CheckpointError(f"expected weights, found {error} in {self.path}", hint) from error
+        if isinstance(error, Malformed):
+            raise corrupt(self.path, str(error)) from error
+        if isinstance(error, OSError):
+            raise unreadable(self.path, error) from error
+        if isinstance(error, MemoryError | OverflowError):
+            raise corrupt(self.path, "its tensors do not fit into memory") from error
+
+
+_CONVERT_PARTS = (
+    "save with torch.distributed.checkpoint, or gather the parts first: "
+    "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))"
+)
+
+
+def _sets(path: Path, opened: Opened) -> dict[contents.Where, contents.Tensors]:
+    found = contents.candidates(opened.content.root)
+    if found:
+        return found
+    if opened.content.foreign:
+        raise CheckpointError(
+            f"expected weights by name, found none in {path}; it holds {some(opened.content.foreign)}",
+            "where it was made, save the weights alone: torch.save(model.state_dict(), 'weights.pt')",
+        )
+    root = opened.content.root
+    kind = "a single tensor" if isinstance(root, StoredTensor) else f"a {type(root).__name__}"
+    raise NotWeights(f"expected weights by name, found {kind} in {path}", "leave it out of the folder")
+
+
+def _load(
+    path: Path, opened: Opened, where: contents.Where, names: dict[str, str]
+) -> dict[str, torch.Tensor]:
+    import torch
+
+    try:
+        # Mapped, so that an optimizer's state beside the weights is not read. torch then skips its check of
+        # record sizes; open_torch has made it.
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=opened.zipped)
+        for part in where:
+            loaded = loaded[part]
+        return {plain: loaded[name].detach().clone() for plain, name in names.items()}
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except Exception as error:  # torch documents no types; whatever it raises, the file is not readable
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"torch refuses to load {path} with weights_only=True: {first}", _AGAIN
+        ) from error
+
+
+def _live_if_needed(path: Path) -> Any:
+    """The file opened by pickle, if it can be read in no other way; else None."""
+    try:
+        with _opened(path) as (_, opened):
+            _sets(path, opened)
+        return None
+    except CheckpointError as refusal:
+        from opsigcli.checkpoints.formats.unsafe_pickle import Live
+
+        return Live(path, refusal)
+
+
+def corrupt(path: Path, problem: str) -> CheckpointError:
+    """The error for a file that is broken."""
+    return CheckpointError(f"expected a torch.save file, found {path}: {problem}", _AGAIN)

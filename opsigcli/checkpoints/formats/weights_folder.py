@@ -1,0 +1,166 @@
+"""Folders that hold one checkpoint: of the Hugging Face Trainer, of Accelerate, or sharded with an index."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opsigcli.checkpoints import step_keys
+from opsigcli.checkpoints.base import Header, TensorFacts, unreadable
+from opsigcli.checkpoints.choose import choose
+from opsigcli.checkpoints.formats.dcp_folder import METADATA, DcpFolder
+from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
+from opsigcli.checkpoints.formats.torch_file import TorchFile
+from opsigcli.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+_WHOLE = ("model.safetensors", "pytorch_model.bin")
+_INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
+_SHARDED = "pytorch_model_fsdp_0"  # where Accelerate puts what FSDP saved
+_MAX_JSON = 1 << 26  # bytes
+_MAX_SHARDS = 10_000
+
+
+class WeightsFolder:
+    """One folder with the weights of one checkpoint. Of the files beside them, only the optimizer's and JSON are read;
+    ``training_args.bin``, random states and scripts are never opened."""
+
+    name = "folder"
+
+    def recognises(self, path: Path) -> bool:
+        """Folders with weights under a name of the Hugging Face libraries."""
+        return path.is_dir() and (
+            any((path / name).is_file() for name in (*_WHOLE, *_INDEX))
+            or (path / _SHARDED / METADATA).is_file()
+        )
+
+    def describe(self, path: Path) -> Header:
+        """The weights of all shards; step, epoch, lr and optimizer from the files beside them."""
+        sets = {"": {name: tensor for part in _parts(path).values() for name, tensor in part.items()}}
+        if (path / _SHARDED).is_dir():
+            sets = {
+                key: dict(found) for key, found in DcpFolder().describe(path / _SHARDED).candidates.items()
+            }
+        log = _json(path / "trainer_state.json")
+        counts = step_keys.content_counts(log)
+        lr, kind = step_keys.sidecar_lr(log), ""
+        if (beside := _optimizer_file(path)) is not None:
+            # A step counted by the optimizer itself is worth more than the number in the folder's name.
+            with contextlib.suppress(CheckpointError):
+                state = TorchFile().describe_state(beside)
+                counts = dict(state.counts) | counts
+                lr, kind = state.lr if state.lr is not None else lr, state.optimizer
+        architectures = _json(path / "config.json").get("architectures")
+        named = architectures[0] if isinstance(architectures, list) and architectures else None
+        notes = (f"architecture {named}",) if isinstance(named, str) else ()
+        hint = f"hf:{path}" if notes else ""
+        return Header(sets, {}, lr, kind, notes, beside=counts, model=hint)
+
+    def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
+        """The weights, from all shards."""
+        if (path / _SHARDED).is_dir():
+            return DcpFolder().read(path / _SHARDED, key, weights)
+        parts = _parts(path)
+        names = {name for part in parts.values() for name in part}
+        _, plain = choose(path, {"": names}, key, weights if weights != "model" else "")
+        found: dict[str, torch.Tensor] = {}
+        for file, part in parts.items():
+            own = {name: stored for name, stored in plain.items() if stored in part}
+            found |= _reader(file).read_named(file, own)
+        return found
+
+    def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:
+        """The optimizer's groups and state, from the file beside the weights."""
+        beside = _optimizer_file(path)
+        return TorchFile().optimizer(beside, tensors=tensors) if beside else {}
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files that a folder checkpoint's weights are in, for its digest."""
+    sharded = path / _SHARDED if (path / _SHARDED).is_dir() else path
+    listed = sorted(sharded.iterdir())
+    data = [entry for entry in listed if entry.suffix == ".distcp" or entry.name == METADATA]
+    if data:
+        return data
+    return list(_parts(path))
+
+
+def _parts(path: Path) -> dict[Path, Mapping[str, TensorFacts]]:
+    """File of weights -> what it holds.
+
+    Raises:
+        CheckpointError: a shard is missing or broken, or the index names what is no file of this folder.
+    """
+    whole = next((path / name for name in _WHOLE if (path / name).is_file()), None)
+    files = [whole] if whole else _shards(path)
+    return {file: _only(_reader(file).describe(file).candidates) for file in files}
+
+
+def _only(candidates: Mapping[str, Mapping[str, TensorFacts]]) -> Mapping[str, TensorFacts]:
+    return next(iter(candidates.values()))
+
+
+def _shards(path: Path) -> list[Path]:
+    index = next((path / name for name in _INDEX if (path / name).is_file()), None)
+    if index is None:
+        return []
+    names = _json(index).get("weight_map")
+    files = set(names.values()) if isinstance(names, dict) and len(names) else set()
+    if not files or len(files) > _MAX_SHARDS:
+        raise CheckpointError(
+            f"expected a weight_map of tensors to files, found none in {index}",
+            "copy or save the checkpoint again",
+        )
+    own = path.resolve()
+    for name in files:
+        # The index is data from elsewhere: it may name files of its own folder, and nothing else.
+        if (
+            not isinstance(name, str)
+            or not name
+            or name != Path(name).name
+            or name.startswith(".")
+            or "\\" in name
+        ):
+            raise CheckpointError(
+                f"expected names of files in the folder, found {str(name)[:80]!r} in {index}",
+                "the index is broken or forged: get the checkpoint again",
+            )
+        shard = path / name
+        if not shard.is_file() or shard.suffix not in (".safetensors", ".bin") or not _within(shard, own):
+            raise CheckpointError(
+                f"the checkpoint {path} is incomplete: {index.name} names {name!r}, which is not there",
+                "copy the missing files, or save the checkpoint again",
+            )
+    return [path / str(name) for name in sorted(files)]
+
+
+def _within(file: Path, folder: Path) -> bool:
+    """A file of the folder itself; or a link into a content store beside it, as the hub's cache makes them."""
+    real = file.resolve()
+    return real.parent == folder or (file.is_symlink() and real.parent.name == "blobs")
+
+
+def _reader(file: Path) -> Any:
+    return SafetensorsFile() if file.suffix == ".safetensors" else TorchFile()
+
+
+def _optimizer_file(path: Path) -> Path | None:
+    return next((path / name for name in _OPTIMIZERS if (path / name).is_file()), None)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        if not file.is_file() or file.stat().st_size > _MAX_JSON:
+            return {}
+        entries = json.loads(file.read_bytes())
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except (ValueError, RecursionError):
+        return {}
+    return entries if isinstance(entries, dict) else {}

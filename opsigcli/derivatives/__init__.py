@@ -1,0 +1,1 @@
+"""Derivatives of an objective: products with its Hessian, gradients and curvatures of single examples, sketches."""

@@ -1,0 +1,235 @@
+"""Exact Hessian-vector products of the mean loss."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.double_backward import (
+    count_saved,
+    derivative_along,
+    refuse_once_differentiable,
+    second_derivatives,
+    twice_differentiable_gradient,
+)
+from opsigcli.derivatives.input_subspace import Span
+from opsigcli.errors import CurvatureError
+from opsigcli.objective.base import Objective
+
+GRAPH_BUDGET = 2 << 30  # bytes of gradient graphs kept between products
+
+
+def hessian_operator(
+    objective: Objective,
+    *,
+    positions: NDArray[np.int64] | None = None,
+    preconditioner: Tensor | None = None,
+    shift: float = 0.0,
+    graph_budget: int = GRAPH_BUDGET,
+    share: Share | None = None,
+    span: Span | None = None,
+) -> HessianOperator:
+    """The Hessian of the mean loss, as a map from vectors to vectors.
+
+    ``v -> H v``, ``H = (1/N) Σ_i ∇²ℓ_i``, or ``v -> P^-1/2 (H + shift·I) P^-1/2 v`` with a preconditioner
+    ``P = diag(p)``, which has the eigenvalues of ``P⁻¹ (H + shift·I)`` and is symmetric. Vectors are flat (P,),
+    over ``objective.parameters`` in their order: frozen parameters are left out, shared ones counted once.
+
+    Args:
+        objective: with the weights loaded; the operator holds until they change.
+        positions: the N examples; None is all.
+        preconditioner: p (P,) > 0.
+        shift: added to the diagonal of H: the coefficient of an L2 penalty.
+        graph_budget: bytes of gradient graphs that may be kept from one product to the next, which halves the
+            cost of a product; batches beyond it are differentiated anew each time.
+        share: the examples this process sums over; the products are added up over all processes.
+        span: of the inputs of the first layer, whose weights are then seen in its coordinates: vectors are shorter,
+            and the same but for eigenvalues 0. For one process, without preconditioner and shift.
+
+    Returns:
+        The operator, a callable with ``size``, the number of parameters P or of coordinates.
+
+    Raises:
+        CurvatureError: nothing is trainable, or the preconditioner does not fit.
+
+    Reference:
+        Pearlmutter 1994, Neural Computation 6(1), section 2.
+    """
+    operator = HessianOperator(objective, positions, graph_budget, share or Share(), span)
+    return (
+        operator if preconditioner is None and not shift else operator.preconditioned(preconditioner, shift)
+    )
+
+
+class HessianOperator:
+    """A callable ``v -> H v`` (see ``hessian_operator``); it frees its graphs when it goes."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        positions: NDArray[np.int64] | None,
+        graph_budget: int,
+        share: Share,
+        span: Span | None,
+    ) -> None:
+        self.objective = objective
+        self.parameters = objective.parameters
+        self._span = span
+        # What vectors are over: the parameters, or for one of them its coordinates.
+        self._variables: list[Tensor] = [
+            span.coordinates() if span is not None and p is span.weight else p for p in self.parameters
+        ]
+        self.size = sum(p.numel() for p in self._variables)
+        self.shift = 0.0
+        self.graph_budget = graph_budget
+        self.kept_bytes = 0
+        everything = objective.counted if positions is None else positions
+        self.n = len(everything)
+        self._share = share
+        self._positions = share.positions(everything)
+        self._kept: list[list[Tensor | None]] = []  # gradients of the first batches, with their graphs
+        self._full = False
+        self._checked = False  # one gradient's graph has been looked through
+        if self.size == 0:
+            raise CurvatureError(
+                "expected trainable parameters, found none: the Hessian is empty",
+                "check that the model's parameters have requires_grad",
+            )
+        self._chosen: Sequence[int] = range(len(self.parameters))  # parameters of the block
+        self._scale: Tensor | None = None
+        self._versions = [p._version for p in self.parameters]
+        objective.settle()
+
+    def preconditioned(self, preconditioner: Tensor | None, shift: float) -> HessianOperator:
+        """``P^-1/2 (H + shift·I) P^-1/2`` with ``P = diag(preconditioner)``, on the graphs kept here."""
+        other = copy.copy(self)
+        other.shift = shift
+        other._scale = None if preconditioner is None else self._inverse_root(preconditioner)
+        return other
+
+    def block(self, chosen: Sequence[int]) -> HessianOperator:
+        """The diagonal block of H of some of the parameters, on the graphs kept here.
+
+        A product with a block walks only the part of a kept graph that leads to its parameters.
+
+        Args:
+            chosen: places in ``objective.parameters``.
+        """
+        other = copy.copy(self)
+        other._chosen = chosen
+        other.size = sum(self._variables[i].numel() for i in chosen)
+        return other
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        """``H v`` for a flat v (P,), in v's type and on its device.
+
+        Raises:
+            CurvatureError: the model has no second derivatives, memory runs out, or the weights changed.
+        """
+        scaled = vector if self._scale is None else vector * self._scale.to(vector)
+        parts = [
+            part.to(p).view_as(p)
+            for part, p in zip(torch.split(scaled, self._sizes()), self._own(), strict=True)
+        ]
+        total = torch.zeros_like(scaled)
+        with self._ready():
+            for gradient, again in self._gradients():
+                own = [gradient[i] for i in self._chosen]
+                self._add(total, derivative_along(own, parts, self._own(), again=again))
+        self._share.add(total)
+        if self.shift:
+            total.add_(scaled, alpha=self.shift)
+        return total if self._scale is None else total.mul_(self._scale.to(total))
+
+    def expand(self, vectors: Tensor) -> Tensor:
+        """Vectors (k, size) over the parameters of this operator, out of the coordinates of a span."""
+        if self._span is None:
+            return vectors
+        pieces = list(torch.split(vectors, self._sizes(), dim=1))
+        for i, place in enumerate(self._chosen):
+            if self.parameters[place] is self._span.weight:
+                wide = self._span.expand(pieces[i].view(-1, *self._variables[place].shape))
+                pieces[i] = wide.reshape(len(vectors), -1)
+        return torch.cat(pieces, dim=1)
+
+    def _own(self) -> list[Tensor]:
+        """The variables of this block."""
+        return [self._variables[i] for i in self._chosen]
+
+    def _sizes(self) -> list[int]:
+        return [p.numel() for p in self._own()]
+
+    def _add(self, total: Tensor, parts: Sequence[Tensor | None]) -> None:
+        for piece, part in zip(torch.split(total, self._sizes()), parts, strict=True):
+            if part is not None:
+                piece.add_(part.reshape(-1))
+
+    def _gradients(self) -> Iterator[tuple[list[Tensor | None], bool]]:
+        """The gradient of each batch's share of the mean loss, and whether its graph is kept."""
+        yield from ((gradient, True) for gradient in self._kept)
+        at = len(self._kept) * self.objective.batch_size
+        if at >= len(self._positions):
+            return
+        for inputs, targets in self.objective.batches(self._positions[at:]):
+            if self._full:
+                yield self._gradient(inputs, targets, at), False
+            else:
+                with count_saved(self.parameters) as count:
+                    gradient = self._gradient(inputs, targets, at)
+                self._full = self.kept_bytes + count() > self.graph_budget
+                if not self._full:
+                    self.kept_bytes += count()
+                    self._kept.append(gradient)
+                yield gradient, not self._full
+            at += len(inputs)
+
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        """For derivatives of the batches.
+
+        Raises:
+            CurvatureError: the weights changed, or there are no second derivatives.
+        """
+        if self._versions != [p._version for p in self.parameters]:
+            raise CurvatureError(
+                "expected the weights this operator was made with, found others",
+                "make a new operator after loading weights",
+            )
+        with second_derivatives(self.objective.model), torch.enable_grad():
+            yield
+
+    def _gradient(self, inputs: Tensor, targets: Tensor, at: int) -> list[Tensor | None]:
+        shifted = None
+        for parameter, variable in zip(self.parameters, self._variables, strict=True):
+            if self._span is not None and parameter is self._span.weight:
+                shifted = self._span.shifted(variable, at)
+        gradient = twice_differentiable_gradient(
+            self.objective, self._variables, inputs, targets, self.n, shifted
+        )
+        if not self._checked:
+            refuse_once_differentiable(gradient)
+            self._checked = True
+        return gradient
+
+    def _inverse_root(self, preconditioner: Tensor) -> Tensor:
+        if preconditioner.shape != (self.size,):
+            raise CurvatureError(
+                f"expected a preconditioner of shape ({self.size},), one number per trainable parameter, "
+                f"found {tuple(preconditioner.shape)}",
+                "check that the optimizer state and the weights come from the same checkpoint",
+            )
+        positive = torch.isfinite(preconditioner) & (preconditioner > 0)
+        if not bool(positive.all()):
+            bad = int((~positive).nonzero()[0])
+            raise CurvatureError(
+                f"expected a positive preconditioner, found {float(preconditioner[bad])} at parameter {bad}",
+                "check the second moments in the optimizer state",
+            )
+        return preconditioner.detach().to(self.objective.device).rsqrt()

@@ -1,0 +1,241 @@
+"""Gradient sketches at the checkpoints worth comparing: from the store, or computed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opsigcli.errors import Interrupted
+from opsigcli.gradients.candidate_screening import Screen
+from opsigcli.gradients.thumbnails import look
+from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
+from opsigcli.mining.similarity import Gradients
+from opsigcli.options import MineOptions
+from opsigcli.progress import Progress, Task
+from opsigcli.records import ExampleSource
+from opsigcli.runs.stored_run import StoredRun
+from opsigcli.store.reader import Store
+from opsigcli.store.units import Units
+
+if TYPE_CHECKING:
+    from opsigcli.mining.trace_stats import Survey
+    from opsigcli.records import Floats, Ints
+
+
+class Sketches:
+    """What mining needs of the model: gradients of the candidates, and more about them where it is asked for.
+
+    Everything computed is in ``kept``, which goes into the store, so that mining again needs no model.
+    """
+
+    def __init__(
+        self,
+        options: MineOptions,
+        store: Store,
+        seen: Survey,
+        window: tuple[int, int] | None,
+        progress: Progress,
+    ) -> None:
+        self.options, self.store, self.progress = options, store, progress
+        self.rows = checkpoints_to_compare(store.losses, options.gradient_checkpoints, window, seen)
+        self._usable = np.flatnonzero(seen.examples).astype(np.int64)
+        run = store.run
+        made_from = {
+            "model": options.model or run.model,
+            "loss": run.loss,
+            "fingerprint": run.fingerprint,
+            "sha256": [store.sha256[row] for row in self.rows],
+            "examples": hashlib.sha256(self._usable.tobytes()).hexdigest(),
+            "candidates": options.candidates,
+            "dimensions": options.sketch_dimensions,
+            "seed": options.seed,
+        }
+        self.key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+        self.units = Units(options.store, {"key": self.key})
+        self.run: StoredRun | None = None
+        self.new = False
+        self.kept = store.gradients(self.key) or {}
+        if "positions" in self.kept:
+            self.candidates: Ints = self.kept["positions"]
+        elif len(self._usable) <= options.candidates:
+            self.candidates = self._usable
+        else:  # until gradients say more
+            self.candidates = choose_candidates(store.losses, options.candidates, options.seed, seen)
+
+    @property
+    def opened(self) -> StoredRun:
+        """The run, opened when it is first needed."""
+        if self.run is None:
+            self.run = StoredRun(self.store, self.options)
+        return self.run
+
+    @property
+    def source(self) -> ExampleSource | None:
+        """The data, where gradients had to be computed."""
+        return self.run.source if self.run else None
+
+    @property
+    def weights(self) -> Floats | None:
+        """How many of all examples each candidate stands for, (M,); None when each is itself alone."""
+        return self.kept.get("weights")
+
+    @property
+    def features(self) -> dict[str, Floats]:
+        """What can be seen in the candidates, name to (M,); {} where examples are no images."""
+        prefix = "feature-"
+        # In the store's order, so that equally good features are named alike when mined again.
+        return {n[len(prefix) :]: v for n, v in sorted(self.kept.items()) if n.startswith(prefix)}
+
+    @property
+    def outside(self) -> Others | None:
+        """The examples that are no candidates; None where there are none."""
+        others = self._others(self.candidates)
+        return Others(self, others, len(self.store.measured)) if len(others) else None
+
+    def take(self) -> list[Gradients]:
+        """The gradients of the candidates, one entry per checkpoint compared."""
+        kept = self.kept
+        if kept:
+            return [
+                Gradients(row, kept["sketches"][at], kept["norms"][at], kept["residuals"][at])
+                for at, row in enumerate(self.rows)
+            ]
+        self.new = True
+        taken: list[Gradients] = []
+        try:
+            if len(self._usable) > self.options.candidates:
+                self.candidates = self._most_opposed()
+            self._look()
+            with self.progress.task("gradients", len(self.rows) * len(self.candidates), "example") as task:
+                for row in self.rows:
+                    taken.append(self._at(row, task))
+        except KeyboardInterrupt as signal:
+            raise Interrupted(
+                signal, f"interrupted: gradients of {len(taken)} of {len(self.rows)} checkpoints are kept"
+            ) from None
+        return taken
+
+    def sketch(self, row: int, positions: Ints, task: Task | None = None) -> Gradients:
+        """Gradients at one checkpoint; the same projection for whoever asks."""
+        from opsigcli.derivatives.gradient_sketch import gradient_sketches
+
+        self.opened.load(row)
+        found = gradient_sketches(
+            self.opened.objective,
+            positions,
+            dimensions=self.options.sketch_dimensions,
+            seed=self.options.seed + row,  # fresh at every checkpoint, so that errors average out
+            progress_task=task,
+        )
+        return Gradients(row, found.sketch, found.norms, found.residuals)
+
+    def swings(self, first: Ints, second: Ints, watched: Ints) -> Floats:
+        """Loss swings along a pair's direction at every checkpoint compared, (K, M)."""
+        from opsigcli.derivatives.directional_loss import swing
+
+        def compute() -> Floats:
+            rows = []
+            for row in self.rows:
+                self.opened.load(row)
+                rows.append(swing(self.opened.objective, first, second, watched))
+            return np.stack(rows)
+
+        return self.once("swings", (first, second, watched), compute)
+
+    def once(self, word: str, of: Sequence[Ints], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """What ``compute`` gives, kept as gradients are; ``of`` says what it depends on."""
+        digest = hashlib.sha256(b"|".join(part.tobytes() for part in of)).hexdigest()
+        name = f"{word}-{digest[:24]}"
+        if name not in self.kept:
+            self.kept[name], self.new = compute(), True
+        return self.kept[name]
+
+    def screen(self) -> Screen:
+        """All examples at the compared checkpoint in the middle."""
+        row = self.rows[len(self.rows) // 2]
+
+        def sketch(positions: Ints, task: Task) -> Gradients:
+            return self.sketch(row, positions, task)
+
+        dimensions, seed = self.options.sketch_dimensions, self.options.seed
+        return Screen(self.units, row, self._usable, sketch, dimensions, seed, self.progress)
+
+    def arrays(self, gradients: list[Gradients]) -> dict[str, NDArray[Any]]:
+        """The gradients, and what else was computed with them, as the store keeps them."""
+        more = ("feature-", "swings-", "curvature-", "joined-", "weights")
+        return {n: v for n, v in self.kept.items() if n.startswith(more)} | {
+            "rows": np.array(self.rows, dtype=np.int64),
+            "positions": self.candidates,
+            "sketches": np.stack([at.sketch for at in gradients]),
+            "norms": np.stack([at.norms for at in gradients]),
+            "residuals": np.stack([at.residuals for at in gradients]),
+        }
+
+    def _most_opposed(self) -> Ints:
+        """The examples of the highest opposition degree; a quarter of the candidates is drawn at random."""
+        limit = self.options.candidates
+        degree = self.screen().degree()
+        chosen = self._usable[np.argsort(-degree, kind="stable")[: limit - limit // 4]]
+        others = np.random.default_rng([self.options.seed, 1]).permutation(self._others(chosen))
+        drawn = others[: limit // 4]
+        candidates = np.sort(np.concatenate([chosen, drawn]))
+        # Those drawn stand for all that were not compared.
+        self.kept["weights"] = np.where(np.isin(candidates, drawn), len(others) / len(drawn), 1.0)
+        return candidates
+
+    def _others(self, positions: Ints) -> Ints:
+        """All usable examples but these."""
+        left = np.zeros(len(self.store.measured), dtype=bool)
+        left[self._usable] = True
+        left[positions] = False
+        return np.flatnonzero(left)
+
+    def _at(self, row: int, task: Task) -> Gradients:
+        """Gradients of the candidates at one checkpoint; each array is a unit of its own."""
+        names = ("sketch", "norms", "residuals")
+        units = [self.units.read(f"gradients-{row}-{name}") for name in names]
+        parts = [unit for unit in units if unit is not None]
+        if len(parts) == len(names):
+            task.advance(len(self.candidates), note="kept")
+            return Gradients(row, *parts)
+        found = self.sketch(row, self.candidates, task)
+        for name in names:
+            self.units.write(f"gradients-{row}-{name}", getattr(found, name))
+        return found
+
+    def _look(self) -> None:
+        """Look at the candidates: features of images, tokens of texts."""
+        seen = look(self.opened.source, self.candidates)
+        self.kept |= {f"feature-{name}": values for name, values in seen.items()}
+
+
+class Others:
+    """The examples that are no candidates, as ``extend.extend`` asks about them."""
+
+    def __init__(self, sketches: Sketches, positions: Ints, examples: int) -> None:
+        self.examples = examples
+        self._sketches, self._positions = sketches, positions
+
+    def pieces(self) -> Iterator[tuple[Ints, Gradients]]:
+        """All of them at the checkpoint that was screened."""
+        screen = self._sketches.screen()
+        for positions, gradients, residuals in screen.pieces():
+            those = np.isin(positions, self._positions)
+            length = np.ones(int(those.sum()), dtype=np.float32)
+            yield positions[those], Gradients(screen.row, gradients[those], length, residuals[those])
+
+    def gradients(self, positions: Ints) -> list[Gradients]:
+        """Some of them at all checkpoints compared."""
+        with self._sketches.progress.task(
+            "gradients", len(self._sketches.rows) * len(positions), "example"
+        ) as task:
+            return [self._sketches.sketch(row, positions, task) for row in self._sketches.rows]
+
+    def once(self, of: Sequence[Ints], compute: Callable[[], Ints]) -> Ints:
+        """What ``compute`` gives, kept as gradients are."""
+        return self._sketches.once("joined", of, compute)

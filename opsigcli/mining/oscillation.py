@@ -1,0 +1,120 @@
+"""What oscillates: the fast part of the loss deltas, when it is large, and in which examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opsigcli.mining.blocks import columns_of
+from opsigcli.mining.top import largest
+from opsigcli.mining.trace_stats import Survey, first_step, high_passed, survey
+
+if TYPE_CHECKING:
+    from opsigcli.records import Floats, Ints
+
+SEGMENTS = 8  # checkpoints whose gradients are compared
+EARLY = 4  # one in so many of them comes from the first 10 %
+FALLEN = 0.02  # of the steps, at which gradients still are as the initialisation made them
+
+
+@dataclass(frozen=True)
+class Oscillation:
+    """High-passed loss deltas ``H = Δℓ − running mean over 5 steps − median over examples``, summed up."""
+
+    amplitude: Floats  # (T−1,) mean over examples of |H|, nats; NaN where a checkpoint was not measured
+    energy: Floats  # (N,) sum of H² over the steps after the first 10 %, nats²
+    peak: Floats  # (N,) largest |H| over the same steps, nats
+    deltas: Floats  # (T−1, M) loss deltas of the examples asked for, nats
+    chosen: Floats  # (T−1, M) H of the examples asked for; NaN where not measured
+
+
+def oscillation(losses: Any, positions: Ints | None = None, seen: Survey | None = None) -> Oscillation:
+    """High-passed loss deltas of a trace, read row by row.
+
+    Args:
+        losses: (T, N) nats, array or h5py dataset.
+        positions: M examples whose own H is kept (default: none).
+        seen: the survey of these losses, where it was made before.
+
+    Returns:
+        Amplitude per step, energy and peak per example, and H of ``positions``.
+    """
+    seen = survey(losses) if seen is None else seen
+    kept = np.zeros(0, dtype=np.int64) if positions is None else positions
+    with np.errstate(invalid="ignore"):  # inf − inf is NaN, which counts as not measured
+        deltas = np.diff(columns_of(losses, kept), axis=0)
+    chosen = np.empty_like(deltas)
+    for t, fast in enumerate(high_passed(iter(deltas), len(deltas))):
+        chosen[t] = fast - seen.medians[t]
+    chosen[~np.isfinite(chosen)] = np.nan
+    return Oscillation(seen.amplitude, seen.energy, seen.peak, deltas, chosen)
+
+
+def checkpoints_to_compare(
+    losses: Any,
+    count: int = SEGMENTS,
+    window: tuple[int, int] | None = None,
+    seen: Survey | None = None,
+) -> list[int]:
+    """Indices of the checkpoints whose gradients are worth comparing: one per segment of the trace.
+
+    A quarter of the segments lie in the first 10 % of the steps (but for the first 2 %), before the network fits
+    single examples, where weak features are seen best; the others share the rest equally. Each segment gives the
+    checkpoint before its largest mean ``|H|``. Checkpoints that were not measured are never chosen.
+
+    Args:
+        losses: (T, N) nats, array or h5py dataset.
+        count: how many at most.
+        window: loss deltas to stay within, first and one after the last (default: all after the first 10 %).
+        seen: the survey of these losses, where it was made before.
+
+    Returns:
+        Increasing indices into the checkpoints, fewer than ``count`` in a short trace.
+    """
+    if len(losses) < 2:
+        return [0] if len(losses) and np.isfinite(np.asarray(losses[0])).any() else []
+    amplitude = (survey(losses) if seen is None else seen).amplitude
+    steps = len(amplitude)
+    start, end = (first_step(steps), steps) if window is None else window
+    fallen = max(1, round(FALLEN * steps))
+    early = 0 if window is not None else min(count // EARLY, max(start - fallen, 0))
+    segments = np.array_split(np.arange(fallen, start), early) if early else []
+    segments += np.array_split(np.arange(start, end), min(count - early, end - start))
+    indices = []
+    for segment in segments:
+        if np.isfinite(amplitude[segment]).any():
+            indices.append(int(segment[np.nanargmax(amplitude[segment])]))
+    return indices
+
+
+def choose_candidates(losses: Any, limit: int, seed: int = 0, seen: Survey | None = None) -> Ints:
+    """Positions of the examples whose gradients are compared.
+
+    All that were measured at every checkpoint, if they are at most ``limit``. Otherwise half of ``limit`` goes to the
+    largest energy of H, a quarter to the largest single |H|, and the rest is drawn at random, as the reference
+    that nulls and residual baselines need.
+
+    Args:
+        losses: (T, N) nats, array or h5py dataset.
+        limit: how many at most.
+        seed: of the random part.
+        seen: the survey of these losses, where it was made before.
+
+    Returns:
+        Increasing positions.
+    """
+    found = survey(losses) if seen is None else seen
+    usable = np.flatnonzero(found.examples).astype(np.int64)
+    if len(usable) <= limit:
+        return usable
+    by_energy = usable[largest(found.energy[usable], limit // 2, usable)]
+    left = found.examples.copy()  # a mask: sets of many positions are slow
+    left[by_energy] = False
+    rest = np.flatnonzero(left)
+    by_peak = rest[largest(found.peak[rest], limit // 4, rest)]
+    left[by_peak] = False
+    rest = np.flatnonzero(left)
+    drawn = np.random.default_rng(seed).choice(rest, limit - len(by_energy) - len(by_peak), replace=False)
+    return np.sort(np.concatenate([by_energy, by_peak, drawn]))

@@ -1,0 +1,123 @@
+"""What checkpoints say about the optimizer: kind, hyper-parameters, second moments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opsigcli.checkpoints.base import formats
+from opsigcli.checkpoints.choose import plain_names
+from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
+from opsigcli.checkpoints.series import Series
+from opsigcli.checkpoints.writer import state_path
+from opsigcli.errors import CheckpointError
+from opsigcli.optimizers.recognise import Recognised, from_state_dict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SECOND_MOMENTS = ("exp_avg_sq", "square_avg")  # as torch's optimizers call them
+
+
+def recognise(series: Series) -> Recognised:
+    """The optimizer in the last checkpoint of a series; without a name where it holds none, or an unknown one."""
+    try:
+        saved = series.optimizer(len(series) - 1)
+    except CheckpointError as error:
+        return Recognised(reason=error.message)
+    return from_state_dict(saved) if saved.get("param_groups") else Recognised()
+
+
+def state_by_parameter(
+    path: Path, names: Sequence[str], shapes: Sequence[tuple[int, ...]]
+) -> dict[str, dict[str, Tensor]]:
+    """The optimizer's state at a checkpoint, by the model's parameters; {} where there is none.
+
+    ``opsig train`` keeps it beside the weights, other programs within the checkpoint.
+
+    Args:
+        path: the checkpoint.
+        names: of the trainable parameters, in the model's order.
+        shapes: of the same.
+
+    Raises:
+        CheckpointError: the file cannot be read, or the state does not tell which parameter is which.
+    """
+    beside = state_path(path)
+    if beside.exists():
+        own: dict[str, dict[str, Tensor]] = {name: {} for name in names}
+        for place, value in SafetensorsFile().read(beside).items():
+            name, _, key = place.rpartition("/")
+            own.setdefault(name, {})[key] = value
+        return {name: entry for name, entry in own.items() if entry}
+    reader = next(reader for reader in formats() if reader.recognises(path))
+    saved = reader.optimizer(path, tensors=True)
+    state: Mapping[Any, Any] = saved.get("state") or {}
+    if not state:
+        return {}
+    if not all(isinstance(key, int) for key in state):
+        found = _by_name({str(key): entry for key, entry in state.items()}, names)
+    else:
+        found = _by_number(state, saved.get("param_groups") or [], names, shapes)
+    if found is None:
+        raise CheckpointError(
+            f"the optimizer state in {path} does not tell which of the {len(names)} parameters is which",
+            "its parameters are other ones, or in groups whose order cannot be told",
+        )
+    missing = next((name for name in names if name not in found), None)
+    if missing is not None:
+        raise CheckpointError(
+            f"the optimizer state in {path} has none for the parameter {missing!r}", "it was never updated"
+        )
+    return found
+
+
+def untouched(state: dict[str, dict[str, Tensor]], vector: Tensor) -> float:
+    """The squared part of a unit vector (P,) in weights whose second moment is 0."""
+    import torch
+
+    parts = [entry[name].reshape(-1) for entry in state.values() for name in SECOND_MOMENTS if name in entry]
+    moments = torch.cat(parts) if parts else torch.ones(0)
+    if moments.shape != vector.shape:
+        return 0.0
+    return float(vector.cpu().double().square()[moments.cpu() == 0].sum())
+
+
+def _by_name(state: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
+    plain = plain_names(state)
+    for key in plain:
+        if not key.endswith(names[0]):
+            continue
+        prefix = key.removesuffix(names[0])
+        if all(prefix + name in plain for name in names):
+            return {name: state[plain[prefix + name]] for name in names}
+    return None
+
+
+def _by_number(
+    state: Mapping[Any, Any], groups: list[Any], names: Sequence[str], shapes: Sequence[tuple[int, ...]]
+) -> dict[str, Any] | None:
+    """The state by name, when parameters are numbered by group.
+
+    Groups keep the model's order within themselves (weights that decay, then those that do not), so their sequences
+    are merged by shape. Where two groups could give the next parameter, nothing is guessed.
+    """
+    waiting = [list(group.get("params", [])) for group in groups]
+    if sum(map(len, waiting)) != len(names):
+        return None
+    found = {}
+    for name, shape in zip(names, shapes, strict=True):
+        fitting = [queue for queue in waiting if queue and _fits(state.get(queue[0]), shape)]
+        if len(fitting) != 1:
+            return None
+        entry = state.get(fitting[0].pop(0))
+        if entry is not None:
+            found[name] = entry
+    return found
+
+
+def _fits(entry: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a parameter's state can be of this shape; one without state can be of any."""
+    tensors = [v for key, v in entry.items() if key != "step" and hasattr(v, "shape")] if entry else []
+    return all(tuple(tensor.shape) == tuple(shape) for tensor in tensors)

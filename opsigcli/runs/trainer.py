@@ -1,0 +1,158 @@
+"""One optimizer update after another, such that stopping and going on changes no bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from opsigcli.objective.base import Objective
+from opsigcli.objective.batch_norm import batch_norms
+
+if TYPE_CHECKING:
+    from opsigcli.records import Floats
+
+
+class Trainer:
+    """Trains the objective's model.
+
+    Everything random depends on the seed and the step alone: the order of examples in an epoch, and whatever the
+    model draws. So the state is the weights, the optimizer's state and the step.
+
+    Args:
+        objective: model, data and loss.
+        optimizer: over ``objective.parameters``.
+        batch_size: examples per update; None is the full batch.
+        seed: of everything random.
+        weights: (N,) how much each example's loss counts; the mean is over their sum. None: all alike.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: torch.optim.Optimizer,
+        batch_size: int | None,
+        seed: int,
+        weights: Floats | None = None,
+    ) -> None:
+        self._weights = weights
+        self.objective = objective
+        self.optimizer = optimizer
+        self.batch_size = batch_size
+        self.seed = seed
+        self.step = 0
+        norms = batch_norms(objective.model)
+        # Batch statistics need the whole batch at once; every other model may pass it in pieces.
+        self._micro_batches = not norms
+        self._norms = [norm for norm in norms if norm.running_mean is not None]
+
+    def update(self) -> float:
+        """Make one optimizer update and return the mean loss of its batch, before the update."""
+        torch.manual_seed(hash((self.seed, self.step)) % (1 << 63))
+        self.objective.model.train()
+        if self._weights is None:
+            loss, gradient = self.objective.mean_loss_and_gradient(
+                self._positions(), micro_batches=self._micro_batches
+            )
+        else:
+            loss, gradient = self._weighted(self._weights)
+        self.objective.model.eval()
+        for parameter, grad in zip(self.objective.parameters, gradient, strict=True):
+            parameter.grad = grad
+        self.optimizer.step()
+        self.step += 1
+        return loss
+
+    def _weighted(self, weights: Floats) -> tuple[float, list[Tensor]]:
+        """``Σ w_i ℓ_i / Σ w_i`` over this step's batch, and its gradient."""
+        objective = self.objective
+        positions = self._positions()
+        order = np.arange(objective.n) if positions is None else positions
+        size = objective.batch_size if self._micro_batches else len(order)
+        whole, total = float(weights[order].sum()), 0.0
+        gradient = [torch.zeros_like(p) for p in objective.parameters]
+        for start in range(0, len(order), size):
+            piece = order[start : start + size]
+            inputs, targets = objective.batch(piece)
+            share = torch.as_tensor(weights[piece]).to(objective.device, objective.dtype)
+            summed = (objective.loss_fn(objective.outputs(inputs), targets) * share).sum()
+            parts = torch.autograd.grad(summed, objective.parameters, allow_unused=True)
+            for sum_, part in zip(gradient, parts, strict=True):
+                if part is not None:
+                    sum_.add_(part)
+            total += float(summed.detach())
+        whole = whole or 1.0  # a batch of examples that do not count at all changes nothing
+        return total / whole, [g / whole for g in gradient]
+
+    def _positions(self) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+        """The batch of this step: a piece of a permutation of all examples that changes with the epoch."""
+        n = self.objective.n
+        if self.batch_size is None or self.batch_size >= n:
+            return None
+        per_epoch = -(-n // self.batch_size)
+        epoch, place = divmod(self.step, per_epoch)
+        order = self.objective.counted[np.random.default_rng([self.seed, epoch]).permutation(n)]
+        return order[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's state dict, on the CPU.
+
+        In full-batch training the statistics of BatchNorm are those of the batch at these weights.
+        """
+        self.settle_statistics()
+        return {name: t.detach().cpu().clone() for name, t in self.objective.model.state_dict().items()}
+
+    @torch.no_grad()
+    def settle_statistics(self) -> None:
+        """In full-batch training, give every BatchNorm the mean and variance of the batch at the weights as they are.
+
+        A running mean over updates lags behind weights that swing from one update to the next: evaluated with it,
+        a checkpoint is another function than the one that is trained, and its losses swing for other examples.
+        """
+        if not self._norms or not (self.batch_size is None or self.batch_size >= self.objective.n):
+            return
+        before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in self._norms]
+        for norm in self._norms:
+            norm.train()
+            norm.momentum, norm.num_batches_tracked = 1.0, None
+        self.objective.model(self.objective.batch(self.objective.counted)[0])
+        for norm, momentum, count in before:
+            norm.eval()
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+    def is_settled(self) -> bool:
+        """Whether BatchNorm has the statistics that ``settle_statistics`` would give it; they stay as they are."""
+        kept = [{name: b.clone() for name, b in norm.named_buffers()} for norm in self._norms]
+        self.settle_statistics()
+        same = True
+        for norm, buffers in zip(self._norms, kept, strict=True):
+            now = norm.state_dict()
+            same &= all(torch.allclose(b, now[name], rtol=1e-3, atol=1e-6) for name, b in buffers.items())
+            norm.load_state_dict(norm.state_dict() | buffers)
+        return same
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimizer's state as ``<parameter name>/<state name>``; {} for one that has none."""
+        found: dict[str, Tensor] = {}
+        for name, parameter in zip(self.objective.parameter_names, self.objective.parameters, strict=True):
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    found[f"{name}/{key}"] = value.detach().cpu().clone()
+        return found
+
+    def restore(self, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+        """Go back to what ``weights`` and ``state`` were at ``step``."""
+        self.objective.load(weights)
+        self.restore_state(step, state)
+
+    def restore_state(self, step: int, state: Mapping[str, Tensor]) -> None:
+        """Go back to the optimizer's ``state`` at ``step``, with the weights that are loaded."""
+        self.step = step
+        parameters = dict(zip(self.objective.parameter_names, self.objective.parameters, strict=True))
+        for place, value in state.items():
+            name, _, key = place.rpartition("/")
+            kept = value.clone() if key == "step" else value.to(self.objective.device, copy=True)
+            self.optimizer.state[parameters[name]][key] = kept

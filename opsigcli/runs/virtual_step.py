@@ -1,0 +1,134 @@
+"""Virtual steps: the next optimizer update from each checkpoint, taken without saving it.
+
+Checkpoints far apart hide what happens between two updates: at an even distance a loss that goes up and down every
+step looks still. One virtual step shows its amplitude at any checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opsigcli.checkpoints.series import Series
+from opsigcli.errors import CheckpointError, UsageError
+from opsigcli.objective.base import Objective
+from opsigcli.optimizers import OPTIMIZERS
+from opsigcli.options import TraceOptions
+from opsigcli.records import Run
+from opsigcli.runs.optimizer_state import state_by_parameter
+from opsigcli.runs.trainer import Trainer
+
+if TYPE_CHECKING:
+    import torch
+
+STATELESS = ("gd", "sgd")  # rules that need nothing but the gradient
+
+
+class Virtual:
+    """Takes one update of the run's optimizer from the weights that are loaded.
+
+    The gradient is that of the mean loss over all examples, or over as many as ``virtual_batches`` of the run's
+    batches hold, chosen as ``opsig train`` chooses the batch of that step. The model is in train mode for it, as in
+    training.
+
+    Args:
+        series: the checkpoints; optimizer states lie beside them.
+        objective: model, loss and data.
+        run: its optimizer, hyper-parameters and batch size.
+        options: of ``opsig trace``; its optimizer, lr and momentum override the run's.
+
+    Raises:
+        UsageError: optimizer or learning rate is not known, or no batch size where batches were asked for.
+    """
+
+    def __init__(self, series: Series, objective: Objective, run: Run, options: TraceOptions) -> None:
+        self.series, self.objective = series, objective
+        self.optimizer = options.optimizer or run.optimizer
+        if not self.optimizer:
+            raise UsageError(
+                "a virtual step needs the run's optimizer, and there is no manifest that names it",
+                "add --optimizer sgd --lr 0.1, as the run had them",
+            )
+        self.kind = OPTIMIZERS.load(self.optimizer)
+        self.hyper: dict[str, Any] = dict(run.hyper) if self.optimizer == run.optimizer else {}
+        given = {"momentum": options.momentum, "lr": options.lr}
+        self.hyper |= {name: value for name, value in given.items() if value is not None}
+        self.fixed_lr = options.lr
+        self.batch_size: int | None = None
+        if options.virtual_batches is not None:
+            if run.batch_size is None:
+                raise UsageError(
+                    "--virtual-batches needs the run's batch size, and the run was full-batch or does not tell",
+                    "leave it out for a step on all examples, or write batch_size = N under [run] in the folder's "
+                    "opsig-run.toml (opsig init makes one)",
+                )
+            self.batch_size = options.virtual_batches * run.batch_size
+        self.seed = series.manifest.seed if series.manifest else 0
+        self.without_state: list[int] = []
+        self.unusable = ""  # why a state that is there cannot be used
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the numbers depend on, for the units' configuration and the provenance."""
+        return {
+            "optimizer": self.optimizer,
+            "hyper": self.hyper,
+            "lr": self.fixed_lr,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+        }
+
+    def step(self, place: int) -> None:
+        """Change the model's weights by one update from the checkpoint at ``place`` of the series, which is loaded.
+
+        Raises:
+            UsageError: the learning rate at this checkpoint is not known.
+        """
+        checkpoint, hyper = self.series.checkpoints[place], dict(self.hyper)
+        if self.fixed_lr is None and checkpoint.lr is not None and math.isfinite(checkpoint.lr):
+            hyper["lr"] = checkpoint.lr
+        if not math.isfinite(hyper.get("lr", math.nan)):
+            raise UsageError(
+                f"a virtual step needs the learning rate, and that of {checkpoint.file} is not known",
+                "add --lr",
+            )
+        state = self._state(checkpoint.path)
+        if not state and self.optimizer not in STATELESS and checkpoint.step > 0:
+            self.without_state.append(checkpoint.step)
+        optimizer = self.kind.build(self.objective.parameters, hyper)
+        trainer = Trainer(self.objective, optimizer, self.batch_size, self.seed)
+        trainer.restore_state(checkpoint.step, state)
+        settled = trainer.is_settled()
+        trainer.update()
+        if settled:  # then the run's next checkpoint is, too
+            trainer.settle_statistics()
+        for parameter in self.objective.parameters:
+            parameter.grad = None
+
+    def _state(self, checkpoint: Path) -> dict[str, torch.Tensor]:
+        """The optimizer's state that belongs to a checkpoint, as ``Trainer.state`` has it; {} where there is none."""
+        if self.optimizer in STATELESS:
+            return {}
+        objective = self.objective
+        shapes = [tuple(p.shape) for p in objective.parameters]
+        try:
+            found = state_by_parameter(checkpoint, objective.parameter_names, shapes)
+        except CheckpointError as error:
+            self.unusable = error.message
+            return {}
+        return {
+            f"{name}/{key}": tensor
+            for name, entry in found.items()
+            for key, value in entry.items()
+            if (tensor := _number(value)) is not None
+        }
+
+
+def _number(value: Any) -> torch.Tensor | None:
+    """A piece of state as the optimizer is to hold it; None for what it makes anew itself."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.float() if value.is_floating_point() else value
+    return torch.tensor(float(value)) if isinstance(value, int | float) else None

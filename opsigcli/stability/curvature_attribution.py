@@ -1,0 +1,188 @@
+"""Where the curvature of a checkpoint is: in which layers, examples and groups, and along the step that was made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from opsigcli.curvature.spectrum import Spectrum
+from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.hvp import HessianOperator
+from opsigcli.derivatives.layers import Layer, kinds, layers
+from opsigcli.derivatives.per_example_curvature import along
+from opsigcli.records import Evidence, GroupCurvature, LayerCurvature, Mining
+from opsigcli.runs.stored_run import StoredRun
+
+NULLS = 5  # random groups that a group's alignment is held against
+TOP_SHARE = 0.05  # of the examples, for the concentration
+
+Solve = Callable[[HessianOperator, str], Spectrum]  # of a block, with a word about which it is
+
+
+@dataclass(frozen=True)
+class Locator:
+    """Looks into the curvature at the checkpoint that is loaded.
+
+    Args:
+        run: the run, with weights loaded.
+        positions: (n,) the examples that the Hessian is a mean over.
+        share: of these, for this process.
+        seed: of the random groups.
+    """
+
+    run: StoredRun
+    positions: NDArray[np.int64]
+    share: Share
+    seed: int
+
+    def layers(
+        self, operator: HessianOperator, spectrum: Spectrum, solve: Solve
+    ) -> tuple[tuple[LayerCurvature, ...], tuple[LayerCurvature, ...]]:
+        """Shares of the top eigenvectors and block eigenvalues, by layer and by kind of layer."""
+        single = layers(self.run.objective)
+        grouped = kinds(single)
+        blocks = list(dict.fromkeys(layer.places for layer in (*single, *grouped)))
+        measured = {
+            places: solve(operator.block(places), f"block {number} of {len(blocks)}")
+            for number, places in enumerate(blocks, 1)
+        }
+
+        def record(layer: Layer) -> LayerCurvature:
+            block = measured[layer.places]
+            return LayerCurvature(
+                name=layer.name or "the model itself",
+                kind=layer.kind,
+                parameters=sum(self.run.objective.parameters[i].numel() for i in layer.places),
+                shares=self._shares(layer, spectrum),
+                eigenvalue=float(block.eigenvalues[0]),
+                residual=float(block.residuals[0]),
+                converged=block.converged,
+            )
+
+        return tuple(map(record, single)), tuple(map(record, grouped))
+
+    def shares(self, spectrum: Spectrum) -> tuple[tuple[LayerCurvature, ...], tuple[LayerCurvature, ...]]:
+        """Shares of the top eigenvectors alone, which cost nothing."""
+        single = layers(self.run.objective)
+
+        def record(layer: Layer) -> LayerCurvature:
+            parameters = sum(self.run.objective.parameters[i].numel() for i in layer.places)
+            name = layer.name or "the model itself"
+            return LayerCurvature(name, layer.kind, parameters, self._shares(layer, spectrum))
+
+        return tuple(map(record, single)), tuple(map(record, kinds(single)))
+
+    def _shares(self, layer: Layer, spectrum: Spectrum) -> tuple[float, ...]:
+        sizes = [p.numel() for p in self.run.objective.parameters]
+        pieces = torch.split(spectrum.vectors, sizes, dim=1)
+        squares = torch.stack([pieces[i].double().square().sum(1) for i in layer.places]).sum(0)
+        return tuple(squares.tolist())
+
+    def examples(self, spectrum: Spectrum) -> NDArray[np.float32]:
+        """v₁ᵀH_i v₁ of each example, (n,)."""
+        return along(self.run.objective, spectrum.vectors[0], self.positions, self.share).curvatures
+
+    def groups(
+        self, mining: Mining, spectrum: Spectrum, curvatures: NDArray[np.float32]
+    ) -> tuple[GroupCurvature, ...]:
+        """Each mined group's share of λ₁, and how far its mean gradient lies in the top eigenvectors."""
+        places = {int(example): i for i, example in enumerate(self.run.source.ids[self.positions])}
+        named = [
+            (f"pair {number} {side}", group.ids)
+            for number, pair in enumerate(mining.pairs, 1)
+            for side, group in (("first", pair.first), ("second", pair.second))
+        ]
+        rng = np.random.default_rng(self.seed)
+        found = []
+        for name, ids in named:
+            members = np.array([places[int(i)] for i in ids if int(i) in places], dtype=np.int64)
+            if len(members):
+                found.append(self._group(name, members, spectrum, curvatures.astype(np.float64), rng))
+        return tuple(found)
+
+    def _group(
+        self,
+        name: str,
+        members: NDArray[np.int64],
+        spectrum: Spectrum,
+        curvatures: NDArray[np.float64],
+        rng: np.random.Generator,
+    ) -> GroupCurvature:
+        labels = self.run.source.labels[self.positions]
+        classes, counts = np.unique(labels[members], return_counts=True)
+        total = curvatures.sum()
+        expected = sum(n * curvatures[labels == c].mean() for c, n in zip(classes, counts, strict=True))
+        alignment, cosine = self._alignment(members, spectrum)
+        nulls = []
+        for _ in range(NULLS):
+            random = [
+                rng.choice(np.flatnonzero(labels == c), n, replace=False)
+                for c, n in zip(classes, counts, strict=True)
+            ]
+            nulls.append(self._alignment(np.sort(np.concatenate(random)), spectrum)[0])
+        return GroupCurvature(
+            name=name,
+            fraction=len(members) / len(self.positions),
+            share=Evidence(float(curvatures[members].sum() / total), float(expected / total)),
+            alignment=Evidence(alignment, float(np.mean(nulls))),
+            cosine=cosine,
+        )
+
+    def _alignment(self, members: NDArray[np.int64], spectrum: Spectrum) -> tuple[float, float]:
+        """``‖Vᵀg‖² / ‖g‖²`` and ``v₁·g / ‖g‖`` for the mean gradient g of some examples."""
+        gradient = self._gradient(self.positions[members]).to(spectrum.vectors)
+        length = float(gradient.norm())
+        if length == 0:
+            return 0.0, 0.0
+        parts = (spectrum.vectors @ gradient).double() / length
+        return float(parts.square().sum()), float(parts[0])
+
+    def secant(self, row: int) -> float | None:
+        """``(g' − g)·d / ‖d‖²`` from checkpoint ``row`` to the next; leaves that one loaded.
+
+        The mean curvature on the way. Networks with kinks (ReLU) oscillate at 2/η by this measure, while their
+        Hessian, which does not see the kinks, stays below. None where the weights did not move.
+        """
+        before, start = self._gradient(self.positions), self._weights()
+        self.run.load(row + 1)
+        step = self._weights() - start
+        change = self._gradient(self.positions) - before
+        squares = float(step.double().square().sum())
+        value = float((change.double() * step.double()).sum()) / squares if squares else math.nan
+        return value if math.isfinite(value) else None
+
+    def _weights(self) -> torch.Tensor:
+        return torch.cat([p.detach().reshape(-1) for p in self.run.objective.parameters]).clone()
+
+    def _gradient(self, positions: NDArray[np.int64]) -> torch.Tensor:
+        """The mean loss's gradient over ``positions``, flat, (P,)."""
+        own = self.share.positions(positions)
+        objective = self.run.objective
+        if not len(own):
+            return self.share.add(torch.zeros_like(self._weights()))
+        _, parts = objective.mean_loss_and_gradient(own)
+        flat = torch.cat([part.reshape(-1) for part in parts])
+        return self.share.add(flat.mul_(len(own) / len(positions)))
+
+
+def concentration(curvatures: NDArray[np.float32]) -> float:
+    """Share of ``Σ_i h_i`` held by the 5 % of examples with the largest h_i = v₁ᵀH_i v₁."""
+    ordered = np.sort(curvatures.astype(np.float64))[::-1]
+    count = max(1, round(TOP_SHARE * len(ordered)))
+    return float(ordered[:count].sum() / ordered.sum())
+
+
+def subset(count: int, total: int, seed: int) -> NDArray[np.int64]:
+    """A random subset of positions, sorted."""
+    chosen = np.random.default_rng([seed, count]).choice(total, min(count, total), replace=False)
+    return np.sort(chosen).astype(np.int64)
+
+
+def spread_rows(rows: Sequence[int]) -> set[int]:
+    """The rows at which other subsets are tried: first, middle and last."""
+    return {rows[0], rows[len(rows) // 2], rows[-1]} if rows else set()

@@ -1,0 +1,300 @@
+"""How near a checkpoint is to its optimizer's stability threshold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from opsigcli.curvature.lanczos import top_eigenvalues
+from opsigcli.curvature.spectrum import Spectrum
+from opsigcli.derivatives.batch_sharpness import batch_sharpness
+from opsigcli.derivatives.check_hvp import check_second_derivatives
+from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.gauss_newton import GaussNewtonOperator
+from opsigcli.derivatives.hvp import HessianOperator, hessian_operator
+from opsigcli.derivatives.input_subspace import Span, find_span
+from opsigcli.errors import CheckpointError, UsageError
+from opsigcli.objective.batch_norm import batch_norms
+from opsigcli.optimizers import OPTIMIZERS
+from opsigcli.options import SharpnessOptions
+from opsigcli.records import Mining, SharpnessPoint
+from opsigcli.runs.optimizer_state import state_by_parameter, untouched
+from opsigcli.runs.stored_run import StoredRun
+from opsigcli.stability.budget import Budget
+from opsigcli.stability.curvature_attribution import Locator, concentration, subset
+from opsigcli.stability.spectral_density import hessian_spectrum
+
+SUBSETS = 4  # other subsets that show how much the choice of examples matters
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Threshold and ratio at one checkpoint, or why there are none."""
+
+    threshold: float | None = None
+    ratio: float | None = None
+    preconditioned: float | None = None
+    matvecs: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One point, and what is too long for it."""
+
+    point: SharpnessPoint
+    curvatures: NDArray[np.float32] | None = None  # (n,) v₁ᵀH_i v₁ of each example
+
+
+class Meter:
+    """Measures sharpness and stability at the checkpoints of a run.
+
+    Args:
+        run: the run, opened.
+        options: of ``opsig sharpness``; its optimizer, lr and momentum override the run's.
+        budget: what may be spent.
+        share: of the examples, for this process.
+        mining: groups to look at, or None.
+    """
+
+    def __init__(
+        self, run: StoredRun, options: SharpnessOptions, budget: Budget, share: Share, mining: Mining | None
+    ) -> None:
+        self.run, self.options, self.budget, self.share, self.mining = run, options, budget, share, mining
+        self.optimizer = options.optimizer or run.run.optimizer
+        self.kind = OPTIMIZERS.load(self.optimizer) if self.optimizer else None
+        self.why = ""  # why a checkpoint's second moments cannot be used
+        n = run.objective.n
+        self.sampled = options.examples is not None and options.examples < n
+        self.positions = run.objective.counted
+        if self.sampled:
+            self.positions = self.positions[subset(options.examples or n, n, options.seed)]
+        self.locator = Locator(run, self.positions, share, options.seed)
+        self.batch_norm = options.batch_norm if batch_norms(run.objective.model) else None
+        if options.batch_norm == "batch":
+            self._couple()
+        self._checked = False
+        self._span: Span | None = None
+
+    def measure(
+        self, row: int, step: int, lr: float, following: int | None, spread: bool, tell: Callable[[str], None]
+    ) -> Measured:
+        """Sharpness and stability at checkpoint ``row`` of the trace.
+
+        Args:
+            row: of the trace.
+            step: of that checkpoint.
+            lr: as stored for it; NaN when unknown.
+            following: step of the next checkpoint of the trace.
+            spread: measure on other subsets too.
+            tell: called with a line about the solver's progress.
+
+        Raises:
+            CheckpointError, ModelError: this checkpoint cannot be used.
+            CurvatureError: the model has no second derivatives, or memory is too small.
+        """
+        self.run.load(row)
+        objective, options = self.run.objective, self.options
+        if not self._checked:
+            check_second_derivatives(objective)
+            self._checked = True
+            self._span = self._find_span()
+        operator = hessian_operator(objective, positions=self.positions, share=self.share, span=self._span)
+        spectrum = self._solve(operator, options.top, tell)
+        spectrum = replace(spectrum, vectors=operator.expand(spectrum.vectors))
+        hyper = self._hyper(lr)
+        stable = self._stability(row, float(spectrum.eigenvalues[0]), hyper, operator, tell)
+        reasons = [spectrum.reason, stable.reason]
+        point = SharpnessPoint(
+            step=step,
+            eigenvalues=tuple(map(float, spectrum.eigenvalues)),
+            residuals=tuple(map(float, spectrum.residuals)),
+            converged=spectrum.converged,
+            matvecs=spectrum.matvecs + stable.matvecs,
+            threshold=stable.threshold,
+            ratio=stable.ratio,
+            preconditioned=stable.preconditioned,
+            reason="; ".join(reason for reason in reasons if reason),
+            file=self.run.files[row],
+            lr=hyper.get("lr"),
+            batch_norm=self.batch_norm,
+            examples=len(self.positions) if self.sampled else None,
+        )
+        found: dict[str, Any] = {}
+        curvatures: NDArray[np.float32] | None = None
+        if math.isfinite(point.eigenvalues[0]):
+            point = replace(point, **self._minibatch(stable.threshold))
+            single, kinds = self.locator.shares(spectrum)
+            found |= {"layers": single, "kinds": kinds}
+            if options.layers and not self.over():
+                blocks: list[Spectrum] = []
+
+                def solve(block: HessianOperator, which: str) -> Spectrum:
+                    blocks.append(self._solve(block, 1, lambda note: tell(f"{which}, {note}")))
+                    return blocks[-1]
+
+                single, kinds = self.locator.layers(operator, spectrum, solve)
+                spent = point.matvecs + sum(block.matvecs for block in blocks)
+                found |= {"layers": single, "kinds": kinds, "matvecs": spent}
+            if (options.per_example or options.groups) and not self.over():
+                curvatures = self.locator.examples(spectrum)
+                found["concentration"] = concentration(curvatures)
+                if self.mining is not None:
+                    found["groups"] = self.locator.groups(self.mining, spectrum, curvatures)
+            if options.spectrum and not self.over():
+                found["spectrum"] = hessian_spectrum(
+                    operator,
+                    GaussNewtonOperator(objective, self.positions, self.share),
+                    spectrum,
+                    lambda newton: self._solve(newton, 1, tell),
+                    self.budget,
+                    self.over,
+                    options.seed,
+                    tell,
+                )
+            if spread and self.sampled:
+                found["subsets"] = tuple(self._other_subsets(tell))
+            if options.secant and following is not None and not self.over():
+                found |= {"secant": self.locator.secant(row), "secant_step": following}
+        return Measured(replace(point, **found, partial=self.over()), curvatures)
+
+    def _couple(self) -> None:
+        """BatchNorm over all examples together, as a step of full-batch descent saw them.
+
+        Raises:
+            UsageError: there is no BatchNorm, or what is asked for needs examples that do not depend on each other.
+        """
+        wrong = {
+            "a model with BatchNorm, found none": self.batch_norm is None,
+            "one process, found several": self.share.processes > 1,
+            "no --per-example and no --groups: the batch's statistics couple the examples": (
+                self.options.per_example or self.options.groups
+            ),
+        }
+        for text in (text for text, found in wrong.items() if found):
+            raise UsageError(f"expected, for --batch-norm batch, {text}", "leave out --batch-norm")
+        self.run.objective.batch_statistics = True
+        self.run.objective.batch_size = len(self.positions)
+
+    def _find_span(self) -> Span | None:
+        """Shorter vectors for the first layer, where all products are of the plain Hessian in one process."""
+        scaled = self.kind is not None and self.kind.preconditions
+        if scaled or self.options.spectrum or self.share.processes > 1:
+            return None
+        return find_span(self.run.objective, self.positions)
+
+    def over(self) -> bool:
+        """The budget is spent, as all processes agree."""
+        return self.budget.limited and self.share.agree(bool(self.budget.spent))
+
+    def _minibatch(self, threshold: float | None) -> dict[str, Any]:
+        """Batch sharpness, for runs that step along gradients of minibatches."""
+        size = self.options.minibatch or self.run.run.batch_size
+        plain = self.kind is None or not self.kind.preconditions
+        if size is None or size >= self.run.objective.n or not plain or self.over():
+            return {}
+        found = batch_sharpness(
+            self.run.objective, size, positions=self.positions, seed=self.options.seed, enough=self.over
+        )
+        self.budget.spend(found.batches * size // len(self.positions))
+        ratio = found.mean / threshold if threshold else None
+        return {
+            "batch_sharpness": found.mean,
+            "batch_error": found.error if math.isfinite(found.error) else None,
+            "batch_ratio": ratio,
+            "batches": found.batches,
+        }
+
+    def _other_subsets(self, tell: Callable[[str], None]) -> Iterator[float]:
+        """λ₁ on other subsets of the same size."""
+        for number in range(1, SUBSETS + 1):
+            if self.over():
+                return
+            objective = self.run.objective
+            other = objective.counted[subset(len(self.positions), objective.n, self.options.seed + number)]
+            operator = hessian_operator(objective, positions=other, share=self.share)
+            spectrum = self._solve(operator, 1, tell)
+            if spectrum.converged:
+                yield float(spectrum.eigenvalues[0])
+
+    def _hyper(self, lr: float) -> dict[str, Any]:
+        """The hyper-parameters at a checkpoint: given ones before those of the checkpoint and of the run."""
+        hyper = dict(self.run.run.hyper) if self.optimizer == self.run.run.optimizer else {}
+        if math.isfinite(lr):
+            hyper["lr"] = lr
+        for name in ("lr", "momentum", "weight_decay"):
+            if getattr(self.options, name) is not None:
+                hyper[name] = getattr(self.options, name)
+        return hyper
+
+    def _stability(
+        self,
+        row: int,
+        sharpness: float,
+        hyper: dict[str, Any],
+        operator: HessianOperator,
+        tell: Callable[[str], None],
+    ) -> Stability:
+        if self.kind is None:
+            return Stability(reason="no threshold: the optimizer is not known; give --optimizer and --lr")
+        if hyper.get("lr") is None:
+            return Stability(reason="no threshold: the learning rate is not known; give --lr")
+        threshold = self.kind.stability_threshold(hyper)
+        if not self.kind.preconditions:
+            return Stability(threshold, sharpness / threshold)
+        objective = self.run.objective
+        state = self._state(row)
+        shapes = [tuple(p.shape) for p in objective.parameters]
+        weights = self.kind.preconditioner(state, hyper, shapes) if state else None
+        if weights is None:
+            return Stability(
+                threshold,
+                reason=f"no ratio: {self.why or f'the checkpoint has no second moments of {self.optimizer}'}",
+            )
+        weights = weights.to(objective.device, objective.dtype)
+        spectrum = self._solve(operator.preconditioned(weights, self.kind.shift(hyper)), 1, tell)
+        value = float(spectrum.eigenvalues[0])
+        still = untouched(state, spectrum.vectors[0])
+        if still > 0.5:
+            reason = (
+                f"no ratio: {still:.0%} of the preconditioned eigenvector is in weights whose second moment is 0; "
+                "the run had no gradient there, as if it had not seen such examples"
+            )
+            return Stability(threshold, None, value, spectrum.matvecs, reason)
+        reason = f"preconditioned: {spectrum.reason}" if spectrum.reason else ""
+        return Stability(threshold, value / threshold, value, spectrum.matvecs, reason)
+
+    def _state(self, row: int) -> dict[str, dict[str, torch.Tensor]]:
+        """The optimizer's state at a checkpoint; {} where there is none that can be used."""
+        path = Path(self.run.run.checkpoints) / self.run.files[row]
+        shapes = [tuple(p.shape) for p in self.run.objective.parameters]
+        try:
+            return state_by_parameter(path, self.run.objective.parameter_names, shapes)
+        except CheckpointError as error:
+            self.why = error.message
+            return {}
+
+    def _solve(self, operator: Any, count: int, tell: Callable[[str], None]) -> Spectrum:
+        def note(done: int, top: float, rest: float) -> None:
+            self.budget.spend()
+            tell(f"HVP {done}: {top:.4g}, residual {rest:.1e}")
+
+        return top_eigenvalues(
+            operator,
+            operator.size,
+            count,
+            tolerance=self.options.tolerance,
+            max_matvecs=self.options.max_matvecs,
+            seed=self.options.seed,
+            device=self.run.objective.device,
+            dtype=self.run.objective.dtype,
+            callback=note,
+            stop=lambda: f"the budget of {self.options.budget} was spent" if self.over() else "",
+        )

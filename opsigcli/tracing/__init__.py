@@ -1,0 +1,1 @@
+"""From a series of checkpoints to rows of losses: which rows, in which pieces, by which process."""

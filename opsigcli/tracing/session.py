@@ -1,0 +1,247 @@
+"""One trace from its options to its store, also in several rounds and by several workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opsigcli.checkpoints.series import Series
+from opsigcli.errors import Interrupted, StoreError, UsageError
+from opsigcli.objective.evaluate import Evaluator
+from opsigcli.options import TraceOptions
+from opsigcli.outcome import plain
+from opsigcli.progress import Progress
+from opsigcli.records import ExampleSource, Run
+from opsigcli.runs.load_weights import Loader
+from opsigcli.runs.stored_run import build_objective, provenance, specs
+from opsigcli.runs.virtual_step import Virtual
+from opsigcli.store.reader import Store, open_store
+from opsigcli.store.units import Units
+from opsigcli.store.writer import TraceContent, locked, write_trace
+from opsigcli.tracing.precision import require_precision
+from opsigcli.tracing.rows import Row, plan_rows
+from opsigcli.tracing.sharding import Split
+from opsigcli.tracing.worker import Worker
+from opsigcli.trust import sign
+
+# What the losses depend on. Another value of any of these is another run, and belongs in another store.
+IDENTITY = ("model", "loss", "fingerprint", "key", "weights", "partial", "precision")
+MERGING = 3600.0  # seconds that a worker waits for another one to merge
+
+
+class Session:
+    """A run opened for tracing: its data read and its model built once, however many rounds follow.
+
+    Args:
+        options: of ``opsig trace``.
+        run: the run.
+        source: its examples.
+        split: the share of this process, when several work on the trace.
+
+    Raises:
+        UsageError: one of several processes is to start anew.
+    """
+
+    def __init__(self, options: TraceOptions, run: Run, source: ExampleSource, split: Split | None) -> None:
+        if split is not None and options.fresh:
+            raise UsageError(
+                "--fresh is for one process: workers go on from one another's units",
+                f"remove {options.store} and start the workers without --fresh",
+            )
+        self.options, self.source, self.split = options, source, split
+        self._fresh = (
+            options.fresh
+        )  # in the first round; units that a killed process left are used all the same
+        self.run = replace(run, precision=options.precision)
+        self._evaluator: Evaluator | None = None
+        self._loader: Loader | None = None
+        self.worker: Worker | None = None
+        self.rows: list[Row] = []
+        self.done: list[Row] = []
+        self.failed: dict[str, str] = {}
+        self.waiting = 0  # units that other workers have not finished
+        self.warnings: list[str] = []
+        self.measured: dict[str, Any] = {}
+
+    def trace(self, series: Series, progress: Progress) -> None:
+        """Bring the store up to date with the series.
+
+        Raises:
+            CheckpointError, ModelError: no checkpoint could be traced.
+            StoreError: the store holds another run, is in use, or cannot be written.
+            Interrupted: a signal arrived; finished checkpoints are kept.
+        """
+        with ExitStack() as stack:
+            own = self.options.store
+            if self.split is not None:  # workers share the store, and no two have the same part
+                own = own.with_name(f"{own.name}.{str(self.split).replace('/', '-of-')}")
+            stack.enter_context(locked(own))
+            store = self._open(stack)
+            self.rows = plan_rows(series, store)
+            self.failed = {item.file: item.error.message for item in series.failed}
+            worker = self.worker = self._worker(series, store)
+            if worker.grid(self.rows):
+                self._work(worker, progress)
+            self._finish(worker, store, series)
+            self._fresh = False
+
+    def _work(self, worker: Worker, progress: Progress) -> None:
+        grid = worker.grid(self.rows)
+        total = len(grid) if self.split is None else len(self.split.share(len(grid)))
+        unit = "checkpoint" if len(grid) == sum(row.stored is None for row in self.rows) else "unit"
+        stopped: KeyboardInterrupt | None = None
+        first: Exception | None = None
+        try:
+            with progress.task("trace", total, unit) as task:
+                first = worker.compute(self.rows, task)
+        except KeyboardInterrupt as signal:
+            stopped = signal
+        if first is not None and self.split is None and not self._finished(worker):
+            raise first
+        if stopped is not None:
+            kept, left = len(self._finished(worker)), len(worker.missing(self.rows))
+            if self.split is None:
+                self._finish(worker, None, worker.series, stopped)
+            raise Interrupted(
+                stopped, f"interrupted: {kept} checkpoints are traced and kept, {left} units are left"
+            )
+
+    def _finished(self, worker: Worker) -> list[Row]:
+        """The rows with nothing left to compute."""
+        missing = {unit.row.file for unit in worker.missing(self.rows)}
+        return [row for row in self.rows if row.file not in missing]
+
+    def _unfinished(self) -> list[Row]:
+        """Rows of which some unit is missing: what there is of them serves the next run."""
+        return [row for row in self.rows if row not in self.done]
+
+    def _finish(
+        self, worker: Worker, store: Store | None, series: Series, stopped: KeyboardInterrupt | None = None
+    ) -> None:
+        """Merge finished rows into the store, unless other workers still have some to finish."""
+        self.done = self._finished(worker)
+        self.failed |= worker.failures(self.rows)
+        self.waiting = sum(unit.row.file not in self.failed for unit in worker.missing(self.rows))
+        if stopped is None and self.waiting and self.split is not None:
+            return
+        with ExitStack() as stack:
+            if self.split is not None:  # the last worker to finish merges; another one may have been as fast
+                stack.enter_context(locked(self.options.store, wait=MERGING))
+                store = self._open(stack)
+                self.rows = plan_rows(series, store)
+                self.done = [row for row in self._finished(worker) if row.file not in self.failed]
+            elif stopped is not None:
+                store = self._open(stack)
+            new = [row for row in self.done if row.stored is None]
+            enough = len(self.done) >= min(2, len(self.rows))
+            if new and enough:
+                write_trace(self.options.store, self._content(worker, store))
+            if stopped is None or (new and enough):
+                worker.units.clear(keep={unit.key for unit in worker.grid(self._unfinished())})
+
+    def _open(self, stack: ExitStack) -> Store | None:
+        """The store as it is, if it is to be gone on with."""
+        if not self.options.store.exists() or self._fresh:
+            return None
+        store = stack.enter_context(open_store(self.options.store))
+        require_same_run(store, self.run)
+        return store
+
+    def _worker(self, series: Series, store: Store | None) -> Worker:
+        options = self.options
+        if self._evaluator is None:
+            objective = build_objective(
+                self.run.model, self.source, self.run.loss, device=_device(options.device), batch_size=256
+            )
+            require_precision(options.precision, objective, series)
+            self._evaluator = Evaluator(objective, batch_size=options.batch_size, precision=options.precision)
+            objective.batch_size = self._evaluator.batch_size  # suits gradients as well
+        evaluator = self._evaluator
+        virtual = Virtual(series, evaluator.objective, self.run, options) if options.virtual_step else None
+        self.measured = {
+            "batch_size": evaluator.batch_size,
+            "shard_size": evaluator.shard_size,
+            "device": evaluator.objective.device.type,
+            "virtual": virtual.facts if virtual else None,
+        }
+        if store is not None:
+            self._require_same_virtual(store)
+        units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
+        self._loader = self._loader or Loader(evaluator.objective.model, self.run.partial)
+        return Worker(series, evaluator, self._loader, units, virtual, self.split)
+
+    def _require_same_virtual(self, store: Store) -> None:
+        """Refuse to mix rows with virtual steps and rows without, or steps of two kinds."""
+        made = store.provenance["trace"].options.get("virtual")
+        if made != plain(self.measured["virtual"]):
+            raise StoreError(
+                f"the trace in {store.path} was made {'without' if made is None else 'with other'} virtual steps"
+                if self.measured["virtual"] is not None
+                else f"the trace in {store.path} was made with --virtual-step",
+                "name another store with --store, give the same options, or replace this one with --fresh",
+            )
+
+    def _content(self, worker: Worker, store: Store | None) -> TraceContent:
+        objective = worker.evaluator.objective
+        made = provenance("trace", self.options, objective)
+        made.options.update(plain(self.measured))
+        return TraceContent(
+            run=replace(self.run, fit="; ".join(worker.loader.fits) or self.run.fit),
+            signature=sign(specs(self.run)),
+            steps=[row.step for row in self.done],
+            files=[row.file for row in self.done],
+            sha256=[row.sha256 for row in self.done],
+            lrs=[row.lr for row in self.done],
+            example_ids=self.source.ids,
+            labels=self.source.labels,
+            names=self.source.names,
+            rows=self._rows("losses", worker, store),
+            provenance=replace(made, dtype=self.run.precision),
+            known_pairs=self.source.known_pairs,
+            measured=None if objective.measured.all() else objective.measured,
+            virtual=self._rows("virtual_deltas", worker, store) if worker.virtual else None,
+        )
+
+    def _rows(self, what: str, worker: Worker, store: Store | None) -> Iterator[NDArray[np.float32]]:
+        """The rows of a matrix of the store, those it holds already and new ones from their units."""
+        for row in self.done:
+            if row.stored is not None and store is not None:
+                yield store.file[what][row.stored]
+            elif what == "losses":
+                yield worker.row(row)
+            else:
+                with np.errstate(invalid="ignore"):
+                    yield worker.after_virtual_step(row) - worker.row(row)
+
+
+def require_same_run(store: Store, run: Run) -> None:
+    """Refuse a store of another run, naming what differs.
+
+    Raises:
+        StoreError: it holds another run.
+    """
+    old = store.run
+    for name in IDENTITY:
+        before, now = getattr(old, name), getattr(run, name)
+        if before != now:
+            what = "data (by its fingerprint)" if name == "fingerprint" else name
+            raise StoreError(
+                f"{store.path} holds another run: its {what} is {before}, here it is {now}",
+                "name another store with --store, or replace this one with --fresh",
+            )
+
+
+def _device(name: str) -> str:
+    """One GPU for each process of a machine, where there are several of both."""
+    import torch
+
+    rank = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", ""))
+    if name == "auto" and rank.isdigit() and torch.cuda.device_count() > 1:
+        return f"cuda:{int(rank) % torch.cuda.device_count()}"
+    return name

@@ -1,0 +1,146 @@
+"""The full method on similarities whose answer is known, and its parts against loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from opsigcli.mining.fixed_point import OUTLIERS, full, swing_held
+from opsigcli.mining.proposals import States, opposition_degree, propose, suppress
+from opsigcli.mining.surrogate import clearest_by_chance, rotated
+
+M = 240
+Sides = tuple[np.ndarray, np.ndarray]
+
+
+def similarity(pairs: list[Sides], strength: float, seed: int = 0, noise: float = 0.05) -> np.ndarray:
+    """Members of a side alike, of the two sides opposed, in symmetric noise."""
+    rng = np.random.default_rng(seed)
+    found = rng.standard_normal((M, M)) * noise
+    for first, second in pairs:
+        side = np.zeros(M)
+        side[first], side[second] = 1, -1
+        found += strength * np.outer(side, side)
+    found = ((found + found.T) / 2).astype(np.float32)
+    np.fill_diagonal(found, 0)
+    return found
+
+
+PAIRS = [(np.arange(12), np.arange(12, 22)), (np.arange(40, 48), np.arange(60, 70))]
+
+
+@pytest.mark.parametrize("strength", [0.6, 0.35])
+def test_planted_pairs_are_found_exactly_and_strong_first(strength: float) -> None:
+    found = full(similarity(PAIRS, strength))
+    assert len(found) == 2
+    for known in PAIRS:
+        assert any({tuple(a), tuple(b)} == {tuple(known[0]), tuple(known[1])} for a, b in found)
+
+
+def test_noise_holds_no_pairs_and_tiny_matrices_are_no_trouble() -> None:
+    assert full(similarity([], 0)) == []
+    for m in (0, 1, 9, 10):
+        assert full(np.zeros((m, m), dtype=np.float32)) == []
+
+
+def test_the_same_similarity_gives_the_same_pairs() -> None:
+    one, other = full(similarity(PAIRS, 0.25)), full(similarity(PAIRS, 0.25))
+    for (a, b), (c, d) in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, c)
+        np.testing.assert_array_equal(b, d)
+
+
+def test_a_pair_that_does_not_hold_its_own_swing_is_turned_away() -> None:
+    def swings(sides: Sides) -> np.ndarray:
+        moved = np.full((2, M), 0.5)
+        if 40 in np.concatenate(sides):  # the second pair's direction moves nobody else
+            moved[1] = 0.01
+            moved[1, np.concatenate(sides)] = 2.0
+        return moved
+
+    ((a, b),) = full(similarity(PAIRS, 0.6), swings)
+    assert {tuple(a), tuple(b)} == {tuple(side) for side in PAIRS[1]}
+
+
+def test_the_tails_of_a_continuous_axis_stay_few() -> None:
+    axis = np.random.default_rng(0).standard_normal(M)
+    rows = np.column_stack([1.5 * axis, np.random.default_rng(1).standard_normal((M, 3))])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    found = (rows @ rows.T).astype(np.float32)
+    np.fill_diagonal(found, 0)
+    pairs = full(found)
+    assert pairs
+    assert sum(len(side) for pair in pairs for side in pair) <= OUTLIERS * M
+    means = [abs(axis[a].mean() - axis[b].mean()) for a, b in pairs]
+    assert max(means) > 2  # standard deviations apart
+
+
+def test_a_state_is_what_loops_say() -> None:
+    matrix = similarity(PAIRS, 0.4, noise=0.2)
+    (first, second) = PAIRS[0]
+    state = States.of(matrix, [PAIRS[1], (first, second)])
+    to_first = [np.mean([matrix[i, j] for j in first if j != i]) for i in range(M)]
+    to_second = [np.mean([matrix[i, j] for j in second if j != i]) for i in range(M)]
+    np.testing.assert_allclose(state.contrast[:, 1], np.subtract(to_first, to_second), atol=1e-5)
+    proposal = state.proposals()[1]
+    assert proposal is not None
+    assert proposal.opposition == pytest.approx(-np.mean(matrix[np.ix_(first, second)]), abs=1e-5)
+    assert proposal.within[0] == pytest.approx(np.mean([to_first[i] for i in first]), abs=1e-5)
+    contrast = np.subtract(to_first, to_second)
+    usual, own = contrast[first].mean(), np.mean([to_first[i] for i in first])
+    expected = [
+        i for i in range(M) if contrast[i] > 0.55 * usual and to_first[i] > own / 2 and to_second[i] < -0.05
+    ]
+    assert np.flatnonzero(state.refined().first[:, 1]).tolist() == expected
+    assert state.refined(3).first[:, 1].sum() == 3
+
+
+def test_kept_proposals_share_less_than_half_of_the_smaller_one() -> None:
+    kept = suppress(propose(similarity(PAIRS, 0.3, noise=0.2)))
+    for number, one in enumerate(kept):
+        for other in kept[:number]:
+            shared = np.intersect1d(one.members, other.members)
+            assert len(shared) < min(len(one.members), len(other.members)) / 2
+
+
+def test_swing_held_is_the_log_of_share_over_fraction() -> None:
+    swings = np.ones((1, 10))
+    swings[0, :2] = -6.0
+    expected = np.log((12 / 20) / (2 / 10))
+    assert swing_held(swings, (np.array([0]), np.array([1])))[0] == pytest.approx(expected)
+    assert np.isfinite(swing_held(np.zeros((1, 10)), (np.array([0]), np.array([1])))).all()
+
+
+def test_opposition_degree_is_highest_for_members_of_pairs() -> None:
+    degree = opposition_degree(similarity(PAIRS, 0.5))
+    members = np.concatenate([side for pair in PAIRS for side in pair])
+    assert set(np.argsort(-degree)[: len(members)].tolist()) == set(members.tolist())
+
+
+def test_rotations_keep_class_means_and_take_clusters_away() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(M) % 2
+    rows = rng.standard_normal((M, 30))
+    rows[PAIRS[0][0]] += 4 * rng.standard_normal(30)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    kernel = (rows @ rows.T).astype(np.float32)
+    np.fill_diagonal(kernel, 0)
+    turned = rotated(kernel, labels, np.random.default_rng(1))
+    np.testing.assert_allclose(turned, turned.T, atol=1e-6)
+    assert np.abs(np.diagonal(turned)).max() == 0
+    for c in (0, 1):
+        block = labels == c
+        assert turned[np.ix_(block, ~block)].mean() == pytest.approx(
+            kernel[np.ix_(block, ~block)].mean(), abs=0.02
+        )
+    cluster = np.ix_(PAIRS[0][0], PAIRS[0][0])
+    assert kernel[cluster].mean() > 0.7
+    assert turned[cluster].mean() < 0.3
+
+
+def test_a_clear_pair_is_clearer_than_anything_found_by_chance() -> None:
+    matrix = similarity(PAIRS[:1], 0.5)
+    chance = clearest_by_chance(matrix, np.arange(M) % 3, 3, seed=0)
+    assert chance.shape == (3,)
+    assert chance.max() < 0.3
+    np.testing.assert_array_equal(chance, clearest_by_chance(matrix, np.arange(M) % 3, 3, seed=0))

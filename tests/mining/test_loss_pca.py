@@ -1,0 +1,85 @@
+"""Pairs in the directions of the oscillation: losses propose, gradients decide."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from opsigcli.mining.evidence import touched
+from opsigcli.mining.loss_pca import oscillating_pairs, oscillating_sides
+from opsigcli.mining.search import Search
+from opsigcli.mining.similarity import Gradients
+
+M = 200
+GROUPS = [np.arange(at, at + 10) for at in (0, 10, 20, 30)]  # 0 opposes 1, 2 opposes 3
+
+
+def oscillation(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Loss deltas in which groups 0 and 2 swing against 1 and 3 in one direction, and the similarity of gradients."""
+    rng = np.random.default_rng(seed)
+    fast = rng.standard_normal((12, M)) * 0.02
+    for group, sign in zip(GROUPS, (1, -1, 1, -1), strict=True):
+        fast[:, group] += sign * (-1.0) ** np.arange(12)[:, None]
+    similarity = rng.standard_normal((M, M)) * 0.05
+    for a, b in ((0, 1), (2, 3)):
+        side = np.zeros(M)
+        side[GROUPS[a]], side[GROUPS[b]] = 1, -1
+        similarity += 0.6 * np.outer(side, side)
+    similarity = ((similarity + similarity.T) / 2).astype(np.float32)
+    np.fill_diagonal(similarity, 0)
+    return fast, similarity
+
+
+def sets(sides: list[tuple[np.ndarray, np.ndarray]]) -> set[tuple[tuple[int, ...], ...]]:
+    return {tuple(sorted(tuple(side.tolist()) for side in pair)) for pair in sides}
+
+
+def searched(**changes: object) -> Search:
+    fast, similarity = oscillation()
+    rows = np.concatenate([fast, np.full((3, M), np.nan)])
+    given = {"energy": (fast**2).sum(axis=0), "steps": tuple(range(13)), **changes}
+    return Search(similarity, rows, rows, **given)  # type: ignore[arg-type]
+
+
+BOTH = {tuple(sorted(tuple(GROUPS[g].tolist()) for g in pair)) for pair in ((0, 1), (2, 3))}
+
+
+def test_one_direction_is_split_into_the_pairs_it_carries() -> None:
+    fast, similarity = oscillation()
+    fast[3, 7] = np.nan  # a step that was not measured everywhere
+    assert sets(oscillating_sides(fast, similarity)) == BOTH
+
+
+def test_without_swings_or_without_groups_nothing_is_proposed() -> None:
+    fast, similarity = oscillation()
+    noise = np.random.default_rng(1).standard_normal((M, M)).astype(np.float32) * 0.05
+    assert oscillating_sides(np.zeros_like(fast), similarity) == []
+    assert oscillating_sides(fast, (noise + noise.T) / 2) == []
+    assert oscillating_sides(fast[:2], similarity) == []
+    assert oscillating_sides(fast[:, :15], similarity[:15, :15]) == []
+
+
+def test_only_pairs_that_are_new_active_and_held_by_the_probe_are_added() -> None:
+    assert sets(oscillating_pairs(searched(), [])) == BOTH
+    known = (GROUPS[0][:8], GROUPS[1])
+    assert sets(oscillating_pairs(searched(), [known])) == BOTH - {
+        tuple(sorted(tuple(GROUPS[g].tolist()) for g in (0, 1)))
+    }
+    assert oscillating_pairs(searched(energy=np.ones(M)), []) == []
+
+    def calm(sides: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        return np.ones((2, M))
+
+    def swinging(sides: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        return np.isin(np.arange(M), np.concatenate(sides))[None] + 0.01
+
+    assert oscillating_pairs(searched(probe=calm), []) == []
+    assert sets(oscillating_pairs(searched(probe=swinging), [])) == BOTH
+
+
+def test_held_out_steps_are_not_looked_at() -> None:
+    rng = np.random.default_rng(5)
+    noise = rng.standard_normal((M, 4)).astype(np.float32)
+    gradients = [Gradients(c, noise, np.ones(M), noise) for c in (1, 5, 15)]
+    assert touched(gradients, 15) == (0, 1, 4, 5, 14)
+    fast, similarity = oscillation()
+    assert oscillating_pairs(Search(similarity, fast, fast, (fast**2).sum(axis=0)), []) == []

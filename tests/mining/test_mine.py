@@ -1,0 +1,257 @@
+"""Mining from end to end on real training runs whose opposing pairs are known."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from opsigcli.datasets.planted import Planted
+from opsigcli.datasets.planted_scenarios import SCENARIOS
+from opsigcli.derivatives.gradient_sketch import gradient_sketches
+from opsigcli.errors import MiningError
+from opsigcli.mining.mine import mine
+from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
+from opsigcli.mining.similarity import Gradients
+from opsigcli.mining.trace_stats import survey
+from opsigcli.mining.verdict import OUTLIERS
+from opsigcli.mining.window import first_window
+from opsigcli.models.base import build
+from opsigcli.objective.base import Objective
+from opsigcli.outcome import plain
+from opsigcli.records import Mining
+
+Trained = tuple[Planted, nn.Module, np.ndarray, list[dict[str, torch.Tensor]]]
+Given = dict[str, object]
+
+
+@cache
+def trained(scenario: str, seed: int = 0, steps: int = 160) -> Trained:
+    """Full-batch gradient descent on an MLP 64-64, a checkpoint at every step."""
+    source, setting = Planted(scenario, 900, seed), SCENARIOS[scenario]
+    model = build(setting.model, input_shape=source.input_shape, outputs=len(source.classes), seed=seed)
+    optimizer = torch.optim.SGD(model.parameters(), setting.lr)
+    inputs, labels = torch.as_tensor(source.read(source.ids)), torch.as_tensor(source.labels)
+    rows, weights = [], []
+    for _ in range(steps + 1):
+        losses = nn.functional.cross_entropy(model(inputs), labels, reduction="none")
+        rows.append(losses.detach().numpy().copy())
+        weights.append({name: value.clone() for name, value in model.state_dict().items()})
+        optimizer.zero_grad()
+        losses.mean().backward()
+        optimizer.step()
+    return source, model, np.array(rows), weights
+
+
+def given(run: Trained, every: int = 1) -> Given:
+    """What ``mine`` is given for a run of which every k-th checkpoint was kept."""
+    source, model, losses, weights = run
+    losses, weights = losses[::every], weights[::every]
+    candidates = choose_candidates(losses, 2000)
+    objective, gradients = Objective(model, source, "ce"), []
+    for checkpoint in checkpoints_to_compare(losses):
+        objective.load(weights[checkpoint])
+        gradients.append(Gradients(checkpoint, *gradient_sketches(objective, candidates, dimensions=256)))
+    return {
+        "losses": losses,
+        "labels": source.labels,
+        "ids": source.ids,
+        "steps": np.arange(len(losses)) * every,
+        "classes": source.classes,
+        "gradients": gradients,
+        "candidates": candidates,
+        "known_pairs": source.known_pairs,
+    }
+
+
+@cache
+def case(scenario: str, every: int = 1) -> Given:
+    return given(trained(scenario), every)
+
+
+def mined(inputs: Given, **changes: object) -> Mining:
+    return mine(**(inputs | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scenario", ["img2", "vec3", "pol2", "tok3", "relu2", "small2", "overlap"])
+@pytest.mark.parametrize("every", [1, 16])
+def test_planted_pairs_are_recovered_and_called_opposing_outliers(scenario: str, every: int) -> None:
+    found = mined(case(scenario, every))
+    assert found.recovery is not None
+    assert found.recovery["found"] == found.recovery["known"] == len(found.pairs)
+    assert found.recovery["f1"] >= 0.95
+    assert found.recovery["precision"] == 1
+    assert {pair.verdict for pair in found.pairs} == {OUTLIERS}
+    for pair in found.pairs:
+        assert pair.reasons
+        assert sum(pair.first.labels.values()) == len(pair.first.ids)
+
+
+@pytest.mark.parametrize("scenario", ["null-gauss", "null-decoys", "null-labels", "null-imbalanced"])
+def test_data_without_pairs_give_no_pairs(scenario: str) -> None:
+    found = mined(case(scenario))
+    assert found.pairs == ()
+    assert found.recovery is None
+    assert found.candidates == 900
+
+
+def test_the_pair_swings_at_its_strongest_step_and_holds_the_spikes() -> None:
+    source, _, losses, _ = trained("img2")
+    found = mined(case("img2"))
+    for pair in found.pairs:
+        delta = losses[pair.strongest_step + 1] - losses[pair.strongest_step]
+        assert delta[pair.first.ids].mean() > 0 > delta[pair.second.ids].mean()
+        assert pair.evidence["anti_phase"].value < -0.5
+        assert pair.evidence["share_ratio"].value > 3
+    assert found.spikes
+    for spike in found.spikes:
+        shares = spike.share_of_rise
+        assert set(shares) == {f"pair {p} {s}" for p in (1, 2) for s in ("first", "second")} | {"rest"}
+        assert sum(shares.values()) == pytest.approx(1)
+        assert shares["rest"] < 0.5  # four groups of 25 hold most of it
+    assert len(found.top) == 160
+    members = set(np.concatenate([ids for pair in source.known_pairs for ids in pair]).tolist())
+    strongest = found.top[found.pairs[0].strongest_step]
+    assert set(strongest.up_ids.tolist()) <= members
+
+
+def test_the_same_inputs_give_the_same_record_also_from_an_hdf5_dataset(tmp_path: Path) -> None:
+    inputs = case("img2")
+    first = plain(mined(inputs))
+    assert first == plain(mined(inputs))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        assert first == plain(mined(inputs, losses=file.create_dataset("losses", data=inputs["losses"])))
+
+
+def test_ids_are_reported_and_not_positions() -> None:
+    inputs = case("img2")
+    ids = np.arange(900) * 7 + 1000
+    plainly, renamed = mined(inputs), mined(inputs, ids=ids, known_pairs=())
+    for one, other in zip(plainly.pairs, renamed.pairs, strict=True):
+        np.testing.assert_array_equal(one.first.ids * 7 + 1000, other.first.ids)
+
+
+@pytest.mark.parametrize(("last", "named"), [(70, True), (161, False)])
+def test_the_first_oscillation_is_named_only_where_mining_it_by_itself_helps(last: int, named: bool) -> None:
+    inputs = case("img2")
+    labels, steps = np.asarray(inputs["labels"]), np.arange(161)
+    swing = np.where(steps % 2, 5.0, -5.0) * ((steps >= 40) & (steps < last))
+    losses = inputs["losses"] + np.outer(swing, (labels == 0).astype(float) - (labels == 1))
+
+    def note(**changes: object) -> str:
+        (found,) = [
+            note for note in mined(inputs, losses=losses, **changes).notes if "of whole classes" in note
+        ]
+        return found
+
+    assert ("--window first" in note()) is named
+    assert "--window" not in note(window=first_window(survey(losses).amplitude))
+
+
+def test_examples_and_checkpoints_without_a_loss_are_left_out_and_noted() -> None:
+    source, model, losses, weights = trained("img2")
+    holes = losses.copy()
+    holes[30] = np.nan
+    holes[100, source.known_pairs[0][0][:2]] = np.nan
+    holes[50:, source.known_pairs[1][1][0]] = np.inf
+    found = mined(given((source, model, holes, weights)))
+    assert found.recovery is not None
+    assert found.recovery["found"] == 2
+    assert found.recovery["f1"] > 0.95
+    assert any("1 of 161 checkpoints hold no finite loss" in note for note in found.notes)
+    assert any("3 of 900 examples" in note for note in found.notes)
+
+
+def test_candidates_with_broken_gradients_are_left_out_and_noted() -> None:
+    source, model, _, weights = trained("img2")
+    objective = Objective(model, source, "ce")
+    objective.load(weights[73])
+    candidates = np.arange(900)
+    broken = Gradients(73, *gradient_sketches(objective, candidates))
+    broken.sketch[[5, 9]] = np.nan
+    found = mined(case("img2"), gradients=[broken], candidates=candidates)
+    assert found.candidates == 898
+    assert any("2 candidates" in note for note in found.notes)
+    assert len(found.pairs) == 2
+
+
+def test_without_gradients_there_are_top_deltas_and_spikes_and_a_note() -> None:
+    source, _, losses, _ = trained("img2")
+    found = mine(losses, source.labels, source.ids, np.arange(161), source.classes)
+    assert found.pairs == ()
+    assert len(found.top) == 160
+    assert found.spikes
+    assert all(spike.share_of_rise == {"rest": 1} for spike in found.spikes)
+    assert any("need per-example gradients" in note for note in found.notes)
+
+
+def test_two_checkpoints_are_mined_and_called_few() -> None:
+    source, model, losses, weights = trained("img2")
+    found = mined(given((source, model, losses[73:75], weights[73:75])), steps=np.array([73, 74]))
+    assert len(found.top) == 1
+    assert found.gradient_steps == (73,)
+    assert found.recovery is not None
+    assert found.recovery["found"] == 2  # gradients of one checkpoint tell them
+    assert all("anti_phase" not in pair.evidence for pair in found.pairs)
+    assert any("2 checkpoints are few" in note for note in found.notes)
+    assert any("anti-phase on held-out steps is not measured" in note for note in found.notes)
+
+
+def test_sparse_checkpoints_are_noted() -> None:
+    assert any("16 steps apart" in note for note in mined(case("img2", 16)).notes)
+
+
+def random_case(t: int, n: int) -> Given:
+    rng = np.random.default_rng(0)
+    sketch = rng.standard_normal((n, 16)).astype(np.float32)
+    return {
+        "losses": rng.random((t, n)).astype(np.float32),
+        "labels": np.zeros(n, dtype=np.int64),
+        "ids": np.arange(n),
+        "steps": np.arange(t),
+        "gradients": [Gradients(0, sketch, np.linalg.norm(sketch, axis=1), sketch[:, :3])],
+        "candidates": np.arange(n),
+    }
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 12])
+@pytest.mark.parametrize("t", [2, 3, 12])
+def test_tiny_traces_are_no_trouble(t: int, n: int) -> None:
+    found = mined(random_case(t, n))
+    assert found.pairs == ()
+    assert len(found.top) == t - 1
+    assert len(found.top[0].up_ids) == n
+
+
+def test_constant_losses_and_zero_gradients_are_no_trouble_and_noted() -> None:
+    inputs = random_case(12, 30)
+    zero = np.zeros((30, 16), dtype=np.float32)
+    inputs |= {"losses": np.ones((12, 30)), "gradients": [Gradients(3, zero, zero[:, 0], zero[:, :3])]}
+    found = mined(inputs)
+    assert found.pairs == found.spikes == ()
+    assert any("no loss changes" in note for note in found.notes)
+
+
+def test_a_trace_without_any_finite_loss_is_no_trouble() -> None:
+    found = mined(random_case(12, 30), losses=np.full((12, 30), np.nan))
+    assert found.pairs == found.spikes == ()
+    assert any("12 of 12 checkpoints" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"losses": np.ones((1, 12)), "steps": np.arange(1)},
+        {"ids": np.arange(3)},
+        {"steps": np.arange(4)},
+        {"candidates": np.arange(5)},
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(MiningError, match="expected"):
+        mined(random_case(12, 12), **change)

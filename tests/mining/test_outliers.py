@@ -1,0 +1,87 @@
+"""Memberships on a continuous axis stay outliers; groups that stand apart keep all their members."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from opsigcli.mining.notes import notes_on_shares
+from opsigcli.mining.outliers import keep_outliers, pull
+from opsigcli.mining.similarity import Gradients, cosines
+
+
+def on_an_axis(place: np.ndarray, size: np.ndarray, seed: int = 0) -> tuple[np.ndarray, list[Gradients]]:
+    """Gradients of length ``size`` that lean ``place`` (−1 … 1) along one direction; their cosines."""
+    rng = np.random.default_rng(seed)
+    gradients, total = [], np.zeros((len(place),) * 2, dtype=np.float32)
+    for checkpoint in (3, 5):
+        rest = rng.standard_normal((len(place), 60))
+        rest[:, 0] = 0
+        rest *= (np.sqrt(1 - place**2) / np.linalg.norm(rest, axis=1))[:, None]
+        rest[:, 0] = place
+        rows = rest * size[:, None]
+        gradients.append(Gradients(checkpoint, rows, size, np.ones((len(place), 2))))
+        total += cosines(rows) / 2
+    np.fill_diagonal(total, 0)
+    return total, gradients
+
+
+def test_pull_is_the_change_of_the_loss_along_the_direction_of_the_pair() -> None:
+    rng = np.random.default_rng(1)
+    _, gradients = on_an_axis(rng.uniform(-0.9, 0.9, 40), rng.uniform(0.5, 2, 40))
+    sides = np.arange(10), np.arange(10, 20)
+    squares = np.zeros(40)
+    for at in gradients:
+        u = at.sketch[:10].mean(axis=0) - at.sketch[10:20].mean(axis=0)
+        squares += np.array([(g @ u / np.linalg.norm(u)) ** 2 for g in at.sketch])
+    np.testing.assert_allclose(pull(gradients, sides), np.sqrt(squares / 2))
+
+
+def test_on_a_continuous_axis_the_examples_it_moves_most_stay() -> None:
+    rng = np.random.default_rng(2)
+    place, size = rng.uniform(-0.9, 0.9, 300), rng.uniform(0.2, 3, 300)
+    similarity, gradients = on_an_axis(place, size)
+    sides = np.flatnonzero(place > 0.3), np.flatnonzero(place < -0.3)
+    (kept,) = keep_outliers([sides], similarity, gradients, share=0.2)
+    members = np.concatenate(kept)
+    assert len(members) == 60
+    left = np.setdiff1d(np.concatenate(sides), members)
+    pulls = pull(gradients, sides)
+    assert pulls[members].min() >= pulls[left].max()
+    assert size[members].mean() > 1.3 * size[left].mean()
+    twice = keep_outliers([sides], similarity, gradients, weights=np.full(300, 2.0), share=0.2)
+    assert [a.tolist() for a in twice[0]] == [a.tolist() for a in kept]
+
+
+def test_few_members_on_an_axis_and_groups_that_stand_apart_are_left_as_they_are() -> None:
+    rng = np.random.default_rng(3)
+    place = np.concatenate([np.full(50, 0.95), np.full(50, -0.95), rng.uniform(-0.1, 0.1, 200)])
+    similarity, gradients = on_an_axis(place, np.ones(300))
+    sides = np.arange(50), np.arange(50, 100)  # a third of all examples, far from the others
+    (kept,) = keep_outliers([sides], similarity, gradients, share=0.2)
+    assert [a.tolist() for a in kept] == [a.tolist() for a in sides]
+    place = rng.uniform(-0.9, 0.9, 300)
+    similarity, gradients = on_an_axis(place, np.ones(300))
+    order = np.argsort(place)
+    few = np.sort(order[-20:]), np.sort(order[:20])
+    assert keep_outliers([few], similarity, gradients, share=0.2)[0][0].tolist() == few[0].tolist()
+
+
+def test_a_pair_that_is_left_with_too_few_members_goes_and_leaves_its_place_to_others() -> None:
+    rng = np.random.default_rng(4)
+    place = rng.uniform(-0.9, 0.9, 300)
+    similarity, gradients = on_an_axis(place, np.ones(300))
+    order = np.argsort(place)
+    strong = np.sort(order[-60:]), np.sort(order[:60])
+    weak = np.sort(order[150:160]), np.sort(order[140:150])
+    (kept,) = keep_outliers([strong, weak], similarity, gradients, share=0.2)
+    assert np.isin(kept[0], strong[0]).all()
+    assert len(np.concatenate(kept)) == 60
+
+
+def test_shares_are_held_against_what_as_many_examples_can_hold() -> None:
+    energy = np.array([5.0, 4.0, 1.0, 0.0, 0.0])
+    (note,) = notes_on_shares(energy, [(np.array([0]), np.array([2]))])
+    assert "60% of the energy" in note
+    assert "40.0% of the examples" in note
+    assert note.endswith("more than 90%")
+    assert notes_on_shares(energy, []) == notes_on_shares(np.zeros(3), [(np.array([0]), np.array([1]))]) == []

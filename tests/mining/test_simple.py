@@ -1,0 +1,157 @@
+"""Residual-adjusted cosines against loops, and the pairs found in similarities whose answer is known."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from opsigcli.errors import UsageError
+from opsigcli.mining.methods import METHODS
+from opsigcli.mining.similarity import ROOM, Gradients, baseline, cosines, excess, residual_adjusted_cosine
+from opsigcli.mining.simple import closeness, linkage_groups, match_groups, refine, simple
+
+
+def random_gradients(rng: np.random.Generator, m: int, checkpoint: int = 0) -> Gradients:
+    sketch = rng.standard_normal((m, 30)).astype(np.float32)
+    residuals = rng.standard_normal((m, 4)).astype(np.float32)
+    return Gradients(checkpoint, sketch, np.linalg.norm(sketch, axis=1), residuals)
+
+
+def test_cosines_equal_a_loop_and_a_zero_row_is_orthogonal_to_all() -> None:
+    rows = np.random.default_rng(0).standard_normal((5, 7))
+    rows[3] = 0
+    found = cosines(rows)
+    for i in range(5):
+        for j in range(5):
+            size = np.linalg.norm(rows[i]) * np.linalg.norm(rows[j])
+            assert found[i, j] == pytest.approx(rows[i] @ rows[j] / size if size else 0, abs=1e-6)
+
+
+def test_an_excess_is_a_share_of_the_room_that_was_left() -> None:
+    usual = np.array([0.0, 0.8, 0.8, 0.8, -0.8, 0.5, 1.0])
+    cosine = np.array([0.3, 0.9, 1.0, -1.0, -0.9, 0.5, 0.99])
+    expected = [0.3, 0.5, 1.0, -1.0, -0.5, 0.0, -0.005]
+    np.testing.assert_allclose(excess(cosine, usual), expected, atol=1e-6)
+    assert excess(np.array([1.0]), np.array([0.999]))[0] == pytest.approx(
+        0.001 / ROOM
+    )  # noise is not blown up
+
+
+def test_the_baseline_is_the_binned_median_of_a_naive_loop() -> None:
+    rng = np.random.default_rng(1)
+    m = 40
+    r = cosines(rng.standard_normal((m, 3)))
+    c = 0.5 * r + 0.1 * rng.standard_normal((m, m))
+    c = (c + c.T) / 2
+    found = baseline(c, r, np.random.default_rng(0))
+    pairs = sorted((r[i, j], c[i, j]) for i in range(m) for j in range(i))
+    size = len(pairs) / 20
+    centres, levels = [], []
+    for b in range(20):  # array_split gives the first len % 20 bins one more
+        start = b * (len(pairs) // 20) + min(b, len(pairs) % 20)
+        inside = pairs[start : start + len(pairs) // 20 + (b < len(pairs) % 20)]
+        assert abs(len(inside) - size) < 1
+        centres.append(float(np.median([p[0] for p in inside])))
+        levels.append(float(np.median([p[1] for p in inside])))
+    for i, j in [(0, 1), (5, 5), (7, 30), (39, 2)]:
+        assert found[i, j] == pytest.approx(np.interp(r[i, j], centres, levels), abs=1e-6)
+
+
+def test_gradients_that_only_follow_their_residuals_have_no_adjusted_cosine() -> None:
+    rng = np.random.default_rng(2)
+    residuals = rng.standard_normal((200, 4)).astype(np.float32)
+    sketch = residuals @ rng.standard_normal((4, 100)).astype(
+        np.float32
+    )  # inputs share nothing beyond the classes
+    at = Gradients(0, sketch, np.linalg.norm(sketch, axis=1), residuals)
+    assert np.abs(cosines(sketch)).mean() > 0.3
+    assert np.abs(residual_adjusted_cosine([at])).mean() < 0.12
+
+
+def test_tied_residuals_and_a_single_pair_of_examples_are_no_trouble() -> None:
+    rng = np.random.default_rng(3)
+    at = random_gradients(rng, 12)._replace(residuals=np.ones((12, 1), dtype=np.float32))
+    adjusted = residual_adjusted_cosine([at])
+    off = adjusted[np.triu_indices(12, 1)]
+    assert abs(np.median(off)) < 0.02 < off.std()
+    assert residual_adjusted_cosine([random_gradients(rng, 2)]).shape == (2, 2)
+
+
+def test_similarity_is_symmetric_with_an_empty_diagonal_and_the_same_for_the_same_seed() -> None:
+    rng = np.random.default_rng(4)
+    gradients = [random_gradients(rng, 50, c) for c in range(3)]
+    s = residual_adjusted_cosine(gradients, seed=1)
+    np.testing.assert_allclose(s, s.T, atol=1e-6)
+    assert (np.diag(s) == 0).all()
+    np.testing.assert_array_equal(s, residual_adjusted_cosine(gradients, seed=1))
+
+
+def block_similarity(
+    sizes: list[int], within: float, opposed: dict[tuple[int, int], float], rest: int
+) -> np.ndarray:
+    """Groups of similar rows, some opposed, then rows that belong nowhere."""
+    m = sum(sizes) + rest
+    s = np.zeros((m, m))
+    edges = np.cumsum([0, *sizes])
+    blocks = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    for block in blocks:
+        s[block, block] = within
+    for (a, b), value in opposed.items():
+        s[blocks[a], blocks[b]] = s[blocks[b], blocks[a]] = value
+    noise = np.random.default_rng(0).standard_normal((m, m)) * 0.03
+    s += (noise + noise.T) / 2
+    np.fill_diagonal(s, 0)
+    return s.astype(np.float32)
+
+
+def test_two_planted_pairs_come_out_whole_and_most_opposed_first() -> None:
+    s = block_similarity([8, 6, 9, 5], 0.7, {(0, 1): -0.5, (2, 3): -0.6}, rest=60)
+    pairs = [{tuple(a.tolist()), tuple(b.tolist())} for a, b in simple(s)]
+    assert pairs == [
+        {tuple(range(14, 23)), tuple(range(23, 28))},
+        {tuple(range(8)), tuple(range(8, 14))},
+    ]
+
+
+def test_groups_that_do_not_oppose_are_no_pair() -> None:
+    assert simple(block_similarity([8, 6, 9], 0.7, {(0, 1): -0.2}, rest=60)) == []
+
+
+def test_groups_below_five_members_are_no_group() -> None:
+    s = block_similarity([4, 8], 0.7, {(0, 1): -0.6}, rest=60)
+    assert [g.tolist() for g in linkage_groups(s)] == [list(range(4, 12))]
+    assert simple(s) == []
+
+
+def test_the_matching_maximises_the_total_opposition() -> None:
+    # Greedy takes (0, 1) at .6 and leaves 2 and 3 alone; (0, 2) and (1, 3) together are worth 1.
+    s = block_similarity([6, 6, 6, 6], 0.8, {(0, 1): -0.6, (0, 2): -0.5, (1, 3): -0.5}, rest=0)
+    groups = [np.arange(a, a + 6) for a in (0, 6, 12, 18)]
+    matched = {tuple(sorted((int(a[0]) // 6, int(b[0]) // 6))) for a, b in match_groups(s, groups)}
+    assert matched == {(0, 2), (1, 3)}
+
+
+def test_refinement_takes_in_members_that_linkage_missed_and_throws_out_strangers() -> None:
+    s = block_similarity([10, 10], 0.7, {(0, 1): -0.6}, rest=30)
+    first = np.array([0, 1, 2, 3, 4, 5, 6, 25])  # 7, 8, 9 are missing, 25 is a stranger
+    second = np.array([10, 11, 12, 13, 14, 15, 30])
+    a, b = refine(s, (first, second))
+    assert a.tolist() == list(range(10))
+    assert b.tolist() == list(range(10, 20))
+
+
+def test_closeness_leaves_a_member_itself_out() -> None:
+    s = np.array([[0, 0.4, -0.2], [0.4, 0, 0.6], [-0.2, 0.6, 0]])
+    np.testing.assert_allclose(closeness(s, np.array([0, 1])), [0.4, 0.4, 0.2])
+
+
+def test_too_few_candidates_have_no_pairs() -> None:
+    for m in (2, 5, 9):
+        assert simple(np.zeros((m, m), dtype=np.float32)) == []
+
+
+def test_an_unknown_method_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="simple"):
+        METHODS.load("simpel")

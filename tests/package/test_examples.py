@@ -1,0 +1,63 @@
+"""The scripts in examples/ that need no images."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Opsig
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_findings_are_printed_with_verdict_and_numbers(opsig: Opsig, tmp_path: Path) -> None:
+    store = tmp_path / "o.h5"
+    words = ("--data", "planted?n=300", "--model", "mlp?hidden=32&activation=tanh", "--lr", 0.3)
+    assert opsig("train", tmp_path / "run", *words, "--steps", 60).code == 0
+    assert opsig("trace", tmp_path / "run", "--store", store).code == 0
+    found = opsig("mine", "--store", store, "--json")
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "mine.json").write_text(found.out)
+    pairs = found.json["result"]["pairs"]
+    assert pairs
+    call = [sys.executable, str(EXAMPLES / "findings.py"), str(tmp_path / "net" / "mine.json")]
+    said = subprocess.run(call, capture_output=True, text=True, check=True).stdout
+    assert f"net: {len(pairs)} pairs" in said
+    for pair in pairs:
+        assert pair["verdict"] in said
+        assert f"opposition {pair['opposition']['value']:+.2f} ({pair['opposition']['null']:+.2f})" in said
+
+
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_are_good_shell(script: Path) -> None:
+    subprocess.run(["sh", "-n", str(script)], check=True)
+
+
+NETS = EXAMPLES / "cifar10-nets.sh"
+
+
+@pytest.mark.parametrize("nets", [["alexnet"], ["vit", "alexnet"], ["alexnet vit"]])
+def test_a_net_that_is_not_in_the_list_is_refused_before_anything_is_made(
+    tmp_path: Path, nets: list[str]
+) -> None:
+    call = ["sh", str(NETS), str(tmp_path), str(tmp_path / "nets"), "0", *nets]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"found '{nets[-1]}'; the nets are: resnet-batch-norm relu-mlp" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_images_the_usage_is_said() -> None:
+    done = subprocess.run(["sh", str(NETS)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: ")
+
+
+def test_the_list_of_nets_is_that_of_the_runs() -> None:
+    text = NETS.read_text()
+    (listed,) = re.findall(r'^nets="(.*)"$', text, re.MULTILINE)
+    assert listed.split() == re.findall(r"^run (\S+)", text, re.MULTILINE)

@@ -1,0 +1,74 @@
+"""What is shipped, and what the documents promise."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import Opsig
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "examples").iterdir())]
+
+
+def test_the_wheel_carries_code_templates_and_manual(tmp_path: Path) -> None:
+    build = "import sys, hatchling.build as b; print(b.build_wheel(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    for page in (ROOT / "man").iterdir():
+        assert any(name.endswith(f"data/share/man/man{page.suffix[1:]}/{page.name}") for name in names)
+    for path in (ROOT / "opsigcli").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert str(path.relative_to(ROOT)) in names
+    assert not any(name.startswith("tests") for name in names)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_in_documents_use_options_that_exist(opsig: Opsig, document: Path) -> None:
+    text = document.read_text().replace("\\\n", " ")
+    commands = re.findall(r"^\s*(?:\$ |srun [^#\n]*)?opsig (\w+)(.*)$", text, re.M)
+    assert commands
+    for verb, rest in commands:
+        known = set(re.findall(r"--[a-z][a-z-]+", opsig(verb, "--help").out.split("Examples:")[0]))
+        assert set(re.findall(r"(?<=\s)--[a-z][a-z-]+", rest)) <= known, (verb, rest)
+
+
+def test_the_embedded_example_runs_and_ends_by_naming_what_was_found(tmp_path: Path) -> None:
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "opsig").write_text(f'#!/bin/sh\nexec {sys.executable} -m opsigcli "$@"\n')
+    (bin_folder / "opsig").chmod(0o755)
+    environment = os.environ | {"PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    words = ["sh", str(ROOT / "examples" / "planted.sh"), str(tmp_path / "demo")]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    last = done.stderr.strip().splitlines()[-3:]
+    assert [line.split(":")[1].split(",")[0].strip()[:14] for line in last[:2]] == ["found as pair "] * 2
+    assert last[2].startswith("wrote ")
+    assert (tmp_path / "demo" / "report.html").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "tests" / "benchmarks").glob("*.py")), ids=lambda p: p.name)
+def test_a_benchmark_starts(script: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(script), "--help"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_repository_speaks_of_the_project_alone() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    if not listed:
+        listed = [str(p.relative_to(ROOT)) for p in ROOT.rglob("*.py") if "venv" not in p.parts]
+    top = {name.split("/")[0] for name in listed}
+    allowed = {"pyproject.toml", "README.md", "LICENSE", "opsigcli", "tests", "examples", "man"}
+    assert {name for name in top if not name.startswith(".")} <= allowed
