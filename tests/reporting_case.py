@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from typing import Any
 
 import numpy as np
+from rich.console import Console, RenderableType
 
 from opsigcli.records import (
     Case,
@@ -139,3 +141,14 @@ def _point(step: int, sharpness: float) -> SharpnessPoint:
     reason = "" if converged else "stopped at 200 matvecs"
     residuals = (1e-4 if converged else 0.02,)
     return SharpnessPoint(step, (sharpness,), residuals, converged, 12, 25.0, sharpness / 25.0, reason=reason)
+
+
+def show(renderables: list[RenderableType], width: int = 80, encoding: str = "utf-8") -> str:
+    raw = io.BytesIO()
+    console = Console(
+        file=io.TextIOWrapper(raw, encoding=encoding, errors="replace"), width=width, highlight=False
+    )
+    for renderable in renderables:
+        console.print(renderable)
+    console.file.flush()
+    return raw.getvalue().decode(encoding)

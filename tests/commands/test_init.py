@@ -6,7 +6,6 @@ import math
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
 
 import hostile
 import numpy as np
@@ -254,21 +253,11 @@ class Point(EntryPoint):
     dist = None  # type: ignore[assignment]
 
 
-def plugin_model(spec: Any, input_shape: tuple[int, ...], outputs: int) -> torch.nn.Module:
-    """A model of a plug-in."""
-    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(input_shape), outputs))
-
-
-def plugin_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """A loss of a plug-in."""
-    return outputs.square().sum(1) + targets
-
-
 def test_installed_packages_add_models_datasets_and_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     points = {
-        "opsig.models": [Point("mine", "test_init:plugin_model", "opsig.models")],
+        "opsig.models": [Point("mine", "plugins:plugin_model", "opsig.models")],
         "opsig.datasets": [Point("ours", "opsigcli.datasets.npz:open_npz", "opsig.datasets")],
-        "opsig.losses": [Point("odd", "test_init:plugin_loss", "opsig.losses")],
+        "opsig.losses": [Point("odd", "plugins:plugin_loss", "opsig.losses")],
     }
     monkeypatch.setattr("opsigcli.registry.entry_points", lambda group: points[group])
     assert build("mine", input_shape=(2, 2), outputs=3)(torch.zeros(1, 2, 2)).shape == (1, 3)

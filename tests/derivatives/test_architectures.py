@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from test_hvp import Rows
+from problems import Rows
 from torch import nn
 
 from opsigcli.derivatives.check_hvp import check_second_derivatives

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from test_hvp import MODELS, Rows, columns, dense_hessian, objective
+from problems import MODELS, Rows, columns, dense_hessian, objective
 from torch import nn
 
 from opsigcli.curvature.lanczos import top_eigenvalues

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_hvp import MODELS, Rows, columns, dense_hessian, objective
+from problems import MODELS, Rows, columns, dense_hessian, objective
 from torch import nn
 
 from opsigcli.derivatives import fast_conv_bn

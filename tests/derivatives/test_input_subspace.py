@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from problems import Rows
 from torch import nn
 
 from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.derivatives.hvp import hessian_operator
 from opsigcli.derivatives.input_subspace import ROWS, find_span
 from opsigcli.objective.base import Objective
-from tests.derivatives.test_hvp import Rows
 
 
 class Shared(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_hvp import Rows
+from problems import Rows
 from torch import nn
 
 from opsigcli.derivatives.batch_sharpness import batch_sharpness

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from test_hvp import Rows, columns
+from problems import Rows, columns
 from torch import nn
 
 from opsigcli.derivatives.hvp import hessian_operator

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reporting_case import make_case
+from reporting_case import make_case, show
 from rich.cells import cell_len
-from test_reporting_terminal import show
 
 from opsigcli.records import Evidence, GroupCurvature, HessianSpectrum, LayerCurvature, Phase
 from opsigcli.reporting.curvature import render_curvature

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from reporting_case import HOSTILE, make_case
+from reporting_case import HOSTILE, make_case, show
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
 
 from opsigcli.records import Case, Evidence, Group
 from opsigcli.reporting import RENDERERS
@@ -25,17 +23,6 @@ VIEWS = {
     "opsig/report": lambda case: case,
     "opsig/store": lambda case: case,
 }
-
-
-def show(renderables: list[RenderableType], width: int = 80, encoding: str = "utf-8") -> str:
-    raw = io.BytesIO()
-    console = Console(
-        file=io.TextIOWrapper(raw, encoding=encoding, errors="replace"), width=width, highlight=False
-    )
-    for renderable in renderables:
-        console.print(renderable)
-    console.file.flush()
-    return raw.getvalue().decode(encoding)
 
 
 def wide_case() -> Case:
