@@ -35,6 +35,7 @@ def faults(*arguments: str) -> tuple[int, int]:
     return int(kept), int(found)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
 def test_memory_used_again_costs_no_page_faults():
     kept, few = faults("keep")

@@ -18,6 +18,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_a_tanh_mlp_on_real_images_reaches_the_edge_and_its_outliers_are_found(
     opsig: Opsig, tmp_path: Path
 ) -> None:

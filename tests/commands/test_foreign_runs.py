@@ -58,6 +58,7 @@ def data_of(run: Path) -> str:
     return f"npz:{large if large.exists() else run / 'data.npz'}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORDS)
 def test_traced_losses_are_those_of_the_framework_itself(
     opsig: Opsig, runs: Callable[[str], Path], tmp_path: Path, name: str

@@ -35,6 +35,7 @@ def test_every_export_is_read_back_as_the_ids_of_the_groups(opsig: Opsig, case: 
             assert arrays["pair_1_first"].tolist() == result["pairs"][0]["first"]["ids"]
 
 
+@pytest.mark.slow
 def test_mining_again_needs_no_checkpoints_and_finds_the_same(opsig: Opsig, case: Path) -> None:
     store = case / "opsig.h5"
     first = opsig("mine", "--store", store, "--json").json["result"]["pairs"]
@@ -61,6 +62,7 @@ def test_methods_on_losses_alone_need_no_model_and_do_not_judge(
     assert any("losses alone" in note for note in result["notes"])
 
 
+@pytest.mark.slow
 def test_the_first_oscillation_and_other_similarities_can_be_asked_for(opsig: Opsig, case: Path) -> None:
     for choice in (["--window", "first"], ["--similarity", "centred"], ["--similarity", "raw"]):
         words = ["mine", "--store", case / "opsig.h5", *choice, "--surrogates", 0, "--json"]
@@ -112,6 +114,7 @@ def test_a_file_without_fitting_ids_is_refused(opsig: Opsig, tmp_path: Path, tex
     assert "ids.txt" in found.err
 
 
+@pytest.mark.slow
 def test_the_causal_comparison_has_equal_sized_arms_and_its_caveat(opsig: Opsig, case: Path) -> None:
     words = ["--causal", "--surrogates", 0, "--test-data", "planted?n=200&seed=1"]
     causal = opsig("mine", "--store", case / "opsig.h5", *words, "--json").json["result"]["causal"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 import torch
 from conftest import Opsig
 from safetensors.torch import load_file, save_file
@@ -90,6 +91,7 @@ def test_a_folder_that_keeps_only_its_newest_files_loses_no_row(opsig: Opsig, tm
     assert result["steps"] == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_mining_again_needs_neither_model_nor_checkpoints(opsig: Opsig, case: Path) -> None:
     store = case / "opsig.h5"
     first = opsig("mine", "--store", store, "--json").json["result"]

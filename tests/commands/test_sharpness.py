@@ -296,6 +296,7 @@ def normed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "s.h5"
 
 
+@pytest.mark.slow
 def test_batch_norm_has_running_statistics_or_those_of_all_examples(opsig: Opsig, normed: Path) -> None:
     words = ("sharpness", "--store", normed, "--every", 3, "--json")
     running, batch = (opsig(*words, "--batch-norm", name).json for name in ("running", "batch"))
@@ -337,6 +338,7 @@ def test_phases_are_stored_and_told(opsig: Opsig, store: Path) -> None:
         assert json.loads(file["phases"].asstr()[()]) == result["phases"]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_answer_of_one(opsig: Opsig, store: Path, tmp_path: Path) -> None:
     both = Path(shutil.copy(store, tmp_path / "two.h5"))
     words = ["--every", "20", "--top", "2", "--layers", "--groups", "--secant", "--json"]

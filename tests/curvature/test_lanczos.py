@@ -124,6 +124,7 @@ def share_wrong(spectra: list[np.ndarray], count: int) -> float:
     return wrong / len(spectra)
 
 
+@pytest.mark.slow
 def test_about_one_of_a_hundred_random_spectra_is_solved_wrongly_and_one_of_ten_without_the_guard(
     monkeypatch,
 ):

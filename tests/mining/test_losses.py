@@ -9,6 +9,7 @@ import pytest
 from conftest import Opsig
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_planted_regression_pair_is_found(opsig: Opsig, tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -35,6 +36,7 @@ def test_a_planted_regression_pair_is_found(opsig: Opsig, tmp_path: Path, seed: 
         assert 2 * shared / (len(side) + len(group)) > 0.8  # F1 of the membership
 
 
+@pytest.mark.slow
 def test_the_ambiguous_token_of_a_language_model_is_named(opsig: Opsig, tmp_path: Path) -> None:
     store = tmp_path / "o.h5"
     words = (

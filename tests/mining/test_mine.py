@@ -78,6 +78,7 @@ def mined(inputs: Given, **changes: object) -> Mining:
     return mine(**(inputs | changes))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["img2", "vec3", "pol2", "tok3", "relu2", "small2", "overlap"])
 @pytest.mark.parametrize("every", [1, 16])
 def test_planted_pairs_are_recovered_and_called_opposing_outliers(scenario: str, every: int) -> None:
@@ -92,6 +93,7 @@ def test_planted_pairs_are_recovered_and_called_opposing_outliers(scenario: str,
         assert sum(pair.first.labels.values()) == len(pair.first.ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["null-gauss", "null-decoys", "null-labels", "null-imbalanced"])
 def test_data_without_pairs_give_no_pairs(scenario: str) -> None:
     found = mined(case(scenario))
@@ -136,6 +138,7 @@ def test_ids_are_reported_and_not_positions() -> None:
         np.testing.assert_array_equal(one.first.ids * 7 + 1000, other.first.ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("last", "named"), [(70, True), (161, False)])
 def test_the_first_oscillation_is_named_only_where_mining_it_by_itself_helps(last: int, named: bool) -> None:
     inputs = case("img2")

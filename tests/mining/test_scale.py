@@ -236,6 +236,7 @@ def test_nobody_joins_where_nobody_belongs_and_sides_stay_small() -> None:
     assert sum(len(side) for sides in extend(crowd.of(candidates), pairs, outside) for side in sides) == 0
 
 
+@pytest.mark.slow
 @linux
 def test_memory_of_mining_losses_does_not_grow_with_the_number_of_checkpoints(tmp_path: Path) -> None:
     grown = growth(

@@ -13,6 +13,7 @@ from conftest import Opsig
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+@pytest.mark.slow
 def test_findings_are_printed_with_verdict_and_numbers(opsig: Opsig, tmp_path: Path) -> None:
     store = tmp_path / "o.h5"
     words = ("--data", "planted?n=300", "--model", "mlp?hidden=32&activation=tanh", "--lr", 0.3)

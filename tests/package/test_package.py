@@ -41,6 +41,7 @@ def test_commands_in_documents_use_options_that_exist(opsig: Opsig, document: Pa
         assert set(re.findall(r"(?<=\s)--[a-z][a-z-]+", rest)) <= known, (verb, rest)
 
 
+@pytest.mark.slow
 def test_the_embedded_example_runs_and_ends_by_naming_what_was_found(tmp_path: Path) -> None:
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
@@ -56,6 +57,7 @@ def test_the_embedded_example_runs_and_ends_by_naming_what_was_found(tmp_path: P
     assert (tmp_path / "demo" / "report.html").stat().st_size > 50_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", sorted((ROOT / "tests" / "benchmarks").glob("*.py")), ids=lambda p: p.name)
 def test_a_benchmark_starts(script: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

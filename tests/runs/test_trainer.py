@@ -106,6 +106,7 @@ def test_a_diverging_run_stops_and_says_so(opsig: Opsig, tmp_path: Path) -> None
     assert "no longer finite" in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path, number: int, code: int) -> None:
     words = [sys.executable, "-m", "opsigcli", "train", str(tmp_path / "run"), *SMALL, "--steps", "1000000"]

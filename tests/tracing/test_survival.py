@@ -41,6 +41,7 @@ def _store(path: Path) -> np.ndarray:
         return np.asarray(file["losses"][()])
 
 
+@pytest.mark.slow
 def test_killed_traces_go_on_to_the_bits_of_an_undisturbed_one() -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "kill.py"
     words = [sys.executable, str(script), "--kills", "2", "--steps", "5"]
@@ -83,6 +84,7 @@ def test_ctrl_c_keeps_what_is_finished_and_names_the_command_that_goes_on(
     np.testing.assert_array_equal(_store(store), _store(undisturbed))
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_process_tidily(run: Path, tmp_path: Path) -> None:
     store = tmp_path / "s.h5"
     words = [sys.executable, "-m", "opsigcli", "trace", str(run), "--store", str(store), "--watch"]
@@ -186,6 +188,7 @@ def test_the_same_trace_is_the_same_content(opsig: Opsig, run: Path, tmp_path: P
     assert digests[0] == digests[1]
 
 
+@pytest.mark.slow
 def test_watching_traces_checkpoints_as_they_come_and_ends_with_the_last_step(
     opsig: Opsig, finished: Path, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_workers_give_the_bits_of_a_single_process_and_the_last_one_merges(
     assert not list(tmp_path.glob("*.parts"))
 
 
+@pytest.mark.slow
 def test_torchrun_needs_no_options(opsig: Opsig, run: Path, tmp_path: Path) -> None:
     assert opsig("trace", run, "--store", tmp_path / "one.h5").code == 0
     words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
@@ -86,6 +87,7 @@ def test_torchrun_needs_no_options(opsig: Opsig, run: Path, tmp_path: Path) -> N
     np.testing.assert_array_equal(_losses(tmp_path / "many.h5"), _losses(tmp_path / "one.h5"))
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_share_the_work(opsig: Opsig, run: Path, tmp_path: Path) -> None:
     assert opsig("trace", run, "--store", tmp_path / "one.h5").code == 0
     store = tmp_path / "many.h5"
