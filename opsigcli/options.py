@@ -1,158 +1,363 @@
-"""One frozen dataclass per command. Every default is written here, once."""
+"""One frozen dataclass per command. Every option is declared here, once, with its default and its help.
+
+The order of the fields is the order of the help. See ``parameters`` for what an ``Option`` can say.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from opsigcli.parameters import Argument, Option
 
 STORE = Path("opsig.h5")
 REPORT = Path("opsig-report.html")
 MANIFEST = "opsig-run.toml"
+PRECISIONS = ("float32", "bf16", "tf32")  # of a trace
+
+# What several commands take. None means: as the manifest or the store says.
+MODELS, DATASETS = "opsigcli.models:MODELS", "opsigcli.datasets:SOURCES"
+LOSSES, OPTIMIZERS = "opsigcli.objective.losses:LOSSES", "opsigcli.optimizers:OPTIMIZERS"
+LOSS = Option("Loss: {values}, py:pkg.mod:fn.", "NAME", values=LOSSES)
+
+Checkpoints = Annotated[Path, Argument("Folder of checkpoints.", "CKPTS")]
+Store = Annotated[Path, Option("The run's case file (HDF5).", "FILE", envvar="OPSIG_STORE")]
+Model = Annotated[
+    str | None,
+    Option(
+        "Model: mlp?hidden=200,200, cnn, torchvision:resnet18, py:pkg.mod:factory, file:net.py:factory. "
+        "Default: as the manifest or the store says.",
+        "SPEC",
+        values=MODELS,
+    ),
+]
+Data = Annotated[
+    str | None,
+    Option(
+        "Data: planted, folder:DIR, npz:FILE, text:FILE, torchvision:CIFAR10?root=DIR, "
+        "py:pkg.mod:factory; options as size=32, mean=…, or transform=weights:ResNet18_Weights.DEFAULT. "
+        "Default: as the manifest or the store says.",
+        "SPEC",
+        values=DATASETS,
+    ),
+]
+Loss = Annotated[str | None, LOSS]
+Key = Annotated[
+    str | None, Option("Which part of a checkpoint holds the weights, when several could.", "NAME")
+]
+Weights = Annotated[
+    str | None,
+    Option(
+        "The trained weights, or their moving average.",
+        "model|ema",
+        values="opsigcli.checkpoints.base:WEIGHTS",
+    ),
+]
+Order = Annotated[
+    str,
+    Option(
+        "Order by steps found, or by names or times instead.",
+        "auto|name|mtime",
+        values="opsigcli.checkpoints.order:ORDERS",
+    ),
+]
+Partial = Annotated[bool, Option("Load what fits, where weights fit the model in part.")]
+UnsafePickle = Annotated[
+    bool, Option("Run the code in checkpoints that cannot be read otherwise. Only for files you made.")
+]
+DryRun = Annotated[bool, Option("Say what would be done; compute and write nothing.")]
+Device = Annotated[
+    str, Option("auto, cpu, cuda, cuda:1 or mps.", "NAME", values=("auto", "cpu", "cuda", "mps"))
+]
+BatchSize = Annotated[int, Option("Examples per forward pass; bounds memory.", "N", min=1)]
+Seed = Annotated[int, Option("Seed of everything random.", "N")]
+Fresh = Annotated[bool, Option("Start anew instead of going on with what is there.", consent=True)]
+TrustManifest = Annotated[
+    bool, Option("Run py: and file: code that a manifest or store names.", consent=True)
+]
 
 
 @dataclass(frozen=True)
 class TrainOptions:
     """``opsig train``: a reference run."""
 
-    directory: Path
-    model: str = "mlp"
-    data: str = "planted"
-    loss: str = "ce"
-    optimizer: str = "gd"
-    lr: float = 0.3
-    momentum: float = 0.9  # used by optimizers that have one
-    batch_size: int | None = None  # None is the full batch
-    steps: int = 300
-    save_every: int = 1
-    exclude: Path | None = None  # file of example ids to leave out
-    downweight: Path | None = None  # file of example ids whose losses count less
-    weight: float = 0.1  # how much
-    seed: int = 0
-    device: str = "auto"
-    fresh: bool = False
-
-
-@dataclass(frozen=True)
-class TraceOptions:
-    """``opsig trace``: per-example losses at every checkpoint. None means: as the manifest says."""
-
-    checkpoints: Path
-    store: Path = STORE
-    model: str | None = None
-    data: str | None = None
-    loss: str | None = None
-    key: str | None = None
-    weights: str | None = None  # model or ema
-    order: str = "auto"  # auto, name or mtime
-    partial: bool = False  # weights may fit the model in part
-    unsafe_pickle: bool = False
-    dry_run: bool = False
-    batch_size: int | None = None  # None: as suits the machine's caches
-    examples: int | None = None  # a subset of so many; None is all
-    tokens: bool = False  # every token of a text is an example
-    precision: str = "float32"
-    virtual_step: bool = False
-    virtual_batches: int | None = None  # batches in a virtual step; None is the full batch
-    optimizer: str | None = None  # of virtual steps; None: as the manifest says, so for lr and momentum
-    lr: float | None = None
-    momentum: float | None = None
-    shard: str | None = None  # i/n: the i-th of n workers, from 1
-    watch: bool = False
-    idle: float = 3600.0  # seconds without a new checkpoint after which watching ends
-    device: str = "auto"
-    fresh: bool = False
-    trust_manifest: bool = False
+    directory: Annotated[Path, Argument("Where checkpoints and manifest go.", "DIR")]
+    model: Annotated[
+        str, Option("Model: mlp?hidden=64,64&activation=tanh, cnn, torchvision:NAME …", "SPEC", values=MODELS)
+    ] = "mlp"
+    data: Annotated[
+        str,
+        Option("Data: planted, folder:DIR, npz:FILE, torchvision:CIFAR10 …", "SPEC", values=DATASETS),
+    ] = "planted"
+    loss: Annotated[str, Option("{values} or py:pkg.mod:fn.", "NAME", values=LOSSES)] = "ce"
+    optimizer: Annotated[str, Option("{choice}.", "NAME", values=OPTIMIZERS)] = "gd"
+    lr: Annotated[float, Option("Learning rate.", "X", min=0.0)] = 0.3
+    momentum: Annotated[
+        float, Option("Momentum, for the optimizers that have one.", "X", min=0.0, max=1.0)
+    ] = 0.9
+    batch_size: Annotated[
+        int | None,
+        Option("Examples per optimizer update.", "full|N", min=1, values=("full",), none="full"),
+    ] = None
+    steps: Annotated[int, Option("Optimizer updates in all.", "N", min=1)] = 300
+    save_every: Annotated[int, Option("Updates between checkpoints.", "N", min=1)] = 1
+    exclude: Annotated[
+        Path | None, Option("Leave out the examples whose ids FILE holds (opsig mine --export).", "FILE")
+    ] = None
+    downweight: Annotated[
+        Path | None, Option("Let the examples whose ids FILE holds count less.", "FILE")
+    ] = None
+    weight: Annotated[float, Option("How much examples of --downweight count.", "X", min=0.0, max=1.0)] = 0.1
+    seed: Seed = 0
+    device: Device = "auto"
+    fresh: Fresh = False
 
 
 @dataclass(frozen=True)
 class InspectOptions:
     """``opsig inspect``: what is in a folder of checkpoints, or in a store."""
 
-    checkpoints: Path
-    key: str | None = None
-    weights: str | None = None
-    order: str = "auto"
+    checkpoints: Annotated[Path, Argument("Folder of checkpoints, one checkpoint, or a store.", "CKPTS")]
+    key: Key = None
+    weights: Weights = None
+    order: Order = "auto"
 
 
 @dataclass(frozen=True)
 class InitOptions:
     """``opsig init``: a manifest for checkpoints that something else made."""
 
-    checkpoints: Path
-    model: str | None = None
-    data: str | None = None
-    loss: str = "ce"
-    key: str | None = None
-    weights: str | None = None
-    order: str = "auto"
-    partial: bool = False
-    fresh: bool = False  # replace a manifest that is there
+    checkpoints: Checkpoints
+    model: Model = None
+    data: Data = None
+    loss: Annotated[str, LOSS] = "ce"
+    key: Key = None
+    weights: Weights = None
+    order: Order = "auto"
+    partial: Partial = False
+    fresh: Annotated[bool, Option("Replace a manifest that is there.", consent=True)] = False
+
+
+@dataclass(frozen=True)
+class TraceOptions:
+    """``opsig trace``: per-example losses at every checkpoint."""
+
+    checkpoints: Checkpoints
+    model: Model = None
+    data: Data = None
+    loss: Loss = None
+    key: Key = None
+    weights: Weights = None
+    order: Order = "auto"
+    partial: Partial = False
+    unsafe_pickle: UnsafePickle = False
+    dry_run: DryRun = False
+    store: Store = STORE
+    batch_size: Annotated[
+        int | None,
+        Option("Examples per forward pass. Default: as suits the processor's caches.", "N", min=1),
+    ] = None
+    examples: Annotated[
+        int | None,
+        Option("Trace N examples: spread over the classes, or whole sequences over the text.", "N", min=2),
+    ] = None
+    tokens: Annotated[bool, Option("Every token of a text is an example, not every sequence.")] = False
+    precision: Annotated[
+        str,
+        Option(
+            "float32, or bf16 or tf32: refused, with numbers, where its error would drown the loss deltas.",
+            "NAME",
+            values=PRECISIONS,
+        ),
+    ] = "float32"
+    virtual_step: Annotated[
+        bool,
+        Option("Also take one optimizer step from each checkpoint and store what it does to every loss."),
+    ] = False
+    virtual_batches: Annotated[
+        int | None, Option("Batches in a virtual step. Default: all examples.", "N", min=1)
+    ] = None
+    optimizer: Annotated[
+        str | None,
+        Option(
+            "Of virtual steps. Default: as the manifest says; so for the next two.", "NAME", values=OPTIMIZERS
+        ),
+    ] = None
+    lr: Annotated[float | None, Option("Learning rate.", "X", min=0.0)] = None
+    momentum: Annotated[float | None, Option("Momentum.", "X", min=0.0, max=1.0)] = None
+    shard: Annotated[
+        str | None,
+        Option(
+            "Do the I-th of N parts; the last part to finish writes the store. torchrun and srun need no "
+            "such option.",
+            "I/N",
+        ),
+    ] = None
+    watch: Annotated[bool, Option("Follow a run that is still going: trace checkpoints as they come.")] = (
+        False
+    )
+    idle: Annotated[
+        float, Option("Watching ends when nothing new has come for so long.", "SECONDS", min=0.0)
+    ] = 3600.0
+    device: Device = "auto"
+    fresh: Fresh = False
+    trust_manifest: TrustManifest = False
+
+    def __post_init__(self) -> None:
+        if self.virtual_batches is not None:  # batches of virtual steps ask for virtual steps
+            object.__setattr__(self, "virtual_step", True)
 
 
 @dataclass(frozen=True)
 class MineOptions:
     """``opsig mine``: top loss deltas, opposing groups and pairs, spikes attributed."""
 
-    store: Path = STORE
-    top: int = 20
-    method: str = "full"
-    similarity: str = "adjusted"
-    window: str = "run"  # or "first": the first oscillation by itself
-    surrogates: int = 19  # rotations for p-values after selection
-    causal: bool = False
-    test_data: str | None = None  # spec; for the accuracy that --causal reports
-    export: Path | None = None
-    candidates: int = 2000  # examples whose gradients are compared
-    gradient_checkpoints: int = 8
-    sketch_dimensions: int = 512
-    seed: int = 0
-    batch_size: int = 256
-    device: str = "auto"
-    model: str | None = None
-    data: str | None = None
-    unsafe_pickle: bool = False
-    trust_manifest: bool = False
+    top: Annotated[
+        int,
+        Option("Examples on each side of a step: the most risen and the most fallen losses.", "N", min=1),
+    ] = 20
+    method: Annotated[
+        str,
+        Option(
+            "{choice}. top: the 20 most risen against the 20 most fallen losses at five steps; losses: loss series "
+            "alone (needs no model, finds less).",
+            "NAME",
+            values="opsigcli.mining.methods:METHODS",
+        ),
+    ] = "full"
+    similarity: Annotated[
+        str,
+        Option(
+            "Compare gradients adjusted for output residuals (adjusted), as they are (raw), or without the mean "
+            "of their class (centred).",
+            "NAME",
+            values="opsigcli.mining.similarity:SIMILARITIES",
+        ),
+    ] = "adjusted"
+    window: Annotated[
+        str,
+        Option("Mine the whole run (run) or its first oscillation (first).", "NAME", values=("run", "first")),
+    ] = "run"
+    surrogates: Annotated[
+        int, Option("Rotated surrogates for p-values that account for the search.", "N", min=0)
+    ] = 19
+    causal: Annotated[
+        bool,
+        Option(
+            "Train again from the first oscillation without the groups, and without equal-sized control sets."
+        ),
+    ] = False
+    test_data: Annotated[
+        str | None, Option("Data for the test accuracy that --causal reports.", "SPEC", values=DATASETS)
+    ] = None
+    export: Annotated[
+        Path | None,
+        Option(
+            "Write the groups' example ids to FILE: .csv (also for cleanlab and pandas), .jsonl, .npz, .json "
+            "(FiftyOne), .pt (indices for torch.utils.data.Subset).",
+            "FILE",
+        ),
+    ] = None
+    candidates: Annotated[int, Option("Examples whose gradients are compared, at most.", "N", min=10)] = 2000
+    gradient_checkpoints: Annotated[
+        int, Option("Checkpoints at which gradients are compared.", "N", min=1)
+    ] = 8
+    sketch_dimensions: Annotated[
+        int, Option("Dimensions gradients are projected to at random.", "N", min=16)
+    ] = 512
+    store: Store = STORE
+    model: Model = None
+    data: Data = None
+    seed: Seed = 0
+    batch_size: BatchSize = 256
+    device: Device = "auto"
+    trust_manifest: TrustManifest = False
+    unsafe_pickle: UnsafePickle = False
 
 
 @dataclass(frozen=True)
 class SharpnessOptions:
     """``opsig sharpness``: top Hessian eigenvalues and the stability ratio."""
 
-    store: Path = STORE
-    top: int = 1
-    every: int = 1
-    tolerance: float = 1e-3  # relative error aimed at
-    max_matvecs: int = 200
-    precision: str = "float32"  # or float64
-    seed: int = 0
-    batch_size: int = 256
-    device: str = "auto"
-    model: str | None = None
-    data: str | None = None
-    optimizer: str | None = None  # None: as the manifest or the checkpoints say; so for lr and momentum
-    lr: float | None = None
-    momentum: float | None = None
-    weight_decay: float | None = None
-    minibatch: int | None = None  # the run's batch size; None: as the manifest says
-    batch_norm: str = "running"  # statistics; or "batch", of all examples together
-    steps: str | None = None  # "a:b": only checkpoints from step a to step b
-    budget: str | None = None  # "90s", "10m", "2h" or "500hvp" for the whole command
-    examples: int | None = None  # a random subset of this many examples; None is all of them
-    layers: bool = False  # eigenvalues of each layer's block
-    per_example: bool = False  # each example's curvature along the top eigenvector
-    groups: bool = False  # each mined group's part; needs mining results
-    secant: bool = False  # curvature along the step to the next checkpoint
-    spectrum: bool = False  # density, outliers, trace, Gauss–Newton part
-    unsafe_pickle: bool = False
-    dry_run: bool = False
-    trust_manifest: bool = False
-    fresh: bool = False
+    top: Annotated[int, Option("Eigenvalues to compute.", "N", min=1)] = 1
+    every: Annotated[int, Option("Measure every N-th checkpoint of the trace.", "N", min=1)] = 1
+    tolerance: Annotated[float, Option("Relative error to reach.", "X", min=1e-6, max=0.1)] = 1e-3
+    max_matvecs: Annotated[int, Option("Hessian-vector products per checkpoint, at most.", "N", min=1)] = 200
+    precision: Annotated[
+        str,
+        Option(
+            "float32; or float64, for checkpoints whose products it cannot resolve.",
+            "NAME",
+            values=("float32", "float64"),
+        ),
+    ] = "float32"
+    optimizer: Annotated[
+        str | None,
+        Option("The run's optimizer. Default: as manifest or checkpoints say.", "NAME", values=OPTIMIZERS),
+    ] = None
+    lr: Annotated[float | None, Option("Its learning rate, likewise.", "X", min=0.0)] = None
+    momentum: Annotated[float | None, Option("Its momentum, likewise.", "X", min=0.0, max=1.0)] = None
+    weight_decay: Annotated[float | None, Option("Its weight decay, likewise.", "X", min=0.0)] = None
+    minibatch: Annotated[int | None, Option("Examples in a batch of the run, likewise.", "N", min=1)] = None
+    batch_norm: Annotated[
+        str,
+        Option(
+            "Statistics of BatchNorm: running, or batch: of all examples together, as in a full-batch step.",
+            "NAME",
+            values=("running", "batch"),
+        ),
+    ] = "running"
+    steps: Annotated[str | None, Option("Only checkpoints from step A to step B.", "A:B")] = None
+    budget: Annotated[
+        str | None, Option("Stop after 90s, 10m, 2h or 500hvp, with what there is by then.", "B")
+    ] = None
+    examples: Annotated[
+        int | None, Option("Measure on a random subset of N examples, and its spread.", "N", min=1)
+    ] = None
+    layers: Annotated[bool, Option("Largest eigenvalue of each layer's block, and of each kind's.")] = False
+    per_example: Annotated[bool, Option("Each example's curvature along the top eigenvector.")] = False
+    groups: Annotated[bool, Option("Each mined group's share of the sharpness.")] = False
+    secant: Annotated[bool, Option("Curvature along the step to the next checkpoint.")] = False
+    spectrum: Annotated[bool, Option("Spectral density, outliers, trace, Gauss-Newton part.")] = False
+    store: Store = STORE
+    model: Model = None
+    data: Data = None
+    seed: Seed = 0
+    batch_size: BatchSize = 256
+    device: Device = "auto"
+    fresh: Fresh = False
+    trust_manifest: TrustManifest = False
+    unsafe_pickle: UnsafePickle = False
+    dry_run: DryRun = False
 
 
 @dataclass(frozen=True)
 class ReportOptions:
     """``opsig report``: the whole case."""
 
-    store: Path = STORE
-    html: Path | None = None
-    thumbnails: int = 12  # pictures per group
+    html: Annotated[bool, Option("Write one self-contained HTML file.")] = False
+    output: Annotated[Path, Option("Where the HTML goes.", "FILE", short="-o")] = REPORT
+    thumbnails: Annotated[int, Option("Pictures per group.", "N", min=0, max=24)] = 12
+    store: Store = STORE
+
+
+@dataclass(frozen=True)
+class TerminalOptions:
+    """What every command takes: how it speaks."""
+
+    json: Annotated[bool, Option("Print the result as one JSON object on stdout.")] = False
+    quiet: Annotated[bool, Option("Say nothing but warnings and errors.", short="-q")] = False
+    verbose: Annotated[bool, Option("Say more on the way.", short="-v")] = False
+
+
+# In the order in which they are run.
+COMMANDS: dict[str, type] = {
+    "train": TrainOptions,
+    "inspect": InspectOptions,
+    "init": InitOptions,
+    "trace": TraceOptions,
+    "mine": MineOptions,
+    "sharpness": SharpnessOptions,
+    "report": ReportOptions,
+}

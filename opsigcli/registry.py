@@ -67,6 +67,13 @@ class Registry:
             if point.name not in self.entries
         }
 
+    def forms(self) -> dict[str, str]:
+        """What a spec begins with (``mlp``, ``torchvision:``) and its summary, for every name, plug-ins' too."""
+        return {
+            f"{name}:" if entry.summary.startswith(f"{name}:") else name: entry.summary
+            for name, entry in (self.entries | self.plugins()).items()
+        }
+
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The up to ``count`` known names closest to ``name``."""
@@ -77,16 +84,6 @@ def did_you_mean(close: Iterable[str], otherwise: str) -> str:
     """The hint that offers these names, or ``otherwise`` where there are none."""
     names = " or ".join(close)
     return f"did you mean {names}?" if names else otherwise
-
-
-def require(option: str, value: str, known: Iterable[str]) -> None:
-    """Refuse what is not among the values of an option.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if value not in known:
-        raise UsageError(f"expected --{option} to be one of {', '.join(known)}; found {value!r}")
 
 
 def unknown(noun: str, name: str, known: Iterable[str]) -> UsageError:

@@ -1,18 +1,23 @@
-"""The command tree. Each command reads its options and hands them to its verb in ``commands``."""
+"""The command tree: each command is made from its options, which it hands to its verb in ``commands``."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from inspect import cleandoc
+from textwrap import indent
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from opsigcli import __version__
-from opsigcli.cli import init, inspect, mine, report, sharpness, trace, train
 from opsigcli.cli.console import Terminal, flush
+from opsigcli.cli.perform import perform
+from opsigcli.cli.signature import Act, function_of
+from opsigcli.cli.verbs import VERBS, Verb
 from opsigcli.errors import ExitCode, UsageError
+from opsigcli.options import COMMANDS, TerminalOptions
 
 # Plain help: it wraps to the terminal, pipes cleanly, and is what the man pages are made from.
 app = typer.Typer(name="opsig", rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -65,6 +70,22 @@ def _root(
     """
 
 
-for _verb in (train, inspect, init, trace, mine, sharpness, report):
-    _name = _verb.__name__.rpartition(".")[2]
-    app.command(_name, short_help=_verb.SUMMARY, epilog=_verb.EXAMPLES)(getattr(_verb, _name))
+def _act(name: str, verb: Verb) -> Act:
+    def act(how: TerminalOptions, options: Any) -> None:
+        speaks = not verb.one_speaks or os.environ.get("RANK", "0") == "0"
+        terminal = Terminal(
+            as_json=how.json and speaks, quiet=how.quiet or not speaks, verbose=how.verbose and speaks
+        )
+        perform(name, terminal, options)
+
+    return act
+
+
+for _name, _verb in VERBS.items():
+    _examples = indent(cleandoc(_verb.examples), "  ")
+    app.command(
+        _name,
+        help=cleandoc(_verb.description),
+        short_help=_verb.summary,
+        epilog=f"\b\nExamples:\n{_examples}",
+    )(function_of(COMMANDS[_name], _act(_name, _verb)))

@@ -12,6 +12,7 @@ import typer
 from opsigcli import __version__
 from opsigcli.cli.app import app
 from opsigcli.cli.topics import TOPICS, Topic
+from opsigcli.cli.verbs import VERBS
 from opsigcli.errors import ExitCode
 
 EXIT_CODES = {
@@ -19,8 +20,8 @@ EXIT_CODES = {
     ExitCode.USAGE: "Options or specs that make no sense.",
     ExitCode.INPUT: "Input that is unreadable, does not fit, or was refused. Nothing was changed.",
     ExitCode.INCOMPLETE: "Some checkpoints failed; what succeeded is kept.",
-    ExitCode.BUG: "A bug in opsig.",
-    ExitCode.INTERRUPTED: "Ctrl-C. What was finished is kept, and the command that goes on is printed.",
+    ExitCode.BUG: "An unexpected error.",
+    ExitCode.INTERRUPTED: "Ctrl-C. What was finished is kept, and the command to resume is printed.",
     ExitCode.TERMINATED: "SIGTERM, likewise.",
 }
 
@@ -71,11 +72,7 @@ def _page(title: str, command: Any, verbs: list[str]) -> str:
     if command.epilog:
         examples = command.epilog.replace("\b\nExamples:\n", "").splitlines()
         lines += [".SH EXAMPLES", ".nf", *(_text(line[2:]) for line in examples), ".fi"]
-    others = [
-        v
-        for v in ("train", "inspect", "init", "trace", "mine", "sharpness", "report")
-        if f"opsig {v}" != title
-    ]
+    others = [verb for verb in VERBS if f"opsig {verb}" != title]
     related = ["opsig"] * (not verbs) + [f"opsig-{verb}" for verb in others]
     pages = [f"{name} (1)" for name in related] + [f"{topic.name} (7)" for topic in TOPICS]
     lines += [".SH SEE ALSO", " ,\n".join(f".BR {_text(page)}" for page in pages)]

@@ -13,14 +13,13 @@ from opsigcli.gradients.thumbnails import same_groups, take_pictures, wanted_ids
 from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.mine import require_two
-from opsigcli.mining.similarity import SIMILARITIES
 from opsigcli.mining.trace_stats import survey
 from opsigcli.mining.window import first_window
 from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
+from opsigcli.parameters import require
 from opsigcli.progress import Progress
 from opsigcli.records import Case, ExampleSource, LossTrace, Mining, Thumbnails
-from opsigcli.registry import require
 from opsigcli.runs.stored_run import provenance
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.writer import locked, write_gradients, write_mining
@@ -39,8 +38,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
         Interrupted: a signal arrived; the gradients computed so far are kept.
     """
     METHODS.load(options.method)
-    require("window", options.window, ("run", "first"))
-    require("similarity", options.similarity, SIMILARITIES)
+    require(options, "window", "similarity")
     if options.export is not None:
         require_format(options.export)
     with locked(options.store):

@@ -14,7 +14,7 @@ from opsigcli.store.units import write_file
 
 
 def report(options: ReportOptions, progress: Progress) -> Outcome:
-    """Show a store: a view for the terminal, and an HTML file when ``options.html`` names one.
+    """Show a store: a view for the terminal, and an HTML file with ``options.html``.
 
     Raises:
         StoreError: there is no readable store.
@@ -24,26 +24,26 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         case, known_pairs = store.case, store.known_pairs
     result = summary(case)
     messages = tell_known_pairs(known_pairs, case)
-    if options.html is not None:
+    if options.html:
         from opsigcli.reporting.html import render_html
 
         text = render_html(
             case, result, thumbnails_per_group=options.thumbnails, definitions=DEFINITIONS
         ).encode()
-        if options.html.is_dir():
-            raise ReportError(f"expected a file name, found the folder {options.html}", "add a file name")
-        write_file(options.html, lambda file: file.write(text))
-        result["html"] = str(options.html)
+        if options.output.is_dir():
+            raise ReportError(f"expected a file name, found the folder {options.output}", "add a file name")
+        write_file(options.output, lambda file: file.write(text))
+        result["html"] = str(options.output)
         messages = (
             *messages,
-            f"wrote {options.html} ({len(text) / 1024:.0f} KiB)",
+            f"wrote {options.output} ({len(text) / 1024:.0f} KiB)",
         )
     return Outcome(
         schema="opsig/report",
         inputs={"store": str(options.store)},
         result=result,
         messages=messages,
-        view=case if options.html is None else None,
+        view=None if options.html else case,
     )
 
 

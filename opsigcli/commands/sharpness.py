@@ -16,9 +16,9 @@ from opsigcli.derivatives.data_parallel import Share, join, leave
 from opsigcli.errors import CheckpointError, Interrupted, ModelError, StoreError, UsageError
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
+from opsigcli.parameters import require
 from opsigcli.progress import Progress
 from opsigcli.records import Case, Mining, SharpnessPoint
-from opsigcli.registry import require
 from opsigcli.runs.stored_run import StoredRun, provenance
 from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
 from opsigcli.stability.curvature_attribution import spread_rows
@@ -50,8 +50,7 @@ def sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
         OpsigError: model or data cannot be opened, or no checkpoint can.
         Interrupted: a signal arrived; the points found so far are in the store.
     """
-    require("batch-norm", options.batch_norm, ("running", "batch"))
-    require("precision", options.precision, ("float32", "float64"))
+    require(options, "batch_norm", "precision")
     budget, steps = Budget(options.budget), step_range(options.steps)
     share = join()
     try:

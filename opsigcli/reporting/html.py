@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from opsigcli import __version__
+from opsigcli.command_line import command_line
 from opsigcli.outcome import plain
 from opsigcli.reporting import charts
 from opsigcli.reporting.format import NOTHING, count, percent, score, signed
@@ -23,7 +24,6 @@ from opsigcli.reporting.headline import headline
 from opsigcli.reporting.pictures import Album
 from opsigcli.reporting.sharpness_figures import sharpness_bars
 from opsigcli.reporting.summary import (
-    command_line,
     delta_row,
     evidence_of,
     facts,

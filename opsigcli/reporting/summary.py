@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli import options
+from opsigcli.options import COMMANDS
 from opsigcli.reporting.format import number, percent, printable
 
 if TYPE_CHECKING:
@@ -27,20 +25,6 @@ if TYPE_CHECKING:
         SharpnessPoint,
         TopDeltas,
     )
-
-OPTIONS = {
-    "train": options.TrainOptions,
-    "trace": options.TraceOptions,
-    "mine": options.MineOptions,
-    "sharpness": options.SharpnessOptions,
-    "report": options.ReportOptions,
-}
-POSITIONAL = ("directory", "checkpoints")
-CONSENT = (
-    "trust_manifest",
-    "fresh",
-    "resume_command",
-)  # for the moment of the run, not part of how to repeat it
 
 
 def group_curve(trace: LossTrace, ids: Ints) -> Floats:
@@ -118,35 +102,9 @@ def facts(case: Case) -> list[tuple[str, str]]:
     return [(name, value) for name, value in lines if value]
 
 
-def command_line(name: str, provenance: Provenance) -> str:
-    """The command that makes this part again; options at their default, or of no command line, are left out."""
-    if provenance.command.startswith("opsig "):
-        return provenance.command
-    known = (
-        {field.name: field.default for field in dataclasses.fields(OPTIONS[name])} if name in OPTIONS else {}
-    )
-    words, flags = ["opsig", name], []
-    for key, value in provenance.options.items():
-        if (
-            key not in known
-            or key in CONSENT
-            or value is None
-            or value is False
-            or str(value) == str(known[key])
-        ):
-            continue
-        if key in POSITIONAL:
-            words.append(str(value))
-        elif value is True:
-            flags.append(f"--{key.replace('_', '-')}")
-        else:
-            flags += [f"--{key.replace('_', '-')}", str(value)]
-    return shlex.join(words + flags)
-
-
 def origins(case: Case) -> list[tuple[str, Provenance]]:
     """The commands behind a case, in the order in which they are run."""
-    order = list(OPTIONS)
+    order = list(COMMANDS)
     return sorted(
         case.provenance.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)
     )

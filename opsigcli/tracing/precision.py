@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import ObjectiveError, UsageError
 from opsigcli.objective.precision import LARGEST_SHARE, check_precision
+from opsigcli.options import PRECISIONS
 
 if TYPE_CHECKING:
     from opsigcli.objective.base import Objective
     from opsigcli.objective.evaluate import Evaluator
 
-PRECISIONS = ("float32", "bf16", "tf32")
 EXAMPLES = 256  # on which the error is measured
 
 

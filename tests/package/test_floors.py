@@ -14,6 +14,8 @@ GROUND = {
     *(
         "errors",
         "options",
+        "parameters",
+        "command_line",
         "records",
         "outcome",
         "registry",

@@ -72,5 +72,14 @@ def test_the_repository_speaks_of_the_project_alone() -> None:
     if not listed:
         listed = [str(p.relative_to(ROOT)) for p in ROOT.rglob("*.py") if "venv" not in p.parts]
     top = {name.split("/")[0] for name in listed}
-    allowed = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "opsigcli", "tests", "examples", "man"}
+    allowed = {
+        "pyproject.toml",
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "opsigcli",
+        "tests",
+        "examples",
+        "man",
+    }
     assert {name for name in top if not name.startswith(".")} <= allowed

@@ -10,11 +10,10 @@ import pytest
 from reporting_case import SPIKE_AT, make_case
 
 from opsigcli.errors import ReportError
-from opsigcli.records import Provenance, SharpnessPoint, Spike
+from opsigcli.records import SharpnessPoint, Spike
 from opsigcli.reporting.format import labels_text, number, percent, printable, score, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.summary import (
-    command_line,
     delta_row,
     facts,
     group_curve,
@@ -188,20 +187,6 @@ def test_shares_of_a_spike_named_for_no_known_pair_count_as_others() -> None:
     spike = Spike(1, 2, 0.5, {"pair 9 first": 0.4, "rest": 0.6})
     said = headline(replace(case, mining=replace(case.mining, spikes=(spike,))))
     assert any(line == "The largest spike is +0.500 nats from step 1 to 2." for line in said.found)
-
-
-def test_command_lines_quote_and_leave_defaults_out() -> None:
-    case = make_case()
-    assert command_line("trace", case.provenance["trace"]) == "opsig trace 'runs/my demo'"
-    assert command_line("mine", case.provenance["mine"]) == "opsig mine --top 5"
-    options = {"store": "a.h5", "batch_size": 64, "fresh": True, "optimizer": None}
-    assert command_line("sharpness", Provenance("sharpness", options, "0.1.0")) == (
-        "opsig sharpness --store a.h5 --batch-size 64"
-    )
-    inner = Provenance("mine", {"configuration": {"a": 1}}, "0.1.0")
-    assert command_line("mine", inner) == "opsig mine"
-    written = Provenance("opsig mine --top 3", {}, "0.1.0")
-    assert command_line("mine", written) == "opsig mine --top 3"
 
 
 def test_commands_stand_in_the_order_in_which_they_are_run() -> None:

@@ -1,0 +1,136 @@
+"""What the help and the manual say about each command, beside its options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command in words."""
+
+    summary: str  # its line in the list of commands
+    description: str
+    examples: str
+    one_speaks: bool = False  # of processes that work together (torchrun), only the first prints
+
+
+VERBS = {
+    "train": Verb(
+        "Train a reference run: checkpoints and a manifest.",
+        """Train a reference run: checkpoints and a manifest that the other commands read.
+
+        Run again, it goes on from the last checkpoint to the same bits as an undisturbed run. Without options it is
+        full-batch gradient descent on the embedded planted data, in which the opposing pairs are known. Full-batch
+        checkpoints hold the BatchNorm statistics of the batch at their own weights, not a running mean over steps.
+        """,
+        """
+        opsig train runs/demo
+            the embedded planted data, full-batch gradient descent
+        opsig train runs/cifar --model 'mlp?hidden=200,200' --lr 0.08 \\
+            --data 'folder:cifar10/train?limit=2000&standardize=channel'
+        opsig train runs/adam --optimizer adam --lr 0.003 --batch-size 100
+        opsig train runs/demo --steps 600
+            goes on from the last checkpoint
+        """,
+    ),
+    "inspect": Verb(
+        "Show what is in a folder of checkpoints.",
+        """Show what is in a folder of checkpoints, without running code from it.
+
+        For each checkpoint: its format, its step and where that was found (manifest, content, sidecar or name),
+        learning rate, optimizer, type and number of the parameters, and the sets of weights to choose from. Files
+        that are left out are named with the reason. Only headers are read. For a store: the run it belongs to, the
+        checkpoints and examples that were traced, and whether these are a subset.
+        """,
+        """
+        opsig inspect ckpts/
+        opsig inspect lightning_logs/version_0/checkpoints
+        opsig inspect run/checkpoint-500
+        opsig inspect opsig.h5
+        opsig inspect ckpts/ --json | jq '.result.checkpoints[].step'
+        """,
+    ),
+    "init": Verb(
+        "Write down which model and data checkpoints belong to.",
+        """Write the manifest opsig-run.toml into a folder of checkpoints, so that opsig trace needs no options.
+
+        Checks first that the weights of the first and the last checkpoint fit the model, and that a batch of the data
+        has a finite loss at both.
+        """,
+        """
+        opsig init ckpts/
+            names the models whose tensors fit, when no --model is given
+        opsig init ckpts/ --model torchvision:resnet18 --data folder:images/train
+        opsig init run/ --model hf:run/checkpoint-500 --data npz:train.npz
+        """,
+    ),
+    "trace": Verb(
+        "Compute every example's loss at every checkpoint.",
+        """Compute every example's loss, and its change, at every checkpoint.
+
+        Reads the checkpoints of most frameworks, running no code from them (see opsig inspect), evaluates each
+        example in a fixed order, unshuffled and unaugmented, and writes the loss trace to the store. Run again, it
+        computes only what is new.
+        """,
+        """
+        opsig trace runs/demo
+            checkpoints made by opsig train: the manifest says the rest
+        opsig trace ckpts/ --model torchvision:resnet18?num_classes=10 \\
+            --data 'folder:images/train?size=32&mean=0.5&std=0.25'
+        opsig trace ckpts/ --model py:mynet:build --data npz:train.npz
+        torchrun --nproc-per-node 4 -m opsigcli trace ckpts/
+            four processes share the work; the result is the same to the bit
+        """,
+    ),
+    "mine": Verb(
+        "Find opposing groups and the largest loss changes.",
+        """Find the largest loss changes and the pairs of groups with opposing signals.
+
+        Lists the examples whose loss rose and fell most at each step; compares examples' gradients, adjusted for what
+        their labels alone explain; and reports pairs of groups that pull the weights in opposite directions, each
+        score beside its null. Loss spikes are attributed to the groups.
+        """,
+        """
+        opsig mine --top 20
+        opsig mine --export outliers.csv
+        opsig mine --window first
+            the first oscillation by itself; later ones mix several pairs
+        opsig mine --causal
+        opsig mine --json | jq '.result.pairs[] | {opposition, verdict}'
+        """,
+    ),
+    "sharpness": Verb(
+        "Measure sharpness against the stability threshold.",
+        """Measure sharpness at the checkpoints, against the optimizer's stability threshold.
+
+        Sharpness is the largest eigenvalue of the Hessian of the mean loss, by Lanczos on exact Hessian-vector
+        products over all examples. It is right to the tolerance, but for a chance of about 1 % that a nearly equal,
+        larger eigenvalue was passed over; a value that did not converge is marked so. For Adam and its kin the ratio
+        uses the preconditioned Hessian, when the checkpoint holds the optimizer's second moments. For runs with
+        minibatches the mean curvature along their gradients (batch sharpness) is measured as well. BatchNorm uses its
+        running statistics, or those of all examples together, which a step of full-batch descent saw.
+        """,
+        """
+        opsig sharpness
+        opsig sharpness --top 5 --every 10 --steps 100:400
+        opsig sharpness --layers --groups --secant --every 50
+        opsig sharpness --budget 10m
+        opsig sharpness --optimizer momentum --lr 0.01 --momentum 0.9
+        opsig sharpness --json | jq '.result.points[] | [.step, .ratio]'
+        """,
+        one_speaks=True,
+    ),
+    "report": Verb(
+        "Show the whole case, in the terminal or as HTML.",
+        """Show the whole case: in the terminal, or as one HTML file that needs no network.
+
+        Reads the store alone: neither the model, the data nor the checkpoints.
+        """,
+        """
+        opsig report
+        opsig report --html
+        opsig report --html --output case.html --store case.h5
+        """,
+    ),
+}

@@ -1,0 +1,113 @@
+"""What the fields of an options dataclass say about themselves: the one place that declares an option.
+
+A field is ``name: Annotated[type, Option(help, metavar, …)] = default``. The command line, its help, the man pages,
+completion in the shell and the command that repeats a part are made from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, get_args, get_type_hints
+
+from opsigcli.errors import UsageError
+from opsigcli.registry import Entry, did_you_mean, nearest
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A word of the command line that stands by itself."""
+
+    help: str
+    metavar: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """A word that begins with dashes, and its value."""
+
+    help: str  # "{values}" in it becomes "a, b, c", and "{choice}" becomes "a, b or c", of the known values
+    metavar: str | None = None  # what stands for the value; a flag has none
+    min: float | None = None
+    max: float | None = None
+    values: (
+        tuple[str, ...] | str
+    ) = ()  # the known values, or "module:attribute" of the table or tuple of them
+    none: str | None = None  # the word for None, where a value can be taken back to it
+    short: str | None = None  # "-q"
+    envvar: str | None = None
+    consent: bool = False  # given for one run: no part of how that run is repeated
+
+    @property
+    def known(self) -> Iterable[str]:
+        """The known values: a tuple, or a table of what each one means. Imports where they are."""
+        if isinstance(self.values, tuple):
+            return self.values
+        found: Iterable[str] = Entry(self.values, "").load()
+        return found
+
+    @property
+    def text(self) -> str:
+        """The help, with the known values in it."""
+        if "{" not in self.help:
+            return self.help
+        *first, last = self.known
+        return self.help.format(values=", ".join([*first, last]), choice=f"{', '.join(first)} or {last}")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A field of an options dataclass."""
+
+    name: str
+    type: Any
+    default: Any
+    declared: Argument | Option
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is MISSING
+
+    @property
+    def flag(self) -> str:
+        """The option as it is written: ``--batch-size``."""
+        return f"--{self.name.replace('_', '-')}"
+
+
+def parameters(options: type) -> list[Parameter]:
+    """The fields of an options dataclass, in their order, which is that of the help.
+
+    Raises:
+        TypeError: a field declares neither an argument nor an option.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    found = []
+    for field in fields(options):
+        kind, *declared = get_args(hints[field.name]) or (None,)
+        if len(declared) != 1 or not isinstance(declared[0], Argument | Option):
+            raise TypeError(
+                f"expected {options.__name__}.{field.name} to be Annotated[type, Option(help, …)]"
+            )
+        found.append(Parameter(field.name, kind, field.default, declared[0]))
+    return found
+
+
+def require(options: object, *names: str) -> None:
+    """Refuse values that are not among the known ones of their option.
+
+    Args:
+        options: an options dataclass, filled in.
+        names: the fields that take known values alone.
+
+    Raises:
+        UsageError: one is not; the hint lists the closest ones.
+    """
+    for parameter in parameters(type(options)):
+        if parameter.name in names and isinstance(parameter.declared, Option):
+            value, known = getattr(options, parameter.name), list(parameter.declared.known)
+            if value not in known:
+                raise UsageError(
+                    f"expected {parameter.flag} to be one of {', '.join(known)}; found {value!r}",
+                    did_you_mean(nearest(value, known), f"choose one of: {', '.join(known)}"),
+                )
