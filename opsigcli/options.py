@@ -223,7 +223,7 @@ class MineOptions:
             "{choice}. top: the 20 most risen against the 20 most fallen losses at five steps; losses: loss series "
             "alone (needs no model, finds less).",
             "NAME",
-            values="opsigcli.mining.methods:METHODS",
+            values="opsigcli.mining:METHODS",
         ),
     ] = "full"
     similarity: Annotated[

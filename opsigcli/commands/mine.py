@@ -10,7 +10,8 @@ from opsigcli.gradients.ablation import causal_words, compare_causes
 from opsigcli.gradients.pair_curvature import with_curvature
 from opsigcli.gradients.sketch_store import Sketches
 from opsigcli.gradients.thumbnails import same_groups, take_pictures, wanted_ids
-from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
+from opsigcli.mining import METHODS
+from opsigcli.mining.methods import NEEDS_GRADIENTS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.mine import require_two
 from opsigcli.mining.trace_stats import survey

@@ -1,4 +1,30 @@
 """Which examples fight each other: top loss deltas, opposing groups and pairs, spikes attributed.
 
-Arrays in, records out; no torch, no files. ``mine.mine`` is the entry.
+Arrays in, records out; no torch, no files. ``mine.mine`` is the entry, ``METHODS`` the table of ways to find pairs.
 """
+
+from __future__ import annotations
+
+from opsigcli.registry import Entry, Registry
+
+METHODS = Registry(
+    "mining method",
+    {
+        "full": Entry(
+            "opsigcli.mining.methods:by_full",
+            "fixed points of refinement from many starts on the residual-adjusted gradient cosine, gated by a probe",
+        ),
+        "simple": Entry(
+            "opsigcli.mining.methods:by_simple",
+            "average linkage and matching on the residual-adjusted gradient cosine, refined twice",
+        ),
+        "top": Entry(
+            "opsigcli.mining.methods:by_top",
+            "the 20 most risen against the 20 most fallen losses at five steps",
+        ),
+        "losses": Entry(
+            "opsigcli.mining.methods:by_losses",
+            "average linkage on correlations of loss changes; needs no model",
+        ),
+    },
+)

@@ -8,7 +8,6 @@ from opsigcli.mining.fixed_point import full
 from opsigcli.mining.loss_pca import oscillating_pairs
 from opsigcli.mining.search import losses_alone, top_rule
 from opsigcli.mining.simple import SMALLEST, part, simple
-from opsigcli.registry import Entry, Registry
 
 if TYPE_CHECKING:
     from opsigcli.mining.search import Search
@@ -17,27 +16,6 @@ if TYPE_CHECKING:
     Sides = tuple[Ints, Ints]
 
 NEEDS_GRADIENTS = ("full", "simple")
-METHODS = Registry(
-    "mining method",
-    {
-        "full": Entry(
-            "opsigcli.mining.methods:by_full",
-            "fixed points of refinement from many starts on the residual-adjusted gradient cosine, gated by a probe",
-        ),
-        "simple": Entry(
-            "opsigcli.mining.methods:by_simple",
-            "average linkage and matching on the residual-adjusted gradient cosine, refined twice",
-        ),
-        "top": Entry(
-            "opsigcli.mining.methods:by_top",
-            "the 20 most risen against the 20 most fallen losses at five steps",
-        ),
-        "losses": Entry(
-            "opsigcli.mining.methods:by_losses",
-            "average linkage on correlations of loss changes; needs no model",
-        ),
-    },
-)
 
 
 def by_full(search: Search) -> list[Sides]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.errors import MiningError
+from opsigcli.mining import METHODS
 from opsigcli.mining.describe import describe
 from opsigcli.mining.evidence import Material, touched
 from opsigcli.mining.extend import extend
 from opsigcli.mining.features import explained
-from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
+from opsigcli.mining.methods import NEEDS_GRADIENTS
 from opsigcli.mining.notes import (
     LOSSES_ALONE,
     notes_on_classes,

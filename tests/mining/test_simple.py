@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from opsigcli.errors import UsageError
-from opsigcli.mining.methods import METHODS
+from opsigcli.mining import METHODS
 from opsigcli.mining.similarity import ROOM, Gradients, baseline, cosines, excess, residual_adjusted_cosine
 from opsigcli.mining.simple import closeness, linkage_groups, match_groups, refine, simple
 
