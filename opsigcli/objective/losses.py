@@ -14,31 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opsigcli.errors import ObjectiveError
-from opsigcli.registry import Entry, Registry
+from opsigcli.objective import LOSSES
 from opsigcli.specs import parse
 from opsigcli.trust import is_code
 from opsigcli.usercode import guarded, load_factory
 
 ExampleLoss = Callable[[Tensor, Tensor], Tensor]
 IGNORED = -100  # PyTorch's ignore_index
-
-LOSSES = Registry(
-    "loss",
-    {
-        "ce": Entry("opsigcli.objective.losses:cross_entropy", "softmax cross-entropy, nats"),
-        "mse": Entry(
-            "opsigcli.objective.losses:squared_error", "mean squared error over outputs; labels are one-hot"
-        ),
-        "bce": Entry(
-            "opsigcli.objective.losses:binary_cross_entropy",
-            "sigmoid cross-entropy, mean over outputs; labels are one-hot, or float targets for several labels",
-        ),
-        "lm": Entry(
-            "opsigcli.objective.losses:next_token", "cross-entropy of the labelled tokens of a sequence, mean"
-        ),
-    },
-    group="opsig.losses",
-)
 
 
 def open_loss(text: str) -> ExampleLoss:

@@ -19,7 +19,8 @@ from opsigcli.errors import ModelError, OpsigError, UsageError
 from opsigcli.models import MODELS
 from opsigcli.models.base import build
 from opsigcli.models.hints import fitting_specs
-from opsigcli.objective.losses import LOSSES, open_loss
+from opsigcli.objective import LOSSES
+from opsigcli.objective.losses import open_loss
 
 MODEL = "mlp?hidden=4"
 
