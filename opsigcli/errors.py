@@ -12,7 +12,6 @@ class ExitCode(IntEnum):
     """The exit codes of every command."""
 
     OK = 0
-    GATE = 1  # a --fail-on gate tripped, and only that
     USAGE = 2
     INPUT = 3  # input unreadable, unfit or refused
     INCOMPLETE = 4  # some checkpoints failed; what succeeded is kept
@@ -85,9 +84,9 @@ class Terminated(KeyboardInterrupt):
 
 
 class Interrupted(OpsigError):
-    """A signal ended the work; what is done is saved. The command line adds the command that goes on."""
+    """A signal ended the work; what is done is saved. The command line adds the command that resumes it."""
 
     def __init__(self, cause: KeyboardInterrupt, message: str) -> None:
-        super().__init__(message, "run the same command again to go on")
+        super().__init__(message, "run the same command again to resume")
         terminated = isinstance(cause, Terminated)
         self.exit_code = ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED

@@ -33,10 +33,8 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
         code = outcome.exit_code
     except OpsigError as error:
         if isinstance(error, Interrupted):
-            again = [
-                word for word in sys.argv[1:] if word != "--fresh"
-            ]  # which would throw away what is kept
-            error.hint = f"go on with: {shlex.join(['opsig', *again])}"
+            again = (word for word in sys.argv[1:] if word != "--fresh")  # which throws away what is kept
+            error.hint = f"resume with: {shlex.join(['opsig', *again])}"
         terminal.error(error, f"opsig/{verb}")
         code = error.exit_code
     except KeyboardInterrupt as error:
@@ -59,7 +57,7 @@ def _bug(terminal: Terminal, error: Exception) -> Bug:
     if terminal.verbose:
         terminal.err.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
     where = traceback.extract_tb(error.__traceback__)[-1]
-    text = f"this is a bug in opsig: {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+    text = f"unexpected error: {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
     return Bug(text, "run again with --verbose and report what it prints; no result was changed")
 
 

@@ -58,7 +58,7 @@ SCALING = Topic(
                 "Run the same command again, with as many workers as before or another number, or without any: "
                 "finished units are not computed again, whoever made them, and a store is written once all are there. "
                 "A killed process loses at most the unit it was working on. On SIGTERM, as a scheduler sends it, "
-                "opsig stops between two batches, keeps what is finished and prints the command that goes on; "
+                "opsig stops between two batches, keeps what is finished and prints the command to resume; "
                 "requeueing the job does the same.",
                 "A checkpoint that cannot be read is left out by all workers; the rest is kept, and the last worker "
                 "ends with exit status 4.",

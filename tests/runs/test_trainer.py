@@ -117,7 +117,7 @@ def test_a_signal_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path, numbe
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "go on with: opsig train" in err
+    assert "resume with: opsig train" in err
     assert "Traceback" not in err
     from opsigcli.checkpoints.manifest import read_manifest
 

@@ -77,7 +77,7 @@ def test_ctrl_c_keeps_what_is_finished_and_names_the_command_that_goes_on(
     result = opsig("trace", run, "--store", store)
     assert result.code == 130
     assert "4 checkpoints are traced and kept" in result.err
-    assert "go on with: opsig" in result.err
+    assert "resume with: opsig" in result.err
     assert _store(store).shape == (4, 400)  # what there is can be mined already
     result, computed = _resumed(opsig, run, store, monkeypatch)
     assert (result.code, computed) == (0, 5)
@@ -95,7 +95,7 @@ def test_sigterm_ends_a_process_tidily(run: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert b"go on with: opsig trace" in errors
+    assert b"resume with: opsig trace" in errors
     assert b"Traceback" not in errors
     assert _store(store).shape == (9, 400)
 
@@ -160,7 +160,7 @@ def test_a_damaged_unit_is_computed_again(
     store, undisturbed = tmp_path / "s.h5", tmp_path / "u.h5"
     opsig("trace", run, "--store", undisturbed)
     _failing_after(5, MemoryError(), monkeypatch)
-    with pytest.raises(AssertionError, match="bug in opsig"):  # what nobody foresaw
+    with pytest.raises(AssertionError, match="unexpected error"):  # what nobody foresaw
         opsig("trace", run, "--store", store)
     kept = sorted((tmp_path / "s.h5.parts").glob("*.unit"))
     assert len(kept) == 5
