@@ -40,7 +40,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _usage(error: TyperException, words: list[str]) -> int:
-    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    message = error.format_message()
     if type(error).__name__ == "NoArgsIsHelpError":
         print(message)
         return ExitCode.USAGE

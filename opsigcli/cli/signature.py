@@ -70,7 +70,8 @@ def _value(parameter: Parameter, given: Any) -> Any:
         return None
     if not given.isdigit() or int(given) < (declared.min or 0):
         raise typer.BadParameter(
-            f"expected {declared.none!r} or a number of at least {declared.min}, found {given!r}"
+            f"expected {declared.none!r} or a number of at least {declared.min}, found {given!r}",
+            param_hint=f"'{parameter.flag}'",
         )
     return int(given)
 
