@@ -18,7 +18,7 @@ PRECISIONS = ("float32", "bf16", "tf32")  # of a trace
 
 # What several commands take. None means: as the manifest or the store says.
 MODELS, DATASETS = "opsigcli.models:MODELS", "opsigcli.datasets:SOURCES"
-LOSSES, OPTIMIZERS = "opsigcli.objective:LOSSES", "opsigcli.optimizers:OPTIMIZERS"
+LOSSES, OPTIMIZERS = "opsigcli.objective.losses:LOSSES", "opsigcli.optimizers:OPTIMIZERS"
 LOSS = Option("Loss: {values}, py:pkg.mod:fn.", "NAME", values=LOSSES)
 
 Checkpoints = Annotated[Path, Argument("Folder of checkpoints.", "CKPTS")]

@@ -9,22 +9,20 @@ from torch import nn
 from torch.func import functional_call
 
 from opsigcli.objective.base import Objective
+from opsigcli.records import ExampleSource
 
 
-class Rows:
+class Rows(ExampleSource):
     """Seven random examples: with batches of four, the last one is short."""
 
     def __init__(self, shape, n=7):
         generator = np.random.default_rng(1)
         self.spec, self.fingerprint, self.transform = "rows", "", {}
-        self.classes, self.names, self.known_pairs = ("a", "b", "c"), (), ()
+        self.classes = ("a", "b", "c")
         self.input_shape = shape
         self.ids = np.arange(n)
-        self.labels = self.targets = generator.integers(0, 3, n)
+        self.labels = generator.integers(0, 3, n)
         self.inputs = generator.normal(size=(n, *shape)).astype(np.float32)
-
-    def __len__(self):
-        return len(self.ids)
 
     def read(self, positions):
         return self.inputs[positions]

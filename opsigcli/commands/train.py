@@ -63,7 +63,7 @@ def train(options: TrainOptions, progress: Progress) -> Outcome:
             f"interrupted at step {step}; {len(run.rows)} checkpoints are kept in {options.directory}",
         )
     seconds = time.monotonic() - begin
-    final = run.trainer.objective.losses().mean(dtype=float)
+    final = run.trainer.objective.mean_loss()
     result = {
         "directory": str(options.directory),
         "checkpoints": len(run.rows),

@@ -16,6 +16,7 @@ from opsigcli.datasets.readers import ArrayReader, Reader
 from opsigcli.datasets.transforms import prepared_by
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.query import choice, integer, numbers
+from opsigcli.records import IGNORED, ExampleSource
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_spec
 
@@ -72,7 +73,7 @@ class Settings:
         return cls(limit, standardize, mean, std, Pictures.of(spec, mode))
 
 
-class Source:
+class Source(ExampleSource):
     """Examples in a fixed order, as ``opsigcli.records.ExampleSource`` describes them.
 
     uint8 images become float32 in [0, 1]; float inputs are used as they are. ``transform`` holds everything that is
@@ -91,13 +92,11 @@ class Source:
         UsageError: ``mean=`` or ``std=`` do not fit the channels.
     """
 
-    known_pairs: tuple[tuple[Ints, Ints], ...] = ()
-
     def __init__(self, spec: Spec, listing: Listing, reader: Reader, settings: Settings) -> None:
         rows = spread(listing.labels, settings.limit)
         taken = listing.take(rows)
         self.spec = absolute_spec(str(spec))
-        self.ids, self.labels, self.targets = taken.ids, taken.labels, taken.targets
+        self.ids, self.labels, self._targets = taken.ids, taken.labels, taken.targets
         self.classes, self.names, self.weights = taken.classes, taken.names, taken.weights
         self.input_shape = reader.shape
         if settings.pictures.code:
@@ -109,15 +108,10 @@ class Source:
         self._rows = rows
         self._check_finite()
         self._per_image = settings.standardize == "image"
-        self._mean: Floats | None = None
-        self._std: Floats | None = None
         self.transform = self._resolve(settings)
         self.fingerprint = self._fingerprint()
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, positions: Ints) -> Floats:
+    def read(self, positions: Ints) -> Floats | Ints:
         """The inputs at ``positions``: (B, *input_shape) float32, or int64 where they are tokens."""
         raw = self._raw(np.asarray(positions, dtype=np.int64))
         if raw.dtype == np.int64:  # tokens
@@ -130,10 +124,30 @@ class Source:
             mean = inputs.mean(axis=axes, keepdims=True, dtype=np.float64)
             std = inputs.std(axis=axes, keepdims=True, dtype=np.float64)
             inputs = ((inputs - mean) / np.where(std > 0, std, 1)).astype(np.float32)
-        if self._mean is not None and self._std is not None:
-            inputs -= self._mean
-            inputs /= self._std
+        if self.normalisation is not None:
+            mean, std = self.normalisation
+            inputs -= mean
+            inputs /= std
         return inputs
+
+    def read_targets(self, positions: Ints) -> Floats | Ints:
+        """Labels (B,) or tokens (B, L) int64, or regression targets (B, …) float32."""
+        return self._targets[positions]
+
+    @property
+    def outputs(self) -> int:
+        """Entries of a regression target; else classes or tokens, as many as are named or occur."""
+        if self._targets.dtype.kind == "f":
+            return int(np.prod(self._targets.shape[1:], dtype=np.int64))
+        return max(len(self.classes), int(self._targets.max()) + 1)
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """(N,) False where every label of an example is ``IGNORED``."""
+        if self._targets.dtype.kind == "f":
+            return np.ones(len(self), dtype=bool)
+        found: NDArray[np.bool_] = (self._targets != IGNORED).reshape(len(self), -1).any(axis=1)
+        return found
 
     def pixels(self, positions: Ints) -> Bytes | None:
         """The inputs as they are kept, (B, C, H, W) uint8, where ``normalisation`` makes ``read`` of them."""
@@ -141,11 +155,6 @@ class Source:
             return None
         found: Bytes = self._raw(np.asarray(positions, dtype=np.int64))
         return found
-
-    @property
-    def normalisation(self) -> tuple[Floats, Floats] | None:
-        """Mean and deviation per channel: ``read`` is (pixels / 255 - mean) / deviation. None = pixels / 255."""
-        return None if self._mean is None or self._std is None else (self._mean, self._std)
 
     def image(self, position: int) -> Bytes | None:
         """The example as a person would look at it: (H, W, 3) uint8, or None when it is no image."""
@@ -195,8 +204,10 @@ class Source:
                     f"(the inputs have {channels} channels); found {len(found)}"
                 )
         shape = (-1,) + (1,) * (len(self.input_shape) - 1)
-        self._mean = np.array(mean, dtype=np.float32).reshape(shape)
-        self._std = np.array(std, dtype=np.float32).reshape(shape)
+        self.normalisation = (
+            np.array(mean, dtype=np.float32).reshape(shape),
+            np.array(std, dtype=np.float32).reshape(shape),
+        )
         return transform | {"mean": list(mean), "std": list(std)}
 
     def _channel_constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -226,7 +237,7 @@ class Source:
         for array in (
             self.ids,
             self.labels,
-            self.targets,
+            self._targets,
             *(() if self.weights is None else (self.weights,)),
         ):
             digest.update(f"{array.dtype}{array.shape}".encode())

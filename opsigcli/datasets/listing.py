@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.errors import DatasetError
+from opsigcli.records import IGNORED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.records import Floats, Ints
-
-
-IGNORED = -100  # a label that says not to measure the example, as in PyTorch
 
 
 @dataclass(frozen=True)

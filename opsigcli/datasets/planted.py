@@ -15,6 +15,7 @@ from opsigcli.datasets.planted_draft import Draft
 from opsigcli.datasets.planted_hard import HARD
 from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.errors import UsageError
+from opsigcli.records import ExampleSource
 from opsigcli.registry import unknown
 from opsigcli.specs import Spec
 
@@ -26,7 +27,7 @@ SMALLEST = 200  # below this the planted groups are too small to be groups
 PICTURE_SCALE = 6  # pixels of a picture per pixel of an input
 
 
-class Planted:
+class Planted(ExampleSource):
     """A generated dataset with known opposing pairs, the same for the same scenario, size and seed.
 
     Args:
@@ -37,8 +38,6 @@ class Planted:
     Raises:
         UsageError: the scenario is unknown, or N is too small for its groups.
     """
-
-    names: tuple[str, ...] = ()
 
     def __init__(self, scenario: str = "img2", n: int = 900, seed: int = 0) -> None:
         if scenario not in EVERY:
@@ -58,7 +57,6 @@ class Planted:
         self.spec = f"planted?scenario={scenario}&n={n}&seed={seed}"
         self.ids: Ints = np.arange(n, dtype=np.int64)
         self.labels: Ints = draft.labels
-        self.targets: Ints = draft.labels
         self.classes = draft.classes
         self.input_shape = tuple(self._inputs.shape[1:])
         self.transform: dict[str, Any] = {}
@@ -69,9 +67,6 @@ class Planted:
         digest.update(self._inputs.tobytes())
         digest.update(self.labels.tobytes())
         self.fingerprint = digest.hexdigest()
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def read(self, positions: Ints) -> Floats:
         """The inputs at ``positions``: (B, *input_shape) float32."""

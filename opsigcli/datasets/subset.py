@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.records import ExampleSource, TokenSequences
+
 if TYPE_CHECKING:
-    from opsigcli.records import Bytes, ExampleSource, Floats, Ints
+    from numpy.typing import NDArray
+
+    from opsigcli.records import Bytes, Floats, Ints
 
 
-class Subset:
-    """The examples of a source at some positions; ids stay what they are.
+class Subset(ExampleSource):
+    """The examples of a source at some positions. Ids stay what they are, and so does the number of outputs.
+
+    ``spec`` opens the whole.
 
     Args:
         source: the whole.
@@ -20,25 +27,58 @@ class Subset:
 
     def __init__(self, source: ExampleSource, positions: Ints) -> None:
         self._source, self._positions = source, np.asarray(positions, dtype=np.int64)
-        self.spec, self.classes, self.fingerprint = source.spec, source.classes, source.fingerprint
-        self.input_shape, self.transform = source.input_shape, source.transform
-        self.ids: Ints = source.ids[self._positions]
-        self.labels: Ints = source.labels[self._positions]
-        self.targets: Any = source.targets[self._positions]
+        self.spec, self.classes, self.input_shape = source.spec, source.classes, source.input_shape
+        self.transform, self.normalisation = source.transform, source.normalisation
+        self.ids, self.labels = source.ids[self._positions], source.labels[self._positions]
         self.names = tuple(source.names[p] for p in self._positions) if source.names else ()
-        kept = set(map(int, self.ids))
+        self.weights = None if source.weights is None else source.weights[self._positions]
+        self.sequences = None if source.sequences is None else _Sequences(source.sequences, self._positions)
         self.known_pairs = tuple(
-            (np.array([i for i in a if int(i) in kept]), np.array([i for i in b if int(i) in kept]))
-            for a, b in source.known_pairs
+            (first[np.isin(first, self.ids)], second[np.isin(second, self.ids)])
+            for first, second in source.known_pairs
         )
+        self.fingerprint = hashlib.sha256(source.fingerprint.encode() + self.ids.tobytes()).hexdigest()
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    def read(self, positions: Ints) -> Floats | Ints:
+        """The inputs at ``positions`` of the part."""
+        return self._source.read(self._positions[positions])
 
-    def read(self, positions: Ints) -> Floats:
-        """The inputs at ``positions`` of the part: (B, *input_shape) float32."""
-        return self._source.read(self._positions[np.asarray(positions, dtype=np.int64)])
+    def read_targets(self, positions: Ints) -> Floats | Ints:
+        """The targets at ``positions`` of the part."""
+        return self._source.read_targets(self._positions[positions])
+
+    def pixels(self, positions: Ints) -> Bytes | None:
+        """The inputs at ``positions`` of the part as bytes, where the whole has them so."""
+        return self._source.pixels(self._positions[positions])
 
     def image(self, position: int) -> Bytes | None:
         """The example as a person would look at it, or None when it is no image."""
         return self._source.image(int(self._positions[position]))
+
+    @property
+    def outputs(self) -> int:
+        """As many as the whole needs: a model of the part fits the whole, whichever classes are left out."""
+        return self._source.outputs
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """(N,) False where nothing is to be measured."""
+        return self._source.measured[self._positions]
+
+
+class _Sequences(TokenSequences):
+    """The sequences of the whole, which the tokens of a part lie in."""
+
+    def __init__(self, whole: TokenSequences, positions: Ints) -> None:
+        self._whole, self._positions = whole, positions
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def locate(self, positions: Ints) -> tuple[Ints, Ints, Ints]:
+        """Where the examples at ``positions`` of the part lie."""
+        return self._whole.locate(self._positions[positions])
+
+    def read(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Inputs and targets of whole sequences."""
+        return self._whole.read(rows)

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.datasets.listing import IGNORED
 from opsigcli.datasets.synthetic_text import babble
 from opsigcli.datasets.tokens import Stream, Tokenizer, read_documents
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.query import choice, integer
+from opsigcli.records import IGNORED, ExampleSource, TokenSequences
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from opsigcli.records import Bytes, Ints
+    from opsigcli.records import Ints
 
 DOCUMENT_BITS = 32  # the id of a token is document << 32 | position
 MOST_TOKENS = 1 << 24  # examples of a trace by token: each takes about 100 bytes of memory
@@ -32,7 +32,7 @@ NAMED = 200_000  # examples up to which each carries its context as a name
 SHOWN = 6  # tokens of context in a name
 
 
-class Text:
+class Text(ExampleSource):
     """Sequences (or their tokens) of one or more documents, as ``opsigcli.records.ExampleSource`` describes them.
 
     ``classes`` is the vocabulary. The id of a token is ``document << 32 | position in the document``; the id of a
@@ -54,8 +54,6 @@ class Text:
     """
 
     transform: dict[str, Any]
-    known_pairs: tuple[tuple[Ints, Ints], ...] = ()
-    weights = None
 
     def __init__(
         self,
@@ -69,7 +67,7 @@ class Text:
         limit: int | None = None,
     ) -> None:
         self.spec = str(spec)
-        self._context, self.per = context, per
+        self._per = per
         coder = Tokenizer(tokenizer, stream, vocabulary)
         self.classes = coder.classes
         # Of all sequences: their document, where they begin in it, and how many tokens they predict.
@@ -82,28 +80,28 @@ class Text:
         labelled = np.minimum(context, predicted[documents] - firsts)
         total = int(labelled.sum()) if per == "token" else len(documents)
         taken = _spread(labelled if per == "token" else np.ones_like(labelled), limit)
-        documents, firsts, self._labelled = documents[taken], firsts[taken], labelled[taken]
+        documents, firsts, labelled = documents[taken], firsts[taken], labelled[taken]
         if per == "token":
-            count = int(min(self._labelled.sum(), limit or total))
+            count = int(min(labelled.sum(), limit or total))
             if count > MOST_TOKENS:
                 raise UsageError(
                     f"expected at most {MOST_TOKENS:,} tokens as examples, found {count:,} in {self.spec}",
                     "take some of them: --examples 1000000 takes whole sequences, spread over the text",
                 )
-            self._rows = rows = np.repeat(np.arange(len(taken)), self._labelled)[:count]
-            self._columns = columns = np.arange(count) - (np.cumsum(self._labelled) - self._labelled)[rows]
+            rows = np.repeat(np.arange(len(taken)), labelled)[:count]
+            columns = np.arange(count) - (np.cumsum(labelled) - labelled)[rows]
         else:
-            self._rows = rows = np.arange(len(taken))
-            self._columns = columns = np.zeros(len(taken), dtype=np.int64)
+            rows, columns = np.arange(len(taken)), np.zeros(len(taken), dtype=np.int64)
         starts = (np.cumsum(coder.lengths) - coder.lengths)[documents] + firsts
-        self._coded = coder.cut(stream, starts, self._labelled + 1, context + 1)
+        coded = coder.cut(stream, starts, labelled + 1, context + 1)
+        self._packed = Sequences(coded, labelled, rows, columns)
+        self.sequences = self._packed if per == "token" else None
         self.ids: Ints = (documents[rows] << DOCUMENT_BITS) | (firsts[rows] + columns + 1)
         self.labels: Ints = (
-            self._coded[rows, columns + 1].astype(np.int64)
+            coded[rows, columns + 1].astype(np.int64)
             if per == "token"
             else np.zeros(len(rows), dtype=np.int64)
         )
-        self.targets: Ints = self.labels
         self.input_shape = (context,)
         self.transform = {
             "tokenizer": tokenizer,
@@ -115,62 +113,67 @@ class Text:
             self.transform["examples"] = f"{len(self.ids)} of {total}"
         self.names = tuple(map(self._name, range(len(rows)))) if len(rows) <= NAMED else ()
         digest = hashlib.sha256(repr((self.transform, self.classes)).encode())
-        for array in (self._coded, self._labelled, self.ids):
+        for array in (coded, labelled, self.ids):
             digest.update(np.ascontiguousarray(array).data)
         self.fingerprint = digest.hexdigest()
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def kept_sequences(self) -> int:
-        """Sequences that hold the examples."""
-        return len(self._coded)
-
-    def read(self, positions: Ints) -> NDArray[np.int64]:
+    def read(self, positions: Ints) -> Ints:
         """The tokens that each example sees, (B, L)."""
-        return self.sequences(self._rows[positions])[0]
+        return self._packed.read(self._packed.rows[positions])[0]
 
-    def read_targets(self, positions: Ints) -> NDArray[np.int64]:
+    def read_targets(self, positions: Ints) -> Ints:
         """The tokens that follow, (B, L); ``IGNORED`` where there is none, or it is another example's."""
-        labels = self.sequences(self._rows[positions])[1]
-        if self.per == "sequence":
-            return labels
-        others = np.arange(self._context) != self._columns[positions][:, None]
-        labels[others] = IGNORED
+        labels = self._packed.read(self._packed.rows[positions])[1]
+        if self._per == "token":
+            others = np.arange(labels.shape[1]) != self._packed.columns[positions][:, None]
+            labels[others] = IGNORED
         return labels
-
-    def locate(self, positions: Ints) -> tuple[Ints, Ints, Ints]:
-        """Where token examples lie: the sequences that hold them (S,), and sequence (B,) and column (B,) of each."""
-        sequences, places = np.unique(self._rows[positions], return_inverse=True)
-        return sequences, places.astype(np.int64), self._columns[positions]
-
-    def sequences(self, rows: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Tokens and labels of whole sequences, (S, L) each."""
-        coded = self._coded[rows].astype(np.int64)
-        labels = coded[:, 1:].copy()
-        labels[np.arange(self._context) >= self._labelled[rows][:, None]] = IGNORED
-        return coded[:, :-1], labels
-
-    def image(self, position: int) -> Bytes | None:
-        """Text is no image."""
-        return None
 
     def _name(self, position: int) -> str:
         """``document 0, token 17: the cat sat [on]``."""
-        row, column = int(self._rows[position]), int(self._columns[position])
-        tokens, place = self._coded[row], int(self.ids[position]) % (1 << DOCUMENT_BITS)
+        packed = self._packed
+        row, column = int(packed.rows[position]), int(packed.columns[position])
+        tokens, place = packed.coded[row], int(self.ids[position]) % (1 << DOCUMENT_BITS)
         document = int(self.ids[position]) >> DOCUMENT_BITS
         joint = "" if self.transform["tokenizer"] == "byte" else " "
 
         def words(part: slice) -> str:
             return joint.join(self.classes[t] for t in tokens[part])
 
-        if self.per == "sequence":
-            shown = words(slice(1, 1 + min(SHOWN, int(self._labelled[row]))))
+        if self._per == "sequence":
+            shown = words(slice(1, 1 + min(SHOWN, int(packed.labelled[row]))))
             return f"document {document}, from token {place}: {shown}"
         seen = words(slice(max(0, column - SHOWN + 1), column + 1))
         return f"document {document}, token {place}: {seen}{joint}[{self.classes[int(tokens[column + 1])]}]"
+
+
+class Sequences(TokenSequences):
+    """S packed sequences of tokens, and where in them each of N examples lies.
+
+    Args:
+        coded: (S, L + 1) tokens; each row is padded with 0.
+        labelled: (S,) tokens that each sequence predicts.
+        rows: (N,) the sequence of each example.
+        columns: (N,) the token in it that the example predicts.
+    """
+
+    def __init__(self, coded: NDArray[np.unsignedinteger], labelled: Ints, rows: Ints, columns: Ints) -> None:
+        self.coded, self.labelled, self.rows, self.columns = coded, labelled, rows, columns
+
+    def __len__(self) -> int:
+        return len(self.coded)
+
+    def locate(self, positions: Ints) -> tuple[Ints, Ints, Ints]:
+        """The sequences (S,) that hold the examples at ``positions``; of each its place among them and column (B,)."""
+        sequences, places = np.unique(self.rows[positions], return_inverse=True)
+        return sequences, places.astype(np.int64), self.columns[positions]
+
+    def read(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Tokens and labels of whole sequences, (S, L) each."""
+        coded = self.coded[rows].astype(np.int64)
+        labels = coded[:, 1:].copy()
+        labels[np.arange(labels.shape[1]) >= self.labelled[rows][:, None]] = IGNORED
+        return coded[:, :-1], labels
 
 
 def _spread(sizes: Ints, limit: int | None) -> Ints:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.datasets.listing import IGNORED
 from opsigcli.mining.features import image_features
 from opsigcli.mining.tokens import labelled_tokens
-from opsigcli.records import ExampleSource, LossTrace, Mining, Pair, Thumbnails
+from opsigcli.records import IGNORED, ExampleSource, LossTrace, Mining, Pair, Thumbnails
 from opsigcli.reporting.galleries import top_ids
 
 if TYPE_CHECKING:
@@ -36,17 +35,14 @@ def look(source: ExampleSource, positions: Ints) -> dict[str, NDArray[Any]]:
         Feature name to (M,), or role to (M, W) tokens; {} for inputs that are neither.
     """
     pieces = [positions[at : at + PIECE] for at in range(0, len(positions), PIECE)]
-    targets = getattr(source, "read_targets", None)
-    if targets is not None or (source.targets.ndim == 2 and source.targets.dtype.kind == "i"):
+    if source.read_targets(positions[:1]).ndim == 2 and source.read(positions[:1]).dtype.kind == "i":
         inputs, told = (
-            np.concatenate([np.asarray(read(piece)) for piece in pieces])
-            for read in (source.read, targets or source.targets.__getitem__)
+            np.concatenate([read(piece) for piece in pieces]) for read in (source.read, source.read_targets)
         )
-        fits = inputs.ndim == 2 and inputs.shape == told.shape and inputs.dtype.kind == "i"
-        return dict(labelled_tokens(inputs, told, IGNORED)) if fits else {}
+        return dict(labelled_tokens(inputs, told, IGNORED)) if inputs.shape == told.shape else {}
     if len(source.input_shape) != 3:
         return {}
-    found = [image_features(source.read(piece)) for piece in pieces]
+    found = [image_features(source.read(piece).astype(np.float32, copy=False)) for piece in pieces]
     return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
 

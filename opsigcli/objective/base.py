@@ -14,10 +14,13 @@ from torch.func import functional_call
 
 from opsigcli.errors import ObjectiveError
 from opsigcli.objective.batch_norm import batch_statistics
-from opsigcli.objective.losses import IGNORED, ExampleLoss, open_loss, pack_weights, weighted
+from opsigcli.objective.losses import LOSSES
+from opsigcli.objective.losses.base import ExampleLoss, open_loss
 from opsigcli.objective.module_caches import forget
 from opsigcli.objective.torch_workarounds import Mended
-from opsigcli.records import ExampleSource
+from opsigcli.objective.weighting import pack_weights, weighted
+from opsigcli.records import IGNORED, ExampleSource
+from opsigcli.usercode import guarded
 
 RESIDENT_BYTES = 1 << 30  # inputs that fit are read once and stay on the device
 
@@ -52,22 +55,28 @@ class Objective:
         self.model = model.to(device=device, dtype=dtype).eval()
         self.source = source
         self.loss = loss
-        self.loss_fn: ExampleLoss = open_loss(loss)
+        self._kind = open_loss(loss)
+        self.loss_fn: ExampleLoss = self._kind.of_examples
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.dtype = dtype
         self.batch_statistics = (
             False  # BatchNorm over each batch as it comes, for derivatives of the mean loss
         )
-        self._read_targets = getattr(source, "read_targets", None)  # sources too large to list all of them
-        self._targets = torch.as_tensor(np.asarray(source.targets))
-        if self._targets.is_floating_point():
-            self._targets = self._targets.to(dtype)
-        self.measured = measured(source)
+        self.measured = source.measured
+        if not self.measured.any():
+            raise ObjectiveError(
+                f"expected labels, found only {IGNORED} (ignore) in {source.spec}",
+                "check the labels in --data",
+            )
         self._counted = None if self.measured.all() else np.flatnonzero(self.measured)
         self._resident: Tensor | None = None
+        self.weights: NDArray[np.float64] | None = (
+            None  # (N,) with a mean of 1 over those that count; None = all 1
+        )
         self._check_outputs()
-        self._weigh(getattr(source, "weights", None))
+        if source.weights is not None:
+            self._weigh(source.weights)
 
     @property
     def n(self) -> int:
@@ -137,9 +146,18 @@ class Objective:
 
     def targets(self, positions: NDArray[np.int64]) -> Tensor:
         """Targets at ``positions``, on the device."""
-        if self._read_targets is not None:
-            return torch.as_tensor(self._read_targets(positions)).to(self.device, non_blocking=True)
-        return self._targets[torch.as_tensor(positions)].to(self.device, non_blocking=True)
+        targets = torch.as_tensor(self.source.read_targets(positions))
+        if targets.is_floating_point():
+            targets = targets.to(self.dtype)
+        if self.weights is not None:
+            targets = pack_weights(targets, torch.as_tensor(self.weights[positions]))
+        return targets.to(self.device, non_blocking=True)
+
+    @property
+    def token_loss(self) -> ExampleLoss | None:
+        """The loss of every token of a sequence, where examples are tokens and share their sequences' passes."""
+        shared = self.source.sequences is not None and self.weights is None
+        return self._kind.of_tokens if shared else None
 
     @torch.inference_mode()
     def losses(self, positions: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
@@ -148,6 +166,10 @@ class Objective:
         positions = np.arange(len(self.source)) if positions is None else positions
         found = [self.loss_fn(self.model(inputs), targets) for inputs, targets in self.batches(positions)]
         return torch.cat(found).float().cpu().numpy()
+
+    def mean_loss(self) -> float:
+        """``L(θ)`` over the examples that count, in eval mode."""
+        return float(self.losses(self.counted).mean(dtype=np.float64))
 
     def mean_loss_and_gradient(
         self, positions: NDArray[np.int64] | None = None, *, micro_batches: bool = True
@@ -182,68 +204,66 @@ class Objective:
         width = torch.finfo(self.dtype).bits // 8
         return len(self.source) * int(np.prod(self.source.input_shape, dtype=np.int64)) * width
 
-    def _weigh(self, weights: NDArray[Any] | None) -> None:
+    def _weigh(self, weights: NDArray[Any]) -> None:
         """Multiply losses by the examples' weights, scaled to a mean of 1: their mean is then the weighted mean."""
-        if weights is None:
-            return
-        scaled = torch.as_tensor(np.asarray(weights, dtype=np.float64) / np.mean(weights[self.measured]))
-        self.loss_fn = weighted(self.loss_fn, self._targets.is_floating_point())
-        self._targets = pack_weights(self._targets, scaled)
+        self.loss_fn = weighted(self.loss_fn, self.targets(self.counted[:1]))
+        self.weights = np.asarray(weights, dtype=np.float64) / np.mean(weights[self.measured])
 
     @torch.inference_mode()
     def _check_outputs(self) -> None:
         """Refuse outputs that do not fit the loss or the labels before an hour is spent."""
-        inputs, targets = self.read(self.counted[:8]), self.targets(self.counted[:8])
+        some = self.counted[:8]
+        inputs, targets = self.read(some), self.targets(some)
         outputs = self.model(inputs)
-        integer = targets.ndim == 1 and not self._targets.is_floating_point()
-        single = outputs.ndim == 1 or outputs.shape[-1] == 1
-        if integer and self.loss in ("ce", "mse", "bce") and not (single and self.loss != "ce"):
-            classes = outputs.shape[1] if outputs.ndim > 1 else 1
-            counted = self._targets[torch.as_tensor(self.counted)]
-            low, high = int(counted.min()), int(counted.max())
-            if low < 0 or high >= classes:
-                bad = low if low < 0 else high
-                where = int(self.source.ids[int(np.flatnonzero(np.asarray(self.source.labels) == bad)[0])])
-                raise ObjectiveError(
-                    f"expected labels from 0 to {classes - 1} (the model has {classes} outputs), "
-                    f"found label {bad} (example {where})",
-                    "check the number of classes in --model, or the labels in --data",
-                )
-        if targets.ndim == 2 and not targets.is_floating_point() and self.loss in ("ce", "mse", "bce"):
-            raise ObjectiveError(
-                f"expected one label per example for {self.loss}, found {targets.shape[1]} tokens per example",
-                "give --loss lm",
-            )
-        if self.loss == "lm":
-            check_vocabulary(outputs, targets)
-        losses = self.loss_fn(outputs, targets)
+        if self._kind.classes is not None and not targets.is_floating_point():
+            if self._kind.of_tokens is not None:
+                check_vocabulary(outputs, targets, self.loss)
+            else:
+                self._check_labels(targets, self._kind.classes(outputs))
+        what = f"the loss {self.loss!r} of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
+        hint = "choose a --loss that fits the model's outputs"
+        with guarded(ObjectiveError, what, hint):
+            losses = self.loss_fn(outputs, targets)
         if losses.shape != (len(targets),):
             raise ObjectiveError(
                 f"expected one loss per example, shape ({len(targets)},), found {tuple(losses.shape)} from "
                 f"outputs {tuple(outputs.shape)}",
-                "choose a --loss that fits the model's outputs",
+                hint,
+            )
+
+    def _check_labels(self, targets: Tensor, classes: float) -> None:
+        """Refuse targets that are no labels of ``classes`` classes.
+
+        Args:
+            targets: of a few examples; they tell whether there is one label for each.
+            classes: that the model has outputs for.
+        """
+        if targets.ndim > 1:
+            of_tokens = " or ".join(name for name in LOSSES if open_loss(name).of_tokens is not None)
+            raise ObjectiveError(
+                f"expected one label per example for {self.loss}, found {targets.shape[1]} tokens per example",
+                f"give --loss {of_tokens}",
+            )
+        labels = self.source.labels[self.counted]
+        wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+        if wrong.size:
+            low = int(labels.min())
+            bad = low if low < 0 else int(labels.max())
+            where = int(self.source.ids[self.counted[int(np.flatnonzero(labels == bad)[0])]])
+            raise ObjectiveError(
+                f"expected labels from 0 to {int(classes) - 1} (the model has {int(classes)} outputs), "
+                f"found label {bad} (example {where})",
+                "check the number of classes in --model, or the labels in --data",
             )
 
 
-def measured(source: ExampleSource) -> NDArray[np.bool_]:
-    """(N,) False where every label of an example is ``IGNORED``.
-
-    Raises:
-        ObjectiveError: all are.
-    """
-    targets = np.asarray(source.targets)
-    if targets.dtype.kind != "i" or getattr(source, "read_targets", None) is not None:
-        return np.ones(len(source), dtype=bool)  # a source that reads targets lists labelled examples only
-    found: NDArray[np.bool_] = (targets != IGNORED).reshape(len(targets), -1).any(axis=1)
-    if len(found) and not found.any():
-        raise ObjectiveError(
-            f"expected labels, found only {IGNORED} (ignore) in {source.spec}", "check the labels in --data"
-        )
-    return found
-
-
-def check_vocabulary(outputs: Tensor, targets: Tensor) -> None:
+def check_vocabulary(outputs: Tensor, targets: Tensor, loss: str) -> None:
     """Refuse outputs that are no logits over the tokens of the targets.
+
+    Args:
+        outputs: of the model.
+        targets: tokens (B, L).
+        loss: its name, for the message.
 
     Raises:
         ObjectiveError: wrong shape, or a token beyond the vocabulary.
@@ -251,7 +271,7 @@ def check_vocabulary(outputs: Tensor, targets: Tensor) -> None:
     if outputs.ndim != 3 or outputs.shape[:2] != targets.shape:
         raise ObjectiveError(
             f"expected logits (B, L, V) for tokens {tuple(targets.shape)}, found outputs {tuple(outputs.shape)}",
-            "lm is for causal language models; choose another --loss for this model",
+            f"{loss} is for causal language models; choose another --loss for this model",
         )
     if int(targets.max()) >= outputs.shape[-1]:
         raise ObjectiveError(

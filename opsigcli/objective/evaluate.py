@@ -21,7 +21,6 @@ from torch import Tensor
 
 from opsigcli.objective import forms
 from opsigcli.objective.base import Objective
-from opsigcli.objective.losses import token_losses
 
 RESIDENT_BYTES = 1 << 30  # inputs of one shard, as they are kept
 LARGEST_SHARD = 1 << 18  # examples
@@ -56,7 +55,7 @@ class Evaluator:
         self.batch_size = batch_size or forms.suitable_batch(objective, sizes)
         with one_thread() if self.on_cpu else reduced("float32", objective.device.type):
             self.channels_last = forms.put_channels_last(objective)
-        self._by_token = objective.loss == "lm" and getattr(objective.source, "per", "") == "token"
+        self._sequences = None if objective.token_loss is None else objective.source.sequences
         self._inputs: Tensor | None = None
         self._affine: tuple[Tensor, Tensor] | None = None  # from bytes to numbers, where bytes are kept
         self._stop = False
@@ -67,11 +66,10 @@ class Evaluator:
     def shard_size(self) -> int:
         """Examples in one shard: what can be kept in memory, whoever computes it."""
         source = self.objective.source
-        width = 1 if self._uint8(np.arange(1)) is not None else 4
+        width = 4 if source.pixels(np.arange(1)) is None else 1
         bytes_each = max(int(np.prod(source.input_shape, dtype=np.int64)) * width, 1)
-        if self._by_token:  # the tokens of a sequence share its inputs and labels
-            sequences = int(getattr(source, "kept_sequences", len(source)))
-            bytes_each = -(-16 * sequences * int(np.prod(source.input_shape)) // len(source))
+        if self._sequences is not None:  # their tokens share inputs and labels
+            bytes_each = -(-16 * len(self._sequences) * int(np.prod(source.input_shape)) // len(source))
         whole = RESIDENT_BYTES // bytes_each // self.batch_size * self.batch_size
         return int(min(LARGEST_SHARD, max(whole, self.batch_size)))
 
@@ -79,10 +77,9 @@ class Evaluator:
         """Keep the examples at ``positions`` (increasing) ready; those held before are let go."""
         self._inputs = None
         rows = positions
-        if self._by_token:
-            source: Any = self.objective.source
-            rows, self._places, self._columns = source.locate(positions)
-            inputs, labels = source.sequences(rows)
+        if self._sequences is not None:
+            rows, self._places, self._columns = self._sequences.locate(positions)
+            inputs, labels = self._sequences.read(rows)
             self._inputs = torch.as_tensor(inputs).to(self.objective.device)
             self._targets = torch.as_tensor(labels).to(self.objective.device)
         else:
@@ -128,11 +125,11 @@ class Evaluator:
             rows = slice(start, start + self.batch_size)
             targets = self._targets[rows]
             outputs = forward(self._inputs[rows])
-            if not self._by_token:
+            if self.objective.token_loss is None:
                 out[rows] = self.objective.loss_fn(outputs, targets)
                 continue
             here = slice(*np.searchsorted(self._places, [start, start + self.batch_size]))
-            matrix = token_losses(outputs, targets)
+            matrix = self.objective.token_loss(outputs, targets)
             places = torch.as_tensor(self._places[here] - start, device=out.device)
             out[here] = matrix[places, torch.as_tensor(self._columns[here], device=out.device)]
 
@@ -168,7 +165,7 @@ class Evaluator:
         width = int(np.prod(source.input_shape, dtype=np.int64)) * 4
         self._affine = None
         if not self.on_cpu or len(positions) * width > RESIDENT_BYTES:
-            pixels = self._uint8(positions)
+            pixels = source.pixels(positions)
             if pixels is not None:
                 self._affine = self._normalisation()
                 return torch.as_tensor(pixels).to(device)
@@ -176,15 +173,11 @@ class Evaluator:
 
     def _normalisation(self) -> tuple[Tensor, Tensor]:
         """Scale and shift that make of bytes what the source would read, on the device."""
-        mean, deviation = getattr(self.objective.source, "normalisation", None) or (np.zeros(1), np.ones(1))
+        mean, deviation = self.objective.source.normalisation or (np.zeros(1), np.ones(1))
         scale = 1 / (255 * deviation.astype(np.float64))
         found = (scale, -mean.astype(np.float64) / deviation)
         scaled, shifted = (torch.as_tensor(f).to(self.objective.device, self.objective.dtype) for f in found)
         return scaled, shifted
-
-    def _uint8(self, positions: NDArray[np.int64]) -> NDArray[np.uint8] | None:
-        pixels = getattr(self.objective.source, "pixels", None)
-        return None if pixels is None else pixels(positions)
 
     def _laid_out(self, inputs: Tensor) -> Tensor:
         if self.channels_last and inputs.ndim == 4:

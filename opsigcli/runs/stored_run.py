@@ -47,21 +47,11 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def count_outputs(source: ExampleSource) -> int:
-    """How many outputs a model needs for this source: its classes, or its targets' size."""
-    import numpy as np
-
-    if np.issubdtype(source.targets.dtype, np.floating):
-        return int(np.prod(source.targets.shape[1:], dtype=np.int64))
-    largest = max(int(source.targets.max()), int(source.labels.max())) if len(source) else 0
-    return max(len(source.classes), largest + 1)
-
-
 def build_module(model: str, source: ExampleSource, seed: int = 0) -> nn.Module:
     """The model of a run, built for its source."""
     from opsigcli.models.base import build
 
-    return build(model, input_shape=source.input_shape, outputs=count_outputs(source), seed=seed)
+    return build(model, input_shape=source.input_shape, outputs=source.outputs, seed=seed)
 
 
 def build_objective(

@@ -70,9 +70,12 @@ class Trainer:
         """``Σ w_i ℓ_i / Σ w_i`` over this step's batch, and its gradient."""
         objective = self.objective
         positions = self._positions()
-        order = np.arange(objective.n) if positions is None else positions
+        order = objective.counted if positions is None else positions
         size = objective.batch_size if self._micro_batches else len(order)
-        whole, total = float(weights[order].sum()), 0.0
+        own = (
+            1.0 if objective.weights is None else objective.weights[order]
+        )  # the loss function multiplies by them
+        whole, total = float((weights[order] * own).sum()), 0.0
         gradient = [torch.zeros_like(p) for p in objective.parameters]
         for start in range(0, len(order), size):
             piece = order[start : start + size]

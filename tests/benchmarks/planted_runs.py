@@ -22,6 +22,7 @@ from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidate
 from opsigcli.mining.similarity import Gradients
 from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
+from opsigcli.records import ExampleSource
 
 STEPS = 300
 ADAM_LR = 3e-3
@@ -36,7 +37,7 @@ TINTED = {
 ALL = EVERY | TINTED
 
 
-class Tinted:
+class Tinted(ExampleSource):
     """Photographs, of which two pairs of groups share a red or a blue tint: 25 of one class against 25 of another.
 
     Args:
@@ -58,7 +59,7 @@ class Tinted:
         self.scenario, self.spec = scenario, f"tinted?n={n}&seed={seed}"
         self.classes, self.input_shape = whole.classes, whole.input_shape
         self.ids = np.arange(n)
-        self.labels = self.targets = np.asarray(whole.labels)[rows]
+        self.labels = np.asarray(whole.labels)[rows]
         self._inputs = np.array(whole.read(rows))
         labels = rng.permutation(len(self.classes))[:4]
         pairs = []
@@ -69,9 +70,6 @@ class Tinted:
                 self._inputs[side] += size * np.reshape(colour, (1, 3, 1, 1))
             pairs.append((sides[0], sides[1]))
         self.known_pairs = tuple(pairs)
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """Standardised and tinted, (B, 3, 16, 16) float32."""

@@ -37,6 +37,7 @@ from opsigcli.derivatives.hvp import hessian_operator
 from opsigcli.derivatives.input_subspace import Span, find_span
 from opsigcli.derivatives.layers import layers
 from opsigcli.objective.base import Objective
+from opsigcli.records import ExampleSource
 
 TOLERANCE = 1e-3
 
@@ -78,7 +79,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], int, float, tuple[int, ...]]] = {
 }
 
 
-class Generated:
+class Generated(ExampleSource):
     """Images of ten classes: a smooth template for each, a brightness for each image, and noise."""
 
     def __init__(self, n: int) -> None:
@@ -86,16 +87,13 @@ class Generated:
         coarse = torch.tensor(rng.normal(size=(10, 3, 4, 4)).astype(np.float32))
         templates = F.interpolate(coarse, size=32, mode="bilinear").numpy()
         self.ids = np.arange(n)
-        self.labels = self.targets = rng.integers(0, 10, n)
+        self.labels = rng.integers(0, 10, n)
         bright = rng.normal(size=(n, 1, 1, 1))
         self.inputs = 0.5 * templates[self.labels] + bright + 0.5 * rng.normal(size=(n, 3, 32, 32))
         self.inputs = (self.inputs / self.inputs.std()).astype(np.float32)
         self.spec, self.fingerprint, self.transform = "generated", "", {}
-        self.classes, self.names, self.known_pairs = tuple("abcdefghij"), (), ()
+        self.classes = tuple("abcdefghij")
         self.input_shape = (3, 32, 32)
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         return self.inputs[positions]

@@ -19,8 +19,8 @@ from opsigcli.errors import ModelError, OpsigError, UsageError
 from opsigcli.models import MODELS
 from opsigcli.models.base import build
 from opsigcli.models.hints import fitting_specs
-from opsigcli.objective import LOSSES
-from opsigcli.objective.losses import open_loss
+from opsigcli.objective.losses import LOSSES
+from opsigcli.objective.losses.base import open_loss
 
 MODEL = "mlp?hidden=4"
 
@@ -228,7 +228,7 @@ def test_hugging_face_datasets_are_sources(tmp_path: Path) -> None:
     np.testing.assert_allclose(source.read(np.array([2]))[0], np.full((3, 4, 4), 20 / 255), rtol=1e-6)
     again = open_source(source.spec)
     assert again.fingerprint == source.fingerprint
-    assert open_source(f"hfds:{tmp_path / 'd'}?target=score").targets.dtype == np.float32
+    assert open_source(f"hfds:{tmp_path / 'd'}?target=score").read_targets(np.arange(1)).dtype == np.float32
     with pytest.raises(UsageError, match="no column 'imag'"):
         open_source(f"hfds:{tmp_path / 'd'}?input=imag")
 
@@ -264,7 +264,7 @@ def test_installed_packages_add_models_datasets_and_losses(monkeypatch: pytest.M
     assert build("mine", input_shape=(2, 2), outputs=3)(torch.zeros(1, 2, 2)).shape == (1, 3)
     assert build("mine:any", input_shape=(2, 2), outputs=3) is not None
     assert "ours" in SOURCES.plugins()
-    assert open_loss("odd")(torch.ones(2, 3), torch.zeros(2)).tolist() == [3, 3]
+    assert open_loss("odd").of_examples(torch.ones(2, 3), torch.zeros(2)).tolist() == [3, 3]
     with pytest.raises(UsageError, match="mine"):
         MODELS.load("absent")
     with pytest.raises(UsageError, match="odd"):

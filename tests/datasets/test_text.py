@@ -107,7 +107,7 @@ def test_a_subset_of_tokens_is_whole_sequences_spread_over_the_text(tmp_path: Pa
     assert len(firsts) == 4
     assert firsts[0] == 0
     assert firsts[-1] == 99
-    assert source.kept_sequences == 4
+    assert len(source.sequences) == 4
 
 
 def test_too_many_tokens_are_refused_with_what_to_give(

@@ -115,7 +115,7 @@ def test_losses_are_those_of_a_model_that_was_never_used(name):
         plain.load_state_dict(weights)
         with torch.no_grad():
             outputs = plain(torch.as_tensor(source.inputs))
-            expected = nn.functional.cross_entropy(outputs, torch.as_tensor(source.targets), reduction="none")
+            expected = nn.functional.cross_entropy(outputs, torch.as_tensor(source.labels), reduction="none")
         np.testing.assert_allclose(evaluator.losses(), expected, rtol=2e-5, atol=1e-6)
 
 

@@ -11,6 +11,7 @@ from opsigcli.datasets.planted import Planted
 from opsigcli.derivatives.factored_sketch import FactoredLayers, Factors
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.objective.base import Objective
+from opsigcli.records import ExampleSource
 
 POSITIONS = np.array([3, 250, 17, 99, 4, 230, 61, 120, 8, 77, 150, 33])
 
@@ -190,21 +191,19 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-class Given:
+class Given(ExampleSource):
     """A source made of two arrays; what is not labelled has class 0."""
 
     def __init__(self, inputs: np.ndarray, targets: np.ndarray) -> None:
         self.spec, self.ids = "given", np.arange(len(inputs))
         self.labels = np.zeros(len(inputs), dtype=np.int64)
         self.inputs, self.targets, self.input_shape = inputs, targets, inputs.shape[1:]
-        self.classes: tuple[str, ...] = ()
-        self.known_pairs: tuple[()] = ()
-
-    def __len__(self) -> int:
-        return len(self.inputs)
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         return self.inputs[positions]
+
+    def read_targets(self, positions: np.ndarray) -> np.ndarray:
+        return self.targets[positions]
 
 
 class TokenScores(nn.Module):

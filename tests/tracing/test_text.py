@@ -68,7 +68,7 @@ def test_the_loss_of_a_sequence_is_the_mean_over_its_tokens(opsig: Opsig, run: P
     for name, words in (("sequences", ()), ("tokens", ("--tokens",))):
         assert opsig("trace", run, "--store", tmp_path / f"{name}.h5", *words).code == 0
     source, by_token = open_source(DATA), open_source(f"{DATA}&per=token")
-    sequences, places, _ = by_token.locate(np.arange(len(by_token)))
+    sequences, places, _ = by_token.sequences.locate(np.arange(len(by_token)))
     assert len(sequences) == len(source)
     with h5py.File(tmp_path / "sequences.h5") as a, h5py.File(tmp_path / "tokens.h5") as b:
         assert b["losses"].shape[1] == len(by_token) > 4 * len(source)
