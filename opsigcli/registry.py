@@ -10,14 +10,17 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from opsigcli.errors import UsageError
+from opsigcli.specs import Spec
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A name's target ``module:attribute`` and one line that says what it is."""
+    """A name's target ``module:attribute``, one line that says what it is, and the form of specs that name it."""
 
     target: str
-    summary: str
+    summary: str  # the form of its specs up to the first ": ", where it has one
+    bare: bool = False  # its specs are ``name?key=value``, without a scheme
+    path: str = ""  # "folder" or "file": the name in ``scheme:name`` is the path of one
 
     def load(self) -> Any:
         """Import the target."""
@@ -54,6 +57,25 @@ class Registry:
         if name in plugins:
             return plugins[name].load()
         raise unknown(self.noun, name, [*self.entries, *plugins])
+
+    def load_for(self, spec: Spec) -> Any:
+        """Import and return what opens ``spec``: its scheme's entry, or that of its name where it has no scheme.
+
+        Raises:
+            UsageError: it is not in the table, or the spec has not the form of its entry. Plug-ins take both forms.
+        """
+        key = spec.scheme or spec.name
+        found, entry = self.load(key), self.entries.get(key)
+        if entry is not None and entry.bare == bool(spec.scheme):
+            raise UsageError(
+                f"expected {entry.summary.split(': ')[0]}, found {str(spec)!r}",
+                f"{'leave out' if spec.scheme else 'add'} what follows '{key}:'",
+            )
+        return found
+
+    def names_path(self, spec: Spec) -> bool:
+        """Whether the name in ``spec`` is a path."""
+        return spec.scheme in self.entries and bool(self.entries[spec.scheme].path)
 
     def plugins(self) -> dict[str, Entry]:
         """The names that installed packages add."""

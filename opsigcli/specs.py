@@ -32,7 +32,7 @@ class Spec:
         Raises:
             UsageError: an option is not known; the message lists the ones that are.
         """
-        from opsigcli.registry import unknown
+        from opsigcli.registry import unknown  # which knows specs
 
         for key in self.options:
             if key not in known:

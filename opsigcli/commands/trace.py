@@ -10,7 +10,7 @@ from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.commands.dry_run import plan_trace
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, UsageError
-from opsigcli.options import MANIFEST, TraceOptions
+from opsigcli.options import MANIFEST, InitOptions, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
 from opsigcli.records import ExampleSource, Run, TraceSummary
@@ -120,7 +120,7 @@ def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tupl
             warnings.append(f"--{name} {given} is used, but {MANIFEST} says the run was made with {found}")
         if not given and found:
             inherited.append(found)
-        chosen[name] = given or found or ("ce" if name == "loss" else "")
+        chosen[name] = given or found or (InitOptions.loss if name == "loss" else "")
     if not chosen["model"] or not chosen["data"]:
         lacking = " and ".join(f"--{name}" for name in ("model", "data") if not chosen[name])
         raise UsageError(

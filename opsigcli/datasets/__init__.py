@@ -1,28 +1,34 @@
 """Datasets as sources of examples: fixed order, permanent ids, no shuffling, no augmentation.
 
-``SOURCES`` is the table; :func:`open_source` opens a spec. To add a source: one file, one line.
+``SOURCES`` is the table; :func:`open_source` opens a spec. To add a source: one file with a
+class that inherits from ``opsigcli.records.ExampleSource``, or an opener that returns a ``base.Source``; one line.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from opsigcli.errors import UsageError
+from opsigcli.errors import DatasetError, UsageError
+from opsigcli.records import ExampleSource
 from opsigcli.registry import Entry, Registry
 from opsigcli.specs import parse
-
-if TYPE_CHECKING:
-    from opsigcli.records import ExampleSource
 
 SOURCES = Registry(
     "dataset",
     {
-        "planted": Entry("opsigcli.datasets.planted:open_planted", "planted?n=900: generated, pairs known"),
-        "folder": Entry("opsigcli.datasets.folder:open_folder", "folder:DIR?size=32: images in DIR/<class>/"),
+        "planted": Entry(
+            "opsigcli.datasets.planted:open_planted", "planted?n=900: generated, pairs known", bare=True
+        ),
+        "folder": Entry(
+            "opsigcli.datasets.folder:open_folder",
+            "folder:DIR?size=32: images in DIR/<class>/",
+            path="folder",
+        ),
         "npz": Entry(
-            "opsigcli.datasets.npz:open_npz", "npz:FILE: arrays x, y and optionally ids, classes, weights"
+            "opsigcli.datasets.npz:open_npz",
+            "npz:FILE: arrays x, y and optionally ids, classes, weights",
+            path="file",
         ),
         "torchvision": Entry(
             "opsigcli.datasets.torchvision_source:open_torchvision", "torchvision:CIFAR10?root=DIR&train=true"
@@ -31,8 +37,12 @@ SOURCES = Registry(
             "opsigcli.datasets.hf_source:open_hf",
             "hfds:NAME_OR_DIR?split=train: Hugging Face datasets (extra: hf)",
         ),
-        "text": Entry("opsigcli.datasets.text:open_text", "text:FILE?context=64&tokenizer=word: for lm"),
-        "babble": Entry("opsigcli.datasets.text:open_babble", "babble?sentences=400: generated text, for lm"),
+        "text": Entry(
+            "opsigcli.datasets.text:open_text", "text:FILE?context=64&tokenizer=word: for lm", path="file"
+        ),
+        "babble": Entry(
+            "opsigcli.datasets.text:open_babble", "babble?sentences=400: generated text, for lm", bare=True
+        ),
         "py": Entry(
             "opsigcli.datasets.python_source:open_python", "py:pkg.mod:factory?key=value: your own dataset"
         ),
@@ -42,7 +52,6 @@ SOURCES = Registry(
     },
     group="opsig.datasets",
 )
-BARE = ("planted", "babble")  # written without a scheme
 
 
 def open_source(spec_text: str) -> ExampleSource:
@@ -56,21 +65,20 @@ def open_source(spec_text: str) -> ExampleSource:
 
     Raises:
         UsageError: the scheme, the name or an option is unknown or malformed.
-        DatasetError: the data cannot be read.
+        DatasetError: the data cannot be read, or a plug-in gives no source.
     """
     spec = parse(spec_text)
-    key = spec.scheme or spec.name
-    if key not in SOURCES.entries and not spec.scheme and Path(spec.name).exists():
-        scheme = "folder" if Path(spec.name).is_dir() else "npz"
+    if not spec.scheme and spec.name not in SOURCES.entries and Path(spec.name).exists():
+        kind = "folder" if Path(spec.name).is_dir() else "file"
+        scheme = next(name for name, entry in SOURCES.entries.items() if entry.path == kind)
         raise UsageError(
             f"expected a spec like scheme:name, found the path {spec.name!r}",
             f"write {replace(spec, scheme=scheme)!s}",
         )
-    opener = SOURCES.load(key)
-    if key in SOURCES.entries and (key in BARE) == bool(spec.scheme):  # plug-ins take both forms
-        raise UsageError(
-            f"expected {SOURCES.entries[key].summary.split(': ')[0]}, found {spec_text!r}",
-            f"{'leave out' if spec.scheme else 'add'} what follows '{key}:'",
+    source = SOURCES.load_for(spec)(spec)
+    if not isinstance(source, ExampleSource):
+        raise DatasetError(
+            f"expected {spec_text!r} to give a source of examples, found {type(source).__name__}",
+            "let its class inherit from opsigcli.records.ExampleSource",
         )
-    source: ExampleSource = opener(spec)
     return source

@@ -14,27 +14,39 @@ MODELS = Registry(
         "mlp": Entry(
             "opsigcli.models.mlp:build_mlp",
             "mlp?hidden=200,200&activation=tanh&bias=true: fully connected layers",
+            bare=True,
         ),
         "cnn": Entry(
             "opsigcli.models.cnn:build_cnn",
             "cnn?widths=16,32,64&norm=none&activation=relu: 3x3 convolutions",
+            bare=True,
         ),
-        "gpt": Entry("opsigcli.models.gpt:build_gpt", "gpt?layers=2&width=64&heads=4: a causal transformer"),
+        "gpt": Entry(
+            "opsigcli.models.gpt:build_gpt", "gpt?layers=2&width=64&heads=4: a causal transformer", bare=True
+        ),
         "resnet": Entry(
-            "opsigcli.models.resnet:build_resnet", "resnet?width=8&blocks=1&norm=batch: residual, 8 layers"
+            "opsigcli.models.resnet:build_resnet",
+            "resnet?width=8&blocks=1&norm=batch: residual, 8 layers",
+            bare=True,
         ),
         "vgg": Entry(
-            "opsigcli.models.vgg:build_vgg", "vgg?widths=16,32,64&norm=none: two 3x3 convolutions per width"
+            "opsigcli.models.vgg:build_vgg",
+            "vgg?widths=16,32,64&norm=none: two 3x3 convolutions per width",
+            bare=True,
         ),
         "vit": Entry(
-            "opsigcli.models.vit:build_vit", "vit?patch=8&width=48&blocks=2&heads=4: a vision transformer"
+            "opsigcli.models.vit:build_vit",
+            "vit?patch=8&width=48&blocks=2&heads=4: a vision transformer",
+            bare=True,
         ),
         "torchvision": Entry(
             "opsigcli.models.torchvision_model:build_torchvision", "torchvision:resnet18?num_classes=10"
         ),
         "timm": Entry("opsigcli.models.timm_model:build_timm", "timm:resnet18?num_classes=10 (extra: timm)"),
         "hf": Entry(
-            "opsigcli.models.hf_model:build_hf", "hf:DIR: as DIR/config.json says, never its code (extra: hf)"
+            "opsigcli.models.hf_model:build_hf",
+            "hf:DIR: as DIR/config.json says, never its code (extra: hf)",
+            path="folder",
         ),
         "py": Entry(
             "opsigcli.models.python_model:build_python", "py:pkg.mod:factory?key=value: your own module"
@@ -45,4 +57,3 @@ MODELS = Registry(
     },
     group="opsig.models",
 )
-BARE = ("mlp", "cnn", "resnet", "vgg", "vit", "gpt")  # written without a scheme

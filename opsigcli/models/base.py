@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 from torch.random import fork_rng
 
 from opsigcli.errors import ModelError, UsageError
-from opsigcli.models import BARE, MODELS
+from opsigcli.models import MODELS
 from opsigcli.models.torchvision_model import torchvision_names
 from opsigcli.specs import parse
 
@@ -34,15 +34,9 @@ def build(spec_text: str, *, input_shape: tuple[int, ...], outputs: int, seed: i
         ModelError: the model cannot be built, or does not fit the inputs.
     """
     spec = parse(spec_text)
-    key = spec.scheme or spec.name
-    if key not in MODELS.entries and not spec.scheme and key in torchvision_names():
-        raise UsageError(f"unknown model {key!r}", f"did you mean torchvision:{key}?")
-    builder = MODELS.load(key)
-    if key in MODELS.entries and (key in BARE) == bool(spec.scheme):  # plug-ins take both forms
-        raise UsageError(
-            f"expected {MODELS.entries[key].summary.split(': ')[0]}, found {spec_text!r}",
-            f"{'leave out' if spec.scheme else 'add'} what follows '{key}:'",
-        )
+    if not spec.scheme and spec.name not in MODELS.entries and spec.name in torchvision_names():
+        raise UsageError(f"unknown model {spec.name!r}", f"did you mean torchvision:{spec.name}?")
+    builder = MODELS.load_for(spec)
     if outputs < 1:
         raise ModelError(f"expected at least one output, found {outputs}", "check the labels in --data")
     devices = list(range(cuda.device_count())) if cuda.is_initialized() else []  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opsigcli import __version__
 from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.errors import CheckpointError, UsageError
+from opsigcli.models import MODELS
 from opsigcli.records import ExampleSource, Provenance, Run
 from opsigcli.runs.load_weights import Loader
 from opsigcli.specs import parse
@@ -88,7 +89,7 @@ def build_objective(
 def absolute_model(spec_text: str) -> str:
     """A model spec whose paths are absolute, so that it builds the same model from any folder."""
     spec = parse(spec_text)
-    if spec.scheme == "hf":
+    if MODELS.names_path(spec):
         return str(replace(spec, name=absolute_path(spec.name)))
     return absolute_spec(spec_text)
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from opsigcli.datasets import BARE, SOURCES, open_source
+from opsigcli.datasets import SOURCES, open_source
 from opsigcli.errors import UsageError
 
 
 def test_every_source_of_the_table_can_be_imported() -> None:
     assert all(callable(SOURCES.load(name)) for name in SOURCES)
-    assert set(BARE) <= set(SOURCES)
 
 
 def test_opening_arrays_and_folders_needs_no_torch() -> None:
