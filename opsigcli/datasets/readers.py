@@ -60,6 +60,8 @@ class ArrayReader:
     def _redrawn(self, pixels: NDArray[Any]) -> NDArray[Any]:
         if self._pictures is None:
             return pixels
+        if not len(pixels):
+            return np.empty((0, *self.shape), dtype=self.dtype)
         from PIL import Image
 
         # PIL wants (H, W) or (H, W, C).

@@ -118,6 +118,7 @@ CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("npz", "floats"): arrays("", x=numbers(0, N, 4), y=LABELS, ids=np.arange(N)[::-1] * 10),
     ("npz", "weights"): arrays("", x=numbers(0, N, 4), y=LABELS, weights=WEIGHTS, classes=list("pqr")),
     ("npz", "pictures"): arrays("?mean=0.4,0.5,0.6&std=0.2,0.3,0.4", x=pictures(N, 5, 4, 3), y=LABELS),
+    ("npz", "resized"): arrays("?size=4", x=pictures(N, 5, 4, 3), y=LABELS),
     ("npz", "each its own"): arrays("?standardize=image", x=pictures(N, 5, 4), y=LABELS),
     ("npz", "numbers"): arrays("", x=numbers(0, N, 4), y=numbers(1, N, 2), weights=WEIGHTS),
     ("npz", "tokens"): arrays("", x=TOKENS[:, :-1], y=TOKENS[:, 1:], weights=WEIGHTS),
@@ -342,9 +343,7 @@ def test_the_mean_loss_is_the_weighted_mean_over_the_examples_that_count(source:
     assert objective.mean_loss_and_gradient()[0] == pytest.approx(mean, rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    "case", [("folder", "channels"), ("npz", "pictures"), ("py", "floats")], ids=" ".join
-)
+@pytest.mark.parametrize("case", [("folder", "channels"), ("npz", "resized"), ("py", "floats")], ids=" ".join)
 def test_data_that_do_not_fit_memory_are_read_as_those_that_do(
     case: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
