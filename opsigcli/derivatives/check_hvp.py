@@ -17,7 +17,7 @@ from opsigcli.derivatives.double_backward import (
 )
 from opsigcli.errors import CurvatureError
 from opsigcli.objective.base import Objective
-from opsigcli.objective.module_caches import forget
+from opsigcli.objective.module_caches import clear_caches
 
 EXAMPLES = 2  # float64 is slow
 COUPLED = 8  # where statistics of the batch couple them
@@ -40,7 +40,7 @@ def check_second_derivatives(objective: Objective) -> None:
         CurvatureError: the products are wrong.
     """
     twin = copy.copy(objective)
-    forget(objective.model)  # a copy cannot be made of what has a graph
+    clear_caches(objective.model)  # a copy cannot be made of what has a graph
     try:
         twin.model = copy.deepcopy(objective.model).double().eval()
         few = COUPLED if objective.batch_statistics else EXAMPLES

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from opsigcli.objective.torch_workarounds import by_channel, frozen
+from opsigcli.objective.torch_workarounds import by_channel, fixed_affine
 
 CONVOLUTIONS = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
 
@@ -99,7 +99,7 @@ def _each(value: Any, dimensions: int) -> list[int]:
 
 
 def _batch_norm(last: _Convolved | None, input: Tensor, *args: Any, **kwargs: Any) -> Tensor | None:
-    found = frozen(*args, **kwargs)
+    found = fixed_affine(*args, **kwargs)
     if found is None:
         return None
     scale, offset = found

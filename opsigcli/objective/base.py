@@ -16,8 +16,8 @@ from opsigcli.errors import ObjectiveError
 from opsigcli.objective.batch_norm import batch_statistics
 from opsigcli.objective.losses import LOSSES
 from opsigcli.objective.losses.base import ExampleLoss, open_loss
-from opsigcli.objective.module_caches import forget
-from opsigcli.objective.torch_workarounds import Mended
+from opsigcli.objective.module_caches import clear_caches
+from opsigcli.objective.torch_workarounds import Workarounds
 from opsigcli.objective.weighting import pack_weights, weighted
 from opsigcli.records import IGNORED, ExampleSource
 from opsigcli.usercode import guarded
@@ -104,17 +104,17 @@ class Objective:
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Put weights (a full state dict that fits) into the model."""
-        forget(self.model)
+        clear_caches(self.model)
         self.model.load_state_dict(dict(weights), strict=True)
 
     def settle(self) -> None:
         """Put the model into eval mode, with nothing kept from passes before."""
-        forget(self.model.eval())
+        clear_caches(self.model.eval())
 
     def outputs(self, inputs: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
         """The model's outputs, to be differentiated; with other ``weights`` by name, for torch.func transforms."""
-        forget(self.model)
-        with Mended():
+        clear_caches(self.model)
+        with Workarounds():
             found: Tensor = (
                 self.model(inputs) if weights is None else functional_call(self.model, weights, (inputs,))
             )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from opsigcli.objective.module_caches import forget
+from opsigcli.objective.module_caches import clear_caches
 
 _LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -29,13 +29,13 @@ class Folded:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        forget(model)  # kept values would be constants of the graph
+        clear_caches(model)  # kept values would be constants of the graph
         try:
             graph = fx.Tracer().trace(model)
         except Exception as error:  # whatever a forward pass does that tracing does not know
             raise ValueError(f"the forward pass cannot be traced: {error}") from error
         finally:
-            forget(model)  # and values of the graph be kept
+            clear_caches(model)  # and values of the graph be kept
         self.module = fx.GraphModule(model, graph)
         self._pairs = [self._fold(model, first, norm) for first, norm in _foldable(model, graph)]
         if not self._pairs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 
-def forget(model: nn.Module) -> None:
+def clear_caches(model: nn.Module) -> None:
     """Make modules drop what they keep in eval mode, so that the next pass computes it from the weights.
 
     LeViT, TinyViT and others of timm keep attention biases made from their weights: with the weights of a checkpoint

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 
-class Mended(TorchFunctionMode):
+class Workarounds(TorchFunctionMode):
     """Within this context these functions can be differentiated, twice as well."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        return _MENDED.get(func, func)(*args, **(kwargs or {}))
+        return _REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))
 
 
 def affine(
@@ -31,7 +31,7 @@ def affine(
     return scale, offset if bias is None else offset + bias
 
 
-def frozen(
+def fixed_affine(
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None = None,
@@ -40,7 +40,7 @@ def frozen(
     momentum: float | None = 0.1,
     eps: float = 1e-5,
 ) -> tuple[Tensor, Tensor] | None:
-    """s and t of a call of ``F.batch_norm``, which this takes the arguments of; None where the batch makes them."""
+    """s and t of a call of ``F.batch_norm`` with these arguments; None where the statistics are those of the batch."""
     if training or running_mean is None or running_var is None:
         return None
     return affine(running_mean, running_var, weight, bias, eps)
@@ -69,7 +69,7 @@ def _normalize(
 
 def _batch_norm(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """On a CPU, torch's gradient is wrong for one example, where what comes back was transposed on the way."""
-    found = frozen(*args, **kwargs) if len(input) == 1 else None
+    found = fixed_affine(*args, **kwargs) if len(input) == 1 else None
     return F.batch_norm(input, *args, **kwargs) if found is None else by_channel(input, *found)
 
 
@@ -91,7 +91,7 @@ def _instance_norm(
     return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 
 
-_MENDED: dict[Callable[..., Any], Callable[..., Any]] = {
+_REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
     F.hardsigmoid: _hardsigmoid,
     F.normalize: _normalize,
     F.batch_norm: _batch_norm,

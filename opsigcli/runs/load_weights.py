@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from opsigcli.models.weights import fit_weights
-from opsigcli.objective.module_caches import forget
+from opsigcli.objective.module_caches import clear_caches
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Loader:
         Raises:
             ModelError: they do not fit.
         """
-        forget(self.model)
+        clear_caches(self.model)
         if self.initial is not None:
             self.model.load_state_dict(self.initial)
         fit = fit_weights(self.model, weights, where=where, partial=self.initial is not None)

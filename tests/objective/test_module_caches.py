@@ -17,7 +17,7 @@ from opsigcli.derivatives.hvp import hessian_operator
 from opsigcli.derivatives.per_example_curvature import along
 from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
-from opsigcli.objective.module_caches import forget
+from opsigcli.objective.module_caches import clear_caches
 from opsigcli.runs.load_weights import Loader
 
 
@@ -144,5 +144,5 @@ def test_modes_stay_as_they_are():
     model = net(True).eval()
     model[1].norm.train()
     before = [module.training for module in model.modules()]
-    forget(model)
+    clear_caches(model)
     assert [module.training for module in model.modules()] == before

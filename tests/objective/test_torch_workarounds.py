@@ -10,7 +10,7 @@ from torch import nn
 
 from opsigcli.derivatives.hvp import hessian_operator
 from opsigcli.objective.base import Objective
-from opsigcli.objective.torch_workarounds import Mended
+from opsigcli.objective.torch_workarounds import Workarounds
 
 FUNCTIONS = {
     "hardsigmoid": F.hardsigmoid,
@@ -27,7 +27,7 @@ def test_values_are_torchs_and_derivatives_those_of_the_function(name):
     generator = torch.Generator().manual_seed(0)
     x = (4 * torch.randn(3, 4, generator=generator, dtype=torch.float64)).requires_grad_()
     plain = FUNCTIONS[name](x)
-    with Mended():
+    with Workarounds():
         torch.testing.assert_close(FUNCTIONS[name](x), plain, rtol=1e-14, atol=1e-16)
         assert torch.autograd.gradcheck(FUNCTIONS[name], x)
         assert torch.autograd.gradgradcheck(FUNCTIONS[name], x)
@@ -36,7 +36,7 @@ def test_values_are_torchs_and_derivatives_those_of_the_function(name):
 def test_what_is_done_in_place_is_seen():
     x = torch.linspace(-5, 5, 7)
     expected = F.hardsigmoid(x)
-    with Mended():
+    with Workarounds():
         F.hardsigmoid(x, inplace=True)
     torch.testing.assert_close(x, expected)
 
@@ -101,7 +101,7 @@ def test_gradients_of_a_norm_are_right_where_pixels_become_tokens(name, n):
         return norm(x).flatten(2).transpose(1, 2) @ mixing
 
     plain = tokens(x)
-    with Mended():
+    with Workarounds():
         torch.testing.assert_close(tokens(x), plain)
         assert torch.autograd.gradcheck(tokens, x)
         assert torch.autograd.gradgradcheck(tokens, x)
