@@ -43,8 +43,6 @@ def build(spec_text: str, *, input_shape: tuple[int, ...], outputs: int, seed: i
     with fork_rng(devices=devices):
         manual_seed(seed)
         model = builder(spec, input_shape, outputs)
-    if isinstance(model, nn.Module):
-        model.register_forward_hook(_logits)
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"expected {spec_text!r} to give a torch.nn.Module; found {type(model).__name__}",
@@ -55,6 +53,7 @@ def build(spec_text: str, *, input_shape: tuple[int, ...], outputs: int, seed: i
             f"expected {spec_text!r} to give a model with all its shapes known; it has lazy layers",
             "let the factory pass one input through the model before it returns it",
         )
+    model.register_forward_hook(_logits)
     return model
 
 

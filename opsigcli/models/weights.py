@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -12,6 +12,13 @@ from opsigcli.registry import nearest
 from opsigcli.usercode import guarded
 
 SHOWN = 3  # keys of each kind that a message names
+
+
+@runtime_checkable
+class Renamed(Protocol):
+    """A model whose library saves tensors under other names than the model has for them."""
+
+    names_in_checkpoints: dict[str, str]  # name in a saved file -> name in the model
 
 
 def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str, partial: bool = False) -> str:
@@ -36,7 +43,7 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str, 
     own: dict[str, Any] = {
         key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)
     }
-    renamed: Mapping[str, str] = getattr(model, "names_in_checkpoints", {})
+    renamed = model.names_in_checkpoints if isinstance(model, Renamed) else {}
     weights = {key if key in own else renamed.get(key, key): value for key, value in weights.items()}
     prefix = _common_prefix(own, weights)
     weights = {key.removeprefix(prefix): value for key, value in weights.items()}

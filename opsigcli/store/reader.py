@@ -86,11 +86,6 @@ class Store:
         found: NDArray[np.float32] = self.file["losses"][row]
         return found
 
-    def losses_of(self, position: int) -> NDArray[np.float32]:
-        """Losses of one example at all checkpoints, (T,)."""
-        found: NDArray[np.float32] = self.file["losses"][:, position]
-        return found
-
     @property
     def measured(self) -> NDArray[np.bool_]:
         """(N,) False where an example's label says to ignore it."""

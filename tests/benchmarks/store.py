@@ -10,13 +10,13 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from opsigcli.records import Provenance, Run
-from opsigcli.store.reader import open_store
+from opsigcli.store.reader import Store, open_store
 from opsigcli.store.writer import TraceContent, write_trace
 
 
@@ -49,13 +49,13 @@ def peak() -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20
 
 
-def timed(store: Path, read: str, indices: np.ndarray) -> float:
+def timed(store: Path, read: Callable[[Store, int], object], indices: np.ndarray) -> float:
     """Median milliseconds of a read in an open store."""
     with open_store(store) as opened:
         found = []
         for index in map(int, indices):
             begin = time.perf_counter()
-            getattr(opened, read)(index)
+            read(opened, index)
             found.append(time.perf_counter() - begin)
     return 1e3 * statistics.median(found)
 
@@ -75,8 +75,10 @@ def main() -> None:
             seconds = time.perf_counter() - begin
             size = store.stat().st_size
             rng = np.random.default_rng(1)
-            column = timed(store, "losses_of", rng.integers(0, examples, 50))
-            row = timed(store, "losses_at", rng.integers(0, chosen.checkpoints, 50))
+            column = timed(
+                store, lambda opened, i: opened.file["losses"][:, i], rng.integers(0, examples, 50)
+            )
+            row = timed(store, Store.losses_at, rng.integers(0, chosen.checkpoints, 50))
             print(
                 f"{examples:,} examples x {chosen.checkpoints} checkpoints: {size / 1e9:.2f} GB "
                 f"(losses and deltas) in {seconds:.2f} s = {size / seconds / 1e9:.2f} GB/s; "

@@ -43,7 +43,6 @@ def test_what_is_written_is_what_is_read(
         np.testing.assert_array_equal(file["virtual_deltas"][()], virtual)
     with open_store(store) as opened:
         np.testing.assert_array_equal(opened.losses_at(1), losses[1])
-        np.testing.assert_array_equal(opened.losses_of(examples - 1), losses[:, -1])
         summary, infinite = opened.summary
         np.testing.assert_allclose(summary.mean_losses, losses.mean(axis=1, dtype=np.float64), rtol=1e-6)
         assert infinite == [0]
