@@ -209,7 +209,7 @@ def _output_residuals(objective: Objective, inputs: Tensor, targets: Tensor) -> 
     with torch.enable_grad():
         total = objective.loss_fn(outputs, targets).sum()
     (residuals,) = torch.autograd.grad(total, outputs)
-    if residuals.ndim > 2 and residuals.shape[:-1] == targets.shape and not targets.is_floating_point():
+    if objective.outputs_per_token:
         residuals = residuals.flatten(1, -2).sum(1)
     flat: Tensor = residuals.reshape(len(targets), -1)
     return flat

@@ -37,7 +37,9 @@ class Objective:
         dtype: floating type of weights and inputs.
 
     Raises:
-        ObjectiveError: the source is empty, a label is out of range, or the outputs do not fit the loss.
+        ObjectiveError: the source is empty, no example counts, a label is out of range, or the outputs do not fit the
+            loss.
+        UsageError: there is no such loss.
     """
 
     def __init__(
@@ -60,9 +62,8 @@ class Objective:
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.dtype = dtype
-        self.batch_statistics = (
-            False  # BatchNorm over each batch as it comes, for derivatives of the mean loss
-        )
+        # BatchNorm over each batch as it comes, for derivatives of the mean loss.
+        self.batch_statistics = False
         self.measured = source.measured
         if not self.measured.any():
             raise ObjectiveError(
@@ -71,10 +72,9 @@ class Objective:
             )
         self._counted = None if self.measured.all() else np.flatnonzero(self.measured)
         self._resident: Tensor | None = None
-        self.weights: NDArray[np.float64] | None = (
-            None  # (N,) with a mean of 1 over those that count; None = all 1
-        )
-        self._check_outputs()
+        # (N,) of the examples in the mean loss, with a mean of 1 over those that count; None = all 1.
+        self.weights: NDArray[np.float64] | None = None
+        self.outputs_per_token = self._check_outputs()
         if source.weights is not None:
             self._weigh(source.weights)
 
@@ -206,12 +206,22 @@ class Objective:
 
     def _weigh(self, weights: NDArray[Any]) -> None:
         """Multiply losses by the examples' weights, scaled to a mean of 1: their mean is then the weighted mean."""
+        mean = np.mean(weights[self.measured])
+        if not mean > 0:
+            raise ObjectiveError(
+                f"expected weights above 0 in {self.source.spec}, found none among {self.n} examples",
+                "check the weights in --data, and which examples are left out",
+            )
         self.loss_fn = weighted(self.loss_fn, self.targets(self.counted[:1]))
-        self.weights = np.asarray(weights, dtype=np.float64) / np.mean(weights[self.measured])
+        self.weights = np.asarray(weights, dtype=np.float64) / mean
 
     @torch.inference_mode()
-    def _check_outputs(self) -> None:
-        """Refuse outputs that do not fit the loss or the labels before an hour is spent."""
+    def _check_outputs(self) -> bool:
+        """Refuse outputs that do not fit the loss or the labels before an hour is spent.
+
+        Returns:
+            Whether they are (B, L, …) for labels (B, L).
+        """
         some = self.counted[:8]
         inputs, targets = self.read(some), self.targets(some)
         outputs = self.model(inputs)
@@ -230,6 +240,7 @@ class Objective:
                 f"outputs {tuple(outputs.shape)}",
                 hint,
             )
+        return not targets.is_floating_point() and outputs.ndim > 2 and outputs.shape[:-1] == targets.shape
 
     def _check_labels(self, targets: Tensor, classes: float) -> None:
         """Refuse targets that are no labels of ``classes`` classes.

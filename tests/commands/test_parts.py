@@ -151,6 +151,15 @@ def test_what_is_left_without_a_group_is_trained_and_measured_as_it_counts(tmp_p
         assert arm["mean_loss"] != pytest.approx(Objective(model, unweighted, loss).mean_loss(), rel=1e-3)
 
 
+def test_a_part_in_which_no_example_counts_is_refused_in_words(opsig: Opsig, tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", x=np.ones((4, 2)), y=np.arange(4) % 2, weights=np.array([1.0, 1, 0, 0]))
+    (tmp_path / "ids.txt").write_text("0\n1")
+    words = ("--data", f"npz:{tmp_path}/w.npz", "--steps", 1, "--exclude", tmp_path / "ids.txt")
+    done = opsig("train", tmp_path / "run", *words)
+    assert done.code == 3
+    assert "expected weights above 0" in done.err
+
+
 @pytest.mark.slow
 def test_causes_are_compared_on_weighted_examples(opsig: Opsig, tmp_path: Path) -> None:
     planted = Planted("img2", 400)

@@ -219,25 +219,32 @@ class TokenScores(nn.Module):
         return scores
 
 
-def problem(loss: str) -> tuple[Objective, np.ndarray]:
+def problem(loss: str, weights: np.ndarray | None = None) -> tuple[Objective, np.ndarray]:
     rng = np.random.default_rng(4)
     torch.manual_seed(3)
     x = rng.standard_normal((12, 5)).astype(np.float32)
     if loss == "lm":
         tokens, following = rng.integers(0, 7, (2, 12, 6))
         following[3:5, 2:] = -100
-        return Objective(TokenScores(7), Given(tokens, following), loss), np.arange(12)
+        source = Given(tokens, following)
+        source.weights = weights
+        return Objective(TokenScores(7), source, loss), np.arange(12)
     targets = {
         "ce": rng.integers(0, 3, 12),
         "mse": rng.standard_normal((12, 3)).astype(np.float32),
         "bce": rng.integers(0, 2, (12, 3)).astype(np.float32),
     }[loss]
-    return Objective(nn.Sequential(nn.Linear(5, 3)), Given(x, targets), loss), np.arange(12)
+    source = Given(x, targets)
+    source.weights = weights
+    return Objective(nn.Sequential(nn.Linear(5, 3)), source, loss), np.arange(12)
 
 
+@pytest.mark.parametrize("weights", [None, np.linspace(0, 2, 12)], ids=["alike", "weighted"])
 @pytest.mark.parametrize("loss", ["ce", "mse", "bce", "lm"])
-def test_residuals_are_the_gradient_of_a_bias_on_the_outputs_in_float64(loss: str) -> None:
-    objective, positions = problem(loss)
+def test_residuals_are_the_gradient_of_a_bias_on_the_outputs_in_float64(
+    loss: str, weights: np.ndarray | None
+) -> None:
+    objective, positions = problem(loss, weights)
     found = gradient_sketches(objective, positions).residuals
     model = objective.model.double()
     for position in positions:
