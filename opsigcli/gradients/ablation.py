@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.mining.class_matched import class_matched
 from opsigcli.progress import Progress
 from opsigcli.records import ExampleSource, LossTrace, Mining
 from opsigcli.runs.stored_run import StoredRun
@@ -13,6 +14,8 @@ from opsigcli.runs.stored_run import StoredRun
 if TYPE_CHECKING:
     from opsigcli.records import Ints
 
+CONTROLS = 1  # class-matched random sets: every arm is trained anew
+RANDOM = "random examples of the same classes"
 STEPS = 60  # full-batch or minibatch updates of every arm, with a fresh optimizer state
 CAVEAT = (
     "removing the groups lowers curvature and oscillation at first; within some tens of steps another direction can "
@@ -32,7 +35,8 @@ def compare_causes(
     """Arms that go on from one checkpoint without some examples, with what they do; None without pairs.
 
     λ₁ is that of the mean loss of the examples left, at the common start and after the last update; the oscillation
-    is the sum of all rises of that mean loss from update to update.
+    is the sum of all rises of that mean loss from update to update. ``members`` of an arm counts how many of its
+    examples are members of the mined groups.
 
     Args:
         found: the mined pairs.
@@ -55,7 +59,12 @@ def compare_causes(
     with progress.task("causal", len(removed), "arm") as task:
         for name, positions in removed.items():
             arms.append(
-                {"removed": name, "examples": len(positions), **_arm(run, start, positions, held_out)}
+                {
+                    "removed": name,
+                    "examples": len(positions),
+                    "members": int(np.isin(positions, members).sum()),
+                    **_arm(run, start, positions, held_out),
+                }
             )
             task.advance(note=f"without {name}")
     return {"step": int(trace.steps[start]), "updates": STEPS, "arms": arms, "caveat": CAVEAT}
@@ -65,8 +74,11 @@ def causal_words(causal: dict[str, Any]) -> tuple[str, ...]:
     """The comparison in lines."""
     lines = [f"without … from step {causal['step']}, {causal['updates']} updates:"]
     for arm in causal["arms"]:
+        size = f"{arm['examples']} examples"
+        if arm["removed"] == RANDOM and arm["members"]:
+            size += f", {arm['members']} of them members of the groups: their classes have too few others"
         text = (
-            f"  {arm['removed']} ({arm['examples']} examples): sharpness {arm['sharpness_start']:.3g} at once, "
+            f"  {arm['removed']} ({size}): sharpness {arm['sharpness_start']:.3g} at once, "
             f"{arm['sharpness_end']:.3g} at the end; rises of the mean loss {arm['rises']:.3g}"
         )
         if arm["accuracy"] is not None:
@@ -76,26 +88,29 @@ def causal_words(causal: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _arms(run: StoredRun, start: int, trace: LossTrace, members: Ints, seed: int) -> dict[str, Ints]:
-    """Positions to remove, by name: all sets as large as the mined one."""
+    """Positions to remove, by name: all sets but the first as large as the mined one."""
     from opsigcli.derivatives.gradient_sketch import gradient_sketches
 
-    rng, everybody = np.random.default_rng(seed), np.arange(len(trace.labels))
-    others = np.setdiff1d(everybody, members)
-    matched = []
-    for label in np.unique(trace.labels[members]):
-        wanted = int((trace.labels[members] == label).sum())
-        of_label = rng.permutation(others[trace.labels[others] == label])
-        matched.append(of_label[:wanted])
+    everybody = np.arange(len(trace.labels))
     run.load(start)
     norms = gradient_sketches(run.objective, everybody, dimensions=16, seed=seed).norms
     k = len(members)
     return {
         "nothing": everybody[:0],
         "the mined groups": members,
-        "random examples of the same classes": np.sort(np.concatenate(matched)),
+        RANDOM: random_control(trace.labels, members, seed),
         "examples of high loss": np.sort(np.argsort(-np.nan_to_num(trace.losses[start]), kind="stable")[:k]),
         "examples of large gradient": np.sort(np.argsort(-norms, kind="stable")[:k]),
     }
+
+
+def random_control(labels: Ints, members: Ints, seed: int) -> Ints:
+    """One class-matched draw (``class_matched``) in place of all mined groups together, increasing positions.
+
+    Where a label has too few others, members fill up: the control stays as large as the mined groups.
+    """
+    (drawn,) = class_matched(labels, (members,), members, np.random.default_rng(seed), CONTROLS)
+    return np.sort(drawn[0])
 
 
 def _arm(run: StoredRun, start: int, removed: Ints, test: ExampleSource | None) -> dict[str, Any]:

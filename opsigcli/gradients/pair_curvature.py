@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opsigcli.mining.class_matched import class_matched
 from opsigcli.records import Evidence, LossTrace, Pair, SharpnessPoint
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def with_curvature(
     if not len(at):
         return pairs
     groups = [group.ids for pair in pairs for group in (pair.first, pair.second)]
-    taken = set(trace.positions(np.concatenate(groups)).tolist())
+    taken = trace.positions(np.concatenate(groups))
     measured = []
     for pair in pairs:
         first, second = (trace.positions(group.ids) for group in (pair.first, pair.second))
@@ -50,8 +51,8 @@ def with_curvature(
             run.load(int(at[0]))
             values = [_along(run, first, second)]
             rng = np.random.default_rng(seed)
-            for _ in range(DRAWS):
-                values.append(_along(run, *_matched(trace.labels, first, second, taken, rng)))
+            random = class_matched(trace.labels, (first, second), taken, rng, DRAWS)
+            values += [_along(run, a, b) for a, b in zip(*random, strict=True)]
             kept[name] = np.array(values)
         if name in kept:
             value, *nulls = kept[name] / point.eigenvalues[0]
@@ -75,21 +76,3 @@ def _along(run: StoredRun, first: Ints, second: Ints) -> float:
         return 0.0
     u = u / norm
     return float(u @ hessian_operator(run.objective)(u))
-
-
-def _matched(
-    labels: Ints, first: Ints, second: Ints, taken: set[int], rng: np.random.Generator
-) -> tuple[Ints, Ints]:
-    """Random disjoint groups with the labels of the pair's, outside all pairs while there are enough."""
-    sides: tuple[list[int], list[int]] = ([], [])
-    inside = np.isin(np.arange(len(labels)), list(taken))
-    for label in np.unique(labels[np.concatenate([first, second])]):
-        a, b = int((labels[first] == label).sum()), int((labels[second] == label).sum())
-        of = labels == label
-        rows = np.concatenate(
-            [rng.permutation(np.flatnonzero(of & ~inside)), rng.permutation(np.flatnonzero(of & inside))]
-        )
-        drawn = rng.permutation(rows[: a + b])
-        sides[0].extend(drawn[:a].tolist())
-        sides[1].extend(drawn[a:].tolist())
-    return np.array(sides[0], dtype=np.int64), np.array(sides[1], dtype=np.int64)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.features import DEFINITIONS as FEATURE_DEFINITIONS
 from opsigcli.mining.features import shared_features
 from opsigcli.mining.fixed_point import swing_held
@@ -114,40 +115,10 @@ def touched(gradients: Sequence[Gradients], steps: int) -> tuple[int, ...]:
     return tuple(sorted(t for t in both if 0 <= t < steps))
 
 
-def class_matched(
-    labels: Ints, sides: Sides, taken: Ints, rng: np.random.Generator, draws: int = DRAWS
-) -> Sides:
-    """The pair, and random disjoint pairs with the same number of members of every label on each side.
-
-    Members of mined groups are drawn only where a label has too few others: a few of them would make a
-    random group look like the pair.
-
-    Args:
-        labels: (M,) of the candidates.
-        sides: rows of the pair's two groups.
-        taken: rows of the members of all pairs.
-        rng: draws the random groups.
-        draws: how many.
-
-    Returns:
-        Rows of the first (1 + draws, |A|) and second groups (1 + draws, |B|); row 0 is the pair itself.
-    """
-    first, second = [np.sort(sides[0])], [np.sort(sides[1])]
-    inside = np.isin(np.arange(len(labels)), taken)
-    of_label = []
-    for c in np.unique(labels[np.concatenate(sides)]):
-        a, b = (int((labels[rows] == c).sum()) for rows in sides)
-        of_label.append(
-            (np.flatnonzero((labels == c) & ~inside), np.flatnonzero((labels == c) & inside), a, b)
-        )
-    for _ in range(draws):
-        drawn = []
-        for outside, members, a, b in of_label:
-            rows = np.concatenate([rng.permutation(outside), rng.permutation(members)])[: a + b]
-            drawn.append((rng.permutation(rows), a))
-        first.append(np.concatenate([rows[:a] for rows, a in drawn]))
-        second.append(np.concatenate([rows[a:] for rows, a in drawn]))
-    return np.stack(first), np.stack(second)
+def _with_random_pairs(material: Material, sides: Sides, taken: Ints, rng: np.random.Generator) -> Sides:
+    """The pair and class-matched random pairs, rows (1 + 199, |A|) and (1 + 199, |B|)."""
+    first, second = class_matched(material.labels, sides, taken, rng, DRAWS)
+    return np.vstack([np.sort(sides[0]), first]), np.vstack([np.sort(sides[1]), second])
 
 
 def gather_evidence(
@@ -170,7 +141,7 @@ def gather_evidence(
     """
     similarity = material.similarity
     assert similarity is not None, "losses alone have evidence of their own"
-    groups = class_matched(material.labels, sides, taken, rng)
+    groups = _with_random_pairs(material, sides, taken, rng)
     first, second = (_averages(rows, len(material.labels)) for rows in groups)
     to_first, to_second = first @ similarity, second @ similarity
     found = {"opposition": _against_null(-(to_first * second).sum(axis=1), tail="high")}
@@ -208,7 +179,7 @@ def loss_evidence(
     material: Material, sides: Sides, taken: Ints, rng: np.random.Generator
 ) -> dict[str, Evidence]:
     """What losses alone say about a pair: its share of the loss change, and what its examples look like."""
-    groups = class_matched(material.labels, sides, taken, rng)
+    groups = _with_random_pairs(material, sides, taken, rng)
     first, second = (_averages(rows, len(material.labels)) for rows in groups)
     found = {}
     if material.energy.any():

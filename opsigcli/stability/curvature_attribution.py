@@ -15,10 +15,12 @@ from opsigcli.derivatives.data_parallel import Share
 from opsigcli.derivatives.hvp import HessianOperator
 from opsigcli.derivatives.layers import Layer, kinds, layers
 from opsigcli.derivatives.per_example_curvature import along
+from opsigcli.mining.class_matched import class_matched
 from opsigcli.records import Evidence, GroupCurvature, LayerCurvature, Mining
 from opsigcli.runs.stored_run import StoredRun
 
-NULLS = 5  # random groups that a group's alignment is held against
+SHARE_DRAWS = 199  # class-matched random groups that a group's share is held against
+ALIGNMENT_DRAWS = 5  # of these, for the alignment
 TOP_SHARE = 0.05  # of the examples, for the concentration
 
 Solve = Callable[[HessianOperator, str], Spectrum]  # of a block, with a word about which it is
@@ -90,46 +92,49 @@ class Locator:
     def groups(
         self, mining: Mining, spectrum: Spectrum, curvatures: NDArray[np.float32]
     ) -> tuple[GroupCurvature, ...]:
-        """Each mined group's share of λ₁, and how far its mean gradient lies in the top eigenvectors."""
+        """Each mined group's share of λ₁, and how far its mean gradient lies in the top eigenvectors.
+
+        Both are held against class-matched random groups (``class_matched``): the mean over 199 draws for the
+        share, over the first 5 of them for the alignment, which costs a gradient each.
+        """
         places = {int(example): i for i, example in enumerate(self.run.source.ids[self.positions])}
-        named = [
-            (f"pair {number} {side}", group.ids)
-            for number, pair in enumerate(mining.pairs, 1)
-            for side, group in (("first", pair.first), ("second", pair.second))
+        pairs = [
+            tuple(
+                np.array([places[int(i)] for i in group.ids if int(i) in places], dtype=np.int64)
+                for group in (pair.first, pair.second)
+            )
+            for pair in mining.pairs
         ]
-        rng = np.random.default_rng(self.seed)
+        members = np.concatenate([rows for sides in pairs for rows in sides]) if pairs else np.zeros(0, int)
+        labels, held = self.run.source.labels[self.positions], curvatures.astype(np.float64)
         found = []
-        for name, ids in named:
-            members = np.array([places[int(i)] for i in ids if int(i) in places], dtype=np.int64)
-            if len(members):
-                found.append(self._group(name, members, spectrum, curvatures.astype(np.float64), rng))
+        for number, sides in enumerate(pairs, 1):
+            random = class_matched(labels, sides, members, np.random.default_rng(self.seed), SHARE_DRAWS)
+            for side, rows, nulls in zip(("first", "second"), sides, random, strict=True):
+                if len(rows):
+                    found.append(self._group(f"pair {number} {side}", rows, nulls, spectrum, held))
         return tuple(found)
 
     def _group(
         self,
         name: str,
         members: NDArray[np.int64],
+        nulls: NDArray[np.int64],
         spectrum: Spectrum,
         curvatures: NDArray[np.float64],
-        rng: np.random.Generator,
     ) -> GroupCurvature:
-        labels = self.run.source.labels[self.positions]
-        classes, counts = np.unique(labels[members], return_counts=True)
+        """One group against its class-matched random groups (draws, n)."""
         total = curvatures.sum()
-        expected = sum(n * curvatures[labels == c].mean() for c, n in zip(classes, counts, strict=True))
         alignment, cosine = self._alignment(members, spectrum)
-        nulls = []
-        for _ in range(NULLS):
-            random = [
-                rng.choice(np.flatnonzero(labels == c), n, replace=False)
-                for c, n in zip(classes, counts, strict=True)
-            ]
-            nulls.append(self._alignment(np.sort(np.concatenate(random)), spectrum)[0])
+        by_chance = [self._alignment(np.sort(rows), spectrum)[0] for rows in nulls[:ALIGNMENT_DRAWS]]
         return GroupCurvature(
             name=name,
             fraction=len(members) / len(self.positions),
-            share=Evidence(float(curvatures[members].sum() / total), float(expected / total)),
-            alignment=Evidence(alignment, float(np.mean(nulls))),
+            share=Evidence(
+                float(curvatures[members].sum() / total),
+                float(curvatures[nulls].sum(axis=1).mean() / total),
+            ),
+            alignment=Evidence(alignment, float(np.mean(by_chance))),
             cosine=cosine,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opsigcli.mining.evidence import DEFINITIONS, DRAWS, Material, class_matched, gather_evidence
+from opsigcli.mining.evidence import DEFINITIONS, DRAWS, Material, gather_evidence
 from opsigcli.mining.features import DEFINITIONS as FEATURES
 from opsigcli.mining.oscillation import oscillation
 from opsigcli.mining.similarity import Gradients
@@ -101,23 +101,6 @@ def test_p_values_of_random_pairs_are_uniform_enough() -> None:
         assert p is not None
         small += p <= 0.1
     assert 1 <= small <= 14  # 6 expected
-
-
-def test_the_null_has_the_same_labels_and_sizes_and_disjoint_sides() -> None:
-    labels = np.array([0] * 30 + [1] * 30 + [2] * 3)
-    sides = (np.array([0, 1, 30, 60]), np.array([31, 32, 61]))
-    taken = np.concatenate(sides)
-    first, second = class_matched(labels, sides, taken, np.random.default_rng(0), draws=50)
-    assert first.shape == (51, 4)
-    assert second.shape == (51, 3)
-    np.testing.assert_array_equal(first[0], sides[0])
-    for a, b in zip(first, second, strict=True):
-        assert not set(a.tolist()) & set(b.tolist())
-        assert sorted(labels[a]) == [0, 0, 1, 2]
-        assert sorted(labels[b]) == [1, 1, 2]
-    drawn = set(first[1:].ravel().tolist()) | set(second[1:].ravel().tolist())
-    assert not drawn & {0, 1, 30, 31, 32}  # enough others
-    assert {60, 61} <= drawn  # label 2 has a single other
 
 
 def test_a_quiet_trace_leaves_out_what_it_cannot_tell() -> None:

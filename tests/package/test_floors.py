@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {room: set() for room in MATERIALS | INSTRUMEN
     "derivatives": {"objective"},
     "runs": MATERIALS,
     "tracing": MATERIALS | {"runs"},
-    "stability": MATERIALS | {"runs", "derivatives", "curvature"},
+    "stability": MATERIALS | {"runs", "derivatives", "curvature", "mining"},
     "gradients": MATERIALS | {"runs", "derivatives", "curvature", "mining", "reporting"},
     "commands": MATERIALS | INSTRUMENTS | BENCHES,
     "cli": {"commands", "reporting"},
