@@ -193,6 +193,9 @@ class Evidence:
     value: float
     null: float | None = None  # the same number for the null named in the definition
     p_value: float | None = None
+    definition: str = ""  # the key of opsigcli.mining.evidence.DEFINITIONS that says what it is
+    feature: str = ""  # what it is about, where it could be several: brightness, or a token
+    side: str = ""  # first or second, where it is about one group of the pair
 
 
 @dataclass(frozen=True)
@@ -276,8 +279,10 @@ class GroupCurvature:
 
     name: str  # "pair 1 first", "pair 1 second" …
     fraction: float  # of the examples
-    share: Evidence  # Σ of v₁ᵀH_i v₁ over its examples ÷ the sum over all; null: as many of the same classes
-    alignment: Evidence  # ‖Vᵀg‖² / ‖g‖², g its mean gradient, V the top eigenvectors; null: likewise
+    share: (
+        Evidence  # Σ of v₁ᵀH_i v₁ over its examples ÷ the sum over all; null: mean of 199 class-matched draws
+    )
+    alignment: Evidence  # ‖Vᵀg‖² / ‖g‖², g its mean gradient, V the top eigenvectors; null: likewise, of 5
     cosine: float  # of g and v₁; the sign of v₁ is arbitrary, but the same for all groups
 
 

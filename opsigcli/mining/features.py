@@ -101,7 +101,8 @@ def shared_features(features: Mapping[str, NDArray[Any]], groups: Sides, others:
         best = int(table[0].argmax())
         value, null = float(table[0, best]), table[1:].max(axis=1)
         p = float((1 + (null >= value).sum()) / (1 + len(null)))
-        found[f"{word} by {list(features)[best]}"] = Evidence(value, float(null.mean()), p)
+        name = list(features)[best]
+        found[f"{word} by {name}"] = Evidence(value, float(null.mean()), p, f"{word} by FEATURE", name)
     return found
 
 

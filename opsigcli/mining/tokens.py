@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     Sides = tuple[Ints, Ints]
 
 SEEN, PREDICTED = "token seen", "token predicted"
+ROLES = f"SIDE: {SEEN}", f"SIDE: {PREDICTED}"  # the definitions of evidence about tokens
 SIGNIFICANT = 0.05
 NAMED = 3  # tokens of a side and a role
 
@@ -79,7 +81,9 @@ def shared_tokens(tokens: Mapping[str, NDArray[Any]], sides: Sides) -> dict[str,
         clear = [f for f in of if f[2] * tried <= SIGNIFICANT]
         kept = [f for role in tokens for f in [c for c in clear if c[1] == role][:NAMED]] or of[:1]
         for _, role, p, token, share, null in kept:
-            shown[f"{side}: {role} {token}"] = Evidence(float(share), float(null), min(1.0, p * tried))
+            shown[f"{side}: {role} {token}"] = Evidence(
+                float(share), float(null), min(1.0, p * tried), f"SIDE: {role}", str(token), side
+            )
     return shown
 
 
@@ -87,9 +91,12 @@ def spelled(evidence: Mapping[str, Evidence], classes: Sequence[str]) -> dict[st
     """The same evidence with tokens by name instead of number, where ``classes`` is the vocabulary."""
     named = {}
     for name, entry in evidence.items():
-        role, _, token = name.rpartition(" ")
-        is_token = role.endswith((SEEN, PREDICTED)) and token.isdecimal() and int(token) < len(classes)
-        named[f"{role} '{classes[int(token)]}'" if is_token else name] = entry
+        number = entry.feature
+        if entry.definition in ROLES and number.isdecimal() and int(number) < len(classes):
+            word = classes[int(number)]
+            named[f"{name.removesuffix(number)}'{word}'"] = replace(entry, feature=word)
+        else:
+            named[name] = entry
     return named
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import re
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,25 @@ def revived_spectrum(data: dict[str, Any] | None) -> HessianSpectrum | None:
 def revived_pair(data: dict[str, Any]) -> Pair:
     """A pair with its groups and its evidence."""
     data["first"], data["second"] = _group_of(data["first"]), _group_of(data["second"])
-    data["opposition"] = revived(Evidence, data["opposition"])
-    data["evidence"] = {name: revived(Evidence, item) for name, item in data["evidence"].items()}
+    data["opposition"] = _defined("opposition", _evidence(data["opposition"]))
+    data["evidence"] = {name: _defined(name, _evidence(item)) for name, item in data["evidence"].items()}
     pair: Pair = revived(Pair, data, reasons=tuple, traits=tuple)
     return pair
+
+
+def _defined(name: str, evidence: Evidence) -> Evidence:
+    """The evidence with what its name says of definition, feature and side, where an older store says no more."""
+    if evidence.definition:
+        return evidence
+    if by_feature := re.fullmatch(r"(members|sides) by (.*)", name, re.DOTALL):
+        word, feature = by_feature.groups()
+        return replace(evidence, definition=f"{word} by FEATURE", feature=feature)
+    if token := re.fullmatch(r"(first|second): (token seen|token predicted) (.*)", name, re.DOTALL):
+        side, role, word = token.groups()
+        spelled = len(word) > 1 and word[0] == word[-1] == "'"
+        feature = word[1:-1] if spelled else word
+        return replace(evidence, definition=f"SIDE: {role}", feature=feature, side=side)
+    return replace(evidence, definition=name)
 
 
 def _group_of(data: dict[str, Any]) -> Group:

@@ -39,6 +39,8 @@ def test_the_feature_that_members_share_is_named_with_its_null() -> None:
     second = np.stack([np.arange(5, 10), *(rng.permutation(100)[:5] for _ in range(49))])
     found = shared_features(features, (first, second), np.arange(10, 100))
     assert found["members by light"].value == 1
+    assert found["members by light"].definition == "members by FEATURE"
+    assert found["members by light"].feature == "light"
     assert found["members by light"].p_value == 1 / 50
     assert next(e for name, e in found.items() if name.startswith("sides by")).p_value > 0.02
 

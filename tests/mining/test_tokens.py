@@ -30,6 +30,7 @@ def test_p_values_are_hypergeometric_times_the_tokens_tried() -> None:
     p = sum(comb(5, k) * comb(15, 5 - k) for k in range(4, 6)) / comb(20, 5)
     assert member.p_value == pytest.approx(4 * p)  # two tokens, two sides
     assert (member.value, member.null) == (0.8, 0.25)
+    assert (member.definition, member.feature, member.side) == ("SIDE: token seen", "7", "first")
     assert "first: token seen 3" not in found
     assert found["second: token seen 3"].p_value == 1.0  # the clearest of a side that has none
 
@@ -61,13 +62,21 @@ def test_tokens_are_shared_features_of_their_own() -> None:
 
 
 def test_tokens_are_spelled_where_there_is_a_vocabulary() -> None:
-    entry = Evidence(1.0, 0.1, 0.01)
-    given = {"first: token seen 1": entry, "second: token predicted 8": entry, "members by light": entry}
-    assert list(spelled(given, ("a", "cat"))) == [
-        "first: token seen 'cat'",
-        "second: token predicted 8",
-        "members by light",
-    ]
+    def entry(definition: str, feature: str) -> Evidence:
+        return Evidence(1.0, 0.1, 0.01, definition, feature)
+
+    given = {
+        "first: token seen 1": entry("SIDE: token seen", "1"),
+        "second: token predicted 8": entry("SIDE: token predicted", "8"),
+        "members by light": entry("members by FEATURE", "light"),
+    }
+    found = spelled(given, ("a", "cat"))
+    assert {name: evidence.feature for name, evidence in found.items()} == {
+        "first: token seen 'cat'": "cat",
+        "second: token predicted 8": "8",
+        "members by light": "light",
+    }
+    assert list(found) == ["first: token seen 'cat'", "second: token predicted 8", "members by light"]
 
 
 def test_the_prototype_is_the_member_whose_gradient_is_nearest_to_the_centroid() -> None:
