@@ -27,7 +27,8 @@ def main(files):
         result = json.loads(Path(file).read_text())["result"]
         by_class = result["explained"].get("class", 0)
         print(
-            f"\n{Path(file).parent.name}: {len(result['pairs'])} pairs; class explains {by_class:.0%} of fast changes"
+            f"\n{Path(file).parent.name}: {len(result['pairs'])} pairs; "
+            f"class explains {by_class:.0%} of high-passed loss deltas"
         )
         for number, pair in enumerate(result["pairs"], 1):
             evidence = pair["evidence"]

@@ -256,7 +256,9 @@ class Mining:
     candidates: int  # examples whose gradients were compared
     notes: tuple[str, ...] = ()  # limits and advice, in words
     recovery: dict[str, float] | None = None  # against known pairs: found, known, f1, precision
-    explained: dict[str, float] = field(default_factory=dict)  # adjusted R² of fast loss changes, by what
+    explained: dict[str, float] = field(
+        default_factory=dict
+    )  # adjusted R² of high-passed loss deltas, by what
     provenance: Provenance | None = None
 
 

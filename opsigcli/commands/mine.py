@@ -1,20 +1,20 @@
-"""``opsig mine``: top loss deltas, opposing groups and pairs, and who holds the loss spikes."""
+"""``opsig mine``: top loss deltas, opposing groups and pairs, and the attribution of loss spikes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.gradients.ablation import causal_words, compare_causes
-from opsigcli.gradients.pair_curvature import with_curvature
+from opsigcli.gradients.pair_curvature import PairCurvature
 from opsigcli.gradients.sketch_store import Sketches
 from opsigcli.gradients.thumbnails import same_groups, take_pictures, wanted_ids
 from opsigcli.mining import METHODS
+from opsigcli.mining.inputs import Candidates, Settings, Trace, require_two
 from opsigcli.mining.methods import NEEDS_GRADIENTS
 from opsigcli.mining.mine import mine as find_pairs
-from opsigcli.mining.mine import require_two
-from opsigcli.mining.trace_stats import survey
 from opsigcli.mining.window import first_window
 from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
@@ -24,6 +24,11 @@ from opsigcli.records import Case, ExampleSource, LossTrace, Mining, Thumbnails
 from opsigcli.runs.stored_run import provenance
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.writer import locked, write_gradients, write_mining
+
+if TYPE_CHECKING:
+    from opsigcli.records import Ints
+
+    KnownPairs = tuple[tuple[Ints, Ints], ...]
 
 
 def mine(options: MineOptions, progress: Progress) -> Outcome:
@@ -38,53 +43,18 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
         OpsigError: model, data or checkpoints cannot be opened.
         Interrupted: a signal arrived; the gradients computed so far are kept.
     """
-    METHODS.load(options.method)
-    require(options, "window", "similarity")
-    if options.export is not None:
-        require_format(options.export)
+    _refuse_unknown(options)
     with locked(options.store):
         with open_store(options.store) as store:
-            trace, run, known_pairs = store.trace, store.run, store.known_pairs
+            trace, run = store.trace, store.run
             require_two(len(trace.steps))  # before gradients are computed
-            virtual = store.virtual
-            seen = survey(store.losses)
-            window = first_window(seen.amplitude) if options.window == "first" else None
-            sketches = Sketches(options, store, seen, window, progress)
-            gradients = sketches.take() if options.method in NEEDS_GRADIENTS else []
-            found = find_pairs(
-                store.losses,
-                trace.labels,
-                trace.example_ids,
-                trace.steps,
-                run.classes,
-                gradients=gradients,
-                candidates=sketches.candidates,
-                method=options.method,
-                top=options.top,
-                seed=options.seed,
-                known_pairs=known_pairs,
-                similarity=options.similarity,
-                window=window,
-                probe=sketches.swings if options.method == "full" else None,
-                features=sketches.features if gradients else None,
-                surrogates=options.surrogates,
-                weights=sketches.weights,
-                seen=seen,
-                outside=sketches.outside if gradients else None,
-                deltas=store.loss_deltas,
-            )
-            before = len(sketches.kept)
-            pairs = with_curvature(
-                found.pairs,
-                sketches.run,
-                sketches.rows,
-                store.sharpness,
-                trace,
-                options.seed,
-                sketches.kept,
-            )
-            sketches.new |= len(sketches.kept) > before
-            found = replace(found, pairs=pairs)
+            case = Case(run, trace, virtual=store.virtual)
+            known_pairs, deltas = store.known_pairs, store.loss_deltas
+            mined = Trace(store.losses, trace.labels, trace.example_ids, trace.steps, run.classes, deltas)
+            settings = _settings(options, mined)
+            sketches = Sketches(options, store, mined.survey, settings.window, progress)
+            candidates = _candidates(options, store, trace, sketches)
+            found = find_pairs(mined, candidates, settings, known_pairs)
             causal = None
             if options.causal and sketches.rows:
                 causal = compare_causes(
@@ -94,13 +64,46 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             found = replace(found, provenance=provenance("mine", options, objective))
             pictures = _pictures(store, found, trace, sketches.source)
         if sketches.new:
-            write_gradients(options.store, sketches.key, sketches.arrays(gradients))
+            write_gradients(options.store, sketches.key, sketches.arrays(candidates.gradients))
             sketches.units.clear()
         write_mining(options.store, found, pictures)
-    case = Case(run, trace, found, virtual=virtual)
+    return _outcome(options, replace(case, mining=found), found, known_pairs, causal)
+
+
+def _refuse_unknown(options: MineOptions) -> None:
+    METHODS.load(options.method)
+    require(options, "window", "similarity")
+    if options.export is not None:
+        require_format(options.export)
+
+
+def _settings(options: MineOptions, trace: Trace) -> Settings:
+    window = first_window(trace.survey.amplitude) if options.window == "first" else None
+    return Settings(options.method, options.top, options.seed, options.similarity, window, options.surrogates)
+
+
+def _candidates(options: MineOptions, store: Store, trace: LossTrace, sketches: Sketches) -> Candidates:
+    """The candidates with what the method may look at; gradients are computed here, where they are not kept."""
+    if options.method not in NEEDS_GRADIENTS:
+        return Candidates(sketches.candidates)
+    gradients = sketches.take()
+    return Candidates(
+        sketches.candidates,
+        gradients,
+        sketches.weights,
+        sketches.features if gradients else {},
+        swings=sketches.swings if options.method == "full" else None,
+        curvature=PairCurvature(sketches, store.sharpness, trace),
+        outside=sketches.outside if gradients else None,
+    )
+
+
+def _outcome(
+    options: MineOptions, case: Case, found: Mining, known_pairs: KnownPairs, causal: dict[str, Any] | None
+) -> Outcome:
     messages = list(tell_known_pairs(known_pairs, case))
     if options.export is not None:
-        count = export_groups(options.export, found, trace, run.classes)
+        count = export_groups(options.export, found, case.trace, case.run.classes)
         messages.append(f"wrote {count} rows to {options.export}")
     return Outcome(
         schema="opsig/mine",
@@ -116,7 +119,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             "notes": found.notes,
             "explained": found.explained,
             "causal": causal,
-            "virtual": virtual,
+            "virtual": case.virtual,
         },
         messages=(*messages, *(causal_words(causal) if causal else ())),
         view=case,

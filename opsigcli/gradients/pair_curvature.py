@@ -2,64 +2,65 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opsigcli.gradients.sketch_store import Sketches
 from opsigcli.mining.class_matched import class_matched
-from opsigcli.records import Evidence, LossTrace, Pair, SharpnessPoint
+from opsigcli.mining.evidence.directions import CURVATURE_DRAWS
+from opsigcli.records import Evidence, LossTrace, SharpnessPoint
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from opsigcli.records import Ints
     from opsigcli.runs.stored_run import StoredRun
 
-DRAWS = 3  # class-matched random pairs of the null
 
-
-def with_curvature(
-    pairs: tuple[Pair, ...],
-    run: StoredRun | None,
-    rows: list[int],
-    sharpness: tuple[SharpnessPoint, ...],
-    trace: LossTrace,
-    seed: int,
-    kept: dict[str, NDArray[Any]],
-) -> tuple[Pair, ...]:
-    """The pairs with ``uᵀHu / λ₁`` as evidence, u ∝ mean g_A − mean g_B.
+class PairCurvature:
+    """``uᵀHu / λ₁`` of a pair, u ∝ mean g_A − mean g_B, as ``inputs.Curvature`` has it.
 
     It is measured where the model is open anyhow, at the checkpoint with converged sharpness nearest to one of those
-    compared; ``kept`` holds what was measured before, and receives what is new.
+    compared; what was measured before is kept with the gradients.
+
+    Args:
+        sketches: keeps what is measured, and has the model where it was opened.
+        sharpness: what the store holds.
+        trace: whose checkpoints and examples these are.
     """
-    known = [point for point in sharpness if point.converged and point.eigenvalues[0] > 0]
-    if not pairs or not known or not rows:
-        return pairs
-    point = min(known, key=lambda p: (min(abs(int(trace.steps[row]) - p.step) for row in rows), p.step))
-    at = np.flatnonzero(trace.steps == point.step)
-    if not len(at):
-        return pairs
-    groups = [group.ids for pair in pairs for group in (pair.first, pair.second)]
-    taken = trace.positions(np.concatenate(groups))
-    measured = []
-    for pair in pairs:
-        first, second = (trace.positions(group.ids) for group in (pair.first, pair.second))
-        parts = (str(point.step).encode(), str(seed).encode(), first.tobytes(), second.tobytes())
-        name = f"curvature-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:24]}"
-        if name not in kept and run is not None:
-            run.load(int(at[0]))
-            values = [_along(run, first, second)]
+
+    def __init__(self, sketches: Sketches, sharpness: tuple[SharpnessPoint, ...], trace: LossTrace) -> None:
+        self._sketches, self._trace = sketches, trace
+        self._point = _nearest(sharpness, trace.steps[sketches.rows])
+
+    def __call__(self, sides: tuple[Ints, Ints], members: Ints) -> Evidence | None:
+        """Evidence against class-matched pairs outside ``members``, all by positions; None where there is none."""
+        point, sketches = self._point, self._sketches
+        if point is None or point.step not in self._trace.steps:
+            return None
+        seed = sketches.options.seed
+        of = str(point.step).encode(), str(seed).encode(), sides[0].tobytes(), sides[1].tobytes()
+        if sketches.run is None and not sketches.knows("curvature", of):
+            return None
+
+        def measure() -> NDArray[np.float64]:
+            sketches.opened.load(int(np.flatnonzero(self._trace.steps == point.step)[0]))
             rng = np.random.default_rng(seed)
-            random = class_matched(trace.labels, (first, second), taken, rng, DRAWS)
-            values += [_along(run, a, b) for a, b in zip(*random, strict=True)]
-            kept[name] = np.array(values)
-        if name in kept:
-            value, *nulls = kept[name] / point.eigenvalues[0]
-            found = Evidence(float(value), float(np.mean(nulls)))
-            pair = replace(pair, evidence={**pair.evidence, "curvature": found})  # noqa: PLW2901
-        measured.append(pair)
-    return tuple(measured)
+            random = class_matched(self._trace.labels, sides, members, rng, CURVATURE_DRAWS)
+            pairs = [sides, *zip(*random, strict=True)]
+            return np.array([_along(sketches.opened, first, second) for first, second in pairs])
+
+        value, *nulls = sketches.once("curvature", of, measure) / point.eigenvalues[0]
+        return Evidence(float(value), float(np.mean(nulls)))
+
+
+def _nearest(sharpness: tuple[SharpnessPoint, ...], steps: Ints) -> SharpnessPoint | None:
+    """The converged point of positive sharpness nearest to any of ``steps``."""
+    known = [point for point in sharpness if point.converged and point.eigenvalues[0] > 0]
+    if not known or not len(steps):
+        return None
+    return min(known, key=lambda point: (int(np.abs(steps - point.step).min()), point.step))
 
 
 def _along(run: StoredRun, first: Ints, second: Ints) -> float:

@@ -145,15 +145,18 @@ class Sketches:
                 rows.append(swing(self.opened.objective, first, second, watched))
             return np.stack(rows)
 
-        return self.once("swings", (first, second, watched), compute)
+        return self.once("swings", (first.tobytes(), second.tobytes(), watched.tobytes()), compute)
 
-    def once(self, word: str, of: Sequence[Ints], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    def once(self, word: str, of: Sequence[bytes], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """What ``compute`` gives, kept as gradients are; ``of`` says what it depends on."""
-        digest = hashlib.sha256(b"|".join(part.tobytes() for part in of)).hexdigest()
-        name = f"{word}-{digest[:24]}"
+        name = _name(word, of)
         if name not in self.kept:
             self.kept[name], self.new = compute(), True
         return self.kept[name]
+
+    def knows(self, word: str, of: Sequence[bytes]) -> bool:
+        """Whether ``once`` would compute nothing."""
+        return _name(word, of) in self.kept
 
     def screen(self) -> Screen:
         """All examples at the compared checkpoint in the middle."""
@@ -165,7 +168,7 @@ class Sketches:
         dimensions, seed = self.options.sketch_dimensions, self.options.seed
         return Screen(self.units, row, self._usable, sketch, dimensions, seed, self.progress)
 
-    def arrays(self, gradients: list[Gradients]) -> dict[str, NDArray[Any]]:
+    def arrays(self, gradients: Sequence[Gradients]) -> dict[str, NDArray[Any]]:
         """The gradients, and what else was computed with them, as the store keeps them."""
         more = ("feature-", "swings-", "curvature-", "joined-", "weights")
         return {n: v for n, v in self.kept.items() if n.startswith(more)} | {
@@ -238,4 +241,9 @@ class Others:
 
     def once(self, of: Sequence[Ints], compute: Callable[[], Ints]) -> Ints:
         """What ``compute`` gives, kept as gradients are."""
-        return self._sketches.once("joined", of, compute)
+        return self._sketches.once("joined", [part.tobytes() for part in of], compute)
+
+
+def _name(word: str, of: Sequence[bytes]) -> str:
+    """The name that a result is kept by."""
+    return f"{word}-{hashlib.sha256(b'|'.join(of)).hexdigest()[:24]}"

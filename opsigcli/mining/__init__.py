@@ -1,6 +1,7 @@
-"""Which examples fight each other: top loss deltas, opposing groups and pairs, spikes attributed.
+"""Which examples fight each other: top loss deltas, opposing groups and pairs, loss spikes attributed.
 
-Arrays in, records out; no torch, no files. ``mine.mine`` is the entry, ``METHODS`` the table of ways to find pairs.
+Arrays in, records out; no torch, no files. ``mine.mine`` is the entry, ``inputs`` what it is given; ``METHODS`` has the
+ways to find pairs, ``EVIDENCE`` the numbers that speak for one, ``class_matched`` the groups they are held against.
 """
 
 from __future__ import annotations

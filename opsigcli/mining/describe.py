@@ -2,76 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.evidence import Material, gather_evidence, loss_evidence
+from opsigcli.mining.evidence import Material, Proposed, gather_evidence
 from opsigcli.mining.features import prototype
 from opsigcli.mining.tokens import spelled
-from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining.verdict import judge, traits
 from opsigcli.records import Evidence, Group, Pair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from opsigcli.mining.search import Probe
+    from opsigcli.mining.inputs import Trace
     from opsigcli.records import Ints
 
-    Sides = tuple[Ints, Ints]
+
+@dataclass(frozen=True)
+class Findings:
+    """All pairs that were found, and what they are described from."""
+
+    trace: Trace
+    material: Material
+    pairs: tuple[Proposed, ...]  # each with that side first whose loss rises when both move most
+    explained: Mapping[str, float]  # adjusted R² of high-passed loss deltas, as in ``features.explained``
+    seed: int  # of the nulls
 
 
-def describe(
-    material: Material,
-    sides: Sides,
-    joined: Sides | None,
-    taken: Ints,
-    candidates: Ints,
-    labels: Ints,
-    ids: Ints,
-    steps: Ints,
-    classes: Sequence[str],
-    rng: np.random.Generator,
-    shares: Mapping[str, float],
-    probe: Probe | None,
-) -> tuple[Pair, Sides]:
-    """The pair as a record, and the positions of its groups: first the one whose loss rises when both move most."""
-    gap = material.fast[:, sides[0]].mean(axis=1) - material.fast[:, sides[1]].mean(axis=1)
-    gap[: first_step(len(gap))] = np.nan
-    strongest = int(np.nanargmax(np.abs(gap))) if np.isfinite(gap).any() else 0
-    if gap[strongest] < 0:
-        sides = sides[1], sides[0]
-        joined = joined and (joined[1], joined[0])
-    if material.gradients:
-        evidence = gather_evidence(material, sides, taken, rng, probe)
-    else:
-        evidence = loss_evidence(material, sides, taken, rng)
-    verdict, reasons = judge(evidence, shares)
-    found = traits(evidence)
-    nearest = [prototype(material.gradients, s) for s in sides] if material.gradients else None
-    members = candidates[sides[0]], candidates[sides[1]]
-    if joined:
-        members = np.union1d(members[0], joined[0]), np.union1d(members[1], joined[1])
+def describe(found: Findings, pair: Proposed) -> Pair:
+    """The pair as a record."""
+    trace = found.trace
+    evidence = gather_evidence(found.material, pair, found.pairs, found.seed)
+    verdict, reasons = judge(evidence, found.explained)
+    labels = traits(evidence)
+    strongest, _ = found.material.strongest(pair.sides)
     first, second = (
-        Group(
-            ids[rows],
-            _label_counts(labels[rows], classes),
-            None if nearest is None else int(ids[candidates[nearest[side]]]),
-        )
-        for side, rows in enumerate(members)
+        _group(found, rows, members) for rows, members in zip(pair.sides, pair.members, strict=True)
     )
-    pair = Pair(
+    return Pair(
         first=first,
         second=second,
-        opposition=evidence.pop("opposition", Evidence(float("nan"))),
-        evidence=spelled(evidence, classes),
+        opposition=evidence.pop("opposition", Evidence(float("nan"), definition="opposition")),
+        evidence=spelled(evidence, trace.classes),
         verdict=verdict,
         reasons=reasons,
-        strongest_step=int(steps[strongest]),
-        traits=found,
+        strongest_step=int(trace.steps[strongest]),
+        traits=labels,
     )
-    return pair, members
+
+
+def _group(found: Findings, rows: Ints, members: Ints) -> Group:
+    """One side, with the candidate whose gradient is nearest to its centroid."""
+    trace, candidates = found.trace, found.material.candidates
+    nearest = None
+    if candidates.gradients:
+        nearest = int(trace.ids[candidates.positions[prototype(candidates.gradients, rows)]])
+    return Group(trace.ids[members], _label_counts(trace.labels[members], trace.classes), nearest)
 
 
 def _label_counts(labels: Ints, classes: Sequence[str]) -> dict[str, int]:

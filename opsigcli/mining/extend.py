@@ -53,7 +53,7 @@ def extend(
         compared: gradients of M candidates, one per checkpoint compared.
         pairs: rows of both sides of each pair.
         outside: the other examples.
-        seed: of the baseline, as of ``residual.residual_adjusted_cosine``.
+        seed: of the baseline, as of ``similarity.residual_adjusted_cosine``.
         among: rows that stand for all examples, likewise.
 
     Returns:
@@ -115,7 +115,7 @@ def _small(pieces: Iterator[tuple[Ints, Gradients]], size: int = 1024) -> Iterat
 
 
 def _usual(at: Gradients, seed: int, among: Ints | None) -> tuple[Floats, Floats]:
-    """The baseline f of one checkpoint, from the references that ``residual.baseline`` draws."""
+    """The baseline f of one checkpoint, from the references that ``similarity.baseline`` draws."""
     rng = np.random.default_rng([seed, at.checkpoint])
     some = rng.permutation(len(at.sketch) if among is None else among)[:REFERENCES]
     rows = (np.asarray(part[some], dtype=np.float32) for part in (at.sketch, at.residuals))

@@ -1,4 +1,4 @@
-"""What a group's examples share that can be seen, and how far classes alone explain the loss changes."""
+"""What a group's examples share that can be seen, and how far classes alone explain the loss deltas."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.mining.tokens import shared_tokens
 from opsigcli.records import Evidence
 
 if TYPE_CHECKING:
@@ -18,17 +17,6 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
-
-DEFINITIONS: dict[str, str] = {
-    "members by FEATURE": "probability that a member has more (or less, whichever is larger) of FEATURE than an "
-    "example outside all pairs, for the feature that tells them best (null: the best feature of random candidates of "
-    "the same labels and sizes, mean; p: share of them at least as large).",
-    "sides by FEATURE": "the same for a member of one side against one of the other.",
-    "SIDE: token seen": "share of the side's members with this token right before one they predict, for the most "
-    "over-represented tokens (null: share of all candidates; p: hypergeometric, times the number of tokens tried on "
-    "both sides; labels are not matched).",
-    "SIDE: token predicted": "the same for tokens that the members predict.",
-}
 
 
 def image_features(images: Floats) -> dict[str, Floats]:
@@ -80,36 +68,26 @@ def prototype(gradients: Sequence[Gradients], members: Ints) -> int:
     return int(members[nearness.argmax()])
 
 
-def shared_features(features: Mapping[str, NDArray[Any]], groups: Sides, others: Ints) -> dict[str, Evidence]:
-    """How well the best feature tells the members from others, and one side from the other; tokens they share.
+def shared_feature(
+    features: Mapping[str, Floats], word: str, groups: Sides, others: Ints
+) -> dict[str, Evidence]:
+    """How well the best feature tells the members from others, or one side from the other.
 
     Args:
-        features: name to (M,) of a number that can be seen, or to (M, W) tokens.
+        features: name to (M,) of a number that can be seen; at least one.
+        word: ``members`` or ``sides``.
         groups: rows of the pair and of class-matched random pairs, (1 + R, |A|) and (1 + R, |B|).
         others: rows outside every pair.
 
     Returns:
-        ``members by <feature>`` and ``sides by <feature>``, AUC from .5 to 1; null and p-value over the largest AUC
-        of any feature, so that they account for its choice. Where there are tokens, those of ``shared_tokens``.
+        ``members by <feature>`` or ``sides by <feature>``, an AUC from .5 to 1; null and p-value over the largest AUC
+        of any feature, so that they account for its choice.
     """
-    tokens, features = _kinds(features)
-    found = shared_tokens(tokens, (groups[0][0], groups[1][0])) if tokens else {}
-    if not features or not len(others):
-        return found
-    for word in ("members", "sides"):
-        table = np.array([_strengths(features, word, a, b, others) for a, b in zip(*groups, strict=True)])
-        best = int(table[0].argmax())
-        value, null = float(table[0, best]), table[1:].max(axis=1)
-        p = float((1 + (null >= value).sum()) / (1 + len(null)))
-        name = list(features)[best]
-        found[f"{word} by {name}"] = Evidence(value, float(null.mean()), p, f"{word} by FEATURE", name)
-    return found
-
-
-def _kinds(features: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Tokens, and the features that are one number for each example."""
-    tokens = {name: values for name, values in features.items() if values.ndim == 2}
-    return tokens, {name: values for name, values in features.items() if values.ndim == 1}
+    table = np.array([_strengths(features, word, a, b, others) for a, b in zip(*groups, strict=True)])
+    best = int(table[0].argmax())
+    name, value, null = list(features)[best], float(table[0, best]), table[1:].max(axis=1)
+    p = float((1 + (null >= value).sum()) / (1 + len(null)))
+    return {f"{word} by {name}": Evidence(value, float(null.mean()), p, f"{word} by FEATURE", name)}
 
 
 def _strengths(features: Mapping[str, Floats], word: str, a: Ints, b: Ints, others: Ints) -> list[float]:
@@ -124,30 +102,30 @@ def _either(value: float) -> float:
     return max(value, 1 - value)
 
 
-def explained(fast: Floats, labels: Ints, features: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+def explained(high_passed: Floats, labels: Ints, features: Mapping[str, NDArray[Any]]) -> dict[str, float]:
     """Adjusted R² of high-passed loss deltas on the class, and on class × image features.
 
     Residual and total squares are summed over the steps given, so that steps count by their amplitude. High and
     equal values mean opposition of whole classes.
 
     Args:
-        fast: (T', M) high-passed loss deltas; steps with unmeasured entries are left out.
+        high_passed: (T', M) high-passed loss deltas; steps with unmeasured entries are left out.
         labels: (M,).
-        features: name to (M,).
+        features: name to (M,); what has more dimensions is left out.
 
     Returns:
         ``class`` and, with features, ``class and features``.
     """
-    rows = fast[np.isfinite(fast).all(axis=1)].astype(np.float64)
+    rows = high_passed[np.isfinite(high_passed).all(axis=1)].astype(np.float64)
     rows = rows - rows.mean(axis=1, keepdims=True)
     m, total = rows.shape[1], float((rows**2).sum())
     if not total > 0:
         return {}
     found = {}
     designs = {"class": np.ones((m, 1))}
-    _, features = _kinds(features)
-    if features:
-        columns = [(v - v.mean()) / (v.std() or 1.0) for v in features.values()]
+    seen = [values for values in features.values() if values.ndim == 1]  # tokens are no numbers
+    if seen:
+        columns = [(v - v.mean()) / (v.std() or 1.0) for v in seen]
         designs["class and features"] = np.column_stack([np.ones(m), *columns])
     for name, design in designs.items():
         left, used = 0.0, 0

@@ -30,7 +30,9 @@ OUTLIERS = 0.2  # of the examples, at most, are called members
 HELD = 1.75  # log of share of the swing over share of the data
 
 
-def full(similarity: Floats, probe: Probe | None = None, weights: Floats | None = None) -> list[Sides]:
+def fixed_point_pairs(
+    similarity: Floats, probe: Probe | None = None, weights: Floats | None = None
+) -> list[Sides]:
     """Opposing pairs as fixed points of refinement, gated by what the pair's own direction does to the losses.
 
     First groups that stand apart; then, beside them, the tails of continuous axes: strongly opposed groups of at

@@ -25,8 +25,8 @@ CUT = 0.8  # of average linkage
 OPPOSED = 0.2  # mean −S between a group and its partner
 
 
-def oscillating_sides(fast: Floats, similarity: Floats) -> list[Sides]:
-    """Opposed groups among the examples that a principal component of the loss changes moves most.
+def oscillating_sides(high_passed: Floats, similarity: Floats) -> list[Sides]:
+    """Opposed groups among the examples that a principal component of the high-passed loss deltas moves most.
 
     A principal component v of the high-passed loss deltas is a direction in which losses swing together; one direction
     carries several pairs. Of the fifth of the examples with the largest ``|v_i|`` those of one sign are
@@ -34,13 +34,13 @@ def oscillating_sides(fast: Floats, similarity: Floats) -> list[Sides]:
     sign as its partner. Losses propose, gradients decide.
 
     Args:
-        fast: (R, M) high-passed loss deltas; steps with unmeasured entries are left out.
+        high_passed: (R, M) high-passed loss deltas; steps with unmeasured entries are left out.
         similarity: S, (M, M), zero diagonal.
 
     Returns:
         Row indices of two sides each, to be refined; a group may be in several.
     """
-    rows = fast[np.isfinite(fast).all(axis=1)].astype(np.float64)
+    rows = high_passed[np.isfinite(high_passed).all(axis=1)].astype(np.float64)
     m = rows.shape[1]
     if len(rows) < 3 or m < 4 * SMALLEST or not rows.any():
         return []
@@ -61,7 +61,7 @@ def oscillating_pairs(search: Search, known: list[Sides]) -> list[Sides]:
     """Pairs of ``oscillating_sides`` that a search by gradients alone passed over.
 
     Only loss deltas that a compared checkpoint begins or ends are looked at: the others stay held out. The pairs hold
-    more of the loss changes for their number, and are asked for as much opposition and cohesion as other tails of
+    more of the loss deltas for their number, and are asked for as much opposition and cohesion as other tails of
     continuous axes; the most energetic come first, and none shares half of its members with a pair before it.
 
     Args:
@@ -78,7 +78,7 @@ def oscillating_pairs(search: Search, known: list[Sides]) -> list[Sides]:
     usual = float(energy @ weights) / float(weights.sum())
     proposals = [
         _proposal(similarity, sides)
-        for sides in oscillating_sides(search.fast[list(search.steps)], similarity)
+        for sides in oscillating_sides(search.high_passed[list(search.steps)], similarity)
     ]
     found = []
     for proposal in sorted(proposals, key=lambda p: -float(energy[p.members].mean())):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opsigcli.mining.fixed_point import full
+from opsigcli.mining.fixed_point import fixed_point_pairs
 from opsigcli.mining.loss_pca import oscillating_pairs
 from opsigcli.mining.search import losses_alone, top_rule
 from opsigcli.mining.simple import SMALLEST, part, simple
@@ -19,9 +19,9 @@ NEEDS_GRADIENTS = ("full", "simple")
 
 
 def by_full(search: Search) -> list[Sides]:
-    """``full.full``, and beside it ``sources.oscillating_pairs``."""
+    """``fixed_point.fixed_point_pairs``, and beside them ``loss_pca.oscillating_pairs``."""
     similarity = _similarity(search)
-    pairs = full(similarity, search.probe, search.weights)
+    pairs = fixed_point_pairs(similarity, search.probe, search.weights)
     pairs = part(similarity, pairs + oscillating_pairs(search, pairs))
     return [pair for pair in pairs if min(map(len, pair)) >= SMALLEST]
 

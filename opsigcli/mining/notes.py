@@ -6,38 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.mining.evidence import HELD_OUT
+from opsigcli.mining.evidence.material import HELD_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from opsigcli.mining.evidence import Material
+    from opsigcli.mining.inputs import Trace
     from opsigcli.records import Floats, Ints
 
 LOSSES_ALONE = (
     "pairs were sought in the losses alone: groups that rise together at the same steps are merged, quiet members "
     "missed, and whole classes taken for groups; with the model at hand use --method full"
 )
-MOSTLY_CLASS = 0.5  # adjusted R² of fast loss changes on the class
+MOSTLY_CLASS = 0.5  # adjusted R² of high-passed loss deltas on the class
 SHORT = 10  # checkpoints below which an oscillation is hardly seen
 
 
-def notes_on_trace(
-    losses: Any, steps: Ints, rows: NDArray[np.bool_], examples: NDArray[np.bool_]
-) -> list[str]:
+def notes_on_trace(trace: Trace) -> list[str]:
     """What is missing in the trace, and whether it is too short or too sparse.
-
-    Args:
-        losses: (T, N).
-        steps: (T,) optimizer updates.
-        rows: (T,) the checkpoint holds a finite loss.
-        examples: (N,) the example is finite at every such checkpoint.
 
     Returns:
         Sentences.
     """
+    rows, examples = trace.survey.rows, trace.survey.examples
     notes = []
     if not rows.all():
         notes.append(f"{int((~rows).sum())} of {len(rows)} checkpoints hold no finite loss and were left out")
@@ -52,7 +44,7 @@ def notes_on_trace(
             "save and trace more checkpoints, best every step of a short window (opsig train DIR --save-every 1), "
             "or let a step be made from each checkpoint: opsig trace CKPTS --virtual-step"
         )
-    gap = float(np.median(np.diff(steps)))
+    gap = float(np.median(np.diff(trace.steps)))
     if gap > 1:
         notes.append(
             f"checkpoints are {gap:g} steps apart: opposing groups swap every step, so that loss changes over "
@@ -60,7 +52,7 @@ def notes_on_trace(
             "memberships come from gradients and hold); to see the swing save every step of a short window, or run: "
             "opsig trace CKPTS --virtual-step"
         )
-    if rows.any() and not _changes(losses):
+    if rows.any() and not _changes(trace.losses):
         notes.append("no loss changes between checkpoints: are these checkpoints all the same?")
     return notes
 
@@ -101,7 +93,7 @@ def notes_on_classes(shares: Mapping[str, float], apart: bool) -> list[str]:
     """Whether the oscillation is one of whole classes.
 
     Args:
-        shares: of the fast loss changes, explained by what is known of the examples (``features.explained``).
+        shares: of the high-passed loss deltas, explained by what is known of the examples (``features.explained``).
         apart: the first oscillation was not mined by itself, and could be.
 
     Returns:
@@ -110,7 +102,7 @@ def notes_on_classes(shares: Mapping[str, float], apart: bool) -> list[str]:
     by_class = shares.get("class")
     if by_class is None or by_class < MOSTLY_CLASS:
         return []
-    words = f"the class alone explains {by_class:.0%} of the fast loss changes (adjusted R²)"
+    words = f"the class alone explains {by_class:.0%} of the high-passed loss deltas (adjusted R²)"
     if "class and features" in shares:
         words += f", class and image features {shares['class and features']:.0%}"
     words += ": this run's oscillation is mostly of whole classes"
@@ -118,7 +110,7 @@ def notes_on_classes(shares: Mapping[str, float], apart: bool) -> list[str]:
 
 
 def notes_on_shares(energy: Floats, pairs: Sequence[tuple[Ints, Ints]]) -> list[str]:
-    """What the pairs hold of the loss changes together, beside what as many examples can hold at most.
+    """What the pairs hold of the high-passed loss deltas together, beside what as many examples can hold at most.
 
     Args:
         energy: (N,) of high-passed loss deltas.
@@ -130,7 +122,7 @@ def notes_on_shares(energy: Floats, pairs: Sequence[tuple[Ints, Ints]]) -> list[
     members = np.unique(np.concatenate([side for sides in pairs for side in sides]))
     most = np.sort(energy)[::-1][: len(members)].sum() / whole
     return [
-        f"the pairs hold {energy[members].sum() / whole:.0%} of the energy of fast loss changes with "
+        f"the pairs hold {energy[members].sum() / whole:.0%} of the energy of high-passed loss deltas with "
         f"{len(members) / len(energy):.1%} of the examples; no examples of that number hold more than {most:.0%}"
     ]
 

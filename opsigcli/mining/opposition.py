@@ -27,7 +27,7 @@ def directions(vectors: Floats) -> Floats:
 class References:
     """R random examples that all others are held against, the more the smaller the groups that can be seen.
 
-    Similarity is the gradient cosine beyond what output residuals explain, as ``residual.residual_adjusted_cosine``
+    Similarity is the gradient cosine beyond what output residuals explain, as ``similarity.residual_adjusted_cosine``
     has it but for the room left, with a straight line for f: ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)``
     is then one inner product, and one matrix product holds a strip of examples against all references.
 

@@ -1,4 +1,4 @@
-"""What oscillates: the fast part of the loss deltas, when it is large, and in which examples."""
+"""What oscillates: high-passed loss deltas, when they are large, and in which examples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from opsigcli.mining.blocks import columns_of
 from opsigcli.mining.top import largest
-from opsigcli.mining.trace_stats import Survey, first_step, high_passed, survey
+from opsigcli.mining.trace_stats import Survey, first_step, minus_running_mean, survey
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
@@ -27,7 +27,7 @@ class Oscillation:
     energy: Floats  # (N,) sum of H² over the steps after the first 10 %, nats²
     peak: Floats  # (N,) largest |H| over the same steps, nats
     deltas: Floats  # (T−1, M) loss deltas of the examples asked for, nats
-    chosen: Floats  # (T−1, M) H of the examples asked for; NaN where not measured
+    high_passed: Floats  # (T−1, M) H of the examples asked for; NaN where not measured
 
 
 def oscillation(losses: Any, positions: Ints | None = None, seen: Survey | None = None) -> Oscillation:
@@ -45,11 +45,11 @@ def oscillation(losses: Any, positions: Ints | None = None, seen: Survey | None 
     kept = np.zeros(0, dtype=np.int64) if positions is None else positions
     with np.errstate(invalid="ignore"):  # inf − inf is NaN, which counts as not measured
         deltas = np.diff(columns_of(losses, kept), axis=0)
-    chosen = np.empty_like(deltas)
-    for t, fast in enumerate(high_passed(iter(deltas), len(deltas))):
-        chosen[t] = fast - seen.medians[t]
-    chosen[~np.isfinite(chosen)] = np.nan
-    return Oscillation(seen.amplitude, seen.energy, seen.peak, deltas, chosen)
+    high_passed = np.empty_like(deltas)
+    for t, row in enumerate(minus_running_mean(iter(deltas), len(deltas))):
+        high_passed[t] = row - seen.medians[t]
+    high_passed[~np.isfinite(high_passed)] = np.nan
+    return Oscillation(seen.amplitude, seen.energy, seen.peak, deltas, high_passed)
 
 
 def checkpoints_to_compare(

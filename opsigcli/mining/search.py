@@ -34,7 +34,7 @@ class Search:
 
     similarity: Floats | None  # (M, M) gradient similarity, zero diagonal
     deltas: Floats  # (T−1, M) loss deltas
-    fast: Floats  # (T−1, M) high-passed loss deltas
+    high_passed: Floats  # (T−1, M) high-passed loss deltas
     energy: Floats  # (M,) of the high-passed deltas
     probe: Probe | None = None
     weights: Floats | None = None  # (M,) how many of all examples each row stands for
@@ -72,11 +72,11 @@ def losses_alone(search: Search) -> list[Sides]:
     little swing are missed.
     """
     order = np.sort(np.argsort(-search.energy, kind="stable")[:ENERGETIC])
-    fast = search.fast[first_step(len(search.fast)) :, order]
-    fast = fast[np.isfinite(fast).all(axis=1)]
-    if len(fast) < 3:
+    high_passed = search.high_passed[first_step(len(search.high_passed)) :, order]
+    high_passed = high_passed[np.isfinite(high_passed).all(axis=1)]
+    if len(high_passed) < 3:
         return []
-    centred = fast - fast.mean(axis=0)
+    centred = high_passed - high_passed.mean(axis=0)
     size = np.linalg.norm(centred, axis=0)
     unit = np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)
     correlation = np.asarray(unit.T @ unit, dtype=np.float32)

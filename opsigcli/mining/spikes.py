@@ -1,4 +1,4 @@
-"""Sudden rises of the mean loss, and who holds them."""
+"""Sudden rises of the mean loss, and their attribution to groups."""
 
 from __future__ import annotations
 

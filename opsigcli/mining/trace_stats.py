@@ -70,7 +70,7 @@ def survey(losses: Any) -> Survey:
                     yield np.subtract(row, previous, out=previous)
             previous = row.copy()
 
-    for t, found in enumerate(high_passed(deltas(), steps)):
+    for t, found in enumerate(minus_running_mean(deltas(), steps)):
         finite = np.isfinite(found)
         if not finite.any():
             continue
@@ -92,7 +92,7 @@ def survey(losses: Any) -> Survey:
     return Survey(rows, examples, means, amplitude, medians, energy, peak)
 
 
-def high_passed(deltas: Iterator[Floats], steps: int) -> Iterator[Floats]:
+def minus_running_mean(deltas: Iterator[Floats], steps: int) -> Iterator[Floats]:
     """Each row of loss deltas minus its running mean over 5 steps, the row's own included; new arrays.
 
     Too short a trace has no slow part to take out.

@@ -20,7 +20,9 @@ MARGIN = 0.1  # of a cosine, beyond its null
 APART = 2.4  # separation from which groups are discrete; brightness in photographs reaches 2.0, planted features 2.8
 CONCENTRATED = 1.3  # share ratio
 HELD = 1.0  # swing held; the method asks for more
-BY_CLASS = 0.5  # adjusted R² of loss changes on the class from which whole classes oppose one another
+BY_CLASS = (
+    0.5  # adjusted R² of high-passed loss deltas on the class from which whole classes oppose one another
+)
 SWING = -0.3  # correlation of the groups' loss deltas on held-out steps
 
 
@@ -31,7 +33,7 @@ def judge(
 
     Args:
         evidence: by name, as in ``evidence.DEFINITIONS``; without an opposition there is no verdict.
-        explained: adjusted R² of all fast loss changes on the class, as in ``features.explained``.
+        explained: adjusted R² of all high-passed loss deltas on the class, as in ``features.explained``.
 
     Returns:
         One of the four verdicts, and one sentence per piece of evidence that was weighed.
@@ -70,7 +72,9 @@ def judge(
     if not real:
         return CHANCE, tuple(reasons)
     if by_class >= BY_CLASS and not apart:
-        reasons.append(f"the class alone explains {by_class:.0%} of the fast loss changes of all examples")
+        reasons.append(
+            f"the class alone explains {by_class:.0%} of the high-passed loss deltas of all examples"
+        )
         return CLASS_LEVEL, tuple(reasons)
     if not beyond_classes:
         return CLASS_LEVEL, tuple(reasons)

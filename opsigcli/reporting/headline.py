@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from opsigcli.records import Case, Mining, Spike
 
 NAMED_PAIRS = 3  # whose share of the largest spike is said
-BY_CLASS = 0.5  # adjusted R² of fast loss changes on the class from which whole classes oppose one another
+BY_CLASS = (
+    0.5  # adjusted R² of high-passed loss deltas on the class from which whole classes oppose one another
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def _pairs(case: Case) -> Part:
         by_class = mining.explained.get("class", 0.0)
         if by_class >= BY_CLASS:
             words = (
-                f"Class-level opposition only: the class alone explains {percent(by_class)} of the fast loss changes "
-                f"(adjusted R²), and no groups of outliers oppose one another beyond that. Looked at: {looked}."
+                f"Class-level opposition only: the class alone explains {percent(by_class)} of the high-passed loss "
+                f"deltas (adjusted R²), and no groups of outliers oppose one another beyond that. Looked at: {looked}."
             )
             return ["only whole classes oppose one another"], [words], []
         return ["no pair of opposing groups was found"], [], [f"No pair was found. Looked at: {looked}."]
@@ -95,7 +97,7 @@ def _active(mining: Mining, total: int) -> list[str]:
     which = "The pair that swings" if len(shares) == 1 else f"The {len(shares)} pairs that swing"
     verb = "holds" if len(shares) == 1 else "hold"
     return [
-        f"{which} {verb} {percent(sum(share for _, share in shares))} of the energy of fast loss changes with "
+        f"{which} {verb} {percent(sum(share for _, share in shares))} of the energy of high-passed loss deltas with "
         f"{percent(members / total)} of the data."
     ]
 

@@ -194,7 +194,7 @@ def gradients(chosen: argparse.Namespace) -> dict[str, float]:
 
 def grouping(chosen: argparse.Namespace) -> dict[str, float]:
     """The real similarity and search on sketches with three planted pairs of 25 + 25."""
-    from opsigcli.mining.fixed_point import full
+    from opsigcli.mining.fixed_point import fixed_point_pairs
     from opsigcli.mining.similarity import Gradients, residual_adjusted_cosine
     from opsigcli.mining.surrogate import clearest_by_chance
 
@@ -213,7 +213,7 @@ def grouping(chosen: argparse.Namespace) -> dict[str, float]:
     before, begin = peak(), time.perf_counter()
     similarity = residual_adjusted_cosine(held)
     middle = time.perf_counter()
-    found = full(similarity)
+    found = fixed_point_pairs(similarity)
     end = time.perf_counter()
     clearest_by_chance(similarity, rng.integers(0, classes, m), 1, 0)
     surrogate = time.perf_counter() - end

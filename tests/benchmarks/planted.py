@@ -29,6 +29,7 @@ from rivals import RIVALS
 from opsigcli.datasets.planted import Planted
 from opsigcli.datasets.planted_hard import HARD
 from opsigcli.datasets.planted_scenarios import SCENARIOS
+from opsigcli.mining.inputs import Candidates, Settings, Trace
 from opsigcli.mining.methods import NEEDS_GRADIENTS
 from opsigcli.mining.mine import mine
 from opsigcli.mining.recovery import pair_f1, recovery
@@ -61,17 +62,11 @@ def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], di
         # The paper's rule looks at all losses, the others at the candidates.
         ids = source.ids if method == "paper" else source.ids[given.candidates]
         return [(ids[a], ids[b]) for a, b in RIVALS[method](given)], {}
+    steps = np.arange(len(given.losses)) * given.every
     found = mine(
-        given.losses,
-        source.labels,
-        source.ids,
-        np.arange(len(given.losses)) * given.every,
-        source.classes,
-        gradients=given.gradients,
-        candidates=given.candidates,
-        method=method,
-        probe=given.swings if method == "full" else None,
-        surrogates=surrogates,
+        Trace(given.losses, source.labels, source.ids, steps, source.classes),
+        Candidates(given.candidates, given.gradients, swings=given.swings if method == "full" else None),
+        Settings(method, surrogates=surrogates),
     )
     claimed = [pair for pair in found.pairs if pair.verdict not in (CHANCE, CLASS_LEVEL)]
     clear = [pair.evidence["clarity"].p_value for pair in found.pairs if "clarity" in pair.evidence]

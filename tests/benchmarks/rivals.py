@@ -62,8 +62,8 @@ def paper(seen: Seen) -> list[Sides]:
 
 def nmf(seen: Seen) -> list[Sides]:
     """Non-negative factors of the positive and negative parts of high-passed loss deltas, matched by anti-phase."""
-    fast = np.nan_to_num(oscillation(seen.losses, seen.candidates).chosen).astype(np.float64)
-    data = np.concatenate([np.maximum(fast, 0), np.maximum(-fast, 0)]) + 1e-9
+    high_passed = np.nan_to_num(oscillation(seen.losses, seen.candidates).high_passed).astype(np.float64)
+    data = np.concatenate([np.maximum(high_passed, 0), np.maximum(-high_passed, 0)]) + 1e-9
     rng = np.random.default_rng(0)
     times, examples = rng.random((len(data), FACTORS)), rng.random((FACTORS, data.shape[1]))
     for _ in range(NMF_ROUNDS):
@@ -79,7 +79,7 @@ def nmf(seen: Seen) -> list[Sides]:
     graph = nx.Graph()
     for a in range(len(groups)):
         for b in range(a):
-            first, second = fast[:, groups[a]].mean(axis=1), fast[:, groups[b]].mean(axis=1)
+            first, second = high_passed[:, groups[a]].mean(axis=1), high_passed[:, groups[b]].mean(axis=1)
             correlation = float(np.corrcoef(first, second)[0, 1])
             if correlation < -0.5:
                 graph.add_edge(b, a, weight=-correlation)

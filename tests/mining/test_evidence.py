@@ -1,20 +1,33 @@
-"""Evidence against loops, its nulls, and the verdicts."""
+"""The table of evidence: every number against a contract, and those that are written down elsewhere against loops."""
 
 from __future__ import annotations
+
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from opsigcli.mining.evidence import DEFINITIONS, DRAWS, Material, gather_evidence
-from opsigcli.mining.features import DEFINITIONS as FEATURES
+from opsigcli.mining.class_matched import class_matched
+from opsigcli.mining.evidence import DEFINITIONS, EVIDENCE, Material, Proposed, gather_evidence
+from opsigcli.mining.evidence.material import DRAWS, Kind
+from opsigcli.mining.inputs import Candidates
 from opsigcli.mining.oscillation import oscillation
 from opsigcli.mining.similarity import Gradients
+from opsigcli.mining.tokens import SEEN
 from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL, CONTINUOUS, OUTLIERS, judge
 from opsigcli.records import Evidence
 
 A, B = np.arange(8), np.arange(8, 14)
 M, N, T = 80, 100, 60
+SHIFT = N - M  # rows of candidates are not their positions
+LABELS = np.arange(M) % 3
+Sides = tuple[np.ndarray, np.ndarray]
+
+
+def proposed(sides: Sides) -> Proposed:
+    return Proposed(sides, (sides[0] + SHIFT, sides[1] + SHIFT))
 
 
 def material(*, swing: float = 1.0) -> Material:
@@ -32,24 +45,128 @@ def material(*, swing: float = 1.0) -> Material:
     similarity = 0.6 * np.outer(side, side) + (noise + noise.T) / 2
     np.fill_diagonal(similarity, 0)
     losses = rng.random((T, N)) * 0.1 + 2
-    losses[::2, :M] += swing * np.maximum(side, 0)
-    losses[1::2, :M] += swing * np.maximum(-side, 0)
-    labels = np.arange(M) % 3
-    return Material.of(similarity, gradients, labels, oscillation(losses, np.arange(M)), np.arange(M))
+    losses[::2, SHIFT:] += swing * np.maximum(side, 0)
+    losses[1::2, SHIFT:] += swing * np.maximum(-side, 0)
+    candidates = Candidates(np.arange(M) + SHIFT, gradients)
+    found = oscillation(losses, candidates.positions)
+    energy = found.energy[candidates.positions] / found.energy.sum()
+    return Material(candidates, LABELS, similarity, found.high_passed, energy, N)
 
 
-def gathered(of: Material, sides: tuple[np.ndarray, np.ndarray] = (A, B)) -> dict[str, Evidence]:
-    return gather_evidence(of, sides, np.concatenate([A, B]), np.random.default_rng(0))
+def everything() -> Material:
+    """The same with what only some runs have: images, tokens, a model, surrogates."""
+    of, rng = material(), np.random.default_rng(1)
+    side = np.isin(np.arange(M), A) * 1.0 - np.isin(np.arange(M), B)
+    tokens = rng.integers(0, 20, (M, 2))
+    tokens[A, 0] = 99
+
+    def swings(first: np.ndarray, second: np.ndarray, watched: np.ndarray) -> np.ndarray:
+        assert watched.tolist() == (np.arange(M) + SHIFT).tolist()
+        planted = np.isin(first, A + SHIFT).mean()  # a direction of other examples moves nobody in particular
+        return rng.normal(0.1, 0.01, (2, M)) + planted * np.abs(side)
+
+    def curvature(sides: Sides, members: np.ndarray) -> Evidence:
+        assert set(members.tolist()) == {*(A + SHIFT).tolist(), *(B + SHIFT).tolist()}
+        axis, labels = (
+            np.append(np.zeros(SHIFT), side) + rng.normal(0, 0.1, N),
+            np.append(np.zeros(SHIFT, int), LABELS),
+        )
+        random = class_matched(labels, sides, members, np.random.default_rng(0), 3)
+        first, second = (np.vstack([rows, more]) for rows, more in zip(sides, random, strict=True))
+        value, *nulls = axis[first].mean(axis=1) - axis[second].mean(axis=1)
+        return Evidence(float(value), float(np.mean(nulls)))
+
+    candidates = replace(
+        of.candidates,
+        features={"light": rng.random(M) + 5 * side, "size": rng.random(M) + 5 * np.abs(side), SEEN: tokens},
+        swings=swings,
+        curvature=curvature,
+    )
+    return replace(of, candidates=candidates, by_chance=np.random.default_rng(2).random(19) * 0.1)
 
 
-def test_every_kind_of_evidence_is_defined_and_has_a_null_and_a_p_value() -> None:
-    found = gathered(material())
-    further = {"clarity", "swing_held", "curvature", *FEATURES}
-    assert set(found) == set(DEFINITIONS) - further  # those need surrogates, a model, or images or tokens
-    for evidence in found.values():
-        assert evidence.null is not None
-        assert evidence.p_value is not None
-        assert 1 / (DRAWS + 1) <= evidence.p_value <= 1
+def gathered(of: Material, sides: Sides = (A, B)) -> dict[str, Evidence]:
+    return gather_evidence(of, proposed(sides), [proposed((A, B))], 0)
+
+
+def of_kind(found: dict[str, Evidence], kind: Kind) -> dict[str, Evidence]:
+    return {name: entry for name, entry in found.items() if entry.definition in kind.definitions}
+
+
+KINDS = pytest.mark.parametrize("kind", EVIDENCE, ids=lambda kind: next(iter(kind.definitions)))
+
+
+@KINDS
+def test_a_definition_names_its_null_and_how_often_it_is_drawn(kind: Kind) -> None:
+    for text in kind.definitions.values():
+        assert re.search(r"null: |^the same ", text)
+        if "random" in text and "rotation" not in text:
+            assert re.search(r"null: .*\b\d+ draws of random", text)
+
+
+@KINDS
+def test_a_planted_pair_has_finite_evidence_of_every_kind(kind: Kind) -> None:
+    found = of_kind(gathered(everything()), kind)
+    assert found
+    for name, entry in found.items():
+        assert np.isfinite(entry.value)
+        assert entry.null is not None
+        assert np.isfinite(entry.null)
+        assert (
+            entry.p_value is None or 0 < entry.p_value <= 0.05 or entry.side == "second"
+        )  # it shares no token
+        assert name == entry.definition or entry.feature in name
+        assert entry.side in ("", "first", "second")
+        assert name.startswith(entry.side)
+
+
+@KINDS
+def test_a_random_pair_is_near_its_null(kind: Kind) -> None:
+    of, gaps, p_values = everything(), [], []
+    first, second = class_matched(LABELS, (A, B), np.concatenate([A, B]), np.random.default_rng(3), 12)
+    for sides in zip(first, second, strict=True):
+        for entry in of_kind(gathered(of, sides), kind).values():
+            gaps.append(entry.value - (entry.null or 0.0))
+            p_values += [] if entry.p_value is None else [entry.p_value]
+    assert np.mean(p_values) > 0.2 if p_values else abs(np.mean(gaps)) < 0.3 + np.std(gaps)
+
+
+@KINDS
+def test_evidence_does_not_depend_on_the_order_of_the_members(kind: Kind) -> None:
+    rng = np.random.default_rng(4)
+    straight, shuffled = (
+        of_kind(gathered(everything(), sides), kind)
+        for sides in ((A, B), (rng.permutation(A), rng.permutation(B)))
+    )
+    assert list(straight) == list(shuffled)
+    for name, entry in straight.items():
+        other = shuffled[name]
+        assert entry.value == pytest.approx(other.value, rel=1e-5, abs=1e-6)
+        assert entry.null == pytest.approx(other.null, rel=1e-5, abs=1e-6)
+        assert entry.p_value == other.p_value
+
+
+def test_losses_alone_have_that_part_of_the_table_that_needs_no_gradients() -> None:
+    of = everything()
+    alone = gathered(replace(of, candidates=of.candidates.without_gradients(), similarity=None))
+    expected = {name for kind in EVIDENCE if not kind.needs_gradients for name in kind.definitions}
+    assert {entry.definition for entry in alone.values()} == expected - {"SIDE: token predicted"}
+    whole = gathered(of)
+    assert alone == {name: entry for name, entry in whole.items() if name in alone}
+
+
+def test_evidence_is_given_in_the_order_of_the_table() -> None:
+    places = {name: place for place, kind in enumerate(EVIDENCE) for name in kind.definitions}
+    found = [places[entry.definition] for entry in gathered(everything()).values()]
+    assert found == sorted(found)
+    assert set(places) == set(DEFINITIONS)
+
+
+def test_evidence_of_gradients_and_losses_has_class_matched_p_values() -> None:
+    for entry in gathered(material()).values():
+        assert entry.null is not None
+        assert entry.p_value is not None
+        assert 1 / (DRAWS + 1) <= entry.p_value <= 1
 
 
 def test_values_equal_plain_loops() -> None:
@@ -58,7 +175,7 @@ def test_values_equal_plain_loops() -> None:
     opposition = -np.mean([of.similarity[i, j] for i in A for j in B])
     assert found["opposition"].value == pytest.approx(opposition, abs=1e-5)
     cosines = []
-    for at in of.gradients:
+    for at in of.candidates.gradients:
         a, b = at.sketch[A].mean(axis=0), at.sketch[B].mean(axis=0)
         cosines.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
     assert found["gradient_cosine"].value == pytest.approx(np.mean(cosines), abs=1e-5)
@@ -67,7 +184,9 @@ def test_values_equal_plain_loops() -> None:
     assert found["share_ratio"].value == pytest.approx(share / (14 / N), abs=1e-4)
     held = [t for t in range(first_step(T - 1), T - 1) if t not in (19, 20, 39, 40)]
     assert of.held_out().tolist() == held
-    correlation = np.corrcoef(of.fast[held][:, A].mean(axis=1), of.fast[held][:, B].mean(axis=1))[0, 1]
+    correlation = np.corrcoef(
+        of.high_passed[held][:, A].mean(axis=1), of.high_passed[held][:, B].mean(axis=1)
+    )[0, 1]
     assert found["anti_phase"].value == pytest.approx(correlation, abs=1e-4)
     to_a, to_b = of.similarity[:, A], of.similarity[:, B]
     own = [to_a[i].sum() / (len(A) - 1) - to_b[i].mean() for i in A]
@@ -105,7 +224,7 @@ def test_p_values_of_random_pairs_are_uniform_enough() -> None:
 
 def test_a_quiet_trace_leaves_out_what_it_cannot_tell() -> None:
     of = material()
-    still = Material(of.similarity, of.gradients, of.labels, np.zeros(M), np.zeros_like(of.fast), N)
+    still = replace(of, energy=np.zeros(M), high_passed=np.zeros_like(of.high_passed))
     found = gathered(still)
     assert not {"anti_phase", "share_ratio", "share_of_loss_change"} & set(found)
     verdict, reasons = judge(found)

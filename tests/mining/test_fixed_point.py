@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opsigcli.mining.fixed_point import OUTLIERS, full, swing_held
+from opsigcli.mining.fixed_point import OUTLIERS, fixed_point_pairs, swing_held
 from opsigcli.mining.proposals import States, opposition_degree, propose, suppress
 from opsigcli.mining.surrogate import clearest_by_chance, rotated
 
@@ -31,20 +31,20 @@ PAIRS = [(np.arange(12), np.arange(12, 22)), (np.arange(40, 48), np.arange(60, 7
 
 @pytest.mark.parametrize("strength", [0.6, 0.35])
 def test_planted_pairs_are_found_exactly_and_strong_first(strength: float) -> None:
-    found = full(similarity(PAIRS, strength))
+    found = fixed_point_pairs(similarity(PAIRS, strength))
     assert len(found) == 2
     for known in PAIRS:
         assert any({tuple(a), tuple(b)} == {tuple(known[0]), tuple(known[1])} for a, b in found)
 
 
 def test_noise_holds_no_pairs_and_tiny_matrices_are_no_trouble() -> None:
-    assert full(similarity([], 0)) == []
+    assert fixed_point_pairs(similarity([], 0)) == []
     for m in (0, 1, 9, 10):
-        assert full(np.zeros((m, m), dtype=np.float32)) == []
+        assert fixed_point_pairs(np.zeros((m, m), dtype=np.float32)) == []
 
 
 def test_the_same_similarity_gives_the_same_pairs() -> None:
-    one, other = full(similarity(PAIRS, 0.25)), full(similarity(PAIRS, 0.25))
+    one, other = fixed_point_pairs(similarity(PAIRS, 0.25)), fixed_point_pairs(similarity(PAIRS, 0.25))
     for (a, b), (c, d) in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, c)
         np.testing.assert_array_equal(b, d)
@@ -58,7 +58,7 @@ def test_a_pair_that_does_not_hold_its_own_swing_is_turned_away() -> None:
             moved[1, np.concatenate(sides)] = 2.0
         return moved
 
-    ((a, b),) = full(similarity(PAIRS, 0.6), swings)
+    ((a, b),) = fixed_point_pairs(similarity(PAIRS, 0.6), swings)
     assert {tuple(a), tuple(b)} == {tuple(side) for side in PAIRS[1]}
 
 
@@ -68,7 +68,7 @@ def test_the_tails_of_a_continuous_axis_stay_few() -> None:
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     found = (rows @ rows.T).astype(np.float32)
     np.fill_diagonal(found, 0)
-    pairs = full(found)
+    pairs = fixed_point_pairs(found)
     assert pairs
     assert sum(len(side) for pair in pairs for side in pair) <= OUTLIERS * M
     means = [abs(axis[a].mean() - axis[b].mean()) for a, b in pairs]

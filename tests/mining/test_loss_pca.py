@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from opsigcli.mining.evidence import touched
+from opsigcli.mining.evidence.material import touched
 from opsigcli.mining.loss_pca import oscillating_pairs, oscillating_sides
 from opsigcli.mining.search import Search
 from opsigcli.mining.similarity import Gradients
@@ -16,9 +16,9 @@ GROUPS = [np.arange(at, at + 10) for at in (0, 10, 20, 30)]  # 0 opposes 1, 2 op
 def oscillation(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Loss deltas in which groups 0 and 2 swing against 1 and 3 in one direction, and the similarity of gradients."""
     rng = np.random.default_rng(seed)
-    fast = rng.standard_normal((12, M)) * 0.02
+    high_passed = rng.standard_normal((12, M)) * 0.02
     for group, sign in zip(GROUPS, (1, -1, 1, -1), strict=True):
-        fast[:, group] += sign * (-1.0) ** np.arange(12)[:, None]
+        high_passed[:, group] += sign * (-1.0) ** np.arange(12)[:, None]
     similarity = rng.standard_normal((M, M)) * 0.05
     for a, b in ((0, 1), (2, 3)):
         side = np.zeros(M)
@@ -26,7 +26,7 @@ def oscillation(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         similarity += 0.6 * np.outer(side, side)
     similarity = ((similarity + similarity.T) / 2).astype(np.float32)
     np.fill_diagonal(similarity, 0)
-    return fast, similarity
+    return high_passed, similarity
 
 
 def sets(sides: list[tuple[np.ndarray, np.ndarray]]) -> set[tuple[tuple[int, ...], ...]]:
@@ -34,9 +34,9 @@ def sets(sides: list[tuple[np.ndarray, np.ndarray]]) -> set[tuple[tuple[int, ...
 
 
 def searched(**changes: object) -> Search:
-    fast, similarity = oscillation()
-    rows = np.concatenate([fast, np.full((3, M), np.nan)])
-    given = {"energy": (fast**2).sum(axis=0), "steps": tuple(range(13)), **changes}
+    high_passed, similarity = oscillation()
+    rows = np.concatenate([high_passed, np.full((3, M), np.nan)])
+    given = {"energy": (high_passed**2).sum(axis=0), "steps": tuple(range(13)), **changes}
     return Search(similarity, rows, rows, **given)  # type: ignore[arg-type]
 
 
@@ -44,18 +44,18 @@ BOTH = {tuple(sorted(tuple(GROUPS[g].tolist()) for g in pair)) for pair in ((0, 
 
 
 def test_one_direction_is_split_into_the_pairs_it_carries() -> None:
-    fast, similarity = oscillation()
-    fast[3, 7] = np.nan  # a step that was not measured everywhere
-    assert sets(oscillating_sides(fast, similarity)) == BOTH
+    high_passed, similarity = oscillation()
+    high_passed[3, 7] = np.nan  # a step that was not measured everywhere
+    assert sets(oscillating_sides(high_passed, similarity)) == BOTH
 
 
 def test_without_swings_or_without_groups_nothing_is_proposed() -> None:
-    fast, similarity = oscillation()
+    high_passed, similarity = oscillation()
     noise = np.random.default_rng(1).standard_normal((M, M)).astype(np.float32) * 0.05
-    assert oscillating_sides(np.zeros_like(fast), similarity) == []
-    assert oscillating_sides(fast, (noise + noise.T) / 2) == []
-    assert oscillating_sides(fast[:2], similarity) == []
-    assert oscillating_sides(fast[:, :15], similarity[:15, :15]) == []
+    assert oscillating_sides(np.zeros_like(high_passed), similarity) == []
+    assert oscillating_sides(high_passed, (noise + noise.T) / 2) == []
+    assert oscillating_sides(high_passed[:2], similarity) == []
+    assert oscillating_sides(high_passed[:, :15], similarity[:15, :15]) == []
 
 
 def test_only_pairs_that_are_new_active_and_held_by_the_probe_are_added() -> None:
@@ -81,5 +81,8 @@ def test_held_out_steps_are_not_looked_at() -> None:
     noise = rng.standard_normal((M, 4)).astype(np.float32)
     gradients = [Gradients(c, noise, np.ones(M), noise) for c in (1, 5, 15)]
     assert touched(gradients, 15) == (0, 1, 4, 5, 14)
-    fast, similarity = oscillation()
-    assert oscillating_pairs(Search(similarity, fast, fast, (fast**2).sum(axis=0)), []) == []
+    high_passed, similarity = oscillation()
+    assert (
+        oscillating_pairs(Search(similarity, high_passed, high_passed, (high_passed**2).sum(axis=0)), [])
+        == []
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from opsigcli.datasets.planted import Planted
 from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.errors import MiningError
+from opsigcli.mining.inputs import Candidates, Settings, Trace
 from opsigcli.mining.mine import mine
 from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.similarity import Gradients
@@ -75,7 +77,14 @@ def case(scenario: str, every: int = 1) -> Given:
 
 
 def mined(inputs: Given, **changes: object) -> Mining:
-    return mine(**(inputs | changes))  # type: ignore[arg-type]
+    """``mine`` of what is given by the names of the fields of its inputs."""
+    given = {"method": "simple"} | inputs | changes
+    given["positions"] = given.pop("candidates", np.zeros(0, dtype=np.int64))
+    trace, candidates, settings = (
+        kind(**{f.name: given.pop(f.name) for f in fields(kind) if f.name in given})
+        for kind in (Trace, Candidates, Settings)
+    )
+    return mine(trace, candidates, settings, **given)
 
 
 @pytest.mark.slow
@@ -185,7 +194,8 @@ def test_candidates_with_broken_gradients_are_left_out_and_noted() -> None:
 
 def test_without_gradients_there_are_top_deltas_and_spikes_and_a_note() -> None:
     source, _, losses, _ = trained("img2")
-    found = mine(losses, source.labels, source.ids, np.arange(161), source.classes)
+    trace = Trace(losses, source.labels, source.ids, np.arange(161), source.classes)
+    found = mine(trace, Candidates(), Settings("simple"))
     assert found.pairs == ()
     assert len(found.top) == 160
     assert found.spikes

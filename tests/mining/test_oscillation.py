@@ -11,22 +11,22 @@ from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidate
 from opsigcli.mining.trace_stats import first_step
 
 
-def naive_fast(losses: np.ndarray) -> np.ndarray:
+def naive_high_passed(losses: np.ndarray) -> np.ndarray:
     """H by its definition, one number at a time."""
     delta = np.diff(losses.astype(np.float64), axis=0)
     steps, n = delta.shape
-    fast = np.full((steps, n), np.nan)
+    high_passed = np.full((steps, n), np.nan)
     for t in range(steps):
         for i in range(n):
             if steps < 5:
-                fast[t, i] = delta[t, i]
+                high_passed[t, i] = delta[t, i]
                 continue
             near = [delta[s, i] for s in range(max(t - 2, 0), min(t + 2, steps - 1) + 1)]
             near = [d for d in near if np.isfinite(d)]
-            fast[t, i] = delta[t, i] - np.mean(near) if near and np.isfinite(delta[t, i]) else np.nan
+            high_passed[t, i] = delta[t, i] - np.mean(near) if near and np.isfinite(delta[t, i]) else np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a checkpoint without any loss
-        return fast - np.nanmedian(fast, axis=1, keepdims=True)
+        return high_passed - np.nanmedian(high_passed, axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("t", [2, 3, 5, 6, 40])
@@ -37,10 +37,10 @@ def test_oscillation_is_that_of_the_definition(t: int, holes: bool) -> None:
     if holes:
         losses[rng.random((t, 9)) < 0.15] = np.nan
         losses[t // 2] = np.nan
-    expected = naive_fast(losses)
+    expected = naive_high_passed(losses)
     positions = np.array([4, 0, 8])
     found = oscillation(losses, positions)
-    np.testing.assert_allclose(found.chosen, expected[:, positions], atol=1e-5)
+    np.testing.assert_allclose(found.high_passed, expected[:, positions], atol=1e-5)
     for step in range(t - 1):
         row = np.abs(expected[step])
         if np.isfinite(row).any():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opsigcli.mining.features import auc, explained, image_features, shared_features
+from opsigcli.mining.features import auc, explained, image_features, shared_feature
 from opsigcli.mining.search import Search, losses_alone, top_rule
 from opsigcli.mining.window import first_window
 
@@ -37,20 +37,23 @@ def test_the_feature_that_members_share_is_named_with_its_null() -> None:
     features["light"][:10] += 3
     first = np.stack([np.arange(5), *(rng.permutation(100)[:5] for _ in range(49))])
     second = np.stack([np.arange(5, 10), *(rng.permutation(100)[:5] for _ in range(49))])
-    found = shared_features(features, (first, second), np.arange(10, 100))
+    groups, others = (first, second), np.arange(10, 100)
+    found = shared_feature(features, "members", groups, others)
     assert found["members by light"].value == 1
     assert found["members by light"].definition == "members by FEATURE"
     assert found["members by light"].feature == "light"
     assert found["members by light"].p_value == 1 / 50
-    assert next(e for name, e in found.items() if name.startswith("sides by")).p_value > 0.02
+    ((name, sides),) = shared_feature(features, "sides", groups, others).items()
+    assert name.startswith("sides by")
+    assert sides.p_value > 0.02
 
 
 def test_explained_is_the_adjusted_r2_of_least_squares() -> None:
     rng = np.random.default_rng(0)
     labels, feature = np.arange(60) % 3, rng.standard_normal(60)
-    fast = rng.standard_normal((8, 60)) + 2 * (labels == 1) + feature * labels
-    found = explained(fast, labels, {"x": feature})
-    rows = fast - fast.mean(axis=1, keepdims=True)
+    high_passed = rng.standard_normal((8, 60)) + 2 * (labels == 1) + feature * labels
+    found = explained(high_passed, labels, {"x": feature})
+    rows = high_passed - high_passed.mean(axis=1, keepdims=True)
     for name, design in (
         ("class", np.eye(3)[labels]),
         ("class and features", np.column_stack([np.eye(3)[labels], np.eye(3)[labels] * feature[:, None]])),

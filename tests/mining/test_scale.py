@@ -242,11 +242,12 @@ def test_memory_of_mining_losses_does_not_grow_with_the_number_of_checkpoints(tm
     grown = growth(
         tmp_path,
         "import numpy as np\n"
+        "from opsigcli.mining.inputs import Candidates, Settings, Trace\n"
         "from opsigcli.mining.mine import mine\n"
         "with open_store(store) as opened:\n"
         "    trace = opened.trace\n"
-        "    some, rest = np.arange(50), (trace.labels, trace.example_ids, trace.steps)\n"
-        "    mine(opened.losses, *rest, candidates=some, method='losses')\n"
+        "    given = Trace(opened.losses, trace.labels, trace.example_ids, trace.steps)\n"
+        "    mine(given, Candidates(np.arange(50)), Settings('losses'))\n"
         "    trace.mean_losses\n",
     )
     assert grown < 0.03

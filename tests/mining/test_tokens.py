@@ -7,7 +7,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from opsigcli.mining.features import explained, prototype, shared_features
+from opsigcli.mining.features import explained, prototype
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.tokens import PREDICTED, SEEN, labelled_tokens, shared_tokens, spelled
 from opsigcli.records import Evidence
@@ -47,18 +47,12 @@ def test_random_groups_seldom_have_a_token_in_common() -> None:
     assert hits / 200 <= 0.05
 
 
-def test_tokens_are_shared_features_of_their_own() -> None:
+def test_tokens_are_no_feature_that_loss_deltas_are_explained_by() -> None:
     rng = np.random.default_rng(0)
-    light = rng.random(60)
-    tokens = rng.integers(0, 4, (60, 1))
-    tokens[:10] = 9
-    groups = np.arange(10)[None].repeat(3, 0), np.arange(10, 20)[None].repeat(3, 0)
-    features = {"light": light, PREDICTED: tokens}
-    found = shared_features(features, groups, np.arange(20, 60))
-    assert found["first: token predicted 9"].value == 1
-    assert {"members by light", "sides by light"} < set(found)
-    fast, labels = rng.standard_normal((5, 60)), np.arange(60) % 3
-    assert explained(fast, labels, features) == explained(fast, labels, {"light": light})
+    light, tokens = rng.random(60), rng.integers(0, 4, (60, 1))
+    high_passed, labels = rng.standard_normal((5, 60)), np.arange(60) % 3
+    found = explained(high_passed, labels, {"light": light, PREDICTED: tokens})
+    assert found == explained(high_passed, labels, {"light": light})
 
 
 def test_tokens_are_spelled_where_there_is_a_vocabulary() -> None:

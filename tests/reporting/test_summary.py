@@ -217,7 +217,7 @@ def test_headline_calls_an_oscillation_of_whole_classes_by_its_name() -> None:
     mining = replace(case.mining, pairs=(), explained={"class": 0.74})
     said = headline(replace(case, mining=mining))
     assert said.title.startswith("Only whole classes oppose one another")
-    assert "explains 74% of the fast loss changes" in said.found[0]
+    assert "explains 74% of the high-passed loss deltas" in said.found[0]
     weak = headline(replace(case, mining=replace(mining, explained={"class": 0.3})))
     assert weak.title.startswith("No pair of opposing groups was found")
 
@@ -229,6 +229,6 @@ def test_headline_says_what_the_swinging_pairs_hold() -> None:
     mining = replace(case.mining, pairs=(replace(first, traits=("structural", "active")), second))
     members = len(first.first.ids) + len(first.second.ids)
     data = f"{100 * members / 24:.0f}% of the data."
-    expected = f"The pair that swings holds 50% of the energy of fast loss changes with {data}"
+    expected = f"The pair that swings holds 50% of the energy of high-passed loss deltas with {data}"
     assert expected in headline(replace(case, mining=mining)).found
     assert not any("swing" in line for line in headline(case).found)

@@ -1,0 +1,45 @@
+"""What the loss does along the pair's own direction; both need the model, or what it gave before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opsigcli.mining.evidence.material import Kind, Matched
+from opsigcli.mining.fixed_point import swing_held
+from opsigcli.records import Evidence
+
+if TYPE_CHECKING:
+    from opsigcli.records import Floats
+
+CURVATURE_DRAWS = (
+    3  # class-matched random pairs of the curvature's null: each costs a product with the Hessian
+)
+
+
+def _swing_held(pair: Matched) -> Evidence | None:
+    candidates, sides = pair.material.candidates, pair.pair.sides
+    if candidates.probe is None:
+        return None
+    held: Floats = swing_held(candidates.probe(sides), sides, candidates.weights)
+    return Evidence(float(held.max()), null=0.0)
+
+
+def _curvature(pair: Matched) -> Evidence | None:
+    along = pair.material.candidates.curvature
+    return None if along is None else along(pair.pair.members, pair.members)
+
+
+SWING_HELD = Kind.number(
+    "swing_held",
+    "log of the members' share of the loss changes along the pair's own direction, theta +- epsilon u "
+    "with u along the difference of the groups' mean gradients, over their fraction of the examples; the largest "
+    "over the checkpoints compared (needs no neighbouring checkpoint; null: 0, members change as others do).",
+    _swing_held,
+)
+CURVATURE = Kind.number(
+    "curvature",
+    "curvature of the mean loss along the pair's direction over the largest eigenvalue of the Hessian, "
+    f"at the checkpoint with both (null: {CURVATURE_DRAWS} draws of random examples of the same labels and sizes, "
+    "outside all pairs while there are enough; mean).",
+    _curvature,
+)

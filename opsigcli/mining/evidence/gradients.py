@@ -1,0 +1,49 @@
+"""What the two groups' mean gradients do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.mining.evidence.material import NULL, Kind, Matched, against_null
+
+if TYPE_CHECKING:
+    from opsigcli.records import Evidence
+
+
+def _cosine(pair: Matched) -> Evidence:
+    cosines, _ = pair.gradients
+    return against_null(cosines.mean(axis=0), tail="low")
+
+
+def _persistence(pair: Matched) -> Evidence:
+    cosines, _ = pair.gradients
+    lasting = (cosines < np.quantile(cosines[:, 1:], 0.05, axis=1)[:, None]).mean(axis=0)
+    return against_null(lasting, tail="high")
+
+
+def _ratio(pair: Matched) -> Evidence | None:
+    _, size = pair.gradients
+    typical = float(size[1:].mean())
+    return against_null(size / typical, tail="high") if typical > 0 else None
+
+
+GRADIENT_COSINE = Kind.number(
+    "gradient_cosine",
+    "cosine of the two groups' mean gradients, averaged over the checkpoints compared "
+    f"({NULL}, mean; p: share of them at most as large).",
+    _cosine,
+)
+PERSISTENCE = Kind.number(
+    "persistence",
+    "share of the compared checkpoints at which the cosine of the groups' mean gradients is below "
+    f"the 5 % quantile of the null ({NULL}; the same share, mean).",
+    _persistence,
+)
+GRADIENT_RATIO = Kind.number(
+    "gradient_ratio",
+    "norm of a group's mean gradient over that of class-matched random groups, root mean "
+    f"square over both groups and the checkpoints compared ({NULL}, 1 by definition; p: share at least as large).",
+    _ratio,
+)

@@ -1,0 +1,75 @@
+"""What the two groups do in the loss trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.mining.evidence.material import HELD_OUT, NULL, Kind, Matched, against_null
+
+if TYPE_CHECKING:
+    from opsigcli.records import Evidence, Floats
+
+
+def _shares(pair: Matched) -> Floats | None:
+    """Share of the energy that each pair holds, (R + 1,); None in a quiet trace."""
+    energy = pair.material.energy
+    if not energy.any():
+        return None
+    (first, second), (a, b) = pair.averages, map(len, pair.pair.sides)
+    return np.asarray(first @ energy * a + second @ energy * b)
+
+
+def _share(pair: Matched) -> Evidence | None:
+    shares = _shares(pair)
+    return None if shares is None else against_null(shares, tail="high")
+
+
+def _share_ratio(pair: Matched) -> Evidence | None:
+    shares = _shares(pair)
+    return (
+        None if shares is None else against_null(shares / (pair.size / pair.material.examples), tail="high")
+    )
+
+
+def _anti_phase(pair: Matched) -> Evidence | None:
+    steps = pair.material.held_out()
+    if len(steps) < HELD_OUT:
+        return None
+    series = pair.material.high_passed[steps].T
+    found = _correlations(pair.averages[0] @ series, pair.averages[1] @ series)
+    return against_null(found, tail="low") if np.isfinite(found).all() else None
+
+
+def _correlations(first: Floats, second: Floats) -> Floats:
+    """Correlation of each row of ``first`` with the same row of ``second``, (R,); NaN for a constant row."""
+    a = first - first.mean(axis=1, keepdims=True)
+    b = second - second.mean(axis=1, keepdims=True)
+    size = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    inner = (a * b).sum(axis=1)
+    correlation: Floats = np.divide(inner, size, out=np.full_like(inner, np.nan), where=size > 0)
+    return correlation
+
+
+SHARE_OF_LOSS_CHANGE = Kind.number(
+    "share_of_loss_change",
+    "the pair's share of the energy of high-passed loss deltas of all examples, after "
+    f"the first 10 % of the steps ({NULL}, mean; p: share of them at least as large).",
+    _share,
+    needs_gradients=False,
+)
+SHARE_RATIO = Kind.number(
+    "share_ratio",
+    "share_of_loss_change over the pair's fraction of the data "
+    f"({NULL}, mean; p: share of them at least as large).",
+    _share_ratio,
+    needs_gradients=False,
+)
+# A pair that the losses themselves proposed swings by selection: no step is held out from it.
+ANTI_PHASE = Kind.number(
+    "anti_phase",
+    "correlation of the two groups' mean high-passed loss deltas over steps that no compared "
+    f"checkpoint touches, after the first 10 % ({NULL}, mean; p: share of them at most as large).",
+    _anti_phase,
+)

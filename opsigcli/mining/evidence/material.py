@@ -1,0 +1,188 @@
+"""What evidence is computed from: the candidates, a pair, and class-matched random pairs beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.mining.class_matched import class_matched
+from opsigcli.mining.trace_stats import first_step
+from opsigcli.records import Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opsigcli.mining.inputs import Candidates
+    from opsigcli.mining.similarity import Gradients
+    from opsigcli.records import Floats, Ints
+
+    Sides = tuple[Ints, Ints]
+
+DRAWS = 199  # class-matched random pairs of the null
+HELD_OUT = 8  # loss deltas below which a correlation over steps means nothing
+NULL = (
+    f"null: {DRAWS} draws of random candidates of the same labels and sizes, "
+    "outside all pairs while there are enough"
+)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is known of the M candidates, row by row."""
+
+    candidates: Candidates
+    labels: Ints  # (M,)
+    similarity: Floats | None  # (M, M) gradient similarity, zero diagonal; None for losses alone
+    high_passed: Floats  # (T−1, M) high-passed loss deltas
+    energy: Floats  # (M,) share of the energy of all examples' high-passed loss deltas
+    examples: int  # N
+    by_chance: Floats = field(
+        default_factory=lambda: np.zeros(0)
+    )  # clarity of the clearest pair per surrogate
+
+    def held_out(self) -> Ints:
+        """Loss deltas that no compared checkpoint begins or ends, after the first 10 %, all measured."""
+        steps = len(self.high_passed)
+        seen = set(touched(self.candidates.gradients, steps))
+        free = np.array([t for t in range(first_step(steps), steps) if t not in seen], dtype=np.int64)
+        return free[np.isfinite(self.high_passed[free]).all(axis=1)]
+
+    def strongest(self, sides: Sides) -> tuple[int, float]:
+        """The loss delta at which two groups move most against one another, after the first 10 %.
+
+        Returns:
+            Its row, 0 where nothing was measured, and by how much more the first group rises then, nats.
+        """
+        gap = self.high_passed[:, sides[0]].mean(axis=1) - self.high_passed[:, sides[1]].mean(axis=1)
+        gap[: first_step(len(gap))] = np.nan
+        row = int(np.nanargmax(np.abs(gap))) if np.isfinite(gap).any() else 0
+        return row, float(gap[row])
+
+
+def touched(gradients: Sequence[Gradients], steps: int) -> tuple[int, ...]:
+    """Loss deltas, of ``steps``, that a compared checkpoint begins or ends."""
+    both = {t for at in gradients for t in (at.checkpoint - 1, at.checkpoint)}
+    return tuple(sorted(t for t in both if 0 <= t < steps))
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """Two groups that were proposed as opposing."""
+
+    sides: Sides  # rows of the candidates in them
+    members: Sides  # positions of all their examples: those candidates, and who joined from outside
+
+    @property
+    def outside(self) -> int:
+        """How many members are no candidates."""
+        return sum(map(len, self.members)) - sum(map(len, self.sides))
+
+    def joined(self, others: Sides) -> Proposed:
+        """The same pair with more members, by their positions."""
+        first, second = (np.union1d(*both) for both in zip(self.members, others, strict=True))
+        return Proposed(self.sides, (first, second))
+
+    def swapped(self) -> Proposed:
+        """The same pair with its second side first."""
+        return Proposed(self.sides[::-1], self.members[::-1])
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A pair beside the class-matched random pairs that it is held against; of these R + 1 the pair is the first."""
+
+    material: Material
+    pair: Proposed
+    groups: Sides  # rows, (R + 1, |A|) and (R + 1, |B|)
+    others: Ints  # rows outside every pair
+    members: Ints  # positions of the members of all pairs
+
+    @classmethod
+    def of(cls, material: Material, pair: Proposed, pairs: Sequence[Proposed], seed: int) -> Matched:
+        """Draw the random pairs, outside all ``pairs`` while there are enough others."""
+        none = np.zeros(0, dtype=np.int64)
+        taken = np.concatenate([none, *(rows for each in pairs for rows in each.sides)])
+        members = np.concatenate([none, *(positions for each in pairs for positions in each.members)])
+        first, second = class_matched(material.labels, pair.sides, taken, np.random.default_rng(seed), DRAWS)
+        groups = np.vstack([np.sort(pair.sides[0]), first]), np.vstack([np.sort(pair.sides[1]), second])
+        return cls(material, pair, groups, np.setdiff1d(np.arange(len(material.labels)), taken), members)
+
+    @property
+    def similarity(self) -> Floats:
+        """(M, M) gradient similarity, zero diagonal."""
+        assert self.material.similarity is not None, "evidence that needs gradients is asked of them alone"
+        return self.material.similarity
+
+    @property
+    def size(self) -> int:
+        """Members of both sides among the candidates."""
+        return sum(map(len, self.pair.sides))
+
+    @cached_property
+    def averages(self) -> tuple[Floats, Floats]:
+        """The groups as rows of weights that average over them, (R + 1, M) each."""
+        first, second = (_averages(rows, len(self.material.labels)) for rows in self.groups)
+        return first, second
+
+    @cached_property
+    def nearness(self) -> tuple[Floats, Floats]:
+        """Mean similarity of the first groups, and of the second ones, to every candidate, (R + 1, M) each."""
+        return self.averages[0] @ self.similarity, self.averages[1] @ self.similarity
+
+    @cached_property
+    def gradients(self) -> tuple[Floats, Floats]:
+        """Cosines of the groups' mean gradients at each checkpoint (K, R + 1), and root mean square norms (R + 1,)."""
+        first, second = self.averages
+        at_checkpoints = self.material.candidates.gradients
+        cosines, squares = np.zeros((len(at_checkpoints), len(first))), np.zeros(len(first))
+        for row, at in enumerate(at_checkpoints):
+            a, b = first @ at.sketch, second @ at.sketch
+            norm_a, norm_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+            norms, inner = norm_a * norm_b, (a * b).sum(axis=1)
+            cosines[row] = np.divide(inner, norms, out=np.zeros_like(inner), where=norms > 0)
+            squares += (norm_a**2 + norm_b**2) / 2
+        return cosines, np.sqrt(squares / len(at_checkpoints))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A line of the table of evidence: one number, or several that are measured together."""
+
+    definitions: Mapping[str, str]  # name -> what it is, and its null
+    measure: Callable[[Matched], Mapping[str, Evidence]]  # by name; {} where the material does not allow it
+    needs_gradients: bool = True
+
+    @classmethod
+    def number(
+        cls,
+        name: str,
+        definition: str,
+        measure: Callable[[Matched], Evidence | None],
+        *,
+        needs_gradients: bool = True,
+    ) -> Kind:
+        """A single number, called as it is defined."""
+
+        def named(pair: Matched) -> dict[str, Evidence]:
+            found = measure(pair)
+            return {} if found is None else {name: replace(found, definition=name)}
+
+        return cls({name: definition}, named, needs_gradients)
+
+
+def against_null(statistic: Floats, *, tail: str) -> Evidence:
+    """Entry 0 against the other entries: their mean, and the share at least as extreme, the pair itself counted."""
+    value, null = statistic[0], statistic[1:]
+    extreme = null >= value if tail == "high" else null <= value
+    return Evidence(float(value), float(null.mean()), float((1 + extreme.sum()) / (1 + len(null))))
+
+
+def _averages(rows: Ints, m: int) -> Floats:
+    """Each row of indices as a row of weights that averages over them, (R, M)."""
+    weights = np.zeros((len(rows), m), dtype=np.float32)
+    np.put_along_axis(weights, rows, np.float32(1 / rows.shape[1]), axis=1)
+    return weights

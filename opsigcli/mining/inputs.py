@@ -1,0 +1,160 @@
+"""What mining is given: a loss trace, what is known of the candidates, and what is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from opsigcli.errors import MiningError
+from opsigcli.mining.similarity import Gradients
+from opsigcli.mining.trace_stats import survey
+from opsigcli.options import MineOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from opsigcli.mining.extend import Outside
+    from opsigcli.mining.search import Probe
+    from opsigcli.mining.trace_stats import Survey
+    from opsigcli.records import Evidence, Floats, Ints
+
+    Sides = tuple[Ints, Ints]
+    # (first, second, watched) positions to loss swings (K, M) along the pair's direction
+    Swings = Callable[[Ints, Ints, Ints], Floats]
+
+
+class Curvature(Protocol):
+    """Curvature of the loss along a pair's direction."""
+
+    def __call__(self, sides: Sides, members: Ints) -> Evidence | None:
+        """The evidence, or None where it cannot be measured.
+
+        Args:
+            sides: positions of the pair's two groups.
+            members: positions of the members of all pairs, which the null leaves out.
+        """
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A loss trace, of which no more than a few rows are ever held."""
+
+    losses: Any  # (T, N) nats, array or h5py dataset; NaN = not measured
+    labels: Ints  # (N,) class indices
+    ids: Ints  # (N,) example ids
+    steps: Ints  # (T,) optimizer updates
+    classes: Sequence[str] = ()  # names of the classes; () = the indices are the names
+    deltas: Any = None  # (T−1, N) loss deltas, where they are stored
+
+    @cached_property
+    def survey(self) -> Survey:
+        """The losses, read once."""
+        return survey(self.losses)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The M examples that pairs are sought among; without gradients only the methods on losses alone seek any."""
+
+    positions: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # (M,) in the trace
+    gradients: Sequence[Gradients] = ()  # one per checkpoint compared
+    weights: Floats | None = None  # (M,) how many of all examples each stands for; None = one
+    features: Mapping[str, NDArray[Any]] = field(
+        default_factory=dict
+    )  # name -> (M, …) what can be seen in them
+    swings: Swings | None = None
+    curvature: Curvature | None = None
+    outside: Outside | None = None  # the other examples; None = nobody is asked to join the pairs found
+
+    def only(self, good: NDArray[np.bool_]) -> Candidates:
+        """The candidates for which ``good`` (M,) holds."""
+        return replace(
+            self,
+            positions=self.positions[good],
+            gradients=[
+                Gradients(g.checkpoint, g.sketch[good], g.norms[good], g.residuals[good])
+                for g in self.gradients
+            ],
+            weights=None if self.weights is None else self.weights[good],
+            features={name: values[good] for name, values in self.features.items()},
+        )
+
+    def without_gradients(self) -> Candidates:
+        """What the methods on losses alone look at."""
+        return replace(self, gradients=(), swings=None, curvature=None, outside=None)
+
+    @property
+    def among(self) -> Ints | None:
+        """Rows that stand for more than themselves, and so for all examples; None = all rows."""
+        return None if self.weights is None else np.flatnonzero(self.weights > 1)
+
+    @cached_property
+    def probe(self) -> Probe | None:
+        """The swings along the direction between two sets of rows; each is asked for once."""
+        if self.swings is None:
+            return None
+        swings, at, known = self.swings, self.positions, dict[bytes, "Floats"]()
+
+        def along(sides: Sides) -> Floats:
+            key = sides[0].tobytes() + b"|" + sides[1].tobytes()
+            if key not in known:
+                known[key] = swings(at[sides[0]], at[sides[1]], at)
+            return known[key]
+
+        return along
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pairs are sought."""
+
+    method: str  # a name in METHODS
+    top: int = MineOptions.top  # examples on each side of a step
+    seed: int = MineOptions.seed  # of everything random
+    similarity: str = MineOptions.similarity  # what gradients are compared by, one of SIMILARITIES
+    window: tuple[int, int] | None = (
+        None  # loss deltas that classes are to explain; None = after the first 10 %
+    )
+    surrogates: int = 0  # rotations that the search is repeated in, for p-values after selection
+
+
+def require_two(checkpoints: int) -> None:
+    """Mining compares checkpoints.
+
+    Raises:
+        MiningError: there are fewer than two.
+    """
+    if checkpoints < 2:
+        raise MiningError(
+            f"expected at least two checkpoints to compare, found {checkpoints} in the trace",
+            "trace a folder with more checkpoints",
+        )
+
+
+def require_fit(trace: Trace, candidates: Candidates) -> None:
+    """The arrays belong to one trace.
+
+    Raises:
+        MiningError: there are fewer than two checkpoints, or shapes do not fit one another.
+    """
+    t, n = trace.losses.shape
+    require_two(t)
+    if not (len(trace.labels) == len(trace.ids) == n and len(trace.steps) == t):
+        raise MiningError(
+            f"expected {n} labels and ids and {t} steps for losses of shape ({t}, {n}), "
+            f"found {len(trace.labels)}, {len(trace.ids)} and {len(trace.steps)}",
+            "trace again into a new store",
+        )
+    m = len(candidates.positions)
+    for at in candidates.gradients:
+        if len(at.sketch) != m or len(at.residuals) != m or not 0 <= at.checkpoint < t:
+            raise MiningError(
+                f"expected gradients of {m} candidates at one of {t} checkpoints, found "
+                f"{len(at.sketch)} at checkpoint {at.checkpoint}",
+                "compute the gradients again",
+            )
