@@ -73,7 +73,7 @@ def mine(
     else:
         found = _search(trace, usable, swings, settings, shares)
         pairs, records = found.pairs, tuple(describe(found, pair) for pair in found.pairs)
-        notes += _notes(found, swings, settings, dropped=len(candidates.positions) - len(usable.positions))
+        notes += _notes(found, settings, dropped=len(candidates.positions) - len(usable.positions))
     groups = {
         f"pair {number} {side}": members
         for number, pair in enumerate(pairs, 1)
@@ -141,7 +141,7 @@ def _search(
             similarity,
             swings.deltas,
             swings.high_passed,
-            swings.energy[usable.positions],
+            trace.survey.energy[usable.positions],
             usable.probe,
             usable.weights,
             touched(usable.gradients, len(swings.high_passed)),
@@ -152,10 +152,9 @@ def _search(
         proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights)
         if proposed and settings.surrogates:
             by_chance = clearest_by_chance(similarity, labels, settings.surrogates, settings.seed)
-    whole = float(swings.energy.sum())
-    energy = swings.energy[usable.positions] / whole if whole > 0 else np.zeros(len(labels))
-    examples = len(swings.energy)
-    material = Material(usable, labels, similarity, swings.high_passed, energy, examples, by_chance)
+    energy, whole = trace.survey.energy, float(trace.survey.energy.sum())
+    share = energy[usable.positions] / whole if whole > 0 else np.zeros(len(labels))
+    material = Material(usable, labels, similarity, swings.high_passed, share, len(energy), by_chance)
     pairs = tuple(
         pair.swapped() if material.strongest(pair.sides)[1] < 0 else pair
         for pair in _joined(usable, proposed, settings)
@@ -178,15 +177,15 @@ def _asked_to_join(usable: Candidates, settings: Settings) -> Outside | None:
     return usable.outside if settings.similarity == "adjusted" else None
 
 
-def _notes(found: Findings, swings: Oscillation, settings: Settings, dropped: int) -> list[str]:
+def _notes(found: Findings, settings: Settings, dropped: int) -> list[str]:
     """What limits the pairs that were found."""
-    material, amplitude, by_gradients = found.material, found.trace.survey.amplitude, _by_gradients(settings)
+    material, seen, by_gradients = found.material, found.trace.survey, _by_gradients(settings)
     asked = _asked_to_join(material.candidates, settings)
     joined = sum(pair.outside for pair in found.pairs) if asked is not None else None
     # Losses alone do not know windows, and a first oscillation that lasts to the end is the whole run's.
-    apart = by_gradients and settings.window is None and first_window(amplitude)[1] < len(swings.high_passed)
+    apart = by_gradients and settings.window is None and first_window(seen.amplitude)[1] < len(seen.amplitude)
     return [
         *(notes_on_gradients(material, dropped, joined) if by_gradients else [LOSSES_ALONE]),
         *notes_on_classes(found.explained, bool(found.pairs) and apart),
-        *notes_on_shares(swings.energy, [pair.members for pair in found.pairs]),
+        *notes_on_shares(seen.energy, [pair.members for pair in found.pairs]),
     ]

@@ -21,35 +21,28 @@ FALLEN = 0.02  # of the steps, at which gradients still are as the initialisatio
 
 @dataclass(frozen=True)
 class Oscillation:
-    """High-passed loss deltas ``H = Δℓ − running mean over 5 steps − median over examples``, summed up."""
+    """Loss deltas of some examples, and ``H = Δℓ − running mean over 5 steps − median over all examples``."""
 
-    amplitude: Floats  # (T−1,) mean over examples of |H|, nats; NaN where a checkpoint was not measured
-    energy: Floats  # (N,) sum of H² over the steps after the first 10 %, nats²
-    peak: Floats  # (N,) largest |H| over the same steps, nats
-    deltas: Floats  # (T−1, M) loss deltas of the examples asked for, nats
-    high_passed: Floats  # (T−1, M) H of the examples asked for; NaN where not measured
+    deltas: Floats  # (T−1, M) nats
+    high_passed: Floats  # (T−1, M) H, nats; NaN where not measured
 
 
-def oscillation(losses: Any, positions: Ints | None = None, seen: Survey | None = None) -> Oscillation:
-    """High-passed loss deltas of a trace, read row by row.
+def oscillation(losses: Any, positions: Ints, seen: Survey | None = None) -> Oscillation:
+    """High-passed loss deltas of some examples of a trace, read row by row.
 
     Args:
         losses: (T, N) nats, array or h5py dataset.
-        positions: M examples whose own H is kept (default: none).
+        positions: of M examples.
         seen: the survey of these losses, where it was made before.
-
-    Returns:
-        Amplitude per step, energy and peak per example, and H of ``positions``.
     """
     seen = survey(losses) if seen is None else seen
-    kept = np.zeros(0, dtype=np.int64) if positions is None else positions
     with np.errstate(invalid="ignore"):  # inf − inf is NaN, which counts as not measured
-        deltas = np.diff(columns_of(losses, kept), axis=0)
+        deltas = np.diff(columns_of(losses, positions), axis=0)
     high_passed = np.empty_like(deltas)
     for t, row in enumerate(minus_running_mean(iter(deltas), len(deltas))):
         high_passed[t] = row - seen.medians[t]
     high_passed[~np.isfinite(high_passed)] = np.nan
-    return Oscillation(seen.amplitude, seen.energy, seen.peak, deltas, high_passed)
+    return Oscillation(deltas, high_passed)
 
 
 def checkpoints_to_compare(

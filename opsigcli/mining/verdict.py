@@ -61,13 +61,7 @@ def judge(
         f"(separation {separation.value:.2f})"
     )
     reasons += _activity(evidence)
-    clear = evidence.get("clarity")
-    if clear is not None and clear.p_value is not None:
-        reasons.append(
-            f"the search finds a pair as clear in {'few or none' if clear.p_value <= SIGNIFICANT else 'many'} of the "
-            f"rotations that leave only class means and covariances (clarity {clear.value:.2f}, "
-            f"p {clear.p_value:.2f} after selection)"
-        )
+    reasons += _selection(evidence)
     by_class = (explained or {}).get("class", 0.0)
     if not real:
         return CHANCE, tuple(reasons)
@@ -125,6 +119,18 @@ def _activity(evidence: Mapping[str, Evidence]) -> list[str]:
             _compare("their losses were not seen to swing against one another", "correlation", phase)
         )
     return reasons
+
+
+def _selection(evidence: Mapping[str, Evidence]) -> list[str]:
+    """Whether the search finds as clear a pair where there is none."""
+    clear = evidence.get("clarity")
+    if clear is None or clear.p_value is None:
+        return []
+    return [
+        f"the search finds a pair as clear in {'few or none' if clear.p_value <= SIGNIFICANT else 'many'} of the "
+        f"rotations that leave only class means and covariances (clarity {clear.value:.2f}, "
+        f"p {clear.p_value:.2f} after selection)"
+    ]
 
 
 def _beyond(evidence: Evidence, margin: float) -> bool:

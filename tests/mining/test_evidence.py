@@ -15,7 +15,7 @@ from opsigcli.mining.inputs import Candidates
 from opsigcli.mining.oscillation import oscillation
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.tokens import SEEN
-from opsigcli.mining.trace_stats import first_step
+from opsigcli.mining.trace_stats import first_step, survey
 from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL, CONTINUOUS, OUTLIERS, judge
 from opsigcli.records import Evidence
 
@@ -48,8 +48,8 @@ def material(*, swing: float = 1.0) -> Material:
     losses[::2, SHIFT:] += swing * np.maximum(side, 0)
     losses[1::2, SHIFT:] += swing * np.maximum(-side, 0)
     candidates = Candidates(np.arange(M) + SHIFT, gradients)
-    found = oscillation(losses, candidates.positions)
-    energy = found.energy[candidates.positions] / found.energy.sum()
+    found, energy = oscillation(losses, candidates.positions), survey(losses).energy
+    energy = energy[candidates.positions] / energy.sum()
     return Material(candidates, LABELS, similarity, found.high_passed, energy, N)
 
 

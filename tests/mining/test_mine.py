@@ -192,6 +192,11 @@ def test_candidates_with_broken_gradients_are_left_out_and_noted() -> None:
     assert len(found.pairs) == 2
 
 
+def test_a_method_has_to_be_named() -> None:
+    with pytest.raises(TypeError, match="method"):
+        Settings()  # type: ignore[call-arg]
+
+
 def test_without_gradients_there_are_top_deltas_and_spikes_and_a_note() -> None:
     source, _, losses, _ = trained("img2")
     trace = Trace(losses, source.labels, source.ids, np.arange(161), source.classes)
