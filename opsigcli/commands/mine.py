@@ -13,7 +13,7 @@ from opsigcli.gradients.sketch_store import Sketches
 from opsigcli.gradients.thumbnails import same_groups, take_pictures, wanted_ids
 from opsigcli.mining import METHODS
 from opsigcli.mining.inputs import Candidates, Settings, Trace, require_two
-from opsigcli.mining.methods import NEEDS_GRADIENTS
+from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.window import first_window
 from opsigcli.options import MineOptions
@@ -38,6 +38,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
     command is repeated on the same trace.
 
     Raises:
+        UsageError: no such method, window, similarity or export format.
         StoreError: there is no readable store.
         MiningError: the trace is too short.
         OpsigError: model, data or checkpoints cannot be opened.
@@ -50,11 +51,11 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             require_two(len(trace.steps))  # before gradients are computed
             case = Case(run, trace, virtual=store.virtual)
             known_pairs, deltas = store.known_pairs, store.loss_deltas
-            mined = Trace(store.losses, trace.labels, trace.example_ids, trace.steps, run.classes, deltas)
-            settings = _settings(options, mined)
-            sketches = Sketches(options, store, mined.survey, settings.window, progress)
+            given = Trace(store.losses, trace.labels, trace.example_ids, trace.steps, run.classes, deltas)
+            settings = _settings(options, given)
+            sketches = Sketches(options, store, given.survey, settings.window, progress)
             candidates = _candidates(options, store, trace, sketches)
-            found = find_pairs(mined, candidates, settings, known_pairs)
+            found = find_pairs(given, candidates, settings, known_pairs)
             causal = None
             if options.causal and sketches.rows:
                 causal = compare_causes(
@@ -92,7 +93,7 @@ def _candidates(options: MineOptions, store: Store, trace: LossTrace, sketches: 
         gradients,
         sketches.weights,
         sketches.features if gradients else {},
-        swings=sketches.swings if options.method == "full" else None,
+        swings=sketches.swings if options.method in NEEDS_SWINGS else None,
         curvature=PairCurvature(sketches, store.sharpness, trace),
         outside=sketches.outside if gradients else None,
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Sides = tuple[Ints, Ints]
 
 NEEDS_GRADIENTS = ("full", "simple")
+NEEDS_SWINGS = ("full",)  # asks what the loss does along a pair's direction
 
 
 def by_full(search: Search) -> list[Sides]:

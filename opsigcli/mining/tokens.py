@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Sides = tuple[Ints, Ints]
 
 SEEN, PREDICTED = "token seen", "token predicted"
-ROLES = f"SIDE: {SEEN}", f"SIDE: {PREDICTED}"  # the definitions of evidence about tokens
+ROLE_SEEN, ROLE_PREDICTED = f"SIDE: {SEEN}", f"SIDE: {PREDICTED}"  # how evidence about tokens is defined
 SIGNIFICANT = 0.05
 NAMED = 3  # tokens of a side and a role
 
@@ -92,7 +92,11 @@ def spelled(evidence: Mapping[str, Evidence], classes: Sequence[str]) -> dict[st
     named = {}
     for name, entry in evidence.items():
         number = entry.feature
-        if entry.definition in ROLES and number.isdecimal() and int(number) < len(classes):
+        if (
+            entry.definition in (ROLE_SEEN, ROLE_PREDICTED)
+            and number.isdecimal()
+            and int(number) < len(classes)
+        ):
             word = classes[int(number)]
             named[f"{name.removesuffix(number)}'{word}'"] = replace(entry, feature=word)
         else:

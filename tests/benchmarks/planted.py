@@ -30,7 +30,7 @@ from opsigcli.datasets.planted import Planted
 from opsigcli.datasets.planted_hard import HARD
 from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.mining.inputs import Candidates, Settings, Trace
-from opsigcli.mining.methods import NEEDS_GRADIENTS
+from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine
 from opsigcli.mining.recovery import pair_f1, recovery
 from opsigcli.mining.similarity import residual_adjusted_cosine
@@ -65,7 +65,9 @@ def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], di
     steps = np.arange(len(given.losses)) * given.every
     found = mine(
         Trace(given.losses, source.labels, source.ids, steps, source.classes),
-        Candidates(given.candidates, given.gradients, swings=given.swings if method == "full" else None),
+        Candidates(
+            given.candidates, given.gradients, swings=given.swings if method in NEEDS_SWINGS else None
+        ),
         Settings(method, surrogates=surrogates),
     )
     claimed = [pair for pair in found.pairs if pair.verdict not in (CHANCE, CLASS_LEVEL)]

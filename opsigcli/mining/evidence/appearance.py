@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsigcli.mining.evidence.material import DRAWS, Kind, Matched
 from opsigcli.mining.features import shared_feature
-from opsigcli.mining.tokens import ROLES, shared_tokens
+from opsigcli.mining.tokens import ROLE_PREDICTED, ROLE_SEEN, shared_tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,18 +34,12 @@ def _feature(word: str, pair: Matched) -> dict[str, Evidence]:
 
 
 TOKENS = Kind(
-    dict(
-        zip(
-            ROLES,
-            (
-                "share of the side's members with this token right before one they predict, for the most "
-                "over-represented tokens (null: share of all candidates; p: hypergeometric, times the number of tokens "
-                "tried on both sides; labels are not matched).",
-                "the same for tokens that the members predict.",
-            ),
-            strict=True,
-        )
-    ),
+    {
+        ROLE_SEEN: "share of the side's members with this token right before one they predict, for the most "
+        "over-represented tokens (null: share of all candidates; p: hypergeometric, times the number of tokens tried "
+        "on both sides; labels are not matched).",
+        ROLE_PREDICTED: "the same for tokens that the members predict.",
+    },
     _tokens,
     needs_gradients=False,
 )
