@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from opsigcli.errors import ReportError
+from opsigcli.mean_loss import MeanLoss, mean_loss
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,13 +135,15 @@ class LossTrace:
     names: tuple[str, ...] = ()  # (N,) relative paths of the examples
     measured: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
 
+    @cached_property
+    def mean_loss(self) -> MeanLoss:
+        """The mean loss at every checkpoint, and which examples it is over; the losses are read once for it."""
+        return mean_loss(self.losses, self.measured)
+
     @property
     def mean_losses(self) -> Floats:
-        """Mean loss at every checkpoint over the examples that count, (T,) float64, nats."""
-        import numpy as np
-
-        count = slice(None) if self.measured is None else self.measured
-        return np.array([np.mean(row[count], dtype=np.float64) for row in self.losses])
+        """The mean loss at every checkpoint, (T,) float64, nats; NaN = none."""
+        return self.mean_loss.values
 
     def positions(self, ids: Ints) -> Ints:
         """Columns that hold the examples ``ids``, (n,).
@@ -182,8 +186,13 @@ class TraceSummary:
 
     steps: Ints  # (T,)
     example_ids: Ints  # (N,)
-    mean_losses: Floats  # (T,) float64, nats
+    mean_loss: MeanLoss
     virtual: VirtualSteps | None = None
+
+    @property
+    def mean_losses(self) -> Floats:
+        """The mean loss at every checkpoint, (T,) float64, nats; NaN = none."""
+        return self.mean_loss.values
 
 
 @dataclass(frozen=True)

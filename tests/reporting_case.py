@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,11 @@ from opsigcli.records import (
 
 SPIKE_AT = 20  # index of the checkpoint before the rise
 HOSTILE = "<img src=x onerror=alert(1)>&\"'[bold]"
+
+
+def with_losses(case: Case, losses: Any) -> Case:
+    """The same case with other losses."""
+    return replace(case, trace=replace(case.trace, losses=losses))
 
 
 def make_case(

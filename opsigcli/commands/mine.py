@@ -50,8 +50,16 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             trace, run = store.trace, store.run
             require_two(len(trace.steps))  # before gradients are computed
             case = Case(run, trace, virtual=store.virtual)
-            known_pairs, deltas = store.known_pairs, store.loss_deltas
-            given = Trace(store.losses, trace.labels, trace.example_ids, trace.steps, run.classes, deltas)
+            known_pairs = store.known_pairs
+            given = Trace(
+                store.losses,
+                trace.labels,
+                trace.example_ids,
+                trace.steps,
+                run.classes,
+                store.loss_deltas,
+                trace.measured,
+            )
             settings = _settings(options, given)
             sketches = Sketches(options, store, given.survey, settings.window, progress)
             candidates = _candidates(options, store, trace, sketches)

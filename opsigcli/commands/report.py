@@ -22,7 +22,7 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
     """
     with open_store(options.store) as store:
         case, known_pairs = store.case, store.known_pairs
-    result = summary(case)
+    result, mean = summary(case), case.trace.mean_loss
     messages = tell_known_pairs(known_pairs, case)
     if options.html:
         from opsigcli.reporting.html import render_html
@@ -42,6 +42,7 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         schema="opsig/report",
         inputs={"store": str(options.store)},
         result=result,
+        warnings=(f"the mean loss is {mean.words}",) if mean.words else (),
         messages=messages,
         view=None if options.html else case,
     )

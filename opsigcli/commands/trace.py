@@ -201,6 +201,7 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         first = ", ".join(map(str, infinite[:5])) + (" …" if len(infinite) > 5 else "")
         warnings.append(
             f"some losses are not finite (NaN or infinite) at {len(infinite)} checkpoints: steps {first}"
+            + (f"; the mean loss is {summary.mean_loss.words}" if summary and summary.mean_loss.words else "")
         )
     if len(session.rows) == 1:
         warnings.append(

@@ -50,11 +50,12 @@ class Trace:
     steps: Ints  # (T,) optimizer updates
     classes: Sequence[str] = ()  # names of the classes; () = the indices are the names
     deltas: Any = None  # (T−1, N) loss deltas, where they are stored
+    counted: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
 
     @cached_property
     def survey(self) -> Survey:
         """The losses, read once."""
-        return survey(self.losses)
+        return survey(self.losses, self.counted)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.mean_loss import MeanLoss, RunningMean
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,7 +27,7 @@ class Survey:
 
     rows: NDArray[np.bool_]  # (T,) the checkpoint holds a finite loss
     examples: NDArray[np.bool_]  # (N,) the example is finite at every such checkpoint
-    mean_losses: Floats  # (T,) float64 nats, over those examples; NaN where there are none
+    mean_loss: MeanLoss
     amplitude: Floats  # (T−1,) mean over examples of |H|, nats; NaN where a checkpoint was not measured
     medians: (
         Floats  # (T−1,) what is taken from every example's delta beside its running mean, nats; NaN likewise
@@ -39,19 +41,17 @@ def first_step(steps: int) -> int:
     return round(SKIPPED * steps)
 
 
-def survey(losses: Any) -> Survey:
-    """Read a loss trace once (its mean losses a second time, where some example is not always measured).
+def survey(losses: Any, counted: NDArray[np.bool_] | None = None) -> Survey:
+    """Read a loss trace once (a second time for its mean loss, where some example is not always measured).
 
     Args:
         losses: (T, N) nats, array or h5py dataset; NaN = not measured.
+        counted: (N,) False = its label says to ignore it; None = all count.
     """
     checkpoints, n = losses.shape
     steps = max(checkpoints - 1, 0)
-    rows, examples, means = (
-        np.zeros(checkpoints, dtype=bool),
-        np.ones(n, dtype=bool),
-        np.full(checkpoints, np.nan),
-    )
+    rows, examples = np.zeros(checkpoints, dtype=bool), np.ones(n, dtype=bool)
+    running = RunningMean(checkpoints, n, counted)
     amplitude, medians = np.full(steps, np.nan), np.full(steps, np.nan, dtype=np.float32)
     energy, peak = np.zeros(n), np.zeros(n, dtype=np.float32)
 
@@ -63,8 +63,7 @@ def survey(losses: Any) -> Survey:
             rows[t] = finite.any()
             if rows[t]:
                 np.logical_and(examples, finite, out=examples)
-                if finite.all():
-                    means[t] = np.mean(row, dtype=np.float64)
+            running.add(row)
             if previous is not None:
                 with np.errstate(invalid="ignore"):  # inf − inf is NaN, which counts as not measured
                     yield np.subtract(row, previous, out=previous)
@@ -84,12 +83,7 @@ def survey(losses: Any) -> Survey:
         if t >= first_step(steps):
             np.maximum(peak, size, out=peak)
             energy += np.square(size, dtype=np.float64)
-    if not examples.any():
-        means[:] = np.nan
-    elif not examples.all():
-        for t in range(checkpoints):
-            means[t] = np.mean(np.asarray(losses[t])[examples], dtype=np.float64)
-    return Survey(rows, examples, means, amplitude, medians, energy, peak)
+    return Survey(rows, examples, running.of(losses), amplitude, medians, energy, peak)
 
 
 def minus_running_mean(deltas: Iterator[Floats], steps: int) -> Iterator[Floats]:

@@ -32,6 +32,7 @@ class Charts:
         self.spikes = case.mining.spikes if case.mining else ()
         self.pairs = case.mining.pairs if case.mining else ()
         self.mean = trace.mean_losses
+        self.whose = trace.mean_loss.words
         self.groups = [
             (group_curve(trace, p.first.ids), group_curve(trace, p.second.ids)) for p in self.pairs
         ]
@@ -64,7 +65,7 @@ class Charts:
                 chart.text(
                     chart.across(spike.next_step), above, signed(spike.rise), anchor=anchor, role="limit"
                 )
-        legend = [Key(swatch("ink"), "mean loss, nats", 1)]
+        legend = [Key(swatch("ink"), f"mean loss, nats{f', {self.whose}' if self.whose else ''}", 1)]
         if self.spikes:
             glyph = swatch("limit", shape="diamond", line=False)
             legend.append(Key(glyph, f"{count(len(self.spikes), 'spike')} (rise in nats)"))
@@ -145,7 +146,11 @@ class Charts:
             (
                 Key(swatch("first", shape="up"), f"first group ({sizes[0]:,})", 1),
                 Key(swatch("second", dash="dash", shape="down"), f"second group ({sizes[1]:,})", 2),
-                Key(swatch("muted", dash="dot"), "all examples", 3),
+                Key(
+                    swatch("muted", dash="dot"),
+                    f"all examples{f' (mean {self.whose})' if self.whose else ''}",
+                    3,
+                ),
             ),
             ("step", "first group", "second group", "all examples"),
             table,

@@ -40,7 +40,10 @@ def headline(case: Case) -> Headline:
         titles += title
         found += yes
         missing += no
-    bad = int(np.isnan(case.trace.mean_losses).sum())
+    mean = case.trace.mean_loss
+    if mean.words:
+        missing.append(f"The mean loss is {mean.words}.")
+    bad = int(np.isnan(mean.values).sum())
     if bad:
         total = len(case.trace.steps)
         missing.append(

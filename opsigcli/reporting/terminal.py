@@ -125,6 +125,8 @@ def _trace_words(trace: LossTrace | TraceSummary) -> list[RenderableType]:
     if len(finite):
         words += f"; mean loss {number(mean[finite[0]])} at first, {number(mean[finite[-1]])} at last"
     shown: list[RenderableType] = [Text(words)]
+    if trace.mean_loss.words:
+        shown.append(Text(f"The mean loss is {trace.mean_loss.words}."))
     if len(finite) < len(steps):
         gone = len(steps) - len(finite)
         shown.append(Text(f"The mean loss is not a finite number at {gone} of {len(steps)} checkpoints."))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.errors import StoreError
+from opsigcli.mean_loss import mean_loss
 from opsigcli.records import (
     Case,
     LossTrace,
@@ -95,17 +96,10 @@ class Store:
 
     @property
     def summary(self) -> tuple[TraceSummary, list[int]]:
-        """Mean losses, and the steps at which some loss is not finite, read one checkpoint at a time."""
-        measured = self.measured
-        steps = self.file["steps"][()]
-        means, infinite = [], []
-        for row, step in enumerate(steps):
-            losses = self.losses_at(row)
-            losses = losses if measured.all() else losses[measured]
-            means.append(np.mean(losses, dtype=np.float64) if len(losses) else np.nan)
-            if not np.isfinite(means[-1]):  # a sum is finite only if every term is
-                infinite.append(int(step))
-        return TraceSummary(steps, self.file["example_ids"][()], np.array(means), self.virtual), infinite
+        """The mean loss, and the steps at which some loss is not finite, read one checkpoint at a time."""
+        steps, found = self.file["steps"][()], mean_loss(self.losses, self.measured)
+        infinite = steps[found.finite < max(found.total, 1)].tolist()
+        return TraceSummary(steps, self.file["example_ids"][()], found, self.virtual), infinite
 
     @property
     def virtual(self) -> VirtualSteps | None:

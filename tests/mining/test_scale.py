@@ -112,7 +112,7 @@ def test_the_survey_says_what_numpy_says_of_the_whole_matrix(holes: bool) -> Non
     np.testing.assert_array_equal(seen.rows, finite.any(axis=1))
     np.testing.assert_array_equal(seen.examples, finite[seen.rows].all(axis=0))
     expected = losses[:, seen.examples].mean(axis=1, dtype=np.float64)
-    np.testing.assert_allclose(seen.mean_losses, expected, rtol=1e-12)
+    np.testing.assert_allclose(seen.mean_loss.values, expected, rtol=1e-12)
     assert np.isnan(seen.amplitude).sum() == (2 if holes else 0)
 
 

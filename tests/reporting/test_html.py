@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from reporting_case import HOSTILE, SPIKE_AT, make_case
+from reporting_case import HOSTILE, SPIKE_AT, make_case, with_losses
 
 from opsigcli.outcome import plain
 from opsigcli.records import Case, Evidence, Provenance, Thumbnails
@@ -269,18 +269,23 @@ def test_the_smallest_cases_are_shown(checkpoints: int, examples: int) -> None:
 
 def test_losses_that_are_not_finite_leave_gaps_and_are_said() -> None:
     case = make_case()
-    case.trace.losses[30:, :] = np.nan
-    case.trace.losses[5, 0] = np.nan
-    text, page = render(case)
-    assert "not a finite number at 12 of 41 checkpoints" in page.texts["header"][0]
+    losses = case.trace.losses.copy()
+    losses[30:, :] = np.nan
+    losses[5, 0] = np.nan
+    text, page = render(with_losses(case, losses))
+    assert "not a finite number at 11 of 41 checkpoints" in page.texts["header"][0]
+    whose = "over the 23 of 24 examples measured at every checkpoint that has one"
+    assert f"The mean loss is {whose}." in page.texts["header"][0]
+    assert f"mean loss, nats, {whose}" in page.texts["main"][0]
     shown = re.sub("<style>.*?</style>|<script.*?</script>", "", text, flags=re.DOTALL)
     assert not re.search(r"\bnan\b", shown, flags=re.IGNORECASE)
 
 
 def test_a_case_without_a_single_finite_loss_is_shown() -> None:
     case = make_case()
-    case.trace.losses[:] = np.nan
-    assert "41 of 41 checkpoints" in render(case)[1].texts["header"][0]
+    assert (
+        "41 of 41 checkpoints" in render(with_losses(case, case.trace.losses * np.nan))[1].texts["header"][0]
+    )
 
 
 def test_a_strongest_step_that_the_trace_does_not_have_leaves_deltas_open() -> None:
@@ -329,8 +334,8 @@ def test_a_threshold_that_changes_gets_a_chart_of_the_ratio() -> None:
 
 def test_a_loss_over_more_than_two_decades_is_drawn_on_a_log_scale() -> None:
     case = make_case()
-    case.trace.losses[:] *= np.geomspace(1, 1e-4, 41, dtype=np.float32)[:, None]
-    assert "log scale" in render(case)[0]
+    falling = case.trace.losses * np.geomspace(1, 1e-4, 41, dtype=np.float32)[:, None]
+    assert "log scale" in render(with_losses(case, falling))[0]
     assert "log scale" not in render(make_case())[0]
 
 

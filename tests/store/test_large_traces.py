@@ -44,7 +44,8 @@ def test_what_is_written_is_what_is_read(
     with open_store(store) as opened:
         np.testing.assert_array_equal(opened.losses_at(1), losses[1])
         summary, infinite = opened.summary
-        np.testing.assert_allclose(summary.mean_losses, losses.mean(axis=1, dtype=np.float64), rtol=1e-6)
+        always = losses[:, 1:] if examples > 1 else losses  # measured at every checkpoint
+        np.testing.assert_allclose(summary.mean_losses, always.mean(axis=1, dtype=np.float64), rtol=1e-6)
         assert infinite == [0]
 
 

@@ -1,0 +1,110 @@
+"""The mean loss of a run: one definition for curves, spikes, phases, words and JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from opsigcli.records import Floats, Ints
+
+
+@dataclass(frozen=True)
+class MeanLoss:
+    """The mean loss at every checkpoint, over one set of examples.
+
+    ``L_t = 1/|M| Σ_{i ∈ M} ℓ_{t,i}``, where M are the examples with a finite loss at every checkpoint that counts,
+    and a checkpoint counts where at least half of the examples have one. M is the same at all checkpoints, so that a
+    difference is a change of one quantity, not of who was measured; and a checkpoint at which nearly all losses are
+    gone (the run diverged) takes no examples out of the others.
+    """
+
+    values: Floats  # (T,) float64, nats; NaN = the checkpoint does not count, or M is empty
+    examples: NDArray[np.bool_]  # (N,) M
+    finite: Ints  # (T,) examples with a finite loss, of those that could have one
+    total: int  # examples that could have one: all but those whose label says to ignore them
+
+    @property
+    def over(self) -> int:
+        """Examples that the mean is over."""
+        return int(self.examples.sum())
+
+    @property
+    def words(self) -> str:
+        """Which examples the mean is over, where they are not all; "" where they are."""
+        if self.over == self.total:
+            return ""
+        every = (
+            "every checkpoint" if (2 * self.finite >= self.total).all() else "every checkpoint that has one"
+        )
+        return f"over the {self.over:,} of {self.total:,} examples measured at {every}"
+
+
+def mean_loss(losses: Any, counted: NDArray[np.bool_] | None = None) -> MeanLoss:
+    """The mean loss of a trace, read one checkpoint at a time; a second time where some losses are missing.
+
+    Args:
+        losses: (T, N) nats, an array or one that stays in a file; NaN = not measured.
+        counted: (N,) False = its label says to ignore it; None = all count.
+    """
+    checkpoints, examples = losses.shape
+    running = RunningMean(checkpoints, examples, counted)
+    for row in losses:
+        running.add(row)
+    return running.of(losses)
+
+
+class RunningMean:
+    """The mean loss from checkpoints that are seen one after another, for whoever reads them anyway.
+
+    Args:
+        checkpoints: T.
+        examples: N.
+        counted: (N,) False = its label says to ignore it; None = all count.
+    """
+
+    def __init__(self, checkpoints: int, examples: int, counted: NDArray[np.bool_] | None = None) -> None:
+        import numpy as np
+
+        self._values = np.full(checkpoints, np.nan)
+        self._finite = np.zeros(checkpoints, dtype=np.int64)
+        self._counted = np.ones(examples, dtype=bool) if counted is None else counted.copy()
+        self._total = int(self._counted.sum())
+        self._examples = self._counted.copy()
+        self._seen = 0
+
+    def add(self, row: Floats) -> None:
+        """Look at the losses of the next checkpoint, (N,)."""
+        import numpy as np
+
+        finite = np.isfinite(row) & self._counted
+        known = int(np.count_nonzero(finite))
+        self._finite[self._seen] = known
+        if known and 2 * known >= self._total:
+            if known < self._total:
+                self._examples &= finite
+            else:
+                self._values[self._seen] = _mean(row, self._counted)
+        self._seen += 1
+
+    def of(self, losses: Any) -> MeanLoss:
+        """The mean loss of ``losses`` (T, N), whose checkpoints were all seen; read again if some are missing."""
+        import numpy as np
+
+        counts = (self._finite > 0) & (2 * self._finite >= self._total)
+        if not self._examples.any():
+            self._values[:] = np.nan
+        elif not (self._examples == self._counted).all():
+            for t, row in enumerate(losses):
+                if counts[t]:
+                    self._values[t] = _mean(row, self._examples)
+        return MeanLoss(self._values, self._examples, self._finite, self._total)
+
+
+def _mean(row: Floats, examples: NDArray[np.bool_]) -> float:
+    import numpy as np
+
+    return float(np.mean(row if examples.all() else row[examples], dtype=np.float64))
