@@ -10,6 +10,7 @@ from typing import Any
 
 from opsigcli import __version__
 from opsigcli.errors import ExitCode, OpsigError
+from opsigcli.records import GroupKey
 
 SCHEMA_VERSION = 1
 
@@ -58,7 +59,9 @@ def error_json(schema: str, error: OpsigError) -> str:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON knows it: records become objects, arrays lists, and NaN or infinity null."""
+    """``value`` as JSON knows it: records become objects, group keys text, arrays lists, NaN and infinity null."""
+    if isinstance(value, GroupKey):
+        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

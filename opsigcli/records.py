@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from opsigcli.errors import ReportError
 from opsigcli.mean_loss import MeanLoss, mean_loss
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Bytes = NDArray[np.uint8]
 
+Side = Literal["first", "second", "rest"]
+SIDES: tuple[Side, Side] = ("first", "second")  # of a pair
 IGNORED = -100  # a label that says not to measure the example, or the token; PyTorch's ignore_index
 
 
@@ -229,6 +231,25 @@ class Pair:
     strongest_step: int = 0  # the delta from this checkpoint to the next is the pair's largest
     traits: tuple[str, ...] = ()  # of structural, active, discrete
 
+    @property
+    def groups(self) -> dict[Side, Group]:
+        """Both groups by side."""
+        return dict(zip(SIDES, (self.first, self.second), strict=True))
+
+
+@dataclass(frozen=True, order=True)
+class GroupKey:
+    """Which group of examples: one side of a pair, or the rest of the examples."""
+
+    pair: int  # from 1; 0 for the rest
+    side: Side
+
+    def __str__(self) -> str:
+        return f"pair {self.pair} {self.side}" if self.pair else self.side
+
+
+REST = GroupKey(0, "rest")  # the examples in no pair
+
 
 @dataclass(frozen=True)
 class TopDeltas:
@@ -244,12 +265,12 @@ class TopDeltas:
 
 @dataclass(frozen=True)
 class Spike:
-    """A sudden rise of the mean loss, and who holds it."""
+    """A sudden rise of the mean loss, and its attribution to groups."""
 
     step: int  # the checkpoint before the rise
     next_step: int  # the checkpoint at its top
     rise: float  # nats
-    share_of_rise: dict[str, float]  # "pair 1 first", …, "rest" -> part of all positive deltas; adds up to 1
+    share_of_rise: dict[GroupKey, float]  # part of all positive deltas, REST last; adds up to 1
     kind: str = ""  # catapult, divergence, or unresolved at the end of the trace
 
 
@@ -270,6 +291,15 @@ class Mining:
     )  # adjusted R² of high-passed loss deltas, by what
     provenance: Provenance | None = None
 
+    @property
+    def groups(self) -> dict[GroupKey, Group]:
+        """The groups of all pairs, in order."""
+        return {
+            GroupKey(number, side): group
+            for number, pair in enumerate(self.pairs, start=1)
+            for side, group in pair.groups.items()
+        }
+
 
 @dataclass(frozen=True)
 class LayerCurvature:
@@ -288,7 +318,7 @@ class LayerCurvature:
 class GroupCurvature:
     """What a mined group has to do with the curvature at a checkpoint."""
 
-    name: str  # "pair 1 first", "pair 1 second" …
+    name: GroupKey
     fraction: float  # of the examples
     share: (
         Evidence  # Σ of v₁ᵀH_i v₁ over its examples ÷ the sum over all; null: mean of 199 class-matched draws

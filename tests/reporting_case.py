@@ -11,9 +11,12 @@ import numpy as np
 from rich.console import Console, RenderableType
 
 from opsigcli.records import (
+    REST,
+    SIDES,
     Case,
     Evidence,
     Group,
+    GroupKey,
     LossTrace,
     Mining,
     Pair,
@@ -134,8 +137,8 @@ def _mining(trace: LossTrace, sides: list[Any], classes: tuple[str, ...]) -> Min
     spikes = []
     if len(deltas) > SPIKE_AT:
         rise = float(trace.mean_losses[SPIKE_AT + 1] - trace.mean_losses[SPIKE_AT])
-        shares = {f"pair {i} {side}": 0.1 for i in range(1, len(sides) + 1) for side in ("first", "second")}
-        shares["rest"] = 1 - sum(shares.values())
+        shares = {GroupKey(i, side): 0.1 for i in range(1, len(sides) + 1) for side in SIDES}
+        shares[REST] = 1 - sum(shares.values())
         spikes = [Spike(int(trace.steps[SPIKE_AT]), int(trace.steps[SPIKE_AT + 1]), rise, shares)]
     return Mining(
         "simple", pairs, tuple(top), tuple(spikes), (8, 16), len(trace.labels), ("checkpoints are few",)

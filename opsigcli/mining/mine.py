@@ -31,7 +31,7 @@ from opsigcli.mining.surrogate import clearest_by_chance
 from opsigcli.mining.top import top_deltas
 from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining.window import first_window
-from opsigcli.records import Mining, Pair
+from opsigcli.records import SIDES, GroupKey, Mining, Pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,9 +75,9 @@ def mine(
         pairs, records = found.pairs, tuple(describe(found, pair) for pair in found.pairs)
         notes += _notes(found, settings, dropped=len(candidates.positions) - len(usable.positions))
     groups = {
-        f"pair {number} {side}": members
+        GroupKey(number, side): members
         for number, pair in enumerate(pairs, 1)
-        for side, members in zip(("first", "second"), pair.members, strict=True)
+        for side, members in zip(SIDES, pair.members, strict=True)
     }
     ids = [(trace.ids[first], trace.ids[second]) for first, second in (pair.members for pair in pairs)]
     return Mining(

@@ -1,4 +1,4 @@
-"""Sudden rises of the mean loss, and their attribution to groups."""
+"""Sudden rises of the mean loss, and their attribution to groups of examples."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.records import Spike
+from opsigcli.records import REST, Spike
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opsigcli.records import Floats, Ints
+    from opsigcli.records import Floats, GroupKey, Ints
 
 SIGMAS = 6.0  # robust standard deviations of the mean loss's steps
 SMALLEST_RISE = 0.02  # of the loss before it
@@ -51,20 +51,19 @@ def find_spikes(mean_losses: Floats) -> list[tuple[int, int]]:
 
 
 def attribute_spikes(
-    losses: Any, mean_losses: Floats, steps: Ints, groups: Mapping[str, Ints]
+    losses: Any, mean_losses: Floats, steps: Ints, groups: Mapping[GroupKey, Ints]
 ) -> tuple[Spike, ...]:
     """For every spike, each group's share of ``Σ_i max(Δℓ_i, 0)``, Δℓ from the bottom to the top.
 
     A spike is a catapult if the mean loss later comes back to where the climb began, a divergence if it ends above
     the top or is not finite at the end, and unresolved otherwise. The shares of disjoint groups and of the rest add
-    up to 1. (Shares of the net rise do not help: they
-    divide by a small difference of large sums.)
+    up to 1. (Shares of the net rise do not help: they divide by a small difference of large sums.)
 
     Args:
         losses: (T, N) nats, array or h5py dataset.
         mean_losses: (T,) nats.
         steps: (T,) optimizer updates.
-        groups: disjoint positions by name.
+        groups: disjoint positions of each group.
 
     Returns:
         Spikes in order.
@@ -75,8 +74,8 @@ def attribute_spikes(
             delta = np.asarray(losses[top], dtype=np.float64) - np.asarray(losses[bottom], dtype=np.float64)
         up = np.where(np.isfinite(delta), np.maximum(delta, 0), 0)
         whole = float(up.sum())
-        shares = {name: float(up[positions].sum()) / whole for name, positions in groups.items()}
-        shares["rest"] = 1 - sum(shares.values())
+        shares = {key: float(up[positions].sum()) / whole for key, positions in groups.items()}
+        shares[REST] = 1 - sum(shares.values())
         rise = float(mean_losses[top] - mean_losses[bottom])
         kind = _kind(mean_losses, bottom, top)
         spikes.append(Spike(int(steps[bottom]), int(steps[top]), rise, shares, kind))

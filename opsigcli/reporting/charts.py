@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.records import REST
 from opsigcli.reporting.format import count, number, percent, range_words, signed
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.sharpness_charts import sharpness_charts
@@ -15,7 +17,7 @@ from opsigcli.reporting.summary import delta_row, group_curve
 from opsigcli.reporting.svg import Chart, Figure, Key, swatch
 
 if TYPE_CHECKING:
-    from opsigcli.records import Case, Floats, Ints, Spike
+    from opsigcli.records import Case, Floats, GroupKey, Ints, Spike
 
 TABLE_ROWS = 400  # checkpoints that the table of a chart lists
 CLOSE_UP = 16  # checkpoints shown on each side of a pair's strongest step
@@ -195,15 +197,20 @@ def _gaps(chart: Chart, steps: Ints, values: Floats) -> None:
     chart.points(every.tolist(), [chart.y.low] * len(every), "muted", "diamond", [True] * len(every))
 
 
-def attribution(spike: Spike, fractions: dict[str, float]) -> list[tuple[str, str, float, str, str]]:
-    """The holders of a spike's rise as (name, short label, share, role, words)."""
+@dataclass(frozen=True)
+class Part:
+    """A group's part of a spike's rise."""
+
+    group: GroupKey
+    share: float
+    role: str  # colour
+    words: str
+
+
+def attribution(spike: Spike, fractions: Mapping[GroupKey, float]) -> list[Part]:
+    """A spike's rise by group, with each group's fraction of the data."""
     parts = []
-    for who, share in spike.share_of_rise.items():
-        role = "first" if who.endswith(" first") else "second" if who.endswith(" second") else "muted"
-        mark = {"first": "\u25b2", "second": "\u25bc", "muted": ""}[role]
-        short = who.removeprefix("pair ").removesuffix(" first").removesuffix(" second") + mark
-        words = f"{percent(share)}" + (
-            f" (of the data {percent(fractions[who])})" if who in fractions else ""
-        )
-        parts.append((who, short, share, role, words))
+    for key, share in spike.share_of_rise.items():
+        words = percent(share) + (f" (of the data {percent(fractions[key])})" if key in fractions else "")
+        parts.append(Part(key, share, "muted" if key == REST else key.side, words))
     return parts

@@ -90,7 +90,11 @@ def _groups(point: SharpnessPoint) -> list[RenderableType]:
     for group in point.groups:
         cosine = number(group.cosine, 2)
         table.add_row(
-            group.name, percent(group.fraction), _with_null(group.share), _with_null(group.alignment), cosine
+            str(group.name),
+            percent(group.fraction),
+            _with_null(group.share),
+            _with_null(group.alignment),
+            cosine,
         )
     said = "Null: as many examples of the same classes."
     return [head(f"Groups at step {point.step:,}"), table, Text(said, style="dim")]

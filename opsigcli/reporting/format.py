@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from opsigcli.records import Floats, Ints
+    from opsigcli.records import Floats, GroupKey, Ints, Side
 
 NOTHING = "\u2013"  # shown for a value that was not measured
+MARKS: Mapping[Side, str] = {"first": "\u25b2", "second": "\u25bc", "rest": ""}  # the groups of a pair
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -78,6 +79,11 @@ def printable(text: str) -> str:
 def label_name(label: int, classes: Sequence[str]) -> str:
     """The class's name, or its number when it has no name."""
     return classes[label] if 0 <= label < len(classes) else str(label)
+
+
+def group_mark(key: GroupKey) -> str:
+    """A group in few characters: the pair's number and a triangle for the side."""
+    return f"{key.pair}{MARKS[key.side]}" if key.pair else str(key)
 
 
 def range_words(what: str, steps: Sequence[int] | Ints, values: Floats) -> str:

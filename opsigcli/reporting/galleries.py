@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opsigcli.reporting.format import count, label_name, labels_text, number, signed
-from opsigcli.reporting.summary import delta_row, strongest_top
+from opsigcli.reporting.summary import delta_row, member_marks, strongest_top
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Group, Ints, Mining
@@ -109,12 +109,7 @@ def top_galleries(case: Case, album: Album) -> list[dict[str, Any]]:
     """The examples whose loss changed most, at the steps with the largest changes."""
     if case.mining is None:
         return []
-    member_of = {
-        int(example): f"{i}{mark}"
-        for i, pair in enumerate(case.mining.pairs, start=1)
-        for mark, group in (("\u25b2", pair.first), ("\u25bc", pair.second))
-        for example in group.ids
-    }
+    member_of = member_marks(case.mining)
     shown = []
     for top in strongest_top(case.mining, TOP_STEPS):
         row = delta_row(case.trace, top.step)

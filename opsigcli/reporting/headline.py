@@ -164,19 +164,18 @@ def _spikes(case: Case) -> Part:
     if top is None:
         return [], [], ["No spike of the mean loss was found."]
     size = f"The largest spike is {signed(top.rise)} nats from step {top.step:,} to {top.next_step:,}"
-    held = _holders(case.mining, top, len(case.trace.example_ids))
+    held = _attribution(case.mining, top, len(case.trace.example_ids))
     found = [f"{size}; the rises in it are held {held}." if held else f"{size}."]
     times = {1: "once", 2: "twice"}.get(len(spikes), f"{_words_for(len(spikes))} times")
     return [f"the mean loss spiked {times}"], found, []
 
 
-def _holders(mining: Mining, spike: Spike, examples: int) -> str:
-    """Who holds a spike's rise: the pairs with the largest shares beside their fraction of the data, and the rest."""
+def _attribution(mining: Mining, spike: Spike, examples: int) -> str:
+    """A spike's attribution: the pairs with the largest shares beside their fraction of the data, and the rest."""
     held: dict[int, float] = {}
-    for who, share in spike.share_of_rise.items():
-        number_of = who.removeprefix("pair ").removesuffix(" first").removesuffix(" second")
-        if number_of.isdigit() and 0 < int(number_of) <= len(mining.pairs):
-            held[int(number_of)] = held.get(int(number_of), 0.0) + share
+    for key, share in spike.share_of_rise.items():
+        if 0 < key.pair <= len(mining.pairs):
+            held[key.pair] = held.get(key.pair, 0.0) + share
     named = sorted(held, key=lambda i: -held[i])[:NAMED_PAIRS]
     if not named:
         return ""

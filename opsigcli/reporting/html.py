@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from opsigcli import __version__
 from opsigcli.command_line import command_line
 from opsigcli.outcome import plain
+from opsigcli.records import REST
 from opsigcli.reporting import charts
-from opsigcli.reporting.format import NOTHING, count, percent, score, signed
+from opsigcli.reporting.format import NOTHING, count, group_mark, percent, score, signed
 from opsigcli.reporting.galleries import group_gallery, top_galleries
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.pictures import Album
@@ -147,8 +148,7 @@ def _pair(
         "evidence": [_evidence(name, entry, definitions) for name, entry in evidence_of(pair).items()],
         "means": album.means(index),
         "galleries": [
-            group_gallery(case, pair.first, "first", row, album, per_group),
-            group_gallery(case, pair.second, "second", row, album, per_group),
+            group_gallery(case, group, side, row, album, per_group) for side, group in pair.groups.items()
         ],
     }
 
@@ -189,17 +189,13 @@ def _anchor(name: str) -> str:
 
 
 def _spikes(case: Case) -> dict[str, Any] | None:
-    """The spike table: who holds the rise, beside the fraction of the data they are."""
+    """The spike table: the attribution of each rise, beside each group's fraction of the data."""
     if case.mining is None or not case.mining.spikes:
         return None
     total = len(case.trace.example_ids)
-    fractions = {
-        f"pair {i} {side}": len(group.ids) / total
-        for i, pair in enumerate(case.mining.pairs, start=1)
-        for side, group in (("first", pair.first), ("second", pair.second))
-    }
-    grouped = len({int(i) for p in case.mining.pairs for group in (p.first, p.second) for i in group.ids})
-    fractions["rest"] = 1 - grouped / total
+    groups = case.mining.groups
+    fractions = {key: len(group.ids) / total for key, group in groups.items()}
+    fractions[REST] = 1 - len({int(i) for group in groups.values() for i in group.ids}) / total
     largest = sorted(case.mining.spikes, key=lambda spike: -spike.rise)[:FIRST_SPIKES]
     rows = []
     for spike in sorted(largest, key=lambda spike: spike.step):
@@ -209,8 +205,8 @@ def _spikes(case: Case) -> dict[str, Any] | None:
                 "step": f"{spike.step:,}",
                 "next_step": f"{spike.next_step:,}",
                 "rise": signed(spike.rise),
-                "bar": shares([(short, share, role) for _, short, share, role, _ in parts]),
-                "holders": [(short or who, who, words) for who, short, _, _, words in parts],
+                "bar": shares([(group_mark(part.group), part.share, part.role) for part in parts]),
+                "attribution": [(group_mark(part.group), part.group, part.words) for part in parts],
             }
         )
     return {

@@ -109,8 +109,8 @@ def _groups(groups: Sequence[GroupCurvature], step: int) -> Bars:
     scale = max(max(group.share.value, group.share.null or 0, group.fraction) for group in groups)
     rows = tuple(
         Row(
-            group.name,
-            bar(group.share.value, group.share.null, scale, "second" if "second" in group.name else "first"),
+            str(group.name),
+            bar(group.share.value, group.share.null, scale, group.name.side),
             (
                 percent(group.share.value),
                 NOTHING if group.share.null is None else percent(group.share.null),

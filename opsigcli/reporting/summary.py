@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.options import COMMANDS
-from opsigcli.reporting.format import number, percent, printable
+from opsigcli.reporting.format import group_mark, number, percent, printable
 
 if TYPE_CHECKING:
     from opsigcli.records import (
@@ -113,6 +113,11 @@ def origins(case: Case) -> list[tuple[str, Provenance]]:
 def pair_members(pair: Pair) -> int:
     """Examples in both groups."""
     return len(pair.first.ids) + len(pair.second.ids)
+
+
+def member_marks(mining: Mining) -> dict[int, str]:
+    """Example id to the mark of the group that it is in."""
+    return {int(example): group_mark(key) for key, group in mining.groups.items() for example in group.ids}
 
 
 def evidence_of(pair: Pair) -> dict[str, Evidence]:

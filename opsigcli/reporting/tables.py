@@ -11,7 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from opsigcli.records import REST
 from opsigcli.reporting.format import (
+    MARKS,
     NOTHING,
     count,
     label_name,
@@ -23,15 +25,15 @@ from opsigcli.reporting.format import (
     signed,
 )
 from opsigcli.reporting.scales import Scale
-from opsigcli.reporting.summary import delta_row, evidence_of, group_curve, strongest_top
+from opsigcli.reporting.summary import delta_row, evidence_of, group_curve, member_marks, strongest_top
 from opsigcli.reporting.textplot import sparkline
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from opsigcli.records import Evidence, LossTrace, Mining, Pair, Spike
+    from opsigcli.records import Evidence, GroupKey, LossTrace, Mining, Pair, Side, Spike
 
-FIRST, SECOND = "yellow", "cyan"
+STYLES: Mapping[Side, str] = {"first": "yellow", "second": "cyan"}
 CLOSE_UP = 12  # checkpoints on each side of a pair's strongest step
 SPIKE_ROWS = 8  # the largest ones
 HOLDERS = 2  # groups named for each spike
@@ -99,10 +101,10 @@ def _shared(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
         if (" by " in name or ": token" in name) and e.p_value is not None
     ]
     nearest = []
-    for sign, group in (("\u25b2", pair.first), ("\u25bc", pair.second)):
+    for side, group in pair.groups.items():
         if group.nearest is not None:
             name = trace.names[trace.positions(np.array([group.nearest]))[0]] if trace and trace.names else ""
-            nearest.append(f"{sign} {group.nearest}" + (f" {name}" if name else ""))
+            nearest.append(f"{MARKS[side]} {group.nearest}" + (f" {name}" if name else ""))
     lines = [f"shared: {'; '.join(found)}"] if found else []
     lines += [f"nearest to the centroid: {', '.join(nearest)}"] if nearest else []
     return [Padding(Text(f"- {printable(line)}", style="dim"), (0, 0, 0, 2)) for line in lines]
@@ -111,8 +113,8 @@ def _shared(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
 def _groups(pair: Pair) -> Text:
     """Both groups in two lines: size and labels."""
     text = Text()
-    for sign, style, group in (("\u25b2", FIRST, pair.first), ("\u25bc", SECOND, pair.second)):
-        text.append("\n" if text else "").append(sign, style=style)
+    for side, group in pair.groups.items():
+        text.append("\n" if text else "").append(MARKS[side], style=STYLES[side])
         labels = labels_text({shorten(printable(name), 14): n for name, n in group.labels.items()}, 24)
         text.append(f" {len(group.ids):,}: {labels}")
     return text
@@ -150,23 +152,26 @@ def _swing(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
     scale = Scale(float(both.min()), float(both.max()))
     steps = trace.steps[part]
     lines = Text(no_wrap=True)
-    for sign, style, curve in zip("\u25b2\u25bc", (FIRST, SECOND), curves, strict=True):
-        lines.append(f"{sign} {sparkline(curve, scale)}\n", style=style)
+    for (side, style), curve in zip(STYLES.items(), curves, strict=True):
+        lines.append(f"{MARKS[side]} {sparkline(curve, scale)}\n", style=style)
     lines.append(f"  mean losses, steps {int(steps[0]):,} to {int(steps[-1]):,}", style="dim")
     return [Padding(lines, (0, 0, 0, 2))]
 
 
 def spikes(found: Sequence[Spike]) -> list[RenderableType]:
-    """The largest spikes, and who holds their rise."""
+    """The largest spikes, and the attribution of their rise."""
     if not found:
         return [head("Spikes"), Text("No spike of the mean loss was found.")]
     largest = sorted(sorted(found, key=lambda s: -s.rise)[:SPIKE_ROWS], key=lambda s: s.step)
     table = table_of(
-        ("from step", "right"), ("to step", "right"), ("rise", "right"), ("positive loss deltas held by", "")
+        ("from step", "right"),
+        ("to step", "right"),
+        ("rise", "right"),
+        ("attribution (positive loss deltas)", ""),
     )
     for spike in largest:
         table.add_row(
-            f"{spike.step:,}", f"{spike.next_step:,}", signed(spike.rise), _holders(spike.share_of_rise)
+            f"{spike.step:,}", f"{spike.next_step:,}", signed(spike.rise), _attribution(spike.share_of_rise)
         )
     shown: list[RenderableType] = [head("Spikes of the mean loss"), table]
     if len(found) > len(largest):
@@ -174,17 +179,13 @@ def spikes(found: Sequence[Spike]) -> list[RenderableType]:
     return shown
 
 
-def _holders(shares: Mapping[str, float]) -> str:
-    """The groups that hold most of a rise, the other groups together, and the rest of the examples: the whole."""
-    rest = shares.get("rest", 0.0)
-    groups = sorted(((share, who) for who, share in shares.items() if who != "rest"), reverse=True)
-    words = []
-    for share, who in groups[:HOLDERS]:
-        name = who.replace(" first", " \u25b2").replace(" second", " \u25bc")
-        words.append(f"{name} {percent(share)}")
+def _attribution(shares: Mapping[GroupKey, float]) -> str:
+    """The groups with the largest shares of a rise, the other groups together, and the rest of the examples."""
+    groups = sorted((key for key in shares if key != REST), key=lambda key: (-shares[key], key))
+    words = [f"pair {key.pair} {MARKS[key.side]} {percent(shares[key])}" for key in groups[:HOLDERS]]
     if groups[HOLDERS:]:
-        words.append(f"other groups {percent(sum(share for share, _ in groups[HOLDERS:]))}")
-    return ", ".join([*words, f"rest {percent(rest)}"])
+        words.append(f"other groups {percent(sum(shares[key] for key in groups[HOLDERS:]))}")
+    return ", ".join([*words, f"rest {percent(shares.get(REST, 0.0))}"])
 
 
 def top(
@@ -195,12 +196,7 @@ def top(
     if not strongest:
         return []
     largest = strongest[0]
-    member_of = {
-        int(example): f"{i}{sign}"
-        for i, pair in enumerate(mining.pairs, start=1)
-        for sign, group in (("\u25b2", pair.first), ("\u25bc", pair.second))
-        for example in group.ids
-    }
+    member_of = member_marks(mining)
     table = table_of(
         ("up: id", "right"), ("label", "short"), ("delta", "right"), ("pair", ""),
         ("down: id", "right"), ("label", "short"), ("delta", "right"), ("pair", ""),

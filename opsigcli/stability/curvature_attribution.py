@@ -16,7 +16,7 @@ from opsigcli.derivatives.hvp import HessianOperator
 from opsigcli.derivatives.layers import Layer, kinds, layers
 from opsigcli.derivatives.per_example_curvature import along
 from opsigcli.mining.class_matched import class_matched
-from opsigcli.records import Evidence, GroupCurvature, LayerCurvature, Mining
+from opsigcli.records import SIDES, Evidence, GroupCurvature, GroupKey, LayerCurvature, Mining
 from opsigcli.runs.stored_run import StoredRun
 
 SHARE_DRAWS = 199  # class-matched random groups that a group's share is held against
@@ -110,14 +110,14 @@ class Locator:
         found = []
         for number, sides in enumerate(pairs, 1):
             random = class_matched(labels, sides, members, np.random.default_rng(self.seed), SHARE_DRAWS)
-            for side, rows, nulls in zip(("first", "second"), sides, random, strict=True):
+            for side, rows, nulls in zip(SIDES, sides, random, strict=True):
                 if len(rows):
-                    found.append(self._group(f"pair {number} {side}", rows, nulls, spectrum, held))
+                    found.append(self._group(GroupKey(number, side), rows, nulls, spectrum, held))
         return tuple(found)
 
     def _group(
         self,
-        name: str,
+        name: GroupKey,
         members: NDArray[np.int64],
         nulls: NDArray[np.int64],
         spectrum: Spectrum,

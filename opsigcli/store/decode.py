@@ -8,14 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from opsigcli.errors import StoreError
 from opsigcli.records import (
+    REST,
+    SIDES,
     Evidence,
     Group,
     GroupCurvature,
+    GroupKey,
     HessianSpectrum,
     LayerCurvature,
     Pair,
     SharpnessPoint,
+    Spike,
 )
 
 
@@ -32,7 +37,34 @@ def revived_layers(data: list[dict[str, Any]]) -> tuple[LayerCurvature, ...]:
 
 def revived_curvatures(data: list[dict[str, Any]]) -> tuple[GroupCurvature, ...]:
     """The curvature that each group holds, with its evidence."""
-    return tuple(revived(GroupCurvature, group, share=_evidence, alignment=_evidence) for group in data)
+    return tuple(
+        revived(GroupCurvature, group, name=group_key, share=_evidence, alignment=_evidence) for group in data
+    )
+
+
+def revived_spike(data: dict[str, Any]) -> Spike:
+    """A spike with the shares of its rise."""
+    spike: Spike = revived(
+        Spike, data, share_of_rise=lambda shares: {group_key(name): share for name, share in shares.items()}
+    )
+    return spike
+
+
+def group_key(text: str) -> GroupKey:
+    """The group that a store calls ``text``: ``pair 3 first``, or ``rest``.
+
+    Raises:
+        StoreError: it is neither.
+    """
+    if text == str(REST):
+        return REST
+    found = re.fullmatch(r"pair (\d+) (first|second)", text)
+    if found is None:
+        raise StoreError(
+            f"expected the name of a group, like 'pair 1 first', found {text!r} in the store",
+            "mine it again: opsig mine",
+        )
+    return GroupKey(int(found[1]), SIDES[SIDES.index(found[2])])
 
 
 def _evidence(data: dict[str, Any]) -> Evidence:

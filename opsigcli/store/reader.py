@@ -22,13 +22,12 @@ from opsigcli.records import (
     Provenance,
     Run,
     SharpnessPoint,
-    Spike,
     Thumbnails,
     TopDeltas,
     TraceSummary,
     VirtualSteps,
 )
-from opsigcli.store.decode import revived, revived_pair, sharpness_point
+from opsigcli.store.decode import revived, revived_pair, revived_spike, sharpness_point
 from opsigcli.store.lazy_arrays import CACHE, StoredMatrix, StoredTexts
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
 
@@ -133,7 +132,7 @@ class Store:
             return None
         data = self._json("mining")
         data["pairs"] = tuple(revived_pair(pair) for pair in data["pairs"])
-        data["spikes"] = tuple(revived(Spike, spike) for spike in data["spikes"])
+        data["spikes"] = tuple(revived_spike(spike) for spike in data["spikes"])
         data["top"] = tuple(self._top())
         data["provenance"] = self.provenance.get("mine")
         mining: Mining = revived(Mining, data, gradient_steps=tuple, notes=tuple)

@@ -26,7 +26,7 @@ from opsigcli.mining.window import first_window
 from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
 from opsigcli.outcome import plain
-from opsigcli.records import Mining
+from opsigcli.records import REST, SIDES, GroupKey, Mining
 
 Trained = tuple[Planted, nn.Module, np.ndarray, list[dict[str, torch.Tensor]]]
 Given = dict[str, object]
@@ -122,9 +122,9 @@ def test_the_pair_swings_at_its_strongest_step_and_holds_the_spikes() -> None:
     assert found.spikes
     for spike in found.spikes:
         shares = spike.share_of_rise
-        assert set(shares) == {f"pair {p} {s}" for p in (1, 2) for s in ("first", "second")} | {"rest"}
+        assert set(shares) == {GroupKey(p, s) for p in (1, 2) for s in SIDES} | {REST}
         assert sum(shares.values()) == pytest.approx(1)
-        assert shares["rest"] < 0.5  # four groups of 25 hold most of it
+        assert shares[REST] < 0.5  # four groups of 25 hold most of it
     assert len(found.top) == 160
     members = set(np.concatenate([ids for pair in source.known_pairs for ids in pair]).tolist())
     strongest = found.top[found.pairs[0].strongest_step]
@@ -204,7 +204,7 @@ def test_without_gradients_there_are_top_deltas_and_spikes_and_a_note() -> None:
     assert found.pairs == ()
     assert len(found.top) == 160
     assert found.spikes
-    assert all(spike.share_of_rise == {"rest": 1} for spike in found.spikes)
+    assert all(spike.share_of_rise == {REST: 1} for spike in found.spikes)
     assert any("need per-example gradients" in note for note in found.notes)
 
 

@@ -7,6 +7,9 @@ import pytest
 
 from opsigcli.mining.recovery import membership_f1, pair_f1, recovery
 from opsigcli.mining.spikes import attribute_spikes, find_spikes
+from opsigcli.records import REST, GroupKey
+
+FIRST, SECOND = GroupKey(1, "first"), GroupKey(1, "second")
 
 
 def calm(t: int = 100) -> np.ndarray:
@@ -44,12 +47,12 @@ def test_shares_of_a_rise_equal_a_loop_and_add_up_to_one() -> None:
     rng = np.random.default_rng(1)
     losses = np.repeat(calm()[:, None], 12, axis=1)
     losses[60] += rng.random(12) * np.array([3, 3, 3, 3, 1, 1, 1, 1, 0, 0, 0, 0]) - 0.1
-    groups = {"pair 1 first": np.array([0, 1]), "pair 1 second": np.array([4, 5, 6])}
+    groups = {FIRST: np.array([0, 1]), SECOND: np.array([4, 5, 6])}
     (spike,) = attribute_spikes(losses, losses.mean(axis=1), np.arange(100) * 10, groups)
     assert (spike.step, spike.next_step) == (590, 600)
     up = [max(losses[60, i] - losses[59, i], 0) for i in range(12)]
-    assert spike.share_of_rise["pair 1 first"] == pytest.approx((up[0] + up[1]) / sum(up))
-    assert spike.share_of_rise["pair 1 second"] == pytest.approx(sum(up[4:7]) / sum(up))
+    assert spike.share_of_rise[FIRST] == pytest.approx((up[0] + up[1]) / sum(up))
+    assert spike.share_of_rise[SECOND] == pytest.approx(sum(up[4:7]) / sum(up))
     assert sum(spike.share_of_rise.values()) == pytest.approx(1)
     assert spike.rise == pytest.approx(losses[60].mean() - losses[59].mean())
 
@@ -59,8 +62,8 @@ def test_examples_without_a_loss_hold_nothing_of_a_rise() -> None:
     losses[60] += 1
     mean = losses.mean(axis=1)
     losses[60, 0] = np.nan
-    (spike,) = attribute_spikes(losses, mean, np.arange(100), {"a": np.array([0]), "b": np.array([1])})
-    assert spike.share_of_rise == pytest.approx({"a": 0, "b": 1 / 3, "rest": 2 / 3})
+    (spike,) = attribute_spikes(losses, mean, np.arange(100), {FIRST: np.array([0]), SECOND: np.array([1])})
+    assert spike.share_of_rise == pytest.approx({FIRST: 0, SECOND: 1 / 3, REST: 2 / 3})
 
 
 def test_membership_f1_is_the_harmonic_mean_of_precision_and_recall() -> None:

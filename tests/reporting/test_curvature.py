@@ -8,7 +8,7 @@ import pytest
 from reporting_case import make_case, show
 from rich.cells import cell_len
 
-from opsigcli.records import Evidence, GroupCurvature, HessianSpectrum, LayerCurvature, Phase
+from opsigcli.records import Evidence, GroupCurvature, GroupKey, HessianSpectrum, LayerCurvature, Phase
 from opsigcli.reporting.curvature import render_curvature
 from opsigcli.reporting.html import render_html
 from opsigcli.reporting.sharpness_figures import sharpness_bars
@@ -28,7 +28,9 @@ def located():
             LayerCurvature("convolution", "convolution", 1234, (0.875,), 41.5, 1e-4, True),
             LayerCurvature("mlp", "mlp", 99, (0.125,), 3.25, 1e-4, True),
         ),
-        groups=(GroupCurvature("pair 1 first", 0.05, Evidence(0.625, 0.04), Evidence(0.81, 0.2), -0.9),),
+        groups=(
+            GroupCurvature(GroupKey(1, "first"), 0.05, Evidence(0.625, 0.04), Evidence(0.81, 0.2), -0.9),
+        ),
         batch_sharpness=12.5,
         batch_error=0.25,
         batch_ratio=0.5,

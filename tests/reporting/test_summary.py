@@ -10,7 +10,7 @@ import pytest
 from reporting_case import SPIKE_AT, make_case, with_losses
 
 from opsigcli.errors import ReportError
-from opsigcli.records import SharpnessPoint, Spike
+from opsigcli.records import REST, GroupKey, SharpnessPoint, Spike
 from opsigcli.reporting.format import labels_text, number, percent, printable, score, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.summary import (
@@ -187,7 +187,7 @@ def test_headline_counts_checkpoints_without_a_finite_mean_loss() -> None:
 def test_shares_of_a_spike_named_for_no_known_pair_count_as_others() -> None:
     case = make_case()
     assert case.mining is not None
-    spike = Spike(1, 2, 0.5, {"pair 9 first": 0.4, "rest": 0.6})
+    spike = Spike(1, 2, 0.5, {GroupKey(9, "first"): 0.4, REST: 0.6})
     said = headline(replace(case, mining=replace(case.mining, spikes=(spike,))))
     assert any(line == "The largest spike is +0.500 nats from step 1 to 2." for line in said.found)
 

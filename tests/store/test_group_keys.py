@@ -1,0 +1,35 @@
+"""Records come back from the words that stores keep of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from opsigcli.errors import StoreError
+from opsigcli.outcome import plain
+from opsigcli.records import REST, Evidence, GroupCurvature, GroupKey, Spike
+from opsigcli.store.decode import group_key, revived_curvatures, revived_spike
+
+
+@pytest.mark.parametrize("key", [GroupKey(1, "first"), GroupKey(12, "second"), REST])
+def test_a_group_is_written_in_words_and_read_back(key: GroupKey) -> None:
+    assert str(key) == {1: "pair 1 first", 12: "pair 12 second", 0: "rest"}[key.pair]
+    assert group_key(str(key)) == key
+
+
+@pytest.mark.parametrize("text", ["", "pair", "pair x first", "pair 1 third", "pair 1 rest", "the rest"])
+def test_a_word_for_no_group_is_an_error_that_says_what_to_do(text: str) -> None:
+    with pytest.raises(StoreError, match="expected the name of a group") as caught:
+        group_key(text)
+    assert "opsig mine" in caught.value.hint
+
+
+def test_the_json_of_spikes_and_of_curvature_names_groups_in_words() -> None:
+    spike = Spike(1, 2, 0.5, {GroupKey(3, "first"): 0.4, REST: 0.6}, "catapult")
+    written = plain(spike)
+    assert written["share_of_rise"] == {"pair 3 first": 0.4, "rest": 0.6}
+    assert revived_spike(json.loads(json.dumps(written))) == spike
+    held = GroupCurvature(GroupKey(1, "second"), 0.1, Evidence(0.5, 0.1), Evidence(0.3, 0.2), -0.5)
+    assert plain(held)["name"] == "pair 1 second"
+    assert revived_curvatures([json.loads(json.dumps(plain(held)))]) == (held,)
