@@ -1,4 +1,4 @@
-"""Records come back from the words that stores keep of them."""
+"""A group is a key in records and words in JSON."""
 
 from __future__ import annotations
 
