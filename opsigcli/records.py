@@ -124,9 +124,20 @@ class Run:
     transform: dict[str, Any] = field(default_factory=dict)
 
 
+class StoredNames(Protocol):
+    """Names that stay in a file until somebody looks."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, positions: Ints) -> tuple[str, ...]: ...
+
+
 @dataclass(frozen=True)
 class LossTrace:
-    """Per-example losses along a series of checkpoints."""
+    """Per-example losses along a series of checkpoints.
+
+    Losses and names may stay in a file, where every look costs more than what is looked at: ask for many at once.
+    """
 
     steps: Ints  # (T,) optimizer updates made
     example_ids: Ints  # (N,)
@@ -134,7 +145,7 @@ class LossTrace:
     losses: Floats  # (T, N) float32, nats; row t = checkpoint t; NaN = not measured, or not finite
     complete: NDArray[np.bool_]  # (T,) the row was measured
     files: tuple[str, ...] = ()  # (T,) checkpoint file of each row
-    names: tuple[str, ...] = ()  # (N,) relative paths of the examples
+    names: tuple[str, ...] | StoredNames = ()  # (N,) relative paths of the examples
     measured: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
 
     @cached_property
@@ -146,6 +157,16 @@ class LossTrace:
     def mean_losses(self) -> Floats:
         """The mean loss at every checkpoint, (T,) float64, nats; NaN = none."""
         return self.mean_loss.values
+
+    def around(self, row: int, positions: Ints) -> Floats:
+        """Losses of some examples before and after loss delta ``row``, (2, n)."""
+        return self.losses[row : row + 2, positions]
+
+    def names_at(self, positions: Ints) -> tuple[str, ...]:
+        """Names of the examples in some columns, (n,); "" where examples have none."""
+        if isinstance(self.names, tuple):
+            return tuple(self.names[i] if self.names else "" for i in positions.tolist())
+        return self.names[positions]
 
     def positions(self, ids: Ints) -> Ints:
         """Columns that hold the examples ``ids``, (n,).

@@ -141,15 +141,15 @@ def read_ids(path: Path) -> NDArray[np.int64]:
 
 
 def _rows(mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    for number, pair in enumerate(mining.pairs, 1):
-        for side, group in (("first", pair.first), ("second", pair.second)):
-            for example, place in zip(group.ids.tolist(), trace.positions(group.ids), strict=True):
-                label = int(trace.labels[place])
-                yield {
-                    "pair": number,
-                    "side": side,
-                    "id": example,
-                    "label": classes[label] if label < len(classes) else label,
-                    "name": trace.names[place] if trace.names else "",
-                    "verdict": pair.verdict,
-                }
+    for key, group in mining.groups.items():
+        places = trace.positions(group.ids)
+        labels, names = trace.labels[places].tolist(), trace.names_at(places)
+        for example, label, name in zip(group.ids.tolist(), labels, names, strict=True):
+            yield {
+                "pair": key.pair,
+                "side": key.side,
+                "id": example,
+                "label": classes[label] if label < len(classes) else label,
+                "name": name,
+                "verdict": mining.pairs[key.pair - 1].verdict,
+            }

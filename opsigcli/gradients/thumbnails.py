@@ -57,7 +57,8 @@ def wanted_ids(mining: Mining, trace: LossTrace) -> list[int]:
         row = int(np.searchsorted(trace.steps, pair.strongest_step))
         for group in (pair.first, pair.second):
             places = trace.positions(group.ids)
-            change = np.nan_to_num(np.abs(trace.losses[row + 1, places] - trace.losses[row, places]))
+            before, after = trace.around(row, places)
+            change = np.nan_to_num(np.abs(after - before))
             ids += [] if group.nearest is None else [group.nearest]
             ids += [int(i) for i in group.ids[np.argsort(-change, kind="stable")[:PER_GROUP]]]
     return list(dict.fromkeys([*ids, *top_ids(mining)]))

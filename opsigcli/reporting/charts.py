@@ -13,7 +13,7 @@ from opsigcli.records import REST
 from opsigcli.reporting.format import count, number, percent, range_words, signed
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.sharpness_charts import sharpness_charts
-from opsigcli.reporting.summary import delta_row, group_curve
+from opsigcli.reporting.summary import delta_row, group_curves
 from opsigcli.reporting.svg import Chart, Figure, Key, swatch
 
 if TYPE_CHECKING:
@@ -35,9 +35,8 @@ class Charts:
         self.pairs = case.mining.pairs if case.mining else ()
         self.mean = trace.mean_losses
         self.whose = trace.mean_loss.words
-        self.groups = [
-            (group_curve(trace, p.first.ids), group_curve(trace, p.second.ids)) for p in self.pairs
-        ]
+        curves = group_curves(trace, [group for pair in self.pairs for group in pair.groups.values()])
+        self.groups = list(zip(curves[::2], curves[1::2], strict=True))
         steps = [int(trace.steps[0]), int(trace.steps[-1]), *(point.step for point in self.points)]
         self.x = Scale(min(steps), max(steps))
 

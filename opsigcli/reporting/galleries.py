@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from opsigcli.reporting.format import count, label_name, labels_text, number, signed
 from opsigcli.reporting.summary import delta_row, member_marks, strongest_top
 
 if TYPE_CHECKING:
-    from opsigcli.records import Case, Group, Ints, Mining
+    from opsigcli.records import Case, Floats, Group, Ints, Mining
     from opsigcli.reporting.pictures import Album
 
 TOP_STEPS = 3  # steps whose top examples are shown
@@ -53,48 +55,53 @@ def group_gallery(
     case: Case, group: Group, role: str, row: int | None, album: Album, per_group: int
 ) -> Gallery:
     """Members of a group: the nearest prototype, then those whose loss changed most at the pair's strongest step."""
-    trace = case.trace
-    positions = trace.positions(group.ids)
-    members = [(position, *_losses(case, row, position)) for position in positions.tolist()]
-    members.sort(
-        key=lambda member: -abs(member[2] - member[1]) if math.isfinite(member[2] - member[1]) else 0.0
-    )
-    pictured = any(int(trace.example_ids[position]) in album for position, *_ in members)
-    if pictured:
-        members.sort(key=lambda member: int(trace.example_ids[member[0]]) not in album)
-    members.sort(key=lambda member: int(trace.example_ids[member[0]]) != group.nearest)
-    tiles = tuple(
-        _tile(case, p, a, b, album, "nearest" if int(trace.example_ids[p]) == group.nearest else "")
-        for p, a, b in members[:per_group]
-    )
+    positions = case.trace.positions(group.ids)
+    losses = _around(case, row, positions)
+    change = np.abs(losses[1] - losses[0])
+    bare = np.array([int(example) not in album for example in group.ids], dtype=bool)
+    nearest = group.ids == group.nearest
+    order = np.lexsort((-np.where(np.isfinite(change), change, 0), bare, ~nearest))[:per_group]
+    marks = ["nearest" if near else "" for near in nearest[order]]
+    tiles = _tiles(case, positions[order], losses[:, order], album, marks)
     return Gallery(
         role,
-        f"{role.capitalize()} group: {count(len(members), 'example')}",
+        f"{role.capitalize()} group: {count(len(positions), 'example')}",
         labels_text(group.labels, 70),
         tiles,
-        len(members) - len(tiles),
-        pictured,
+        len(positions) - len(tiles),
+        not bare.all(),
     )
 
 
-def _losses(case: Case, row: int | None, position: int) -> tuple[float, float]:
-    """An example's losses at a checkpoint and at the next."""
+def _around(case: Case, row: int | None, positions: Ints) -> Floats:
+    """Losses of some examples before and after loss delta ``row``, (2, n) float64; NaN where there is none."""
     if row is None:
-        return math.nan, math.nan
-    return float(case.trace.losses[row, position]), float(case.trace.losses[row + 1, position])
+        return np.full((2, len(positions)), np.nan)
+    return np.asarray(case.trace.around(row, positions), dtype=np.float64)
 
 
-def _tile(case: Case, position: int, before: float, after: float, album: Album, mark: str = "") -> Tile:
+def _tiles(
+    case: Case, positions: Ints, losses: Floats, album: Album, marks: Sequence[str]
+) -> tuple[Tile, ...]:
     trace = case.trace
-    example = int(trace.example_ids[position])
-    return Tile(
-        example,
-        label_name(int(trace.labels[position]), case.run.classes),
-        trace.names[position] if trace.names else "",
-        album.uri(example),
-        signed(after - before),
-        f"{number(before)} \u2192 {number(after)}",
-        mark,
+    return tuple(
+        Tile(
+            example,
+            label_name(label, case.run.classes),
+            name,
+            album.uri(example),
+            signed(after - before),
+            f"{number(before)} \u2192 {number(after)}",
+            mark,
+        )
+        for example, label, name, before, after, mark in zip(
+            trace.example_ids[positions].tolist(),
+            trace.labels[positions].tolist(),
+            trace.names_at(positions),
+            *losses.tolist(),
+            marks,
+            strict=True,
+        )
     )
 
 
@@ -124,15 +131,11 @@ def top_galleries(case: Case, album: Album) -> list[dict[str, Any]]:
 def _top_side(
     case: Case, role: str, title: str, ids: Ints, row: int | None, album: Album, member_of: Mapping[int, str]
 ) -> Gallery:
-    tiles = []
-    for position in case.trace.positions(ids[:TOP_EXAMPLES]).tolist():
-        before, after = _losses(case, row, position)
-        mark = member_of.get(int(case.trace.example_ids[position]), "")
-        tiles.append(_tile(case, position, before, after, album, mark))
-    labels: dict[str, int] = {}
-    for position in case.trace.positions(ids).tolist():
-        name = label_name(int(case.trace.labels[position]), case.run.classes)
-        labels[name] = labels.get(name, 0) + 1
+    positions = case.trace.positions(ids)
+    shown = positions[:TOP_EXAMPLES]
+    marks = [member_of.get(int(example), "") for example in ids[:TOP_EXAMPLES]]
+    tiles = _tiles(case, shown, _around(case, row, shown), album, marks)
+    labels = Counter(label_name(label, case.run.classes) for label in case.trace.labels[positions].tolist())
     by_size = dict(sorted(labels.items(), key=lambda item: (-item[1], item[0])))
     pictured = any(tile.picture for tile in tiles)
-    return Gallery(role, title, labels_text(by_size, 70), tuple(tiles), len(ids) - len(tiles), pictured)
+    return Gallery(role, title, labels_text(by_size, 70), tiles, len(ids) - len(tiles), pictured)

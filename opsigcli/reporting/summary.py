@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         Case,
         Evidence,
         Floats,
-        Ints,
+        Group,
         LossTrace,
         Mining,
         Pair,
@@ -27,12 +27,23 @@ if TYPE_CHECKING:
     )
 
 
-def group_curve(trace: LossTrace, ids: Ints) -> Floats:
-    """Mean loss of a group at every checkpoint, (T,) float64 nats; no number where a member has none."""
-    members = trace.positions(ids)
-    if not len(members):
-        return np.full(len(trace.steps), np.nan)
-    return np.asarray(trace.losses[:, members].mean(axis=1, dtype=np.float64))
+def group_curves(trace: LossTrace, groups: Sequence[Group], rows: slice = slice(None)) -> list[Floats]:
+    """Mean loss of each group at some checkpoints, (T,) float64 nats; no number where a member has none.
+
+    The losses are read in one look, a checkpoint at a time where all checkpoints are asked for.
+    """
+    places = [trace.positions(group.ids) for group in groups]
+    filled = [i for i, members in enumerate(places) if len(members)]
+    curves = np.full((len(trace.steps[rows]), len(groups)), np.nan)
+    if filled:
+        sizes = np.array([len(places[i]) for i in filled])
+        members = np.concatenate(places)
+        whole = rows == slice(None)
+        found = (row[members] for row in trace.losses) if whole else iter(trace.losses[rows, members])
+        for t, values in enumerate(found):
+            sums = np.add.reduceat(values, np.cumsum(sizes) - sizes, dtype=np.float64)
+            curves[t, filled] = sums / sizes
+    return list(curves.T)
 
 
 def delta_row(trace: LossTrace, step: int) -> int | None:

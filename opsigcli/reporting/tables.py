@@ -25,7 +25,7 @@ from opsigcli.reporting.format import (
     signed,
 )
 from opsigcli.reporting.scales import Scale
-from opsigcli.reporting.summary import delta_row, evidence_of, group_curve, member_marks, strongest_top
+from opsigcli.reporting.summary import delta_row, evidence_of, group_curves, member_marks, strongest_top
 from opsigcli.reporting.textplot import sparkline
 
 if TYPE_CHECKING:
@@ -100,11 +100,12 @@ def _shared(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
         for name, e in pair.evidence.items()
         if (" by " in name or ": token" in name) and e.p_value is not None
     ]
-    nearest = []
-    for side, group in pair.groups.items():
-        if group.nearest is not None:
-            name = trace.names[trace.positions(np.array([group.nearest]))[0]] if trace and trace.names else ""
-            nearest.append(f"{MARKS[side]} {group.nearest}" + (f" {name}" if name else ""))
+    ids = {side: group.nearest for side, group in pair.groups.items() if group.nearest is not None}
+    names = trace.names_at(trace.positions(np.array([*ids.values()]))) if trace and ids else [""] * len(ids)
+    nearest = [
+        f"{MARKS[side]} {example}" + (f" {name}" if name else "")
+        for (side, example), name in zip(ids.items(), names, strict=True)
+    ]
     lines = [f"shared: {'; '.join(found)}"] if found else []
     lines += [f"nearest to the centroid: {', '.join(nearest)}"] if nearest else []
     return [Padding(Text(f"- {printable(line)}", style="dim"), (0, 0, 0, 2)) for line in lines]
@@ -144,7 +145,7 @@ def _swing(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
     if trace is None or row is None or len(trace.steps) < 4:
         return []
     part = slice(max(0, row - CLOSE_UP), row + 2 + CLOSE_UP)
-    curves = [group_curve(trace, group.ids)[part] for group in (pair.first, pair.second)]
+    curves = group_curves(trace, [*pair.groups.values()], part)
     both = np.concatenate(curves)
     both = both[np.isfinite(both)]
     if not len(both):

@@ -36,8 +36,9 @@ class StoredMatrix(_Stored):
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         with self._open() as file:
+            data = file[self._name]
             for row in range(len(self)):
-                yield file[self._name][row]
+                yield data[row]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)
@@ -51,26 +52,32 @@ class StoredMatrix(_Stored):
             wanted = np.asarray(columns, dtype=np.int64)
             if not isinstance(rows, slice):
                 return data[rows][wanted]
-            return _columns(data, wanted)[rows]
+            return _columns(data, wanted, rows)
 
 
 class StoredTexts(_Stored, Sequence[str]):
-    """Texts as a sequence; one look reads one of them."""
+    """Texts as a sequence; one look reads one of them, a slice, or those at an array of places."""
 
     def __getitem__(self, index: Any) -> Any:
         with self._open() as file:
-            found = file[self._name].asstr()[index]
+            texts = file[self._name].asstr()
+            if np.ndim(index):  # HDF5 wants places in order, each of them once
+                places, back = np.unique(np.asarray(index, dtype=np.int64), return_inverse=True)
+                return tuple(str(text) for text in texts[places][back]) if len(places) else ()
+            found = texts[index]
         return found if isinstance(found, str) else tuple(map(str, found))
 
 
-def _columns(data: h5py.Dataset, wanted: NDArray[np.int64]) -> NDArray[Any]:
-    """Some columns, (T, len(wanted)), from the blocks of the file that hold them."""
+def _columns(data: h5py.Dataset, wanted: NDArray[np.int64], rows: slice) -> NDArray[Any]:
+    """Some columns of some rows, (rows, len(wanted)), from the blocks of the file that hold them."""
     height, width = data.chunks or data.shape
-    found = np.empty((len(data), len(wanted)), dtype=data.dtype)
+    first, last, stride = rows.indices(len(data))
+    found = np.empty((max(last - first, 0), len(wanted)), dtype=data.dtype)
     for place in np.unique(wanted // width):
         inside = np.flatnonzero(wanted // width == place)
         left = int(place) * width
-        for top in range(0, len(data), height):
-            block = data[top : top + height, left : left + width]
-            found[top : top + height, inside] = block[:, wanted[inside] - left]
-    return found
+        for top in range(first, last, height):
+            bottom = min(top + height, last)
+            block = data[top:bottom, left : left + width]
+            found[top - first : bottom - first, inside] = block[:, wanted[inside] - left]
+    return found[::stride]

@@ -113,7 +113,7 @@ class Store:
         """The loss trace. Losses and names stay in the file; what is looked at is read, also after it was closed."""
         file = self.file
         losses: Any = StoredMatrix(self.path, file["losses"])
-        names: Any = StoredTexts(self.path, file["example_names"]) if "example_names" in file else ()
+        names = StoredTexts(self.path, file["example_names"]) if "example_names" in file else ()
         return LossTrace(
             steps=file["steps"][()],
             example_ids=file["example_ids"][()],

@@ -10,13 +10,13 @@ import pytest
 from reporting_case import SPIKE_AT, make_case, with_losses
 
 from opsigcli.errors import ReportError
-from opsigcli.records import REST, GroupKey, SharpnessPoint, Spike
+from opsigcli.records import REST, Group, GroupKey, SharpnessPoint, Spike
 from opsigcli.reporting.format import labels_text, number, percent, printable, score, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.summary import (
     delta_row,
     facts,
-    group_curve,
+    group_curves,
     notes,
     origins,
     sharpness_values,
@@ -61,16 +61,21 @@ def test_group_curve_is_the_mean_over_members_by_id_in_any_order() -> None:
     trace = replace(case.trace, example_ids=case.trace.example_ids[::-1].copy())
     ids = trace.example_ids[[5, 2, 11]]
     naive = [sum(float(row[p]) for p in (5, 2, 11)) / 3 for row in trace.losses]
-    assert group_curve(trace, ids) == pytest.approx(naive)
+    (curve,) = group_curves(trace, [Group(ids)])
+    assert curve == pytest.approx(naive)
+    (part,) = group_curves(trace, [Group(ids)], slice(3, 9))
+    assert part == pytest.approx(naive[3:9])
     assert trace.positions(ids).tolist() == [5, 2, 11]
 
 
 def test_group_curve_has_no_number_where_a_member_has_none() -> None:
     case = make_case()
     case.trace.losses[3, 1] = np.nan
-    curve = group_curve(case.trace, case.trace.example_ids[:3])
+    ids = case.trace.example_ids
+    curve, nobody, other = group_curves(case.trace, [Group(ids[:3]), Group(ids[:0]), Group(ids[3:5])])
     assert np.flatnonzero(np.isnan(curve)).tolist() == [3]
-    assert np.isnan(group_curve(case.trace, case.trace.example_ids[:0])).all()
+    assert np.isnan(nobody).all()
+    assert other == pytest.approx(case.trace.losses[:, 3:5].mean(axis=1))
 
 
 @pytest.mark.parametrize("stranger", [99, 101, 10**6])

@@ -43,6 +43,10 @@ def test_losses_are_read_like_an_array_also_after_the_store_was_closed(
     np.testing.assert_array_equal(stored[:, columns], losses[:, columns])
     np.testing.assert_array_equal(stored[np.int64(5), columns], losses[5, columns])
     np.testing.assert_array_equal(stored[2:7, [1, 8]], losses[2:7, [1, 8]])
+    np.testing.assert_array_equal(stored[3:5, columns], losses[3:5, columns])
+    np.testing.assert_array_equal(stored[-3:20:2, columns], losses[-3:20:2, columns])
+    np.testing.assert_array_equal(stored[7:2, columns], losses[7:2, columns])
+    np.testing.assert_array_equal(trace.around(6, columns), losses[6:8, columns])
     assert stored[:, columns[:0]].shape == (9, 0)
     np.testing.assert_allclose(trace.mean_losses, losses.mean(axis=1, dtype=np.float64))
 
@@ -55,3 +59,5 @@ def test_names_are_read_one_by_one(written: tuple[LossTrace, np.ndarray]) -> Non
     assert names[np.int64(29)] == "class/29.jpg"
     assert tuple(names[1:3]) == ("class/1.jpg", "class/2.jpg")
     assert next(iter(names)) == "class/0.jpg"
+    assert written[0].names_at(np.array([9, 2, 9])) == ("class/9.jpg", "class/2.jpg", "class/9.jpg")
+    assert written[0].names_at(np.array([], dtype=np.int64)) == ()
