@@ -11,6 +11,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,13 @@ from opsigcli import __version__
 from opsigcli.command_line import command_line
 from opsigcli.outcome import plain
 from opsigcli.records import REST
-from opsigcli.reporting import charts
+from opsigcli.reporting.charts import CHARTS
+from opsigcli.reporting.charts.bars import sharpness_bars
+from opsigcli.reporting.charts.sheet import Sheet
 from opsigcli.reporting.format import NOTHING, count, group_mark, percent, score, signed
 from opsigcli.reporting.galleries import group_gallery, top_galleries
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.pictures import Album
-from opsigcli.reporting.sharpness_figures import sharpness_bars
 from opsigcli.reporting.summary import (
     delta_row,
     evidence_of,
@@ -36,7 +38,7 @@ from opsigcli.reporting.svg import dumbbell, shares
 from opsigcli.reporting.virtual import virtual_view
 
 if TYPE_CHECKING:
-    from opsigcli.records import Case, Evidence, Pair
+    from opsigcli.records import Case, Evidence, GroupKey, Pair, Spike
 
 FIRST_SPIKES = 60  # rows of the spike table, largest rises first when there are more
 
@@ -106,18 +108,20 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
     """All that the template shows, as words and finished charts."""
     album = Album(case.thumbnails)
     mining = case.mining
-    sheet = charts.Charts(case)
+    sheet = Sheet(case)
+    figures = [figure for name in CHARTS for figure in CHARTS.load(name)(sheet)]
     pairs = list(enumerate(mining.pairs if mining else (), start=1))
     names = dict.fromkeys(name for _, pair in pairs for name in evidence_of(pair))
     return {
         "title": PurePath(case.run.checkpoints).name or case.run.checkpoints,
         "headline": headline(case),
         "facts": facts(case),
-        "figures": sheet.stack(),
+        "figures": [figure for figure in figures if figure.pair is None],
         "sharpness_bars": sharpness_bars(case),
         "mining": mining,
         "pairs": [
-            _pair(case, pair, i, album, per_group, definitions) | {"close_up": sheet.close_up(i)}
+            _pair(case, pair, i, album, per_group, definitions)
+            | {"figures": [figure for figure in figures if figure.pair == i]}
             for i, pair in pairs
         ],
         "spikes": _spikes(case),
@@ -199,7 +203,7 @@ def _spikes(case: Case) -> dict[str, Any] | None:
     largest = sorted(case.mining.spikes, key=lambda spike: -spike.rise)[:FIRST_SPIKES]
     rows = []
     for spike in sorted(largest, key=lambda spike: spike.step):
-        parts = charts.attribution(spike, fractions)
+        parts = _attribution(spike, fractions)
         rows.append(
             {
                 "step": f"{spike.step:,}",
@@ -213,3 +217,22 @@ def _spikes(case: Case) -> dict[str, Any] | None:
         "rows": rows,
         "omitted": len(case.mining.spikes) - len(rows),
     }
+
+
+@dataclass(frozen=True)
+class Part:
+    """A group's part of a spike's rise."""
+
+    group: GroupKey
+    share: float
+    role: str  # colour
+    words: str
+
+
+def _attribution(spike: Spike, fractions: Mapping[GroupKey, float]) -> list[Part]:
+    """A spike's rise by group, with each group's fraction of the data."""
+    parts = []
+    for key, share in spike.share_of_rise.items():
+        words = percent(share) + (f" (of the data {percent(fractions[key])})" if key in fractions else "")
+        parts.append(Part(key, share, "muted" if key == REST else key.side, words))
+    return parts

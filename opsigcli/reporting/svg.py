@@ -61,6 +61,7 @@ class Figure:
     rows: tuple[tuple[str, ...], ...]
     table_note: str = ""
     log: bool = False  # the value axis is logarithmic
+    pair: int | None = None  # whose section it stands in (from 1); None = it is of the whole run
 
 
 def _units(value: float) -> str:

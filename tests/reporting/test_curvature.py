@@ -9,9 +9,9 @@ from reporting_case import make_case, show
 from rich.cells import cell_len
 
 from opsigcli.records import Evidence, GroupCurvature, GroupKey, HessianSpectrum, LayerCurvature, Phase
+from opsigcli.reporting.charts.bars import sharpness_bars
 from opsigcli.reporting.curvature import render_curvature
 from opsigcli.reporting.html import render_html
-from opsigcli.reporting.sharpness_figures import sharpness_bars
 from opsigcli.reporting.summary import notes
 
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from opsigcli.reporting.charts import BARS
 from opsigcli.reporting.format import NOTHING, count, number, percent, printable
 from opsigcli.reporting.summary import largest_point
 from opsigcli.reporting.svg import ROLES
 
 if TYPE_CHECKING:
-    from opsigcli.records import Case, GroupCurvature, LayerCurvature
+    from opsigcli.records import Case, LayerCurvature, SharpnessPoint
 
 LAYERS = 16  # rows: the layers with the largest shares; the others are added up in one
 
@@ -37,18 +38,22 @@ class Bars:
 
 
 def sharpness_bars(case: Case) -> list[Bars]:
-    """Layers and groups at the checkpoint with the largest sharpness; empty where they were not measured."""
+    """Every table of bars at the checkpoint with the largest sharpness; empty where nothing was measured there."""
     point = largest_point(case.sharpness)
     if point is None:
         return []
-    found = []
-    if len(point.layers) > 1:
-        found.append(_layers(point.layers, point.step))
-        if 1 < len(point.kinds) < len(point.layers):
-            found.append(_layers(point.kinds, point.step, kinds=True))
-    if point.groups:
-        found.append(_groups(point.groups, point.step))
-    return found
+    return [bars for name in BARS if (bars := BARS.load(name)(point)) is not None]
+
+
+def layer_bars(point: SharpnessPoint) -> Bars | None:
+    """The layers' parts of the top eigenvector."""
+    return _layers(point.layers, point.step) if len(point.layers) > 1 else None
+
+
+def kind_bars(point: SharpnessPoint) -> Bars | None:
+    """The same for all layers of a kind together, where that says something new."""
+    new = 1 < len(point.kinds) < len(point.layers)
+    return _layers(point.kinds, point.step, kinds=True) if new else None
 
 
 def bar(value: float, against: float | None, largest: float, role: str) -> str:
@@ -105,7 +110,11 @@ def _layers(layers: Sequence[LayerCurvature], step: int, *, kinds: bool = False)
     )
 
 
-def _groups(groups: Sequence[GroupCurvature], step: int) -> Bars:
+def group_bars(point: SharpnessPoint) -> Bars | None:
+    """The groups' parts of the sharpness, beside those of random groups of the same classes."""
+    groups = point.groups
+    if not groups:
+        return None
     scale = max(max(group.share.value, group.share.null or 0, group.fraction) for group in groups)
     rows = tuple(
         Row(
@@ -123,7 +132,7 @@ def _groups(groups: Sequence[GroupCurvature], step: int) -> Bars:
     )
     return Bars(
         "sharp-groups",
-        f"By group, at step {step:,}",
+        f"By group, at step {point.step:,}",
         "How much of the sharpness each group's examples hold (bar), beside what as many examples of the same classes "
         "hold (line). Alignment: how much of the group's mean gradient lies in the top eigenvectors; its null is that "
         "of random groups of the same classes.",

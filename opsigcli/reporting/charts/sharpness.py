@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from opsigcli.reporting.format import number, range_words
-from opsigcli.reporting.scales import Scale, value_scale
+from opsigcli.reporting.scales import value_scale
 from opsigcli.reporting.summary import residual, sharpness_values
 from opsigcli.reporting.svg import Chart, Figure, Key, swatch
 
 if TYPE_CHECKING:
-    from opsigcli.records import SharpnessPoint
+    from opsigcli.reporting.charts.sheet import Sheet
 
 
-def sharpness_charts(
-    points: Sequence[SharpnessPoint], x: Scale, mark: Callable[[Chart], None]
-) -> list[Figure]:
-    """Sharpness against the stability threshold; with a preconditioner, what is held against it comes first.
-
-    Args:
-        points: one for each measured checkpoint.
-        x: the steps that all charts of the case share.
-        mark: draws what every chart of the case shows, its spikes.
-    """
+def sharpness_charts(sheet: Sheet) -> list[Figure]:
+    """Sharpness against the stability threshold; with a preconditioner, what is compared with it comes first."""
+    points = sheet.points
     if not points:
         return []
-    figure = partial(_figure, points, x, mark)
+    figure = partial(_figure, sheet)
     limits = [math.nan if p.threshold is None else p.threshold for p in points]
     plain = [p.eigenvalues[0] if p.eigenvalues else math.nan for p in points]
     if all(p.preconditioned is None for p in points):
@@ -47,20 +40,19 @@ def sharpness_charts(
 
 
 def _figure(
-    points: Sequence[SharpnessPoint],
-    x: Scale,
-    mark: Callable[[Chart], None],
+    sheet: Sheet,
     key: str,
     title: str,
     values: Sequence[float],
     limits: Sequence[float],
 ) -> Figure:
+    points = sheet.points
     known = sorted({limit for limit in limits if math.isfinite(limit)})
     constant = known[0] if len(known) == 1 else None
     y = value_scale([*values, *known], allow_log=True)
     axis = constant if constant and constant != 1 and not y.log else None
-    chart = Chart(x, y, 210, right_ticks=axis)
-    mark(chart)
+    chart = Chart(sheet.x, y, 210, right_ticks=axis)
+    sheet.mark_spikes(chart)
     steps = np.array([p.step for p in points])
     if constant is not None:
         chart.level(constant, "limit")

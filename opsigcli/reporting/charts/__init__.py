@@ -1,0 +1,46 @@
+"""The charts of a report. A new one is a file here and a line in a table: what is in the tables is drawn.
+
+``CHARTS`` draw a ``Sheet``, the case on one axis of steps, as figures: those of the whole run stand above one another
+in the order of the table, those of a pair in the pair's section. ``BARS`` draw where the sharpness is. All give
+nothing where the case lacks what they need.
+"""
+
+from __future__ import annotations
+
+from opsigcli.registry import Entry, Registry
+
+# Each takes a ``Sheet`` and returns figures.
+CHARTS = Registry(
+    "chart",
+    {
+        "loss": Entry(
+            "opsigcli.reporting.charts.loss:loss_chart", "the mean loss, with its spikes; needs a trace"
+        ),
+        "groups": Entry(
+            "opsigcli.reporting.charts.groups:group_charts", "mean losses of each pair's groups; needs pairs"
+        ),
+        "sharpness": Entry(
+            "opsigcli.reporting.charts.sharpness:sharpness_charts",
+            "sharpness, preconditioned sharpness and ratio against the stability threshold; needs sharpness",
+        ),
+        "close-up": Entry(
+            "opsigcli.reporting.charts.groups:close_ups",
+            "the groups around a pair's strongest step, in its section; needs pairs and four checkpoints",
+        ),
+    },
+)
+# Each takes the point with the largest sharpness and returns a table of bars, or None.
+BARS = Registry(
+    "table of bars",
+    {
+        "layers": Entry(
+            "opsigcli.reporting.charts.bars:layer_bars", "parts of the top eigenvector; needs layers"
+        ),
+        "kinds": Entry(
+            "opsigcli.reporting.charts.bars:kind_bars", "the same by kind of layer; needs several kinds"
+        ),
+        "groups": Entry(
+            "opsigcli.reporting.charts.bars:group_bars", "parts of the sharpness; needs groups at the point"
+        ),
+    },
+)

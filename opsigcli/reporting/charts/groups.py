@@ -1,0 +1,95 @@
+"""The mean losses of a pair's two groups: along the run, and around the pair's strongest step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.reporting.charts.sheet import mark_gaps
+from opsigcli.reporting.format import number
+from opsigcli.reporting.scales import Scale, value_scale
+from opsigcli.reporting.summary import delta_row
+from opsigcli.reporting.svg import Chart, Figure, Key, swatch
+
+if TYPE_CHECKING:
+    from opsigcli.reporting.charts.sheet import Sheet
+
+CLOSE_UP = 16  # checkpoints shown on each side of a pair's strongest step
+DENSE = 100  # checkpoints from which curves are thin
+
+
+def group_charts(sheet: Sheet) -> list[Figure]:
+    """Mean losses of the two groups of each pair, beside the mean loss."""
+    rows = range(len(sheet.trace.steps))
+    return [
+        _figure(sheet, index, rows, f"groups{index}", f"Pair {index}, mean losses")
+        for index in range(1, len(sheet.pairs) + 1)
+    ]
+
+
+def close_ups(sheet: Sheet) -> list[Figure]:
+    """The same around each pair's strongest step, every checkpoint marked: do they move in anti-phase?"""
+    steps, found = sheet.trace.steps, []
+    for index, pair in enumerate(sheet.pairs, start=1):
+        row = delta_row(sheet.trace, pair.strongest_step)
+        if row is None or len(steps) < 4:
+            continue
+        rows = range(max(0, row - CLOSE_UP), min(len(steps), row + 2 + CLOSE_UP))
+        title = f"Around the strongest step: {int(steps[row]):,} to {int(steps[row + 1]):,}"
+        found.append(_figure(sheet, index, rows, f"close{index}", title, strongest=row))
+    return found
+
+
+def _figure(
+    sheet: Sheet, index: int, rows: range, key: str, title: str, strongest: int | None = None
+) -> Figure:
+    pair, part = sheet.pairs[index - 1], slice(rows.start, rows.stop)
+    steps, mean = sheet.trace.steps[part], sheet.mean[part]
+    first, second = (curve[part] for curve in sheet.groups[index - 1])
+    y = value_scale(np.concatenate([first, second, mean]), allow_log=True)
+    if strongest is None:
+        chart = Chart(sheet.x, y, 140)
+        sheet.mark_spikes(chart)
+    else:
+        chart = Chart(Scale(int(steps[0]), int(steps[-1])), y, 150)
+        chart.upright(int(sheet.trace.steps[strongest]), "muted")
+        chart.upright(int(sheet.trace.steps[strongest + 1]), "muted")
+    dense = len(rows) > DENSE  # thin and translucent: both stay visible where they cross at every step
+    width, opacity = (1.1, 0.75) if dense else (1.6, 1)
+    chart.curve(steps, mean, "muted", dash="dot")
+    chart.curve(steps, first, "first", width=width, opacity=opacity)
+    chart.curve(steps, second, "second", dash="dash", width=width, opacity=opacity)
+    if strongest is not None:
+        chart.points(steps.tolist(), second.tolist(), "second", "down")
+        chart.points(steps.tolist(), first.tolist(), "first", "up")
+    mark_gaps(chart, steps, first + second)
+    listed = sheet.listed() if strongest is None else list(rows)
+    table = tuple(
+        (
+            f"{int(sheet.trace.steps[i]):,}",
+            *(number(curve[i - rows.start], 4) for curve in (first, second, mean)),
+        )
+        for i in listed
+    )
+    sizes = (len(pair.first.ids), len(pair.second.ids))
+    description = (
+        f"Mean losses of the first group ({sizes[0]} examples, solid) and the second group ({sizes[1]}, dashed) of "
+        f"pair {index}, in nats, steps {int(steps[0])} to {int(steps[-1])}, with the mean loss of {sheet.everybody} "
+        "(dotted)."
+    )
+    return Figure(
+        key,
+        title,
+        chart.svg(key, f"Pair {index}: mean losses of its two groups", description),
+        (
+            Key(swatch("first", shape="up"), f"first group ({sizes[0]:,})", 1),
+            Key(swatch("second", dash="dash", shape="down"), f"second group ({sizes[1]:,})", 2),
+            Key(swatch("muted", dash="dot"), sheet.everybody, 3),
+        ),
+        ("step", "first group", "second group", sheet.everybody),
+        table,
+        sheet.listed_words(listed) if strongest is None else "",
+        log=y.log,
+        pair=None if strongest is None else index,
+    )

@@ -1,0 +1,59 @@
+"""The mean loss over the steps, with its spikes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from opsigcli.reporting.charts.sheet import mark_gaps
+from opsigcli.reporting.format import count, number, range_words, signed
+from opsigcli.reporting.scales import value_scale
+from opsigcli.reporting.svg import Chart, Figure, Key, swatch
+
+if TYPE_CHECKING:
+    from opsigcli.reporting.charts.sheet import Sheet
+
+LABEL_ROOM = 0.15  # of the width, between the numbers of two spikes
+
+
+def loss_chart(sheet: Sheet) -> list[Figure]:
+    """Mean loss at every checkpoint, with the spikes."""
+    steps, mean = sheet.trace.steps, sheet.mean
+    y = value_scale(mean, allow_log=True)
+    chart = Chart(sheet.x, y, 210)
+    sheet.mark_spikes(chart)
+    chart.curve(steps, mean, "ink", width=1.8)
+    mark_gaps(chart, steps, mean)
+    at = dict(zip(steps.tolist(), mean.tolist(), strict=True))
+    tops = [at.get(spike.next_step, math.nan) for spike in sheet.spikes]
+    chart.points([spike.next_step for spike in sheet.spikes], tops, "limit", "diamond")
+    labelled: list[float] = []
+    for spike in sheet.largest_spikes():
+        height, place = at.get(spike.next_step, math.nan), sheet.x(spike.next_step)
+        if math.isfinite(height) and all(abs(place - other) > LABEL_ROOM for other in labelled):
+            labelled.append(place)
+            anchor = "end" if place > 0.9 else "start"
+            above = max(chart.down(height) - 9, 10)
+            chart.text(chart.across(spike.next_step), above, signed(spike.rise), anchor=anchor, role="limit")
+    legend = [Key(swatch("ink"), "mean loss, nats" + (f", {sheet.whose}" if sheet.whose else ""), 1)]
+    if sheet.spikes:
+        glyph = swatch("limit", shape="diamond", line=False)
+        legend.append(Key(glyph, f"{count(len(sheet.spikes), 'spike')} (rise in nats)"))
+    rises = {spike.next_step: spike.rise for spike in sheet.spikes}
+    listed = sheet.listed()
+    rows = tuple((f"{int(steps[i]):,}", number(mean[i], 4), signed(rises.get(int(steps[i])))) for i in listed)
+    description = (
+        f"{range_words('Mean loss in nats', steps, mean)} {count(len(sheet.spikes), 'spike')} marked."
+    )
+    return [
+        Figure(
+            "loss",
+            "Mean loss",
+            chart.svg("loss", "Mean loss over steps", description),
+            tuple(legend),
+            ("step", "mean loss", "spike"),
+            rows,
+            sheet.listed_words(listed),
+            log=y.log,
+        )
+    ]
