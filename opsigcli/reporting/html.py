@@ -111,7 +111,9 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
     sheet = Sheet(case)
     figures = [figure for name in CHARTS for figure in CHARTS.load(name)(sheet)]
     pairs = list(enumerate(mining.pairs if mining else (), start=1))
-    names = dict.fromkeys(name for _, pair in pairs for name in evidence_of(pair))
+    named: dict[str, Evidence] = {}
+    for name, entry in (item for _, pair in pairs for item in evidence_of(pair).items()):
+        named.setdefault(name, entry)
     return {
         "title": PurePath(case.run.checkpoints).name or case.run.checkpoints,
         "headline": headline(case),
@@ -130,7 +132,9 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         "top_steps": len(mining.top) if mining else 0,
         "notes": notes(case),
         "definitions": [
-            (name, _anchor(name), text) for name in names if (text := _definition(name, definitions))
+            (name, _anchor(name), text)
+            for name, entry in named.items()
+            if (text := _definition(name, entry, definitions))
         ],
         "provenance": [(name, entry, command_line(name, entry)) for name, entry in origins(case)],
         "transform": case.run.transform,
@@ -167,7 +171,7 @@ def _evidence(name: str, entry: Evidence, definitions: Mapping[str, str]) -> dic
     return {
         "key": _anchor(name),
         "name": name.replace("_", " "),
-        "definition": _definition(name, definitions),
+        "definition": _definition(name, entry, definitions),
         "value": score(entry.value),
         "null": score(entry.null),
         "p": NOTHING if entry.p_value is None else f"{entry.p_value:.2g}",
@@ -175,16 +179,9 @@ def _evidence(name: str, entry: Evidence, definitions: Mapping[str, str]) -> dic
     }
 
 
-def _definition(name: str, definitions: Mapping[str, str]) -> str:
-    """What evidence called ``name`` means, or "".
-
-    Names with a feature or a side in them share one definition: ``members by brightness`` is defined under
-    ``members by FEATURE``, ``first: token seen 'cat'`` under ``SIDE: token seen``.
-    """
-    if name in definitions:
-        return definitions[name]
-    general = f"{name.partition(' by ')[0]} by FEATURE" if " by " in name else "SIDE" + name[name.find(":") :]
-    return next((text for key, text in definitions.items() if general.startswith(key)), "")
+def _definition(name: str, entry: Evidence, definitions: Mapping[str, str]) -> str:
+    """What the evidence means, or ""."""
+    return definitions.get(entry.definition or name, "")
 
 
 def _anchor(name: str) -> str:

@@ -98,7 +98,7 @@ def _shared(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
     found = [
         f"{name} {score(e.value)} (null {score(e.null)}, p {e.p_value:.2g})"
         for name, e in pair.evidence.items()
-        if (" by " in name or ": token" in name) and e.p_value is not None
+        if e.feature and e.p_value is not None
     ]
     ids = {side: group.nearest for side, group in pair.groups.items() if group.nearest is not None}
     names = trace.names_at(trace.positions(np.array([*ids.values()]))) if trace and ids else [""] * len(ids)

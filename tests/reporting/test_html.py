@@ -382,8 +382,8 @@ def test_evidence_of_features_and_tokens_is_explained() -> None:
     case = make_case()
     assert case.mining is not None
     named = {
-        "members by red against green": Evidence(0.9, 0.6, 0.005),
-        "first: token seen '<b>'": Evidence(0.9, 0.1, 1e-6),
+        "members by red against green": Evidence(0.9, 0.6, 0.005, "members by FEATURE", "red against green"),
+        "first: token seen '<b>'": Evidence(0.9, 0.1, 1e-6, "SIDE: token seen", "<b>", "first"),
     }
     pairs = tuple(replace(pair, evidence=named) for pair in case.mining.pairs)
     definitions = {"members by FEATURE": "more of a feature", "SIDE: token seen": "share that saw it"}

@@ -187,3 +187,16 @@ def test_text_points_stand_at_their_step_and_value() -> None:
 def test_a_sparkline_goes_from_the_lowest_to_the_highest_block() -> None:
     values = np.array([0.0, 1.0, np.nan, 0.5])
     assert sparkline(values, Scale(0, 1)) == "\u2581\u2588 \u2585"
+
+
+def test_evidence_about_a_feature_is_shared_whatever_it_is_called() -> None:
+    case = make_case()
+    assert case.mining is not None
+    said = {
+        "anything": Evidence(0.9, 0.6, 0.005, "members by FEATURE", "brightness"),
+        "led by nothing": Evidence(0.7, 0.5, 0.01),
+    }
+    pairs = tuple(replace(pair, evidence=said) for pair in case.mining.pairs)
+    text = show(render_mining(replace(case.mining, pairs=pairs)))
+    assert "shared: anything 0.90 (null 0.60, p 0.005)" in text
+    assert "led by nothing" not in text
