@@ -10,7 +10,7 @@ import pytest
 
 from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.derivatives.data_parallel import Share
-from opsigcli.records import Evidence, Group, Mining, Pair
+from opsigcli.records import Evidence, Group, GroupKey, Mining, Pair
 from opsigcli.stability.curvature_attribution import ALIGNMENT_DRAWS, Locator
 
 LABELS = np.arange(60) % 2
@@ -47,7 +47,7 @@ def test_members_of_pairs_are_in_no_null_of_share_or_alignment(looked_at: list[l
     curvatures[list(MEMBERS)] = 10
     first, second = located(np.arange(60), curvatures)
     total = 5 * 10 + 55 * 0.1
-    assert (first.name, second.name) == ("pair 1 first", "pair 1 second")
+    assert (first.name, second.name) == (GroupKey(1, "first"), GroupKey(1, "second"))
     assert first.share.value == pytest.approx(30 / total)
     assert first.share.null == pytest.approx(3 * 0.1 / total)  # class means would count the members
     assert second.share.null == pytest.approx(2 * 0.1 / total)
@@ -59,6 +59,6 @@ def test_members_of_pairs_are_in_no_null_of_share_or_alignment(looked_at: list[l
 
 def test_groups_are_looked_for_among_the_examples_measured(looked_at: list[list[int]]) -> None:
     (second,) = located(np.array([1, 3, 5, 7, 9, 20, 22]), np.arange(7.0))
-    assert second.name == "pair 1 second"
+    assert second.name == GroupKey(1, "second")
     assert second.fraction == pytest.approx(2 / 7)
     assert looked_at[0] == [0, 1]
