@@ -78,7 +78,9 @@ def test_opens_are_few_and_as_many_for_a_larger_case(tmp_path: Path, opens: list
         assert case.mining is not None
         opens.clear()
         if what == "html":
-            report(ReportOptions(store=path, html=tmp_path / "r.html", thumbnails=24), NoProgress())
+            report(
+                ReportOptions(html=True, output=tmp_path / "r.html", thumbnails=24, store=path), NoProgress()
+            )
         elif what == "terminal":
             show(render_report(report(ReportOptions(store=path), NoProgress()).view))
         elif what == "pictures":
