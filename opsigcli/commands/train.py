@@ -25,6 +25,7 @@ from opsigcli.options import MANIFEST, TrainOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress, Task
 from opsigcli.records import ExampleSource
+from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.stored_run import build_objective, signed_manifest
 from opsigcli.runs.trainer import Trainer
 from opsigcli.usercode import absolute_spec
@@ -231,7 +232,8 @@ class _Run:
         path = self.folder / row.file
         reader = SafetensorsFile()
         state = reader.read(state_path(path)) if state_path(path).exists() else {}
-        self.trainer.restore(row.step, reader.read(path), state)
+        Loader(self.trainer.objective.model, partial=False).load(reader.read(path), row.file)
+        self.trainer.restore_state(row.step, state)
 
 
 def _example_weights(options: TrainOptions, source: ExampleSource) -> Floats | None:

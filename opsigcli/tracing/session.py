@@ -159,7 +159,8 @@ class Session:
             objective = build_objective(
                 self.run.model, self.source, self.run.loss, device=_device(options.device), batch_size=256
             )
-            require_precision(options.precision, objective, series)
+            self._loader = Loader(objective.model, self.run.partial)
+            require_precision(options.precision, objective, self._loader, series)
             self._evaluator = Evaluator(objective, batch_size=options.batch_size, precision=options.precision)
             objective.batch_size = self._evaluator.batch_size  # suits gradients as well
         evaluator = self._evaluator
@@ -173,7 +174,7 @@ class Session:
         if store is not None:
             self._require_same_virtual(store)
         units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
-        self._loader = self._loader or Loader(evaluator.objective.model, self.run.partial)
+        assert self._loader is not None  # made with the evaluator
         return Worker(series, evaluator, self._loader, units, virtual, self.split)
 
     def _require_same_virtual(self, store: Store) -> None:
