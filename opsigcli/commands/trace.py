@@ -14,7 +14,7 @@ from opsigcli.options import MANIFEST, InitOptions, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
 from opsigcli.records import ExampleSource, Run, TraceSummary
-from opsigcli.runs.optimizer_state import recognise
+from opsigcli.runs.optimizer_state import optimizer_of
 from opsigcli.runs.stored_run import SPECS, absolute_model, specs
 from opsigcli.runs.suggest_model import model_hint
 from opsigcli.specs import parse
@@ -159,16 +159,11 @@ def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tupl
 
 def _with_optimizer(run: Run, series: Series, warnings: list[str]) -> Run:
     """The run with its optimizer: as the manifest says, or as the last checkpoint shows."""
-    manifest = series.manifest
-    if manifest is not None and manifest.optimizer:
-        return replace(
-            run, optimizer=manifest.optimizer, hyper=manifest.hyper, batch_size=manifest.batch_size
-        )
-    found = recognise(series)
+    found = optimizer_of(series)
     if found.reason:
         warnings.append(f"optimizer: {found.reason}")
-    known = manifest.batch_size if manifest is not None else None
-    return replace(run, optimizer=found.name, hyper=found.hyper, batch_size=known)
+    batch_size = series.manifest.batch_size if series.manifest is not None else None
+    return replace(run, optimizer=found.name, hyper=found.hyper, batch_size=batch_size)
 
 
 def _narrows(options: TraceOptions) -> bool:
