@@ -19,7 +19,8 @@ from opsigcli.outcome import Outcome, plain
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
 from opsigcli.records import Case, Mining, SharpnessPoint
-from opsigcli.runs.stored_run import StoredRun, provenance
+from opsigcli.runs.provenance import provenance
+from opsigcli.runs.stored_run import StoredRun
 from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
 from opsigcli.stability.curvature_attribution import spread_rows
 from opsigcli.stability.measure import Meter
@@ -123,7 +124,7 @@ def _sharpness(
             return plan_sharpness(options, [row for row in job.rows if row not in job.points], store)
         meter = None
         if not all(row in job.points for row in job.rows):
-            meter = Meter(StoredRun(store, options), options, budget, share, mining)
+            meter = Meter(StoredRun(store, options, options.precision), options, budget, share, mining)
             _measure(job, meter, progress)
         trace, run = store.trace, store.run
         shown = [job.points[row] for row in job.rows if row in job.points]
@@ -132,7 +133,13 @@ def _sharpness(
         found = phases(everything, trace.steps, trace.mean_losses)
         subset = trace.example_ids[meter.positions] if meter and meter.sampled else store.subset
     if job.new and share.rank == 0:
-        made = provenance("sharpness", options, meter.run.objective if meter else None)
+        made = provenance(
+            "sharpness",
+            options,
+            meter.run.objective if meter else None,
+            seed=options.seed,
+            precision=options.precision,
+        )
         made.options["configuration"] = job.units.hash
         made.options["processes"] = share.processes
         used = subset if options.examples is not None else None

@@ -15,7 +15,7 @@ from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
 from opsigcli.records import ExampleSource, Run, TraceSummary
 from opsigcli.runs.optimizer_state import optimizer_of
-from opsigcli.runs.stored_run import SPECS, absolute_model, specs
+from opsigcli.runs.run_specs import SPECS, absolute_model, specs
 from opsigcli.runs.suggest_model import model_hint
 from opsigcli.specs import parse
 from opsigcli.store.reader import open_store
@@ -206,9 +206,9 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
     warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
     if worker.virtual is not None and worker.virtual.without_state:
         warnings.append(
-            f"{len(worker.virtual.without_state)} checkpoints come without the state of {worker.virtual.optimizer}"
-            f"{' that can be used' if worker.virtual.unusable else ''}: their virtual steps start it anew"
-            + (f" ({worker.virtual.unusable})" if worker.virtual.unusable else "")
+            f"{len(worker.virtual.without_state)} checkpoints come without the state of {worker.virtual.optimizer.name}"
+            f"{' that can be used' if worker.virtual.optimizer.unusable else ''}: their virtual steps start it anew"
+            + (f" ({worker.virtual.optimizer.unusable})" if worker.virtual.optimizer.unusable else "")
         )
     result: dict[str, Any] = {
         "store": str(options.store),

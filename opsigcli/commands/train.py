@@ -21,12 +21,14 @@ from opsigcli.datasets import open_source
 from opsigcli.datasets.subset import Subset
 from opsigcli.errors import CheckpointError, Interrupted, UsageError
 from opsigcli.optimizers import OPTIMIZERS
+from opsigcli.optimizers.base import Optimizer
 from opsigcli.options import MANIFEST, TrainOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress, Task
 from opsigcli.records import ExampleSource
+from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.load_weights import Loader
-from opsigcli.runs.stored_run import build_objective, signed_manifest
+from opsigcli.runs.run_specs import signed_manifest
 from opsigcli.runs.trainer import Trainer
 from opsigcli.usercode import absolute_spec
 
@@ -92,8 +94,8 @@ class _Run:
         self.options = options
         self.folder = options.directory
         source = open_source(options.data)
-        kind = OPTIMIZERS.load(options.optimizer)
-        given = {"lr": options.lr} | ({"momentum": options.momentum} if kind.defaults.get("momentum") else {})
+        kind: Optimizer = OPTIMIZERS.load(options.optimizer)
+        given = {name: value for name, value in vars(options).items() if name in kind.train_options}
         hyper = {name: value for name, value in plain(kind.settle(given)).items() if value is not None}
         model = absolute_spec(options.model)
         self.weights = _example_weights(options, source)

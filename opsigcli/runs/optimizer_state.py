@@ -18,8 +18,6 @@ from opsigcli.optimizers.recognise import recognise as recognise_groups
 if TYPE_CHECKING:
     from torch import Tensor
 
-SECOND_MOMENTS = ("exp_avg_sq", "square_avg")  # as torch's optimizers call them
-
 
 def recognise(series: Series) -> Recognised:
     """The optimizer in the last checkpoint of a series; without a name where it holds none, or an unknown one.
@@ -91,11 +89,19 @@ def state_by_parameter(
     return found
 
 
-def untouched(state: dict[str, dict[str, Tensor]], vector: Tensor) -> float:
-    """The squared part of a unit vector (P,) in weights whose second moment is 0."""
+def squared_part_without_moment(
+    state: Mapping[str, Mapping[str, Tensor]], second_moment: str, vector: Tensor
+) -> float:
+    """The squared part of a unit vector (P,) in weights whose second moment is 0: they never had a gradient.
+
+    Args:
+        state: by the name of each parameter.
+        second_moment: its key in the state (see ``Optimizer``); "" for rules that have none.
+        vector: flat over the parameters.
+    """
     import torch
 
-    parts = [entry[name].reshape(-1) for entry in state.values() for name in SECOND_MOMENTS if name in entry]
+    parts = [entry[second_moment].reshape(-1) for entry in state.values() if second_moment in entry]
     moments = torch.cat(parts) if parts else torch.ones(0)
     if moments.shape != vector.shape:
         return 0.0

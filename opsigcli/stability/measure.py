@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from opsigcli.curvature.lanczos import top_eigenvalues
@@ -20,29 +18,18 @@ from opsigcli.derivatives.data_parallel import Share
 from opsigcli.derivatives.gauss_newton import GaussNewtonOperator
 from opsigcli.derivatives.hvp import HessianOperator, hessian_operator
 from opsigcli.derivatives.input_subspace import Span, find_span
-from opsigcli.errors import CheckpointError, UsageError
+from opsigcli.errors import UsageError
 from opsigcli.objective.batch_norm import batch_norms
-from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.options import SharpnessOptions
 from opsigcli.records import Mining, SharpnessPoint
-from opsigcli.runs.optimizer_state import state_by_parameter, untouched
+from opsigcli.runs.run_optimizer import RunOptimizer
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.stability.budget import Budget
 from opsigcli.stability.curvature_attribution import Locator, concentration, subset
+from opsigcli.stability.ratio import stability
 from opsigcli.stability.spectral_density import hessian_spectrum
 
 SUBSETS = 4  # other subsets that show how much the choice of examples matters
-
-
-@dataclass(frozen=True)
-class Stability:
-    """Threshold and ratio at one checkpoint, or why there are none."""
-
-    threshold: float | None = None
-    ratio: float | None = None
-    preconditioned: float | None = None
-    matvecs: int = 0
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,9 +55,8 @@ class Meter:
         self, run: StoredRun, options: SharpnessOptions, budget: Budget, share: Share, mining: Mining | None
     ) -> None:
         self.run, self.options, self.budget, self.share, self.mining = run, options, budget, share, mining
-        self.optimizer = options.optimizer or run.run.optimizer
-        self.kind = OPTIMIZERS.load(self.optimizer) if self.optimizer else None
-        self.why = ""  # why a checkpoint's second moments cannot be used
+        given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay}
+        self.optimizer = RunOptimizer(run.run, options.optimizer, given)
         n = run.objective.n
         self.sampled = options.examples is not None and options.examples < n
         self.positions = run.objective.counted
@@ -109,8 +95,15 @@ class Meter:
         operator = hessian_operator(objective, positions=self.positions, share=self.share, span=self._span)
         spectrum = self._solve(operator, options.top, tell)
         spectrum = replace(spectrum, vectors=operator.expand(spectrum.vectors))
-        hyper = self._hyper(lr)
-        stable = self._stability(row, float(spectrum.eigenvalues[0]), hyper, operator, tell)
+        hyper = self.optimizer.hyper(lr)
+        stable = stability(
+            self.optimizer,
+            hyper,
+            float(spectrum.eigenvalues[0]),
+            operator,
+            self.run.path(row),
+            lambda preconditioned: self._solve(preconditioned, 1, tell),
+        )
         reasons = [spectrum.reason, stable.reason]
         point = SharpnessPoint(
             step=step,
@@ -185,10 +178,13 @@ class Meter:
 
     def _find_span(self) -> Span | None:
         """Shorter vectors for the first layer, where all products are of the plain Hessian in one process."""
-        scaled = self.kind is not None and self.kind.preconditions
-        if scaled or self.options.spectrum or self.share.processes > 1:
+        if self._preconditions or self.options.spectrum or self.share.processes > 1:
             return None
         return find_span(self.run.objective, self.positions)
+
+    @property
+    def _preconditions(self) -> bool:
+        return self.optimizer.rule is not None and self.optimizer.rule.preconditions
 
     def over(self) -> bool:
         """The budget is spent, as all processes agree."""
@@ -197,8 +193,7 @@ class Meter:
     def _minibatch(self, threshold: float | None) -> dict[str, Any]:
         """Batch sharpness, for runs that step along gradients of minibatches."""
         size = self.options.minibatch or self.run.run.batch_size
-        plain = self.kind is None or not self.kind.preconditions
-        if size is None or size >= self.run.objective.n or not plain or self.over():
+        if size is None or size >= self.run.objective.n or self._preconditions or self.over():
             return {}
         found = batch_sharpness(
             self.run.objective, size, positions=self.positions, seed=self.options.seed, enough=self.over
@@ -223,63 +218,6 @@ class Meter:
             spectrum = self._solve(operator, 1, tell)
             if spectrum.converged:
                 yield float(spectrum.eigenvalues[0])
-
-    def _hyper(self, lr: float) -> dict[str, Any]:
-        """The hyper-parameters at a checkpoint: given ones before those of the checkpoint and of the run."""
-        hyper = dict(self.run.run.hyper) if self.optimizer == self.run.run.optimizer else {}
-        if math.isfinite(lr):
-            hyper["lr"] = lr
-        for name in ("lr", "momentum", "weight_decay"):
-            if getattr(self.options, name) is not None:
-                hyper[name] = getattr(self.options, name)
-        return hyper
-
-    def _stability(
-        self,
-        row: int,
-        sharpness: float,
-        hyper: dict[str, Any],
-        operator: HessianOperator,
-        tell: Callable[[str], None],
-    ) -> Stability:
-        if self.kind is None:
-            return Stability(reason="no threshold: the optimizer is not known; give --optimizer and --lr")
-        if hyper.get("lr") is None:
-            return Stability(reason="no threshold: the learning rate is not known; give --lr")
-        threshold = self.kind.stability_threshold(hyper)
-        if not self.kind.preconditions:
-            return Stability(threshold, sharpness / threshold)
-        objective = self.run.objective
-        state = self._state(row)
-        shapes = [tuple(p.shape) for p in objective.parameters]
-        weights = self.kind.preconditioner(state, hyper, shapes) if state else None
-        if weights is None:
-            return Stability(
-                threshold,
-                reason=f"no ratio: {self.why or f'the checkpoint has no second moments of {self.optimizer}'}",
-            )
-        weights = weights.to(objective.device, objective.dtype)
-        spectrum = self._solve(operator.preconditioned(weights, self.kind.shift(hyper)), 1, tell)
-        value = float(spectrum.eigenvalues[0])
-        still = untouched(state, spectrum.vectors[0])
-        if still > 0.5:
-            reason = (
-                f"no ratio: {still:.0%} of the preconditioned eigenvector is in weights whose second moment is 0; "
-                "the run had no gradient there, as if it had not seen such examples"
-            )
-            return Stability(threshold, None, value, spectrum.matvecs, reason)
-        reason = f"preconditioned: {spectrum.reason}" if spectrum.reason else ""
-        return Stability(threshold, value / threshold, value, spectrum.matvecs, reason)
-
-    def _state(self, row: int) -> dict[str, dict[str, torch.Tensor]]:
-        """The optimizer's state at a checkpoint; {} where there is none that can be used."""
-        path = Path(self.run.run.checkpoints) / self.run.files[row]
-        shapes = [tuple(p.shape) for p in self.run.objective.parameters]
-        try:
-            return state_by_parameter(path, self.run.objective.parameter_names, shapes)
-        except CheckpointError as error:
-            self.why = error.message
-            return {}
 
     def _solve(self, operator: Any, count: int, tell: Callable[[str], None]) -> Spectrum:
         def note(done: int, top: float, rest: float) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 
 from opsigcli.curvature.phases import EDGE
 from opsigcli.errors import ExitCode
+from opsigcli.optimizers import OPTIMIZERS
+from opsigcli.optimizers.base import Batch
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome
 from opsigcli.records import Case, SharpnessPoint
@@ -44,7 +46,7 @@ def warnings_of(
             "with minibatches, the sharpness of the full loss stays below the stability threshold; "
             "batch sharpness is what is held against it"
         )
-    elif optimizer == "sgd":
+    elif optimizer in OPTIMIZERS and OPTIMIZERS.load(optimizer).batch is Batch.MINI:
         warnings.append(
             "with minibatches, the sharpness of the full loss stays below the stability threshold; give the "
             "run's batch size with --minibatch to have batch sharpness as well"

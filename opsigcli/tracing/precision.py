@@ -56,9 +56,7 @@ def require_precision(precision: str, objective: Objective, loader: Loader, seri
     low.hold(chosen)
     last = len(series) - 2
     for place in sorted({0, last // 2, last} if last >= 0 else set()):
-        (first, rough), (second, rougher) = (
-            _both(loader, series, place + k, exact, low) for k in (0, 1)
-        )
+        (first, rough), (second, rougher) = (_both(loader, series, place + k, exact, low) for k in (0, 1))
         found = check_precision((first, second), (rough, rougher))
         if found.drowns:
             steps = series.steps

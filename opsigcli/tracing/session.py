@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,9 +17,12 @@ from opsigcli.options import TraceOptions
 from opsigcli.outcome import plain
 from opsigcli.progress import Progress
 from opsigcli.records import ExampleSource, Run
+from opsigcli.runs.build_objective import build_objective
+from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader
-from opsigcli.runs.stored_run import build_objective, provenance, specs
-from opsigcli.runs.virtual_step import Virtual
+from opsigcli.runs.provenance import provenance
+from opsigcli.runs.run_specs import specs
+from opsigcli.runs.virtual_step import VirtualStep
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import TraceContent, locked, write_trace
@@ -157,14 +159,16 @@ class Session:
         options = self.options
         if self._evaluator is None:
             objective = build_objective(
-                self.run.model, self.source, self.run.loss, device=_device(options.device), batch_size=256
+                self.run.model, self.source, self.run.loss, device=own_device(options.device), batch_size=256
             )
             self._loader = Loader(objective.model, self.run.partial)
             require_precision(options.precision, objective, self._loader, series)
             self._evaluator = Evaluator(objective, batch_size=options.batch_size, precision=options.precision)
             objective.batch_size = self._evaluator.batch_size  # suits gradients as well
         evaluator = self._evaluator
-        virtual = Virtual(series, evaluator.objective, self.run, options) if options.virtual_step else None
+        virtual = (
+            VirtualStep(series, evaluator.objective, self.run, options) if options.virtual_step else None
+        )
         self.measured = {
             "batch_size": evaluator.batch_size,
             "shard_size": evaluator.shard_size,
@@ -190,7 +194,7 @@ class Session:
 
     def _content(self, worker: Worker, store: Store | None) -> TraceContent:
         objective = worker.evaluator.objective
-        made = provenance("trace", self.options, objective)
+        made = provenance("trace", self.options, objective, precision=self.run.precision)
         made.options.update(plain(self.measured))
         return TraceContent(
             run=replace(self.run, fit="; ".join(worker.loader.fits) or self.run.fit),
@@ -203,7 +207,7 @@ class Session:
             labels=self.source.labels,
             names=self.source.names,
             rows=self._rows("losses", worker, store),
-            provenance=replace(made, dtype=self.run.precision),
+            provenance=made,
             known_pairs=self.source.known_pairs,
             measured=None if objective.measured.all() else objective.measured,
             virtual=self._rows("virtual_deltas", worker, store) if worker.virtual else None,
@@ -236,13 +240,3 @@ def require_same_run(store: Store, run: Run) -> None:
                 f"{store.path} holds another run: its {what} is {before}, here it is {now}",
                 "name another store with --store, or replace this one with --fresh",
             )
-
-
-def _device(name: str) -> str:
-    """One GPU for each process of a machine, where there are several of both."""
-    import torch
-
-    rank = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", ""))
-    if name == "auto" and rank.isdigit() and torch.cuda.device_count() > 1:
-        return f"cuda:{int(rank) % torch.cuda.device_count()}"
-    return name

@@ -27,7 +27,7 @@ from opsigcli.tracing.sharding import Split
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from opsigcli.runs.virtual_step import Virtual
+    from opsigcli.runs.virtual_step import VirtualStep
 
 VIRTUAL = -1  # in place of a shard: losses of all examples after a virtual step
 
@@ -63,7 +63,7 @@ class Worker:
     evaluator: Evaluator
     loader: Loader
     units: Units
-    virtual: Virtual | None = None
+    virtual: VirtualStep | None = None
     split: Split | None = None
     computed: int = 0  # units
     failed: dict[str, str] = field(default_factory=dict)  # file -> reason

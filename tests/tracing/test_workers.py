@@ -17,7 +17,7 @@ from opsigcli.datasets import open_source
 from opsigcli.errors import UsageError
 from opsigcli.objective import evaluate
 from opsigcli.objective.evaluate import Evaluator
-from opsigcli.runs.stored_run import build_objective
+from opsigcli.runs.build_objective import build_objective
 from opsigcli.tracing.sharding import Split, find_split
 
 ROOT = str(Path(__file__).parents[2])
