@@ -21,7 +21,7 @@ from opsigcli.specs import parse
 from opsigcli.store.reader import open_store
 from opsigcli.tracing.rows import Row
 from opsigcli.tracing.session import Session
-from opsigcli.tracing.sharding import find_split
+from opsigcli.tracing.sharding import find_sharding
 from opsigcli.trust import require_trust
 from opsigcli.usercode import absolute_spec
 
@@ -44,7 +44,7 @@ def trace(options: TraceOptions, progress: Progress) -> Outcome:
     run, source = open_run(options, series, warnings)
     if options.dry_run:
         return plan_trace(options, series, run, source, warnings)
-    session = Session(options, run, source, find_split(options.shard))
+    session = Session(options, run, source, find_sharding(options.shard))
     session.trace(series, progress)
     return _outcome(session, series, warnings)
 
@@ -229,15 +229,15 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         "not_finite_steps": infinite,
         "units_computed": worker.computed,
         "units_waited_for": session.waiting,
-        "worker": str(session.split) if session.split else None,
+        "worker": str(session.sharding) if session.sharding else None,
         "virtual": summary.virtual if summary else None,
     }
     taken = session.source.transform.get("examples")
     message = f"wrote {options.store}; next: opsig mine, opsig sharpness, opsig report"
     if session.waiting:
         message = (
-            f"worker {session.split}: {worker.computed} units computed; {session.waiting} units of other workers are "
-            "not there yet. The last worker to finish writes the store; run opsig trace if one was lost"
+            f"worker {session.sharding}: {worker.computed} units computed; {session.waiting} units of other workers "
+            "are not there yet. The last worker to finish writes the store; run opsig trace if one was lost"
         )
     return Outcome(
         schema="opsig/trace",

@@ -42,7 +42,7 @@ WEIGHTS = re.compile(r"step-(\d+)\.safetensors")
 
 
 def train(options: TrainOptions, progress: Progress) -> Outcome:
-    """Train, or go on training, the run in ``options.directory``.
+    """Train, or resume training, the run in ``options.directory``.
 
     Raises:
         UsageError: the directory holds a run made with other options.
@@ -54,7 +54,7 @@ def train(options: TrainOptions, progress: Progress) -> Outcome:
     begin = time.monotonic()
     try:
         with progress.task("train", options.steps, "step") as task:
-            diverged = run.go_on(task)
+            diverged = run.train(task)
     except KeyboardInterrupt as signal:
         stopped = signal
     finally:
@@ -126,7 +126,7 @@ class _Run:
         else:
             self._save()
 
-    def go_on(self, task: Task) -> bool:
+    def train(self, task: Task) -> bool:
         """Train up to the last step; True when the loss stopped being finite."""
         trainer, options = self.trainer, self.options
         task.advance(min(trainer.step, options.steps), "resumed" if trainer.step else "")
@@ -185,7 +185,7 @@ class _Run:
         if before != self._digest():
             raise UsageError(
                 f"{self.folder} holds a run with other --exclude or --downweight examples",
-                "give the same files to go on with it, name another folder, or start anew with --fresh",
+                "give the same files to resume it, name another folder, or start anew with --fresh",
             )
 
     def _write_weights(self, source: ExampleSource) -> None:
@@ -210,14 +210,14 @@ class _Run:
             if name not in free and before != now:
                 raise UsageError(
                     f"{self.folder} holds a run made with {name} {_text(before)}; now it is {_text(now)}",
-                    "give the same options to go on with it, name another folder, or start anew with --fresh",
+                    "give the same options to resume it, name another folder, or start anew with --fresh",
                 )
 
     def _save(self) -> None:
         path = self.folder / f"step-{self.trainer.step:06d}.safetensors"
         facts = {"step": self.trainer.step, "lr": self.options.lr, "optimizer": self.options.optimizer}
         state = self.trainer.state()
-        # The state goes first: weights without it could not be gone on from.
+        # The state goes first: weights without it could not be resumed from.
         if state:
             save_weights(state_path(path), state, facts)
         save_weights(path, self.trainer.weights(), facts)

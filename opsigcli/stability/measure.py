@@ -14,10 +14,10 @@ from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.derivatives.batch_sharpness import batch_sharpness
 from opsigcli.derivatives.check_hvp import check_second_derivatives
-from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.derivatives.gauss_newton import GaussNewtonOperator
 from opsigcli.derivatives.hvp import HessianOperator, hessian_operator
-from opsigcli.derivatives.input_subspace import Span, find_span
+from opsigcli.derivatives.input_subspace import InputSubspace, find_input_subspace
 from opsigcli.errors import UsageError
 from opsigcli.objective.batch_norm import batch_norms
 from opsigcli.options import SharpnessOptions
@@ -25,7 +25,7 @@ from opsigcli.records import Mining, SharpnessPoint
 from opsigcli.runs.run_optimizer import RunOptimizer
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.stability.budget import Budget
-from opsigcli.stability.curvature_attribution import Locator, concentration, subset
+from opsigcli.stability.curvature_attribution import CurvatureAttribution, concentration, subset
 from opsigcli.stability.ratio import stability
 from opsigcli.stability.spectral_density import hessian_spectrum
 
@@ -47,14 +47,25 @@ class Meter:
         run: the run, opened.
         options: of ``opsig sharpness``; its optimizer, lr and momentum override the run's.
         budget: what may be spent.
-        share: of the examples, for this process.
+        parallel: the processes that share the examples.
         mining: groups to look at, or None.
     """
 
     def __init__(
-        self, run: StoredRun, options: SharpnessOptions, budget: Budget, share: Share, mining: Mining | None
+        self,
+        run: StoredRun,
+        options: SharpnessOptions,
+        budget: Budget,
+        parallel: DataParallel,
+        mining: Mining | None,
     ) -> None:
-        self.run, self.options, self.budget, self.share, self.mining = run, options, budget, share, mining
+        self.run, self.options, self.budget, self.parallel, self.mining = (
+            run,
+            options,
+            budget,
+            parallel,
+            mining,
+        )
         given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay}
         self.optimizer = RunOptimizer(run.run, options.optimizer, given)
         n = run.objective.n
@@ -62,12 +73,12 @@ class Meter:
         self.positions = run.objective.counted
         if self.sampled:
             self.positions = self.positions[subset(options.examples or n, n, options.seed)]
-        self.locator = Locator(run, self.positions, share, options.seed)
+        self.attribution = CurvatureAttribution(run, self.positions, parallel, options.seed)
         self.batch_norm = options.batch_norm if batch_norms(run.objective.model) else None
         if options.batch_norm == "batch":
             self._couple()
         self._checked = False
-        self._span: Span | None = None
+        self._subspace: InputSubspace | None = None
 
     def measure(
         self, row: int, step: int, lr: float, following: int | None, spread: bool, tell: Callable[[str], None]
@@ -91,8 +102,10 @@ class Meter:
         if not self._checked:
             check_second_derivatives(objective)
             self._checked = True
-            self._span = self._find_span()
-        operator = hessian_operator(objective, positions=self.positions, share=self.share, span=self._span)
+            self._subspace = self._find_subspace()
+        operator = hessian_operator(
+            objective, positions=self.positions, parallel=self.parallel, subspace=self._subspace
+        )
         spectrum = self._solve(operator, options.top, tell)
         spectrum = replace(spectrum, vectors=operator.expand(spectrum.vectors))
         hyper = self.optimizer.hyper(lr)
@@ -124,7 +137,7 @@ class Meter:
         curvatures: NDArray[np.float32] | None = None
         if math.isfinite(point.eigenvalues[0]):
             point = replace(point, **self._minibatch(stable.threshold))
-            single, kinds = self.locator.shares(spectrum)
+            single, kinds = self.attribution.shares(spectrum)
             found |= {"layers": single, "kinds": kinds}
             if options.layers and not self.over():
                 blocks: list[Spectrum] = []
@@ -133,18 +146,18 @@ class Meter:
                     blocks.append(self._solve(block, 1, lambda note: tell(f"{which}, {note}")))
                     return blocks[-1]
 
-                single, kinds = self.locator.layers(operator, spectrum, solve)
+                single, kinds = self.attribution.layers(operator, spectrum, solve)
                 spent = point.matvecs + sum(block.matvecs for block in blocks)
                 found |= {"layers": single, "kinds": kinds, "matvecs": spent}
             if (options.per_example or options.groups) and not self.over():
-                curvatures = self.locator.examples(spectrum)
+                curvatures = self.attribution.examples(spectrum)
                 found["concentration"] = concentration(curvatures)
                 if self.mining is not None:
-                    found["groups"] = self.locator.groups(self.mining, spectrum, curvatures)
+                    found["groups"] = self.attribution.groups(self.mining, spectrum, curvatures)
             if options.spectrum and not self.over():
                 found["spectrum"] = hessian_spectrum(
                     operator,
-                    GaussNewtonOperator(objective, self.positions, self.share),
+                    GaussNewtonOperator(objective, self.positions, self.parallel),
                     spectrum,
                     lambda newton: self._solve(newton, 1, tell),
                     self.budget,
@@ -155,7 +168,7 @@ class Meter:
             if spread and self.sampled:
                 found["subsets"] = tuple(self._other_subsets(tell))
             if options.secant and following is not None and not self.over():
-                found |= {"secant": self.locator.secant(row), "secant_step": following}
+                found |= {"secant": self.attribution.secant(row), "secant_step": following}
         return Measured(replace(point, **found, partial=self.over()), curvatures)
 
     def _couple(self) -> None:
@@ -166,7 +179,7 @@ class Meter:
         """
         wrong = {
             "a model with BatchNorm, found none": self.batch_norm is None,
-            "one process, found several": self.share.processes > 1,
+            "one process, found several": self.parallel.processes > 1,
             "no --per-example and no --groups: the batch's statistics couple the examples": (
                 self.options.per_example or self.options.groups
             ),
@@ -176,11 +189,11 @@ class Meter:
         self.run.objective.batch_statistics = True
         self.run.objective.batch_size = len(self.positions)
 
-    def _find_span(self) -> Span | None:
+    def _find_subspace(self) -> InputSubspace | None:
         """Shorter vectors for the first layer, where all products are of the plain Hessian in one process."""
-        if self._preconditions or self.options.spectrum or self.share.processes > 1:
+        if self._preconditions or self.options.spectrum or self.parallel.processes > 1:
             return None
-        return find_span(self.run.objective, self.positions)
+        return find_input_subspace(self.run.objective, self.positions)
 
     @property
     def _preconditions(self) -> bool:
@@ -188,7 +201,7 @@ class Meter:
 
     def over(self) -> bool:
         """The budget is spent, as all processes agree."""
-        return self.budget.limited and self.share.agree(bool(self.budget.spent))
+        return self.budget.limited and self.parallel.broadcast(bool(self.budget.spent))
 
     def _minibatch(self, threshold: float | None) -> dict[str, Any]:
         """Batch sharpness, for runs that step along gradients of minibatches."""
@@ -214,7 +227,7 @@ class Meter:
                 return
             objective = self.run.objective
             other = objective.counted[subset(len(self.positions), objective.n, self.options.seed + number)]
-            operator = hessian_operator(objective, positions=other, share=self.share)
+            operator = hessian_operator(objective, positions=other, parallel=self.parallel)
             spectrum = self._solve(operator, 1, tell)
             if spectrum.converged:
                 yield float(spectrum.eigenvalues[0])

@@ -36,7 +36,7 @@ def warnings_of(
     if left or any(point.partial for point in points):
         warnings.append(
             f"the budget of {options.budget} ended with {len(points)} of {len(points) + len(left)} checkpoints "
-            "measured; the same command goes on from there"
+            "measured; the same command resumes from there"
         )
     bare = [point for point in points if point.ratio is None and point.reason and point.converged]
     if bare:

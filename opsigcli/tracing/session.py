@@ -28,7 +28,7 @@ from opsigcli.store.units import Units
 from opsigcli.store.writer import TraceContent, locked, write_trace
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.rows import Row, plan_rows
-from opsigcli.tracing.sharding import Split
+from opsigcli.tracing.sharding import Sharding
 from opsigcli.tracing.worker import Worker
 from opsigcli.trust import sign
 
@@ -44,19 +44,21 @@ class Session:
         options: of ``opsig trace``.
         run: the run.
         source: its examples.
-        split: the share of this process, when several work on the trace.
+        sharding: the units of this process, when several work on the trace.
 
     Raises:
         UsageError: one of several processes is to start anew.
     """
 
-    def __init__(self, options: TraceOptions, run: Run, source: ExampleSource, split: Split | None) -> None:
-        if split is not None and options.fresh:
+    def __init__(
+        self, options: TraceOptions, run: Run, source: ExampleSource, sharding: Sharding | None
+    ) -> None:
+        if sharding is not None and options.fresh:
             raise UsageError(
-                "--fresh is for one process: workers go on from one another's units",
+                "--fresh is for one process: workers use one another's finished units",
                 f"remove {options.store} and start the workers without --fresh",
             )
-        self.options, self.source, self.split = options, source, split
+        self.options, self.source, self.sharding = options, source, sharding
         self._fresh = (
             options.fresh
         )  # in the first round; units that a killed process left are used all the same
@@ -81,8 +83,8 @@ class Session:
         """
         with ExitStack() as stack:
             own = self.options.store
-            if self.split is not None:  # workers share the store, and no two have the same part
-                own = own.with_name(f"{own.name}.{str(self.split).replace('/', '-of-')}")
+            if self.sharding is not None:  # workers share the store, and no two have the same part
+                own = own.with_name(f"{own.name}.{str(self.sharding).replace('/', '-of-')}")
             stack.enter_context(locked(own))
             store = self._open(stack)
             self.rows = plan_rows(series, store)
@@ -95,7 +97,7 @@ class Session:
 
     def _work(self, worker: Worker, progress: Progress) -> None:
         grid = worker.grid(self.rows)
-        total = len(grid) if self.split is None else len(self.split.share(len(grid)))
+        total = len(grid) if self.sharding is None else len(self.sharding.units(len(grid)))
         unit = "checkpoint" if len(grid) == sum(row.stored is None for row in self.rows) else "unit"
         stopped: KeyboardInterrupt | None = None
         first: Exception | None = None
@@ -104,11 +106,11 @@ class Session:
                 first = worker.compute(self.rows, task)
         except KeyboardInterrupt as signal:
             stopped = signal
-        if first is not None and self.split is None and not self._finished(worker):
+        if first is not None and self.sharding is None and not self._finished(worker):
             raise first
         if stopped is not None:
             kept, left = len(self._finished(worker)), len(worker.missing(self.rows))
-            if self.split is None:
+            if self.sharding is None:
                 self._finish(worker, None, worker.series, stopped)
             raise Interrupted(
                 stopped, f"interrupted: {kept} checkpoints are traced and kept, {left} units are left"
@@ -130,10 +132,12 @@ class Session:
         self.done = self._finished(worker)
         self.failed |= worker.failures(self.rows)
         self.waiting = sum(unit.row.file not in self.failed for unit in worker.missing(self.rows))
-        if stopped is None and self.waiting and self.split is not None:
+        if stopped is None and self.waiting and self.sharding is not None:
             return
         with ExitStack() as stack:
-            if self.split is not None:  # the last worker to finish merges; another one may have been as fast
+            if (
+                self.sharding is not None
+            ):  # the last worker to finish merges; another one may have been as fast
                 stack.enter_context(locked(self.options.store, wait=MERGING))
                 store = self._open(stack)
                 self.rows = plan_rows(series, store)
@@ -148,7 +152,7 @@ class Session:
                 worker.units.clear(keep={unit.key for unit in worker.grid(self._unfinished())})
 
     def _open(self, stack: ExitStack) -> Store | None:
-        """The store as it is, if it is to be gone on with."""
+        """The store that is added to; None for a new one."""
         if not self.options.store.exists() or self._fresh:
             return None
         store = stack.enter_context(open_store(self.options.store))
@@ -179,7 +183,7 @@ class Session:
             self._require_same_virtual(store)
         units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
         assert self._loader is not None  # made with the evaluator
-        return Worker(series, evaluator, self._loader, units, virtual, self.split)
+        return Worker(series, evaluator, self._loader, units, virtual, self.sharding)
 
     def _require_same_virtual(self, store: Store) -> None:
         """Refuse to mix rows with virtual steps and rows without, or steps of two kinds."""
