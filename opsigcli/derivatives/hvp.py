@@ -30,23 +30,18 @@ def hessian_operator(
     objective: Objective,
     *,
     positions: NDArray[np.int64] | None = None,
-    preconditioner: Tensor | None = None,
-    shift: float = 0.0,
     graph_budget: int = GRAPH_BUDGET,
     parallel: DataParallel | None = None,
     subspace: InputSubspace | None = None,
 ) -> HessianOperator:
     """The Hessian of the mean loss, as a map from vectors to vectors.
 
-    ``v -> H v``, ``H = (1/N) Σ_i ∇²ℓ_i``, or ``v -> P^-1/2 (H + shift·I) P^-1/2 v`` with a preconditioner
-    ``P = diag(p)``, which has the eigenvalues of ``P⁻¹ (H + shift·I)`` and is symmetric. Vectors are flat (P,),
-    over ``objective.parameters`` in their order: frozen parameters are left out, shared ones counted once.
+    ``v -> H v``, ``H = (1/N) Σ_i ∇²ℓ_i``. Vectors are flat (P,), over ``objective.parameters`` in their order: frozen
+    parameters are left out, shared ones counted once.
 
     Args:
         objective: with the weights loaded; the operator holds until they change.
         positions: the N examples; None is all.
-        preconditioner: p (P,) > 0.
-        shift: added to the diagonal of H: the coefficient of an L2 penalty.
         graph_budget: bytes of gradient graphs that may be kept from one product to the next, which halves the
             cost of a product; batches beyond it are differentiated anew each time.
         parallel: the processes that share the examples; products are summed over all of them.
@@ -57,15 +52,12 @@ def hessian_operator(
         The operator, a callable with ``size``, the number of parameters P or of coordinates.
 
     Raises:
-        CurvatureError: nothing is trainable, or the preconditioner does not fit.
+        CurvatureError: nothing is trainable.
 
     Reference:
         Pearlmutter 1994, Neural Computation 6(1), section 2.
     """
-    operator = HessianOperator(objective, positions, graph_budget, parallel or DataParallel(), subspace)
-    return (
-        operator if preconditioner is None and not shift else operator.preconditioned(preconditioner, shift)
-    )
+    return HessianOperator(objective, positions, graph_budget, parallel or DataParallel(), subspace)
 
 
 class HessianOperator:
@@ -108,11 +100,21 @@ class HessianOperator:
         self._versions = [p._version for p in self.parameters]
         objective.settle()
 
-    def preconditioned(self, preconditioner: Tensor | None, shift: float) -> HessianOperator:
-        """``P^-1/2 (H + shift·I) P^-1/2`` with ``P = diag(preconditioner)``, on the graphs kept here."""
+    def preconditioned(self, preconditioner: Tensor, shift: float) -> HessianOperator:
+        """``v -> P^-1/2 (H + shift·I) P^-1/2 v`` with ``P = diag(p)``, on the graphs kept here.
+
+        It is symmetric and has the eigenvalues of ``P⁻¹ (H + shift·I)``.
+
+        Args:
+            preconditioner: p (P,) > 0.
+            shift: added to the diagonal of H: the coefficient of an L2 penalty.
+
+        Raises:
+            CurvatureError: the preconditioner has another shape, or is not positive.
+        """
         other = copy.copy(self)
         other.shift = shift
-        other._scale = None if preconditioner is None else self._inverse_root(preconditioner)
+        other._scale = self._inverse_root(preconditioner)
         return other
 
     def block(self, chosen: Sequence[int]) -> HessianOperator:
