@@ -31,7 +31,9 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
 
     Raises:
         UsageError: model or data are not named, or there is a manifest already.
-        CheckpointError, ModelError, DatasetError: something cannot be opened, or does not fit.
+        CheckpointError: checkpoints cannot be read, or there are fewer than two.
+        ModelError: the model cannot be built, or the weights do not fit.
+        DatasetError: the data cannot be opened.
         ObjectiveError: the loss of a batch is not finite.
     """
     series = open_series(

@@ -189,7 +189,8 @@ def _measure(job: _Job, meter: Meter, progress: Progress) -> None:
     """Add the missing points. Under a budget the checkpoints are taken coarse to fine.
 
     Raises:
-        CheckpointError, ModelError: no checkpoint could be measured.
+        CheckpointError: no checkpoint could be measured, as the last one cannot be used.
+        ModelError: the same, as the last one's weights do not fit.
     """
     steps, lrs = job.store.file["steps"][()], job.store.lrs
     order = job.rows if not meter.budget.limited else [job.rows[i] for i in coarse_to_fine(len(job.rows))]

@@ -65,7 +65,10 @@ def _watch(options: TraceOptions, progress: Progress) -> Outcome:
     A checkpoint that cannot be read may be one that is still being written: it is tried again at every change.
 
     Raises:
-        as ``trace``; Interrupted is the usual end where no manifest tells how many steps there will be.
+        UsageError: as ``trace``, or options do not go with watching.
+        CheckpointError: nothing could be traced in the time given.
+        StoreError: as ``trace``.
+        Interrupted: a signal arrived: the usual end where no manifest tells how many steps there will be.
     """
     if options.shard is not None or options.dry_run:
         raise UsageError(
@@ -110,7 +113,13 @@ def _watch(options: TraceOptions, progress: Progress) -> Outcome:
 
 
 def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tuple[Run, ExampleSource]:
-    """The run as options and manifest say, and its data."""
+    """The run as options and manifest say, and its data.
+
+    Raises:
+        UsageError: neither names the model and the data.
+        TrustError: the manifest names code and this user did not write it.
+        DatasetError: the data cannot be opened.
+    """
     manifest = series.manifest
     chosen: dict[str, str] = {}
     inherited: list[str] = []

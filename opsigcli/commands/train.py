@@ -147,7 +147,12 @@ class _Run:
         self._written = time.monotonic()
 
     def _open_folder(self) -> list[Row]:
-        """The checkpoints that are already there, if this very run made them."""
+        """The checkpoints that are already there, if this very run made them.
+
+        Raises:
+            CheckpointError: the folder cannot be made.
+            UsageError: another run, or something else, made them.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -179,7 +184,11 @@ class _Run:
         return "" if self.weights is None else hashlib.sha256(self.weights.tobytes()).hexdigest()
 
     def _require_same_weights(self) -> None:
-        """The manifest has no room for weights of examples: they lie beside it."""
+        """Refuse to resume with other weights of examples, which lie beside the manifest.
+
+        Raises:
+            UsageError: they differ.
+        """
         path = self.folder / WEIGHTS_FILE
         before = json.loads(path.read_text())["sha256"] if path.exists() else ""
         if before != self._digest():
@@ -239,7 +248,11 @@ class _Run:
 
 
 def _example_weights(options: TrainOptions, source: ExampleSource) -> Floats | None:
-    """How much each example counts, (N,) float32: 0 for excluded ones; None when all count alike."""
+    """How much each example counts, (N,) float32: 0 for excluded ones; None when all count alike.
+
+    Raises:
+        UsageError: the data has no such examples, or none is left.
+    """
     if options.exclude is None and options.downweight is None:
         return None
     weights = np.ones(len(source), dtype=np.float32)

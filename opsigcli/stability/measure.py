@@ -21,7 +21,7 @@ from opsigcli.derivatives.input_subspace import InputSubspace, find_input_subspa
 from opsigcli.errors import UsageError
 from opsigcli.objective.batch_norm import batch_norms
 from opsigcli.options import SharpnessOptions
-from opsigcli.records import Mining, SharpnessPoint
+from opsigcli.records import HessianSpectrum, Mining, SharpnessPoint
 from opsigcli.runs.run_optimizer import RunOptimizer
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.stability.budget import Budget
@@ -59,13 +59,8 @@ class Meter:
         parallel: DataParallel,
         mining: Mining | None,
     ) -> None:
-        self.run, self.options, self.budget, self.parallel, self.mining = (
-            run,
-            options,
-            budget,
-            parallel,
-            mining,
-        )
+        self.run, self.options, self.budget = run, options, budget
+        self.parallel, self.mining = parallel, mining
         given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay}
         self.optimizer = RunOptimizer(run.run, options.optimizer, given)
         n = run.objective.n
@@ -94,20 +89,42 @@ class Meter:
             tell: called with a line about the solver's progress.
 
         Raises:
-            CheckpointError, ModelError: this checkpoint cannot be used.
+            CheckpointError: this checkpoint cannot be read, or its optimizer state belongs to other parameters.
+            ModelError: its weights do not fit.
             CurvatureError: the model has no second derivatives, or memory is too small.
         """
         self.run.load(row)
-        objective, options = self.run.objective, self.options
         if not self._checked:
-            check_second_derivatives(objective)
+            check_second_derivatives(self.run.objective)
             self._checked = True
             self._subspace = self._find_subspace()
-        operator = hessian_operator(
-            objective, positions=self.positions, parallel=self.parallel, subspace=self._subspace
-        )
-        spectrum = self._solve(operator, options.top, tell)
+        operator = self._operator(self.positions, self._subspace)
+        spectrum = self._solve(operator, self.options.top, tell)
         spectrum = replace(spectrum, vectors=operator.expand(spectrum.vectors))
+        point = self._point(row, step, lr, operator, spectrum, tell)
+        curvatures: NDArray[np.float32] | None = None
+        if math.isfinite(point.eigenvalues[0]):
+            point = replace(point, **self._minibatch(point.threshold))
+            point = self._by_layer(point, operator, spectrum, tell)
+            point, curvatures = self._by_example(point, spectrum)
+            if self.options.spectrum and not self.over():
+                point = replace(point, spectrum=self._density(operator, spectrum, tell))
+            if spread and self.sampled:
+                point = replace(point, subsets=tuple(self._other_subsets(tell)))
+            if self.options.secant and following is not None and not self.over():
+                point = replace(point, secant=self.attribution.secant(row), secant_step=following)
+        return Measured(replace(point, partial=self.over()), curvatures)
+
+    def _point(
+        self,
+        row: int,
+        step: int,
+        lr: float,
+        operator: HessianOperator,
+        spectrum: Spectrum,
+        tell: Callable[[str], None],
+    ) -> SharpnessPoint:
+        """Top eigenvalues and the stability ratio."""
         hyper = self.optimizer.hyper(lr)
         stable = stability(
             self.optimizer,
@@ -117,8 +134,7 @@ class Meter:
             self.run.path(row),
             lambda preconditioned: self._solve(preconditioned, 1, tell),
         )
-        reasons = [spectrum.reason, stable.reason]
-        point = SharpnessPoint(
+        return SharpnessPoint(
             step=step,
             eigenvalues=tuple(map(float, spectrum.eigenvalues)),
             residuals=tuple(map(float, spectrum.residuals)),
@@ -127,49 +143,67 @@ class Meter:
             threshold=stable.threshold,
             ratio=stable.ratio,
             preconditioned=stable.preconditioned,
-            reason="; ".join(reason for reason in reasons if reason),
+            reason="; ".join(reason for reason in (spectrum.reason, stable.reason) if reason),
             file=self.run.files[row],
             lr=hyper.get("lr"),
             batch_norm=self.batch_norm,
             examples=len(self.positions) if self.sampled else None,
         )
-        found: dict[str, Any] = {}
-        curvatures: NDArray[np.float32] | None = None
-        if math.isfinite(point.eigenvalues[0]):
-            point = replace(point, **self._minibatch(stable.threshold))
-            single, kinds = self.attribution.shares(spectrum)
-            found |= {"layers": single, "kinds": kinds}
-            if options.layers and not self.over():
-                blocks: list[Spectrum] = []
 
-                def solve(block: HessianOperator, which: str) -> Spectrum:
-                    blocks.append(self._solve(block, 1, lambda note: tell(f"{which}, {note}")))
-                    return blocks[-1]
+    def _by_layer(
+        self,
+        point: SharpnessPoint,
+        operator: HessianOperator,
+        spectrum: Spectrum,
+        tell: Callable[[str], None],
+    ) -> SharpnessPoint:
+        """The point with what layers hold of the top eigenvectors, and with ``--layers`` their own eigenvalues."""
+        if not self.options.layers or self.over():
+            layers, kinds = self.attribution.shares(spectrum)
+            return replace(point, layers=layers, kinds=kinds)
+        spent = 0
 
-                single, kinds = self.attribution.layers(operator, spectrum, solve)
-                spent = point.matvecs + sum(block.matvecs for block in blocks)
-                found |= {"layers": single, "kinds": kinds, "matvecs": spent}
-            if (options.per_example or options.groups) and not self.over():
-                curvatures = self.attribution.examples(spectrum)
-                found["concentration"] = concentration(curvatures)
-                if self.mining is not None:
-                    found["groups"] = self.attribution.groups(self.mining, spectrum, curvatures)
-            if options.spectrum and not self.over():
-                found["spectrum"] = hessian_spectrum(
-                    operator,
-                    GaussNewtonOperator(objective, self.positions, self.parallel),
-                    spectrum,
-                    lambda newton: self._solve(newton, 1, tell),
-                    self.budget,
-                    self.over,
-                    options.seed,
-                    tell,
-                )
-            if spread and self.sampled:
-                found["subsets"] = tuple(self._other_subsets(tell))
-            if options.secant and following is not None and not self.over():
-                found |= {"secant": self.attribution.secant(row), "secant_step": following}
-        return Measured(replace(point, **found, partial=self.over()), curvatures)
+        def solve(block: HessianOperator, which: str) -> Spectrum:
+            nonlocal spent
+            found = self._solve(block, 1, lambda note: tell(f"{which}, {note}"))
+            spent += found.matvecs
+            return found
+
+        layers, kinds = self.attribution.layers(operator, spectrum, solve)
+        return replace(point, layers=layers, kinds=kinds, matvecs=point.matvecs + spent)
+
+    def _by_example(
+        self, point: SharpnessPoint, spectrum: Spectrum
+    ) -> tuple[SharpnessPoint, NDArray[np.float32] | None]:
+        """The point with how much few examples, and the mined groups, hold of λ₁; and each example's curvature."""
+        if not (self.options.per_example or self.options.groups) or self.over():
+            return point, None
+        curvatures = self.attribution.examples(spectrum)
+        point = replace(point, concentration=concentration(curvatures))
+        if self.mining is not None:
+            point = replace(point, groups=self.attribution.groups(self.mining, spectrum, curvatures))
+        return point, curvatures
+
+    def _density(
+        self, operator: HessianOperator, spectrum: Spectrum, tell: Callable[[str], None]
+    ) -> HessianSpectrum:
+        return hessian_spectrum(
+            operator,
+            GaussNewtonOperator(self.run.objective, self.positions, self.parallel),
+            spectrum,
+            lambda newton: self._solve(newton, 1, tell),
+            self.budget,
+            self.over,
+            self.options.seed,
+            tell,
+        )
+
+    def _operator(
+        self, positions: NDArray[np.int64], subspace: InputSubspace | None = None
+    ) -> HessianOperator:
+        return hessian_operator(
+            self.run.objective, positions=positions, parallel=self.parallel, subspace=subspace
+        )
 
     def _couple(self) -> None:
         """BatchNorm over all examples together, as a step of full-batch descent saw them.
@@ -227,8 +261,7 @@ class Meter:
                 return
             objective = self.run.objective
             other = objective.counted[subset(len(self.positions), objective.n, self.options.seed + number)]
-            operator = hessian_operator(objective, positions=other, parallel=self.parallel)
-            spectrum = self._solve(operator, 1, tell)
+            spectrum = self._solve(self._operator(other), 1, tell)
             if spectrum.converged:
                 yield float(spectrum.eigenvalues[0])
 

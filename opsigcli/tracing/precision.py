@@ -31,7 +31,8 @@ def require_precision(precision: str, objective: Objective, loader: Loader, seri
 
     Raises:
         UsageError: the precision is unknown, or this device does not have it.
-        CheckpointError, ModelError: a checkpoint cannot be read, or does not fit.
+        CheckpointError: a checkpoint cannot be read.
+        ModelError: its weights do not fit.
         ObjectiveError: the median error exceeds a tenth of the median |loss delta|.
     """
     from opsigcli.objective.evaluate import Evaluator

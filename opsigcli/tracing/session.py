@@ -77,7 +77,10 @@ class Session:
         """Bring the store up to date with the series.
 
         Raises:
-            CheckpointError, ModelError: no checkpoint could be traced.
+            CheckpointError: no checkpoint could be traced, as the first one cannot be read.
+            ModelError: the model cannot be built, or no checkpoint fits it.
+            UsageError: options do not go together, or not with this run.
+            ObjectiveError: the precision would drown the loss deltas.
             StoreError: the store holds another run, is in use, or cannot be written.
             Interrupted: a signal arrived; finished checkpoints are kept.
         """
@@ -186,7 +189,11 @@ class Session:
         return Worker(series, evaluator, self._loader, units, virtual, self.sharding)
 
     def _require_same_virtual(self, store: Store) -> None:
-        """Refuse to mix rows with virtual steps and rows without, or steps of two kinds."""
+        """Refuse to mix rows with virtual steps and rows without, or steps of two kinds.
+
+        Raises:
+            StoreError: the store would mix them.
+        """
         made = store.provenance["trace"].options.get("virtual")
         if made != plain(self.measured["virtual"]):
             raise StoreError(
