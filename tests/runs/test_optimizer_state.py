@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from conftest import Opsig
 
 from opsigcli.checkpoints.manifest import read_manifest
 from opsigcli.outcome import plain
+from opsigcli.records import Run
+from opsigcli.runs.run_optimizer import RunOptimizer
 
 RULES: dict[str, tuple[str | None, Callable[[Any], torch.optim.Optimizer]]] = {
     "plain": ("sgd", lambda p: torch.optim.SGD(p, lr=0.25)),
@@ -73,3 +77,17 @@ def test_groups_that_differ_show_the_rule_and_have_no_threshold(opsig: Opsig, tm
     assert [row["optimizer"] for row in seen["result"]["checkpoints"]] == ["adamw", "adamw"]
     assert seen["result"]["optimizer"] == {"name": None, "hyper": {}}
     assert "differ in weight_decay" in "".join(seen["warnings"])
+
+
+def test_what_is_given_comes_before_the_checkpoint_and_that_before_the_run() -> None:
+    run = Run("c", "mlp", "planted", "ce", optimizer="momentum", hyper={"lr": 0.1, "momentum": 0.8})
+    assert RunOptimizer(run, None, {}).hyper() == {"lr": 0.1, "momentum": 0.8}
+    assert RunOptimizer(run, None, {"momentum": None}).hyper(0.2) == {"lr": 0.2, "momentum": 0.8}
+    assert RunOptimizer(run, "momentum", {"lr": 0.3}).hyper(0.2) == {"lr": 0.3, "momentum": 0.8}
+    assert RunOptimizer(run, None, {}).hyper(math.nan) == {"lr": 0.1, "momentum": 0.8}
+
+
+def test_hyper_parameters_of_a_run_are_not_those_of_another_optimizer() -> None:
+    run = Run("c", "mlp", "planted", "ce", optimizer="momentum", hyper={"lr": 0.1, "momentum": 0.8})
+    assert RunOptimizer(run, "adam", {}).hyper(0.2) == {"lr": 0.2}
+    assert RunOptimizer(replace(run, optimizer=""), None, {}).rule is None
