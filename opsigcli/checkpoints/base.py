@@ -55,6 +55,15 @@ class TensorFacts:
 
 
 @dataclass(frozen=True)
+class OptimizerFacts:
+    """What a checkpoint says of its optimizer, read without its tensors; which one that is, is told elsewhere."""
+
+    name: str = ""  # where the checkpoint itself states one
+    group: Mapping[str, Any] = field(default_factory=dict)  # hyper-parameters of the first parameter group
+    state_keys: frozenset[str] | None = None  # what every parameter's state has; None before the first update
+
+
+@dataclass(frozen=True)
 class Header:
     """What a checkpoint says about itself, read without its tensors."""
 
@@ -63,7 +72,7 @@ class Header:
         default_factory=dict
     )  # unit -> number, for the units its content states
     lr: float | None = None
-    optimizer: str = ""  # sgd, adam … where the content shows it
+    optimizer: OptimizerFacts = field(default_factory=OptimizerFacts)
     notes: tuple[str, ...] = ()
     beside: Mapping[str, int] = field(default_factory=dict)  # as counts, from files beside the weights
     model: str = ""  # a model spec that the checkpoint itself suggests; never followed unasked

@@ -12,7 +12,9 @@ from opsigcli.checkpoints.series import Series
 from opsigcli.options import SharpnessOptions, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.records import ExampleSource, Run
-from opsigcli.runs.stored_run import build_module, pick_device, trusted_run
+from opsigcli.runs.build_objective import build_module
+from opsigcli.runs.device import pick_device
+from opsigcli.runs.run_specs import trusted_run
 from opsigcli.store.reader import Store, open_store
 from opsigcli.tracing.rows import plan_rows
 

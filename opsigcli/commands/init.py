@@ -13,9 +13,10 @@ from opsigcli.errors import CheckpointError, ObjectiveError, UsageError
 from opsigcli.options import MANIFEST, InitOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
+from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.optimizer_state import recognise
-from opsigcli.runs.stored_run import absolute_model, build_objective, signed_manifest
+from opsigcli.runs.run_specs import absolute_model, signed_manifest
 from opsigcli.runs.suggest_model import model_hint
 from opsigcli.usercode import absolute_spec
 
@@ -30,7 +31,9 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
 
     Raises:
         UsageError: model or data are not named, or there is a manifest already.
-        CheckpointError, ModelError, DatasetError: something cannot be opened, or does not fit.
+        CheckpointError: checkpoints cannot be read, or there are fewer than two.
+        ModelError: the model cannot be built, or the weights do not fit.
+        DatasetError: the data cannot be opened.
         ObjectiveError: the loss of a batch is not finite.
     """
     series = open_series(

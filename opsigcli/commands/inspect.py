@@ -15,6 +15,7 @@ from opsigcli.options import InspectOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
 from opsigcli.reporting.summary import origins
+from opsigcli.runs.optimizer_state import optimizer_name, optimizer_of
 
 
 def inspect(options: InspectOptions, progress: Progress) -> Outcome:
@@ -47,6 +48,9 @@ def inspect(options: InspectOptions, progress: Progress) -> Outcome:
         disorder = True
         warnings.append(f"{error.message} ({error.hint})" if error.hint else error.message)
     warnings += series.notes
+    optimizer = optimizer_of(series)
+    if optimizer.reason:
+        warnings.append(f"optimizer: {optimizer.reason}")
     rows = [_row(checkpoint) for checkpoint in series]
     result: dict[str, Any] = {
         "folder": str(series.folder),
@@ -55,6 +59,7 @@ def inspect(options: InspectOptions, progress: Progress) -> Outcome:
         "skipped": [_left_out(item) for item in (*series.skipped, *series.duplicates)],
         "failed": [_failed(item) for item in series.failed],
         "gaps": [{"after": a, "before": b, "usual": usual} for a, b, usual in series.gaps],
+        "optimizer": {"name": optimizer.name or None, "hyper": optimizer.hyper},
         "manifest": series.manifest is not None,
         "suggested_model": next((c.header.model for c in series if c.header.model), ""),
     }
@@ -114,7 +119,7 @@ def _row(checkpoint: Checkpoint) -> dict[str, Any]:
         "step_source": checkpoint.step_source,
         "epoch": checkpoint.epoch,
         "lr": checkpoint.lr,
-        "optimizer": checkpoint.header.optimizer or None,
+        "optimizer": optimizer_name(checkpoint.header) or None,
         "dtype": kinds.most_common(1)[0][0] if kinds else None,
         "parameters": sum(tensor.count for tensor in first.values()),
         "weights": counts,

@@ -21,7 +21,7 @@ from opsigcli.outcome import Outcome
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
 from opsigcli.records import Case, ExampleSource, LossTrace, Mining, Thumbnails
-from opsigcli.runs.stored_run import provenance
+from opsigcli.runs.provenance import provenance
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.writer import locked, write_gradients, write_mining
 
@@ -70,7 +70,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                     found, sketches.opened, sketches.rows[0], trace, options.seed, progress, options.test_data
                 )
             objective = sketches.run.objective if sketches.run else None
-            found = replace(found, provenance=provenance("mine", options, objective))
+            found = replace(found, provenance=provenance("mine", options, objective, seed=options.seed))
             pictures = _pictures(store, found, trace, sketches.source)
         if sketches.new:
             write_gradients(options.store, sketches.key, sketches.arrays(candidates.gradients))

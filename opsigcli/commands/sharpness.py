@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from opsigcli.commands.dry_run import plan_sharpness
 from opsigcli.curvature.phases import phases
-from opsigcli.derivatives.data_parallel import Share, join, leave
+from opsigcli.derivatives.data_parallel import DataParallel, destroy_process_group, join_process_group
 from opsigcli.errors import CheckpointError, Interrupted, ModelError, StoreError, UsageError
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
 from opsigcli.records import Case, Mining, SharpnessPoint
-from opsigcli.runs.stored_run import StoredRun, provenance
+from opsigcli.runs.provenance import provenance
+from opsigcli.runs.stored_run import StoredRun
 from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
 from opsigcli.stability.curvature_attribution import spread_rows
 from opsigcli.stability.measure import Meter
@@ -40,7 +41,7 @@ NUMERICS = (
 def sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
     """Measure sharpness at every ``options.every``-th checkpoint of the trace.
 
-    Each point is kept as it is found, so that an interrupted command goes on where it was. Under ``torchrun`` the
+    Each point is kept as it is found, so that an interrupted command resumes where it was. Under ``torchrun`` the
     processes share the examples; the first one writes and reports.
 
     Raises:
@@ -52,12 +53,12 @@ def sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
     """
     require(options, "batch_norm", "precision")
     budget, steps = Budget(options.budget), step_range(options.steps)
-    share = join()
+    parallel = join_process_group()
     try:
-        with locked(options.store) if share.rank == 0 else nullcontext():
-            return _sharpness(options, progress, budget, steps, share)
+        with locked(options.store) if parallel.rank == 0 else nullcontext():
+            return _sharpness(options, progress, budget, steps, parallel)
     finally:
-        leave()
+        destroy_process_group()
 
 
 @dataclass
@@ -67,7 +68,7 @@ class _Job:
     store: Store
     units: Units
     rows: list[int]  # of the trace
-    share: Share
+    parallel: DataParallel
     points: dict[int, SharpnessPoint] = field(default_factory=dict)  # by row
     curvatures: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # step -> per example
     failed: dict[str, str] = field(default_factory=dict)
@@ -96,7 +97,7 @@ class _Job:
         self.new += 1
         if curvatures is not None:
             self.curvatures[point.step] = curvatures
-        if point.partial or self.share.rank:
+        if point.partial or self.parallel.rank:
             return
         if curvatures is not None:
             self.units.write(self.key(row, "curvature"), curvatures)
@@ -108,7 +109,11 @@ class _Job:
 
 
 def _sharpness(
-    options: SharpnessOptions, progress: Progress, budget: Budget, wanted: tuple[float, float], share: Share
+    options: SharpnessOptions,
+    progress: Progress,
+    budget: Budget,
+    wanted: tuple[float, float],
+    parallel: DataParallel,
 ) -> Outcome:
     with open_store(options.store) as store:
         mining = _mining(store) if options.groups else None
@@ -116,14 +121,14 @@ def _sharpness(
         if mining is not None:
             groups = [[pair.first.ids.tolist(), pair.second.ids.tolist()] for pair in mining.pairs]
             numerics["mining"] = hashlib.sha256(json.dumps(groups).encode()).hexdigest()
-        job = _Job(store, Units(options.store, numerics), _rows(store, options.every, wanted), share)
+        job = _Job(store, Units(options.store, numerics), _rows(store, options.every, wanted), parallel)
         if not options.fresh:
             job.recall()
         if options.dry_run:
             return plan_sharpness(options, [row for row in job.rows if row not in job.points], store)
         meter = None
         if not all(row in job.points for row in job.rows):
-            meter = Meter(StoredRun(store, options), options, budget, share, mining)
+            meter = Meter(StoredRun(store, options, options.precision), options, budget, parallel, mining)
             _measure(job, meter, progress)
         trace, run = store.trace, store.run
         shown = [job.points[row] for row in job.rows if row in job.points]
@@ -131,10 +136,16 @@ def _sharpness(
         everything = [job.points[row] for row in sorted(job.points)]
         found = phases(everything, trace.steps, trace.mean_losses)
         subset = trace.example_ids[meter.positions] if meter and meter.sampled else store.subset
-    if job.new and share.rank == 0:
-        made = provenance("sharpness", options, meter.run.objective if meter else None)
+    if job.new and parallel.rank == 0:
+        made = provenance(
+            "sharpness",
+            options,
+            meter.run.objective if meter else None,
+            seed=options.seed,
+            precision=options.precision,
+        )
         made.options["configuration"] = job.units.hash
-        made.options["processes"] = share.processes
+        made.options["processes"] = parallel.processes
         used = subset if options.examples is not None else None
         curvatures = {
             point.step: job.curvatures[point.step] for point in everything if point.step in job.curvatures
@@ -151,7 +162,7 @@ def _sharpness(
     ]
     warnings = warnings_of(options, shown, job.failed, left, run.optimizer, len(trace.example_ids))
     case = Case(run, trace, sharpness=tuple(shown), phases=found)
-    return outcome(options, case, job.failed, left, warnings if share.rank == 0 else [])
+    return outcome(options, case, job.failed, left, warnings if parallel.rank == 0 else [])
 
 
 def _mining(store: Store) -> Mining:
@@ -178,7 +189,8 @@ def _measure(job: _Job, meter: Meter, progress: Progress) -> None:
     """Add the missing points. Under a budget the checkpoints are taken coarse to fine.
 
     Raises:
-        CheckpointError, ModelError: no checkpoint could be measured.
+        CheckpointError: no checkpoint could be measured, as the last one cannot be used.
+        ModelError: the same, as the last one's weights do not fit.
     """
     steps, lrs = job.store.file["steps"][()], job.store.lrs
     order = job.rows if not meter.budget.limited else [job.rows[i] for i in coarse_to_fine(len(job.rows))]

@@ -14,14 +14,14 @@ from opsigcli.options import MANIFEST, InitOptions, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
 from opsigcli.records import ExampleSource, Run, TraceSummary
-from opsigcli.runs.optimizer_state import recognise
-from opsigcli.runs.stored_run import SPECS, absolute_model, specs
+from opsigcli.runs.optimizer_state import optimizer_of
+from opsigcli.runs.run_specs import SPECS, absolute_model, specs
 from opsigcli.runs.suggest_model import model_hint
 from opsigcli.specs import parse
 from opsigcli.store.reader import open_store
 from opsigcli.tracing.rows import Row
 from opsigcli.tracing.session import Session
-from opsigcli.tracing.sharding import find_split
+from opsigcli.tracing.sharding import find_sharding
 from opsigcli.trust import require_trust
 from opsigcli.usercode import absolute_spec
 
@@ -44,7 +44,7 @@ def trace(options: TraceOptions, progress: Progress) -> Outcome:
     run, source = open_run(options, series, warnings)
     if options.dry_run:
         return plan_trace(options, series, run, source, warnings)
-    session = Session(options, run, source, find_split(options.shard))
+    session = Session(options, run, source, find_sharding(options.shard))
     session.trace(series, progress)
     return _outcome(session, series, warnings)
 
@@ -65,7 +65,10 @@ def _watch(options: TraceOptions, progress: Progress) -> Outcome:
     A checkpoint that cannot be read may be one that is still being written: it is tried again at every change.
 
     Raises:
-        as ``trace``; Interrupted is the usual end where no manifest tells how many steps there will be.
+        UsageError: as ``trace``, or options do not go with watching.
+        CheckpointError: nothing could be traced in the time given.
+        StoreError: as ``trace``.
+        Interrupted: a signal arrived: the usual end where no manifest tells how many steps there will be.
     """
     if options.shard is not None or options.dry_run:
         raise UsageError(
@@ -110,7 +113,13 @@ def _watch(options: TraceOptions, progress: Progress) -> Outcome:
 
 
 def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tuple[Run, ExampleSource]:
-    """The run as options and manifest say, and its data."""
+    """The run as options and manifest say, and its data.
+
+    Raises:
+        UsageError: neither names the model and the data.
+        TrustError: the manifest names code and this user did not write it.
+        DatasetError: the data cannot be opened.
+    """
     manifest = series.manifest
     chosen: dict[str, str] = {}
     inherited: list[str] = []
@@ -159,16 +168,11 @@ def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tupl
 
 def _with_optimizer(run: Run, series: Series, warnings: list[str]) -> Run:
     """The run with its optimizer: as the manifest says, or as the last checkpoint shows."""
-    manifest = series.manifest
-    if manifest is not None and manifest.optimizer:
-        return replace(
-            run, optimizer=manifest.optimizer, hyper=manifest.hyper, batch_size=manifest.batch_size
-        )
-    found = recognise(series)
+    found = optimizer_of(series)
     if found.reason:
         warnings.append(f"optimizer: {found.reason}")
-    known = manifest.batch_size if manifest is not None else None
-    return replace(run, optimizer=found.name, hyper=found.hyper, batch_size=known)
+    batch_size = series.manifest.batch_size if series.manifest is not None else None
+    return replace(run, optimizer=found.name, hyper=found.hyper, batch_size=batch_size)
 
 
 def _narrows(options: TraceOptions) -> bool:
@@ -212,9 +216,9 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
     warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
     if worker.virtual is not None and worker.virtual.without_state:
         warnings.append(
-            f"{len(worker.virtual.without_state)} checkpoints come without the state of {worker.virtual.optimizer}"
-            f"{' that can be used' if worker.virtual.unusable else ''}: their virtual steps start it anew"
-            + (f" ({worker.virtual.unusable})" if worker.virtual.unusable else "")
+            f"{len(worker.virtual.without_state)} checkpoints come without the state of {worker.virtual.optimizer.name}"
+            f"{' that can be used' if worker.virtual.optimizer.unusable else ''}: their virtual steps start it anew"
+            + (f" ({worker.virtual.optimizer.unusable})" if worker.virtual.optimizer.unusable else "")
         )
     result: dict[str, Any] = {
         "store": str(options.store),
@@ -235,15 +239,15 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         "not_finite_steps": infinite,
         "units_computed": worker.computed,
         "units_waited_for": session.waiting,
-        "worker": str(session.split) if session.split else None,
+        "worker": str(session.sharding) if session.sharding else None,
         "virtual": summary.virtual if summary else None,
     }
     taken = session.source.transform.get("examples")
     message = f"wrote {options.store}; next: opsig mine, opsig sharpness, opsig report"
     if session.waiting:
         message = (
-            f"worker {session.split}: {worker.computed} units computed; {session.waiting} units of other workers are "
-            "not there yet. The last worker to finish writes the store; run opsig trace if one was lost"
+            f"worker {session.sharding}: {worker.computed} units computed; {session.waiting} units of other workers "
+            "are not there yet. The last worker to finish writes the store; run opsig trace if one was lost"
         )
     return Outcome(
         schema="opsig/trace",

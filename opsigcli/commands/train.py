@@ -21,11 +21,14 @@ from opsigcli.datasets import open_source
 from opsigcli.datasets.subset import Subset
 from opsigcli.errors import CheckpointError, Interrupted, UsageError
 from opsigcli.optimizers import OPTIMIZERS
+from opsigcli.optimizers.base import Optimizer
 from opsigcli.options import MANIFEST, TrainOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress, Task
 from opsigcli.records import ExampleSource
-from opsigcli.runs.stored_run import build_objective, signed_manifest
+from opsigcli.runs.build_objective import build_objective
+from opsigcli.runs.load_weights import Loader
+from opsigcli.runs.run_specs import signed_manifest
 from opsigcli.runs.trainer import Trainer
 from opsigcli.usercode import absolute_spec
 
@@ -39,7 +42,7 @@ WEIGHTS = re.compile(r"step-(\d+)\.safetensors")
 
 
 def train(options: TrainOptions, progress: Progress) -> Outcome:
-    """Train, or go on training, the run in ``options.directory``.
+    """Train, or resume training, the run in ``options.directory``.
 
     Raises:
         UsageError: the directory holds a run made with other options.
@@ -51,7 +54,7 @@ def train(options: TrainOptions, progress: Progress) -> Outcome:
     begin = time.monotonic()
     try:
         with progress.task("train", options.steps, "step") as task:
-            diverged = run.go_on(task)
+            diverged = run.train(task)
     except KeyboardInterrupt as signal:
         stopped = signal
     finally:
@@ -91,8 +94,8 @@ class _Run:
         self.options = options
         self.folder = options.directory
         source = open_source(options.data)
-        kind = OPTIMIZERS.load(options.optimizer)
-        given = {"lr": options.lr} | ({"momentum": options.momentum} if kind.defaults.get("momentum") else {})
+        kind: Optimizer = OPTIMIZERS.load(options.optimizer)
+        given = {name: value for name, value in vars(options).items() if name in kind.train_options}
         hyper = {name: value for name, value in plain(kind.settle(given)).items() if value is not None}
         model = absolute_spec(options.model)
         self.weights = _example_weights(options, source)
@@ -123,7 +126,7 @@ class _Run:
         else:
             self._save()
 
-    def go_on(self, task: Task) -> bool:
+    def train(self, task: Task) -> bool:
         """Train up to the last step; True when the loss stopped being finite."""
         trainer, options = self.trainer, self.options
         task.advance(min(trainer.step, options.steps), "resumed" if trainer.step else "")
@@ -144,7 +147,12 @@ class _Run:
         self._written = time.monotonic()
 
     def _open_folder(self) -> list[Row]:
-        """The checkpoints that are already there, if this very run made them."""
+        """The checkpoints that are already there, if this very run made them.
+
+        Raises:
+            CheckpointError: the folder cannot be made.
+            UsageError: another run, or something else, made them.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -176,13 +184,17 @@ class _Run:
         return "" if self.weights is None else hashlib.sha256(self.weights.tobytes()).hexdigest()
 
     def _require_same_weights(self) -> None:
-        """The manifest has no room for weights of examples: they lie beside it."""
+        """Refuse to resume with other weights of examples, which lie beside the manifest.
+
+        Raises:
+            UsageError: they differ.
+        """
         path = self.folder / WEIGHTS_FILE
         before = json.loads(path.read_text())["sha256"] if path.exists() else ""
         if before != self._digest():
             raise UsageError(
                 f"{self.folder} holds a run with other --exclude or --downweight examples",
-                "give the same files to go on with it, name another folder, or start anew with --fresh",
+                "give the same files to resume it, name another folder, or start anew with --fresh",
             )
 
     def _write_weights(self, source: ExampleSource) -> None:
@@ -207,14 +219,14 @@ class _Run:
             if name not in free and before != now:
                 raise UsageError(
                     f"{self.folder} holds a run made with {name} {_text(before)}; now it is {_text(now)}",
-                    "give the same options to go on with it, name another folder, or start anew with --fresh",
+                    "give the same options to resume it, name another folder, or start anew with --fresh",
                 )
 
     def _save(self) -> None:
         path = self.folder / f"step-{self.trainer.step:06d}.safetensors"
         facts = {"step": self.trainer.step, "lr": self.options.lr, "optimizer": self.options.optimizer}
         state = self.trainer.state()
-        # The state goes first: weights without it could not be gone on from.
+        # The state goes first: weights without it could not be resumed from.
         if state:
             save_weights(state_path(path), state, facts)
         save_weights(path, self.trainer.weights(), facts)
@@ -231,11 +243,16 @@ class _Run:
         path = self.folder / row.file
         reader = SafetensorsFile()
         state = reader.read(state_path(path)) if state_path(path).exists() else {}
-        self.trainer.restore(row.step, reader.read(path), state)
+        Loader(self.trainer.objective.model, partial=False).load(reader.read(path), row.file)
+        self.trainer.restore_state(row.step, state)
 
 
 def _example_weights(options: TrainOptions, source: ExampleSource) -> Floats | None:
-    """How much each example counts, (N,) float32: 0 for excluded ones; None when all count alike."""
+    """How much each example counts, (N,) float32: 0 for excluded ones; None when all count alike.
+
+    Raises:
+        UsageError: the data has no such examples, or none is left.
+    """
     if options.exclude is None and options.downweight is None:
         return None
     weights = np.ones(len(source), dtype=np.float32)

@@ -27,7 +27,11 @@ class Basis:
         self._blocks: list[Tensor] = []
 
     def reserve(self) -> bool:
-        """Make room for another row; False when the device has none."""
+        """Make room for another row; False when the device has none.
+
+        Raises:
+            RuntimeError: torch cannot make a tensor, for another reason than memory.
+        """
         if self.rows == ROWS * len(self._blocks):
             try:
                 self._blocks.append(torch.empty(ROWS, self.size, device=self.device, dtype=self.dtype))

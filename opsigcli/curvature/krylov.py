@@ -47,7 +47,11 @@ class Krylov:
         self._turn = np.zeros((0, 0))  # their vectors in the basis, as columns
 
     def expand(self) -> bool:
-        """Take q into the basis and multiply it by A; False when the product is not finite."""
+        """Take q into the basis and multiply it by A; False when the product is not finite.
+
+        Raises:
+            CurvatureError: the operator returns another shape.
+        """
         if self._exhausted():
             self.closed += self.basis.rows > 0
             self._dropped = np.hypot(self._dropped, self._coupling)

@@ -1,4 +1,4 @@
-"""Several processes that share the examples of one objective: sums over data become all-reduces."""
+"""Data parallelism: processes that shard the examples of one objective, whose sums over data become all-reduces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Share:
+class DataParallel:
     """The part of the examples that this process sums over.
 
     Under ``torchrun`` every process runs the same command on the same files. Each sums over its own examples, the
@@ -24,18 +24,18 @@ class Share:
     rank: int = 0
     processes: int = 1
 
-    def positions(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    def shard(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The examples of this process among ``positions``: neighbouring ones, so that batches stay whole."""
         return np.array_split(positions, self.processes)[self.rank]
 
-    def add(self, total: Tensor) -> Tensor:
+    def all_reduce(self, total: Tensor) -> Tensor:
         """The sum of ``total`` over all processes, in place."""
         if self.processes > 1:
             torch.distributed.all_reduce(total)
         return total
 
-    def agree(self, flag: bool) -> bool:
-        """Whether the first process says so: clocks differ, decisions must not."""
+    def broadcast(self, flag: bool) -> bool:
+        """What the first process says: clocks differ, decisions must not."""
         if self.processes == 1:
             return flag
         said = torch.tensor([int(flag)])
@@ -43,23 +43,23 @@ class Share:
         return bool(said.item())
 
 
-def join(environment: Mapping[str, str] = os.environ) -> Share:
-    """This process's share as ``torchrun`` set it up; the whole when there is one process.
+def join_process_group(environment: Mapping[str, str] = os.environ) -> DataParallel:
+    """Join the process group that ``torchrun`` set up; without one, this process has all examples.
 
     With CUDA the processes talk by NCCL and each takes the GPU of its local rank, else by Gloo.
     """
     processes = int(environment.get("WORLD_SIZE", "1"))
     if processes == 1 or not torch.distributed.is_available():
-        return Share()
+        return DataParallel()
     if not torch.distributed.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(environment.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         # Gloo for tensors on the CPU and NCCL for those on GPUs, whichever device the command picks.
         torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    return Share(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    return DataParallel(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 
-def leave() -> None:
-    """Take leave of the other processes."""
+def destroy_process_group() -> None:
+    """Destroy the process group, where one was joined."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

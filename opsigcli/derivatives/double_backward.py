@@ -59,6 +59,9 @@ def second_derivatives(model: nn.Module) -> Iterator[None]:
 
     Fused attention has no second derivative; the plain formula has. The same holds for cuDNN's recurrent nets and
     for transformer layers fused as a whole.
+
+    Raises:
+        CurvatureError: torch could not differentiate twice within this context, or ran out of memory.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -86,6 +89,9 @@ def refuse_once_differentiable(gradient: list[Tensor | None]) -> None:
 
     Autograd ends their graph in a node that raises when it is reached; but nothing leads on from there, so a
     derivative for given parameters never reaches it and leaves the function out without a word.
+
+    Raises:
+        CurvatureError: there is one.
     """
     pending = [g.grad_fn for g in gradient if g is not None and g.grad_fn is not None]
     seen = set(pending)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.derivatives.double_backward import second_derivatives
 from opsigcli.derivatives.fast_conv_bn import cheap_derivatives
 from opsigcli.objective.base import Objective
@@ -24,21 +24,24 @@ class GaussNewtonOperator:
     Args:
         objective: with the weights loaded.
         positions: the N examples; None is all.
-        share: the examples this process sums over.
+        parallel: the processes that share the examples.
 
     Reference:
         Schraudolph 2002, Neural Computation 14(7), section 3; Papyan 2019, arXiv 1901.08244, section 2.
     """
 
     def __init__(
-        self, objective: Objective, positions: NDArray[np.int64] | None = None, share: Share | None = None
+        self,
+        objective: Objective,
+        positions: NDArray[np.int64] | None = None,
+        parallel: DataParallel | None = None,
     ) -> None:
         self.objective = objective
         self.size = sum(p.numel() for p in objective.parameters)
-        self._share = share or Share()
+        self._parallel = parallel or DataParallel()
         everything = objective.counted if positions is None else positions
         self.n = len(everything)
-        self._positions = self._share.positions(everything)
+        self._positions = self._parallel.shard(everything)
         objective.settle()
 
     def __call__(self, vector: Tensor) -> Tensor:
@@ -60,7 +63,7 @@ class GaussNewtonOperator:
                 for piece, part in zip(torch.split(total, sizes), product, strict=True):
                     if part is not None:
                         piece.add_(part.reshape(-1))
-        return self._share.add(total)
+        return self._parallel.all_reduce(total)
 
     def _batch(self, vector: list[Tensor], inputs: Tensor, targets: Tensor) -> Sequence[Tensor | None]:
         objective, parameters = self.objective, self.objective.parameters

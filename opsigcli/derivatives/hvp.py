@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.derivatives.double_backward import (
     count_saved,
     derivative_along,
@@ -19,7 +19,7 @@ from opsigcli.derivatives.double_backward import (
     second_derivatives,
     twice_differentiable_gradient,
 )
-from opsigcli.derivatives.input_subspace import Span
+from opsigcli.derivatives.input_subspace import InputSubspace
 from opsigcli.errors import CurvatureError
 from opsigcli.objective.base import Objective
 
@@ -30,42 +30,34 @@ def hessian_operator(
     objective: Objective,
     *,
     positions: NDArray[np.int64] | None = None,
-    preconditioner: Tensor | None = None,
-    shift: float = 0.0,
     graph_budget: int = GRAPH_BUDGET,
-    share: Share | None = None,
-    span: Span | None = None,
+    parallel: DataParallel | None = None,
+    subspace: InputSubspace | None = None,
 ) -> HessianOperator:
     """The Hessian of the mean loss, as a map from vectors to vectors.
 
-    ``v -> H v``, ``H = (1/N) Σ_i ∇²ℓ_i``, or ``v -> P^-1/2 (H + shift·I) P^-1/2 v`` with a preconditioner
-    ``P = diag(p)``, which has the eigenvalues of ``P⁻¹ (H + shift·I)`` and is symmetric. Vectors are flat (P,),
-    over ``objective.parameters`` in their order: frozen parameters are left out, shared ones counted once.
+    ``v -> H v``, ``H = (1/N) Σ_i ∇²ℓ_i``. Vectors are flat (P,), over ``objective.parameters`` in their order: frozen
+    parameters are left out, shared ones counted once.
 
     Args:
         objective: with the weights loaded; the operator holds until they change.
         positions: the N examples; None is all.
-        preconditioner: p (P,) > 0.
-        shift: added to the diagonal of H: the coefficient of an L2 penalty.
         graph_budget: bytes of gradient graphs that may be kept from one product to the next, which halves the
             cost of a product; batches beyond it are differentiated anew each time.
-        share: the examples this process sums over; the products are added up over all processes.
-        span: of the inputs of the first layer, whose weights are then seen in its coordinates: vectors are shorter,
+        parallel: the processes that share the examples; products are summed over all of them.
+        subspace: of the inputs of the first layer, whose weights are then seen in its coordinates: vectors are shorter,
             and the same but for eigenvalues 0. For one process, without preconditioner and shift.
 
     Returns:
         The operator, a callable with ``size``, the number of parameters P or of coordinates.
 
     Raises:
-        CurvatureError: nothing is trainable, or the preconditioner does not fit.
+        CurvatureError: nothing is trainable.
 
     Reference:
         Pearlmutter 1994, Neural Computation 6(1), section 2.
     """
-    operator = HessianOperator(objective, positions, graph_budget, share or Share(), span)
-    return (
-        operator if preconditioner is None and not shift else operator.preconditioned(preconditioner, shift)
-    )
+    return HessianOperator(objective, positions, graph_budget, parallel or DataParallel(), subspace)
 
 
 class HessianOperator:
@@ -76,15 +68,16 @@ class HessianOperator:
         objective: Objective,
         positions: NDArray[np.int64] | None,
         graph_budget: int,
-        share: Share,
-        span: Span | None,
+        parallel: DataParallel,
+        subspace: InputSubspace | None,
     ) -> None:
         self.objective = objective
         self.parameters = objective.parameters
-        self._span = span
+        self._subspace = subspace
         # What vectors are over: the parameters, or for one of them its coordinates.
         self._variables: list[Tensor] = [
-            span.coordinates() if span is not None and p is span.weight else p for p in self.parameters
+            subspace.coordinates() if subspace is not None and p is subspace.weight else p
+            for p in self.parameters
         ]
         self.size = sum(p.numel() for p in self._variables)
         self.shift = 0.0
@@ -92,8 +85,8 @@ class HessianOperator:
         self.kept_bytes = 0
         everything = objective.counted if positions is None else positions
         self.n = len(everything)
-        self._share = share
-        self._positions = share.positions(everything)
+        self._parallel = parallel
+        self._positions = parallel.shard(everything)
         self._kept: list[list[Tensor | None]] = []  # gradients of the first batches, with their graphs
         self._full = False
         self._checked = False  # one gradient's graph has been looked through
@@ -107,11 +100,21 @@ class HessianOperator:
         self._versions = [p._version for p in self.parameters]
         objective.settle()
 
-    def preconditioned(self, preconditioner: Tensor | None, shift: float) -> HessianOperator:
-        """``P^-1/2 (H + shift·I) P^-1/2`` with ``P = diag(preconditioner)``, on the graphs kept here."""
+    def preconditioned(self, preconditioner: Tensor, shift: float) -> HessianOperator:
+        """``v -> P^-1/2 (H + shift·I) P^-1/2 v`` with ``P = diag(p)``, on the graphs kept here.
+
+        It is symmetric and has the eigenvalues of ``P⁻¹ (H + shift·I)``.
+
+        Args:
+            preconditioner: p (P,) > 0.
+            shift: added to the diagonal of H: the coefficient of an L2 penalty.
+
+        Raises:
+            CurvatureError: the preconditioner has another shape, or is not positive.
+        """
         other = copy.copy(self)
         other.shift = shift
-        other._scale = None if preconditioner is None else self._inverse_root(preconditioner)
+        other._scale = self._inverse_root(preconditioner)
         return other
 
     def block(self, chosen: Sequence[int]) -> HessianOperator:
@@ -143,19 +146,19 @@ class HessianOperator:
             for gradient, again in self._gradients():
                 own = [gradient[i] for i in self._chosen]
                 self._add(total, derivative_along(own, parts, self._own(), again=again))
-        self._share.add(total)
+        self._parallel.all_reduce(total)
         if self.shift:
             total.add_(scaled, alpha=self.shift)
         return total if self._scale is None else total.mul_(self._scale.to(total))
 
     def expand(self, vectors: Tensor) -> Tensor:
-        """Vectors (k, size) over the parameters of this operator, out of the coordinates of a span."""
-        if self._span is None:
+        """Vectors (k, size) over the parameters of this operator, out of the coordinates of a subspace."""
+        if self._subspace is None:
             return vectors
         pieces = list(torch.split(vectors, self._sizes(), dim=1))
         for i, place in enumerate(self._chosen):
-            if self.parameters[place] is self._span.weight:
-                wide = self._span.expand(pieces[i].view(-1, *self._variables[place].shape))
+            if self.parameters[place] is self._subspace.weight:
+                wide = self._subspace.expand(pieces[i].view(-1, *self._variables[place].shape))
                 pieces[i] = wide.reshape(len(vectors), -1)
         return torch.cat(pieces, dim=1)
 
@@ -208,8 +211,8 @@ class HessianOperator:
     def _gradient(self, inputs: Tensor, targets: Tensor, at: int) -> list[Tensor | None]:
         shifted = None
         for parameter, variable in zip(self.parameters, self._variables, strict=True):
-            if self._span is not None and parameter is self._span.weight:
-                shifted = self._span.shifted(variable, at)
+            if self._subspace is not None and parameter is self._subspace.weight:
+                shifted = self._subspace.shifted(variable, at)
         gradient = twice_differentiable_gradient(
             self.objective, self._variables, inputs, targets, self.n, shifted
         )

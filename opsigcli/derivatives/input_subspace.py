@@ -21,7 +21,7 @@ ROWS = 128  # of one product with L, of which the part above the diagonal is lef
 RIDGE = 1e-12  # of the mean of ‖x_i‖², added to the Gram matrix, so that equal examples do no harm
 
 
-class Span:
+class InputSubspace:
     """The inputs X (n, d) of a first linear layer, n < d, as ``X = L Qᵀ``: L (n, n) triangular, Q (d, n) orthonormal.
 
     The layer's gradient is ``D̄ᵀX = (D̄ᵀL) Qᵀ``: nothing in the Hessian leaves the rows ``C Qᵀ``. In the coordinates
@@ -74,7 +74,7 @@ class Span:
         return found.reshape(len(found), -1)
 
 
-def find_span(objective: Objective, positions: NDArray[np.int64]) -> Span | None:
+def find_input_subspace(objective: Objective, positions: NDArray[np.int64]) -> InputSubspace | None:
     """The span of the inputs, where the model begins with a linear layer on them and it pays; else None.
 
     The layer must read the very numbers of the examples, and nothing else may use its weights.
@@ -91,7 +91,7 @@ def find_span(objective: Objective, positions: NDArray[np.int64]) -> Span | None
     n = len(positions)
     if not 1 < n <= min(weight.shape[1] - 1, MOST, WORTH * weight.shape[0]):
         return None
-    return Span(objective, weight, positions)
+    return InputSubspace(objective, weight, positions)
 
 
 class _Recorder(TorchFunctionMode):

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.derivatives.double_backward import second_derivatives
 from opsigcli.objective.base import Objective
 
@@ -23,11 +23,11 @@ class Along(NamedTuple):
     curvatures: Float32s  # (n,) vᵀH_i v
 
 
-def along(
+def directional_derivatives(
     objective: Objective,
     direction: Tensor,
     positions: NDArray[np.int64] | None = None,
-    share: Share | None = None,
+    parallel: DataParallel | None = None,
 ) -> Along:
     """Slopes ``v·∇ℓ_i`` and curvatures ``vᵀ∇²ℓ_i v`` of single examples at the weights that are loaded.
 
@@ -40,7 +40,7 @@ def along(
         objective: with the weights loaded.
         direction: v (P,), flat over ``objective.parameters``.
         positions: n examples; None is all.
-        share: the examples this process looks at; every process gets all the numbers.
+        parallel: the processes that share the examples; every one of them gets all the numbers.
 
     Raises:
         CurvatureError: the model cannot be differentiated twice.
@@ -53,16 +53,16 @@ def along(
         for name, part, p in zip(objective.parameter_names, parts, objective.parameters, strict=True)
     }
     everything = objective.counted if positions is None else positions
-    share = share or Share()
+    parallel = parallel or DataParallel()
     # One row of slopes and one of curvatures; what other processes look at is zero here until all is added up.
     found_all = torch.zeros(2, len(everything), device=objective.device, dtype=objective.dtype)
-    own = share.positions(np.arange(len(everything)))
+    own = parallel.shard(np.arange(len(everything)))
     at = int(own[0]) if len(own) else 0
     for inputs, targets in objective.batches(everything[own]):
         found = _along_batch(objective, tangents, inputs, targets)
         found_all[:, at : at + len(targets)] = torch.stack([part.detach() for part in found])
         at += len(targets)
-    slopes, curvatures = share.add(found_all).float().cpu().numpy()
+    slopes, curvatures = parallel.all_reduce(found_all).float().cpu().numpy()
     return Along(slopes, curvatures)
 
 

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor
+from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.registry import unknown
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 Hyper = Mapping[str, Any]
 State = Mapping[Any, Mapping[str, Any]]
+StateKeys = Collection[str] | None  # what the state of every parameter has; None before the first update
 
-_BELOW_ONE = ("momentum", "dampening", "betas")
+NO_RATE = float("nan")  # in place of a default: a learning rate has to be given
+
+
+class Batch(Enum):
+    """The examples that one update of a rule is made from."""
+
+    FULL = "all of them"
+    MINI = "a minibatch"
+    EITHER = "all of them or a minibatch"
 
 
 def no_shift(hyper: Hyper) -> float:
     """Nothing to add to the Hessian."""
     return 0.0
+
+
+def l2_penalty(hyper: Hyper) -> float:
+    """The coefficient w of an L2 penalty, which adds w·I to the Hessian."""
+    return float(hyper["weight_decay"])
 
 
 @dataclass(frozen=True)
@@ -30,16 +46,37 @@ class Optimizer:
 
     On a quadratic with Hessian H the rule converges while λmax(H), or λmax(P⁻¹(H + shift·I)) for a rule that
     preconditions with P, stays below ``stability_threshold``.
+
+    Attributes:
+        name: in the table.
+        defaults: the hyper-parameters it takes, with their values; ``lr`` has none, ``NO_RATE``.
+        make: the optimizer of parameters and settled hyper-parameters.
+        limit: the threshold at settled hyper-parameters, lr > 0.
+        recognise: of a parameter group and the keys of the state: None where another rule made them, else what was
+            assumed to tell it from others, or "". None for a rule that no state tells from another one in the table.
+        weigh: the state of one parameter and the hyper-parameters -> its part of P; None for rules without P.
+        second_moment: the key of the state of which a weight's 0 means that it had no gradient; "" without P.
+        added: the shift, of the hyper-parameters.
+        keeps_state: an update needs more than weights and gradient.
+        batch: the examples that an update is made from.
+        train_options: options of ``opsig train`` that are hyper-parameters of the rule.
+        below_one: hyper-parameters that have to be smaller than 1.
+        up_to_one: hyper-parameters that have to be 1 or smaller.
     """
 
     name: str
-    defaults: Mapping[str, Any]  # hyper-parameters it takes, with their values; ``lr`` has none: NaN
+    defaults: Mapping[str, Any]
     make: Callable[[list[Tensor], Hyper], torch.optim.Optimizer]
-    limit: Callable[[Hyper], float]  # for lr > 0
-    weigh: Callable[[Mapping[str, Any], Hyper], Tensor | None] | None = (
-        None  # state of one parameter -> its P
-    )
+    limit: Callable[[Hyper], float]
+    recognise: Callable[[Hyper, StateKeys], str | None] | None
+    weigh: Callable[[Mapping[str, Any], Hyper], Tensor | None] | None = None
+    second_moment: str = ""
     added: Callable[[Hyper], float] = no_shift
+    keeps_state: bool = True
+    batch: Batch = Batch.EITHER
+    train_options: tuple[str, ...] = ("lr",)
+    below_one: tuple[str, ...] = ("momentum", "dampening", "betas")
+    up_to_one: tuple[str, ...] = ()
 
     @property
     def preconditions(self) -> bool:
@@ -63,8 +100,9 @@ class Optimizer:
                 if number is None:
                     continue
                 fits = isinstance(number, int | float) and 0 <= number < math.inf
-                if not fits or (key in _BELOW_ONE and number >= 1) or (key == "alpha" and number > 1):
-                    high = "below 1" if key in _BELOW_ONE else "up to 1" if key == "alpha" else "finite"
+                below, up_to = key in self.below_one, key in self.up_to_one
+                if not fits or (below and number >= 1) or (up_to and number > 1):
+                    high = "below 1" if below else "up to 1" if up_to else "finite"
                     raise UsageError(
                         f"expected {key} of {self.name} to be at least 0 and {high}, found {number!r}",
                         f"give {self.name} another {key}",
@@ -120,6 +158,8 @@ class Optimizer:
         """
         if self.weigh is None or not state:
             return None
+        import torch
+
         settled = self.settle(hyper)
         order = sorted(state, key=int) if all(str(key).isdecimal() for key in state) else list(state)
         found = [self.weigh(state[key], settled) for key in order]

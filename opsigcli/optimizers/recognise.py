@@ -2,73 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from opsigcli.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """An optimizer read from its state, or why none was recognised."""
+    """An optimizer read from its state, or why none was recognised.
+
+    Where the parameter groups differ in a hyper-parameter, there is a ``rule``, but no ``name`` and ``hyper`` from
+    which a threshold or an update could be computed.
+    """
 
     name: str = ""  # in OPTIMIZERS; "" when not recognised
     hyper: dict[str, Any] = field(default_factory=dict)
     reason: str = ""  # why there is no name, or what was assumed
+    rule: str = ""  # in OPTIMIZERS; of all groups, whatever their hyper-parameters
 
 
 def from_state_dict(saved: Mapping[str, Any]) -> Recognised:
-    """Name and hyper-parameters of the optimizer whose ``state_dict()`` this is.
+    """Name and hyper-parameters of the optimizer whose ``state_dict()`` this is (see ``recognise``).
+
+    Args:
+        saved: a mapping with "param_groups" and "state".
+    """
+    groups, state = saved.get("param_groups"), saved.get("state")
+    if not isinstance(groups, list) or not groups or not all(isinstance(g, Mapping) for g in groups):
+        return Recognised(reason="the optimizer state has no param_groups")
+    return recognise(groups, common_keys(state.values() if isinstance(state, Mapping) else ()))
+
+
+def common_keys(entries: Iterable[Any]) -> frozenset[str] | None:
+    """The keys that the state of every parameter has; None where no parameter has state."""
+    keys = [frozenset(entry) if isinstance(entry, Mapping) else frozenset() for entry in entries]
+    return frozenset.intersection(*keys) if keys else None
+
+
+def recognise(groups: Sequence[Mapping[str, Any]], state_keys: Collection[str] | None) -> Recognised:
+    """Name and hyper-parameters of the optimizer with these parameter groups.
 
     Plain gradient descent is reported as ``sgd``: the state does not tell the batch size. States of Adam and
     AdamW that older versions of torch wrote are alike; with weight decay they are taken for AdamW, and
     ``reason`` says so.
 
     Args:
-        saved: a mapping with "param_groups" and "state".
+        groups: one or more; the hyper-parameters of each, as ``torch.optim`` calls them.
+        state_keys: what the state of every parameter has; None before the first update.
     """
-    groups = saved.get("param_groups")
-    if not isinstance(groups, list) or not groups or not all(isinstance(g, Mapping) for g in groups):
-        return Recognised(reason="the optimizer state has no param_groups")
-    name, keys, note = _classify(groups[0], saved.get("state"))
-    if not name:
-        return Recognised(reason=note)
-    for key in keys:
-        values = [_plain(group.get(key)) for group in groups]
-        if any(value != values[0] for value in values):
-            return Recognised(
-                reason=f"the {len(groups)} parameter groups differ in {key}: there is no single threshold"
-            )
+    first = groups[0]
+    if first.get("maximize"):
+        return Recognised(reason="the optimizer maximizes")
+    for name in OPTIMIZERS:
+        rule = OPTIMIZERS.load(name)
+        note = None if rule.recognise is None else rule.recognise(first, state_keys)
+        if note is not None:
+            return _named(name, rule.defaults, groups, note)
+    keys = ", ".join(str(key) for key in first if key != "params")
+    return Recognised(reason=f"no known optimizer has the parameter group keys {keys}")
+
+
+def _named(name: str, keys: Collection[str], groups: Sequence[Mapping[str, Any]], note: str) -> Recognised:
     hyper = {key: _plain(groups[0][key]) for key in keys}
-    return Recognised(name, hyper, note)
-
-
-def _classify(group: Mapping[str, Any], state: Any) -> tuple[str, tuple[str, ...], str]:
-    """Name, the hyper-parameters it takes, and a note."""
-    if group.get("maximize"):
-        return "", (), "the optimizer maximizes"
-    if {"lr", "momentum", "dampening", "nesterov", "weight_decay"} <= group.keys():
-        if not group["momentum"]:
-            return "sgd", ("lr", "weight_decay"), ""
-        if group["nesterov"]:
-            return "nesterov", ("lr", "weight_decay", "momentum"), ""
-        if group["dampening"]:
-            return "dampened", ("lr", "weight_decay", "momentum", "dampening"), ""
-        return "momentum", ("lr", "weight_decay", "momentum"), ""
-    if {"lr", "alpha", "centered", "eps", "momentum", "weight_decay"} <= group.keys():
-        return "rmsprop", ("lr", "alpha", "eps", "momentum", "weight_decay"), ""
-    if {"lr", "betas", "eps", "amsgrad", "weight_decay"} <= group.keys() and _has_second_moments(state):
-        keys = ("lr", "betas", "eps", "weight_decay")
-        if "decoupled_weight_decay" in group:
-            return ("adamw" if group["decoupled_weight_decay"] else "adam"), keys, ""
-        if not group["weight_decay"]:
-            return "adam", keys, ""
-        return "adamw", keys, "Adam or AdamW: the state does not tell; taken for AdamW"
-    return "", (), f"no known optimizer has the parameter group keys {', '.join(map(str, group))}"
-
-
-def _has_second_moments(state: Any) -> bool:
-    """Adam keeps ``exp_avg_sq`` for each parameter; a state without entries is one before the first update."""
-    return isinstance(state, Mapping) and all("exp_avg_sq" in entry for entry in state.values())
+    for key, value in hyper.items():
+        if any(_plain(group.get(key)) != value for group in groups):
+            reason = f"the {len(groups)} parameter groups differ in {key}: there is no single threshold"
+            return Recognised(reason=reason, rule=name)
+    return Recognised(name, hyper, note, name)
 
 
 def _plain(value: Any) -> Any:

@@ -6,27 +6,43 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.checkpoints.base import formats
+from opsigcli.checkpoints.base import Header, formats
 from opsigcli.checkpoints.choose import plain_names
 from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.series import Series
 from opsigcli.checkpoints.writer import state_path
 from opsigcli.errors import CheckpointError
 from opsigcli.optimizers.recognise import Recognised, from_state_dict
+from opsigcli.optimizers.recognise import recognise as recognise_groups
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SECOND_MOMENTS = ("exp_avg_sq", "square_avg")  # as torch's optimizers call them
-
 
 def recognise(series: Series) -> Recognised:
-    """The optimizer in the last checkpoint of a series; without a name where it holds none, or an unknown one."""
+    """The optimizer in the last checkpoint of a series; without a name where it holds none, or an unknown one.
+
+    A name alone, as ``opsig train`` writes it beside the weights, is none from which anything could be computed.
+    """
     try:
         saved = series.optimizer(len(series) - 1)
     except CheckpointError as error:
         return Recognised(reason=error.message)
     return from_state_dict(saved) if saved.get("param_groups") else Recognised()
+
+
+def optimizer_of(series: Series) -> Recognised:
+    """The optimizer of a series: as its manifest says, else as its last checkpoint shows."""
+    manifest = series.manifest
+    if manifest is not None and manifest.optimizer:
+        return Recognised(manifest.optimizer, manifest.hyper)
+    return recognise(series)
+
+
+def optimizer_name(header: Header) -> str:
+    """The optimizer that a checkpoint's header shows or names; "" where it does neither, or an unknown one."""
+    facts = header.optimizer
+    return recognise_groups([facts.group], facts.state_keys).rule if facts.group else facts.name
 
 
 def state_by_parameter(
@@ -73,11 +89,19 @@ def state_by_parameter(
     return found
 
 
-def untouched(state: dict[str, dict[str, Tensor]], vector: Tensor) -> float:
-    """The squared part of a unit vector (P,) in weights whose second moment is 0."""
+def squared_part_without_moment(
+    state: Mapping[str, Mapping[str, Tensor]], second_moment: str, vector: Tensor
+) -> float:
+    """The squared part of a unit vector (P,) in weights whose second moment is 0: they never had a gradient.
+
+    Args:
+        state: by the name of each parameter.
+        second_moment: its key in the state (see ``Optimizer``); "" for rules that have none.
+        vector: flat over the parameters.
+    """
     import torch
 
-    parts = [entry[name].reshape(-1) for entry in state.values() for name in SECOND_MOMENTS if name in entry]
+    parts = [entry[second_moment].reshape(-1) for entry in state.values() if second_moment in entry]
     moments = torch.cat(parts) if parts else torch.ones(0)
     if moments.shape != vector.shape:
         return 0.0

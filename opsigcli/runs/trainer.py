@@ -1,4 +1,4 @@
-"""One optimizer update after another, such that stopping and going on changes no bit."""
+"""One optimizer update after another, such that stopping and resuming changes no bit."""
 
 from __future__ import annotations
 
@@ -145,11 +145,6 @@ class Trainer:
                 if isinstance(value, Tensor):
                     found[f"{name}/{key}"] = value.detach().cpu().clone()
         return found
-
-    def restore(self, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-        """Go back to what ``weights`` and ``state`` were at ``step``."""
-        self.objective.load(weights)
-        self.restore_state(step, state)
 
     def restore_state(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Go back to the optimizer's ``state`` at ``step``, with the weights that are loaded."""

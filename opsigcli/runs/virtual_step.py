@@ -11,21 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsigcli.checkpoints.series import Series
-from opsigcli.errors import CheckpointError, UsageError
+from opsigcli.errors import UsageError
 from opsigcli.objective.base import Objective
-from opsigcli.optimizers import OPTIMIZERS
+from opsigcli.optimizers.base import Optimizer
 from opsigcli.options import TraceOptions
 from opsigcli.records import Run
-from opsigcli.runs.optimizer_state import state_by_parameter
+from opsigcli.runs.run_optimizer import RunOptimizer
 from opsigcli.runs.trainer import Trainer
 
 if TYPE_CHECKING:
     import torch
 
-STATELESS = ("gd", "sgd")  # rules that need nothing but the gradient
 
-
-class Virtual:
+class VirtualStep:
     """Takes one update of the run's optimizer from the weights that are loaded.
 
     The gradient is that of the mean loss over all examples, or over as many as ``virtual_batches`` of the run's
@@ -44,16 +42,14 @@ class Virtual:
 
     def __init__(self, series: Series, objective: Objective, run: Run, options: TraceOptions) -> None:
         self.series, self.objective = series, objective
-        self.optimizer = options.optimizer or run.optimizer
-        if not self.optimizer:
+        given = {"momentum": options.momentum, "lr": options.lr}
+        self.optimizer = RunOptimizer(run, options.optimizer, given)
+        if self.optimizer.rule is None:
             raise UsageError(
                 "a virtual step needs the run's optimizer, and there is no manifest that names it",
                 "add --optimizer sgd --lr 0.1, as the run had them",
             )
-        self.kind = OPTIMIZERS.load(self.optimizer)
-        self.hyper: dict[str, Any] = dict(run.hyper) if self.optimizer == run.optimizer else {}
-        given = {"momentum": options.momentum, "lr": options.lr}
-        self.hyper |= {name: value for name, value in given.items() if value is not None}
+        self.rule: Optimizer = self.optimizer.rule
         self.fixed_lr = options.lr
         self.batch_size: int | None = None
         if options.virtual_batches is not None:
@@ -65,15 +61,14 @@ class Virtual:
                 )
             self.batch_size = options.virtual_batches * run.batch_size
         self.seed = series.manifest.seed if series.manifest else 0
-        self.without_state: list[int] = []
-        self.unusable = ""  # why a state that is there cannot be used
+        self.without_state: list[int] = []  # steps
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the numbers depend on, for the units' configuration and the provenance."""
         return {
-            "optimizer": self.optimizer,
-            "hyper": self.hyper,
+            "optimizer": self.optimizer.name,
+            "hyper": self.optimizer.hyper(),
             "lr": self.fixed_lr,
             "batch_size": self.batch_size,
             "seed": self.seed,
@@ -85,18 +80,17 @@ class Virtual:
         Raises:
             UsageError: the learning rate at this checkpoint is not known.
         """
-        checkpoint, hyper = self.series.checkpoints[place], dict(self.hyper)
-        if self.fixed_lr is None and checkpoint.lr is not None and math.isfinite(checkpoint.lr):
-            hyper["lr"] = checkpoint.lr
+        checkpoint = self.series.checkpoints[place]
+        hyper = self.optimizer.hyper(checkpoint.lr)
         if not math.isfinite(hyper.get("lr", math.nan)):
             raise UsageError(
                 f"a virtual step needs the learning rate, and that of {checkpoint.file} is not known",
                 "add --lr",
             )
         state = self._state(checkpoint.path)
-        if not state and self.optimizer not in STATELESS and checkpoint.step > 0:
+        if not state and self.rule.keeps_state and checkpoint.step > 0:
             self.without_state.append(checkpoint.step)
-        optimizer = self.kind.build(self.objective.parameters, hyper)
+        optimizer = self.rule.build(self.objective.parameters, hyper)
         trainer = Trainer(self.objective, optimizer, self.batch_size, self.seed)
         trainer.restore_state(checkpoint.step, state)
         settled = trainer.is_settled()
@@ -108,18 +102,11 @@ class Virtual:
 
     def _state(self, checkpoint: Path) -> dict[str, torch.Tensor]:
         """The optimizer's state that belongs to a checkpoint, as ``Trainer.state`` has it; {} where there is none."""
-        if self.optimizer in STATELESS:
-            return {}
-        objective = self.objective
-        shapes = [tuple(p.shape) for p in objective.parameters]
-        try:
-            found = state_by_parameter(checkpoint, objective.parameter_names, shapes)
-        except CheckpointError as error:
-            self.unusable = error.message
+        if not self.rule.keeps_state:
             return {}
         return {
             f"{name}/{key}": tensor
-            for name, entry in found.items()
+            for name, entry in self.optimizer.state(checkpoint, self.objective).items()
             for key, value in entry.items()
             if (tensor := _number(value)) is not None
         }

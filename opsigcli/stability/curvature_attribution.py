@@ -1,4 +1,4 @@
-"""Where the curvature of a checkpoint is: in which layers, examples and groups, and along the step that was made."""
+"""Curvature attribution: which layers, examples and groups hold the sharpness of a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from opsigcli.curvature.spectrum import Spectrum
-from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.derivatives.hvp import HessianOperator
 from opsigcli.derivatives.layers import Layer, kinds, layers
-from opsigcli.derivatives.per_example_curvature import along
+from opsigcli.derivatives.per_example_curvature import directional_derivatives
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.records import SIDES, Evidence, GroupCurvature, GroupKey, LayerCurvature, Mining
 from opsigcli.runs.stored_run import StoredRun
@@ -27,19 +27,19 @@ Solve = Callable[[HessianOperator, str], Spectrum]  # of a block, with a word ab
 
 
 @dataclass(frozen=True)
-class Locator:
-    """Looks into the curvature at the checkpoint that is loaded.
+class CurvatureAttribution:
+    """Attributes the curvature at the checkpoint that is loaded to layers, examples, groups, and the step made.
 
     Args:
         run: the run, with weights loaded.
         positions: (n,) the examples that the Hessian is a mean over.
-        share: of these, for this process.
+        parallel: the processes that share them.
         seed: of the random groups.
     """
 
     run: StoredRun
     positions: NDArray[np.int64]
-    share: Share
+    parallel: DataParallel
     seed: int
 
     def layers(
@@ -87,7 +87,8 @@ class Locator:
 
     def examples(self, spectrum: Spectrum) -> NDArray[np.float32]:
         """v₁ᵀH_i v₁ of each example, (n,)."""
-        return along(self.run.objective, spectrum.vectors[0], self.positions, self.share).curvatures
+        objective, v = self.run.objective, spectrum.vectors[0]
+        return directional_derivatives(objective, v, self.positions, self.parallel).curvatures
 
     def groups(
         self, mining: Mining, spectrum: Spectrum, curvatures: NDArray[np.float32]
@@ -166,13 +167,13 @@ class Locator:
 
     def _gradient(self, positions: NDArray[np.int64]) -> torch.Tensor:
         """The mean loss's gradient over ``positions``, flat, (P,)."""
-        own = self.share.positions(positions)
+        own = self.parallel.shard(positions)
         objective = self.run.objective
         if not len(own):
-            return self.share.add(torch.zeros_like(self._weights()))
+            return self.parallel.all_reduce(torch.zeros_like(self._weights()))
         _, parts = objective.mean_loss_and_gradient(own)
         flat = torch.cat([part.reshape(-1) for part in parts])
-        return self.share.add(flat.mul_(len(own) / len(positions)))
+        return self.parallel.all_reduce(flat.mul_(len(own) / len(positions)))
 
 
 def concentration(curvatures: NDArray[np.float32]) -> float:

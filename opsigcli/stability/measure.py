@@ -5,44 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.derivatives.batch_sharpness import batch_sharpness
 from opsigcli.derivatives.check_hvp import check_second_derivatives
-from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.derivatives.gauss_newton import GaussNewtonOperator
 from opsigcli.derivatives.hvp import HessianOperator, hessian_operator
-from opsigcli.derivatives.input_subspace import Span, find_span
-from opsigcli.errors import CheckpointError, UsageError
+from opsigcli.derivatives.input_subspace import InputSubspace, find_input_subspace
+from opsigcli.errors import UsageError
 from opsigcli.objective.batch_norm import batch_norms
-from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.options import SharpnessOptions
-from opsigcli.records import Mining, SharpnessPoint
-from opsigcli.runs.optimizer_state import state_by_parameter, untouched
+from opsigcli.records import HessianSpectrum, Mining, SharpnessPoint
+from opsigcli.runs.run_optimizer import RunOptimizer
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.stability.budget import Budget
-from opsigcli.stability.curvature_attribution import Locator, concentration, subset
+from opsigcli.stability.curvature_attribution import CurvatureAttribution, concentration, subset
+from opsigcli.stability.ratio import stability
 from opsigcli.stability.spectral_density import hessian_spectrum
 
 SUBSETS = 4  # other subsets that show how much the choice of examples matters
-
-
-@dataclass(frozen=True)
-class Stability:
-    """Threshold and ratio at one checkpoint, or why there are none."""
-
-    threshold: float | None = None
-    ratio: float | None = None
-    preconditioned: float | None = None
-    matvecs: int = 0
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,28 +47,33 @@ class Meter:
         run: the run, opened.
         options: of ``opsig sharpness``; its optimizer, lr and momentum override the run's.
         budget: what may be spent.
-        share: of the examples, for this process.
+        parallel: the processes that share the examples.
         mining: groups to look at, or None.
     """
 
     def __init__(
-        self, run: StoredRun, options: SharpnessOptions, budget: Budget, share: Share, mining: Mining | None
+        self,
+        run: StoredRun,
+        options: SharpnessOptions,
+        budget: Budget,
+        parallel: DataParallel,
+        mining: Mining | None,
     ) -> None:
-        self.run, self.options, self.budget, self.share, self.mining = run, options, budget, share, mining
-        self.optimizer = options.optimizer or run.run.optimizer
-        self.kind = OPTIMIZERS.load(self.optimizer) if self.optimizer else None
-        self.why = ""  # why a checkpoint's second moments cannot be used
+        self.run, self.options, self.budget = run, options, budget
+        self.parallel, self.mining = parallel, mining
+        given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay}
+        self.optimizer = RunOptimizer(run.run, options.optimizer, given)
         n = run.objective.n
         self.sampled = options.examples is not None and options.examples < n
         self.positions = run.objective.counted
         if self.sampled:
             self.positions = self.positions[subset(options.examples or n, n, options.seed)]
-        self.locator = Locator(run, self.positions, share, options.seed)
+        self.attribution = CurvatureAttribution(run, self.positions, parallel, options.seed)
         self.batch_norm = options.batch_norm if batch_norms(run.objective.model) else None
         if options.batch_norm == "batch":
             self._couple()
         self._checked = False
-        self._span: Span | None = None
+        self._subspace: InputSubspace | None = None
 
     def measure(
         self, row: int, step: int, lr: float, following: int | None, spread: bool, tell: Callable[[str], None]
@@ -97,22 +89,52 @@ class Meter:
             tell: called with a line about the solver's progress.
 
         Raises:
-            CheckpointError, ModelError: this checkpoint cannot be used.
+            CheckpointError: this checkpoint cannot be read, or its optimizer state belongs to other parameters.
+            ModelError: its weights do not fit.
             CurvatureError: the model has no second derivatives, or memory is too small.
         """
         self.run.load(row)
-        objective, options = self.run.objective, self.options
         if not self._checked:
-            check_second_derivatives(objective)
+            check_second_derivatives(self.run.objective)
             self._checked = True
-            self._span = self._find_span()
-        operator = hessian_operator(objective, positions=self.positions, share=self.share, span=self._span)
-        spectrum = self._solve(operator, options.top, tell)
+            self._subspace = self._find_subspace()
+        operator = self._operator(self.positions, self._subspace)
+        spectrum = self._solve(operator, self.options.top, tell)
         spectrum = replace(spectrum, vectors=operator.expand(spectrum.vectors))
-        hyper = self._hyper(lr)
-        stable = self._stability(row, float(spectrum.eigenvalues[0]), hyper, operator, tell)
-        reasons = [spectrum.reason, stable.reason]
-        point = SharpnessPoint(
+        point = self._point(row, step, lr, operator, spectrum, tell)
+        curvatures: NDArray[np.float32] | None = None
+        if math.isfinite(point.eigenvalues[0]):
+            point = replace(point, **self._minibatch(point.threshold))
+            point = self._by_layer(point, operator, spectrum, tell)
+            point, curvatures = self._by_example(point, spectrum)
+            if self.options.spectrum and not self.over():
+                point = replace(point, spectrum=self._density(operator, spectrum, tell))
+            if spread and self.sampled:
+                point = replace(point, subsets=tuple(self._other_subsets(tell)))
+            if self.options.secant and following is not None and not self.over():
+                point = replace(point, secant=self.attribution.secant(row), secant_step=following)
+        return Measured(replace(point, partial=self.over()), curvatures)
+
+    def _point(
+        self,
+        row: int,
+        step: int,
+        lr: float,
+        operator: HessianOperator,
+        spectrum: Spectrum,
+        tell: Callable[[str], None],
+    ) -> SharpnessPoint:
+        """Top eigenvalues and the stability ratio."""
+        hyper = self.optimizer.hyper(lr)
+        stable = stability(
+            self.optimizer,
+            hyper,
+            float(spectrum.eigenvalues[0]),
+            operator,
+            self.run.path(row),
+            lambda preconditioned: self._solve(preconditioned, 1, tell),
+        )
+        return SharpnessPoint(
             step=step,
             eigenvalues=tuple(map(float, spectrum.eigenvalues)),
             residuals=tuple(map(float, spectrum.residuals)),
@@ -121,49 +143,67 @@ class Meter:
             threshold=stable.threshold,
             ratio=stable.ratio,
             preconditioned=stable.preconditioned,
-            reason="; ".join(reason for reason in reasons if reason),
+            reason="; ".join(reason for reason in (spectrum.reason, stable.reason) if reason),
             file=self.run.files[row],
             lr=hyper.get("lr"),
             batch_norm=self.batch_norm,
             examples=len(self.positions) if self.sampled else None,
         )
-        found: dict[str, Any] = {}
-        curvatures: NDArray[np.float32] | None = None
-        if math.isfinite(point.eigenvalues[0]):
-            point = replace(point, **self._minibatch(stable.threshold))
-            single, kinds = self.locator.shares(spectrum)
-            found |= {"layers": single, "kinds": kinds}
-            if options.layers and not self.over():
-                blocks: list[Spectrum] = []
 
-                def solve(block: HessianOperator, which: str) -> Spectrum:
-                    blocks.append(self._solve(block, 1, lambda note: tell(f"{which}, {note}")))
-                    return blocks[-1]
+    def _by_layer(
+        self,
+        point: SharpnessPoint,
+        operator: HessianOperator,
+        spectrum: Spectrum,
+        tell: Callable[[str], None],
+    ) -> SharpnessPoint:
+        """The point with what layers hold of the top eigenvectors, and with ``--layers`` their own eigenvalues."""
+        if not self.options.layers or self.over():
+            layers, kinds = self.attribution.shares(spectrum)
+            return replace(point, layers=layers, kinds=kinds)
+        spent = 0
 
-                single, kinds = self.locator.layers(operator, spectrum, solve)
-                spent = point.matvecs + sum(block.matvecs for block in blocks)
-                found |= {"layers": single, "kinds": kinds, "matvecs": spent}
-            if (options.per_example or options.groups) and not self.over():
-                curvatures = self.locator.examples(spectrum)
-                found["concentration"] = concentration(curvatures)
-                if self.mining is not None:
-                    found["groups"] = self.locator.groups(self.mining, spectrum, curvatures)
-            if options.spectrum and not self.over():
-                found["spectrum"] = hessian_spectrum(
-                    operator,
-                    GaussNewtonOperator(objective, self.positions, self.share),
-                    spectrum,
-                    lambda newton: self._solve(newton, 1, tell),
-                    self.budget,
-                    self.over,
-                    options.seed,
-                    tell,
-                )
-            if spread and self.sampled:
-                found["subsets"] = tuple(self._other_subsets(tell))
-            if options.secant and following is not None and not self.over():
-                found |= {"secant": self.locator.secant(row), "secant_step": following}
-        return Measured(replace(point, **found, partial=self.over()), curvatures)
+        def solve(block: HessianOperator, which: str) -> Spectrum:
+            nonlocal spent
+            found = self._solve(block, 1, lambda note: tell(f"{which}, {note}"))
+            spent += found.matvecs
+            return found
+
+        layers, kinds = self.attribution.layers(operator, spectrum, solve)
+        return replace(point, layers=layers, kinds=kinds, matvecs=point.matvecs + spent)
+
+    def _by_example(
+        self, point: SharpnessPoint, spectrum: Spectrum
+    ) -> tuple[SharpnessPoint, NDArray[np.float32] | None]:
+        """The point with how much few examples, and the mined groups, hold of λ₁; and each example's curvature."""
+        if not (self.options.per_example or self.options.groups) or self.over():
+            return point, None
+        curvatures = self.attribution.examples(spectrum)
+        point = replace(point, concentration=concentration(curvatures))
+        if self.mining is not None:
+            point = replace(point, groups=self.attribution.groups(self.mining, spectrum, curvatures))
+        return point, curvatures
+
+    def _density(
+        self, operator: HessianOperator, spectrum: Spectrum, tell: Callable[[str], None]
+    ) -> HessianSpectrum:
+        return hessian_spectrum(
+            operator,
+            GaussNewtonOperator(self.run.objective, self.positions, self.parallel),
+            spectrum,
+            lambda newton: self._solve(newton, 1, tell),
+            self.budget,
+            self.over,
+            self.options.seed,
+            tell,
+        )
+
+    def _operator(
+        self, positions: NDArray[np.int64], subspace: InputSubspace | None = None
+    ) -> HessianOperator:
+        return hessian_operator(
+            self.run.objective, positions=positions, parallel=self.parallel, subspace=subspace
+        )
 
     def _couple(self) -> None:
         """BatchNorm over all examples together, as a step of full-batch descent saw them.
@@ -173,7 +213,7 @@ class Meter:
         """
         wrong = {
             "a model with BatchNorm, found none": self.batch_norm is None,
-            "one process, found several": self.share.processes > 1,
+            "one process, found several": self.parallel.processes > 1,
             "no --per-example and no --groups: the batch's statistics couple the examples": (
                 self.options.per_example or self.options.groups
             ),
@@ -183,22 +223,24 @@ class Meter:
         self.run.objective.batch_statistics = True
         self.run.objective.batch_size = len(self.positions)
 
-    def _find_span(self) -> Span | None:
+    def _find_subspace(self) -> InputSubspace | None:
         """Shorter vectors for the first layer, where all products are of the plain Hessian in one process."""
-        scaled = self.kind is not None and self.kind.preconditions
-        if scaled or self.options.spectrum or self.share.processes > 1:
+        if self._preconditions or self.options.spectrum or self.parallel.processes > 1:
             return None
-        return find_span(self.run.objective, self.positions)
+        return find_input_subspace(self.run.objective, self.positions)
+
+    @property
+    def _preconditions(self) -> bool:
+        return self.optimizer.rule is not None and self.optimizer.rule.preconditions
 
     def over(self) -> bool:
         """The budget is spent, as all processes agree."""
-        return self.budget.limited and self.share.agree(bool(self.budget.spent))
+        return self.budget.limited and self.parallel.broadcast(bool(self.budget.spent))
 
     def _minibatch(self, threshold: float | None) -> dict[str, Any]:
         """Batch sharpness, for runs that step along gradients of minibatches."""
         size = self.options.minibatch or self.run.run.batch_size
-        plain = self.kind is None or not self.kind.preconditions
-        if size is None or size >= self.run.objective.n or not plain or self.over():
+        if size is None or size >= self.run.objective.n or self._preconditions or self.over():
             return {}
         found = batch_sharpness(
             self.run.objective, size, positions=self.positions, seed=self.options.seed, enough=self.over
@@ -219,67 +261,9 @@ class Meter:
                 return
             objective = self.run.objective
             other = objective.counted[subset(len(self.positions), objective.n, self.options.seed + number)]
-            operator = hessian_operator(objective, positions=other, share=self.share)
-            spectrum = self._solve(operator, 1, tell)
+            spectrum = self._solve(self._operator(other), 1, tell)
             if spectrum.converged:
                 yield float(spectrum.eigenvalues[0])
-
-    def _hyper(self, lr: float) -> dict[str, Any]:
-        """The hyper-parameters at a checkpoint: given ones before those of the checkpoint and of the run."""
-        hyper = dict(self.run.run.hyper) if self.optimizer == self.run.run.optimizer else {}
-        if math.isfinite(lr):
-            hyper["lr"] = lr
-        for name in ("lr", "momentum", "weight_decay"):
-            if getattr(self.options, name) is not None:
-                hyper[name] = getattr(self.options, name)
-        return hyper
-
-    def _stability(
-        self,
-        row: int,
-        sharpness: float,
-        hyper: dict[str, Any],
-        operator: HessianOperator,
-        tell: Callable[[str], None],
-    ) -> Stability:
-        if self.kind is None:
-            return Stability(reason="no threshold: the optimizer is not known; give --optimizer and --lr")
-        if hyper.get("lr") is None:
-            return Stability(reason="no threshold: the learning rate is not known; give --lr")
-        threshold = self.kind.stability_threshold(hyper)
-        if not self.kind.preconditions:
-            return Stability(threshold, sharpness / threshold)
-        objective = self.run.objective
-        state = self._state(row)
-        shapes = [tuple(p.shape) for p in objective.parameters]
-        weights = self.kind.preconditioner(state, hyper, shapes) if state else None
-        if weights is None:
-            return Stability(
-                threshold,
-                reason=f"no ratio: {self.why or f'the checkpoint has no second moments of {self.optimizer}'}",
-            )
-        weights = weights.to(objective.device, objective.dtype)
-        spectrum = self._solve(operator.preconditioned(weights, self.kind.shift(hyper)), 1, tell)
-        value = float(spectrum.eigenvalues[0])
-        still = untouched(state, spectrum.vectors[0])
-        if still > 0.5:
-            reason = (
-                f"no ratio: {still:.0%} of the preconditioned eigenvector is in weights whose second moment is 0; "
-                "the run had no gradient there, as if it had not seen such examples"
-            )
-            return Stability(threshold, None, value, spectrum.matvecs, reason)
-        reason = f"preconditioned: {spectrum.reason}" if spectrum.reason else ""
-        return Stability(threshold, value / threshold, value, spectrum.matvecs, reason)
-
-    def _state(self, row: int) -> dict[str, dict[str, torch.Tensor]]:
-        """The optimizer's state at a checkpoint; {} where there is none that can be used."""
-        path = Path(self.run.run.checkpoints) / self.run.files[row]
-        shapes = [tuple(p.shape) for p in self.run.objective.parameters]
-        try:
-            return state_by_parameter(path, self.run.objective.parameter_names, shapes)
-        except CheckpointError as error:
-            self.why = error.message
-            return {}
 
     def _solve(self, operator: Any, count: int, tell: Callable[[str], None]) -> Spectrum:
         def note(done: int, top: float, rest: float) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 
 from opsigcli.curvature.phases import EDGE
 from opsigcli.errors import ExitCode
+from opsigcli.optimizers import OPTIMIZERS
+from opsigcli.optimizers.base import Batch
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome
 from opsigcli.records import Case, SharpnessPoint
@@ -34,7 +36,7 @@ def warnings_of(
     if left or any(point.partial for point in points):
         warnings.append(
             f"the budget of {options.budget} ended with {len(points)} of {len(points) + len(left)} checkpoints "
-            "measured; the same command goes on from there"
+            "measured; the same command resumes from there"
         )
     bare = [point for point in points if point.ratio is None and point.reason and point.converged]
     if bare:
@@ -44,7 +46,7 @@ def warnings_of(
             "with minibatches, the sharpness of the full loss stays below the stability threshold; "
             "batch sharpness is what is held against it"
         )
-    elif optimizer == "sgd":
+    elif optimizer in OPTIMIZERS and OPTIMIZERS.load(optimizer).batch is Batch.MINI:
         warnings.append(
             "with minibatches, the sharpness of the full loss stays below the stability threshold; give the "
             "run's batch size with --minibatch to have batch sharpness as well"

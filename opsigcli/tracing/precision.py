@@ -11,6 +11,7 @@ from opsigcli.checkpoints.series import Series
 from opsigcli.errors import ObjectiveError, UsageError
 from opsigcli.objective.precision import LARGEST_SHARE, check_precision
 from opsigcli.options import PRECISIONS
+from opsigcli.runs.load_weights import Loader
 
 if TYPE_CHECKING:
     from opsigcli.objective.base import Objective
@@ -19,11 +20,19 @@ if TYPE_CHECKING:
 EXAMPLES = 256  # on which the error is measured
 
 
-def require_precision(precision: str, objective: Objective, series: Series) -> None:
+def require_precision(precision: str, objective: Objective, loader: Loader, series: Series) -> None:
     """Measure the error of the loss deltas at the first, middle and last neighbouring checkpoints.
+
+    Args:
+        precision: float32, bf16 or tf32.
+        objective: model, data and loss.
+        loader: puts weights into that model.
+        series: the checkpoints.
 
     Raises:
         UsageError: the precision is unknown, or this device does not have it.
+        CheckpointError: a checkpoint cannot be read.
+        ModelError: its weights do not fit.
         ObjectiveError: the median error exceeds a tenth of the median |loss delta|.
     """
     from opsigcli.objective.evaluate import Evaluator
@@ -48,7 +57,7 @@ def require_precision(precision: str, objective: Objective, series: Series) -> N
     low.hold(chosen)
     last = len(series) - 2
     for place in sorted({0, last // 2, last} if last >= 0 else set()):
-        (first, rough), (second, rougher) = (_both(series, place + k, exact, low) for k in (0, 1))
+        (first, rough), (second, rougher) = (_both(loader, series, place + k, exact, low) for k in (0, 1))
         found = check_precision((first, second), (rough, rougher))
         if found.drowns:
             steps = series.steps
@@ -61,10 +70,8 @@ def require_precision(precision: str, objective: Objective, series: Series) -> N
 
 
 def _both(
-    series: Series, place: int, exact: Evaluator, low: Evaluator
+    loader: Loader, series: Series, place: int, exact: Evaluator, low: Evaluator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Losses at one checkpoint, in float32 and in the lower precision."""
-    from opsigcli.models.weights import fit_weights
-
-    fit_weights(exact.objective.model, series.read(place), where=series.checkpoints[place].file)
+    loader.load(series.read(place), series.checkpoints[place].file)
     return exact.losses(), low.losses()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,15 +17,18 @@ from opsigcli.options import TraceOptions
 from opsigcli.outcome import plain
 from opsigcli.progress import Progress
 from opsigcli.records import ExampleSource, Run
+from opsigcli.runs.build_objective import build_objective
+from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader
-from opsigcli.runs.stored_run import build_objective, provenance, specs
-from opsigcli.runs.virtual_step import Virtual
+from opsigcli.runs.provenance import provenance
+from opsigcli.runs.run_specs import specs
+from opsigcli.runs.virtual_step import VirtualStep
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import TraceContent, locked, write_trace
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.rows import Row, plan_rows
-from opsigcli.tracing.sharding import Split
+from opsigcli.tracing.sharding import Sharding
 from opsigcli.tracing.worker import Worker
 from opsigcli.trust import sign
 
@@ -42,19 +44,21 @@ class Session:
         options: of ``opsig trace``.
         run: the run.
         source: its examples.
-        split: the share of this process, when several work on the trace.
+        sharding: the units of this process, when several work on the trace.
 
     Raises:
         UsageError: one of several processes is to start anew.
     """
 
-    def __init__(self, options: TraceOptions, run: Run, source: ExampleSource, split: Split | None) -> None:
-        if split is not None and options.fresh:
+    def __init__(
+        self, options: TraceOptions, run: Run, source: ExampleSource, sharding: Sharding | None
+    ) -> None:
+        if sharding is not None and options.fresh:
             raise UsageError(
-                "--fresh is for one process: workers go on from one another's units",
+                "--fresh is for one process: workers use one another's finished units",
                 f"remove {options.store} and start the workers without --fresh",
             )
-        self.options, self.source, self.split = options, source, split
+        self.options, self.source, self.sharding = options, source, sharding
         self._fresh = (
             options.fresh
         )  # in the first round; units that a killed process left are used all the same
@@ -73,14 +77,17 @@ class Session:
         """Bring the store up to date with the series.
 
         Raises:
-            CheckpointError, ModelError: no checkpoint could be traced.
+            CheckpointError: no checkpoint could be traced, as the first one cannot be read.
+            ModelError: the model cannot be built, or no checkpoint fits it.
+            UsageError: options do not go together, or not with this run.
+            ObjectiveError: the precision would drown the loss deltas.
             StoreError: the store holds another run, is in use, or cannot be written.
             Interrupted: a signal arrived; finished checkpoints are kept.
         """
         with ExitStack() as stack:
             own = self.options.store
-            if self.split is not None:  # workers share the store, and no two have the same part
-                own = own.with_name(f"{own.name}.{str(self.split).replace('/', '-of-')}")
+            if self.sharding is not None:  # workers share the store, and no two have the same part
+                own = own.with_name(f"{own.name}.{str(self.sharding).replace('/', '-of-')}")
             stack.enter_context(locked(own))
             store = self._open(stack)
             self.rows = plan_rows(series, store)
@@ -93,7 +100,7 @@ class Session:
 
     def _work(self, worker: Worker, progress: Progress) -> None:
         grid = worker.grid(self.rows)
-        total = len(grid) if self.split is None else len(self.split.share(len(grid)))
+        total = len(grid) if self.sharding is None else len(self.sharding.units(len(grid)))
         unit = "checkpoint" if len(grid) == sum(row.stored is None for row in self.rows) else "unit"
         stopped: KeyboardInterrupt | None = None
         first: Exception | None = None
@@ -102,11 +109,11 @@ class Session:
                 first = worker.compute(self.rows, task)
         except KeyboardInterrupt as signal:
             stopped = signal
-        if first is not None and self.split is None and not self._finished(worker):
+        if first is not None and self.sharding is None and not self._finished(worker):
             raise first
         if stopped is not None:
             kept, left = len(self._finished(worker)), len(worker.missing(self.rows))
-            if self.split is None:
+            if self.sharding is None:
                 self._finish(worker, None, worker.series, stopped)
             raise Interrupted(
                 stopped, f"interrupted: {kept} checkpoints are traced and kept, {left} units are left"
@@ -128,10 +135,12 @@ class Session:
         self.done = self._finished(worker)
         self.failed |= worker.failures(self.rows)
         self.waiting = sum(unit.row.file not in self.failed for unit in worker.missing(self.rows))
-        if stopped is None and self.waiting and self.split is not None:
+        if stopped is None and self.waiting and self.sharding is not None:
             return
         with ExitStack() as stack:
-            if self.split is not None:  # the last worker to finish merges; another one may have been as fast
+            if (
+                self.sharding is not None
+            ):  # the last worker to finish merges; another one may have been as fast
                 stack.enter_context(locked(self.options.store, wait=MERGING))
                 store = self._open(stack)
                 self.rows = plan_rows(series, store)
@@ -146,7 +155,7 @@ class Session:
                 worker.units.clear(keep={unit.key for unit in worker.grid(self._unfinished())})
 
     def _open(self, stack: ExitStack) -> Store | None:
-        """The store as it is, if it is to be gone on with."""
+        """The store that is added to; None for a new one."""
         if not self.options.store.exists() or self._fresh:
             return None
         store = stack.enter_context(open_store(self.options.store))
@@ -157,13 +166,16 @@ class Session:
         options = self.options
         if self._evaluator is None:
             objective = build_objective(
-                self.run.model, self.source, self.run.loss, device=_device(options.device), batch_size=256
+                self.run.model, self.source, self.run.loss, device=own_device(options.device), batch_size=256
             )
-            require_precision(options.precision, objective, series)
+            self._loader = Loader(objective.model, self.run.partial)
+            require_precision(options.precision, objective, self._loader, series)
             self._evaluator = Evaluator(objective, batch_size=options.batch_size, precision=options.precision)
             objective.batch_size = self._evaluator.batch_size  # suits gradients as well
         evaluator = self._evaluator
-        virtual = Virtual(series, evaluator.objective, self.run, options) if options.virtual_step else None
+        virtual = (
+            VirtualStep(series, evaluator.objective, self.run, options) if options.virtual_step else None
+        )
         self.measured = {
             "batch_size": evaluator.batch_size,
             "shard_size": evaluator.shard_size,
@@ -173,11 +185,15 @@ class Session:
         if store is not None:
             self._require_same_virtual(store)
         units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
-        self._loader = self._loader or Loader(evaluator.objective.model, self.run.partial)
-        return Worker(series, evaluator, self._loader, units, virtual, self.split)
+        assert self._loader is not None  # made with the evaluator
+        return Worker(series, evaluator, self._loader, units, virtual, self.sharding)
 
     def _require_same_virtual(self, store: Store) -> None:
-        """Refuse to mix rows with virtual steps and rows without, or steps of two kinds."""
+        """Refuse to mix rows with virtual steps and rows without, or steps of two kinds.
+
+        Raises:
+            StoreError: the store would mix them.
+        """
         made = store.provenance["trace"].options.get("virtual")
         if made != plain(self.measured["virtual"]):
             raise StoreError(
@@ -189,7 +205,7 @@ class Session:
 
     def _content(self, worker: Worker, store: Store | None) -> TraceContent:
         objective = worker.evaluator.objective
-        made = provenance("trace", self.options, objective)
+        made = provenance("trace", self.options, objective, precision=self.run.precision)
         made.options.update(plain(self.measured))
         return TraceContent(
             run=replace(self.run, fit="; ".join(worker.loader.fits) or self.run.fit),
@@ -202,7 +218,7 @@ class Session:
             labels=self.source.labels,
             names=self.source.names,
             rows=self._rows("losses", worker, store),
-            provenance=replace(made, dtype=self.run.precision),
+            provenance=made,
             known_pairs=self.source.known_pairs,
             measured=None if objective.measured.all() else objective.measured,
             virtual=self._rows("virtual_deltas", worker, store) if worker.virtual else None,
@@ -235,13 +251,3 @@ def require_same_run(store: Store, run: Run) -> None:
                 f"{store.path} holds another run: its {what} is {before}, here it is {now}",
                 "name another store with --store, or replace this one with --fresh",
             )
-
-
-def _device(name: str) -> str:
-    """One GPU for each process of a machine, where there are several of both."""
-    import torch
-
-    rank = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", ""))
-    if name == "auto" and rank.isdigit() and torch.cuda.device_count() > 1:
-        return f"cuda:{int(rank) % torch.cuda.device_count()}"
-    return name

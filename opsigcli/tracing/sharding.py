@@ -18,22 +18,22 @@ LAUNCHERS = (
 
 
 @dataclass(frozen=True)
-class Split:
+class Sharding:
     """Worker ``index`` (from 0) of ``count``."""
 
     index: int
     count: int
 
-    def share(self, units: int) -> range:
+    def units(self, total: int) -> range:
         """The units of this worker: neighbours, as equal in number as can be."""
-        return range(units * self.index // self.count, units * (self.index + 1) // self.count)
+        return range(total * self.index // self.count, total * (self.index + 1) // self.count)
 
     def __str__(self) -> str:
         return f"{self.index + 1}/{self.count}"
 
 
-def find_split(given: str | None, environment: Mapping[str, str] = os.environ) -> Split | None:
-    """The split that ``--shard i/n`` (i from 1) or a launcher's variables name; None for a single process.
+def find_sharding(given: str | None, environment: Mapping[str, str] = os.environ) -> Sharding | None:
+    """The sharding that ``--shard i/n`` (i from 1) or a launcher's variables name; None for a single process.
 
     Raises:
         UsageError: it is no i/n with 1 <= i <= n.
@@ -44,10 +44,10 @@ def find_split(given: str | None, environment: Mapping[str, str] = os.environ) -
             raise UsageError(
                 f"expected --shard i/n with i from 1 to n, found {given!r}", "for example: --shard 1/4"
             )
-        return Split(int(match[1]) - 1, int(match[2]))
+        return Sharding(int(match[1]) - 1, int(match[2]))
     for rank, size in LAUNCHERS:
         if environment.get(rank, "").isdigit() and environment.get(size, "").isdigit():
             first = int(environment.get("SLURM_ARRAY_TASK_MIN", 0)) if "ARRAY" in rank else 0
             index, count = int(environment[rank]) - first, int(environment[size])
-            return Split(index, count) if 0 <= index < count and count > 1 else None
+            return Sharding(index, count) if 0 <= index < count and count > 1 else None
     return None

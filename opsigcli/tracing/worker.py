@@ -22,12 +22,12 @@ from opsigcli.progress import Task
 from opsigcli.runs.load_weights import Loader
 from opsigcli.store.units import Units
 from opsigcli.tracing.rows import Row
-from opsigcli.tracing.sharding import Split
+from opsigcli.tracing.sharding import Sharding
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from opsigcli.runs.virtual_step import Virtual
+    from opsigcli.runs.virtual_step import VirtualStep
 
 VIRTUAL = -1  # in place of a shard: losses of all examples after a virtual step
 
@@ -56,15 +56,15 @@ class Worker:
         loader: puts weights into that model.
         units: where finished units are kept.
         virtual: takes virtual steps; None where none are wanted.
-        split: which units are this worker's; None = all.
+        sharding: which units are this worker's; None = all.
     """
 
     series: Series
     evaluator: Evaluator
     loader: Loader
     units: Units
-    virtual: Virtual | None = None
-    split: Split | None = None
+    virtual: VirtualStep | None = None
+    sharding: Sharding | None = None
     computed: int = 0  # units
     failed: dict[str, str] = field(default_factory=dict)  # file -> reason
     _held: int | None = None
@@ -90,7 +90,7 @@ class Worker:
             StoreError: a unit cannot be written.
         """
         grid = self.grid(rows)
-        mine = grid if self.split is None else [grid[i] for i in self.split.share(len(grid))]
+        mine = grid if self.sharding is None else [grid[i] for i in self.sharding.units(len(grid))]
         first: Exception | None = None
         with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
             written: Future[None] | None = None
@@ -152,7 +152,7 @@ class Worker:
 
     def _fail(self, row: Row, reason: str) -> None:
         self.failed[row.file] = reason
-        if self.split is not None:  # another worker may be the one that merges
+        if self.sharding is not None:  # another worker may be the one that merges
             with contextlib.suppress(CheckpointError):  # a file that is gone is so for all of them
                 self.units.write(_failure(row), np.frombuffer(json.dumps(reason).encode(), np.uint8))
 

@@ -21,7 +21,7 @@ from opsigcli.datasets import open_source
 from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.records import ExampleSource
-from opsigcli.runs.stored_run import build_objective
+from opsigcli.runs.build_objective import build_objective
 
 MODELS = (
     "mlp?hidden=200,200",

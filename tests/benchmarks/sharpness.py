@@ -34,7 +34,7 @@ from opsigcli.cli.allocator import keep_freed_memory
 from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.datasets import open_source
 from opsigcli.derivatives.hvp import hessian_operator
-from opsigcli.derivatives.input_subspace import Span, find_span
+from opsigcli.derivatives.input_subspace import InputSubspace, find_input_subspace
 from opsigcli.derivatives.layers import layers
 from opsigcli.objective.base import Objective
 from opsigcli.records import ExampleSource
@@ -153,19 +153,19 @@ class Series:
     truths: list[np.ndarray] = field(default_factory=list)
 
 
-SPANS: dict[int, tuple[Span | None, float]] = {}  # by objective, with the seconds they took
+SPANS: dict[int, tuple[InputSubspace | None, float]] = {}  # by objective, with the seconds they took
 
 
-def span_of(objective: Objective) -> tuple[Span | None, float]:
+def span_of(objective: Objective) -> tuple[InputSubspace | None, float]:
     if id(objective) not in SPANS:
         start = time.perf_counter()
-        span = find_span(objective, objective.counted)
+        span = find_input_subspace(objective, objective.counted)
         SPANS[id(objective)] = span, time.perf_counter() - start
     return SPANS[id(objective)]
 
 
 def own(objective: Objective, count: int) -> Result:
-    operator = hessian_operator(objective, span=span_of(objective)[0])
+    operator = hessian_operator(objective, subspace=span_of(objective)[0])
     found = top_eigenvalues(operator, operator.size, count, tolerance=TOLERANCE)
     assert found.converged, found.reason
     return Result(found.eigenvalues, found.matvecs)
@@ -316,9 +316,9 @@ def peak_memory(objective: Objective, method: Method) -> float:
     return float(text) if text else float("nan")
 
 
-def cost_of_a_product(objective: Objective, span: Span | None) -> tuple[float, float, float]:
+def cost_of_a_product(objective: Objective, subspace: InputSubspace | None) -> tuple[float, float, float]:
     """Median, least and largest HVP time in units of the gradient's, interleaved."""
-    operator = hessian_operator(objective, span=span)
+    operator = hessian_operator(objective, subspace=subspace)
     v = torch.randn(operator.size)
     v /= v.norm()
     operator(v)
@@ -338,7 +338,7 @@ def blocks(objective: Objective) -> tuple[float, float, int, int]:
 
     span = span_of(objective)[0]
     start = time.perf_counter()
-    operator = hessian_operator(objective, span=span)
+    operator = hessian_operator(objective, subspace=span)
     products = 0
     values = []
     for layer in layers(objective):

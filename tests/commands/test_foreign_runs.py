@@ -95,7 +95,7 @@ KNOWN: dict[str, dict[str, Any]] = {
     "timm": {
         "format": "torch",
         "step_source": "content",
-        "optimizer": "momentum",
+        "optimizer": "nesterov",
         "lr": 0.01,
         "steps": [0, 1, 2],
     },

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from opsigcli.checkpoints.writer import state_path
 from opsigcli.datasets import open_source
-from opsigcli.runs.stored_run import build_objective
+from opsigcli.runs.build_objective import build_objective
 from opsigcli.store.reader import open_store
 
 

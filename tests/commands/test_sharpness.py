@@ -19,7 +19,7 @@ from opsigcli.cli.app import run
 from opsigcli.datasets import open_source
 from opsigcli.derivatives.hvp import hessian_operator
 from opsigcli.errors import UsageError
-from opsigcli.runs.stored_run import build_objective
+from opsigcli.runs.build_objective import build_objective
 from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
 
 DATA, MODEL = "planted?n=200", "mlp?hidden=6"

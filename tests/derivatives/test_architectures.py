@@ -14,7 +14,7 @@ from opsigcli.derivatives.check_hvp import check_second_derivatives
 from opsigcli.derivatives.gauss_newton import GaussNewtonOperator
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.derivatives.hvp import hessian_operator
-from opsigcli.derivatives.per_example_curvature import along
+from opsigcli.derivatives.per_example_curvature import directional_derivatives
 from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.runs.load_weights import Loader
@@ -130,7 +130,7 @@ def test_products_are_differences_of_gradients(name, problem, direction, product
 
 
 def test_curvatures_of_the_examples_add_up(problem, direction, product):
-    found = along(problem, direction)
+    found = directional_derivatives(problem, direction)
     gradient = torch.cat([g.reshape(-1) for g in problem.mean_loss_and_gradient()[1]])
     np.testing.assert_allclose(found.curvatures.mean(), float(direction @ product), rtol=1e-4)
     np.testing.assert_allclose(found.slopes.mean(), float(direction @ gradient), rtol=1e-4)

@@ -12,11 +12,11 @@ from torch import nn
 
 from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.derivatives.batch_sharpness import batch_sharpness
-from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.derivatives.gauss_newton import GaussNewtonOperator
 from opsigcli.derivatives.hvp import hessian_operator
 from opsigcli.derivatives.layers import kinds, layers
-from opsigcli.derivatives.per_example_curvature import along
+from opsigcli.derivatives.per_example_curvature import directional_derivatives
 from opsigcli.objective.base import Objective
 
 
@@ -24,7 +24,7 @@ from opsigcli.objective.base import Objective
 def test_slope_and_curvature_of_an_example_are_those_of_its_own_hessian(name):
     problem = objective(name)
     direction = torch.randn(sum(p.numel() for p in problem.parameters), dtype=torch.float64)
-    found = along(problem, direction)
+    found = directional_derivatives(problem, direction)
     for i in range(problem.n):
         single = hessian_operator(problem, positions=np.array([i]))
         _, gradient = problem.mean_loss_and_gradient(np.array([i]))
@@ -38,7 +38,7 @@ def test_the_mean_curvature_of_the_examples_is_the_top_eigenvalue(name):
     problem = objective(name)
     operator = hessian_operator(problem)
     top = top_eigenvalues(operator, operator.size, 1, dtype=torch.float64)
-    found = along(problem, top.vectors[0])
+    found = directional_derivatives(problem, top.vectors[0])
     assert found.curvatures.mean(dtype=float) == pytest.approx(top.eigenvalues[0], rel=1e-6)
 
 
@@ -46,9 +46,10 @@ def test_the_mean_curvature_of_the_examples_is_the_top_eigenvalue(name):
 def test_processes_together_look_at_every_example(processes, monkeypatch):
     problem = objective()
     direction = torch.ones(sum(p.numel() for p in problem.parameters), dtype=torch.float64)
-    whole = along(problem, direction)
-    monkeypatch.setattr(Share, "add", lambda _, total: total)
-    parts = [along(problem, direction, share=Share(rank, processes)) for rank in range(processes)]
+    whole = directional_derivatives(problem, direction)
+    monkeypatch.setattr(DataParallel, "all_reduce", lambda _, total: total)
+    group = [DataParallel(rank, processes) for rank in range(processes)]
+    parts = [directional_derivatives(problem, direction, parallel=parallel) for parallel in group]
     np.testing.assert_allclose(sum(p.curvatures for p in parts), whole.curvatures, rtol=1e-6)
     np.testing.assert_allclose(sum(p.slopes for p in parts), whole.slopes, rtol=1e-6)
 

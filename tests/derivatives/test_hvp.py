@@ -93,7 +93,7 @@ def test_a_preconditioned_operator_has_the_eigenvalues_of_the_inverse_times_the_
     problem = objective()
     hessian = dense_hessian(problem)
     weights = torch.rand(len(hessian), dtype=torch.float64) + 0.1
-    operator = hessian_operator(problem, preconditioner=weights, shift=0.3)
+    operator = hessian_operator(problem).preconditioned(weights, shift=0.3)
     found = columns(operator)
     torch.testing.assert_close(found, found.T)
     product = (hessian + 0.3 * torch.eye(len(hessian))) / weights[:, None]
@@ -152,4 +152,4 @@ def test_nothing_trainable_is_an_error():
 @pytest.mark.parametrize("bad", [torch.ones(5), torch.zeros(43), torch.full((43,), float("nan"))])
 def test_a_preconditioner_that_does_not_fit_is_an_error(bad):
     with pytest.raises(CurvatureError, match="preconditioner"):
-        hessian_operator(objective(), preconditioner=bad)
+        hessian_operator(objective()).preconditioned(bad, shift=0.0)

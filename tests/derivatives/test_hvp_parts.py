@@ -11,7 +11,7 @@ from torch import nn
 
 from opsigcli.derivatives import fast_conv_bn
 from opsigcli.derivatives.check_hvp import check_second_derivatives
-from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.derivatives.fast_conv_bn import cheap_derivatives
 from opsigcli.derivatives.hvp import hessian_operator
 from opsigcli.errors import CurvatureError
@@ -196,9 +196,10 @@ def test_a_hessian_over_some_examples_is_that_of_those_alone():
 
 @pytest.mark.parametrize("processes", [2, 3, 10])
 def test_the_shares_of_all_processes_add_up_to_the_whole(processes, monkeypatch):
-    monkeypatch.setattr(Share, "add", lambda _, total: total)
+    monkeypatch.setattr(DataParallel, "all_reduce", lambda _, total: total)
     parts = [
-        columns(hessian_operator(objective(), share=Share(rank, processes))) for rank in range(processes)
+        columns(hessian_operator(objective(), parallel=DataParallel(rank, processes)))
+        for rank in range(processes)
     ]
     torch.testing.assert_close(sum(parts), dense_hessian(objective()), rtol=1e-9, atol=1e-11)
 

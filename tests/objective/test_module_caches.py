@@ -14,7 +14,7 @@ from opsigcli.derivatives.directional_loss import swing
 from opsigcli.derivatives.gauss_newton import GaussNewtonOperator
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.derivatives.hvp import hessian_operator
-from opsigcli.derivatives.per_example_curvature import along
+from opsigcli.derivatives.per_example_curvature import directional_derivatives
 from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.objective.module_caches import clear_caches
@@ -83,7 +83,7 @@ MEASURED = {
     "products, one graph kept": lambda o: twice(hessian_operator(o, graph_budget=3000), vector(o)),
     "products, no graph kept": lambda o: hessian_operator(o, graph_budget=0)(vector(o)),
     "Gauss-Newton": lambda o: GaussNewtonOperator(o)(vector(o)),
-    "by example": lambda o: along(o, vector(o)).curvatures,
+    "by example": lambda o: directional_derivatives(o, vector(o)).curvatures,
     "batch sharpness": lambda o: batch_sharpness(o, 4).mean,
     "sketches": lambda o: gradient_sketches(o, np.arange(7), dimensions=16).sketch,
     "swing": lambda o: swing(o, np.array([0, 1]), np.array([2]), np.arange(7)),

@@ -1,86 +1,12 @@
-"""Stability thresholds against real optimizers on quadratics, and preconditioners against real updates."""
+"""Textbook values of thresholds, preconditioners against real updates, and refused hyper-parameters."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
 
 from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.optimizers import OPTIMIZERS
-
-FROZEN = 1 - 1e-15  # decay of second moments that hardly move
-CASES = [
-    ("gd", {"lr": 0.1}),
-    ("gd", {"lr": 0.1, "weight_decay": 0.7}),
-    ("sgd", {"lr": 0.03}),
-    ("momentum", {"lr": 0.1, "momentum": 0.9}),
-    ("momentum", {"lr": 0.02, "momentum": 0.5, "weight_decay": 3.0}),
-    ("nesterov", {"lr": 0.1, "momentum": 0.9}),
-    ("nesterov", {"lr": 0.05, "momentum": 0.3, "weight_decay": 1.0}),
-    ("dampened", {"lr": 0.1, "momentum": 0.9}),
-    ("dampened", {"lr": 0.1, "momentum": 0.8, "dampening": 0.3, "weight_decay": 1.0}),
-    ("adam", {"lr": 0.01, "betas": (0.9, FROZEN)}),
-    ("adam", {"lr": 0.01, "betas": (0.5, FROZEN), "weight_decay": 30.0}),
-    ("adamw", {"lr": 0.05, "betas": (0.9, FROZEN), "weight_decay": 0.0}),
-    ("adamw", {"lr": 0.05, "betas": (0.9, FROZEN), "weight_decay": 6.0}),
-    ("rmsprop", {"lr": 0.01, "alpha": 1.0}),
-    ("rmsprop", {"lr": 0.01, "alpha": 1.0, "momentum": 0.9, "weight_decay": 50.0}),
-]
-WEIGHTS = (2.0, 0.5)  # the frozen preconditioner of the two coordinates
-
-
-def quadratic_run(name, hyper, factor, steps=4000):
-    """Largest |x| at the end, over the largest at the start, at ``factor`` times the threshold.
-
-    Two coordinates with preconditioner ``WEIGHTS`` and curvatures such that λmax(P⁻¹(H + shift)) is the first
-    one's, at ``factor`` times the threshold, and the second one's is at a tenth of that.
-    """
-    optimizer = OPTIMIZERS.load(name)
-    shift = optimizer.shift(hyper)
-    target = factor * optimizer.stability_threshold(hyper)
-    scales = torch.tensor(WEIGHTS if optimizer.preconditions else (1.0, 1.0), dtype=torch.float64)
-    curvature = torch.tensor([target, target / 10], dtype=torch.float64) * scales - shift
-    x = torch.nn.Parameter(torch.full((2,), 1e-6, dtype=torch.float64))
-    rule = optimizer.build([x], hyper)
-    if optimizer.preconditions:
-        freeze(rule, x, name, hyper, scales)
-        weights = optimizer.preconditioner(rule.state_dict()["state"], hyper)
-        torch.testing.assert_close(weights, scales, rtol=1e-6, atol=0)
-    for _ in range(steps):
-        x.grad = curvature * x.detach()
-        rule.step()
-        if x.abs().max() > 1e-3:  # larger gradients would move the second moments
-            break
-    return float(x.detach().abs().max()) / 1e-6
-
-
-def freeze(rule, x, name, hyper, scales):
-    """Give ``rule`` a state late in training whose second moments make the preconditioner ``scales``."""
-    zero = torch.zeros_like(x.detach())
-    if name == "rmsprop":
-        rule.state[x] = {"step": torch.tensor(1e6), "square_avg": (scales - 1e-8).square()}
-        if hyper.get("momentum"):
-            rule.state[x]["momentum_buffer"] = zero
-        return
-    step = 1e9
-    second = (scales - 1e-8).square() * (1 - hyper["betas"][1] ** step)
-    rule.state[x] = {"step": torch.tensor(step, dtype=torch.float64), "exp_avg": zero, "exp_avg_sq": second}
-
-
-@pytest.mark.parametrize(("name", "hyper"), CASES)
-def test_half_a_percent_inside_the_threshold_the_rule_converges(name, hyper):
-    assert quadratic_run(name, hyper, 0.995) < 1e-2
-
-
-@pytest.mark.parametrize(("name", "hyper"), CASES)
-def test_half_a_percent_outside_the_threshold_the_rule_diverges(name, hyper):
-    assert quadratic_run(name, hyper, 1.005) > 1e2
-
-
-def test_every_optimizer_of_the_table_is_simulated():
-    assert {name for name, _ in CASES} == set(OPTIMIZERS)
 
 
 def test_thresholds_have_their_textbook_values():
@@ -92,11 +18,6 @@ def test_thresholds_have_their_textbook_values():
     assert threshold["adam"] == pytest.approx(380)
     assert threshold["adamw"] == pytest.approx(380 * (1 - 0.1 * 0.01 / 2))
     assert threshold["rmsprop"] == pytest.approx(20)
-
-
-@pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_a_learning_rate_of_zero_is_always_stable(name):
-    assert OPTIMIZERS.load(name).stability_threshold({"lr": 0.0}) == math.inf
 
 
 def steps_of(name, hyper, count, seed=0, **torch_only):
@@ -141,13 +62,6 @@ def test_state_saved_with_text_keys_keeps_the_order_of_the_parameters():
     shuffled = dict(sorted(entries.items()))  # "0", "1", "10", "11", "2" …
     weights = OPTIMIZERS.load("adam").preconditioner(shuffled, {"lr": 1, "betas": (0.0, 0.0), "eps": 0.0})
     torch.testing.assert_close(weights, torch.arange(12.0).sqrt())
-
-
-@pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_before_the_first_update_there_is_no_preconditioner(name):
-    rule = OPTIMIZERS.load(name)
-    state = rule.build([torch.nn.Parameter(torch.ones(2))], {"lr": 0.1}).state_dict()["state"]
-    assert rule.preconditioner(state, {"lr": 0.1}) is None
 
 
 def test_second_moments_of_other_shapes_are_refused():

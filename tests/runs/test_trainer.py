@@ -1,4 +1,4 @@
-"""opsig train: its checkpoints, and going on after a stop."""
+"""opsig train: its checkpoints, and resuming after a stop."""
 
 from __future__ import annotations
 
@@ -16,25 +16,12 @@ import torch
 from conftest import Opsig
 from safetensors.torch import load_file
 
-OPTIMIZERS = ("gd", "sgd", "momentum", "nesterov", "dampened", "adam", "adamw", "rmsprop")
 SMALL = ("--data", "planted?n=200", "--model", "mlp?hidden=6", "--lr", "0.01")
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_going_on_gives_the_bits_of_an_undisturbed_run(opsig: Opsig, tmp_path: Path, optimizer: str) -> None:
-    words = (*SMALL, "--optimizer", optimizer, "--batch-size", 8, "--save-every", 3)
-    assert opsig("train", tmp_path / "whole", *words, "--steps", 12).code == 0
-    assert opsig("train", tmp_path / "parts", *words, "--steps", 6).code == 0
-    assert opsig("train", tmp_path / "parts", *words, "--steps", 12).code == 0
-    whole = sorted(path.name for path in (tmp_path / "whole").glob("*.safetensors"))
-    assert whole == sorted(path.name for path in (tmp_path / "parts").glob("*.safetensors"))
-    for name in whole:
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
 def test_full_batch_descent_is_the_textbook_update(opsig: Opsig, tmp_path: Path) -> None:
     from opsigcli.datasets import open_source
-    from opsigcli.runs.stored_run import build_objective
+    from opsigcli.runs.build_objective import build_objective
 
     opsig("train", tmp_path / "run", *SMALL, "--steps", 2)
     source = open_source("planted?n=200")
@@ -53,7 +40,7 @@ def test_full_batch_descent_is_the_textbook_update(opsig: Opsig, tmp_path: Path)
 
 def test_an_epoch_of_minibatches_visits_every_example_once(opsig: Opsig) -> None:
     from opsigcli.datasets import open_source
-    from opsigcli.runs.stored_run import build_objective
+    from opsigcli.runs.build_objective import build_objective
     from opsigcli.runs.trainer import Trainer
 
     source = open_source("planted?n=200")
@@ -130,7 +117,7 @@ def test_full_batch_checkpoints_have_the_batch_statistics_of_their_own_weights(
     opsig: Opsig, tmp_path: Path
 ) -> None:
     from opsigcli.datasets import open_source
-    from opsigcli.runs.stored_run import build_objective
+    from opsigcli.runs.build_objective import build_objective
 
     words = ("--data", "planted?n=200", "--model", "cnn?norm=batch&widths=4", "--lr", "0.3", "--steps", 4)
     assert opsig("train", tmp_path / "run", *words).code == 0
@@ -155,7 +142,7 @@ def test_full_batch_checkpoints_have_the_batch_statistics_of_their_own_weights(
 
 def test_a_trainer_knows_whether_batch_statistics_are_settled_and_leaves_them_alone() -> None:
     from opsigcli.datasets import open_source
-    from opsigcli.runs.stored_run import build_objective
+    from opsigcli.runs.build_objective import build_objective
     from opsigcli.runs.trainer import Trainer
 
     source = open_source("planted?n=200")

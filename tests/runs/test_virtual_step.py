@@ -13,7 +13,7 @@ from conftest import Opsig
 from safetensors.torch import load_file
 
 from opsigcli.datasets import open_source
-from opsigcli.runs.stored_run import build_objective
+from opsigcli.runs.build_objective import build_objective
 from opsigcli.store.reader import open_store
 
 DATA, MODEL = "planted?n=200", "mlp?hidden=16"

@@ -17,7 +17,7 @@ from opsigcli.objective import evaluate, forms
 from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.objective.fold import Folded
-from opsigcli.runs.stored_run import build_objective
+from opsigcli.runs.build_objective import build_objective
 from opsigcli.store import schema, writer
 from opsigcli.store.reader import open_store
 

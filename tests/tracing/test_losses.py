@@ -13,7 +13,7 @@ from conftest import Opsig
 
 from opsigcli.datasets import open_source
 from opsigcli.objective.precision import check_precision
-from opsigcli.runs.stored_run import build_objective
+from opsigcli.runs.build_objective import build_objective
 
 STEPS = 3
 

@@ -17,8 +17,8 @@ from opsigcli.datasets import open_source
 from opsigcli.errors import UsageError
 from opsigcli.objective import evaluate
 from opsigcli.objective.evaluate import Evaluator
-from opsigcli.runs.stored_run import build_objective
-from opsigcli.tracing.sharding import Split, find_split
+from opsigcli.runs.build_objective import build_objective
+from opsigcli.tracing.sharding import Sharding, find_sharding
 
 ROOT = str(Path(__file__).parents[2])
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT}
@@ -143,21 +143,21 @@ def test_workers_do_not_start_anew(opsig: Opsig, run: Path, tmp_path: Path) -> N
 def test_shares_cover_every_unit_once() -> None:
     for units in (0, 1, 7, 100):
         for count in (1, 2, 3, 8):
-            shares = [unit for i in range(count) for unit in Split(i, count).share(units)]
+            shares = [unit for i in range(count) for unit in Sharding(i, count).units(units)]
             assert shares == list(range(units))
 
 
 def test_launchers_are_recognised() -> None:
-    assert find_split(None, {"RANK": "1", "WORLD_SIZE": "4"}) == Split(1, 4)
+    assert find_sharding(None, {"RANK": "1", "WORLD_SIZE": "4"}) == Sharding(1, 4)
     array = {"SLURM_ARRAY_TASK_ID": "12", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "10"}
-    assert find_split(None, array) == Split(2, 3)
-    assert find_split(None, {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"}) == Split(0, 2)
-    assert find_split(None, {"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}) is None  # sbatch without srun
-    assert find_split(None, {"RANK": "0", "WORLD_SIZE": "1"}) is None
-    assert find_split("2/3", {"RANK": "0", "WORLD_SIZE": "8"}) == Split(1, 3)
+    assert find_sharding(None, array) == Sharding(2, 3)
+    assert find_sharding(None, {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"}) == Sharding(0, 2)
+    assert find_sharding(None, {"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}) is None  # sbatch without srun
+    assert find_sharding(None, {"RANK": "0", "WORLD_SIZE": "1"}) is None
+    assert find_sharding("2/3", {"RANK": "0", "WORLD_SIZE": "8"}) == Sharding(1, 3)
     for wrong in ("0/3", "4/3", "x", "1"):
         with pytest.raises(UsageError, match="i/n"):
-            find_split(wrong, {})
+            find_sharding(wrong, {})
 
 
 def test_losses_do_not_depend_on_shards_or_threads(monkeypatch: pytest.MonkeyPatch) -> None:

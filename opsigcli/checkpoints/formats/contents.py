@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from opsigcli.checkpoints.base import TensorFacts
+from opsigcli.checkpoints.base import OptimizerFacts, TensorFacts
 from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
 from opsigcli.checkpoints.step_keys import (
     EPOCH_KEYS,
@@ -130,8 +130,7 @@ class Training:
 
     counts: dict[str, int] = field(default_factory=dict)
     lr: float | None = None
-    optimizer: str = ""
-    state: Mapping[str, Any] = field(default_factory=dict)  # param_groups and state, as in the file
+    optimizer: OptimizerFacts = field(default_factory=OptimizerFacts)
     model: str = ""  # the name of the architecture, as the file states it
 
 
@@ -156,18 +155,16 @@ def training(root: Any, value: Value) -> Training:
         counts = content_counts(entries) | counts
         lr = content_lr(entries) if lr is None else lr
     state = optimizer_state(top)
-    groups = state.get("param_groups")
-    group = fields(groups[0]) if isinstance(groups, list) and groups else {}
+    optimizer = _optimizer_facts(state, value)
     updates = whole(value(_first_step(state)))
     if updates is not None:
         counts.setdefault("step", updates)
-    own = real(value(group.get("lr")))
+    own = real(optimizer.group.get("lr"))
     arch = top.get("arch")
     return Training(
         counts,
         own if own is not None else lr,
-        _kind(group, value),
-        state,
+        optimizer,
         arch if isinstance(arch, str) else "",
     )
 
@@ -212,12 +209,16 @@ def _first_step(state: Mapping[str, Any]) -> Any:
     return next((fields(entry)["step"] for entry in entries if "step" in fields(entry)), None)
 
 
-def _kind(group: Mapping[Any, Any], value: Value) -> str:
-    """The optimizer whose hyper-parameters these are; older versions of AdamW have the names of Adam's."""
-    if "betas" in group:
-        return "adamw" if value(group.get("decoupled_weight_decay")) is True else "adam"
-    if "nesterov" in group:
-        return "momentum" if real(value(group.get("momentum"))) else "sgd"
-    if "centered" in group:
-        return "rmsprop"
-    return "adagrad" if "lr_decay" in group else ""
+def _optimizer_facts(state: Mapping[str, Any], value: Value) -> OptimizerFacts:
+    groups = state.get("param_groups")
+    group = fields(groups[0]) if groups else {}
+    keys = [frozenset(map(str, fields(entry))) for entry in fields(state.get("state")).values()]
+    return OptimizerFacts(
+        group={str(key): _plain(leaf, value) for key, leaf in group.items() if key != "params"},
+        state_keys=frozenset.intersection(*keys) if keys else None,
+    )
+
+
+def _plain(leaf: Any, value: Value) -> Any:
+    """A hyper-parameter, or several of them (betas)."""
+    return [value(item) for item in leaf] if isinstance(leaf, list | tuple) else value(leaf)

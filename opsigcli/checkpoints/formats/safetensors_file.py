@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.checkpoints.base import Header, NotWeights, TensorFacts, unreadable
+from opsigcli.checkpoints.base import Header, NotWeights, OptimizerFacts, TensorFacts, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.step_keys import content_counts, content_lr
 from opsigcli.errors import CheckpointError
@@ -51,7 +51,7 @@ class SafetensorsFile:
         tensors, metadata = _header(path)
         if not tensors:
             raise NotWeights(f"{path} holds no tensors", "leave it out of the folder")
-        optimizer = metadata.get("optimizer", "")
+        optimizer = OptimizerFacts(name=metadata.get("optimizer", ""))
         return Header({"": tensors}, content_counts(metadata), content_lr(metadata), optimizer)
 
     def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:

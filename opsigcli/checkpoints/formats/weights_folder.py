@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsigcli.checkpoints import step_keys
-from opsigcli.checkpoints.base import Header, TensorFacts, unreadable
+from opsigcli.checkpoints.base import Header, OptimizerFacts, TensorFacts, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats.dcp_folder import METADATA, DcpFolder
 from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
@@ -49,18 +49,18 @@ class WeightsFolder:
             }
         log = _json(path / "trainer_state.json")
         counts = step_keys.content_counts(log)
-        lr, kind = step_keys.sidecar_lr(log), ""
+        lr, optimizer = step_keys.sidecar_lr(log), OptimizerFacts()
         if (beside := _optimizer_file(path)) is not None:
             # A step counted by the optimizer itself is worth more than the number in the folder's name.
             with contextlib.suppress(CheckpointError):
                 state = TorchFile().describe_state(beside)
                 counts = dict(state.counts) | counts
-                lr, kind = state.lr if state.lr is not None else lr, state.optimizer
+                lr, optimizer = state.lr if state.lr is not None else lr, state.optimizer
         architectures = _json(path / "config.json").get("architectures")
         named = architectures[0] if isinstance(architectures, list) and architectures else None
         notes = (f"architecture {named}",) if isinstance(named, str) else ()
         hint = f"hf:{path}" if notes else ""
-        return Header(sets, {}, lr, kind, notes, beside=counts, model=hint)
+        return Header(sets, {}, lr, optimizer, notes, beside=counts, model=hint)
 
     def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
         """The weights, from all shards."""

@@ -1,0 +1,46 @@
+"""Adam with decoupled weight decay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opsigcli.optimizers.adam import DEFAULTS, SECOND_MOMENT, adam_threshold, adam_weights, is_adam
+from opsigcli.optimizers.base import Hyper, Optimizer, StateKeys
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+def _make(parameters: list[Tensor], hyper: Hyper) -> torch.optim.Optimizer:
+    import torch
+
+    return torch.optim.AdamW(parameters, **hyper)
+
+
+def adamw_threshold(hyper: Hyper) -> float:
+    """Adam's threshold times ``1 − ηw/2``.
+
+    With ``m ← β₁m + (1 − β₁)g, θ ← (1 − ηw)θ − ηP⁻¹m`` the iteration matrix has determinant β₁(1 − ηw) and
+    trace ``β₁ + 1 − ηw − η(1 − β₁)λ``; it is stable while ``−trace < 1 + determinant``.
+    """
+    return adam_threshold(hyper) * float(1 - hyper["lr"] * hyper["weight_decay"] / 2)
+
+
+def _recognise(group: Hyper, state_keys: StateKeys) -> str | None:
+    if not is_adam(group, state_keys):
+        return None
+    if "decoupled_weight_decay" in group:
+        return "" if group["decoupled_weight_decay"] else None
+    return "Adam or AdamW: the state does not tell; taken for AdamW" if group["weight_decay"] else None
+
+
+ADAMW = Optimizer(
+    "adamw",
+    defaults={**DEFAULTS, "weight_decay": 0.01},
+    make=_make,
+    limit=adamw_threshold,
+    recognise=_recognise,
+    weigh=adam_weights,
+    second_moment=SECOND_MOMENT,
+)

@@ -1,0 +1,54 @@
+"""The objective of a run: its model, built for its data, on a device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opsigcli.errors import UsageError
+from opsigcli.records import ExampleSource
+from opsigcli.runs.device import pick_device
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from opsigcli.objective.base import Objective
+
+PROBED = 8  # examples on which a model has to give the same outputs twice
+
+
+def build_module(model: str, source: ExampleSource, seed: int = 0) -> nn.Module:
+    """The model of a run, built for its source."""
+    from opsigcli.models.base import build
+
+    return build(model, input_shape=source.input_shape, outputs=source.outputs, seed=seed)
+
+
+def build_objective(
+    model: str,
+    source: ExampleSource,
+    loss: str,
+    *,
+    device: str,
+    batch_size: int,
+    seed: int = 0,
+    precision: str = "float32",
+) -> Objective:
+    """The objective of a run: its model built for its source, on the device.
+
+    Raises:
+        UsageError: the device has no float64, and it is asked for.
+    """
+    import numpy as np
+    import torch
+
+    from opsigcli.models.checks import agree_twice
+    from opsigcli.objective.base import Objective
+
+    module = build_module(model, source, seed)
+    if len(source):
+        agree_twice(module, torch.as_tensor(source.read(np.arange(min(PROBED, len(source))))))
+    chosen, wide = pick_device(device), precision == "float64"
+    if wide and chosen.type == "mps":
+        raise UsageError("expected a device with float64, found mps", "add --device cpu")
+    dtype = torch.float64 if wide else torch.float32
+    return Objective(module, source, loss, device=chosen, batch_size=batch_size, dtype=dtype)
