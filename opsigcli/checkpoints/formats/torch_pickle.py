@@ -9,7 +9,7 @@ from typing import Any
 from opsigcli.checkpoints.base import SIZES, TensorFacts
 from opsigcli.checkpoints.formats import pickle_reader
 from opsigcli.checkpoints.formats.pickle_machine import Calls, Data
-from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name
+from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name, fields
 
 # Storage class -> element type and its size in bytes. Quantized storages are left out: torch rebuilds those tensors
 # without checking that their strides stay inside the storage.
@@ -74,6 +74,8 @@ class StoredTensor(TensorFacts):
     storage: Storage
     offset: int  # elements
     stride: tuple[int, ...]  # elements
+    conjugate: bool = False  # the numbers are kept as their conjugates
+    negative: bool = False  # and as their negatives
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,8 @@ class Content:
     """A torch.save file as data."""
 
     root: Any
-    foreign: tuple[str, ...]  # classes and functions that weights_only loading does not know
+    foreign: tuple[str, ...]  # classes and functions beyond those of tensors and plain values
     refused: tuple[str, ...]  # kinds of tensors that opsig does not open
-    protocol: int
     storages: tuple[Storage, ...]
     end: int  # of the pickle
 
@@ -121,7 +122,6 @@ def read_content(data: Data, start: int = 0) -> Content:
         pickle.value,
         tuple(sorted(foreign)),
         tuple(sorted(refused)),
-        pickle.protocol,
         tuple(storages.values()),
         pickle.end,
     )
@@ -163,7 +163,10 @@ def _tensor(arguments: tuple[Any, ...]) -> StoredTensor:
         raise Malformed("a tensor in it reaches beyond its numbers")
     if count * size > max(storage.bytes, _MAX_EXPANDED):
         raise Malformed("a tensor in it repeats its numbers without bound")
-    return StoredTensor(dtype, shape, storage, offset, stride)
+    flags = next((fields(part) for part in rest[2:] if isinstance(part, dict)), {})
+    return StoredTensor(
+        dtype, shape, storage, offset, stride, flags.get("conj") is True, flags.get("neg") is True
+    )
 
 
 def _of_type(arguments: tuple[Any, ...]) -> Any:
@@ -229,5 +232,5 @@ _CALLS: Calls = {
     "numpy.core.multiarray.scalar": _number,
     "numpy._core.multiarray.scalar": _number,
 }
-# Names that weights_only loading refuses, and that are read here as what they stand for.
+# Names beyond those of tensors and plain values that are read as what they stand for.
 UNDERSTOOD = {*_CALLS, "numpy.dtype"}
