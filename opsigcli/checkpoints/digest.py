@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 
 from opsigcli.checkpoints.base import unreadable
-from opsigcli.checkpoints.formats.weights_folder import weight_files
+from opsigcli.checkpoints.formats import recognise
 from opsigcli.checkpoints.unchanged import identity
 
 _BLOCK = 1 << 16
@@ -23,7 +23,7 @@ def sha256(path: Path) -> str:
     """
     try:
         if path.is_dir():
-            lines = [f"{sha256(file)} {file.name}\n" for file in weight_files(path)]
+            lines = [f"{sha256(file)} {file.name}\n" for file in _files(path)]
             return hashlib.sha256("".join(lines).encode()).hexdigest()
         state = identity(path.stat())
         if state in _known:
@@ -59,15 +59,20 @@ def size(path: Path) -> int:
         CheckpointError: a file cannot be read.
     """
     try:
-        return sum(file.stat().st_size for file in (weight_files(path) if path.is_dir() else [path]))
+        return sum(file.stat().st_size for file in _files(path))
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def _files(path: Path) -> list[Path]:
+    found = recognise(path) if path.is_dir() else None
+    return found.files(path) if found else [path]
 
 
 def _glance(path: Path) -> bytes:
     digest = hashlib.blake2b()
     try:
-        for part in weight_files(path) if path.is_dir() else [path]:
+        for part in _files(path):
             length = part.stat().st_size
             with part.open("rb") as file:
                 for start in (0, length // 2, max(0, length - _BLOCK)):

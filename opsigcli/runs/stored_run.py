@@ -156,7 +156,7 @@ class StoredRun:
             ModelError: the weights do not fit.
         """
         from opsigcli.checkpoints import digest
-        from opsigcli.checkpoints.base import formats
+        from opsigcli.checkpoints.formats import formats
 
         path = Path(self.run.checkpoints) / self.files[row]
         if not path.exists():

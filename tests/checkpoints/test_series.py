@@ -17,7 +17,7 @@ import torch
 import torch.distributed.checkpoint
 
 from opsigcli.checkpoints import digest
-from opsigcli.checkpoints.base import FORMATS, formats
+from opsigcli.checkpoints.formats import FORMATS, formats
 from opsigcli.checkpoints.manifest import Manifest, Row, write_manifest
 from opsigcli.checkpoints.series import open_series
 from opsigcli.checkpoints.writer import save_weights

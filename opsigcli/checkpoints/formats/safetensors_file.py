@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.checkpoints.base import Header, NotWeights, TensorFacts, unreadable
+from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, TensorFacts, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.step_keys import content_counts, content_lr
 from opsigcli.errors import CheckpointError
@@ -37,14 +37,15 @@ _DTYPES = {  # name in the file -> element type and its size in bytes
 }
 
 
-class SafetensorsFile:
+class SafetensorsFile(CheckpointFormat):
     """One .safetensors file. Nothing in this format can be code."""
 
     name = "safetensors"
+    suffixes = (".safetensors",)
 
     def recognises(self, path: Path) -> bool:
         """Files that end in .safetensors."""
-        return path.suffix.lower() == ".safetensors" and path.is_file()
+        return path.suffix.lower() in self.suffixes and path.is_file()
 
     def describe(self, path: Path) -> Header:
         """Names, types and shapes; step, epoch and lr from the text metadata."""
@@ -53,10 +54,6 @@ class SafetensorsFile:
             raise NotWeights(f"{path} holds no tensors", "leave it out of the folder")
         optimizer = metadata.get("optimizer", "")
         return Header({"": tensors}, content_counts(metadata), content_lr(metadata), optimizer)
-
-    def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:
-        """Nothing: such files hold tensors by name only."""
-        return {}
 
     def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
         """The weights. ``key`` chooses the tensors whose names begin with ``key.``."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from opsigcli.checkpoints.base import Header, NotWeights, unreadable
+from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats import contents, rebuild, torch_pickle
 from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
@@ -26,29 +26,33 @@ from opsigcli.errors import CheckpointError
 if TYPE_CHECKING:
     import torch
 
-SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 # Between a look at the header, the weights and the optimizer's state. In bytes of pickles: what they describe takes
 # about seven times as much memory.
 _KEPT: Kept[Opened] = Kept(1 << 24)
 _AGAIN = "copy or save the checkpoint again; the writer may have been killed, or the disk full"
 
 
-class TorchFile:
+class TorchFile(CheckpointFormat):
     """One file of torch.save.
 
     Args:
-        unsafe: let pickle run the code of files that cannot be read otherwise.
+        unpickle: let pickle run the code of files that cannot be read otherwise.
     """
 
     name = "torch"
+    suffixes = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 
-    def __init__(self, unsafe: bool = False) -> None:
-        self.unsafe = unsafe
+    def __init__(self, unpickle: bool = False) -> None:
+        self.unpickle = unpickle
+
+    def unsafe(self) -> TorchFile:
+        """A reader that unpickles what it cannot read as data."""
+        return TorchFile(unpickle=True)
 
     def recognises(self, path: Path) -> bool:
         """Files with a name torch users give; a .bin or .tar also has to begin like one, as others use these names."""
         suffix = path.suffix.lower()
-        if suffix not in SUFFIXES or not path.is_file():
+        if suffix not in self.suffixes or not path.is_file():
             return False
         if suffix in (".pt", ".pth", ".ckpt") or path.name.lower().endswith((".pth.tar", ".pt.tar")):
             return True
@@ -61,7 +65,7 @@ class TorchFile:
 
     def describe(self, path: Path) -> Header:
         """Names, types, shapes and training state, from the pickle read as data."""
-        if self.unsafe and (live := _live_if_needed(path)):
+        if self.unpickle and (live := _live_if_needed(path)):
             return Header(live.facts, notes=("opened with pickle, which ran the code in it",))
         with _opened(path) as (file, opened):
             sets = _sets(path, opened)
@@ -76,7 +80,7 @@ class TorchFile:
 
     def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
         """The weights, in memory of their own, so that a file written over later changes nothing."""
-        if self.unsafe and (live := _live_if_needed(path)):
+        if self.unpickle and (live := _live_if_needed(path)):
             found_live: dict[str, torch.Tensor] = live.read(key, weights)
             return found_live
         with _opened(path) as (file, opened):
