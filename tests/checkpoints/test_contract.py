@@ -38,7 +38,7 @@ WEIGHTS = {
 }
 MOMENTS = {
     "exp_avg": torch.randn(4, 6, generator=torch.Generator().manual_seed(2)),
-    "step": torch.tensor(7.0),
+    "step": torch.tensor(3.0),
 }
 
 
