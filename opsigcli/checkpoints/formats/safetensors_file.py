@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, TensorFacts, unreadable
+from opsigcli.checkpoints.base import SIZES, CheckpointFormat, Header, NotWeights, TensorFacts, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.step_keys import content_counts, content_lr
 from opsigcli.errors import CheckpointError
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     import torch
 
 _MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library itself
-_DTYPES = {  # name in the file -> element type and its size in bytes
-    "F64": ("float64", 8),
-    "F32": ("float32", 4),
-    "F16": ("float16", 2),
-    "BF16": ("bfloat16", 2),
-    "F8_E4M3": ("float8_e4m3fn", 1),
-    "F8_E5M2": ("float8_e5m2", 1),
-    "C64": ("complex64", 8),
-    "I64": ("int64", 8),
-    "I32": ("int32", 4),
-    "I16": ("int16", 2),
-    "I8": ("int8", 1),
-    "U64": ("uint64", 8),
-    "U32": ("uint32", 4),
-    "U16": ("uint16", 2),
-    "U8": ("uint8", 1),
-    "BOOL": ("bool", 1),
+_DTYPES = {  # name in the file -> element type
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "C64": "complex64",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
 }
 
 
@@ -113,12 +113,12 @@ def _tensors(entries: Mapping[str, Any]) -> tuple[dict[str, TensorFacts], int]:
     tensors: dict[str, TensorFacts] = {}
     spans: list[tuple[int, int]] = []
     for name, entry in entries.items():
-        dtype, width = _DTYPES.get(entry["dtype"], (str(entry["dtype"]), None))
+        dtype = _DTYPES.get(entry["dtype"], str(entry["dtype"]))
         begin, after = entry["data_offsets"]
         if not all(type(n) is int and n >= 0 for n in (*entry["shape"], begin, after)):
             raise ValueError
         tensors[name] = TensorFacts(dtype, tuple(entry["shape"]))
-        if width is not None and after - begin != tensors[name].count * width:
+        if dtype in SIZES and after - begin != tensors[name].nbytes:
             raise ValueError
         spans.append((begin, after))
     end = 0

@@ -11,22 +11,22 @@ from opsigcli.checkpoints.formats import pickle_reader
 from opsigcli.checkpoints.formats.pickle_machine import Calls, Data
 from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name, fields
 
-# Storage class -> element type and its size in bytes. Quantized storages are left out: torch rebuilds those tensors
+# Storage class -> element type. Quantized storages are left out: torch rebuilds those tensors
 # without checking that their strides stay inside the storage.
 _STORAGES = {
-    "DoubleStorage": ("float64", 8),
-    "FloatStorage": ("float32", 4),
-    "HalfStorage": ("float16", 2),
-    "BFloat16Storage": ("bfloat16", 2),
-    "LongStorage": ("int64", 8),
-    "IntStorage": ("int32", 4),
-    "ShortStorage": ("int16", 2),
-    "CharStorage": ("int8", 1),
-    "ByteStorage": ("uint8", 1),
-    "BoolStorage": ("bool", 1),
-    "ComplexDoubleStorage": ("complex128", 16),
-    "ComplexFloatStorage": ("complex64", 8),
-    "UntypedStorage": ("uint8", 1),
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexDoubleStorage": "complex128",
+    "ComplexFloatStorage": "complex64",
+    "UntypedStorage": "uint8",
 }
 _PLAIN = {
     *("collections.OrderedDict", "collections.Counter", "torch.Size", "torch.Tensor", "torch.device"),
@@ -103,9 +103,9 @@ def read_content(data: Data, start: int = 0) -> Content:
             kind, name, key, _, count = saved
             known = _STORAGES[name.text[name.text.rindex(".") + 1 :]]
             if kind == "storage" and type(key) is str and type(count) is int and count >= 0:
-                place = (key, known[0])
+                place = (key, known)
                 if place not in storages:
-                    storages[place] = Storage(key, known[0], count * known[1])
+                    storages[place] = Storage(key, known, count * SIZES[known])
                 return storages[place]
         except (ValueError, TypeError, KeyError, AttributeError):
             pass
@@ -137,8 +137,7 @@ def _storage(saved: Any) -> Storage:
             name = kind.rpartition(".")[2]
             if name not in _STORAGES:
                 raise Malformed(f"it holds numbers of the kind {name}, which opsig does not open")
-            dtype, size = _STORAGES[name]
-            return Storage(key, dtype, count * size)
+            return Storage(key, _STORAGES[name], count * SIZES[_STORAGES[name]])
     raise Malformed("the pickle in it points at something that is no storage")
 
 
