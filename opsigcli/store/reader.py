@@ -27,7 +27,7 @@ from opsigcli.records import (
     TraceSummary,
     VirtualSteps,
 )
-from opsigcli.store.decode import decode, decode_pair, decode_spike, decode_point
+from opsigcli.store.decode import decode, decode_pair, decode_point, decode_spike
 from opsigcli.store.lazy_arrays import CACHE, StoredMatrix, StoredTexts
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
 

@@ -9,7 +9,7 @@ import pytest
 from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
 from opsigcli.records import REST, Evidence, GroupCurvature, GroupKey, Spike
-from opsigcli.store.decode import group_key, decode_curvatures, decode_spike
+from opsigcli.store.decode import decode_curvatures, decode_spike, group_key
 
 
 @pytest.mark.parametrize("key", [GroupKey(1, "first"), GroupKey(12, "second"), REST])
