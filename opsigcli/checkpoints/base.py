@@ -1,4 +1,4 @@
-"""The nouns of this room: what a checkpoint says about itself, and the formats that can read one."""
+"""The nouns of this room: what a checkpoint says about itself, and what a format can do with one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opsigcli.errors import CheckpointError
-from opsigcli.registry import Entry, Registry
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +83,7 @@ class Checkpoint:
 
     path: Path
     file: str  # path within the folder of the series, with slashes
-    format: str  # a name in FORMATS
+    format: str  # a name in the table of formats
     step: int  # in the unit of the series
     step_source: str  # manifest, content, sidecar, name, or position
     epoch: float | None
@@ -96,9 +95,15 @@ class Checkpoint:
 
 
 class CheckpointFormat(Protocol):
-    """One way of keeping a checkpoint on disk. None of its methods runs code from the checkpoint."""
+    """One way of keeping a checkpoint on disk. No code from the checkpoint runs, but in what ``unsafe`` gives.
 
-    name: str
+    A format inherits from this; what is defined here holds for a file of weights alone.
+    """
+
+    name: str  # in the table of formats
+    suffixes: tuple[str, ...] = ()  # of its files, which are no part of a checkpoint's name
+    folder: bool = False  # a checkpoint is a folder
+    parts: tuple[str, ...] = ()  # what in such a folder looks like a checkpoint and belongs to this one
 
     def recognises(self, path: Path) -> bool:
         """Whether ``path`` looks like this format (by its name, and its first bytes where names mislead)."""
@@ -133,45 +138,20 @@ class CheckpointFormat(Protocol):
         Raises:
             CheckpointError: the file cannot be read or is refused.
         """
+        return {}
 
+    def files(self, path: Path) -> list[Path]:
+        """The files that the checkpoint's weights are in, for its size and its digest.
 
-FORMATS = Registry(
-    "checkpoint format",
-    {
-        "safetensors": Entry(
-            "opsigcli.checkpoints.formats.safetensors_file:SafetensorsFile",
-            "one .safetensors file of weights",
-        ),
-        "torch": Entry(
-            "opsigcli.checkpoints.formats.torch_file:TorchFile",
-            "a torch.save file: .pt .pth .bin .ckpt .tar; code in it is never run",
-        ),
-        "dcp": Entry(
-            "opsigcli.checkpoints.formats.dcp_folder:DcpFolder",
-            "a folder of torch.distributed.checkpoint: .metadata and .distcp files (FSDP2, torchtitan)",
-        ),
-        "folder": Entry(
-            "opsigcli.checkpoints.formats.weights_folder:WeightsFolder",
-            "a folder with model.safetensors or pytorch_model.bin, in one file or sharded with an index",
-        ),
-    },
-)
+        Raises:
+            CheckpointError: a file is missing, or cannot be read.
+            OSError: the folder cannot be listed.
+        """
+        return [path]
 
-
-def formats(unsafe: bool = False) -> list[CheckpointFormat]:
-    """Every format, in the order in which they are asked.
-
-    Args:
-        unsafe: let pickle run the code of files that cannot be read otherwise.
-    """
-    return [reader(name, unsafe) for name in FORMATS]
-
-
-def reader(name: str, unsafe: bool = False) -> CheckpointFormat:
-    """The format of that name."""
-    kind = FORMATS.load(name)
-    found: CheckpointFormat = kind(unsafe=True) if unsafe and name == "torch" else kind()
-    return found
+    def unsafe(self) -> CheckpointFormat:
+        """This format when the user allows code of files to run that cannot be read otherwise."""
+        return self
 
 
 def unreadable(path: Path, error: OSError) -> CheckpointError:

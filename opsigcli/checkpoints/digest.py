@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 
 from opsigcli.checkpoints.base import unreadable
-from opsigcli.checkpoints.formats.weights_folder import weight_files
+from opsigcli.checkpoints.formats import recognise
+from opsigcli.checkpoints.unchanged import identity
 
 _BLOCK = 1 << 16
-_SETTLED = 2.0  # seconds after which a file that is written again has another time stamp on any file system
-_known: dict[tuple[str, int, int, int], str] = {}  # path, inode, size, time of change -> sha256
+_known: dict[tuple[int, ...], str] = {}  # identity -> sha256
 
 
 def sha256(path: Path) -> str:
@@ -24,17 +23,16 @@ def sha256(path: Path) -> str:
     """
     try:
         if path.is_dir():
-            lines = [f"{sha256(file)} {file.name}\n" for file in weight_files(path)]
+            lines = [f"{sha256(file)} {file.name}\n" for file in _files(path)]
             return hashlib.sha256("".join(lines).encode()).hexdigest()
-        status = path.stat()
-        state = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
-        if state not in _known:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if abs(time.time() - status.st_mtime) < _SETTLED:
-                return found
+        state = identity(path.stat())
+        if state in _known:
+            return _known[state]
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if state is not None:
             _known[state] = found
-        return _known[state]
+        return found
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -61,15 +59,20 @@ def size(path: Path) -> int:
         CheckpointError: a file cannot be read.
     """
     try:
-        return sum(file.stat().st_size for file in (weight_files(path) if path.is_dir() else [path]))
+        return sum(file.stat().st_size for file in _files(path))
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def _files(path: Path) -> list[Path]:
+    found = recognise(path) if path.is_dir() else None
+    return found.files(path) if found else [path]
 
 
 def _glance(path: Path) -> bytes:
     digest = hashlib.blake2b()
     try:
-        for part in weight_files(path) if path.is_dir() else [path]:
+        for part in _files(path):
             length = part.stat().st_size
             with part.open("rb") as file:
                 for start in (0, length // 2, max(0, length - _BLOCK)):

@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opsigcli.checkpoints import names, step_keys
-from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, formats, unreadable
+from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, unreadable
 from opsigcli.checkpoints.choose import choose
-from opsigcli.checkpoints.formats import foreign
+from opsigcli.checkpoints.formats import foreign, formats, suffixes
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest
 from opsigcli.errors import CheckpointError
 from opsigcli.options import MANIFEST
 
 _STRANGER = f"not in {MANIFEST}"
-FOLDERS = ("dcp", "folder")  # the formats of checkpoints that are folders
-# What may lie inside such a checkpoint; anything else that looks like one makes it a folder of checkpoints.
-PARTS = ("model.safetensors", "pytorch_model.bin", "meta.pt", "pytorch_model_fsdp_0", "optimizer_0")
 
 
 @dataclass(frozen=True)
@@ -89,12 +86,15 @@ def gather(
 
 def is_one(path: Path) -> bool:
     """Whether a folder is one checkpoint in several files, rather than a folder of checkpoints."""
-    if not path.is_dir() or not any(f.recognises(path) for f in formats() if f.name in FOLDERS):
+    known = formats()
+    if not path.is_dir() or not any(f.recognises(path) for f in known if f.folder):
         return False
+    # Anything else in it that looks like a checkpoint makes it a folder of checkpoints.
+    parts = {part for f in known for part in f.parts}
     others = [
-        p for p in path.iterdir() if p.name not in PARTS and not p.name.startswith(".") and not _never(p)
+        p for p in path.iterdir() if p.name not in parts and not p.name.startswith(".") and not _never(p)
     ]
-    return not any(f.recognises(p) for p in others for f in formats())
+    return not any(f.recognises(p) for p in others for f in known)
 
 
 def _listed(folder: Path, rows: list[str]) -> list[Path]:
@@ -214,10 +214,11 @@ def nothing(folder: Path, failed: list[Failed], skipped: list[Skipped]) -> Check
             f"expected checkpoints in {folder}, found them in a folder below it",
             f"name that folder: {deeper}",
         )
+    *every, last = suffixes()
     listed = _some([f"{s.file} ({s.reason})" for s in skipped])
     return CheckpointError(
         f"expected checkpoints, found none in {folder}; it holds {listed}",
-        "name the folder that holds .safetensors, .pt, .pth, .bin or .ckpt files",
+        f"name the folder that holds {', '.join(every)} or {last} files",
     )
 
 

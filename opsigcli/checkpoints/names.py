@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from opsigcli.checkpoints.formats import suffixes
+
 # The words that come before a number in the names people give checkpoints, and what the number counts.
 # A lone "e" must not follow a letter or a digit, or the 1e-4 of a learning rate would be epoch 4. Digits that run
 # on into hexadecimal letters are part of a hash.
@@ -15,7 +17,6 @@ _COUNT = re.compile(
 _EPOCH = ("epoch", "ep", "e")
 _NUMBER = ("checkpoint", "ckpt", "model", "snapshot")
 
-_SUFFIXES = (".safetensors", ".tar", ".pth", ".pt", ".bin", ".ckpt")
 SHARD = re.compile(r"-\d{5}-of-\d{5}\b")
 
 # Files that training frameworks put beside the weights. Several of them are pickles of arbitrary objects, so they
@@ -31,7 +32,8 @@ _NEVER_WEIGHTS = re.compile(
 
 def stem(name: str) -> str:
     """A file name without its checkpoint suffixes: ``best.pth.tar`` is ``best``."""
-    while name.endswith(_SUFFIXES):
+    known = suffixes()
+    while name.endswith(known):
         name = name[: name.rindex(".")]
     return name
 

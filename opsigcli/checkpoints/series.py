@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsigcli.checkpoints import digest, names
-from opsigcli.checkpoints.base import WEIGHTS, Checkpoint, reader
+from opsigcli.checkpoints.base import WEIGHTS, Checkpoint
 from opsigcli.checkpoints.choose import has_average
 from opsigcli.checkpoints.folder import Described, Failed, Skipped, describe, gather, nothing, once
+from opsigcli.checkpoints.formats import named
 from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.checkpoints.order import ORDERS, Numbered, gaps, put_in_order
 from opsigcli.options import MANIFEST
@@ -59,7 +60,7 @@ class Series:
             CheckpointError: the file cannot be read or is refused.
         """
         checkpoint = self.checkpoints[index]
-        return reader(checkpoint.format, self.unsafe).read(checkpoint.path, self.key, self.weights)
+        return named(checkpoint.format, self.unsafe).read(checkpoint.path, self.key, self.weights)
 
     def optimizer(self, index: int, *, tensors: bool = False) -> dict[str, Any]:
         """The optimizer's groups and state in one checkpoint; {} where there is none.
@@ -68,7 +69,7 @@ class Series:
             CheckpointError: the file cannot be read or is refused.
         """
         checkpoint = self.checkpoints[index]
-        return reader(checkpoint.format).optimizer(checkpoint.path, tensors=tensors)
+        return named(checkpoint.format).optimizer(checkpoint.path, tensors=tensors)
 
     def sha256(self, index: int) -> str:
         """The sha256 of one checkpoint's file, hexadecimal; computed once.

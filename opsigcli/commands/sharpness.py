@@ -25,7 +25,7 @@ from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
 from opsigcli.stability.curvature_attribution import spread_rows
 from opsigcli.stability.measure import Meter
 from opsigcli.stability.summary import outcome, warnings_of
-from opsigcli.store.decode import sharpness_point
+from opsigcli.store.decode import decode_point
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import SharpnessContent, locked, write_sharpness
@@ -86,7 +86,7 @@ class _Job:
         for step, row in steps.items():
             raw = self.units.read(self.key(row))
             if raw is not None:
-                self.points[row] = sharpness_point(json.loads(raw.tobytes()))
+                self.points[row] = decode_point(json.loads(raw.tobytes()))
                 found = self.units.read(self.key(row, "curvature"))
                 if found is not None:
                     self.curvatures[step] = found

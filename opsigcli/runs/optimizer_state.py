@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.checkpoints.base import Header, formats
+from opsigcli.checkpoints.base import Header
 from opsigcli.checkpoints.choose import plain_names
+from opsigcli.checkpoints.formats import formats
 from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.series import Series
 from opsigcli.checkpoints.writer import state_path

@@ -78,7 +78,7 @@ class StoredRun:
             ModelError: the weights do not fit.
         """
         from opsigcli.checkpoints import digest
-        from opsigcli.checkpoints.base import formats
+        from opsigcli.checkpoints.formats import formats
 
         path = self.path(row)
         if not path.exists():

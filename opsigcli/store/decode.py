@@ -24,27 +24,27 @@ from opsigcli.records import (
 )
 
 
-def revived(kind: Any, data: dict[str, Any], **convert: Any) -> Any:
+def decode(kind: Any, data: dict[str, Any], **convert: Any) -> Any:
     """Build a record from its JSON, ignoring fields that a later version added."""
     known = {f.name for f in fields(kind)}
     return kind(**{k: convert[k](v) if k in convert else v for k, v in data.items() if k in known})
 
 
-def revived_layers(data: list[dict[str, Any]]) -> tuple[LayerCurvature, ...]:
+def decode_layers(data: list[dict[str, Any]]) -> tuple[LayerCurvature, ...]:
     """The curvature of each layer, or of each kind of layer."""
-    return tuple(revived(LayerCurvature, layer, shares=as_floats) for layer in data)
+    return tuple(decode(LayerCurvature, layer, shares=as_floats) for layer in data)
 
 
-def revived_curvatures(data: list[dict[str, Any]]) -> tuple[GroupCurvature, ...]:
+def decode_curvatures(data: list[dict[str, Any]]) -> tuple[GroupCurvature, ...]:
     """The curvature that each group holds, with its evidence."""
     return tuple(
-        revived(GroupCurvature, group, name=group_key, share=_evidence, alignment=_evidence) for group in data
+        decode(GroupCurvature, group, name=group_key, share=_evidence, alignment=_evidence) for group in data
     )
 
 
-def revived_spike(data: dict[str, Any]) -> Spike:
+def decode_spike(data: dict[str, Any]) -> Spike:
     """A spike with the shares of its rise."""
-    spike: Spike = revived(
+    spike: Spike = decode(
         Spike, data, share_of_rise=lambda shares: {group_key(name): share for name, share in shares.items()}
     )
     return spike
@@ -68,26 +68,26 @@ def group_key(text: str) -> GroupKey:
 
 
 def _evidence(data: dict[str, Any]) -> Evidence:
-    evidence: Evidence = revived(Evidence, data)
+    evidence: Evidence = decode(Evidence, data)
     return evidence
 
 
-def revived_spectrum(data: dict[str, Any] | None) -> HessianSpectrum | None:
+def decode_spectrum(data: dict[str, Any] | None) -> HessianSpectrum | None:
     """The density of eigenvalues, where it was measured."""
     if data is None:
         return None
-    spectrum: HessianSpectrum = revived(
+    spectrum: HessianSpectrum = decode(
         HessianSpectrum, data, grid=as_floats, density=as_floats, errors=as_floats, outliers_range=tuple
     )
     return spectrum
 
 
-def revived_pair(data: dict[str, Any]) -> Pair:
+def decode_pair(data: dict[str, Any]) -> Pair:
     """A pair with its groups and its evidence."""
-    data["first"], data["second"] = _group_of(data["first"]), _group_of(data["second"])
+    data["first"], data["second"] = _group(data["first"]), _group(data["second"])
     data["opposition"] = _defined("opposition", _evidence(data["opposition"]))
     data["evidence"] = {name: _defined(name, _evidence(item)) for name, item in data["evidence"].items()}
-    pair: Pair = revived(Pair, data, reasons=tuple, traits=tuple)
+    pair: Pair = decode(Pair, data, reasons=tuple, traits=tuple)
     return pair
 
 
@@ -106,7 +106,7 @@ def _defined(name: str, evidence: Evidence) -> Evidence:
     return replace(evidence, definition=name)
 
 
-def _group_of(data: dict[str, Any]) -> Group:
+def _group(data: dict[str, Any]) -> Group:
     return Group(np.asarray(data["ids"], dtype=np.int64), dict(data["labels"]), data.get("nearest"))
 
 
@@ -115,17 +115,17 @@ def as_floats(values: list[float | None]) -> tuple[float, ...]:
     return tuple(float("nan") if value is None else float(value) for value in values)
 
 
-def sharpness_point(data: dict[str, Any]) -> SharpnessPoint:
+def decode_point(data: dict[str, Any]) -> SharpnessPoint:
     """A sharpness point from its JSON."""
-    point: SharpnessPoint = revived(
+    point: SharpnessPoint = decode(
         SharpnessPoint,
         data,
         eigenvalues=as_floats,
         residuals=as_floats,
         subsets=as_floats,
-        layers=revived_layers,
-        kinds=revived_layers,
-        groups=revived_curvatures,
-        spectrum=revived_spectrum,
+        layers=decode_layers,
+        kinds=decode_layers,
+        groups=decode_curvatures,
+        spectrum=decode_spectrum,
     )
     return point

@@ -1,4 +1,4 @@
-"""Fills the store's matrices from rows that come one checkpoint at a time."""
+"""Writes the store's matrices from rows that come one checkpoint at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opsigcli.store.schema import chunk
 Row = NDArray[np.float32]
 
 
-def fill_rows(losses: h5py.Dataset, deltas: h5py.Dataset | None, rows: Iterable[Row]) -> None:
+def write_rows(losses: h5py.Dataset, deltas: h5py.Dataset | None, rows: Iterable[Row]) -> None:
     """Write losses, and deltas between them, a chunk's height at a time, whatever T is.
 
     One row more than a chunk is high is held, so that chunks of deltas are whole as well: a chunk that is
@@ -57,7 +57,7 @@ def _write_block(
                 dataset.id.write_direct_chunk((start + top, left), block)
 
 
-def fill_virtual(file: h5py.File, rows: Iterable[Row], count: int, ids: NDArray[np.int64], top: int) -> None:
+def write_virtual(file: h5py.File, rows: Iterable[Row], count: int, ids: NDArray[np.int64], top: int) -> None:
     """Write the deltas of virtual steps, and what they say in short.
 
     Args:
@@ -94,7 +94,7 @@ def fill_virtual(file: h5py.File, rows: Iterable[Row], count: int, ids: NDArray[
                 kept[f"{side}_deltas"][t, : len(places)] = values[places]
             yield row
 
-    fill_rows(dataset, None, summarised(rows))
+    write_rows(dataset, None, summarised(rows))
     for name, values in zip(("mean", "interference", "fraction_up"), figures, strict=True):
         file[f"virtual/{name}"] = values
     for name, array in kept.items():

@@ -27,7 +27,7 @@ from opsigcli.records import (
     TraceSummary,
     VirtualSteps,
 )
-from opsigcli.store.decode import revived, revived_pair, revived_spike, sharpness_point
+from opsigcli.store.decode import decode, decode_pair, decode_point, decode_spike
 from opsigcli.store.lazy_arrays import CACHE, StoredMatrix, StoredTexts
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
 
@@ -42,7 +42,7 @@ class Store:
     @property
     def run(self) -> Run:
         """The run the store belongs to."""
-        run: Run = revived(Run, self._json("run"), input_shape=tuple, classes=tuple)
+        run: Run = decode(Run, self._json("run"), input_shape=tuple, classes=tuple)
         return run
 
     @property
@@ -131,11 +131,11 @@ class Store:
         if "mining" not in self.file:
             return None
         data = self._json("mining")
-        data["pairs"] = tuple(revived_pair(pair) for pair in data["pairs"])
-        data["spikes"] = tuple(revived_spike(spike) for spike in data["spikes"])
+        data["pairs"] = tuple(decode_pair(pair) for pair in data["pairs"])
+        data["spikes"] = tuple(decode_spike(spike) for spike in data["spikes"])
         data["top"] = tuple(self._top())
         data["provenance"] = self.provenance.get("mine")
-        mining: Mining = revived(Mining, data, gradient_steps=tuple, notes=tuple)
+        mining: Mining = decode(Mining, data, gradient_steps=tuple, notes=tuple)
         return mining
 
     @property
@@ -143,14 +143,14 @@ class Store:
         """The sharpness points, by step."""
         if "sharpness" not in self.file:
             return ()
-        return tuple(sharpness_point(point) for point in self._json("sharpness"))
+        return tuple(decode_point(point) for point in self._json("sharpness"))
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What the sharpness did along the run."""
         if "phases" not in self.file:
             return ()
-        return tuple(revived(Phase, phase) for phase in self._json("phases"))
+        return tuple(decode(Phase, phase) for phase in self._json("phases"))
 
     @property
     def subset(self) -> NDArray[np.int64] | None:
@@ -177,7 +177,7 @@ class Store:
     def provenance(self) -> dict[str, Provenance]:
         """Command -> how its part was made."""
         group = self.file["provenance"]
-        return {name: revived(Provenance, json.loads(group[name].asstr()[()])) for name in group}
+        return {name: decode(Provenance, json.loads(group[name].asstr()[()])) for name in group}
 
     @property
     def case(self) -> Case:

@@ -20,7 +20,7 @@ from opsigcli import __version__
 from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
 from opsigcli.records import Mining, Phase, Provenance, Run, SharpnessPoint, Thumbnails
-from opsigcli.store.matrix_writer import fill_rows, fill_virtual
+from opsigcli.store.matrix_writer import write_rows, write_virtual
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
 from opsigcli.store.units import cannot_write, reserve, sweep, temporary_path
 
@@ -104,11 +104,11 @@ def write_trace(store: Path, content: TraceContent) -> None:
         deltas = file.create_dataset(
             "loss_deltas", (height, examples), "f4", chunks=chunk(height, examples) if height else None
         )
-        fill_rows(losses, deltas, content.rows)
+        write_rows(losses, deltas, content.rows)
         if content.measured is not None:
             file["measured"] = content.measured
         if content.virtual is not None:
-            fill_virtual(file, content.virtual, count, content.example_ids, content.virtual_top)
+            write_virtual(file, content.virtual, count, content.example_ids, content.virtual_top)
         _json(file, "provenance/trace", content.provenance)
         if store.exists():
             with h5py.File(store, "r") as old:

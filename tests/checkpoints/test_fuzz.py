@@ -17,8 +17,7 @@ import torch.distributed.checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opsigcli.checkpoints.base import formats
-from opsigcli.checkpoints.formats import pickle_reader, zip_directory
+from opsigcli.checkpoints.formats import formats, pickle_reader, zip_directory
 from opsigcli.checkpoints.formats.dcp_metadata import read_metadata
 from opsigcli.checkpoints.formats.pickle_instructions import RARE
 from opsigcli.checkpoints.formats.pickle_records import Malformed

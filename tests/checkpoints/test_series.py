@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ import torch
 import torch.distributed.checkpoint
 
 from opsigcli.checkpoints import digest
-from opsigcli.checkpoints.base import FORMATS, formats
 from opsigcli.checkpoints.manifest import Manifest, Row, write_manifest
 from opsigcli.checkpoints.series import open_series
 from opsigcli.checkpoints.writer import save_weights
@@ -281,30 +279,6 @@ def test_checkpoints_are_told_apart_without_reading_their_tensors(tmp_path: Path
     assert len(open_series(tmp_path)) == 16
     total = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert bytes_read() - before < total / 8
-
-
-def test_every_format_in_the_table_has_its_name_and_reads_back_what_it_describes(tmp_path: Path) -> None:
-    state = {"a.weight": torch.randn(2, 3), "a.bias": torch.zeros(2)}
-    save_weights(tmp_path / "x.safetensors", state, {})
-    torch.save(state, tmp_path / "x.pt")
-    for name in ("sharded", "dcp"):
-        (tmp_path / name).mkdir()
-    save_weights(tmp_path / "sharded/model.safetensors", state, {})
-    with warnings.catch_warnings(action="ignore"):  # it says that there is no process group
-        torch.distributed.checkpoint.save(dict(state), checkpoint_id=tmp_path / "dcp")
-    files = {
-        "safetensors": tmp_path / "x.safetensors",
-        "torch": tmp_path / "x.pt",
-        "dcp": tmp_path / "dcp",
-        "folder": tmp_path / "sharded",
-    }
-    assert [f.name for f in formats()] == list(FORMATS)
-    for reader in formats():
-        path = files[reader.name]
-        assert [f.name for f in formats() if f.recognises(path)] == [reader.name]
-        facts, weights = reader.describe(path).candidates[""], reader.read(path)
-        assert {k: v.shape for k, v in facts.items()} == {k: tuple(v.shape) for k, v in state.items()}
-        assert all(torch.equal(weights[k], state[k]) for k in state)
 
 
 def test_a_series_is_described_without_importing_torch(tmp_path: Path) -> None:

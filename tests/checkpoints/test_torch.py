@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections import OrderedDict
 from pathlib import Path
@@ -193,15 +194,42 @@ def test_weights_read_do_not_change_when_the_file_is_written_over(tmp_path: Path
     assert torch.equal(weights["w"], torch.ones(100_000))
 
 
-def test_the_environment_cannot_turn_weights_only_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[dict[str, Any]] = []
-    load = torch.load
-    monkeypatch.setattr(torch, "load", lambda *a, **k: seen.append(k) or load(*a, **k))
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    TorchFile().read(saved(tmp_path, {"w": torch.ones(2)}))
-    assert seen[0]["weights_only"] is True
+def test_no_library_unpickles_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("unpickled")
+
+    optimizer = torch.optim.Adam(model().parameters())
+    paths = [
+        saved(tmp_path, {"w": torch.ones(2), "optimizer": optimizer.state_dict()}, f"{zipped}.pt",
+              _use_new_zipfile_serialization=zipped)
+        for zipped in (True, False)
+    ]  # fmt: skip
+    monkeypatch.setattr(torch, "load", refuse)
+    for name in ("load", "loads", "Unpickler", "_Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    for path in paths:
+        assert torch.equal(TorchFile().read(path)["w"], torch.ones(2))
+        assert TorchFile().optimizer(path, tensors=True)["param_groups"]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_conjugate_and_negative_views_are_read_as_what_they_stand_for(tmp_path: Path, zipped: bool) -> None:
+    numbers = torch.complex(torch.arange(4.0), torch.ones(4))
+    state = {
+        "conjugate": numbers.conj(),
+        "negative": numbers.clone().conj().imag,
+        "both": numbers.conj()[1:3],
+    }
+    path = saved(tmp_path, state, _use_new_zipfile_serialization=zipped)
+    assert same(TorchFile().read(path), torch.load(path, weights_only=True))
+
+
+def test_tensors_read_from_one_storage_have_memory_of_their_own(tmp_path: Path) -> None:
+    whole = torch.arange(12.0)
+    weights = TorchFile().read(saved(tmp_path, {"a": whole, "b": whole[4:], "c": torch.ones(2)}))
+    weights["a"].zero_()
+    assert torch.equal(weights["b"], whole[4:])
+    assert weights["b"].untyped_storage().nbytes() == 4 * 8
 
 
 def test_other_peoples_bin_and_tar_files_are_not_taken_for_checkpoints(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from opsigcli.checkpoints.base import Header, NotWeights, unreadable
+from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats import contents, rebuild
 from opsigcli.checkpoints.formats.dcp_metadata import DcpTensor, DcpValue, Place, read_metadata
@@ -25,10 +25,12 @@ _MAX_METADATA = 1 << 28
 _MAX_VALUE = 1 << 20  # bytes of a value that is no tensor
 
 
-class DcpFolder:
+class DcpFolder(CheckpointFormat):
     """One folder of torch.distributed.checkpoint."""
 
     name = "dcp"
+    folder = True
+    parts = (BESIDE,)
 
     def recognises(self, path: Path) -> bool:
         """Folders with a .metadata, or with .distcp files."""
@@ -71,6 +73,10 @@ class DcpFolder:
                 return files.value(value)
 
             return resolved(state, leaf) if state else {}
+
+    def files(self, path: Path) -> list[Path]:
+        """The data files, and the metadata that says what is where in them."""
+        return [entry for entry in sorted(path.iterdir()) if entry.suffix == SUFFIX or entry.name == METADATA]
 
 
 class _Files:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-_OF_KERAS = {"keras_version", "model_config", "layer_names"}  # attributes of its HDF5 files
-_KERAS = (
-    "python -c \"import keras; m = keras.saving.load_model('{0}'); m.save_weights('weights.weights.h5')\""
-)
-
 
 _PLAIN = re.compile(r"[\w./@+=,:-]+")
 
@@ -21,6 +16,7 @@ class Kind:
     """A kind of checkpoint that opsig does not open."""
 
     what: str
+    recognises: Callable[[Path], bool]  # may raise OSError
     command: str  # with {0} for the path
     parent: bool = False  # the command takes the folder around it
 
@@ -31,72 +27,85 @@ class Kind:
         return self.command.format(place if _PLAIN.fullmatch(str(place)) else "PATH")
 
 
-DEEPSPEED = Kind(
-    "a DeepSpeed ZeRO checkpoint",
-    "python -m deepspeed.utils.zero_to_fp32 {0} {0}-fp32 --safe_serialization",
-    parent=True,
-)
-PT2 = Kind(
-    "a torch.export program (.pt2)",
-    "python -c \"import torch; torch.save(torch.export.load('{0}').state_dict, 'weights.pt')\"  # runs the program",
-)
-ORBAX = Kind(
-    "an Orbax (JAX) checkpoint",
-    'python -c "import orbax.checkpoint as o, numpy, flax.traverse_util as f, safetensors.numpy as s; '
-    "t = f.flatten_dict(o.PyTreeCheckpointer().restore('{0}'), sep='.'); "
-    "s.save_file(dict(zip(t, map(numpy.asarray, t.values()))), 'weights.safetensors')\"",
-)
-GGUF = Kind(
-    "a GGUF file (quantized, for llama.cpp)",
-    'python -c "from transformers import AutoModelForCausalLM as A; '
-    "A.from_pretrained('.', gguf_file='{0}').save_pretrained('unquantized')\"",
-)
-KERAS = Kind("a Keras model", _KERAS)
-TENSORFLOW = Kind(
-    "a TensorFlow checkpoint",
-    "python -c \"import tensorflow as t, safetensors.numpy as s; r = t.train.load_checkpoint('{0}'); "
-    "s.save_file(dict((k, r.get_tensor(k)) for k in r.get_variable_to_shape_map()), 'weights.safetensors')\"",
-)
-
-
 def recognise(path: Path) -> Kind | None:
     """The kind of a checkpoint that opsig knows and does not open; None for anything else."""
     with contextlib.suppress(OSError):
-        return _folder(path) if path.is_dir() else _file(path)
+        return next((kind for kind in FOREIGN if kind.recognises(path)), None)
     return None
 
 
-def _folder(path: Path) -> Kind | None:
-    names = {entry.name for entry in path.iterdir()}
-    if any(name.endswith(("_model_states.pt", "_optim_states.pt")) for name in names) or (
-        "latest" in names and any(name.startswith("global_step") for name in names)
-    ):
-        return DEEPSPEED
-    if names & {"_CHECKPOINT_METADATA", "manifest.ocdbt", "_METADATA"}:
-        return ORBAX
-    return TENSORFLOW if {"saved_model.pb"} & names else None
+def _inside(path: Path) -> set[str]:
+    """Names in a folder; none in a file."""
+    return {entry.name for entry in path.iterdir()} if path.is_dir() else set()
 
 
-def _file(path: Path) -> Kind | None:
-    name = path.name.lower()
-    if name.endswith(("_model_states.pt", "_optim_states.pt")):
-        return DEEPSPEED
-    if name.endswith(".pt2"):
-        return PT2
-    if name.endswith((".gguf", ".ggml")):
-        return GGUF
-    if name.endswith((".keras", ".weights.h5")):
-        return KERAS
-    if name.endswith(".index") and path.with_name(path.stem + ".data-00000-of-00001").exists():
-        return TENSORFLOW
-    if name.endswith(".bin") and path.is_file():
-        with path.open("rb") as file:
-            return GGUF if file.read(4) == b"GGUF" else None
-    return KERAS if name.endswith((".h5", ".hdf5")) and _of_keras(path) else None
+def _ends(path: Path, *ends: str) -> bool:
+    return not path.is_dir() and path.name.lower().endswith(ends)
 
 
-def _of_keras(path: Path) -> bool:
+def _deepspeed(path: Path) -> bool:
+    ends, inside = ("_model_states.pt", "_optim_states.pt"), _inside(path)
+    steps = "latest" in inside and any(name.startswith("global_step") for name in inside)
+    return _ends(path, *ends) or steps or any(name.endswith(ends) for name in inside)
+
+
+def _gguf(path: Path) -> bool:
+    if not _ends(path, ".bin"):
+        return _ends(path, ".gguf", ".ggml")
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
+
+
+def _keras(path: Path) -> bool:
+    if not _ends(path, ".h5", ".hdf5") or _ends(path, ".weights.h5"):
+        return _ends(path, ".keras", ".weights.h5")
     import h5py
 
     with h5py.File(path, "r") as file:
-        return bool(_OF_KERAS & set(file.attrs)) or "model_weights" in file
+        attributes = {"keras_version", "model_config", "layer_names"}
+        return bool(attributes & set(file.attrs)) or "model_weights" in file
+
+
+def _tensorflow(path: Path) -> bool:
+    data = path.with_name(path.stem + ".data-00000-of-00001")
+    return "saved_model.pb" in _inside(path) or (_ends(path, ".index") and data.exists())
+
+
+FOREIGN = (
+    Kind(
+        "a DeepSpeed ZeRO checkpoint",
+        _deepspeed,
+        "python -m deepspeed.utils.zero_to_fp32 {0} {0}-fp32 --safe_serialization",
+        parent=True,
+    ),
+    Kind(
+        "a torch.export program (.pt2)",
+        lambda path: _ends(path, ".pt2"),
+        "python -c \"import torch; torch.save(torch.export.load('{0}').state_dict, 'weights.pt')\"  "
+        "# runs the program",
+    ),
+    Kind(
+        "an Orbax (JAX) checkpoint",
+        lambda path: bool(_inside(path) & {"_CHECKPOINT_METADATA", "manifest.ocdbt", "_METADATA"}),
+        'python -c "import orbax.checkpoint as o, numpy, flax.traverse_util as f, safetensors.numpy as s; '
+        "t = f.flatten_dict(o.PyTreeCheckpointer().restore('{0}'), sep='.'); "
+        "s.save_file(dict(zip(t, map(numpy.asarray, t.values()))), 'weights.safetensors')\"",
+    ),
+    Kind(
+        "a GGUF file (quantized, for llama.cpp)",
+        _gguf,
+        'python -c "from transformers import AutoModelForCausalLM as A; '
+        "A.from_pretrained('.', gguf_file='{0}').save_pretrained('unquantized')\"",
+    ),
+    Kind(
+        "a Keras model",
+        _keras,
+        "python -c \"import keras; m = keras.saving.load_model('{0}'); m.save_weights('weights.weights.h5')\"",
+    ),
+    Kind(
+        "a TensorFlow checkpoint",
+        _tensorflow,
+        "python -c \"import tensorflow as t, safetensors.numpy as s; r = t.train.load_checkpoint('{0}'); "
+        "s.save_file(dict((k, r.get_tensor(k)) for k in r.get_variable_to_shape_map()), 'weights.safetensors')\"",
+    ),
+)

@@ -1,19 +1,17 @@
-"""The rarer instructions of pickle, by their codes; the machine itself knows the frequent ones."""
+"""The rarer instructions of pickle, by their codes; the loop of the reader has the frequent ones."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from opsigcli.checkpoints.formats.pickle_machine import Machine
 from opsigcli.checkpoints.formats.pickle_records import Call, Malformed
-
-if TYPE_CHECKING:
-    from opsigcli.checkpoints.formats.pickle_machine import Machine
 
 
 def _proto(m: Machine) -> None:
-    m.protocol = m.number(1)
+    m.take(1)  # the protocol; instructions say all that matters of it
 
 
 def _old_text(m: Machine) -> None:

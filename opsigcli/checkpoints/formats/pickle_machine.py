@@ -1,20 +1,16 @@
-"""The stack machine of pickle, in which an instruction that would import or call writes down what was asked for."""
+"""The stack machine of pickle: stack, memo and place in the bytes. Names and calls are written down only."""
 
 from __future__ import annotations
 
 import mmap
-import struct
 from collections.abc import Callable
 from typing import Any
 
-from opsigcli.checkpoints.formats.pickle_instructions import RARE
 from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name
 
-MAX_OPCODES = 20_000_000  # a model of a million tensors has fewer
 MAX_BYTES = 1 << 28  # of one pickle; tensors lie outside of it
 _MAX_LINE = 1 << 20
 _OLD_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # modules as Python 2 called them
-_WORD, _SIGNED = struct.Struct("<I"), struct.Struct("<i")
 
 Data = bytes | mmap.mmap
 # Name of a function -> what to put for a call of it, made of data alone.
@@ -32,86 +28,6 @@ class Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}  # a dict, so that a forged index allocates nothing
         self.names: set[str] = set()
-        self.protocol = 0
-
-    def run(self) -> Any:
-        """Carry out the program; what it leaves on top of the stack."""
-        data, end, stack, marks, memo = self.data, self.end, self.stack, self.marks, self.memo
-        calls, persistent, rare = self.calls, self.persistent, RARE
-        word, signed = _WORD.unpack_from, _SIGNED.unpack_from
-        at = self.position
-        # A file of weights is a hundred thousand instructions, nearly all of these few kinds: most frequent first.
-        for _ in range(MAX_OPCODES):
-            if at >= end:
-                raise Malformed("the pickle in it is cut off, or too long")
-            code = data[at]
-            at += 1
-            if code == 0x71:  # BINPUT
-                memo[data[at]] = stack[-1]
-                at += 1
-            elif code == 0x72:  # LONG_BINPUT
-                memo[word(data, at)[0]] = stack[-1]
-                at += 4
-            elif code == 0x4B:  # BININT1
-                stack.append(data[at])
-                at += 1
-            elif code == 0x68:  # BINGET
-                stack.append(memo[data[at]])
-                at += 1
-            elif code == 0x94:  # MEMOIZE
-                memo[len(memo)] = stack[-1]
-            elif code == 0x28:  # MARK
-                marks.append(len(stack))
-            elif code == 0x74:  # TUPLE
-                mark = marks.pop()
-                stack[mark:] = [tuple(stack[mark:])]
-            elif code == 0x52:  # REDUCE
-                arguments, function = stack.pop(), stack.pop()
-                known = calls.get(function.text) if type(function) is Name else None
-                if known is not None and type(arguments) is tuple:
-                    stack.append(known(arguments))
-                else:
-                    stack.append(Call(function, arguments))
-            elif code == 0x58:  # BINUNICODE
-                stop = at + 4 + word(data, at)[0]
-                if stop > end:
-                    raise Malformed("the pickle in it is cut off, or too long")
-                stack.append(str(data[at + 4 : stop], "utf-8", "surrogatepass"))
-                at = stop
-            elif code == 0x51:  # BINPERSID
-                stack.append(persistent(stack.pop()))
-            elif code == 0x6A:  # LONG_BINGET
-                stack.append(memo[word(data, at)[0]])
-                at += 4
-            elif code == 0x89:  # NEWFALSE
-                stack.append(False)
-            elif code == 0x29:  # EMPTY_TUPLE
-                stack.append(())
-            elif code == 0x4D:  # BININT2
-                stack.append(data[at] + 256 * data[at + 1])
-                at += 2
-            elif code == 0x4A:  # BININT
-                stack.append(signed(data, at)[0])
-                at += 4
-            elif code == 0x85:  # TUPLE1
-                stack[-1] = (stack[-1],)
-            elif code == 0x86:  # TUPLE2
-                stack[-2:] = [(stack[-2], stack[-1])]
-            elif code == 0x87:  # TUPLE3
-                stack[-3:] = [(stack[-3], stack[-2], stack[-1])]
-            elif code == 0x7D:  # EMPTY_DICT
-                stack.append({})
-            elif code == 0x2E:  # STOP
-                self.position = at
-                return stack.pop()
-            else:
-                handler = rare.get(code)
-                if handler is None:
-                    raise Malformed(f"it is no pickle, or has the unknown instruction {code:#04x}")
-                self.position = at
-                handler(self)
-                at = self.position
-        raise Malformed("the pickle in it is too long")
 
     # what follows an instruction
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
 if TYPE_CHECKING:
     import torch
 
-# Storage key -> where its bytes begin in the file, and how many they are.
-Locate = Callable[[str], tuple[int, int]]
+# The file and the key of a storage -> where its bytes begin in the file, and how many they are.
+Locate = Callable[[IO[bytes], str], tuple[int, int]]
 _SCALARS = {
     "float32": "f",
     "float64": "d",
@@ -41,17 +42,20 @@ def tensors(
 
     Raises:
         Malformed: the file is cut off, or its tensors share storages without bound.
+        OSError: it cannot be read.
     """
-
     bound_total(wanted, size)
-    storages: dict[tuple[str, str], torch.Tensor] = {}
+    uses = Counter(tensor.storage.key for tensor in wanted.values())
+    held: tuple[str, torch.Tensor] | None = (
+        None  # names of one storage follow one another; one at a time is held
+    )
     found: dict[str, torch.Tensor] = {}
     for name, tensor in wanted.items():
-        place = (tensor.storage.key, tensor.dtype)
-        if place not in storages:
-            storages.clear()  # names of one storage follow one another; one at a time is held
-            storages[place] = _storage(file, locate, tensor)
-        found[name] = storages[place].as_strided(tensor.shape, tensor.stride, tensor.offset).clone()
+        key = tensor.storage.key
+        if held is None or held[0] != key:
+            held = key, _storage(file, locate, key)
+        whole = uses[key] == 1 and tensor.nbytes == tensor.storage.bytes
+        found[name] = _of(held[1], tensor, copy=not whole)
     return found
 
 
@@ -66,21 +70,28 @@ def bound_total(wanted: Mapping[str, TensorFacts], size: int) -> None:
         raise Malformed(f"its tensors would take {total} bytes, and it has {size}")
 
 
-def _storage(file: IO[bytes], locate: Locate, tensor: StoredTensor) -> torch.Tensor:
+def _storage(file: IO[bytes], locate: Locate, key: str) -> torch.Tensor:
+    """The bytes of a storage, in memory of their own."""
+    import torch
+
+    start, count = locate(file, key)
+    raw = torch.empty(count, dtype=torch.uint8)
+    file.seek(start)
+    if file.readinto(raw.numpy()) != count:  # type: ignore[attr-defined]
+        raise Malformed("it is cut off")
+    return raw
+
+
+def _of(raw: torch.Tensor, tensor: StoredTensor, *, copy: bool) -> torch.Tensor:
+    """The tensor in the bytes of its storage; without a copy, these become its memory."""
     import torch
 
     dtype = getattr(torch, tensor.dtype)
-    start, count = locate(tensor.storage.key)
-    raw = bytearray(count)
-    file.seek(start)
-    if file.readinto(raw) != count:  # type: ignore[attr-defined]
-        raise Malformed("it is cut off")
-    whole = count - count % dtype.itemsize
-    return (
-        torch.frombuffer(raw, dtype=dtype, count=whole // dtype.itemsize)
-        if whole
-        else torch.empty(0, dtype=dtype)
-    )
+    numbers = raw[: len(raw) - len(raw) % dtype.itemsize].view(dtype)
+    found = numbers.as_strided(tensor.shape, tensor.stride, tensor.offset)
+    found = found.conj_physical() if tensor.conjugate else found
+    found = found.neg() if tensor.negative else found
+    return found.clone() if copy else found
 
 
 def number(file: IO[bytes], locate: Locate, tensor: StoredTensor) -> float | None:
@@ -89,7 +100,7 @@ def number(file: IO[bytes], locate: Locate, tensor: StoredTensor) -> float | Non
     if code is None or tensor.count != 1:
         return None
     width = struct.calcsize(code)
-    start, _ = locate(tensor.storage.key)
+    start, _ = locate(file, tensor.storage.key)
     file.seek(start + tensor.offset * width)
     raw: Any = file.read(width)
     if len(raw) != width:

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.checkpoints.base import Header, NotWeights, OptimizerFacts, TensorFacts, unreadable
+from opsigcli.checkpoints.base import (
+    SIZES,
+    CheckpointFormat,
+    Header,
+    NotWeights,
+    OptimizerFacts,
+    TensorFacts,
+    unreadable,
+)
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.step_keys import content_counts, content_lr
 from opsigcli.errors import CheckpointError
@@ -17,34 +25,35 @@ if TYPE_CHECKING:
     import torch
 
 _MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library itself
-_DTYPES = {  # name in the file -> element type and its size in bytes
-    "F64": ("float64", 8),
-    "F32": ("float32", 4),
-    "F16": ("float16", 2),
-    "BF16": ("bfloat16", 2),
-    "F8_E4M3": ("float8_e4m3fn", 1),
-    "F8_E5M2": ("float8_e5m2", 1),
-    "C64": ("complex64", 8),
-    "I64": ("int64", 8),
-    "I32": ("int32", 4),
-    "I16": ("int16", 2),
-    "I8": ("int8", 1),
-    "U64": ("uint64", 8),
-    "U32": ("uint32", 4),
-    "U16": ("uint16", 2),
-    "U8": ("uint8", 1),
-    "BOOL": ("bool", 1),
+_DTYPES = {  # name in the file -> element type
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "C64": "complex64",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
 }
 
 
-class SafetensorsFile:
+class SafetensorsFile(CheckpointFormat):
     """One .safetensors file. Nothing in this format can be code."""
 
     name = "safetensors"
+    suffixes = (".safetensors",)
 
     def recognises(self, path: Path) -> bool:
         """Files that end in .safetensors."""
-        return path.suffix.lower() == ".safetensors" and path.is_file()
+        return path.suffix.lower() in self.suffixes and path.is_file()
 
     def describe(self, path: Path) -> Header:
         """Names, types and shapes; step, epoch and lr from the text metadata."""
@@ -53,10 +62,6 @@ class SafetensorsFile:
             raise NotWeights(f"{path} holds no tensors", "leave it out of the folder")
         optimizer = OptimizerFacts(name=metadata.get("optimizer", ""))
         return Header({"": tensors}, content_counts(metadata), content_lr(metadata), optimizer)
-
-    def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:
-        """Nothing: such files hold tensors by name only."""
-        return {}
 
     def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
         """The weights. ``key`` chooses the tensors whose names begin with ``key.``."""
@@ -116,12 +121,12 @@ def _tensors(entries: Mapping[str, Any]) -> tuple[dict[str, TensorFacts], int]:
     tensors: dict[str, TensorFacts] = {}
     spans: list[tuple[int, int]] = []
     for name, entry in entries.items():
-        dtype, width = _DTYPES.get(entry["dtype"], (str(entry["dtype"]), None))
+        dtype = _DTYPES.get(entry["dtype"], str(entry["dtype"]))
         begin, after = entry["data_offsets"]
         if not all(type(n) is int and n >= 0 for n in (*entry["shape"], begin, after)):
             raise ValueError
         tensors[name] = TensorFacts(dtype, tuple(entry["shape"]))
-        if width is not None and after - begin != tensors[name].count * width:
+        if dtype in SIZES and after - begin != tensors[name].nbytes:
             raise ValueError
         spans.append((begin, after))
     end = 0

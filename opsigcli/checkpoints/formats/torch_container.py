@@ -21,17 +21,12 @@ _PROGRAMS = ("constants.pkl", "archive_format", "models/model.json")
 
 @dataclass(frozen=True)
 class Opened:
-    """A torch.save file as data, and where its storages are."""
+    """A torch.save file as data, and where its storages are. It holds no file open."""
 
     content: Content
-    locate: rebuild.Locate  # a storage in the file
-    zipped: bool
+    locate: rebuild.Locate
     size: int
-
-    @property
-    def plain(self) -> bool:
-        """It holds tensors and plain values only, as weights_only loading reads them."""
-        return not self.content.foreign and self.content.protocol < 4
+    pickled: int  # bytes of the pickle
 
 
 class Program(Malformed):
@@ -83,14 +78,14 @@ def _open_zip(file: IO[bytes], start: int, size: int) -> Opened:
             raise Malformed(f"expected {storage.bytes} bytes in the record {name!r}, found {found}")
         places[storage.key] = (name, member)
 
-    def locate(key: str) -> tuple[int, int]:
+    def locate(file: IO[bytes], key: str) -> tuple[int, int]:
         name, member = places[key]
         begin = zip_directory.place(file, name, member)
         if begin + member.size > start + size:
             raise Malformed(f"its record {name!r} is cut off")
         return begin, member.size
 
-    return Opened(content, locate, True, size)
+    return Opened(content, locate, size, len(pickled))
 
 
 def _member(file: IO[bytes], members: dict[str, zip_directory.Member], name: str, limit: int) -> bytes:
@@ -119,7 +114,8 @@ def _open_legacy(file: IO[bytes], size: int) -> Opened:
         at = first.end
         for _ in range(2):  # the protocol of the stream, and facts about the machine that wrote it
             at = pickle_reader.read(data, {}, nothing, at).end
-        content = torch_pickle.read_content(data, at)
+        begin = at
+        content = torch_pickle.read_content(data, begin)
         # The storages follow: first their keys, then each with the number of its elements before it.
         keys = pickle_reader.read(data, {}, nothing, content.end)
         sizes = {storage.key: storage.bytes for storage in content.storages}
@@ -133,11 +129,11 @@ def _open_legacy(file: IO[bytes], size: int) -> Opened:
         if at > size:
             raise Malformed("it is truncated: its tensors need more bytes than the file has")
         for storage in content.storages:
-            begin, _ = records[storage.key]
+            place, _ = records[storage.key]
             width = SIZES[storage.dtype]
-            if int.from_bytes(data[begin - 8 : begin], "little") * width != storage.bytes:
+            if int.from_bytes(data[place - 8 : place], "little") * width != storage.bytes:
                 raise Malformed("a storage in it has another size than its pickle says")
-    return Opened(content, records.__getitem__, False, size)
+    return Opened(content, lambda _, key: records[key], size, content.end - begin)
 
 
 def some(names: Sequence[str]) -> str:

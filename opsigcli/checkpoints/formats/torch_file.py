@@ -1,50 +1,58 @@
 """Files of torch.save: a zip of a pickle and one record per storage, or the older stream of pickles.
 
-The pickle is first read as data (see ``inert``): that finds the classes it names and the sizes it claims. A file of
-tensors and plain values alone is then opened by torch, with ``weights_only=True`` given explicitly, because an
-environment variable can turn the default off. From any other file the tensors are taken by opsig itself, byte by byte,
-and the rest stays data. Neither way runs code from the file. Only ``unsafe``, which a user has to ask for in each call,
-does.
+The pickle is read as data (see ``pickle_reader``), once as long as the file does not change: that finds the classes it
+names, the sizes it claims and where its numbers lie. The tensors are then made from the bytes there, and the rest
+stays data: no library unpickles the file, so nothing in it can run. Only ``unsafe``, which a user has to ask for in
+each call, runs its code.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from opsigcli.checkpoints.base import Header, NotWeights, unreadable
+from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats import contents, rebuild, torch_pickle
 from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
 from opsigcli.checkpoints.formats.torch_container import ZIP, Opened, Program, open_torch, some
 from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
+from opsigcli.checkpoints.unchanged import Kept, identity
 from opsigcli.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
 
-SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+# Between a look at the header, the weights and the optimizer's state. In bytes of pickles: what they describe takes
+# about seven times as much memory.
+_KEPT: Kept[Opened] = Kept(1 << 24)
 _AGAIN = "copy or save the checkpoint again; the writer may have been killed, or the disk full"
 
 
-class TorchFile:
+class TorchFile(CheckpointFormat):
     """One file of torch.save.
 
     Args:
-        unsafe: let pickle run the code of files that cannot be read otherwise.
+        unpickle: let pickle run the code of files that cannot be read otherwise.
     """
 
     name = "torch"
+    suffixes = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 
-    def __init__(self, unsafe: bool = False) -> None:
-        self.unsafe = unsafe
+    def __init__(self, unpickle: bool = False) -> None:
+        self.unpickle = unpickle
+
+    def unsafe(self) -> TorchFile:
+        """A reader that unpickles what it cannot read as data."""
+        return TorchFile(unpickle=True)
 
     def recognises(self, path: Path) -> bool:
         """Files with a name torch users give; a .bin or .tar also has to begin like one, as others use these names."""
         suffix = path.suffix.lower()
-        if suffix not in SUFFIXES or not path.is_file():
+        if suffix not in self.suffixes or not path.is_file():
             return False
         if suffix in (".pt", ".pth", ".ckpt") or path.name.lower().endswith((".pth.tar", ".pt.tar")):
             return True
@@ -57,7 +65,7 @@ class TorchFile:
 
     def describe(self, path: Path) -> Header:
         """Names, types, shapes and training state, from the pickle read as data."""
-        if self.unsafe and (live := _live_if_needed(path)):
+        if self.unpickle and (live := _live_if_needed(path)):
             return Header(live.facts, notes=("opened with pickle, which ran the code in it",))
         with _opened(path) as (file, opened):
             sets = _sets(path, opened)
@@ -72,7 +80,7 @@ class TorchFile:
 
     def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
         """The weights, in memory of their own, so that a file written over later changes nothing."""
-        if self.unsafe and (live := _live_if_needed(path)):
+        if self.unpickle and (live := _live_if_needed(path)):
             found_live: dict[str, torch.Tensor] = live.read(key, weights)
             return found_live
         with _opened(path) as (file, opened):
@@ -80,12 +88,7 @@ class TorchFile:
             sets = {".".join(where): where for where in found}
             chosen, names = choose(path, {name: found[where] for name, where in sets.items()}, key, weights)
             wanted = cast(dict[str, StoredTensor], {n: found[sets[chosen]][own] for n, own in names.items()})
-            rebuild.bound_total(wanted, opened.size)
-            for storage in opened.content.storages:
-                opened.locate(storage.key)  # torch maps them all, and looks no further than the pickle
-            if not opened.plain:
-                return rebuild.tensors(file, opened.locate, wanted, opened.size)
-        return _load(path, opened, sets[chosen], names)
+            return rebuild.tensors(file, opened.locate, wanted, opened.size)
 
     def describe_state(self, path: Path) -> contents.Training:
         """Step, lr and optimizer in a file that need not hold weights."""
@@ -137,10 +140,10 @@ class _opened:
         except OSError as error:
             raise unreadable(path, error) from error
         try:
-            size = path.stat().st_size
-            if not size:
+            status = os.fstat(self.file.fileno())
+            if not status.st_size:
                 raise CheckpointError(f"{path} is empty: expected a torch.save file, found 0 bytes", _AGAIN)
-            opened = open_torch(self.file, 0, size)
+            opened = _KEPT.get(identity(status), lambda: _parsed(self.file, status.st_size))
             if opened.content.refused:
                 raise CheckpointError(
                     f"expected dense tensors, found {' and '.join(opened.content.refused)} in {path}",
@@ -171,6 +174,11 @@ class _opened:
             raise corrupt(self.path, "its tensors do not fit into memory") from error
 
 
+def _parsed(file: IO[bytes], size: int) -> tuple[Opened, int]:
+    opened = open_torch(file, 0, size)
+    return opened, opened.pickled
+
+
 _CONVERT_PARTS = (
     "save with torch.distributed.checkpoint, or gather the parts first: "
     "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))"
@@ -189,27 +197,6 @@ def _sets(path: Path, opened: Opened) -> dict[contents.Where, contents.Tensors]:
     root = opened.content.root
     kind = "a single tensor" if isinstance(root, StoredTensor) else f"a {type(root).__name__}"
     raise NotWeights(f"expected weights by name, found {kind} in {path}", "leave it out of the folder")
-
-
-def _load(
-    path: Path, opened: Opened, where: contents.Where, names: dict[str, str]
-) -> dict[str, torch.Tensor]:
-    import torch
-
-    try:
-        # Mapped, so that an optimizer's state beside the weights is not read. torch then skips its check of
-        # record sizes; open_torch has made it.
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=opened.zipped)
-        for part in where:
-            loaded = loaded[part]
-        return {plain: loaded[name].detach().clone() for plain, name in names.items()}
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except Exception as error:  # torch documents no types; whatever it raises, the file is not readable
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"torch refuses to load {path} with weights_only=True: {first}", _AGAIN
-        ) from error
 
 
 def _live_if_needed(path: Path) -> Any:

@@ -9,24 +9,24 @@ from typing import Any
 from opsigcli.checkpoints.base import SIZES, TensorFacts
 from opsigcli.checkpoints.formats import pickle_reader
 from opsigcli.checkpoints.formats.pickle_machine import Calls, Data
-from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name
+from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name, fields
 
-# Storage class -> element type and its size in bytes. Quantized storages are left out: torch rebuilds those tensors
+# Storage class -> element type. Quantized storages are left out: torch rebuilds those tensors
 # without checking that their strides stay inside the storage.
 _STORAGES = {
-    "DoubleStorage": ("float64", 8),
-    "FloatStorage": ("float32", 4),
-    "HalfStorage": ("float16", 2),
-    "BFloat16Storage": ("bfloat16", 2),
-    "LongStorage": ("int64", 8),
-    "IntStorage": ("int32", 4),
-    "ShortStorage": ("int16", 2),
-    "CharStorage": ("int8", 1),
-    "ByteStorage": ("uint8", 1),
-    "BoolStorage": ("bool", 1),
-    "ComplexDoubleStorage": ("complex128", 16),
-    "ComplexFloatStorage": ("complex64", 8),
-    "UntypedStorage": ("uint8", 1),
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexDoubleStorage": "complex128",
+    "ComplexFloatStorage": "complex64",
+    "UntypedStorage": "uint8",
 }
 _PLAIN = {
     *("collections.OrderedDict", "collections.Counter", "torch.Size", "torch.Tensor", "torch.device"),
@@ -74,6 +74,8 @@ class StoredTensor(TensorFacts):
     storage: Storage
     offset: int  # elements
     stride: tuple[int, ...]  # elements
+    conjugate: bool = False  # the numbers are kept as their conjugates
+    negative: bool = False  # and as their negatives
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,8 @@ class Content:
     """A torch.save file as data."""
 
     root: Any
-    foreign: tuple[str, ...]  # classes and functions that weights_only loading does not know
+    foreign: tuple[str, ...]  # classes and functions beyond those of tensors and plain values
     refused: tuple[str, ...]  # kinds of tensors that opsig does not open
-    protocol: int
     storages: tuple[Storage, ...]
     end: int  # of the pickle
 
@@ -102,9 +103,9 @@ def read_content(data: Data, start: int = 0) -> Content:
             kind, name, key, _, count = saved
             known = _STORAGES[name.text[name.text.rindex(".") + 1 :]]
             if kind == "storage" and type(key) is str and type(count) is int and count >= 0:
-                place = (key, known[0])
+                place = (key, known)
                 if place not in storages:
-                    storages[place] = Storage(key, known[0], count * known[1])
+                    storages[place] = Storage(key, known, count * SIZES[known])
                 return storages[place]
         except (ValueError, TypeError, KeyError, AttributeError):
             pass
@@ -121,7 +122,6 @@ def read_content(data: Data, start: int = 0) -> Content:
         pickle.value,
         tuple(sorted(foreign)),
         tuple(sorted(refused)),
-        pickle.protocol,
         tuple(storages.values()),
         pickle.end,
     )
@@ -137,8 +137,7 @@ def _storage(saved: Any) -> Storage:
             name = kind.rpartition(".")[2]
             if name not in _STORAGES:
                 raise Malformed(f"it holds numbers of the kind {name}, which opsig does not open")
-            dtype, size = _STORAGES[name]
-            return Storage(key, dtype, count * size)
+            return Storage(key, _STORAGES[name], count * SIZES[_STORAGES[name]])
     raise Malformed("the pickle in it points at something that is no storage")
 
 
@@ -163,7 +162,10 @@ def _tensor(arguments: tuple[Any, ...]) -> StoredTensor:
         raise Malformed("a tensor in it reaches beyond its numbers")
     if count * size > max(storage.bytes, _MAX_EXPANDED):
         raise Malformed("a tensor in it repeats its numbers without bound")
-    return StoredTensor(dtype, shape, storage, offset, stride)
+    flags = next((fields(part) for part in rest[2:] if isinstance(part, dict)), {})
+    return StoredTensor(
+        dtype, shape, storage, offset, stride, flags.get("conj") is True, flags.get("neg") is True
+    )
 
 
 def _of_type(arguments: tuple[Any, ...]) -> Any:
@@ -229,5 +231,5 @@ _CALLS: Calls = {
     "numpy.core.multiarray.scalar": _number,
     "numpy._core.multiarray.scalar": _number,
 }
-# Names that weights_only loading refuses, and that are read here as what they stand for.
+# Names beyond those of tensors and plain values that are read as what they stand for.
 UNDERSTOOD = {*_CALLS, "numpy.dtype"}

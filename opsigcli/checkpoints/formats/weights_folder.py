@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsigcli.checkpoints import step_keys
-from opsigcli.checkpoints.base import Header, OptimizerFacts, TensorFacts, unreadable
+from opsigcli.checkpoints.base import CheckpointFormat, Header, OptimizerFacts, TensorFacts, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats.dcp_folder import METADATA, DcpFolder
 from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
@@ -27,11 +27,13 @@ _MAX_JSON = 1 << 26  # bytes
 _MAX_SHARDS = 10_000
 
 
-class WeightsFolder:
+class WeightsFolder(CheckpointFormat):
     """One folder with the weights of one checkpoint. Of the files beside them, only the optimizer's and JSON are read;
     ``training_args.bin``, random states and scripts are never opened."""
 
     name = "folder"
+    folder = True
+    parts = (*_WHOLE, _SHARDED, "optimizer_0")
 
     def recognises(self, path: Path) -> bool:
         """Folders with weights under a name of the Hugging Face libraries."""
@@ -80,15 +82,10 @@ class WeightsFolder:
         beside = _optimizer_file(path)
         return TorchFile().optimizer(beside, tensors=tensors) if beside else {}
 
-
-def weight_files(path: Path) -> list[Path]:
-    """The files that a folder checkpoint's weights are in, for its digest."""
-    sharded = path / _SHARDED if (path / _SHARDED).is_dir() else path
-    listed = sorted(sharded.iterdir())
-    data = [entry for entry in listed if entry.suffix == ".distcp" or entry.name == METADATA]
-    if data:
-        return data
-    return list(_parts(path))
+    def files(self, path: Path) -> list[Path]:
+        """The files of weights; of the files beside them, none."""
+        sharded = path / _SHARDED
+        return DcpFolder().files(sharded) if sharded.is_dir() else _files(path)
 
 
 def _parts(path: Path) -> dict[Path, Mapping[str, TensorFacts]]:
@@ -97,9 +94,12 @@ def _parts(path: Path) -> dict[Path, Mapping[str, TensorFacts]]:
     Raises:
         CheckpointError: a shard is missing or broken, or the index names what is no file of this folder.
     """
+    return {file: _only(_reader(file).describe(file).candidates) for file in _files(path)}
+
+
+def _files(path: Path) -> list[Path]:
     whole = next((path / name for name in _WHOLE if (path / name).is_file()), None)
-    files = [whole] if whole else _shards(path)
-    return {file: _only(_reader(file).describe(file).candidates) for file in files}
+    return [whole] if whole else _shards(path)
 
 
 def _only(candidates: Mapping[str, Mapping[str, TensorFacts]]) -> Mapping[str, TensorFacts]:
