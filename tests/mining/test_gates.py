@@ -1,0 +1,217 @@
+"""Each gate of the full method by itself: pairs that fail one demand and meet all others, and their neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from opsigcli.mining.fixed_point import full
+from opsigcli.mining.outliers import separation
+from opsigcli.mining.proposals import Proposal, propose, suppress
+
+M = 200
+Sides = tuple[np.ndarray, np.ndarray]
+
+
+def blocks(
+    sizes: tuple[int, int],
+    within: float,
+    opposed: float,
+    *,
+    others: int = 0,
+    leaning: tuple[float, float] = (0.0, 0.0),
+    noise: float = 0.02,
+) -> np.ndarray:
+    """Two groups, and ``others`` that resemble either group by ``leaning`` and not one another, in faint noise."""
+    found = np.random.default_rng(0).standard_normal((M, M)) * noise
+    a, b, rest = np.split(np.arange(sum(sizes) + others), np.cumsum(sizes))
+    for rows, columns, value in ((a, a, within), (b, b, within), (a, b, -opposed)):
+        found[np.ix_(rows, columns)] += value
+        if rows is not columns:
+            found[np.ix_(columns, rows)] += value
+    for side, value in zip((a, b), leaning, strict=True):
+        found[np.ix_(side, rest)] += value
+        found[np.ix_(rest, side)] += value
+    found = ((found + found.T) / 2).astype(np.float32)
+    np.fill_diagonal(found, 0)
+    return found
+
+
+def found_between(similarity: np.ndarray, sizes: tuple[int, int], **given: object) -> bool:
+    """Whether the one pair that comes out is made of the two groups; False where nothing comes out."""
+    pairs = full(similarity, **given)  # type: ignore[arg-type]
+    if not pairs:
+        return False
+    ((first, second),) = pairs
+    if first.min() >= sizes[0]:
+        first, second = second, first
+    assert first.max() < sizes[0] <= second.min()
+    assert second.max() < sum(sizes)
+    return True
+
+
+@pytest.mark.parametrize(("size", "found"), [(6, False), (30, True)])
+def test_few_examples_have_to_be_more_alike_than_many(size: int, found: bool) -> None:
+    # A search among so many finds six examples this much alike by chance, and never thirty.
+    assert found_between(blocks((size, size), 0.2, 0.3), (size, size)) is found
+
+
+@pytest.mark.parametrize(("opposed", "found"), [(0.08, False), (0.15, True)])
+def test_groups_have_to_oppose_one_another_however_clear_they_are(opposed: float, found: bool) -> None:
+    similarity = blocks((30, 30), 0.17, opposed, noise=0.005)
+    assert found_between(similarity, (30, 30)) is found
+
+
+@pytest.mark.parametrize(("opposed", "found"), [(0.2, False), (0.35, True)])
+def test_groups_have_to_oppose_one_another_nearly_as_much_as_they_are_alike(
+    opposed: float, found: bool
+) -> None:
+    assert found_between(blocks((12, 12), 0.7, opposed), (12, 12)) is found
+
+
+@pytest.mark.parametrize(("smaller", "found"), [(6, False), (8, True)])
+def test_a_group_opposes_one_of_similar_size(smaller: int, found: bool) -> None:
+    sizes = (smaller, 30)
+    assert found_between(blocks(sizes, 0.6, 0.35), sizes) is found
+
+
+@pytest.mark.parametrize(("leaning", "found"), [((0.1, -0.65), False), ((0.1, -0.3), True)])
+def test_members_stand_farther_out_than_others_that_oppose_the_same_group(
+    leaning: tuple[float, float], found: bool
+) -> None:
+    similarity = blocks((10, 10), 0.4, 0.3, others=10, leaning=leaning)
+    assert found_between(similarity, (10, 10)) is found
+
+
+# Ten others oppose the second group even more than the first does: nothing stands apart, and only a tail is left.
+IN_THE_BULK = {"others": 10, "leaning": (0.0, -0.9)}
+
+
+@pytest.mark.parametrize(("opposed", "found"), [(0.3, False), (0.5, True)])
+def test_the_tails_of_an_axis_have_to_be_strongly_opposed(opposed: float, found: bool) -> None:
+    similarity = blocks((6, 6), 0.4, opposed, **IN_THE_BULK)
+    assert separation(similarity, (np.arange(6), np.arange(6, 12))) < 1
+    assert found_between(similarity, (6, 6)) is found
+
+
+@pytest.mark.parametrize(("within", "found"), [(0.2, False), (0.4, True)])
+def test_the_tails_of_an_axis_have_to_be_alike_within(within: float, found: bool) -> None:
+    similarity = blocks((6, 6), within, 0.5, **IN_THE_BULK)
+    assert found_between(similarity, (6, 6)) is found
+
+
+@pytest.mark.parametrize(("smaller", "found"), [(5, False), (8, True)])
+def test_the_tails_of_an_axis_are_of_similar_size(smaller: int, found: bool) -> None:
+    sizes = (smaller, 30)
+    similarity = blocks(sizes, 0.4, 0.5, others=10, leaning=(-0.9, 0.1))
+    # Rows that stand for five examples each: a side may have 25 of them.
+    assert found_between(similarity, sizes, weights=np.full(M, 5.0)) is found
+
+
+def probed(share: float, members: int) -> object:
+    """A probe that moves members so much that they hold ``share`` of all loss changes."""
+
+    def probe(sides: Sides) -> np.ndarray:
+        swings = np.ones((2, M))
+        swings[1, np.concatenate(sides)] = share / (1 - share) * (M - members) / members
+        return swings
+
+    return probe
+
+
+@pytest.mark.parametrize(("times", "found"), [(3, False), (8, True)])
+def test_groups_that_stand_apart_hold_many_times_their_share_of_the_swing(times: int, found: bool) -> None:
+    similarity = blocks((10, 10), 0.6, 0.35)
+    assert found_between(similarity, (10, 10))
+    assert found_between(similarity, (10, 10), probe=probed(times * 20 / M, 20)) is found
+
+
+@pytest.mark.parametrize(("times", "found"), [(2, False), (4, True)])
+def test_tails_hold_more_than_their_share_of_the_swing(times: int, found: bool) -> None:
+    similarity = blocks((6, 6), 0.4, 0.5, **IN_THE_BULK)
+    assert found_between(similarity, (6, 6), probe=probed(times * 10 / M, 10)) is found
+
+
+def on_an_axis(m: int) -> np.ndarray:
+    """Cosines of examples that all lie somewhere on one axis."""
+    place = np.random.default_rng(0).standard_normal(m)
+    rows = np.column_stack([1.5 * place, np.random.default_rng(1).standard_normal((m, 3))])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    found = (rows @ rows.T).astype(np.float32)
+    np.fill_diagonal(found, 0)
+    return found
+
+
+def test_on_a_continuous_axis_sides_are_a_twentieth_and_all_members_a_fifth() -> None:
+    pairs = full(on_an_axis(400))
+    sizes = [len(side) for pair in pairs for side in pair]
+    assert max(sizes) <= 20
+    assert max(sizes) > 10  # the strongest tail is not cut more than it has to be
+    assert 40 < sum(sizes) <= 80
+
+
+def test_groups_that_stand_apart_keep_their_outermost_twentieth() -> None:
+    similarity = blocks((10, 40), 0.6, 0.35)
+    similarity[10:20, 10:50] += 0.2 * (similarity[10:20, 10:50] > 0)  # ten of the forty are more alike
+    similarity[10:50, 10:20] = similarity[10:20, 10:50].T
+    ((first, second),) = full(similarity)
+    assert {tuple(first), tuple(second)} == {tuple(range(10)), tuple(range(10, 20))}
+
+
+def joined(own: float, other: float) -> bool:
+    """Whether two examples with these similarities to either side of a pair end up in the first."""
+    similarity = blocks((6, 6), 0.7, 0.5, noise=0.01)
+    for row in (12, 13):
+        similarity[row, :6] = similarity[:6, row] = own
+        similarity[row, 6:12] = similarity[6:12, row] = other
+    ((first, second),) = full(similarity)
+    assert {0, 6} == {int(first[0]), int(second[0])}
+    sides = first if first[0] == 0 else second
+    return bool(np.isin((12, 13), sides).all())
+
+
+def test_who_stands_half_as_far_out_as_the_members_joins_them_in_the_end() -> None:
+    assert joined(0.37, -0.26)
+
+
+def test_who_stands_a_third_as_far_out_as_the_members_does_not() -> None:
+    assert not joined(0.37, -0.06)
+
+
+def test_groups_that_linkage_does_not_see_are_found_from_single_examples() -> None:
+    assert found_between(blocks((50, 50), 0.13, 0.13, noise=0.01), (50, 50))
+
+
+def proposal(rows: range, opposition: float, separation: float) -> Proposal:
+    half = len(rows) // 2
+    return Proposal(
+        (np.array(rows[:half]), np.array(rows[half:])), opposition, (opposition, opposition), separation
+    )
+
+
+@pytest.mark.parametrize(("start", "kept"), [(12, 2), (8, 1)])
+def test_of_two_proposals_that_share_half_of_their_members_one_is_left(start: int, kept: int) -> None:
+    both = [proposal(range(20), 0.5, 1.2), proposal(range(start, start + 20), 0.4, 1.2)]
+    assert len(suppress(both)) == kept
+    assert suppress(both)[0] is both[0]
+
+
+def test_among_proposals_that_stand_apart_the_more_opposed_one_is_left() -> None:
+    opposed, apart = proposal(range(20), 0.5, 2.0), proposal(range(20), 0.4, 9.0)
+    assert suppress([apart, opposed]) == [opposed]
+
+
+def test_among_proposals_as_opposed_the_one_that_stands_apart_is_left() -> None:
+    mixed, apart = proposal(range(20), 0.41, 0.7), proposal(range(20), 0.4, 1.4)
+    assert suppress([mixed, apart]) == [apart]
+
+
+def test_a_tail_that_shares_half_of_its_members_with_a_known_pair_is_not_found_again() -> None:
+    similarity = blocks((10, 10), 0.6, 0.5)
+    assert any(p.is_tail for p in propose(similarity, largest=10))
+    assert found_between(similarity, (10, 10))
+
+
+def test_more_than_half_of_all_examples_are_no_proposal() -> None:
+    assert propose(blocks((60, 60), 0.6, 0.5)) == []
+    assert propose(blocks((45, 45), 0.6, 0.5)) != []

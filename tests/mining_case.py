@@ -1,0 +1,90 @@
+"""Training runs whose opposing pairs are known, small enough for tests, and the one call of mining that tests make."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from opsigcli.datasets.planted import Planted
+from opsigcli.datasets.planted_scenarios import SCENARIOS
+from opsigcli.derivatives.directional_loss import swing
+from opsigcli.derivatives.gradient_sketch import gradient_sketches
+from opsigcli.mining.methods import NEEDS_GRADIENTS
+from opsigcli.mining.mine import mine
+from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
+from opsigcli.mining.similarity import Gradients
+from opsigcli.models.base import build
+from opsigcli.objective.base import Objective
+from opsigcli.options import MineOptions
+from opsigcli.records import Mining
+
+Trained = tuple[Planted, nn.Module, np.ndarray, list[dict[str, torch.Tensor]]]
+Given = dict[str, object]
+
+
+@cache
+def trained(scenario: str, seed: int = 0, steps: int = 160) -> Trained:
+    """Full-batch gradient descent on an MLP 64-64, a checkpoint at every step."""
+    source, setting = Planted(scenario, 900, seed), SCENARIOS[scenario]
+    model = build(setting.model, input_shape=source.input_shape, outputs=len(source.classes), seed=seed)
+    optimizer = torch.optim.SGD(model.parameters(), setting.lr)
+    inputs, labels = torch.as_tensor(source.read(source.ids)), torch.as_tensor(source.labels)
+    rows, weights = [], []
+    for _ in range(steps + 1):
+        losses = nn.functional.cross_entropy(model(inputs), labels, reduction="none")
+        rows.append(losses.detach().numpy().copy())
+        weights.append({name: value.clone() for name, value in model.state_dict().items()})
+        optimizer.zero_grad()
+        losses.mean().backward()
+        optimizer.step()
+    return source, model, np.array(rows), weights
+
+
+def given(run: Trained, every: int = 1) -> Given:
+    """What mining is given for a run of which every k-th checkpoint was kept."""
+    source, model, losses, weights = run
+    losses, weights = losses[::every], weights[::every]
+    candidates = choose_candidates(losses, 2000)
+    compared = checkpoints_to_compare(losses)
+    objective, gradients = Objective(model, source, "ce"), []
+    for checkpoint in compared:
+        objective.load(weights[checkpoint])
+        gradients.append(Gradients(checkpoint, *gradient_sketches(objective, candidates, dimensions=256)))
+
+    def probe(first: np.ndarray, second: np.ndarray, watched: np.ndarray) -> np.ndarray:
+        swings = []
+        for checkpoint in compared:
+            objective.load(weights[checkpoint])
+            swings.append(swing(objective, first, second, watched))
+        return np.stack(swings)
+
+    return {
+        "losses": losses,
+        "labels": source.labels,
+        "ids": source.ids,
+        "steps": np.arange(len(losses)) * every,
+        "classes": source.classes,
+        "gradients": gradients,
+        "candidates": candidates,
+        "known_pairs": source.known_pairs,
+        "probe": probe,
+    }
+
+
+@cache
+def case(scenario: str, every: int = 1) -> Given:
+    """``given`` for ``trained``, made once."""
+    return given(trained(scenario), every)
+
+
+def mined(inputs: Given, method: str = MineOptions.method, **changes: object) -> Mining:
+    """What mining finds, by the method that users get where no other is named, given what the command gives it."""
+    told = inputs | changes
+    if method not in NEEDS_GRADIENTS:
+        told |= {"gradients": ()}
+    if method != "full":
+        told |= {"probe": None}
+    return mine(**told, method=method)  # type: ignore[arg-type]
