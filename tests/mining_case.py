@@ -43,12 +43,12 @@ def trained(scenario: str, seed: int = 0, steps: int = 160) -> Trained:
     return source, model, np.array(rows), weights
 
 
-def given(run: Trained, every: int = 1) -> Given:
-    """What mining is given for a run of which every k-th checkpoint was kept."""
+def given(run: Trained, every: int = 1, *, compare: bool = True) -> Given:
+    """What mining is given for a run of which every k-th checkpoint was kept; gradients where they are compared."""
     source, model, losses, weights = run
     losses, weights = losses[::every], weights[::every]
     candidates = choose_candidates(losses, 2000)
-    compared = checkpoints_to_compare(losses)
+    compared = checkpoints_to_compare(losses) if compare else []
     objective, gradients = Objective(model, source, "ce"), []
     for checkpoint in compared:
         objective.load(weights[checkpoint])
@@ -75,9 +75,9 @@ def given(run: Trained, every: int = 1) -> Given:
 
 
 @cache
-def case(scenario: str, every: int = 1) -> Given:
+def case(scenario: str, every: int = 1, *, compare: bool = True) -> Given:
     """``given`` for ``trained``, made once."""
-    return given(trained(scenario), every)
+    return given(trained(scenario), every, compare=compare)
 
 
 def mined(inputs: Given, method: str = MineOptions.method, **changes: object) -> Mining:
@@ -88,3 +88,27 @@ def mined(inputs: Given, method: str = MineOptions.method, **changes: object) ->
     if method != "full":
         told |= {"probe": None}
     return mine(**told, method=method)  # type: ignore[arg-type]
+
+
+@cache
+def mined_case(scenario: str, method: str = MineOptions.method, every: int = 1) -> Mining:
+    """What a method finds in a run, mined once."""
+    return mined(case(scenario, every, compare=method in NEEDS_GRADIENTS), method)
+
+
+def white_noise(t: int = 60, n: int = 300) -> Given:
+    """Losses and gradients of examples that have nothing to do with one another."""
+    rng = np.random.default_rng(0)
+    gradients = []
+    for checkpoint in (t // 3, t // 2):
+        sketch = rng.standard_normal((n, 64)).astype(np.float32)
+        residuals = rng.standard_normal((n, 4)).astype(np.float32)
+        gradients.append(Gradients(checkpoint, sketch, np.linalg.norm(sketch, axis=1), residuals))
+    return {
+        "losses": 1 + 0.1 * rng.standard_normal((t, n)),
+        "labels": rng.integers(0, 4, n),
+        "ids": np.arange(n),
+        "steps": np.arange(t),
+        "gradients": gradients,
+        "candidates": np.arange(n),
+    }
