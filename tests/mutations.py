@@ -184,7 +184,7 @@ MUTATIONS: list[Mutation] = [
         (
             "taken[members].mean() >= OVERLAP or ",
             "",
-            "test_a_tail_that_shares_half_of_its_members_with_a_known_pair_is_not_found_again",
+            "test_an_axis_that_shares_half_of_its_members_with_a_known_pair_does_not_tear_it_apart",
         ),
     ),
 ]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from opsigcli.mining.fixed_point import full
-from opsigcli.mining.outliers import separation
+from opsigcli.mining.outliers import keep_outliers, separation
 from opsigcli.mining.proposals import Proposal, propose, suppress
+from opsigcli.mining.similarity import Gradients
 
 M = 200
 Sides = tuple[np.ndarray, np.ndarray]
@@ -158,6 +159,17 @@ def test_groups_that_stand_apart_keep_their_outermost_twentieth() -> None:
     assert {tuple(first), tuple(second)} == {tuple(range(10)), tuple(range(10, 20))}
 
 
+def test_on_an_axis_no_more_than_a_fifth_are_members_whatever_was_proposed() -> None:
+    place = np.random.default_rng(0).uniform(-0.9, 0.9, M)
+    rows = np.column_stack([place, np.sqrt(1 - place**2)[:, None] * np.eye(M)])
+    similarity = np.outer(place, place) * (1 - np.eye(M))
+    gradients = [Gradients(0, rows, np.ones(M), np.ones((M, 2)))]
+    (kept,) = keep_outliers(
+        [(np.flatnonzero(place > 0.3), np.flatnonzero(place < -0.3))], similarity, gradients
+    )
+    assert sum(map(len, kept)) == M // 5
+
+
 def joined(own: float, other: float) -> bool:
     """Whether two examples with these similarities to either side of a pair end up in the first."""
     similarity = blocks((6, 6), 0.7, 0.5, noise=0.01)
@@ -206,10 +218,14 @@ def test_among_proposals_as_opposed_the_one_that_stands_apart_is_left() -> None:
     assert suppress([mixed, apart]) == [apart]
 
 
-def test_a_tail_that_shares_half_of_its_members_with_a_known_pair_is_not_found_again() -> None:
-    similarity = blocks((10, 10), 0.6, 0.5)
-    assert any(p.is_tail for p in propose(similarity, largest=10))
-    assert found_between(similarity, (10, 10))
+def test_an_axis_that_shares_half_of_its_members_with_a_known_pair_does_not_tear_it_apart() -> None:
+    axes = np.zeros((2, M))  # 8 examples a side on the first alone, 10 on both, 8 on the second
+    axes[0, :18], axes[0, 26:44] = 1, -1
+    axes[1, 8:26], axes[1, 34:52] = 1, -1
+    similarity = blocks((0, 0), 0, 0) + 0.5 * np.outer(axes[0], axes[0]) + 0.45 * np.outer(axes[1], axes[1])
+    np.fill_diagonal(similarity, 0)
+    ((first, second),) = full(similarity.astype(np.float32), weights=np.full(M, 2.0))
+    assert {tuple(first), tuple(second)} == {tuple(range(18)), tuple(range(26, 44))}
 
 
 def test_more_than_half_of_all_examples_are_no_proposal() -> None:

@@ -29,6 +29,24 @@ def test_spikes_do_not_depend_on_the_unit_of_the_loss() -> None:
     assert find_spikes(curve) == find_spikes(curve * 1000) == [(29, 30)]
 
 
+def test_a_rise_of_a_hundredth_is_no_spike_however_quiet_the_loss_was() -> None:
+    curve = np.linspace(2.0, 1.9, 100)
+    curve[50] += 0.02
+    assert find_spikes(curve) == []
+    curve[50] += 0.06
+    assert find_spikes(curve) == [(49, 50)]
+
+
+def test_a_rise_has_to_stand_out_of_the_usual_steps_however_large_it_is() -> None:
+    rng = np.random.default_rng(1)
+    curve = 1 + 0.1 * rng.standard_normal(400)
+    curve[200] = curve[199] + 0.5  # half of the loss, four standard deviations of its steps
+    curve[201] = curve[200] - 0.5
+    assert find_spikes(curve) == []
+    curve[200] += 0.8
+    assert find_spikes(curve) == [(199, 200)]
+
+
 def test_noise_of_one_size_is_no_spike() -> None:
     rng = np.random.default_rng(0)
     assert find_spikes(1 + 0.05 * rng.standard_normal(400)) == []

@@ -1,0 +1,47 @@
+"""Two passes over the same examples may differ by rounding and by nothing more."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from opsigcli.errors import ModelError
+from opsigcli.models.checks import agree_twice
+
+INPUTS = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
+
+
+class Unsteady(nn.Module):
+    """Outputs that grow by a share of themselves with each pass, or with the size of the batch."""
+
+    def __init__(self, share: float, by: str) -> None:
+        super().__init__()
+        self.share, self.by, self.passes = share, by, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        # The third pass is over half of the batch; it is held against the first.
+        count = self.passes % 2 if self.by == "pass" else len(x) / 8
+        return x * (1 + self.share * count)
+
+
+@pytest.mark.parametrize("by", ["pass", "batch"])
+@pytest.mark.parametrize("share", [0.5, 0.02])
+def test_passes_that_differ_by_a_fiftieth_are_refused(share: float, by: str) -> None:
+    with pytest.raises(ModelError, match="depend on the example alone"):
+        agree_twice(Unsteady(share, by), INPUTS)
+
+
+@pytest.mark.parametrize("by", ["pass", "batch"])
+def test_passes_that_differ_as_kernels_do_agree(by: str) -> None:
+    assert agree_twice(Unsteady(3e-5, by), INPUTS).shape == INPUTS.shape
+
+
+def test_differences_are_held_against_the_largest_output() -> None:
+    class Shifted(Unsteady):
+        def forward(self, x: Tensor) -> Tensor:
+            self.passes += 1
+            return torch.cat([x, 1e4 * x], dim=1) + 0.1 * (self.passes % 2)
+
+    assert agree_twice(Shifted(0.0, "pass"), INPUTS).shape == (8, 10)
