@@ -187,6 +187,253 @@ MUTATIONS: list[Mutation] = [
             "test_an_axis_that_shares_half_of_its_members_with_a_known_pair_does_not_tear_it_apart",
         ),
     ),
+    *of(
+        "mining/fixed_point.py",
+        "mining/test_gates.py",
+        (
+            "OUTLIERS = 0.2 ",
+            "OUTLIERS = 0.5 ",
+            "test_on_an_axis_no_more_than_a_fifth_are_members_whatever_was_proposed",
+        ),
+    ),
+    *of(
+        "mining/loss_pca.py",
+        "mining/test_loss_pca.py",
+        (
+            " or taken[members].mean() >= OVERLAP",
+            "",
+            "test_only_pairs_that_are_new_active_and_held_by_the_probe_are_added",
+        ),
+        (
+            "if float(energy[members].mean()) <= CONCENTRATED * usual:",
+            "if False:",
+            "test_only_pairs_that_are_new_active_and_held_by_the_probe_are_added",
+        ),
+        (
+            "held > TAIL_HELD",
+            "held > -99",
+            "test_only_pairs_that_are_new_active_and_held_by_the_probe_are_added",
+        ),
+    ),
+    *of(
+        "mining/outliers.py",
+        "mining/test_outliers.py",
+        ("<= APART", "<= 99", "test_few_members_on_an_axis_and_groups_that_stand_apart_are_left_as_they_are"),
+        ("<= APART", "<= -99", "test_on_a_continuous_axis_the_examples_it_moves_most_stay"),
+    ),
+    *of(
+        "mining/verdict.py",
+        "mining/test_verdict.py",
+        *[
+            (f"\n{old}", f"\n{new}", "test_a_verdict_turns_where_evidence_no_longer_exceeds_its_null")
+            for old, new in (
+                ("SIGNIFICANT = 0.05\n", "SIGNIFICANT = 1.0\n"),
+                ("SIGNIFICANT = 0.05\n", "SIGNIFICANT = 0.01\n"),
+                ("MARGIN = 0.1", "MARGIN = 0.01"),
+                ("MARGIN = 0.1", "MARGIN = 0.4"),
+                ("APART = 2.4", "APART = 1.0"),
+                ("APART = 2.4", "APART = 3.5"),
+            )
+        ],
+        (
+            "BY_CLASS = 0.5",
+            "BY_CLASS = 9.0",
+            "test_where_classes_explain_most_of_the_loss_changes_only_groups_that_stand_apart_are_more",
+        ),
+        (
+            "BY_CLASS = 0.5",
+            "BY_CLASS = 0.1",
+            "test_where_classes_explain_most_of_the_loss_changes_only_groups_that_stand_apart_are_more",
+        ),
+        ("CONCENTRATED = 1.3", "CONCENTRATED = 1.0", "test_a_trait_is_lost_with_the_evidence_for_it"),
+        ("CONCENTRATED = 1.3", "CONCENTRATED = 2.0", "test_a_trait_is_lost_with_the_evidence_for_it"),
+        ("\nHELD = 1.0", "\nHELD = -99.0", "test_a_trait_is_lost_with_the_evidence_for_it"),
+        ("\nHELD = 1.0", "\nHELD = 1.9", "test_a_trait_is_lost_with_the_evidence_for_it"),
+        ("SWING = -0.3", "SWING = 1.0", "test_a_trait_is_lost_with_the_evidence_for_it"),
+        ("SWING = -0.3", "SWING = -0.7", "test_a_trait_is_lost_with_the_evidence_for_it"),
+    ),
+    *of(
+        "mining/spikes.py",
+        "mining/test_spikes.py",
+        (
+            "SIGMAS = 6.0",
+            "SIGMAS = 2.0",
+            "test_a_rise_has_to_stand_out_of_the_usual_steps_however_large_it_is",
+        ),
+        (
+            "SIGMAS = 6.0",
+            "SIGMAS = 30.0",
+            "test_a_rise_has_to_stand_out_of_the_usual_steps_however_large_it_is",
+        ),
+        (
+            "SMALLEST_RISE = 0.02",
+            "SMALLEST_RISE = 0.0",
+            "test_a_rise_of_a_hundredth_is_no_spike_however_quiet_the_loss_was",
+        ),
+        (
+            "SMALLEST_RISE = 0.02",
+            "SMALLEST_RISE = 0.2",
+            "test_a_rise_of_a_hundredth_is_no_spike_however_quiet_the_loss_was",
+        ),
+        (
+            "FEWEST = 5",
+            "FEWEST = 1",
+            "test_checkpoints_without_a_loss_end_a_climb_and_constant_curves_have_none",
+        ),
+    ),
+    *of(
+        "mining/window.py",
+        "mining/test_window.py",
+        ("FALLEN = 0.5", "FALLEN = 0.9", "test_an_oscillation_lasts_until_it_has_fallen_to_half_of_its_peak"),
+        ("FALLEN = 0.5", "FALLEN = 0.3", "test_an_oscillation_lasts_until_it_has_fallen_to_half_of_its_peak"),
+        (
+            ">= FALLEN * smooth",
+            ">= 0 * smooth",
+            "test_an_oscillation_begins_where_half_of_its_peak_is_reached",
+        ),
+        (
+            "SHORTEST = 12",
+            "SHORTEST = 1",
+            "test_a_short_oscillation_keeps_enough_steps_for_segments_and_held_out_ones",
+        ),
+        ("steps < 2 * SHORTEST", "steps < 2", "test_a_trace_too_short_for_two_windows_is_taken_whole"),
+    ),
+    *of(
+        "objective/forms.py",
+        "objective/test_forms.py",
+        (
+            "AGREEMENT = 1e-5",
+            "AGREEMENT = 1e-2",
+            "test_a_folded_norm_that_rounds_worse_than_the_plain_one_is_not_used",
+        ),
+        (
+            "AGREEMENT = 1e-5",
+            "AGREEMENT = 1e-2",
+            "test_weights_stay_as_they_are_where_channels_last_changes_losses",
+        ),
+        (
+            "AGREEMENT = 1e-5",
+            "AGREEMENT = 1e-4",
+            "test_two_forms_agree_up_to_rounding_and_where_neither_loss_is_finite",
+        ),
+        ("AGREEMENT = 1e-5", "AGREEMENT = 0.0", "test_a_folded_norm_is_used_where_it_agrees"),
+        (
+            " * first.abs().clamp_min(1.0)",
+            "",
+            "test_two_forms_agree_up_to_rounding_and_where_neither_loss_is_finite",
+        ),
+        (".clamp_min(1.0)", "", "test_two_forms_agree_up_to_rounding_and_where_neither_loss_is_finite"),
+        (
+            " | (first.isnan() & second.isnan())",
+            "",
+            "test_two_forms_agree_up_to_rounding_and_where_neither_loss_is_finite",
+        ),
+        (
+            "if agree(plain, objective.loss_fn(model(turned), targets)):",
+            "if True:",
+            "test_weights_stay_as_they_are_where_channels_last_changes_losses",
+        ),
+    ),
+    Mutation(
+        "objective/evaluate.py",
+        "return folded if self._agree(plain, folded) else plain",
+        "return folded",
+        "objective/test_forms.py::test_a_folded_norm_that_rounds_worse_than_the_plain_one_is_not_used",
+    ),
+    *of(
+        "derivatives/check_hvp.py",
+        "derivatives/test_check_hvp.py",
+        ("TOLERANCE = 1e-2", "TOLERANCE = 0.5", "test_second_derivatives_that_leave_out_a_tenth_are_refused"),
+        ("REPEATS = 0.1", "REPEATS = 0.0", "test_second_derivatives_that_leave_out_a_tenth_are_refused"),
+        (
+            "STEPS = (1e-8, 1e-9, 1e-10, 1e-7)",
+            "STEPS = (1e-8,)",
+            "test_second_derivatives_that_leave_out_a_tenth_are_refused",
+        ),
+        ("DIRECTIONS = 2", "DIRECTIONS = 0", "test_second_derivatives_that_leave_out_a_tenth_are_refused"),
+        ("TOLERANCE = 1e-2", "TOLERANCE = 0.5", "test_an_operation_on_a_tenth_of_the_units_is_refused"),
+    ),
+    *of(
+        "derivatives/check_hvp.py",
+        "derivatives/test_hvp_parts.py",
+        ("REPEATS = 0.1", "REPEATS = 1e9", "test_a_network_of_kinks_passes_the_check"),
+        (
+            "STEPS = (1e-8, 1e-9, 1e-10, 1e-7)",
+            "STEPS = (1e-3, 1e-4, 1e-5, 1e-2)",
+            "test_kinks_as_close_as_those_of_large_networks_pass_the_check",
+        ),
+    ),
+    *of(
+        "models/checks.py",
+        "models/test_checks.py",
+        ("TOLERANCE = 1e-3", "TOLERANCE = 0.1", "test_passes_that_differ_by_a_fiftieth_are_refused"),
+        ("TOLERANCE = 1e-3", "TOLERANCE = 0.0", "test_passes_that_differ_as_kernels_do_agree"),
+        (" * max(float(a.abs().max()), 1e-6)", "", "test_differences_are_held_against_the_largest_output"),
+        (
+            "half = _forward(model, inputs[: (len(inputs) + 1) // 2])",
+            "half = outputs",
+            "test_passes_that_differ_by_a_fiftieth_are_refused[0.5-batch]",
+        ),
+        (
+            "second = _forward(model, inputs)",
+            "second = outputs",
+            "test_passes_that_differ_by_a_fiftieth_are_refused[0.5-pass]",
+        ),
+    ),
+    *of(
+        "curvature/lanczos.py",
+        "curvature/test_lanczos.py",
+        (
+            "SAFETY = 2.0",
+            "SAFETY = 0.02",
+            "test_eigenvalues_agree_with_scipy_on_an_operator_without_a_matrix",
+        ),
+        (
+            "MISSED = 0.01",
+            "MISSED = 1e9",
+            "test_a_near_double_eigenvalue_is_resolved_from_nearly_every_start",
+        ),
+        (
+            "MISSED = 0.01",
+            "MISSED = 0.5",
+            "test_a_near_double_eigenvalue_is_resolved_from_nearly_every_start",
+        ),
+        (
+            "elif bool((residuals <= krylov.rounding()).all()):",
+            "elif False:",
+            "test_a_top_eigenvalue_below_the_rounding_of_the_type_is_not_called_converged",
+        ),
+        (
+            "elif bool((krylov.errors(symmetric=True) <= tolerance / SAFETY * scale).all()):",
+            "elif False:",
+            "test_products_too_coarse_for_the_tolerance_end_the_search_early",
+        ),
+    ),
+    *of(
+        "curvature/krylov.py",
+        "curvature/test_lanczos.py",
+        (
+            "apart.min(axis=1)",
+            "apart.max(axis=1, where=np.isfinite(apart), initial=0)",
+            "test_a_near_double_eigenvalue_is_resolved_from_nearly_every_start",
+        ),
+        (" + np.sqrt(skew))", ")", "test_a_noisy_operator_is_not_called_converged"),
+        (
+            "return closed == 0 or closed >= self.count or self.complete()",
+            "return True",
+            "test_eigenvalues_agree_with_a_dense_solver",
+        ),
+    ),
+    *of(
+        "curvature/missed_eigenvalues.py",
+        "curvature/test_lanczos.py",
+        (
+            "np.sqrt(2 * size / (math.pi",
+            "np.sqrt(1e-6 * size / (math.pi",
+            "test_a_near_double_eigenvalue_is_resolved_from_nearly_every_start",
+        ),
+        ("REACH = 2.0", "REACH = 1e-6", "test_a_near_double_eigenvalue_is_resolved_from_nearly_every_start"),
+    ),
 ]
 
 
