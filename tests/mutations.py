@@ -434,6 +434,78 @@ MUTATIONS: list[Mutation] = [
         ),
         ("REACH = 2.0", "REACH = 1e-6", "test_a_near_double_eigenvalue_is_resolved_from_nearly_every_start"),
     ),
+    *of(
+        "mining/evidence.py",
+        "mining/test_evidence.py",
+        (
+            "extreme = null >= value if",
+            "extreme = null <= value if",
+            "test_a_real_pair_stands_out_and_a_random_one_does_not",
+        ),
+        (
+            "(labels == c) & ~inside)",
+            "~inside)",
+            "test_the_null_has_the_same_labels_and_sizes_and_disjoint_sides",
+        ),
+        (
+            "np.flatnonzero((labels == c) & ~inside)",
+            "np.flatnonzero(labels == c)",
+            "test_the_null_has_the_same_labels_and_sizes_and_disjoint_sides",
+        ),
+        (
+            "(1 + extreme.sum()) / (1 + len(null))",
+            "extreme.sum() / len(null) / 9",
+            "test_p_values_of_random_pairs_are_uniform_enough",
+        ),
+    ),
+    *of(
+        "stability/curvature_attribution.py",
+        "stability/test_nulls.py",
+        (
+            "n * curvatures[labels == c].mean()",
+            "n * curvatures.mean()",
+            "test_the_share_of_a_group_that_is_like_its_classes_equals_its_null",
+        ),
+        (
+            "rng.choice(np.flatnonzero(labels == c), n,",
+            "rng.choice(len(labels), n,",
+            "test_the_alignment_of_a_group_that_is_like_its_classes_equals_its_null",
+        ),
+        (
+            "Evidence(float(curvatures[members].sum() / total), float(expected / total))",
+            "Evidence(float(curvatures[members].sum() / total), 1.0)",
+            "test_the_share_of_a_group_that_is_sharper_than_its_classes_exceeds_its_null",
+        ),
+    ),
+    *of(
+        "gradients/ablation.py",
+        "gradients/test_ablation.py",
+        (
+            "np.setdiff1d(everybody, members)",
+            "everybody",
+            "test_the_control_of_the_same_classes_has_no_member_and_the_same_labels",
+        ),
+        (
+            "others[trace.labels[others] == label]",
+            "others",
+            "test_the_control_of_the_same_classes_has_no_member_and_the_same_labels",
+        ),
+        (
+            "-np.nan_to_num(trace.losses[start])",
+            "np.nan_to_num(trace.losses[start])",
+            "test_the_control_of_high_loss_has_the_largest_losses_at_the_start",
+        ),
+        (
+            "np.nan_to_num(trace.losses[start])",
+            "np.nan_to_num(trace.losses[0])",
+            "test_the_control_of_high_loss_has_the_largest_losses_at_the_start",
+        ),
+        (
+            "np.argsort(-norms",
+            "np.argsort(norms",
+            "test_the_control_of_large_gradient_has_the_largest_gradients",
+        ),
+    ),
 ]
 
 
