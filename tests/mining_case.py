@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import cache
 
 import numpy as np
@@ -12,7 +13,8 @@ from opsigcli.datasets.planted import Planted
 from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.derivatives.directional_loss import swing
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
-from opsigcli.mining.methods import NEEDS_GRADIENTS
+from opsigcli.mining.inputs import Candidates, Settings, Trace
+from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine
 from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.similarity import Gradients
@@ -68,9 +70,9 @@ def given(run: Trained, every: int = 1, *, compare: bool = True) -> Given:
         "steps": np.arange(len(losses)) * every,
         "classes": source.classes,
         "gradients": gradients,
-        "candidates": candidates,
+        "positions": candidates,
         "known_pairs": source.known_pairs,
-        "probe": probe,
+        "swings": probe,
     }
 
 
@@ -81,13 +83,20 @@ def case(scenario: str, every: int = 1, *, compare: bool = True) -> Given:
 
 
 def mined(inputs: Given, method: str = MineOptions.method, **changes: object) -> Mining:
-    """What mining finds, by the method that users get where no other is named, given what the command gives it."""
-    told = inputs | changes
+    """What mining finds, by the method that users get where no other is named, given what the command gives it.
+
+    ``inputs`` and ``changes`` go by the names of the fields of what ``mine`` is given.
+    """
+    told = {"positions": np.zeros(0, dtype=np.int64), **inputs, **changes, "method": method}
     if method not in NEEDS_GRADIENTS:
-        told |= {"gradients": ()}
-    if method != "full":
-        told |= {"probe": None}
-    return mine(**told, method=method)  # type: ignore[arg-type]
+        told["gradients"] = ()
+    if method not in NEEDS_SWINGS:
+        told["swings"] = None
+    trace, candidates, settings = (
+        kind(**{field.name: told.pop(field.name) for field in fields(kind) if field.init and field.name in told})
+        for kind in (Trace, Candidates, Settings)
+    )
+    return mine(trace, candidates, settings, **told)  # type: ignore[arg-type]
 
 
 @cache
@@ -110,5 +119,5 @@ def white_noise(t: int = 60, n: int = 300) -> Given:
         "ids": np.arange(n),
         "steps": np.arange(t),
         "gradients": gradients,
-        "candidates": np.arange(n),
+        "positions": np.arange(n),
     }

@@ -11,8 +11,8 @@ from mining_case import Given, case, given, mined, mined_case, trained, white_no
 
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.errors import MiningError
-from opsigcli.mining.inputs import Settings
-from opsigcli.mining.methods import METHODS, NEEDS_GRADIENTS
+from opsigcli.mining import METHODS
+from opsigcli.mining.methods import NEEDS_GRADIENTS
 from opsigcli.mining.search import PAPER_EXAMPLES
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.trace_stats import survey
@@ -141,7 +141,7 @@ def test_the_same_inputs_give_the_same_record_also_from_an_hdf5_dataset(tmp_path
 def test_ids_are_reported_and_not_positions() -> None:
     inputs = case("img2")
     ids = np.arange(900) * 7 + 1000
-    plainly, renamed = mined_case("img2"), mined(inputs, ids=ids, known_pairs=())
+    plainly, renamed = mined_case("img2", "simple"), mined(inputs, "simple", ids=ids, known_pairs=())
     for one, other in zip(plainly.pairs, renamed.pairs, strict=True):
         np.testing.assert_array_equal(one.first.ids * 7 + 1000, other.first.ids)
 
@@ -172,7 +172,7 @@ def test_examples_and_checkpoints_without_a_loss_are_left_out_and_noted() -> Non
     holes[30] = np.nan
     holes[100, source.known_pairs[0][0][:2]] = np.nan
     holes[50:, source.known_pairs[1][1][0]] = np.inf
-    found = mined(given((source, model, holes, weights)))
+    found = mined(given((source, model, holes, weights)), "simple")
     assert found.recovery is not None
     assert found.recovery["found"] == 2
     assert found.recovery["f1"] > 0.95
@@ -187,7 +187,7 @@ def test_candidates_with_broken_gradients_are_left_out_and_noted() -> None:
     candidates = np.arange(900)
     broken = Gradients(73, *gradient_sketches(objective, candidates))
     broken.sketch[[5, 9]] = np.nan
-    found = mined(case("img2"), "simple", gradients=[broken], candidates=candidates)
+    found = mined(case("img2"), "simple", gradients=[broken], positions=candidates)
     assert found.candidates == 898
     assert any("2 candidates" in note for note in found.notes)
     assert len(found.pairs) == 2
@@ -199,7 +199,7 @@ def test_a_method_has_to_be_named() -> None:
 
 
 def test_without_gradients_there_are_top_deltas_and_spikes_and_a_note() -> None:
-    found = mined({**case("img2", compare=False), "candidates": None})
+    found = mined({**case("img2", compare=False), "positions": np.zeros(0, dtype=np.int64)})
     assert found.pairs == ()
     assert len(found.top) == 160
     assert found.spikes
@@ -220,7 +220,7 @@ def test_two_checkpoints_are_mined_and_called_few() -> None:
 
 
 def test_sparse_checkpoints_are_noted() -> None:
-    assert any("16 steps apart" in note for note in mined_case("img2", every=16).notes)
+    assert any("16 steps apart" in note for note in mined_case("img2", "simple", every=16).notes)
 
 
 def random_case(t: int, n: int) -> Given:
@@ -232,7 +232,7 @@ def random_case(t: int, n: int) -> Given:
         "ids": np.arange(n),
         "steps": np.arange(t),
         "gradients": [Gradients(0, sketch, np.linalg.norm(sketch, axis=1), sketch[:, :3])],
-        "candidates": np.arange(n),
+        "positions": np.arange(n),
     }
 
 
@@ -266,7 +266,7 @@ def test_a_trace_without_any_finite_loss_is_no_trouble() -> None:
         {"losses": np.ones((1, 12)), "steps": np.arange(1)},
         {"ids": np.arange(3)},
         {"steps": np.arange(4)},
-        {"candidates": np.arange(5)},
+        {"positions": np.arange(5)},
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(change: dict[str, object]) -> None:
