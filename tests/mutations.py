@@ -353,15 +353,11 @@ MUTATIONS: list[Mutation] = [
         ("DIRECTIONS = 2", "DIRECTIONS = 0", "test_second_derivatives_that_leave_out_a_tenth_are_refused"),
         ("TOLERANCE = 1e-2", "TOLERANCE = 0.5", "test_an_operation_on_a_tenth_of_the_units_is_refused"),
     ),
-    *of(
+    Mutation(
         "derivatives/check_hvp.py",
-        "derivatives/test_hvp_parts.py",
-        ("REPEATS = 0.1", "REPEATS = 1e9", "test_a_network_of_kinks_passes_the_check"),
-        (
-            "STEPS = (1e-8, 1e-9, 1e-10, 1e-7)",
-            "STEPS = (1e-3, 1e-4, 1e-5, 1e-2)",
-            "test_kinks_as_close_as_those_of_large_networks_pass_the_check",
-        ),
+        "REPEATS = 0.1",
+        "REPEATS = 1e9",
+        "derivatives/test_check_hvp.py::test_differences_that_do_not_agree_with_each_other_prove_nothing",
     ),
     *of(
         "models/checks.py",
@@ -372,12 +368,12 @@ MUTATIONS: list[Mutation] = [
         (
             "half = _forward(model, inputs[: (len(inputs) + 1) // 2])",
             "half = outputs",
-            "test_passes_that_differ_by_a_fiftieth_are_refused[0.5-batch]",
+            "test_passes_that_differ_by_a_fiftieth_are_refused",
         ),
         (
             "second = _forward(model, inputs)",
             "second = outputs",
-            "test_passes_that_differ_by_a_fiftieth_are_refused[0.5-pass]",
+            "test_passes_that_differ_by_a_fiftieth_are_refused",
         ),
     ),
     Mutation(
