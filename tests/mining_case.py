@@ -93,7 +93,13 @@ def mined(inputs: Given, method: str = MineOptions.method, **changes: object) ->
     if method not in NEEDS_SWINGS:
         told["swings"] = None
     trace, candidates, settings = (
-        kind(**{field.name: told.pop(field.name) for field in fields(kind) if field.init and field.name in told})
+        kind(
+            **{
+                field.name: told.pop(field.name)
+                for field in fields(kind)
+                if field.init and field.name in told
+            }
+        )
         for kind in (Trace, Candidates, Settings)
     )
     return mine(trace, candidates, settings, **told)  # type: ignore[arg-type]

@@ -236,13 +236,13 @@ MUTATIONS: list[Mutation] = [
             )
         ],
         (
-            "BY_CLASS = 0.5",
-            "BY_CLASS = 9.0",
+            "    0.5  # adjusted R²",
+            "    9.0  # adjusted R²",
             "test_where_classes_explain_most_of_the_loss_changes_only_groups_that_stand_apart_are_more",
         ),
         (
-            "BY_CLASS = 0.5",
-            "BY_CLASS = 0.1",
+            "    0.5  # adjusted R²",
+            "    0.1  # adjusted R²",
             "test_where_classes_explain_most_of_the_loss_changes_only_groups_that_stand_apart_are_more",
         ),
         ("CONCENTRATED = 1.3", "CONCENTRATED = 1.0", "test_a_trait_is_lost_with_the_evidence_for_it"),
@@ -428,22 +428,12 @@ MUTATIONS: list[Mutation] = [
         ("REACH = 2.0", "REACH = 1e-6", "test_a_near_double_eigenvalue_is_resolved_from_nearly_every_start"),
     ),
     *of(
-        "mining/evidence.py",
+        "mining/evidence/material.py",
         "mining/test_evidence.py",
         (
             "extreme = null >= value if",
             "extreme = null <= value if",
             "test_a_real_pair_stands_out_and_a_random_one_does_not",
-        ),
-        (
-            "(labels == c) & ~inside)",
-            "~inside)",
-            "test_the_null_has_the_same_labels_and_sizes_and_disjoint_sides",
-        ),
-        (
-            "np.flatnonzero((labels == c) & ~inside)",
-            "np.flatnonzero(labels == c)",
-            "test_the_null_has_the_same_labels_and_sizes_and_disjoint_sides",
         ),
         (
             "(1 + extreme.sum()) / (1 + len(null))",
@@ -452,35 +442,61 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
-        "stability/curvature_attribution.py",
-        "stability/test_nulls.py",
+        "mining/class_matched.py",
+        "mining/test_class_matched.py",
         (
-            "n * curvatures[labels == c].mean()",
-            "n * curvatures.mean()",
-            "test_the_share_of_a_group_that_is_like_its_classes_equals_its_null",
+            "np.flatnonzero(of & ~inside)",
+            "np.flatnonzero(~inside)",
+            "test_random_groups_have_the_labels_and_sizes_of_each_side_and_are_disjoint",
         ),
         (
-            "rng.choice(np.flatnonzero(labels == c), n,",
-            "rng.choice(len(labels), n,",
-            "test_the_alignment_of_a_group_that_is_like_its_classes_equals_its_null",
-        ),
-        (
-            "Evidence(float(curvatures[members].sum() / total), float(expected / total))",
-            "Evidence(float(curvatures[members].sum() / total), 1.0)",
-            "test_the_share_of_a_group_that_is_sharper_than_its_classes_exceeds_its_null",
+            "np.flatnonzero(of & ~inside)",
+            "np.flatnonzero(of)",
+            "test_members_of_any_pair_are_drawn_only_where_a_label_has_too_few_others",
         ),
     ),
     *of(
-        "gradients/ablation.py",
-        "gradients/test_ablation.py",
+        "stability/curvature_attribution.py",
+        "stability/test_nulls.py",
         (
-            "np.setdiff1d(everybody, members)",
-            "everybody",
+            "random = class_matched(labels, sides,",
+            "random = class_matched(labels * 0, sides,",
+            "test_the_alignment_of_a_group_that_is_like_its_classes_equals_its_null",
+        ),
+        (
+            "curvatures[nulls].sum(axis=1).mean() / total",
+            "1.0",
+            "test_the_share_of_a_group_that_is_sharper_than_its_classes_exceeds_its_null",
+        ),
+        (
+            "curvatures[nulls].sum(axis=1).mean() / total",
+            "len(members) * curvatures.mean() / total",
+            "test_the_share_of_a_group_that_is_like_its_classes_equals_its_null",
+        ),
+    ),
+    Mutation(
+        "stability/curvature_attribution.py",
+        "class_matched(labels, sides, members,",
+        "class_matched(labels, sides, members[:0],",
+        "stability/test_group_curvature.py::test_members_of_pairs_are_in_no_null_of_share_or_alignment",
+    ),
+    Mutation(
+        "gradients/pair_curvature.py",
+        "class_matched(self._trace.labels, sides, members,",
+        "class_matched(self._trace.labels, sides, members[:0],",
+        "gradients/test_pair_curvature.py::test_it_is_held_against_three_class_matched_pairs_without_members_of_any_pair",
+    ),
+    *of(
+        "gradients/ablation.py",
+        "gradients/test_ablation_arms.py",
+        (
+            "class_matched(labels, (members,), members,",
+            "class_matched(labels, (members,), members[:0],",
             "test_the_control_of_the_same_classes_has_no_member_and_the_same_labels",
         ),
         (
-            "others[trace.labels[others] == label]",
-            "others",
+            "class_matched(labels, (members,), members,",
+            "class_matched(labels * 0, (members,), members,",
             "test_the_control_of_the_same_classes_has_no_member_and_the_same_labels",
         ),
         (

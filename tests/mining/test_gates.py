@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opsigcli.mining.fixed_point import full
+from opsigcli.mining.fixed_point import fixed_point_pairs
 from opsigcli.mining.outliers import keep_outliers, separation
 from opsigcli.mining.proposals import Proposal, propose, suppress
 from opsigcli.mining.similarity import Gradients
@@ -40,7 +40,7 @@ def blocks(
 
 def found_between(similarity: np.ndarray, sizes: tuple[int, int], **given: object) -> bool:
     """Whether the one pair that comes out is made of the two groups; False where nothing comes out."""
-    pairs = full(similarity, **given)  # type: ignore[arg-type]
+    pairs = fixed_point_pairs(similarity, **given)  # type: ignore[arg-type]
     if not pairs:
         return False
     ((first, second),) = pairs
@@ -106,7 +106,7 @@ def test_the_tails_of_an_axis_are_of_similar_size(smaller: int, found: bool) -> 
     sizes = (smaller, 30)
     similarity = blocks(sizes, 0.4, 0.5, others=10, leaning=(-0.9, 0.1))
     # Rows that stand for five examples each: a side may have 25 of them.
-    assert found_between(similarity, sizes, weights=np.full(M, 5.0)) is found
+    assert found_between(similarity, sizes, weights=np.fixed_point_pairs(M, 5.0)) is found
 
 
 def probed(share: float, members: int) -> object:
@@ -144,7 +144,7 @@ def on_an_axis(m: int) -> np.ndarray:
 
 
 def test_on_a_continuous_axis_sides_are_a_twentieth_and_all_members_a_fifth() -> None:
-    pairs = full(on_an_axis(400))
+    pairs = fixed_point_pairs(on_an_axis(400))
     sizes = [len(side) for pair in pairs for side in pair]
     assert max(sizes) <= 20
     assert max(sizes) > 10  # the strongest tail is not cut more than it has to be
@@ -155,7 +155,7 @@ def test_groups_that_stand_apart_keep_their_outermost_twentieth() -> None:
     similarity = blocks((10, 40), 0.6, 0.35)
     similarity[10:20, 10:50] += 0.2 * (similarity[10:20, 10:50] > 0)  # ten of the forty are more alike
     similarity[10:50, 10:20] = similarity[10:20, 10:50].T
-    ((first, second),) = full(similarity)
+    ((first, second),) = fixed_point_pairs(similarity)
     assert {tuple(first), tuple(second)} == {tuple(range(10)), tuple(range(10, 20))}
 
 
@@ -176,7 +176,7 @@ def joined(own: float, other: float) -> bool:
     for row in (12, 13):
         similarity[row, :6] = similarity[:6, row] = own
         similarity[row, 6:12] = similarity[6:12, row] = other
-    ((first, second),) = full(similarity)
+    ((first, second),) = fixed_point_pairs(similarity)
     assert {0, 6} == {int(first[0]), int(second[0])}
     sides = first if first[0] == 0 else second
     return bool(np.isin((12, 13), sides).all())
@@ -224,7 +224,9 @@ def test_an_axis_that_shares_half_of_its_members_with_a_known_pair_does_not_tear
     axes[1, 8:26], axes[1, 34:52] = 1, -1
     similarity = blocks((0, 0), 0, 0) + 0.5 * np.outer(axes[0], axes[0]) + 0.45 * np.outer(axes[1], axes[1])
     np.fill_diagonal(similarity, 0)
-    ((first, second),) = full(similarity.astype(np.float32), weights=np.full(M, 2.0))
+    ((first, second),) = fixed_point_pairs(
+        similarity.astype(np.float32), weights=np.fixed_point_pairs(M, 2.0)
+    )
     assert {tuple(first), tuple(second)} == {tuple(range(18)), tuple(range(26, 44))}
 
 

@@ -12,6 +12,7 @@ from mining_case import Given, case, given, mined, mined_case, trained, white_no
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.errors import MiningError
 from opsigcli.mining import METHODS
+from opsigcli.mining.inputs import Settings
 from opsigcli.mining.methods import NEEDS_GRADIENTS
 from opsigcli.mining.search import PAPER_EXAMPLES
 from opsigcli.mining.similarity import Gradients

@@ -10,7 +10,7 @@ import torch
 from problems import Rows
 from torch import nn
 
-from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.objective.base import Objective
 from opsigcli.records import GroupCurvature
 from opsigcli.stability.curvature_attribution import Locator
@@ -25,7 +25,9 @@ def by_label(curvatures: np.ndarray, *groups: list[int]) -> tuple[GroupCurvature
     objective = Objective(nn.Linear(3, 3, bias=False), source, "ce")
     _, parts = objective.mean_loss_and_gradient(np.array([0]))
     top = torch.cat([part.reshape(-1) for part in parts])
-    locator = Locator(SimpleNamespace(objective=objective, source=source), np.arange(60), Share(), seed=0)
+    locator = Locator(
+        SimpleNamespace(objective=objective, source=source), np.arange(60), DataParallel(), seed=0
+    )
     sides = [SimpleNamespace(ids=np.array(ids)) for ids in groups]
     found = SimpleNamespace(pairs=[SimpleNamespace(first=sides[0], second=sides[1])])
     return locator.groups(found, SimpleNamespace(vectors=(top / top.norm())[None]), curvatures)
