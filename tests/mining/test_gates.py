@@ -106,7 +106,7 @@ def test_the_tails_of_an_axis_are_of_similar_size(smaller: int, found: bool) -> 
     sizes = (smaller, 30)
     similarity = blocks(sizes, 0.4, 0.5, others=10, leaning=(-0.9, 0.1))
     # Rows that stand for five examples each: a side may have 25 of them.
-    assert found_between(similarity, sizes, weights=np.fixed_point_pairs(M, 5.0)) is found
+    assert found_between(similarity, sizes, weights=np.full(M, 5.0)) is found
 
 
 def probed(share: float, members: int) -> object:
@@ -224,9 +224,7 @@ def test_an_axis_that_shares_half_of_its_members_with_a_known_pair_does_not_tear
     axes[1, 8:26], axes[1, 34:52] = 1, -1
     similarity = blocks((0, 0), 0, 0) + 0.5 * np.outer(axes[0], axes[0]) + 0.45 * np.outer(axes[1], axes[1])
     np.fill_diagonal(similarity, 0)
-    ((first, second),) = fixed_point_pairs(
-        similarity.astype(np.float32), weights=np.fixed_point_pairs(M, 2.0)
-    )
+    ((first, second),) = fixed_point_pairs(similarity.astype(np.float32), weights=np.full(M, 2.0))
     assert {tuple(first), tuple(second)} == {tuple(range(18)), tuple(range(26, 44))}
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from opsigcli.curvature.spectrum import Spectrum
-from opsigcli.derivatives.data_parallel import Share
+from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.records import Evidence, Group, GroupKey, Mining, Pair
-from opsigcli.stability.curvature_attribution import ALIGNMENT_DRAWS, Locator
+from opsigcli.stability.curvature_attribution import ALIGNMENT_DRAWS, CurvatureAttribution
 
 LABELS = np.arange(60) % 2
 FIRST, SECOND = np.array([0, 2, 4]), np.array([1, 3])
@@ -28,17 +28,17 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The rows of every group whose alignment is asked for."""
     groups: list[list[int]] = []
 
-    def alignment(_: Locator, members: np.ndarray, __: Spectrum) -> tuple[float, float]:
+    def alignment(_: CurvatureAttribution, members: np.ndarray, __: Spectrum) -> tuple[float, float]:
         groups.append(members.tolist())
         return float(len(MEMBERS & set(members.tolist()))), 0.0
 
-    monkeypatch.setattr(Locator, "_alignment", alignment)
+    monkeypatch.setattr(CurvatureAttribution, "_alignment", alignment)
     return groups
 
 
 def located(positions: np.ndarray, curvatures: np.ndarray) -> tuple[Any, ...]:
     run = cast(Any, SimpleNamespace(source=SimpleNamespace(ids=np.arange(60) + 100, labels=LABELS)))
-    locator = Locator(run, positions, Share(0, 1), seed=0)
+    locator = CurvatureAttribution(run, positions, DataParallel(0, 1), seed=0)
     return locator.groups(mined(), cast(Spectrum, None), curvatures.astype(np.float32))
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.objective.base import Objective
 from opsigcli.records import GroupCurvature
-from opsigcli.stability.curvature_attribution import Locator
+from opsigcli.stability.curvature_attribution import CurvatureAttribution
 
 
 def by_label(curvatures: np.ndarray, *groups: list[int]) -> tuple[GroupCurvature, ...]:
@@ -25,7 +25,7 @@ def by_label(curvatures: np.ndarray, *groups: list[int]) -> tuple[GroupCurvature
     objective = Objective(nn.Linear(3, 3, bias=False), source, "ce")
     _, parts = objective.mean_loss_and_gradient(np.array([0]))
     top = torch.cat([part.reshape(-1) for part in parts])
-    locator = Locator(
+    locator = CurvatureAttribution(
         SimpleNamespace(objective=objective, source=source), np.arange(60), DataParallel(), seed=0
     )
     sides = [SimpleNamespace(ids=np.array(ids)) for ids in groups]
