@@ -12,7 +12,11 @@ Default = TypeVar("Default")
 
 
 def integer(spec: Spec, key: str, default: Default, minimum: int = 1) -> int | Default:
-    """The whole number ``key``, at least ``minimum``."""
+    """The whole number ``key``, at least ``minimum``.
+
+    Raises:
+        UsageError: it is none.
+    """
     if key not in spec.options:
         return default
     values = _items(spec.options[key])
@@ -22,7 +26,11 @@ def integer(spec: Spec, key: str, default: Default, minimum: int = 1) -> int | D
 
 
 def integers(spec: Spec, key: str, default: Default, minimum: int = 1) -> tuple[int, ...] | Default:
-    """The whole numbers ``key``, each at least ``minimum``; one number is a list of one."""
+    """The whole numbers ``key``, each at least ``minimum``; one number is a list of one.
+
+    Raises:
+        UsageError: one is none.
+    """
     if key not in spec.options:
         return default
     values = _items(spec.options[key])
@@ -32,7 +40,11 @@ def integers(spec: Spec, key: str, default: Default, minimum: int = 1) -> tuple[
 
 
 def numbers(spec: Spec, key: str, default: Default) -> tuple[float, ...] | Default:
-    """The finite numbers ``key``; one number is a list of one."""
+    """The finite numbers ``key``; one number is a list of one.
+
+    Raises:
+        UsageError: one is none.
+    """
     if key not in spec.options:
         return default
     values = _items(spec.options[key])
@@ -42,7 +54,11 @@ def numbers(spec: Spec, key: str, default: Default) -> tuple[float, ...] | Defau
 
 
 def choice(spec: Spec, key: str, default: Default, known: tuple[str, ...]) -> str | Default:
-    """The value of ``key``, one of ``known``."""
+    """The value of ``key``, one of ``known``.
+
+    Raises:
+        UsageError: it is none of them.
+    """
     if key not in spec.options:
         return default
     if spec.options[key] not in known:
@@ -51,7 +67,11 @@ def choice(spec: Spec, key: str, default: Default, known: tuple[str, ...]) -> st
 
 
 def flag(spec: Spec, key: str, default: bool) -> bool:
-    """The value of ``key``, true or false."""
+    """The value of ``key``, true or false.
+
+    Raises:
+        UsageError: it is neither.
+    """
     value = spec.options.get(key, default)
     if not isinstance(value, bool):
         raise _wrong(spec, key, "true or false")

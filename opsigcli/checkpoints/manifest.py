@@ -120,7 +120,11 @@ def _toml(value: Any) -> Any:
 
 
 def _record(kind: type[_Record], data: Any, where: str) -> _Record:
-    """A table of the file as a record, every value of the type its field has."""
+    """A table of the file as a record, every value of the type its field has.
+
+    Raises:
+        CheckpointError: it is no table, names a field that is not known, or lacks one.
+    """
     if not isinstance(data, dict):
         raise CheckpointError(f"expected a table at {where}, found {data!r}", _REPAIR)
     hints = typing.get_type_hints(kind)
@@ -155,7 +159,11 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", dict: "a table"
 
 
 def _check_file(file: str, where: Path) -> None:
-    """A row may name files within its folder only."""
+    """A row may name files within its folder only.
+
+    Raises:
+        CheckpointError: it names another.
+    """
     parts = PurePosixPath(file)
     if not file or parts.is_absolute() or ".." in parts.parts or "\\" in file or "\0" in file:
         raise CheckpointError(f"expected a file within the folder, found {file!r} in {where}", _REPAIR)

@@ -22,7 +22,11 @@ from opsigcli.outcome import Outcome
 
 
 def perform(verb: str, terminal: Terminal, options: Any) -> None:
-    """Run the command ``verb`` with its options, print its outcome or its error, and exit."""
+    """Run the command ``verb`` with its options, print its outcome or its error, and exit.
+
+    Raises:
+        typer.Exit: always, with the command's exit code.
+    """
     restore = _catch_signals()
     keep_freed_memory()
     try:

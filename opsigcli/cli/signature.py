@@ -62,7 +62,11 @@ def _parameter(parameter: Parameter) -> inspect.Parameter:
 
 
 def _value(parameter: Parameter, given: Any) -> Any:
-    """What was given, where a word can stand for None."""
+    """What was given, where a word can stand for None.
+
+    Raises:
+        typer.BadParameter: it is neither that word nor a number in range.
+    """
     declared = parameter.declared
     if not isinstance(declared, Option) or declared.none is None:
         return given

@@ -58,7 +58,11 @@ class MapReader:
         return out
 
     def checked(self, row: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Input and target of one example, the input in the shape and kind of the first."""
+        """Input and target of one example, the input in the shape and kind of the first.
+
+        Raises:
+            DatasetError: it has another shape or kind.
+        """
         found, target = self.item(row)
         if found.shape != self.shape or found.dtype != self.dtype:
             raise DatasetError(

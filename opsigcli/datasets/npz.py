@@ -53,7 +53,11 @@ def open_npz(spec: Spec) -> Source:
 
 
 def _load(path: str) -> dict[str, NDArray[Any]]:
-    """The named arrays of the file, without unpickling."""
+    """The named arrays of the file, without unpickling.
+
+    Raises:
+        DatasetError: there is no such file, or it is no archive of arrays of numbers.
+    """
     wanted = ("x", "y", "ids", "classes", "weights")
     try:
         # NumPy leaves a file open that it opened itself and then cannot read.

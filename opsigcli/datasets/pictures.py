@@ -40,7 +40,11 @@ class Pictures:
 
     @classmethod
     def of(cls, spec: Spec, mode: str | None = None) -> Pictures:
-        """Read ``mode``, ``size`` and ``crop`` from a spec."""
+        """Read ``mode``, ``size`` and ``crop`` from a spec.
+
+        Raises:
+            UsageError: a value is not of its form.
+        """
         size = integers(spec, "size", ())
         crop = integers(spec, "crop", size if len(size) == 1 else ())
         for key, found in (("size", size), ("crop", crop)):

@@ -29,7 +29,11 @@ class Reader(Protocol):
     dtype: np.dtype[Any]  # uint8 or float32
 
     def read(self, rows: Ints) -> NDArray[Any]:
-        """The raw inputs at ``rows``, (B, *shape)."""
+        """The raw inputs at ``rows``, (B, *shape).
+
+        Raises:
+            DatasetError: a file cannot be read as a picture, or has another size than the first.
+        """
 
     def identity(self, rows: Ints) -> bytes:
         """What identifies the inputs at ``rows`` when they are too many to be held and hashed."""
@@ -90,7 +94,11 @@ class FileReader:
         self._threads = 1 if pictures.code else THREADS  # the user's own code need not be safe in threads
 
     def read(self, rows: Ints) -> NDArray[Any]:
-        """The pixels of the files at ``rows``, (B, C, H, W)."""
+        """The pixels of the files at ``rows``, (B, C, H, W).
+
+        Raises:
+            DatasetError: a file cannot be read as a picture, or has another size than the first.
+        """
         out = np.empty((len(rows), *self.shape), dtype=self.dtype)
 
         def fill(start: int) -> None:

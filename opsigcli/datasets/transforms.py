@@ -109,7 +109,11 @@ def prepared_by(spec: Spec, mode: str | None) -> Prepared | None:
 
 
 def _weights(spec: Spec) -> Prepared:
-    """The evaluation preset of torchvision's weights, ``weights:ResNet18_Weights.DEFAULT``."""
+    """The evaluation preset of torchvision's weights, ``weights:ResNet18_Weights.DEFAULT``.
+
+    Raises:
+        UsageError: torchvision has no such weights, or they are not those of a classifier of images.
+    """
     from torchvision import models
     from torchvision.transforms._presets import ImageClassification
 
@@ -138,7 +142,12 @@ def _weights(spec: Spec) -> Prepared:
 
 
 def _timm(spec: Spec) -> Prepared:
-    """The data configuration of a timm model, ``timm:resnet18``, as timm's own evaluation resolves it."""
+    """The data configuration of a timm model, ``timm:resnet18``, as timm's own evaluation resolves it.
+
+    Raises:
+        DatasetError: timm is not installed.
+        UsageError: timm has no such model, or prepares its pictures in a way that is not known here.
+    """
     try:
         timm: Any = import_module("timm")
     except ImportError as error:

@@ -98,7 +98,11 @@ class Sketches:
         return Others(self, others, len(self.store.measured)) if len(others) else None
 
     def take(self) -> list[Gradients]:
-        """The gradients of the candidates, one entry per checkpoint compared."""
+        """The gradients of the candidates, one entry per checkpoint compared.
+
+        Raises:
+            Interrupted: a signal arrived; the gradients taken so far are kept.
+        """
         kept = self.kept
         if kept:
             return [

@@ -80,7 +80,11 @@ def _architecture(config_file: Path, spec: str) -> str:
 
 
 def _returning_logits(model: Any) -> nn.Module:
-    """The same model, names and all, whose ``forward(inputs)`` gives a tensor."""
+    """The same model, names and all, whose ``forward(inputs)`` gives a tensor.
+
+    Raises:
+        TypeError: the model has no head for a task.
+    """
     base: Any = type(model)
     tokens = getattr(base, "main_input_name", "") == "input_ids"
 

@@ -64,7 +64,11 @@ def build_resnet(spec: Spec, input_shape: tuple[int, ...], outputs: int) -> nn.M
 
 
 def require_images(spec: Spec, input_shape: tuple[int, ...], smallest: int) -> None:
-    """Refuse inputs that are no images of at least ``smallest`` pixels a side."""
+    """Refuse inputs that are no images of at least ``smallest`` pixels a side.
+
+    Raises:
+        ModelError: they are none.
+    """
     if len(input_shape) != 3:
         raise ModelError(
             f"expected images (C, H, W) for {str(spec)!r}; the inputs have shape {input_shape}",

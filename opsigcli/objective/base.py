@@ -205,7 +205,11 @@ class Objective:
         return len(self.source) * int(np.prod(self.source.input_shape, dtype=np.int64)) * width
 
     def _weigh(self, weights: NDArray[Any]) -> None:
-        """Multiply losses by the examples' weights, scaled to a mean of 1: their mean is then the weighted mean."""
+        """Multiply losses by the examples' weights, scaled to a mean of 1: their mean is then the weighted mean.
+
+        Raises:
+            ObjectiveError: no weight is above 0.
+        """
         mean = np.mean(weights[self.measured])
         if not mean > 0:
             raise ObjectiveError(
@@ -221,6 +225,9 @@ class Objective:
 
         Returns:
             Whether they are (B, L, …) for labels (B, L).
+
+        Raises:
+            ObjectiveError: they do not.
         """
         some = self.counted[:8]
         inputs, targets = self.read(some), self.targets(some)
@@ -248,6 +255,9 @@ class Objective:
         Args:
             targets: of a few examples; they tell whether there is one label for each.
             classes: that the model has outputs for.
+
+        Raises:
+            ObjectiveError: they are not.
         """
         if targets.ndim > 1:
             of_tokens = " or ".join(name for name in LOSSES if open_loss(name).of_tokens is not None)

@@ -210,6 +210,9 @@ def _replace(store: Path, fill: Callable[[h5py.File], None], size: int, *, copy:
         fill: writes into the open file.
         size: bytes that ``fill`` writes, about.
         copy: begin with what the store holds.
+
+    Raises:
+        StoreError: the store cannot be written; what was there stays.
     """
     temporary = temporary_path(store)
     old = store.stat().st_size if store.exists() else 0

@@ -42,7 +42,11 @@ class DcpFolder(CheckpointFormat):
             return False
 
     def describe(self, path: Path) -> Header:
-        """Names, types and shapes from the metadata; step, epoch and lr from the small values."""
+        """Names, types and shapes from the metadata; step, epoch and lr from the small values.
+
+        Raises:
+            NotWeights: there are no weights by name.
+        """
         with _Files(path) as files:
             sets = {".".join(where): found for where, found in contents.candidates(files.tree).items()}
             if not sets:
@@ -119,7 +123,11 @@ class _Files:
         return leaf
 
     def tensor(self, wanted: DcpTensor) -> torch.Tensor:
-        """A tensor put together from its chunks."""
+        """A tensor put together from its chunks.
+
+        Raises:
+            Malformed: a chunk has another shape than its metadata says.
+        """
         import torch
 
         whole = torch.empty(wanted.shape, dtype=getattr(torch, wanted.dtype))

@@ -128,7 +128,11 @@ def _item(name: str, item: Any, places: Mapping[tuple[str, tuple[int, ...] | Non
 
 
 def _require_tiling(name: str, tensor: DcpTensor) -> None:
-    """Refuse chunks that leave a part of the tensor out, overlap, or hold fewer bytes than they claim."""
+    """Refuse chunks that leave a part of the tensor out, overlap, or hold fewer bytes than they claim.
+
+    Raises:
+        Malformed: they do.
+    """
     chunks = tensor.chunks
     if len(chunks) > _MAX_CHUNKS:
         raise Malformed(f"the tensor {name!r} has {len(chunks)} chunks")

@@ -32,7 +32,11 @@ class Machine:
     # what follows an instruction
 
     def take(self, count: int) -> bytes:
-        """The next bytes."""
+        """The next bytes.
+
+        Raises:
+            Malformed: the pickle ends before.
+        """
         stop = self.position + count
         if count < 0 or stop > self.end:
             raise Malformed("the pickle in it is cut off, or too long")
@@ -49,7 +53,11 @@ class Machine:
         return str(self.raw_line(), "utf-8")
 
     def raw_line(self) -> bytes:
-        """The bytes up to the end of the line."""
+        """The bytes up to the end of the line.
+
+        Raises:
+            Malformed: the line has no end.
+        """
         stop = self.data.find(b"\n", self.position, min(self.end, self.position + _MAX_LINE))
         if stop < 0:
             raise Malformed("the pickle in it is cut off, or too long")
@@ -81,7 +89,11 @@ class Machine:
             entries[key if plain else f"<key {len(entries)}>"] = value
 
     def name(self, module: object, attribute: object) -> None:
-        """Write a class or function down."""
+        """Write a class or function down.
+
+        Raises:
+            Malformed: it is named by something other than text.
+        """
         if not isinstance(module, str) or not isinstance(attribute, str):
             raise Malformed("the pickle in it names a class by something other than text")
         text = f"{_OLD_NAMES.get(module, module)}.{attribute}"

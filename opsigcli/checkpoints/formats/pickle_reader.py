@@ -62,7 +62,11 @@ def read(data: Data, calls: Calls, persistent: Callable[[Any], Any], start: int 
 
 
 def _run(m: Machine) -> Any:
-    """Carry out the program; what it leaves on top of the stack."""
+    """Carry out the program; what it leaves on top of the stack.
+
+    Raises:
+        Malformed: the program is too long, is cut off, or has an unknown instruction.
+    """
     data, end, stack, marks, memo = m.data, m.end, m.stack, m.marks, m.memo
     calls, persistent, rare = m.calls, m.persistent, RARE
     word, signed = _WORD.unpack_from, _SIGNED.unpack_from

@@ -71,7 +71,11 @@ def bound_total(wanted: Mapping[str, TensorFacts], size: int) -> None:
 
 
 def _storage(file: IO[bytes], locate: Locate, key: str) -> torch.Tensor:
-    """The bytes of a storage, in memory of their own."""
+    """The bytes of a storage, in memory of their own.
+
+    Raises:
+        Malformed: the file ends before.
+    """
     import torch
 
     start, count = locate(file, key)

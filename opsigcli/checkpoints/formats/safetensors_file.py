@@ -56,7 +56,12 @@ class SafetensorsFile(CheckpointFormat):
         return path.suffix.lower() in self.suffixes and path.is_file()
 
     def describe(self, path: Path) -> Header:
-        """Names, types and shapes; step, epoch and lr from the text metadata."""
+        """Names, types and shapes; step, epoch and lr from the text metadata.
+
+        Raises:
+            NotWeights: the file holds no tensors.
+            CheckpointError: the file cannot be read.
+        """
         tensors, metadata = _header(path)
         if not tensors:
             raise NotWeights(f"{path} holds no tensors", "leave it out of the folder")
@@ -70,7 +75,11 @@ class SafetensorsFile(CheckpointFormat):
         return self.read_named(path, names)
 
     def read_named(self, path: Path, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
-        """Tensors of a file that was described before, as name to give -> name in the file."""
+        """Tensors of a file that was described before, as name to give -> name in the file.
+
+        Raises:
+            CheckpointError: the file cannot be read, or the safetensors library refuses it.
+        """
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -87,7 +96,11 @@ class SafetensorsFile(CheckpointFormat):
 
 
 def _header(path: Path) -> tuple[dict[str, TensorFacts], dict[str, str]]:
-    """The tensors in the header of a file, and its text metadata; checked against the size of the file."""
+    """The tensors in the header of a file, and its text metadata; checked against the size of the file.
+
+    Raises:
+        CheckpointError: the file cannot be read, is cut off, or its header is none.
+    """
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -117,7 +130,11 @@ def _header(path: Path) -> tuple[dict[str, TensorFacts], dict[str, str]]:
 
 
 def _tensors(entries: Mapping[str, Any]) -> tuple[dict[str, TensorFacts], int]:
-    """The tensors, and where their numbers end in bytes; they follow one another without a gap or an overlap."""
+    """The tensors, and where their numbers end in bytes; they follow one another without a gap or an overlap.
+
+    Raises:
+        ValueError: a gap, an overlap, or a size that shape and type do not give.
+    """
     tensors: dict[str, TensorFacts] = {}
     spans: list[tuple[int, int]] = []
     for name, entry in entries.items():

@@ -83,7 +83,11 @@ def place(file: IO[bytes], name: str, member: Member) -> int:
 
 
 def _end(file: IO[bytes], start: int, size: int) -> tuple[int, int, int, int]:
-    """Number of members, offset and length of the directory, and where the end records begin; from ``start``."""
+    """Number of members, offset and length of the directory, and where the end records begin; from ``start``.
+
+    Raises:
+        Malformed: there is no such record, or it is broken.
+    """
     if size < 22:
         raise Malformed("its zip directory is missing or broken")
     back = min(size, 22 + 20 + 56)
@@ -106,7 +110,11 @@ def _end(file: IO[bytes], start: int, size: int) -> tuple[int, int, int, int]:
 
 
 def _wide(extra: bytes, plain: int, packed: int, header: int) -> tuple[int, int, int]:
-    """Sizes and offset that need more than four bytes, from the field where they stand then."""
+    """Sizes and offset that need more than four bytes, from the field where they stand then.
+
+    Raises:
+        Malformed: the field is missing or too short.
+    """
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, at)

@@ -58,7 +58,11 @@ def open_loss(text: str) -> Loss:
 
 
 def _checked(function: Callable[..., Any], text: str) -> ExampleLoss:
-    """A function from elsewhere, which fails in words."""
+    """A function from elsewhere, which fails in words.
+
+    Raises:
+        ObjectiveError: (when called) it returns something other than one loss per example.
+    """
 
     def call(outputs: Tensor, targets: Tensor) -> Tensor:
         with guarded(ObjectiveError, f"the loss {text!r}"):
