@@ -23,9 +23,9 @@ def test_a_planted_regression_pair_is_found(opsig: Opsig, tmp_path: Path, seed: 
     data, store = tmp_path / "d.npz", tmp_path / "o.h5"
     np.savez(data, x=x.astype(np.float32), y=y.astype(np.float32)[:, None])
     words = ("--data", f"npz:{data}", "--model", "mlp?hidden=32&activation=tanh", "--loss", "mse")
-    assert opsig("train", tmp_path / "run", *words, "--lr", 0.15, "--steps", 120).code == 0
+    assert opsig("train", tmp_path / "run", *words, "--lr", 0.18, "--steps", 120).code == 0
     assert opsig("trace", tmp_path / "run", "--store", store).code == 0
-    # Whether the rest of the data gives a second pair hangs on the last digits of the run; it is no pair of outliers.
+    # The rest of the data may give a second pair on another axis; it is no pair of outliers.
     pair, *others = opsig("mine", "--store", store, "--json").json["result"]["pairs"]
     assert pair["verdict"] in ("opposing outliers", "tails of one continuous axis")
     assert all(other["verdict"] != "opposing outliers" for other in others)

@@ -28,6 +28,7 @@ from opsigcli.objective.evaluate import Evaluator
         (math.nan, 2.0, False),
         (2.0, math.nan, False),
         (2.0, math.inf, False),
+        (math.inf, 2.0, False),
     ],
 )
 def test_two_forms_agree_up_to_rounding_and_where_neither_loss_is_finite(
