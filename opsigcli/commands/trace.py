@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from opsigcli.checkpoints.series import Series, open_series
+from opsigcli.checkpoints.training_log import find_log
 from opsigcli.commands.dry_run import plan_trace
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, UsageError
@@ -19,6 +20,7 @@ from opsigcli.runs.run_specs import SPECS, absolute_model, specs
 from opsigcli.runs.suggest_model import model_hint
 from opsigcli.specs import parse
 from opsigcli.store.reader import open_store
+from opsigcli.tracing.against_log import AgainstLog, against_log
 from opsigcli.tracing.rows import Row
 from opsigcli.tracing.session import Session
 from opsigcli.tracing.sharding import find_sharding
@@ -207,6 +209,10 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
             f"some losses are not finite (NaN or infinite) at {len(infinite)} checkpoints: steps {first}"
             + (f"; the mean loss is {summary.mean_loss.words}" if summary and summary.mean_loss.words else "")
         )
+    logged = _against_log(series, summary)
+    messages = [logged.words] if logged is not None and logged.below else []
+    if logged is not None and logged.above:
+        warnings.append(logged.words)
     if len(session.rows) == 1:
         warnings.append(
             "there is one checkpoint: its losses and sharpness can be measured, but loss deltas, and what opsig mine "
@@ -241,6 +247,7 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         "units_waited_for": session.waiting,
         "worker": str(session.sharding) if session.sharding else None,
         "virtual": summary.virtual if summary else None,
+        "training_log": logged,
     }
     taken = session.source.transform.get("examples")
     message = f"wrote {options.store}; next: opsig mine, opsig sharpness, opsig report"
@@ -254,10 +261,16 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         inputs={"checkpoints": str(options.checkpoints), "run": session.run},
         result=result,
         warnings=tuple(warnings),
-        messages=((f"a subset of the examples was traced, {taken}",) if taken else ()) + (message,),
+        messages=((f"a subset of the examples was traced, {taken}",) if taken else ()) + (*messages, message),
         exit_code=ExitCode.INCOMPLETE if failed else ExitCode.OK,
         view=summary,
     )
+
+
+def _against_log(series: Series, summary: TraceSummary | None) -> AgainstLog | None:
+    """The traced losses against those that the run logged; None where no log covers them, or steps are no steps."""
+    log = find_log(series.folder) if summary is not None and series.unit == "step" else None
+    return None if log is None or summary is None else against_log(summary.steps, summary.mean_losses, log)
 
 
 def _status(row: Row, session: Session) -> str:
