@@ -21,6 +21,12 @@ MODELS, DATASETS = "opsigcli.models:MODELS", "opsigcli.datasets:SOURCES"
 LOSSES, OPTIMIZERS = "opsigcli.objective.losses:LOSSES", "opsigcli.optimizers:OPTIMIZERS"
 LOSS = Option("Loss: {values}, py:pkg.mod:fn.", "NAME", values=LOSSES)
 
+LR_GROUPS = Option(
+    "Learning rates of its parameter groups, likewise: 0.1,0.01 in their order, or body=0.1,head=0.01 by names "
+    "of parameters.",
+    "X,…",
+)
+
 Checkpoints = Annotated[Path, Argument("Folder of checkpoints.", "CKPTS")]
 Store = Annotated[Path, Option("The run's case file (HDF5).", "FILE", envvar="OPSIG_STORE")]
 Model = Annotated[
@@ -299,7 +305,13 @@ class SharpnessOptions:
     lr: Annotated[float | None, Option("Its learning rate, likewise.", "X", min=0.0)] = None
     momentum: Annotated[float | None, Option("Its momentum, likewise.", "X", min=0.0, max=1.0)] = None
     weight_decay: Annotated[float | None, Option("Its weight decay, likewise.", "X", min=0.0)] = None
+    betas: Annotated[str | None, Option("Its β₁ and β₂, likewise.", "B1,B2")] = None
+    eps: Annotated[float | None, Option("Its ε, likewise.", "X", min=0.0)] = None
+    lr_groups: Annotated[str | None, LR_GROUPS] = None
     minibatch: Annotated[int | None, Option("Examples in a batch of the run, likewise.", "N", min=1)] = None
+    all_parameters: Annotated[
+        bool, Option("Measure over all weights, also those that do not train; then without a ratio.")
+    ] = False
     batch_norm: Annotated[
         str,
         Option(

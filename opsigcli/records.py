@@ -380,7 +380,7 @@ class SharpnessPoint:
     matvecs: int  # HVPs spent
     threshold: float | None  # of the run's optimizer at this step; None when it is not known
     ratio: float | None  # (preconditioned) sharpness ÷ threshold; 1 is the edge
-    preconditioned: float | None = None  # λmax(P⁻¹H) for optimizers with a preconditioner
+    preconditioned: float | None = None  # λmax(P⁻¹H) for optimizers with a preconditioner, or λmax(D^½ … D^½) in units
     reason: str = ""  # why not converged, or why there is no threshold
     file: str = ""
     lr: float | None = None
@@ -399,6 +399,11 @@ class SharpnessPoint:
     concentration: float | None = None  # share of λ₁ held by the 5 % of examples with the largest v₁ᵀH_i v₁
     groups: tuple[GroupCurvature, ...] = ()
     spectrum: HessianSpectrum | None = None
+    optimizer: str = ""  # the rules that the threshold is of
+    units: str = ""  # of threshold and ``preconditioned``, where parameter groups differ
+    parameters: int | None = None  # weights that the Hessian is over: those that train
+    untrained: int = 0  # weights left out, which the model lets train and the run did not
+    notes: tuple[str, ...] = ()  # where options contradict the checkpoint
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from opsigcli.store.writer import SharpnessContent, locked, write_sharpness
 NUMERICS = (
     *("top", "tolerance", "max_matvecs", "precision", "seed", "model", "data", "examples"),
     *("optimizer", "lr", "momentum", "weight_decay", "minibatch", "batch_norm"),
+    *("betas", "eps", "lr_groups", "all_parameters"),
     *("layers", "per_example", "groups", "secant", "spectrum"),
 )
 

@@ -80,7 +80,7 @@ class HessianOperator:
             for p in self.parameters
         ]
         self.size = sum(p.numel() for p in self._variables)
-        self.shift = 0.0
+        self.shift: float | Tensor = 0.0  # of the diagonal; (P,) where it differs by parameter
         self.graph_budget = graph_budget
         self.kept_bytes = 0
         everything = objective.counted if positions is None else positions
@@ -100,14 +100,14 @@ class HessianOperator:
         self._versions = [p._version for p in self.parameters]
         objective.settle()
 
-    def preconditioned(self, preconditioner: Tensor, shift: float) -> HessianOperator:
-        """``v -> P^-1/2 (H + shift·I) P^-1/2 v`` with ``P = diag(p)``, on the graphs kept here.
+    def preconditioned(self, preconditioner: Tensor, shift: float | Tensor) -> HessianOperator:
+        """``v -> P^-1/2 (H + W) P^-1/2 v`` with ``P = diag(p)`` and ``W = diag(shift)``, on the graphs kept here.
 
-        It is symmetric and has the eigenvalues of ``P⁻¹ (H + shift·I)``.
+        It is symmetric and has the eigenvalues of ``P⁻¹ (H + W)``.
 
         Args:
             preconditioner: p (P,) > 0.
-            shift: added to the diagonal of H: the coefficient of an L2 penalty.
+            shift: added to the diagonal of H: the coefficient of an L2 penalty, one or (P,).
 
         Raises:
             CurvatureError: the preconditioner has another shape, or is not positive.
@@ -147,7 +147,9 @@ class HessianOperator:
                 own = [gradient[i] for i in self._chosen]
                 self._add(total, derivative_along(own, parts, self._own(), again=again))
         self._parallel.all_reduce(total)
-        if self.shift:
+        if isinstance(self.shift, Tensor):
+            total.addcmul_(scaled, self.shift.to(total))
+        elif self.shift:
             total.add_(scaled, alpha=self.shift)
         return total if self._scale is None else total.mul_(self._scale.to(total))
 

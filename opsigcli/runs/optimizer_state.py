@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 
 def recognise(series: Series) -> Recognised:
-    """The optimizer in the last checkpoint of a series; without a name where it holds none, or an unknown one.
+    """The optimizer in the last checkpoint of a series that holds one; without a name where it is an unknown one.
 
     A name alone, as ``opsig train`` writes it beside the weights, is none from which anything could be computed.
     """
+    having = [index for index, checkpoint in enumerate(series) if checkpoint.header.optimizer.group]
     try:
-        saved = series.optimizer(len(series) - 1)
+        saved = series.optimizer(having[-1] if having else len(series) - 1)
     except CheckpointError as error:
         return Recognised(reason=error.message)
     return from_state_dict(saved) if saved.get("param_groups") else Recognised()
@@ -44,6 +45,18 @@ def optimizer_name(header: Header) -> str:
     """The optimizer that a checkpoint's header shows or names; "" where it does neither, or an unknown one."""
     facts = header.optimizer
     return recognise_groups([facts.group], facts.state_keys).rule if facts.group else facts.name
+
+
+def saved_optimizer(path: Path, *, tensors: bool) -> Mapping[str, Any]:
+    """The optimizer's groups and state that a checkpoint of another program holds; {} where it holds none.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    if state_path(path).exists():
+        return {}
+    reader = next(reader for reader in formats() if reader.recognises(path))
+    return reader.optimizer(path, tensors=tensors)
 
 
 def state_by_parameter(

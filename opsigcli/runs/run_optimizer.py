@@ -3,40 +3,146 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from opsigcli.errors import CheckpointError
+from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Optimizer
+from opsigcli.optimizers.recognise import Recognised, common_keys, recognise
 from opsigcli.records import Run
-from opsigcli.runs.optimizer_state import state_by_parameter
+from opsigcli.runs.optimizer_state import saved_optimizer, state_by_parameter
+from opsigcli.runs.parameter_groups import Assignment, Evidence, Group, assign, parameter_groups
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from opsigcli.objective.base import Objective
+
+NO_OPTIMIZER = "no threshold: the optimizer is not known; give --optimizer and --lr"
+NO_RATE = "no threshold: the learning rate is not known; give --lr"
+SAME = 1e-6  # relative difference up to which two values are one that was rounded
+
+
+@dataclass(frozen=True)
+class Part:
+    """Parameters that one rule updates with one set of hyper-parameters."""
+
+    label: str  # as a message calls the group
+    name: str  # of the rule
+    rule: Optimizer
+    hyper: dict[str, Any]
+    parameters: tuple[str, ...]  # names
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How every parameter was updated at a checkpoint, or why that is not known."""
+
+    parts: tuple[Part, ...] = ()
+    state: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by parameter
+    reason: str = ""  # why there is no threshold
+    unusable: str = ""  # why the state cannot be used
+    notes: tuple[str, ...] = ()  # where options contradict the checkpoint
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The names of those that train."""
+        return frozenset(name for part in self.parts for name in part.parameters)
+
+    @property
+    def lr(self) -> float | None:
+        """The learning rate; None where there are several, or none."""
+        rates = {part.hyper.get("lr") for part in self.parts}
+        return rates.pop() if len(rates) == 1 else None
+
+
+class GivenHyper(Protocol):
+    """The options that say what the run's optimizer was."""
+
+    @property
+    def lr(self) -> float | None:
+        """Learning rate."""
+
+    @property
+    def momentum(self) -> float | None:
+        """Momentum."""
+
+    @property
+    def weight_decay(self) -> float | None:
+        """Weight decay."""
+
+    @property
+    def betas(self) -> str | None:
+        """β₁,β₂ of Adam's averages."""
+
+    @property
+    def eps(self) -> float | None:
+        """ε of the preconditioner."""
+
+
+def given_hyper(options: GivenHyper) -> dict[str, Any]:
+    """The hyper-parameters that the options give; None for those they do not.
+
+    Raises:
+        UsageError: ``--betas`` is not two numbers.
+    """
+    return {
+        "lr": options.lr,
+        "momentum": options.momentum,
+        "weight_decay": options.weight_decay,
+        "betas": _betas(options.betas) if options.betas is not None else None,
+        "eps": options.eps,
+    }
+
+
+def _betas(text: str) -> tuple[float, float]:
+    try:
+        first, second = (float(piece) for piece in text.split(","))
+    except ValueError:
+        raise UsageError(f"expected two numbers for --betas, found {text!r}", "example: --betas 0.9,0.95") from None
+    return first, second
+
+
+def undecided(candidates: list[Assignment]) -> int | None:
+    """No evidence."""
+    return None
 
 
 class RunOptimizer:
     """The optimizer that a run was made with, or the one that is given instead.
 
     Args:
-        run: its optimizer and hyper-parameters.
+        run: its optimizer and hyper-parameters, for checkpoints that say nothing themselves.
         name: of another optimizer; None is the run's.
         given: hyper-parameters that are used whatever run and checkpoints say; None where nothing is given.
+        lr_groups: learning rates by group (``0.1,0.01``) or by parameter (``body=0.1,head=0.01``).
+        lrs: at the checkpoints of the run, NaN where unknown: a run whose lr changes tells nothing about a
+            checkpoint that does not.
 
     Raises:
-        UsageError: there is no optimizer of that name.
+        UsageError: there is no optimizer of that name, or ``lr_groups`` is not understood.
     """
 
-    def __init__(self, run: Run, name: str | None, given: Mapping[str, float | None]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        name: str | None,
+        given: Mapping[str, Any],
+        lr_groups: str | None = None,
+        lrs: Sequence[float] = (),
+    ) -> None:
+        self.asked = name
         self.name = name or run.optimizer
         self.rule: Optimizer | None = OPTIMIZERS.load(self.name) if self.name else None  # None when not known
         self.unusable = ""  # why the state of a checkpoint cannot be used
         self._of_run = dict(run.hyper) if self.name == run.optimizer else {}
         self._given = {key: value for key, value in given.items() if value is not None}
+        self._lr_groups = _rates(lr_groups) if lr_groups else {}
+        known = [lr for lr in lrs if math.isfinite(lr)]
+        self._scheduled = bool(known) and max(known) > min(known) * (1 + SAME)
 
     def hyper(self, lr: float | None = None) -> dict[str, Any]:
         """The hyper-parameters at a checkpoint: given ones before those of the checkpoint and of the run.
@@ -55,3 +161,194 @@ class RunOptimizer:
         except CheckpointError as error:
             self.unusable = error.message
             return {}
+
+    def at(
+        self,
+        checkpoint: Path,
+        model: nn.Module,
+        lr: float,
+        moved: Collection[str] | None = None,
+        evidence: Evidence = undecided,
+        with_state: bool = False,
+    ) -> Tuning:
+        """What the checkpoint itself says of every parameter; the run and its manifest where it says nothing.
+
+        Args:
+            checkpoint: a file.
+            model: its parameters.
+            lr: as stored for it; NaN when unknown.
+            moved: names of the parameters that changed along the run; None where that cannot be told.
+            evidence: for parameters that the groups do not tell apart (see ``assign``).
+            with_state: the state is needed though no rule preconditions with it.
+
+        Raises:
+            UsageError: a hyper-parameter does not fit the optimizer.
+        """
+        everything = dict(model.named_parameters())
+        trainable = [name for name, p in everything.items() if p.requires_grad]
+        try:
+            groups = parameter_groups(saved_optimizer(checkpoint, tensors=False))
+        except CheckpointError as error:
+            groups, self.unusable = [], error.message
+        if not groups:
+            train = [name for name in everything if moved and name in moved] or trainable
+            return self._without_groups(checkpoint, everything, train, lr)
+        found = [self._recognised(group) for group in groups]
+        rules = [OPTIMIZERS.load(one.rule) if one.rule else None for one in found]
+        with_state = with_state or any(rule is None or rule.preconditions for rule in rules)
+        if with_state:
+            groups = parameter_groups(saved_optimizer(checkpoint, tensors=True))
+        shapes = {name: tuple(p.shape) for name, p in everything.items()}
+        try:
+            places = assign(groups, shapes, trainable, moved, evidence, with_state)
+        except CheckpointError as error:
+            return self._unassigned(groups, found, trainable, error.message)
+        used = {slot.group for slot in places.values()}
+        of_model = [(group, one) for n, (group, one) in enumerate(zip(groups, found, strict=True)) if n in used]
+        if reason := self._refused(of_model):
+            return Tuning(reason=reason)
+        hypers = {n: self._hyper(groups[n], rule, n) for n in used if (rule := rules[n]) is not None}
+        trained = _trained(groups, rules, hypers, places, moved)
+        parts = [
+            Part(groups[n].label, found[n].rule, rule, hypers[n], own)
+            for n in sorted(used)
+            if (rule := rules[n]) is not None and (own := tuple(x for x in trained if places[x].group == n))
+        ]
+        return Tuning(
+            tuple(piece for part in parts for piece in self._by_rate(part)),
+            {name: places[name].entry for name in trained if places[name].entry},
+            notes=tuple(dict.fromkeys(self._contradictions(of_model))),
+        )
+
+    def _unassigned(
+        self, groups: Sequence[Group], found: Sequence[Recognised], trainable: Sequence[str], why: str
+    ) -> Tuning:
+        """Where the groups do not tell their parameters: one rule for all still has a threshold."""
+        self.unusable = why
+        if reason := self._refused(list(zip(groups, found, strict=True))):
+            return Tuning(reason=reason)
+        rules = [OPTIMIZERS.load(one.rule) for one in found]
+        hypers = [self._hyper(group, rule, n) for n, (group, rule) in enumerate(zip(groups, rules, strict=True))]
+        if any(hyper != hypers[0] for hyper in hypers) or not rules[0].preconditions:
+            return Tuning(reason=f"no threshold: {why}")
+        part = Part("all groups", found[0].rule, rules[0], hypers[0], tuple(trainable))
+        return Tuning((part,), unusable=why)
+
+    def _refused(self, groups: Sequence[tuple[Group, Recognised]]) -> str:
+        """Why there is no threshold for these groups; "" where there can be one."""
+        if unknown := next(((group, one) for group, one in groups if not one.rule), None):
+            group, one = unknown
+            where = f"{group.label}: " if len(groups) > 1 else ""
+            return f"no threshold: {where}{one.reason}; give --optimizer and --lr"
+        rates = {_text(_plain(group.hyper.get("lr"))) for group, _ in groups}
+        if len(rates) > 1 and "lr" in self._given and not self._lr_groups:
+            return (
+                f"no threshold: the parameter groups differ in lr ({', '.join(sorted(rates))}), and --lr is one for "
+                "all; leave it out, or give one for each with --lr-groups"
+            )
+        return ""
+
+    def _by_rate(self, part: Part) -> Iterator[Part]:
+        """The part, by the learning rates that are given for its parameters by name."""
+        rates: dict[float, list[str]] = {}
+        for name in part.parameters:
+            prefix = next((key for key in self._lr_groups if name == key or name.startswith(f"{key}.")), "")
+            rates.setdefault(self._lr_groups.get(prefix, part.hyper["lr"]), []).append(name)
+        for rate, names in rates.items():
+            yield replace(part, hyper=part.hyper | {"lr": rate}, parameters=tuple(names))
+
+    def _recognised(self, group: Group) -> Recognised:
+        """The rule that is asked for, or that of the group."""
+        keys = common_keys(slot.entry for slot in group.slots if slot.entry)
+        found = recognise([group.hyper], keys)
+        return Recognised(rule=self.asked, name=found.rule) if self.asked else found
+
+    def _hyper(self, group: Group, rule: Optimizer, number: int) -> dict[str, Any]:
+        """A group's own hyper-parameters, with the given ones in place of some."""
+        own = {key: _plain(group.hyper[key]) for key in rule.defaults if group.hyper.get(key) is not None}
+        found = own | self._given
+        if str(number) in self._lr_groups:
+            found["lr"] = self._lr_groups[str(number)]
+        return rule.settle(found)
+
+    def _contradictions(self, groups: Sequence[tuple[Group, Recognised]]) -> Iterator[str]:
+        """Where options say something else than the checkpoint."""
+        for group, one in groups:
+            if self.asked and one.name and {self.asked, one.name} != {"gd", "sgd"} and one.name != self.asked:
+                yield f"--optimizer {self.asked} is used, but the checkpoint has the state of {one.name}"
+            for key, value in self._given.items():
+                own = _plain(group.hyper.get(key))
+                if own is not None and _text(own) != _text(value):
+                    option = f"--{key.replace('_', '-')}"
+                    yield f"{option} {_text(value)} is used, but the checkpoint has {_text(own)} in {group.label}"
+
+    def _without_groups(
+        self, checkpoint: Path, everything: Mapping[str, Any], train: Sequence[str], lr: float
+    ) -> Tuning:
+        """What the run says of a checkpoint that says nothing."""
+        if self.rule is None:
+            return Tuning(reason=NO_OPTIMIZER)
+        hyper = self.hyper(lr)
+        if self._scheduled and not math.isfinite(lr) and "lr" not in self._given:
+            hyper.pop("lr", None)
+        if hyper.get("lr") is None:
+            return Tuning(reason=NO_RATE)
+        try:
+            state = state_by_parameter(checkpoint, train, [tuple(everything[name].shape) for name in train])
+        except CheckpointError as error:
+            state, self.unusable = {}, error.message
+        part = Part("all parameters", self.name, self.rule, self.rule.settle(hyper), tuple(train))
+        return Tuning(tuple(self._by_rate(part)), state, unusable=self.unusable)
+
+
+def _trained(
+    groups: Sequence[Group],
+    rules: Sequence[Optimizer | None],
+    hypers: Mapping[int, Mapping[str, Any]],
+    places: Assignment,
+    moved: Collection[str] | None,
+) -> list[str]:
+    """The parameters that train: in a group with a learning rate, updated before where others were, and moving."""
+    stateful = any(group.has_state for group in groups)
+    live = [name for name, slot in places.items() if hypers[slot.group]["lr"] > 0] or list(places)
+    return [
+        name
+        for name in live
+        if (moved is None or name in moved)
+        and (places[name].entry or not stateful or not _keeps_state(rules[places[name].group]))
+    ] or live
+
+
+def _keeps_state(rule: Optimizer | None) -> bool:
+    return rule is None or rule.keeps_state
+
+
+def _rates(text: str) -> dict[str, float]:
+    """Learning rates by the number of a group, or by the name of a parameter or of what it lies in."""
+    found: dict[str, float] = {}
+    for number, piece in enumerate(text.split(",")):
+        name, _, rate = piece.rpartition("=")
+        try:
+            found[name.strip() or str(number)] = value = float(rate)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < math.inf:
+            raise UsageError(
+                f"expected learning rates for --lr-groups, found {piece!r}",
+                "example: --lr-groups 0.1,0.01 (by group, as in the checkpoint) or body=0.1,head=0.01",
+            )
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Tensors (a capturable lr) as numbers, lists as tuples."""
+    if hasattr(value, "item"):
+        return value.item()
+    return tuple(_plain(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _text(value: Any) -> str:
+    """A hyper-parameter as it is written on the command line; the same for values that rounding parts."""
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
+    return f"{value:.6g}" if isinstance(value, int | float) else str(value)

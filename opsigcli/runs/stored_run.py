@@ -49,6 +49,7 @@ class StoredRun:
         run = store.run
         self.run = trusted_run(store, options)
         self.files, self.sha256 = store.files, store.sha256
+        self.lrs = [float(lr) for lr in store.lrs]  # NaN where unknown
         self.source = open_source(self.run.data)
         if self.source.fingerprint != run.fingerprint:
             raise UsageError(

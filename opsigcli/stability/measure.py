@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from opsigcli.curvature.lanczos import top_eigenvalues
@@ -22,11 +23,12 @@ from opsigcli.errors import UsageError
 from opsigcli.objective.batch_norm import batch_norms
 from opsigcli.options import SharpnessOptions
 from opsigcli.records import HessianSpectrum, Mining, SharpnessPoint
-from opsigcli.runs.run_optimizer import RunOptimizer
+from opsigcli.runs.movement import Movement
+from opsigcli.runs.run_optimizer import RunOptimizer, Tuning, given_hyper
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.stability.budget import Budget
 from opsigcli.stability.curvature_attribution import CurvatureAttribution, concentration, subset
-from opsigcli.stability.ratio import stability
+from opsigcli.stability.ratio import Stability, plain, stability
 from opsigcli.stability.spectral_density import hessian_spectrum
 
 SUBSETS = 4  # other subsets that show how much the choice of examples matters
@@ -61,8 +63,12 @@ class Meter:
     ) -> None:
         self.run, self.options, self.budget = run, options, budget
         self.parallel, self.mining = parallel, mining
-        given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay}
-        self.optimizer = RunOptimizer(run.run, options.optimizer, given)
+        self.optimizer = RunOptimizer(
+            run.run, options.optimizer, given_hyper(options), options.lr_groups, run.lrs
+        )
+        self.movement = Movement(run)
+        self._trainable = frozenset(run.objective.parameter_names)  # as the factory has it
+        self._trained: frozenset[str] = self._trainable
         n = run.objective.n
         self.sampled = options.examples is not None and options.examples < n
         self.positions = run.objective.counted
@@ -73,6 +79,7 @@ class Meter:
         if options.batch_norm == "batch":
             self._couple()
         self._checked = False
+        self._plain = True  # λ₁ itself is held against the threshold
         self._subspace: InputSubspace | None = None
 
     def measure(
@@ -93,15 +100,27 @@ class Meter:
             ModelError: its weights do not fit.
             CurvatureError: the model has no second derivatives, or memory is too small.
         """
+        moved = self.movement.moved()
         self.run.load(row)
+        if bad := self._not_finite():
+            return Measured(self._nothing(row, step, lr, bad))
+        tuning = self.optimizer.at(
+            self.run.path(row),
+            self.run.objective.model,
+            lr,
+            moved,
+            self.movement.evidence(row, self._gradient),
+        )
+        self._train(tuning, moved)
+        self._plain = plain(tuning)
         if not self._checked:
             check_second_derivatives(self.run.objective)
             self._checked = True
             self._subspace = self._find_subspace()
-        operator = self._operator(self.positions, self._subspace)
+        operator = self._operator(self.positions, self._subspace if self._plain else None)
         spectrum = self._solve(operator, self.options.top, tell)
         spectrum = replace(spectrum, vectors=operator.expand(spectrum.vectors))
-        point = self._point(row, step, lr, operator, spectrum, tell)
+        point = self._point(row, step, tuning, operator, spectrum, tell)
         curvatures: NDArray[np.float32] | None = None
         if math.isfinite(point.eigenvalues[0]):
             point = replace(point, **self._minibatch(point.threshold))
@@ -119,21 +138,22 @@ class Meter:
         self,
         row: int,
         step: int,
-        lr: float,
+        tuning: Tuning,
         operator: HessianOperator,
         spectrum: Spectrum,
         tell: Callable[[str], None],
     ) -> SharpnessPoint:
         """Top eigenvalues and the stability ratio."""
-        hyper = self.optimizer.hyper(lr)
-        stable = stability(
-            self.optimizer,
-            hyper,
-            float(spectrum.eigenvalues[0]),
-            operator,
-            self.run.path(row),
-            lambda preconditioned: self._solve(preconditioned, 1, tell),
-        )
+        names = frozenset(self.run.objective.parameter_names)
+        if idle := len(names - tuning.parameters) if tuning.parts else 0:
+            stable = Stability(
+                reason=f"no ratio: measured over all parameters, of which {idle} of {len(names)} do not train; "
+                "leave out --all-parameters"
+            )
+        else:
+            stable = stability(
+                tuning, spectrum, operator, lambda preconditioned: self._solve(preconditioned, 1, tell)
+            )
         return SharpnessPoint(
             step=step,
             eigenvalues=tuple(map(float, spectrum.eigenvalues)),
@@ -145,10 +165,62 @@ class Meter:
             preconditioned=stable.preconditioned,
             reason="; ".join(reason for reason in (spectrum.reason, stable.reason) if reason),
             file=self.run.files[row],
-            lr=hyper.get("lr"),
+            lr=tuning.lr,
             batch_norm=self.batch_norm,
             examples=len(self.positions) if self.sampled else None,
+            optimizer=", ".join(dict.fromkeys(part.name for part in tuning.parts)),
+            units=stable.units,
+            parameters=sum(p.numel() for p in self.run.objective.parameters),
+            untrained=self._untrained(),
+            notes=tuning.notes,
         )
+
+    def _nothing(self, row: int, step: int, lr: float, reason: str) -> SharpnessPoint:
+        """The point of a checkpoint that has no Hessian."""
+        return SharpnessPoint(
+            step=step,
+            eigenvalues=(math.nan,) * self.options.top,
+            residuals=(math.nan,) * self.options.top,
+            converged=False,
+            matvecs=0,
+            threshold=None,
+            ratio=None,
+            reason=reason,
+            file=self.run.files[row],
+            lr=lr if math.isfinite(lr) else None,
+        )
+
+    def _not_finite(self) -> str:
+        """Why weights that are not finite have no sharpness; "" where all are finite."""
+        bad = [
+            name for name, p in self.run.objective.model.state_dict().items() if not bool(torch.isfinite(p).all())
+        ]
+        if not bad:
+            return ""
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        return f"the weights are not finite ({bad[0]}{more}): the run had diverged, and there is no Hessian"
+
+    def _train(self, tuning: Tuning, moved: frozenset[str] | None) -> None:
+        """Measure over the parameters that train at this checkpoint."""
+        names = tuning.parameters or (moved or self._trainable)
+        if self.options.all_parameters:
+            names = names | self._trainable
+        if names == self._trained:
+            return
+        for name, parameter in self.run.objective.model.named_parameters():
+            parameter.requires_grad_(name in names)
+        self._trained, self._checked = names, False
+
+    def _untrained(self) -> int:
+        """Weights that the model's factory lets train and that do not."""
+        parameters = dict(self.run.objective.model.named_parameters())
+        return sum(parameters[name].numel() for name in self._trainable - self._trained)
+
+    def _gradient(self) -> dict[str, torch.Tensor]:
+        """The mean loss's gradient by parameter."""
+        objective = self.run.objective
+        _, parts = objective.mean_loss_and_gradient(self.positions)
+        return {name: part.detach().cpu() for name, part in zip(objective.parameter_names, parts, strict=True)}
 
     def _by_layer(
         self,
@@ -225,13 +297,9 @@ class Meter:
 
     def _find_subspace(self) -> InputSubspace | None:
         """Shorter vectors for the first layer, where all products are of the plain Hessian in one process."""
-        if self._preconditions or self.options.spectrum or self.parallel.processes > 1:
+        if self.options.spectrum or self.parallel.processes > 1:
             return None
         return find_input_subspace(self.run.objective, self.positions)
-
-    @property
-    def _preconditions(self) -> bool:
-        return self.optimizer.rule is not None and self.optimizer.rule.preconditions
 
     def over(self) -> bool:
         """The budget is spent, as all processes agree."""
@@ -240,7 +308,7 @@ class Meter:
     def _minibatch(self, threshold: float | None) -> dict[str, Any]:
         """Batch sharpness, for runs that step along gradients of minibatches."""
         size = self.options.minibatch or self.run.run.batch_size
-        if size is None or size >= self.run.objective.n or self._preconditions or self.over():
+        if size is None or size >= self.run.objective.n or not self._plain or self.over():
             return {}
         found = batch_sharpness(
             self.run.objective, size, positions=self.positions, seed=self.options.seed, enough=self.over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,16 @@ def warnings_of(
             "measured; the same command resumes from there"
         )
     bare = [point for point in points if point.ratio is None and point.reason and point.converged]
-    if bare:
-        warnings.append(bare[0].reason)
+    warnings += _once([(point, point.reason) for point in bare])
+    warnings += _once([(point, point.units) for point in points if point.units])
+    warnings += _once([(point, note) for point in points for note in point.notes])
+    left_out = [point for point in points if point.untrained]
+    if left_out:
+        point = left_out[0]
+        warnings.append(
+            f"sharpness is over the {point.parameters:,} weights that train; {point.untrained:,} others never change "
+            "or are in no parameter group, or had no update yet: --all-parameters has them as well"
+        )
     if any(point.batch_sharpness is not None for point in points):
         warnings.append(
             "with minibatches, the sharpness of the full loss stays below the stability threshold; "
@@ -52,6 +61,17 @@ def warnings_of(
             "run's batch size with --minibatch to have batch sharpness as well"
         )
     return warnings + _statistics_warning(points) + _subset_warning(points, examples)
+
+
+def _once(said: list[tuple[SharpnessPoint, str]]) -> list[str]:
+    """What several points say in the same words but for numbers, once, with how many say it."""
+    kinds: dict[str, list[tuple[SharpnessPoint, str]]] = {}
+    for point, text in said:
+        kinds.setdefault(re.sub(r"[-+.\de]*\d", "#", text), []).append((point, text))
+    return [
+        first if len(rest) == 0 else f"{first} (step {point.step}, and so at {len(rest)} more)"
+        for (point, first), *rest in kinds.values()
+    ]
 
 
 def _statistics_warning(points: list[SharpnessPoint]) -> list[str]:

@@ -127,5 +127,6 @@ def decode_point(data: dict[str, Any]) -> SharpnessPoint:
         kinds=decode_layers,
         groups=decode_curvatures,
         spectrum=decode_spectrum,
+        notes=tuple,
     )
     return point

@@ -176,20 +176,45 @@ def _clocks(top: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
 
 
 def optimizer_state(top: Mapping[Any, Any]) -> Mapping[str, Any]:
-    """The ``param_groups`` and ``state`` of the first optimizer in a file; empty where there is none."""
-    places: list[Any] = [top, *(top.get(key) for key in _OPTIMIZERS)]
-    places += [fields(top.get("state")).get("optimizers")]
-    for place in places:
-        entry = place[0] if isinstance(place, list) and place else place
-        entries = fields(entry)
-        # Some keep optimizers by name: {"Adam": {...}}.
-        inner = next((fields(v) for v in entries.values() if "param_groups" in fields(v)), None)
-        for state in (entries, inner or {}):
-            if isinstance(state.get("param_groups"), list):
-                return {"param_groups": state["param_groups"], "state": fields(state.get("state"))}
-        if any(str(key).startswith("param_groups.") for key in entries):
-            return _unflattened(entries)
-    return {}
+    """The ``param_groups`` and ``state`` of the first optimizer in a file; empty where there is none.
+
+    Further optimizers of the same file (one for each net of a GAN; Muon beside AdamW) are listed under ``others``, each
+    with the ``label`` that the file has for it.
+    """
+    places: list[tuple[str, Any]] = [("", top), *((key, top.get(key)) for key in _OPTIMIZERS)]
+    places += [("optimizers", fields(top.get("state")).get("optimizers"))]
+    places += [
+        (key, value)
+        for key, value in top.items()
+        if isinstance(key, str) and key not in _OPTIMIZERS and ("opt" in key.lower() or _has_groups(value))
+    ]
+    found: list[dict[str, Any]] = []
+    for label, place in places:
+        found += _optimizers(label, place, 0 if place is top else 2)
+    if not found:
+        return {}
+    return found[0] | ({"others": found[1:]} if found[1:] else {})
+
+
+def _has_groups(value: Any) -> bool:
+    return isinstance(fields(value).get("param_groups"), list)
+
+
+def _optimizers(label: str, place: Any, deep: int) -> list[dict[str, Any]]:
+    """The optimizers at a place in a file: one, a list of some, or some by name (``{"Adam": {...}}``)."""
+    if isinstance(place, list):
+        items = [(f"{label}[{i}]", item) for i, item in enumerate(place)]
+        return [one for name, item in items for one in _optimizers(name, item, deep - 1)] if deep else []
+    entries = fields(place)
+    if _has_groups(place):
+        state = fields(entries.get("state"))
+        return [{"param_groups": entries["param_groups"], "state": state, "label": label}]
+    if any(str(key).startswith("param_groups.") for key in entries):
+        return [{**_unflattened(entries), "label": label}]
+    if not deep:
+        return []
+    inner = [(f"{label}.{key}", value) for key, value in entries.items() if _has_groups(value)]
+    return [one for name, value in inner for one in _optimizers(name, value, 0)]
 
 
 def _unflattened(entries: Mapping[Any, Any]) -> Mapping[str, Any]:

@@ -1,0 +1,132 @@
+"""Which parameters moved along a run, and what that says of the groups they are in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import pstdev
+from typing import TYPE_CHECKING
+
+from opsigcli.errors import CheckpointError, ModelError
+from opsigcli.runs.parameter_groups import Assignment
+from opsigcli.runs.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AVERAGES = ("exp_avg", "momentum_buffer")  # of gradients, in a parameter's state
+CLEAR = 0.2  # by which the mean cosine of steps and averaged gradients must be the better
+SPREAD = 0.7  # nats: by which log ‖Δθ‖ − log ‖lr g‖ must spread less over parameters
+
+
+class Movement:
+    """The steps between consecutive checkpoints of a run.
+
+    Args:
+        run: the run, opened; its model is loaded with other weights when it is asked.
+    """
+
+    def __init__(self, run: StoredRun) -> None:
+        self.run = run
+        self._found = False
+        self._moved: frozenset[str] | None = None
+
+    def moved(self) -> frozenset[str] | None:
+        """Names of the parameters that changed between some two checkpoints; None where nothing changed.
+
+        No more checkpoints are read than it takes to see every parameter change.
+        """
+        if not self._found:
+            self._found, self._moved = True, self._look()
+        return self._moved
+
+    def _look(self) -> frozenset[str] | None:
+        import torch
+
+        found: set[str] = set()
+        before: dict[str, Tensor] | None = None
+        for row in range(len(self.run.files)):
+            now = self._weights(row)
+            if now is None:
+                continue
+            if before is not None:
+                found |= {name for name, value in now.items() if not torch.equal(value, before[name])}
+                if len(found) == len(now):
+                    break
+            before = now
+        return frozenset(found) or None
+
+    def step(self, row: int) -> dict[str, Tensor] | None:
+        """``θ' − θ`` of each parameter, to checkpoint ``row`` from the one before it, or from the first to the next."""
+        near = (row - 1, row) if row > 0 else (row, row + 1)
+        if near[1] >= len(self.run.files):
+            return None
+        before, after = self._weights(near[0]), self._weights(near[1])
+        if before is None or after is None:
+            return None
+        return {name: after[name].double() - before[name].double() for name in after}
+
+    def _weights(self, row: int) -> dict[str, Tensor] | None:
+        try:
+            self.run.load(row)
+        except (CheckpointError, ModelError):
+            return None
+        return {name: p.detach().cpu().clone() for name, p in self.run.objective.model.named_parameters()}
+
+    def evidence(self, row: int, gradient: Callable[[], dict[str, Tensor]]) -> Callable[..., int | None]:
+        """Which of several assignments of parameters to groups the weights speak for (see ``assign``).
+
+        Where the state has averages of gradients, steps go against those of their own parameter. Where it has none, a
+        step is about as many times ``lr ‖g‖`` for one parameter as for another.
+
+        Args:
+            row: the checkpoint with the groups.
+            gradient: of the mean loss there, by parameter.
+        """
+
+        def choose(candidates: list[Assignment]) -> int | None:
+            step = self.step(row)
+            self.run.load(row)
+            if step is None:
+                return None
+            scores = [_cosine(found, step) for found in candidates]
+            if all(score is not None for score in scores):
+                return _clearly([-score for score in scores if score is not None], CLEAR)
+            if any(score is not None for score in scores):
+                return None
+            slopes = gradient()
+            return _clearly([_spread(found, step, slopes) for found in candidates], SPREAD)
+
+        return choose
+
+
+def _clearly(costs: list[float], margin: float) -> int | None:
+    """The place of the smallest cost, where all others are larger by the margin."""
+    best = min(range(len(costs)), key=costs.__getitem__)
+    others = [cost for place, cost in enumerate(costs) if place != best]
+    return best if math.isfinite(costs[best]) and min(others) > costs[best] + margin else None
+
+
+def _cosine(found: Assignment, step: dict[str, Tensor]) -> float | None:
+    """Mean over parameters of the cosine of ``−Δθ`` and the averaged gradient; None without such averages."""
+    cosines = []
+    for name, slot in found.items():
+        average = next((slot.entry[key] for key in AVERAGES if slot.entry.get(key) is not None), None)
+        if average is None or name not in step or average.shape != step[name].shape:
+            continue
+        a, b = average.double().cpu().reshape(-1), -step[name].reshape(-1)
+        length = float(a.norm() * b.norm())
+        if length > 0:
+            cosines.append(float(a @ b) / length)
+    return sum(cosines) / len(cosines) if cosines else None
+
+
+def _spread(found: Assignment, step: dict[str, Tensor], slopes: dict[str, Tensor]) -> float:
+    """Standard deviation over parameters of ``log ‖Δθ‖ − log(lr ‖g‖)``; infinite where it cannot be told."""
+    logs = []
+    for name, slot in found.items():
+        if name in step and name in slopes:
+            moved, rate = float(step[name].norm()), slot.lr * float(slopes[name].double().norm())
+            if moved > 0 and rate > 0:
+                logs.append(math.log(moved / rate))
+    return pstdev(logs) if len(logs) > 1 else math.inf
