@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 AVERAGES = ("exp_avg", "momentum_buffer")  # of gradients, in a parameter's state
 CLEAR = 0.2  # by which the mean cosine of steps and averaged gradients must be the better
-SPREAD = 0.7  # nats: by which log ‖Δθ‖ − log ‖lr g‖ must spread less over parameters
+LESS = 0.7  # nats: by which steps must fit learning rates the better
 
 
 class Movement:
@@ -95,7 +95,7 @@ class Movement:
             if any(score is not None for score in scores):
                 return None
             slopes = gradient()
-            return _clearly([_spread(found, step, slopes) for found in candidates], SPREAD)
+            return _clearly([_excess(found, step, slopes) for found in candidates], LESS)
 
         return choose
 
@@ -121,12 +121,16 @@ def _cosine(found: Assignment, step: dict[str, Tensor]) -> float | None:
     return sum(cosines) / len(cosines) if cosines else None
 
 
-def _spread(found: Assignment, step: dict[str, Tensor], slopes: dict[str, Tensor]) -> float:
-    """Standard deviation over parameters of ``log ‖Δθ‖ − log(lr ‖g‖)``; infinite where it cannot be told."""
+def _excess(found: Assignment, step: dict[str, Tensor], slopes: dict[str, Tensor]) -> float:
+    """How ill steps fit learning rates: standard deviation and maximum over parameters of ``log(‖Δθ‖ / lr ‖g‖)``.
+
+    A parameter that swings moves less than its steps add up to, and none moves more: the largest one counts. Infinite
+    where it cannot be told.
+    """
     logs = []
     for name, slot in found.items():
         if name in step and name in slopes:
             moved, rate = float(step[name].norm()), slot.lr * float(slopes[name].double().norm())
             if moved > 0 and rate > 0:
                 logs.append(math.log(moved / rate))
-    return pstdev(logs) if len(logs) > 1 else math.inf
+    return pstdev(logs) + max(logs) if len(logs) > 1 else math.inf
