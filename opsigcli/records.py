@@ -380,7 +380,9 @@ class SharpnessPoint:
     matvecs: int  # HVPs spent
     threshold: float | None  # of the run's optimizer at this step; None when it is not known
     ratio: float | None  # (preconditioned) sharpness ÷ threshold; 1 is the edge
-    preconditioned: float | None = None  # λmax(P⁻¹H) for optimizers with a preconditioner, or λmax(D^½ … D^½) in units
+    preconditioned: float | None = (
+        None  # λmax(P⁻¹H) for optimizers with a preconditioner, or λmax(D^½ … D^½) in units
+    )
     reason: str = ""  # why not converged, or why there is no threshold
     file: str = ""
     lr: float | None = None

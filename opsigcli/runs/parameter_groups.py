@@ -107,7 +107,9 @@ def assign(
             found = list(_candidates(chosen, slots, {name: shapes[name] for name in names}, with_state))
             if not found:
                 continue
-            if len(found) == 1 or _differ_in_decay_alone(chosen):  # which of several makes next to no difference
+            if len(found) == 1 or _differ_in_decay_alone(
+                chosen
+            ):  # which of several makes next to no difference
                 return found[0]
             best = evidence(found)
             if best is not None:
@@ -199,7 +201,7 @@ def _orders(groups: Sequence[Group], slots: list[Slot], shapes: Shapes) -> Itera
         if 1 < len(blocks) <= MOST_BLOCKS:
             for order in itertools.permutations(range(len(blocks))):
                 listed = [name for i in order for name in blocks[i]]
-                place = {name: slot for name, slot in zip(listed, slots, strict=True)}
+                place = dict(zip(listed, slots, strict=True))
                 yield [place[name] for name in names]
     if merged := _merged(groups, shapes):
         yield merged

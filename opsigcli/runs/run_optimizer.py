@@ -102,7 +102,9 @@ def _betas(text: str) -> tuple[float, float]:
     try:
         first, second = (float(piece) for piece in text.split(","))
     except ValueError:
-        raise UsageError(f"expected two numbers for --betas, found {text!r}", "example: --betas 0.9,0.95") from None
+        raise UsageError(
+            f"expected two numbers for --betas, found {text!r}", "example: --betas 0.9,0.95"
+        ) from None
     return first, second
 
 
@@ -204,7 +206,9 @@ class RunOptimizer:
         except CheckpointError as error:
             return self._unassigned(groups, found, trainable, error.message)
         used = {slot.group for slot in places.values()}
-        of_model = [(group, one) for n, (group, one) in enumerate(zip(groups, found, strict=True)) if n in used]
+        of_model = [
+            (group, one) for n, (group, one) in enumerate(zip(groups, found, strict=True)) if n in used
+        ]
         if reason := self._refused(of_model):
             return Tuning(reason=reason)
         hypers = {n: self._hyper(groups[n], rule, n) for n in used if (rule := rules[n]) is not None}
@@ -228,7 +232,9 @@ class RunOptimizer:
         if reason := self._refused(list(zip(groups, found, strict=True))):
             return Tuning(reason=reason)
         rules = [OPTIMIZERS.load(one.rule) for one in found]
-        hypers = [self._hyper(group, rule, n) for n, (group, rule) in enumerate(zip(groups, rules, strict=True))]
+        hypers = [
+            self._hyper(group, rule, n) for n, (group, rule) in enumerate(zip(groups, rules, strict=True))
+        ]
         if any(hyper != hypers[0] for hyper in hypers) or not rules[0].preconditions:
             return Tuning(reason=f"no threshold: {why}")
         part = Part("all groups", found[0].rule, rules[0], hypers[0], tuple(trainable))

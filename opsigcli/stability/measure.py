@@ -193,7 +193,9 @@ class Meter:
     def _not_finite(self) -> str:
         """Why weights that are not finite have no sharpness; "" where all are finite."""
         bad = [
-            name for name, p in self.run.objective.model.state_dict().items() if not bool(torch.isfinite(p).all())
+            name
+            for name, p in self.run.objective.model.state_dict().items()
+            if not bool(torch.isfinite(p).all())
         ]
         if not bad:
             return ""
@@ -220,7 +222,9 @@ class Meter:
         """The mean loss's gradient by parameter."""
         objective = self.run.objective
         _, parts = objective.mean_loss_and_gradient(self.positions)
-        return {name: part.detach().cpu() for name, part in zip(objective.parameter_names, parts, strict=True)}
+        return {
+            name: part.detach().cpu() for name, part in zip(objective.parameter_names, parts, strict=True)
+        }
 
     def _by_layer(
         self,

@@ -57,7 +57,9 @@ class _Limit:
 
 def uniform(tuning: Tuning) -> bool:
     """One rule with one set of hyper-parameters updates all parameters that train."""
-    return all(part.name == tuning.parts[0].name and part.hyper == tuning.parts[0].hyper for part in tuning.parts)
+    return all(
+        part.name == tuning.parts[0].name and part.hyper == tuning.parts[0].hyper for part in tuning.parts
+    )
 
 
 def plain(tuning: Tuning) -> bool:
