@@ -1,0 +1,334 @@
+"""Each checkpoint is judged by its own groups: against a dense Hessian, and a simulated quadratic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Opsig
+from torch import nn
+from torch.func import functional_call
+
+from opsigcli.optimizers import OPTIMIZERS
+
+NET = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(5, 6), nn.Linear(6, 3)
+    def forward(self, x):
+        return self.head(torch.tanh(self.body(x)))
+"""
+Tensor = torch.Tensor
+Make = Callable[[nn.Module], Sequence[torch.optim.Optimizer]]
+
+
+class Trained:
+    """A run of a small net by a loop of plain torch, with its optimizers in every checkpoint."""
+
+    def __init__(self, folder: Path, opsig: Opsig) -> None:
+        self.folder, self.opsig = folder, opsig
+        (folder / "ck").mkdir()
+        (folder / "net.py").write_text(NET)
+        space: dict[str, Any] = {}
+        exec(NET, space)
+        self.make = space["Net"]
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.randn(40, 5, generator=generator)
+        self.y = torch.randint(0, 3, (40,), generator=generator)
+        np.savez(folder / "d.npz", x=self.x.numpy(), y=self.y.numpy())
+
+    def train(self, make: Make, frozen: tuple[str, ...] = (), schedule: Any = None) -> None:
+        """20 updates of the full batch, checkpoints at 10 and 20."""
+        torch.manual_seed(0)
+        model = self.make()
+        for name, p in model.named_parameters():
+            p.requires_grad_(not name.startswith(frozen) if frozen else True)
+        rules = make(model)
+        for step in range(1, 21):
+            for rule in rules:
+                rule.zero_grad()
+            nn.functional.cross_entropy(model(self.x), self.y).backward()
+            for rule in rules:
+                rule.step()
+            if schedule:
+                schedule(step, rules)
+            if step % 10 == 0:
+                saved = {f"optimizer_{i}": rule.state_dict() for i, rule in enumerate(rules)}
+                torch.save(
+                    {"model": model.state_dict(), "step": step, **saved}, self.folder / f"ck/step{step}.pt"
+                )
+
+    def sharpness(self, *words: object) -> list[dict[str, Any]]:
+        store = self.folder / "s.h5"
+        if not store.exists():
+            model = (
+                "--model",
+                f"file:{self.folder / 'net.py'}:Net",
+                "--data",
+                f"npz:{self.folder / 'd.npz'}",
+            )
+            traced = self.opsig("trace", self.folder / "ck", *model, "--store", store)
+            assert traced.code == 0, traced.err
+        done = self.opsig("sharpness", "--store", store, "--fresh", "--json", "--tolerance", 1e-5, *words)
+        assert done.code == 0, done.err
+        self.warnings = done.json["warnings"]
+        points: list[dict[str, Any]] = done.json["result"]["points"]
+        return points
+
+    def saved(self, step: int) -> dict[str, Any]:
+        found: dict[str, Any] = torch.load(self.folder / f"ck/step{step}.pt")
+        return found
+
+    def hessian(self, step: int, names: Sequence[str] = ("body", "head")) -> tuple[Tensor, dict[str, int]]:
+        """The dense float64 Hessian over the parameters of some layers, and their sizes."""
+        weights = {name: value.double() for name, value in self.saved(step)["model"].items()}
+        own = {name: value for name, value in weights.items() if name.split(".")[0] in names}
+        sizes = {name: value.numel() for name, value in own.items()}
+        model = self.make().double()
+
+        def loss(flat: Tensor) -> Tensor:
+            pieces = flat.split(list(sizes.values()))
+            parts = {name: piece.view_as(own[name]) for name, piece in zip(own, pieces, strict=True)}
+            return nn.functional.cross_entropy(
+                functional_call(model, weights | parts, (self.x.double(),)), self.y
+            )
+
+        return torch.autograd.functional.hessian(
+            loss, torch.cat([v.reshape(-1) for v in own.values()])
+        ), sizes
+
+    def scaled(
+        self, step: int, scale: Callable[[str], Any], names: Sequence[str] = ("body", "head")
+    ) -> float:
+        """λmax(S^½ H S^½) with S by the name of each parameter."""
+        hessian, sizes = self.hessian(step, names)
+        pieces = [torch.ones(n, dtype=torch.float64) * torch.as_tensor(scale(k)) for k, n in sizes.items()]
+        root = torch.cat(pieces).sqrt()
+        return float(torch.linalg.eigvalsh(root[:, None] * hessian * root)[-1])
+
+
+@pytest.fixture
+def run(tmp_path: Path, opsig: Opsig) -> Trained:
+    return Trained(tmp_path, opsig)
+
+
+def adam_weights(entry: dict[str, Any], betas: tuple[float, float]) -> Tensor:
+    step = float(entry["step"])
+    root = (entry["exp_avg_sq"].double() / (1 - betas[1] ** step)).sqrt() + 1e-8
+    return root.reshape(-1) * (1 - betas[0] ** step)
+
+
+def split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    parameters = list(model.parameters())
+    return [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim < 2]
+
+
+def test_learning_rates_by_group_are_one_operator(run: Trained) -> None:
+    run.train(
+        lambda m: [
+            torch.optim.SGD(
+                [{"params": m.body.parameters(), "lr": 0.05}, {"params": m.head.parameters(), "lr": 5.0}]
+            )
+        ]
+    )
+    for point in run.sharpness():
+        truth = run.scaled(point["step"], lambda name: 0.05 if "body" in name else 5.0)
+        assert point["ratio"] == pytest.approx(truth / 2, rel=1e-4)
+        assert point["threshold"] == 2
+        assert "differ in lr (0.05, 5)" in point["units"]
+    assert any("differ in lr" in warning for warning in run.warnings)
+    refused = run.sharpness("--optimizer", "sgd", "--lr", 0.05)
+    assert all(p["ratio"] is None and "differ in lr" in p["reason"] for p in refused)
+    given = run.sharpness("--lr-groups", "0.1,0.2")
+    truth = run.scaled(10, lambda name: 0.1 if "body" in name else 0.2)
+    assert given[0]["ratio"] == pytest.approx(truth / 2, rel=1e-4)
+
+
+def test_groups_that_differ_in_decay_alone_keep_their_own_betas(run: Trained) -> None:
+    def make(model: nn.Module) -> list[torch.optim.Optimizer]:
+        decayed, rest = split(model)
+        groups = [{"params": decayed, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+        return [torch.optim.AdamW(groups, lr=1e-3, betas=(0.8, 0.95))]
+
+    run.train(make)
+    order = ("body.weight", "head.weight", "body.bias", "head.bias")
+    for point in run.sharpness():
+        state = run.saved(point["step"])["optimizer_0"]["state"]
+
+        def scale(name: str, state: Any = state) -> Tensor:
+            limit = 18_000 * (1 - 1e-3 * (0.1 if "weight" in name else 0.0) / 2)
+            return 1 / (adam_weights(state[order.index(name)], (0.8, 0.95)) * limit)
+
+        assert point["ratio"] == pytest.approx(run.scaled(point["step"], scale), rel=1e-4)
+        assert point["threshold"] == pytest.approx(18_000, rel=1e-4)
+    kept = run.sharpness("--optimizer", "adamw", "--lr", 1e-3)
+    assert kept[0]["threshold"] == pytest.approx(18_000, rel=1e-4)
+    assert not any("is used, but" in warning for warning in run.warnings)
+    other = run.sharpness("--betas", "0.9,0.95")
+    assert other[0]["threshold"] == pytest.approx(38_000, rel=1e-4)
+    assert any("--betas 0.9,0.95 is used, but the checkpoint has 0.8,0.95" in w for w in run.warnings)
+
+
+def test_l2_penalties_by_group_are_on_the_diagonal_of_the_hessian(run: Trained) -> None:
+    def make(model: nn.Module) -> list[torch.optim.Optimizer]:
+        decayed, rest = split(model)
+        return [
+            torch.optim.SGD(
+                [{"params": decayed, "weight_decay": 0.5}, {"params": rest}], lr=0.5, momentum=0.9
+            )
+        ]
+
+    run.train(make)
+    for point in run.sharpness():
+        hessian, sizes = run.hessian(point["step"])
+        pieces = [torch.full((n,), 0.5 if "weight" in k else 0.0).double() for k, n in sizes.items()]
+        truth = torch.linalg.eigvalsh(hessian + torch.diag(torch.cat(pieces)))[-1]
+        assert point["ratio"] == pytest.approx(float(truth) / 7.6, rel=1e-4)
+
+
+def test_two_optimizers_over_disjoint_weights_are_one_problem(run: Trained) -> None:
+    run.train(
+        lambda m: [
+            torch.optim.AdamW(m.body.parameters(), 1e-2, weight_decay=0.1),
+            torch.optim.SGD(m.head.parameters(), 0.5, momentum=0.9),
+        ]
+    )
+    for point in run.sharpness():
+        state = run.saved(point["step"])["optimizer_0"]["state"]
+
+        def scale(name: str, state: Any = state) -> Any:
+            if "head" in name:
+                return 0.5 / 3.8
+            weights = adam_weights(state[("body.weight", "body.bias").index(name)], (0.9, 0.999))
+            return 1 / (weights * 3800 * (1 - 1e-2 * 0.1 / 2))
+
+        assert point["ratio"] == pytest.approx(run.scaled(point["step"], scale), rel=1e-4)
+        assert point["optimizer"] == "adamw, momentum"
+
+
+def test_a_change_of_the_optimizer_half_way_is_seen_at_its_step(run: Trained) -> None:
+    run.train(lambda m: [torch.optim.SGD(m.parameters(), 0.1, momentum=0.9)])
+    late = run.saved(20)
+    run.train(lambda m: [torch.optim.Adam(m.parameters(), 1e-2)])
+    torch.save(late, run.folder / "ck/step20.pt")
+    points = run.sharpness()
+    assert [p["threshold"] for p in points] == pytest.approx([3800, 38])
+    assert [p["optimizer"] for p in points] == ["adam", "momentum"]
+    assert points[0]["preconditioned"] > 0
+    assert points[1]["preconditioned"] is None
+
+
+def test_a_schedule_of_lr_and_momentum_is_that_of_each_file_and_a_file_without_is_not_guessed(
+    run: Trained,
+) -> None:
+    def schedule(step: int, rules: Any) -> None:
+        for group in rules[0].param_groups:
+            group["lr"], group["momentum"] = 0.1 / step, 0.5 + step / 100
+
+    run.train(lambda m: [torch.optim.SGD(m.parameters(), 0.1, momentum=0.5)], schedule=schedule)
+    bare = run.saved(20)
+    torch.save({"model": bare["model"], "step": 30}, run.folder / "ck/step30.pt")
+    points = run.sharpness()
+    assert [p["threshold"] for p in points] == [pytest.approx(3.2 / 0.01), pytest.approx(3.4 / 0.005), None]
+    assert "learning rate is not known" in points[2]["reason"]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_sharpness_is_over_the_weights_that_train(run: Trained, whole: bool) -> None:
+    """The optimizer holds the head alone, or everything, with a body that was frozen."""
+    run.train(
+        lambda m: [torch.optim.Adam(m.parameters() if whole else m.head.parameters(), 1e-2)], frozen=("body",)
+    )
+    for point in run.sharpness():
+        state = run.saved(point["step"])["optimizer_0"]["state"]
+        first = 2 if whole else 0
+
+        def scale(name: str, state: Any = state, first: int = first) -> Tensor:
+            return 1 / adam_weights(state[first + ("head.weight", "head.bias").index(name)], (0.9, 0.999))
+
+        truth = run.scaled(point["step"], scale, ["head"])
+        assert point["ratio"] == pytest.approx(truth / 3800, rel=1e-4)
+        assert point["eigenvalues"][0] == pytest.approx(
+            run.scaled(point["step"], lambda _: 1.0, ["head"]), rel=1e-4
+        )
+        assert (point["parameters"], point["untrained"]) == (21, 36)
+    assert any("21 weights that train" in warning for warning in run.warnings)
+    everything = run.sharpness("--all-parameters")[0]
+    assert everything["eigenvalues"][0] == pytest.approx(run.scaled(10, lambda _: 1.0), rel=1e-4)
+    assert everything["ratio"] is None
+
+
+def test_parameters_in_another_order_than_the_models_are_found_by_their_shapes(run: Trained) -> None:
+    run.train(lambda m: [torch.optim.Adam([*m.head.parameters(), *m.body.parameters()], 1e-2)])
+    order = ("head.weight", "head.bias", "body.weight", "body.bias")
+    for point in run.sharpness():
+        state = run.saved(point["step"])["optimizer_0"]["state"]
+        truth = run.scaled(
+            point["step"], lambda name, s=state: 1 / adam_weights(s[order.index(name)], (0.9, 0.999))
+        )
+        assert point["ratio"] == pytest.approx(truth / 3800, rel=1e-4)
+
+
+def test_a_decay_that_makes_weights_grow_is_told_and_has_no_threshold(run: Trained) -> None:
+    run.train(lambda m: [torch.optim.SGD(m.parameters(), 0.1)])
+    point = run.sharpness("--weight-decay", 50)[0]
+    assert point["threshold"] is None
+    assert point["ratio"] is None
+    assert "unstable at any sharpness" in point["reason"]
+
+
+def test_weights_that_are_not_finite_have_no_sharpness_and_say_so(run: Trained) -> None:
+    run.train(lambda m: [torch.optim.SGD(m.parameters(), 0.1)])
+    broken = run.saved(20)
+    broken["model"]["body.weight"][0, 0] = float("inf")
+    torch.save(broken, run.folder / "ck/step20.pt")
+    first, last = run.sharpness()
+    assert first["ratio"] > 0
+    assert last["eigenvalues"] == [None]
+    assert "the weights are not finite (body.weight)" in last["reason"]
+
+
+RULES = ("sgd", "momentum", "nesterov", "dampened", "adamw")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_quadratic_with_a_rule_of_its_own_for_each_weight_is_stable_below_one_and_not_above(
+    seed: int,
+) -> None:
+    """The iteration's spectral radius passes 1 where λmax(T^-½ H T^-½) does, T the threshold of each weight alone."""
+    generator = torch.Generator().manual_seed(seed)
+    n = len(RULES)
+    root = torch.randn(n, n, generator=generator, dtype=torch.float64)
+    hessian = root @ root.T / n + 0.01 * torch.eye(n, dtype=torch.float64)
+    draws = torch.rand(n, 3, generator=generator, dtype=torch.float64)
+    hypers = []
+    for name, (a, b, c) in zip(RULES, draws.tolist(), strict=True):
+        hyper: dict[str, Any] = {"lr": 10 ** (2 * a - 1)}
+        if name in ("momentum", "nesterov", "dampened"):
+            hyper["momentum"] = 0.98 * b
+        if name == "adamw":
+            hyper |= {"betas": (0.98 * b, 0.999), "weight_decay": c / hyper["lr"]}
+        hypers.append(hyper)
+    limits = [OPTIMIZERS.load(name).stability_threshold(h) for name, h in zip(RULES, hypers, strict=True)]
+    scale = torch.tensor(limits, dtype=torch.float64).rsqrt()
+    ratio = float(torch.linalg.eigvalsh(scale[:, None] * hessian * scale)[-1])
+    for factor in (0.995, 1.005):
+        update = torch.zeros(2 * n, 2 * n, dtype=torch.float64)  # of (m, θ)
+        for i, (name, hyper) in enumerate(zip(RULES, hypers, strict=True)):
+            row, rate = hessian[i] * factor / ratio, hyper["lr"]
+            beta = hyper["betas"][0] if name == "adamw" else hyper.get("momentum", 0.0)
+            gain = 1 - beta if name in ("dampened", "adamw") else 1.0
+            update[i, i], update[i, n:] = beta, gain * row
+            step = update[i].clone() if name != "nesterov" else beta * update[i]
+            step[n:] += row if name == "nesterov" else 0
+            update[n + i] = -rate * step
+            update[n + i, n + i] += 1 - rate * hyper.get("weight_decay", 0.0)
+        radius = float(torch.linalg.eigvals(update).abs().max())
+        assert (radius < 1) == (factor < 1)
