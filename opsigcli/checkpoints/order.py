@@ -21,6 +21,7 @@ class Numbered:
     file: str
     modified: float
     numbers: Mapping[str, tuple[int, str]]  # unit -> (number, source)
+    lr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def _by_number(files: Sequence[Numbered]) -> Order:
         clashes.append(clash)
     raise CheckpointError(
         f"expected one checkpoint for each number, found {clashes[0]}",
-        "move one of them away, or say --order name or --order mtime",
+        "they are of several starts of a run, as after a kill: keep the files of one, or say --order name or "
+        "--order mtime",
     )
 
 
@@ -116,7 +118,9 @@ def _one_per_number(files: list[Numbered], unit: str) -> tuple[list[Numbered], d
     for number, same in by_number.items():
         named = [f for f in same if counts(f.file)] if len(same) > 1 else same
         if len(named) != 1:
-            return [], {}, f"{unit} {number} in {_list([f.file for f in same])}"
+            several = len({f.lr for f in same}) > 1
+            told = [f"{f.file} (lr {f.lr:g})" if several and f.lr is not None else f.file for f in same]
+            return [], {}, f"{unit} {number} {len(same)} times: in {_list(told)}"
         kept += named
         aside |= {f.file: f"says {unit} {number}, as {named[0].file} does" for f in same if f not in named}
     return kept, aside, ""

@@ -140,7 +140,7 @@ def open_series(
         notes += twin_notes
     files = {d.found.file: d for d in described}
     arranged = put_in_order(
-        [Numbered(file, d.found.status.st_mtime, d.numbers) for file, d in files.items()], order
+        [Numbered(file, d.found.status.st_mtime, d.numbers, d.lr) for file, d in files.items()], order
     )
     series = Series(
         folder,

@@ -71,6 +71,21 @@ class StoredRun:
         """Where checkpoint ``row`` of the trace was."""
         return Path(self.run.checkpoints) / self.files[row]
 
+    def averaged(self, row: int) -> bool:
+        """Whether the weights of checkpoint ``row`` are a moving average of those that were trained.
+
+        Raises:
+            CheckpointError: the file cannot be read.
+        """
+        from opsigcli.checkpoints.choose import choose, is_average
+        from opsigcli.checkpoints.formats import formats
+
+        path = self.path(row)
+        reader = next(reader for reader in formats(self.unsafe) if reader.recognises(path))
+        sets = reader.describe(path).candidates
+        key, _ = choose(path, sets, self.run.key, self.run.weights)
+        return is_average(key, sets.get(key, {}).keys())
+
     def load(self, row: int) -> None:
         """Put the weights of checkpoint ``row`` of the trace into the objective.
 

@@ -31,6 +31,10 @@ from opsigcli.stability.curvature_attribution import CurvatureAttribution, conce
 from opsigcli.stability.ratio import Stability, plain, stability
 from opsigcli.stability.spectral_density import hessian_spectrum
 
+AVERAGED = (
+    "no ratio: these weights are a moving average, and no step of the optimizer starts from them; trace the trained "
+    "weights with --weights model"
+)
 SUBSETS = 4  # other subsets that show how much the choice of examples matters
 
 
@@ -111,6 +115,8 @@ class Meter:
             moved,
             self.movement.evidence(row, self._gradient),
         )
+        if self.run.averaged(row):
+            tuning = Tuning(reason=AVERAGED)
         self._train(tuning, moved)
         self._plain = plain(tuning)
         if not self._checked:
