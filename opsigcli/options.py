@@ -187,11 +187,17 @@ class TraceOptions:
     optimizer: Annotated[
         str | None,
         Option(
-            "Of virtual steps. Default: as the manifest says; so for the next two.", "NAME", values=OPTIMIZERS
+            "Of virtual steps. Default: as each checkpoint, else the manifest, says; so for the next ones.",
+            "NAME",
+            values=OPTIMIZERS,
         ),
     ] = None
     lr: Annotated[float | None, Option("Learning rate.", "X", min=0.0)] = None
     momentum: Annotated[float | None, Option("Momentum.", "X", min=0.0, max=1.0)] = None
+    weight_decay: Annotated[float | None, Option("Weight decay.", "X", min=0.0)] = None
+    betas: Annotated[str | None, Option("β₁ and β₂ of Adam's averages.", "B1,B2")] = None
+    eps: Annotated[float | None, Option("ε of the preconditioner.", "X", min=0.0)] = None
+    lr_groups: Annotated[str | None, LR_GROUPS] = None
     shard: Annotated[
         str | None,
         Option(
@@ -300,7 +306,11 @@ class SharpnessOptions:
     ] = "float32"
     optimizer: Annotated[
         str | None,
-        Option("The run's optimizer. Default: as manifest or checkpoints say.", "NAME", values=OPTIMIZERS),
+        Option(
+            "The run's optimizer. Default: as each checkpoint, else the manifest, says.",
+            "NAME",
+            values=OPTIMIZERS,
+        ),
     ] = None
     lr: Annotated[float | None, Option("Its learning rate, likewise.", "X", min=0.0)] = None
     momentum: Annotated[float | None, Option("Its momentum, likewise.", "X", min=0.0, max=1.0)] = None

@@ -68,7 +68,7 @@ def _named(name: str, keys: Collection[str], groups: Sequence[Mapping[str, Any]]
     hyper = {key: _plain(groups[0][key]) for key in keys}
     for key, value in hyper.items():
         if any(_plain(group.get(key)) != value for group in groups):
-            reason = f"the {len(groups)} parameter groups differ in {key}: there is no single threshold"
+            reason = f"the {len(groups)} parameter groups differ in {key}, each is judged by its own"
             return Recognised(reason=reason, rule=name)
     return Recognised(name, hyper, note, name)
 

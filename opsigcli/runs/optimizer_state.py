@@ -103,25 +103,6 @@ def state_by_parameter(
     return found
 
 
-def squared_part_without_moment(
-    state: Mapping[str, Mapping[str, Tensor]], second_moment: str, vector: Tensor
-) -> float:
-    """The squared part of a unit vector (P,) in weights whose second moment is 0: they never had a gradient.
-
-    Args:
-        state: by the name of each parameter.
-        second_moment: its key in the state (see ``Optimizer``); "" for rules that have none.
-        vector: flat over the parameters.
-    """
-    import torch
-
-    parts = [entry[second_moment].reshape(-1) for entry in state.values() if second_moment in entry]
-    moments = torch.cat(parts) if parts else torch.ones(0)
-    if moments.shape != vector.shape:
-        return 0.0
-    return float(vector.cpu().double().square()[moments.cpu() == 0].sum())
-
-
 def _by_name(state: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
     plain = plain_names(state)
     for key in plain:

@@ -146,6 +146,11 @@ class RunOptimizer:
         known = [lr for lr in lrs if math.isfinite(lr)]
         self._scheduled = bool(known) and max(known) > min(known) * (1 + SAME)
 
+    @property
+    def given_rates(self) -> dict[str, Any]:
+        """Learning rates by group as they are given, for what a result depends on; {} where none are."""
+        return {"lr_groups": self._lr_groups} if self._lr_groups else {}
+
     def hyper(self, lr: float | None = None) -> dict[str, Any]:
         """The hyper-parameters at a checkpoint: given ones before those of the checkpoint and of the run.
 
@@ -204,7 +209,7 @@ class RunOptimizer:
         try:
             places = assign(groups, shapes, trainable, moved, evidence, with_state)
         except CheckpointError as error:
-            return self._unassigned(groups, found, trainable, error.message)
+            return self._unassigned(groups, found, trainable, error.message, with_state)
         used = {slot.group for slot in places.values()}
         of_model = [
             (group, one) for n, (group, one) in enumerate(zip(groups, found, strict=True)) if n in used
@@ -225,7 +230,12 @@ class RunOptimizer:
         )
 
     def _unassigned(
-        self, groups: Sequence[Group], found: Sequence[Recognised], trainable: Sequence[str], why: str
+        self,
+        groups: Sequence[Group],
+        found: Sequence[Recognised],
+        trainable: Sequence[str],
+        why: str,
+        with_state: bool,
     ) -> Tuning:
         """Where the groups do not tell their parameters: one rule for all still has a threshold."""
         self.unusable = why
@@ -235,7 +245,8 @@ class RunOptimizer:
         hypers = [
             self._hyper(group, rule, n) for n, (group, rule) in enumerate(zip(groups, rules, strict=True))
         ]
-        if any(hyper != hypers[0] for hyper in hypers) or not rules[0].preconditions:
+        whole = with_state and sum(len(group.slots) for group in groups) == len(trainable)
+        if any(hyper != hypers[0] for hyper in hypers) or not (rules[0].preconditions or whole):
             return Tuning(reason=f"no threshold: {why}")
         part = Part("all groups", found[0].rule, rules[0], hypers[0], tuple(trainable))
         return Tuning((part,), unusable=why)

@@ -13,6 +13,7 @@ from opsigcli.objective.base import Objective
 from opsigcli.objective.batch_norm import batch_norms
 
 if TYPE_CHECKING:
+    from opsigcli.runs.build_optimizer import SeveralOptimizers
     from opsigcli.records import Floats
 
 
@@ -33,7 +34,7 @@ class Trainer:
     def __init__(
         self,
         objective: Objective,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | SeveralOptimizers,
         batch_size: int | None,
         seed: int,
         weights: Floats | None = None,

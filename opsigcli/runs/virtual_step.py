@@ -7,20 +7,16 @@ step looks still. One virtual step shows its amplitude at any checkpoint.
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import UsageError
 from opsigcli.objective.base import Objective
-from opsigcli.optimizers.base import Optimizer
 from opsigcli.options import TraceOptions
 from opsigcli.records import Run
-from opsigcli.runs.run_optimizer import RunOptimizer
+from opsigcli.runs.build_optimizer import build_optimizer, state_of
+from opsigcli.runs.run_optimizer import NO_RATE, RunOptimizer, given_hyper
 from opsigcli.runs.trainer import Trainer
-
-if TYPE_CHECKING:
-    import torch
 
 
 class VirtualStep:
@@ -34,7 +30,7 @@ class VirtualStep:
         series: the checkpoints; optimizer states lie beside them.
         objective: model, loss and data.
         run: its optimizer, hyper-parameters and batch size.
-        options: of ``opsig trace``; its optimizer, lr and momentum override the run's.
+        options: of ``opsig trace``; its optimizer and hyper-parameters override the run's.
 
     Raises:
         UsageError: optimizer or learning rate is not known, or no batch size where batches were asked for.
@@ -42,14 +38,13 @@ class VirtualStep:
 
     def __init__(self, series: Series, objective: Objective, run: Run, options: TraceOptions) -> None:
         self.series, self.objective = series, objective
-        given = {"momentum": options.momentum, "lr": options.lr}
-        self.optimizer = RunOptimizer(run, options.optimizer, given)
-        if self.optimizer.rule is None:
+        lrs = [math.nan if checkpoint.lr is None else checkpoint.lr for checkpoint in series]
+        self.optimizer = RunOptimizer(run, options.optimizer, given_hyper(options), options.lr_groups, lrs)
+        if self.optimizer.rule is None and not any(c.header.optimizer.group for c in series):
             raise UsageError(
                 "a virtual step needs the run's optimizer, and there is no manifest that names it",
                 "add --optimizer sgd --lr 0.1, as the run had them",
             )
-        self.rule: Optimizer = self.optimizer.rule
         self.fixed_lr = options.lr
         self.batch_size: int | None = None
         if options.virtual_batches is not None:
@@ -68,7 +63,7 @@ class VirtualStep:
         """What the numbers depend on, for the units' configuration and the provenance."""
         return {
             "optimizer": self.optimizer.name,
-            "hyper": self.optimizer.hyper(),
+            "hyper": self.optimizer.hyper() | self.optimizer.given_rates,
             "lr": self.fixed_lr,
             "batch_size": self.batch_size,
             "seed": self.seed,
@@ -81,16 +76,22 @@ class VirtualStep:
             UsageError: the learning rate at this checkpoint is not known.
         """
         checkpoint = self.series.checkpoints[place]
-        hyper = self.optimizer.hyper(checkpoint.lr)
-        if not math.isfinite(hyper.get("lr", math.nan)):
+        lr = math.nan if checkpoint.lr is None else checkpoint.lr
+        tuning = self.optimizer.at(checkpoint.path, self.objective.model, lr, with_state=True)
+        if tuning.reason == NO_RATE:
             raise UsageError(
                 f"a virtual step needs the learning rate, and that of {checkpoint.file} is not known",
                 "add --lr",
             )
-        state = self._state(checkpoint.path)
-        if not state and self.rule.keeps_state and checkpoint.step > 0:
+        if not tuning.parts:
+            raise UsageError(
+                f"a virtual step needs the optimizer of {checkpoint.file}: {tuning.reason}",
+                "leave out --virtual-step, or give --optimizer and --lr",
+            )
+        state = state_of(tuning, self.objective)
+        if not state and any(part.rule.keeps_state for part in tuning.parts) and checkpoint.step > 0:
             self.without_state.append(checkpoint.step)
-        optimizer = self.rule.build(self.objective.parameters, hyper)
+        optimizer = build_optimizer(tuning, self.objective)
         trainer = Trainer(self.objective, optimizer, self.batch_size, self.seed)
         trainer.restore_state(checkpoint.step, state)
         settled = trainer.is_settled()
@@ -99,23 +100,3 @@ class VirtualStep:
             trainer.settle_statistics()
         for parameter in self.objective.parameters:
             parameter.grad = None
-
-    def _state(self, checkpoint: Path) -> dict[str, torch.Tensor]:
-        """The optimizer's state that belongs to a checkpoint, as ``Trainer.state`` has it; {} where there is none."""
-        if not self.rule.keeps_state:
-            return {}
-        return {
-            f"{name}/{key}": tensor
-            for name, entry in self.optimizer.state(checkpoint, self.objective).items()
-            for key, value in entry.items()
-            if (tensor := _number(value)) is not None
-        }
-
-
-def _number(value: Any) -> torch.Tensor | None:
-    """A piece of state as the optimizer is to hold it; None for what it makes anew itself."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return value.float() if value.is_floating_point() else value
-    return torch.tensor(float(value)) if isinstance(value, int | float) else None
