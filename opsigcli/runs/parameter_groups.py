@@ -121,8 +121,8 @@ def assign(
     where = f"the {len(groups)} parameter groups hold" if several else "the parameter group holds"
     count = sum(len(group.slots) for group in groups)
     raise CheckpointError(
-        f"{where} {count} parameters and {'do' if several else 'does'} not tell which of the model's {len(shapes)} they are"
-        + (f": {reasons[0]}" if reasons else ""),
+        f"{where} {count} parameters and {'do' if several else 'does'} not tell which of the model's {len(shapes)} they "
+        "are" + (f": {reasons[0]}" if reasons else ""),
         "make the optimizer from model.named_parameters(), which names them in its state, or give --lr-groups",
     )
 

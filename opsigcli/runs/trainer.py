@@ -13,8 +13,8 @@ from opsigcli.objective.base import Objective
 from opsigcli.objective.batch_norm import batch_norms
 
 if TYPE_CHECKING:
-    from opsigcli.runs.build_optimizer import SeveralOptimizers
     from opsigcli.records import Floats
+    from opsigcli.runs.build_optimizer import SeveralOptimizers
 
 
 class Trainer:
