@@ -35,12 +35,16 @@ class Registry:
         noun: what the names stand for.
         entries: the names of opsig itself; they win over plug-ins.
         group: the entry points under which installed packages add names of their own.
+        unlisted: names that can be loaded, but are not offered.
     """
 
-    def __init__(self, noun: str, entries: dict[str, Entry], group: str = "") -> None:
+    def __init__(
+        self, noun: str, entries: dict[str, Entry], group: str = "", unlisted: dict[str, Entry] | None = None
+    ) -> None:
         self.noun = noun
         self.entries = entries
         self.group = group
+        self.unlisted = unlisted or {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -53,6 +57,8 @@ class Registry:
         """
         if name in self.entries:
             return self.entries[name].load()
+        if name in self.unlisted:
+            return self.unlisted[name].load()
         plugins = self.plugins()
         if name in plugins:
             return plugins[name].load()

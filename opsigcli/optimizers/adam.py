@@ -6,14 +6,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from opsigcli.optimizers.base import NO_RATE, Hyper, Optimizer, StateKeys, l2_penalty
+from opsigcli.optimizers.layout import Layout
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-DEFAULTS = {"lr": NO_RATE, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
+DEFAULTS = {"lr": NO_RATE, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False}
 SECOND_MOMENT = "exp_avg_sq"
-_GROUP = frozenset({"lr", "betas", "eps", "amsgrad", "weight_decay"})
+LAYOUT = Layout(
+    group=frozenset({"lr", "betas", "eps", "amsgrad", "weight_decay"}),
+    some=frozenset({"decoupled_weight_decay"}),
+    state=frozenset({"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}),
+    needs=frozenset({"exp_avg_sq"}),
+)
 
 
 def _make(parameters: list[Tensor], hyper: Hyper) -> torch.optim.Optimizer:
@@ -47,15 +53,10 @@ def adam_weights(state: Mapping[str, Any], hyper: Hyper) -> Tensor | None:
     return unbiased.sqrt().add(hyper["eps"]).mul(1 - first_beta**step)
 
 
-def is_adam(group: Hyper, state_keys: StateKeys) -> bool:
-    """Whether this is Adam's or AdamW's, which have the same hyper-parameters and state."""
-    return group.keys() >= _GROUP and (state_keys is None or SECOND_MOMENT in state_keys)
-
-
 def _recognise(group: Hyper, state_keys: StateKeys) -> str | None:
     # Older versions of torch did not say whether the decay is decoupled; without decay it makes no difference.
     coupled = not group.get("decoupled_weight_decay", group.get("weight_decay"))
-    return "" if is_adam(group, state_keys) and coupled else None
+    return "" if coupled else None
 
 
 ADAM = Optimizer(
@@ -64,6 +65,7 @@ ADAM = Optimizer(
     make=_make,
     limit=adam_threshold,
     recognise=_recognise,
+    layout=LAYOUT,
     weigh=adam_weights,
     second_moment=SECOND_MOMENT,
     added=l2_penalty,

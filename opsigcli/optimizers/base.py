@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from opsigcli.errors import CheckpointError, UsageError
+from opsigcli.optimizers.layout import Layout
 from opsigcli.registry import unknown
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ def l2_penalty(hyper: Hyper) -> float:
     return float(hyper["weight_decay"])
 
 
+def coupled_l2_penalty(hyper: Hyper) -> float:
+    """The same for a rule whose decay may be decoupled, which adds nothing."""
+    apart = hyper.get("decoupled_weight_decay", hyper.get("decoupled_decay"))
+    return 0.0 if apart else l2_penalty(hyper)
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """An update rule with its stability threshold.
@@ -50,12 +57,18 @@ class Optimizer:
     Attributes:
         name: in the table.
         defaults: the hyper-parameters it takes, with their values; ``lr`` has none, ``NO_RATE``.
-        make: the optimizer of parameters and settled hyper-parameters.
-        limit: the threshold at settled hyper-parameters, lr > 0.
+        make: the optimizer of parameters and settled hyper-parameters; None where no step of it can be taken.
+        limit: the threshold at settled hyper-parameters, lr > 0; None where none is known.
         recognise: of a parameter group and the keys of the state: None where another rule made them, else what was
             assumed to tell it from others, or "". None for a rule that no state tells from another one in the table.
+        layout: the keys of groups and state, outside of which ``recognise`` is not asked; None where it asks itself.
+        refusal: why there is no ``limit``, and what can be measured.
         weigh: the state of one parameter and the hyper-parameters -> its part of P; None for rules without P.
-        second_moment: the key of the state of which a weight's 0 means that it had no gradient; "" without P.
+        second_moment: the key of the state of which a weight's 0 means that it had no gradient; "" without one.
+        weigh_tensors: weights and gradient, one tensor per parameter, and the hyper-parameters -> P's factor for each
+            tensor, for rules whose P is not in the state.
+        magnify: sharpness, norm of the gradient and hyper-parameters -> the factor by which the rule takes curvature
+            for larger than it is, which divides the threshold.
         added: the shift, of the hyper-parameters.
         keeps_state: an update needs more than weights and gradient.
         batch: the examples that an update is made from.
@@ -66,11 +79,15 @@ class Optimizer:
 
     name: str
     defaults: Mapping[str, Any]
-    make: Callable[[list[Tensor], Hyper], torch.optim.Optimizer]
-    limit: Callable[[Hyper], float]
+    make: Callable[[list[Tensor], Hyper], torch.optim.Optimizer] | None
+    limit: Callable[[Hyper], float] | None
     recognise: Callable[[Hyper, StateKeys], str | None] | None
+    layout: Layout | None = None
+    refusal: str = ""
     weigh: Callable[[Mapping[str, Any], Hyper], Tensor | None] | None = None
     second_moment: str = ""
+    weigh_tensors: Callable[[Sequence[Tensor], Sequence[Tensor], Hyper], list[float]] | None = None
+    magnify: Callable[[float, float, Hyper], float] | None = None
     added: Callable[[Hyper], float] = no_shift
     keeps_state: bool = True
     batch: Batch = Batch.EITHER
@@ -81,7 +98,18 @@ class Optimizer:
     @property
     def preconditions(self) -> bool:
         """The threshold holds for the preconditioned Hessian."""
-        return self.weigh is not None
+        return self.weigh is not None or self.weigh_tensors is not None
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Threshold or preconditioner depend on the gradient at the checkpoint."""
+        return self.weigh_tensors is not None or self.magnify is not None
+
+    def claim(self, group: Hyper, state_keys: StateKeys) -> str | None:
+        """None where another rule wrote this group and state, else what was assumed to tell, or ""."""
+        if self.recognise is None or (self.layout is not None and not self.layout.fits(group, state_keys)):
+            return None
+        return self.recognise(group, state_keys)
 
     def settle(self, hyper: Hyper) -> dict[str, Any]:
         """``hyper`` with defaults filled in.
@@ -110,11 +138,15 @@ class Optimizer:
         return settled
 
     def build(self, parameters: Iterable[Tensor], hyper: Hyper) -> torch.optim.Optimizer:
-        """The optimizer of ``torch.optim`` that follows this rule.
+        """The optimizer that follows this rule, with the state that ``torch.optim`` or timm would keep.
 
         Raises:
-            UsageError: ``hyper`` does not fit.
+            UsageError: ``hyper`` does not fit, or no step of this rule can be taken.
         """
+        if self.make is None:
+            raise UsageError(
+                f"opsig takes no steps of {self.name}", "choose an optimizer that 'opsig train --help' lists"
+            )
         return self.make(list(parameters), self.settle(hyper))
 
     def stability_threshold(self, hyper: Hyper) -> float:
@@ -127,10 +159,50 @@ class Optimizer:
             The threshold, infinite where lr is 0.
 
         Raises:
-            UsageError: ``hyper`` does not fit.
+            UsageError: ``hyper`` does not fit, or no threshold of this rule is known.
         """
         settled = self.settle(hyper)
+        if self.limit is None:
+            raise UsageError(f"{self.name} has no threshold: {self.refusal}", "leave out the stability ratio")
         return self.limit(settled) if settled["lr"] > 0 else math.inf
+
+    def magnified(self, sharpness: float, gradient: Sequence[Tensor], hyper: Hyper) -> float:
+        """The factor that divides the threshold where the rule steps along another gradient than that at the weights.
+
+        Args:
+            sharpness: λmax(H).
+            gradient: of the mean loss, one tensor per parameter.
+            hyper: hyper-parameters.
+
+        Raises:
+            UsageError: ``hyper`` does not fit.
+        """
+        if self.magnify is None:
+            return 1.0
+        norm = math.sqrt(sum(float(part.double().square().sum()) for part in gradient))
+        return self.magnify(sharpness, norm, self.settle(hyper))
+
+    def tensor_preconditioner(
+        self, weights: Sequence[Tensor], gradient: Sequence[Tensor], hyper: Hyper
+    ) -> Tensor | None:
+        """p of the next update, flat, for a rule whose P is one factor per tensor; None for others.
+
+        Args:
+            weights: one tensor per parameter.
+            gradient: of the mean loss, likewise.
+            hyper: hyper-parameters.
+
+        Raises:
+            UsageError: ``hyper`` does not fit.
+        """
+        if self.weigh_tensors is None:
+            return None
+        import torch
+
+        factors = self.weigh_tensors(weights, gradient, self.settle(hyper))
+        return torch.cat(
+            [p.new_full((p.numel(),), factor) for p, factor in zip(weights, factors, strict=True)]
+        ).detach()
 
     def shift(self, hyper: Hyper) -> float:
         """What an L2 penalty adds to the diagonal of H before preconditioning.

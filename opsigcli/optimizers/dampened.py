@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from opsigcli.optimizers.base import Hyper, Optimizer, StateKeys
-from opsigcli.optimizers.gradient_descent import PLAIN, heavy_ball_threshold, kind_of_sgd, make_sgd
+from opsigcli.optimizers.gradient_descent import LAYOUT, PLAIN, heavy_ball_threshold, kind_of_sgd, make_sgd
 
 
 def _recognise(group: Hyper, state_keys: StateKeys) -> str | None:
@@ -16,5 +16,6 @@ DAMPENED = Optimizer(
     make=make_sgd,
     limit=heavy_ball_threshold,
     recognise=_recognise,
+    layout=LAYOUT,
     train_options=("lr", "momentum"),
 )

@@ -8,13 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opsigcli.optimizers.base import NO_RATE, Hyper
+from opsigcli.optimizers.layout import Layout
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 PLAIN = {"lr": NO_RATE, "weight_decay": 0.0}
-_GROUP = frozenset({"lr", "momentum", "dampening", "nesterov", "weight_decay"})  # of torch.optim.SGD
+LAYOUT = Layout(
+    group=frozenset({"lr", "momentum", "dampening", "nesterov", "weight_decay"}),
+    state=frozenset({"momentum_buffer"}),
+)  # of torch.optim.SGD
 
 
 def make_sgd(parameters: list[Tensor], hyper: Hyper, *, nesterov: bool = False) -> torch.optim.Optimizer:
@@ -32,9 +36,7 @@ def make_sgd(parameters: list[Tensor], hyper: Hyper, *, nesterov: bool = False) 
 
 
 def kind_of_sgd(group: Hyper) -> str:
-    """Which rule a parameter group of ``torch.optim.SGD`` follows; "" for groups of other classes."""
-    if not group.keys() >= _GROUP:
-        return ""
+    """Which rule a parameter group of ``torch.optim.SGD`` follows."""
     if not group["momentum"]:
         return "sgd"
     if group["nesterov"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from opsigcli.optimizers.base import Hyper, Optimizer, StateKeys
-from opsigcli.optimizers.gradient_descent import PLAIN, kind_of_sgd, make_sgd
+from opsigcli.optimizers.gradient_descent import LAYOUT, PLAIN, kind_of_sgd, make_sgd
 
 
 def nesterov_threshold(hyper: Hyper) -> float:
@@ -28,5 +28,6 @@ NESTEROV = Optimizer(
     make=partial(make_sgd, nesterov=True),
     limit=nesterov_threshold,
     recognise=_recognise,
+    layout=LAYOUT,
     train_options=("lr", "momentum"),
 )

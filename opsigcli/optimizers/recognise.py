@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opsigcli.optimizers import OPTIMIZERS
+from opsigcli.optimizers.base import Optimizer
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ def common_keys(entries: Iterable[Any]) -> frozenset[str] | None:
 def recognise(groups: Sequence[Mapping[str, Any]], state_keys: Collection[str] | None) -> Recognised:
     """Name and hyper-parameters of the optimizer with these parameter groups.
 
-    Plain gradient descent is reported as ``sgd``: the state does not tell the batch size. States of Adam and
-    AdamW that older versions of torch wrote are alike; with weight decay they are taken for AdamW, and
-    ``reason`` says so.
+    Only a rule that knows every key has a name: another one that is built on it has keys of its own. Plain gradient
+    descent is reported as ``sgd``: the state does not tell the batch size. States of Adam and AdamW that older
+    versions of torch wrote are alike; with weight decay they are taken for AdamW, and ``reason`` says so.
 
     Args:
         groups: one or more; the hyper-parameters of each, as ``torch.optim`` calls them.
@@ -55,19 +56,37 @@ def recognise(groups: Sequence[Mapping[str, Any]], state_keys: Collection[str] |
     first = groups[0]
     if first.get("maximize"):
         return Recognised(reason="the optimizer maximizes")
-    for name in OPTIMIZERS:
-        rule = OPTIMIZERS.load(name)
-        note = None if rule.recognise is None else rule.recognise(first, state_keys)
+    for name in (*OPTIMIZERS, *OPTIMIZERS.unlisted):
+        rule: Optimizer = OPTIMIZERS.load(name)
+        note = rule.claim(first, state_keys)
         if note is not None:
-            return _named(name, rule.defaults, groups, note)
-    keys = ", ".join(str(key) for key in first if key != "params")
-    return Recognised(reason=f"no known optimizer has the parameter group keys {keys}")
+            return _named(rule, groups, note)
+    return Recognised(
+        reason=f"{_misfit(first, state_keys)}; give --optimizer and --lr if it steps like a known one"
+    )
 
 
-def _named(name: str, keys: Collection[str], groups: Sequence[Mapping[str, Any]], note: str) -> Recognised:
-    hyper = {key: _plain(groups[0][key]) for key in keys}
+def _misfit(group: Mapping[str, Any], state_keys: Collection[str] | None) -> str:
+    """What keeps the nearest rule from being recognised."""
+    rules = [OPTIMIZERS.load(name) for name in OPTIMIZERS]
+    near = [r for r in rules if r.layout is not None and not r.layout.lacks(group, state_keys)]
+    if not near:
+        keys = ", ".join(str(key) for key in group if key != "params")
+        return f"no known optimizer has the parameter group keys {keys}"
+    nearest = min(near, key=lambda rule: len(rule.layout.strangers(group, state_keys)))
+    strangers = nearest.layout.strangers(group, state_keys)
+    if not strangers:
+        return f"its keys are those of {nearest.name}, and of other optimizers too"
+    return f"not a known optimizer: {nearest.name} does not have {' and '.join(strangers[:3])}"
+
+
+def _named(rule: Optimizer, groups: Sequence[Mapping[str, Any]], note: str) -> Recognised:
+    name = rule.name
+    if rule.limit is None:
+        return Recognised(name, {}, f"no threshold: {rule.refusal}", name)
+    hyper = {key: _plain(groups[0].get(key, default)) for key, default in rule.defaults.items()}
     for key, value in hyper.items():
-        if any(_plain(group.get(key)) != value for group in groups):
+        if any(_plain(group.get(key, rule.defaults[key])) != value for group in groups):
             reason = f"the {len(groups)} parameter groups differ in {key}, each is judged by its own"
             return Recognised(reason=reason, rule=name)
     return Recognised(name, hyper, note, name)

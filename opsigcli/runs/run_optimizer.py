@@ -257,6 +257,8 @@ class RunOptimizer:
             group, one = unknown
             where = f"{group.label}: " if len(groups) > 1 else ""
             return f"no threshold: {where}{one.reason}; give --optimizer and --lr"
+        if reason := next((r for group, one in groups if (r := OPTIMIZERS.load(one.rule).refusal)), ""):
+            return f"no threshold: {reason}"
         rates = {_text(_plain(group.hyper.get("lr"))) for group, _ in groups}
         if len(rates) > 1 and "lr" in self._given and not self._lr_groups:
             return (
@@ -305,6 +307,8 @@ class RunOptimizer:
         """What the run says of a checkpoint that says nothing."""
         if self.rule is None:
             return Tuning(reason=NO_OPTIMIZER)
+        if self.rule.limit is None:
+            return Tuning(reason=f"no threshold: {self.rule.refusal}")
         hyper = self.hyper(lr)
         if self._scheduled and not math.isfinite(lr) and "lr" not in self._given:
             hyper.pop("lr", None)

@@ -99,11 +99,15 @@ def stability(
     for part, limit in zip(tuning.parts, limits, strict=True):
         if limit.threshold - (0 if part.rule.preconditions else limit.penalty) <= 0:
             return Stability(reason=_unstable(part))
+    sharpness = float(spectrum.eigenvalues[0])
+    needed = any(part.rule.needs_gradient for part in tuning.parts)
+    gradient = operator.objective.mean_loss_and_gradient()[1] if needed else []
+    magnified = tuning.parts[0].rule.magnified(sharpness, gradient, tuning.parts[0].hyper)
     if plain(tuning):
-        threshold = tuning.parts[0].rule.stability_threshold(tuning.parts[0].hyper)
-        return Stability(threshold, float(spectrum.eigenvalues[0]) / threshold)
+        threshold = tuning.parts[0].rule.stability_threshold(tuning.parts[0].hyper) / magnified
+        return Stability(threshold, sharpness / threshold)
     reference, units = _reference(tuning, limits)
-    weights, unseen, lacking = _weights(tuning, limits, reference, operator.objective)
+    weights, unseen, lacking = _weights(tuning, limits, reference, operator.objective, gradient)
     if weights is None:
         why = tuning.unusable or f"the checkpoint has no second moments of {lacking}"
         return Stability(reference, reason=f"no ratio: {why}", units=units)
@@ -112,12 +116,15 @@ def stability(
         least, most = float(penalty.min()), float(penalty.max())
         if most - least <= BOUND * reference:  # then the top eigenvector hardly changes
             threshold = reference - float((spectrum.vectors[0].cpu().double().square() * penalty.cpu()).sum())
+            threshold /= magnified
             return Stability(
                 threshold,
-                float(spectrum.eigenvalues[0]) / threshold,
+                sharpness / threshold,
                 reason=f"weight decay differs by group, which is averaged: an error of at most "
                 f"{(most - least) / reference:.1e} of the ratio",
             )
+    if stepping := next((part.name for part in tuning.parts if part.rule.magnify is not None), ""):
+        return Stability(reason=f"no threshold: {stepping} is not solved with parameter groups that differ")
     even = bool((penalty == penalty[0]).all())
     shift = float(penalty[0]) if even else penalty.to(operator.objective.device, operator.objective.dtype)
     scaled = operator.preconditioned(weights.to(operator.objective.device, operator.objective.dtype), shift)
@@ -176,7 +183,7 @@ def _by_parameter(tuning: Tuning, values: list[float], objective: Objective) -> 
 
 
 def _weights(
-    tuning: Tuning, limits: list[_Limit], reference: float, objective: Objective
+    tuning: Tuning, limits: list[_Limit], reference: float, objective: Objective, gradient: list[Tensor]
 ) -> tuple[Tensor | None, Tensor, str]:
     """``p_i T_i / reference`` flat (P,), where a second moment is 0, and the rule that lacks them."""
     import torch
@@ -184,11 +191,13 @@ def _weights(
     found: list[Tensor] = []
     unseen: list[Tensor] = []
     place = {name: n for n, part in enumerate(tuning.parts) for name in part.parameters}
-    for name, p in zip(objective.parameter_names, objective.parameters, strict=True):
+    for at, (name, p) in enumerate(zip(objective.parameter_names, objective.parameters, strict=True)):
         part, limit = tuning.parts[place[name]], limits[place[name]]
         own = torch.ones(p.numel(), dtype=torch.float64)
         zero = torch.zeros(p.numel(), dtype=torch.bool)
-        if part.rule.preconditions:
+        if part.rule.weigh_tensors is not None:
+            own *= part.rule.tensor_preconditioner([p], gradient[at : at + 1], part.hyper)
+        elif part.rule.preconditions:
             entry: Any = tuning.state.get(name)
             made = part.rule.preconditioner({name: entry}, part.hyper, [tuple(p.shape)]) if entry else None
             if made is None:

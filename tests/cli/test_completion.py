@@ -67,12 +67,12 @@ def test_the_known_values_of_every_option_are_offered() -> None:
 def test_the_program_itself_answers_a_shell() -> None:
     asked = {
         "_OPSIG_COMPLETE": "complete_bash",
-        "COMP_WORDS": "opsig\ntrain\n--optimizer\nada",
+        "COMP_WORDS": "opsig\ntrain\n--optimizer\nrms",
         "COMP_CWORD": "3",
     }
     words = [sys.executable, "-m", "opsigcli"]
     done = subprocess.run(words, capture_output=True, text=True, env=os.environ | asked)
-    assert done.stdout.split() == ["adam", "adamw"]
+    assert done.stdout.split() == ["rmsprop", "rmsproptf"]
     assert (done.returncode, done.stderr) == (0, "")
 
 

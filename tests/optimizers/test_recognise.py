@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from opsigcli.errors import UsageError
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.recognise import from_state_dict
 
@@ -13,9 +14,16 @@ HYPER = {
     "momentum": {"lr": 0.1, "weight_decay": 0.0, "momentum": 0.8},
     "nesterov": {"lr": 0.1, "weight_decay": 0.0, "momentum": 0.8},
     "dampened": {"lr": 0.1, "weight_decay": 0.0, "momentum": 0.8, "dampening": 0.5},
-    "adam": {"lr": 0.1, "weight_decay": 0.2, "betas": (0.8, 0.9), "eps": 1e-6},
-    "adamw": {"lr": 0.1, "weight_decay": 0.2, "betas": (0.8, 0.9), "eps": 1e-6},
-    "rmsprop": {"lr": 0.1, "weight_decay": 0.2, "alpha": 0.7, "eps": 1e-6, "momentum": 0.5},
+    "adam": {"lr": 0.1, "weight_decay": 0.2, "betas": (0.8, 0.9), "eps": 1e-6, "amsgrad": True},
+    "adamw": {"lr": 0.1, "weight_decay": 0.2, "betas": (0.8, 0.9), "eps": 1e-6, "amsgrad": True},
+    "rmsprop": {
+        "lr": 0.1,
+        "weight_decay": 0.2,
+        "alpha": 0.7,
+        "eps": 1e-6,
+        "momentum": 0.5,
+        "centered": True,
+    },
 }
 
 
@@ -57,11 +65,150 @@ def test_an_old_adamw_state_is_told_as_an_assumption():
     assert "taken for AdamW" in found.reason
 
 
-@pytest.mark.parametrize("kind", ["NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "ASGD", "Rprop"])
-def test_an_optimizer_without_a_known_threshold_is_not_guessed(kind):
-    found = from_state_dict(state_of(getattr(torch.optim, kind)([parameter()], lr=0.1)))
+@pytest.mark.parametrize("kind", ["Adadelta", "Adafactor", "ASGD", "Rprop", "Muon"])
+def test_an_optimizer_without_a_known_threshold_is_named_with_the_reason(kind):
+    if not hasattr(torch.optim, kind):
+        pytest.skip(f"this torch has no {kind}")
+    matrix = torch.nn.Parameter(torch.ones(3, 2))
+    found = from_state_dict(state_of(getattr(torch.optim, kind)([matrix], lr=0.1)))
+    assert found.name == kind.lower()
+    assert found.reason.startswith(f"no threshold: {found.name}: ")
+    with pytest.raises(UsageError, match="no threshold"):
+        OPTIMIZERS.load(found.name).stability_threshold({"lr": 0.1})
+    with pytest.raises(UsageError, match="takes no steps"):
+        OPTIMIZERS.load(found.name).build([matrix], {"lr": 0.1})
+
+
+TORCH = [
+    "sgd",
+    "momentum",
+    "nesterov",
+    "dampened",
+    "adam",
+    "adamw",
+    "nadam",
+    "radam",
+    "adamax",
+    "adagrad",
+    "rmsprop",
+]
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_a_key_more_is_another_optimizer_and_the_message_names_it(name):
+    saved = state_of(OPTIMIZERS.load(name).build([parameter()], {"lr": 0.1}))
+    saved["param_groups"][0]["gradient_noise"] = 0.1
+    found = from_state_dict(saved)
+    assert (found.name, found.rule) == ("", "")
+    assert "'gradient_noise'" in found.reason
+    assert "--optimizer and --lr" in found.reason
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_a_piece_of_state_more_is_another_optimizer(name):
+    saved = state_of(OPTIMIZERS.load(name).build([parameter()], {"lr": 0.1}))
+    saved["state"].setdefault(0, {})["slow_weights"] = torch.ones(3)
+    found = from_state_dict(saved)
     assert not found.name
-    assert found.reason
+    assert "'slow_weights'" in found.reason
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_what_schedulers_and_scripts_add_to_groups_changes_nothing(name):
+    rule = OPTIMIZERS.load(name).build([parameter()], {"lr": 0.1})
+    rule.param_groups[0] |= {"name": "body", "lr_scale": 0.5, "param_names": ["w"]}
+    momentum = name in {"momentum", "nesterov"}
+    torch.optim.lr_scheduler.OneCycleLR(rule, max_lr=0.1, total_steps=10, cycle_momentum=momentum)
+    assert from_state_dict(state_of(rule)).name == name
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_a_rule_that_maximizes_is_none_that_is_known(name):
+    saved = state_of(OPTIMIZERS.load(name).build([parameter()], {"lr": 0.1}))
+    saved["param_groups"][0]["maximize"] = True
+    assert from_state_dict(saved).reason == "the optimizer maximizes"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("sgd", "nesterov"),
+        ("momentum", "momentum"),
+        ("sgdw", "sgdw"),
+        ("nesterovw", "sgdw"),
+        ("adamw", "adamw"),
+        ("adamwlegacy", "adamw"),
+        ("nadam", "nadam"),
+        ("radamw", "radam"),
+        ("rmsprop", "rmsprop"),
+        ("rmsproptf", "rmsproptf"),
+        ("rmsproptfw", "rmsproptf"),
+        ("lars", "lars"),
+        ("nlarc", "lars"),
+        ("lookahead_adam", "lookahead"),
+        ("lookahead_sgd", "lookahead"),
+        ("lion", "lion"),
+        ("muon", "muon"),
+        ("sgdp", "sgdp"),
+        ("adamp", "adamp"),
+        ("lamb", "lamb"),
+        ("adafactor", "adafactor"),
+        ("adopt", "adopt"),
+        ("adan", "adan"),
+        ("adabelief", "adabelief"),
+        ("csgdw", "cautious"),
+        ("cadamw", "cautious"),
+        ("crmsproptf", "cautious"),
+        ("clion", "lion"),
+        ("adamc", ""),
+        ("sgdc", ""),
+        ("rmsproptfc", ""),
+        ("nadamw", ""),
+        ("laprop", ""),
+        ("radamlegacy", ""),
+        ("novograd", ""),
+    ],
+)
+@pytest.mark.parametrize("updated", [False, True])
+def test_the_optimizers_of_timm_are_what_they_are_and_no_others(kind, name, updated):
+    timm = pytest.importorskip("timm.optim")
+    rule = timm.create_optimizer_v2(
+        torch.nn.Linear(3, 4), kind, lr=0.1, weight_decay=0.1, filter_bias_and_bn=False
+    )
+    found = from_state_dict(state_of(rule) if updated else rule.state_dict())
+    assert found.name == name
+    assert found.reason or OPTIMIZERS.load(name).limit is not None
+
+
+def test_moments_in_eight_bits_are_named():
+    entry = {"step": 3, "state1": torch.zeros(9), "state2": torch.zeros(9), "qmap1": torch.zeros(256)}
+    group = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0, "params": [0]}
+    assert from_state_dict({"param_groups": [group], "state": {0: entry}}).name == "bitsandbytes"
+
+
+def test_a_schedule_free_rule_is_named():
+    group = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0, "params": [0], "k": 3}
+    group |= {"r": 0.0, "weight_lr_power": 2.0, "weight_sum": 0.1, "lr_max": 0.1, "train_mode": True}
+    entry = {"z": torch.zeros(9), "exp_avg_sq": torch.zeros(9)}
+    assert from_state_dict({"param_groups": [group], "state": {0: entry}}).name == "schedulefree"
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({}, "sam"),
+        ({"momentum": 0.9, "nesterov": True}, "sam"),
+        ({"adaptive": True}, "sam_other"),
+        ({"betas": (0.9, 0.99), "eps": 1e-8}, "sam_other"),
+    ],
+)
+def test_sam_is_not_the_sgd_that_it_is_built_on(change, name):
+    saved = torch.optim.SGD([parameter()], lr=0.1).state_dict()
+    saved["param_groups"][0] |= {"rho": 0.05, "adaptive": False} | change
+    saved["state"] = {0: {"old_p": torch.ones(3)}}
+    found = from_state_dict(saved)
+    assert found.name == name
+    assert name != "sam" or found.hyper["rho"] == 0.05
 
 
 def test_groups_with_different_learning_rates_have_no_single_threshold():

@@ -26,7 +26,8 @@ RULES: dict[str, tuple[str | None, Callable[[Any], torch.optim.Optimizer]]] = {
     "adam": ("adam", lambda p: torch.optim.Adam(p, lr=0.25, betas=(0.8, 0.9))),
     "adamw": ("adamw", lambda p: torch.optim.AdamW(p, lr=0.25)),
     "rmsprop": ("rmsprop", lambda p: torch.optim.RMSprop(p, lr=0.25, momentum=0.5)),
-    "unknown": (None, lambda p: torch.optim.NAdam(p, lr=0.25)),
+    "nadam": ("nadam", lambda p: torch.optim.NAdam(p, lr=0.25)),
+    "unknown": (None, lambda p: torch.optim.SGD([{"params": p, "trust_coefficient": 0.1}], lr=0.25)),
 }
 
 

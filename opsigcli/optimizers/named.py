@@ -1,0 +1,103 @@
+"""Rules that are known by name and have no stability threshold here, each with the reason.
+
+Their checkpoints are told by a key that no other rule writes: nothing is computed from them, so others may be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from opsigcli.optimizers.base import NO_RATE, Hyper, Optimizer, StateKeys
+
+_SHARPNESS = "the sharpness itself is measured all the same"
+_SIGN = f"its step has the same length whatever the gradient, so no curvature makes it unstable: {_SHARPNESS}"
+_MATRIX = f"it divides each matrix by a root of second moments that is not diagonal: {_SHARPNESS}"
+_NOT_DERIVED = f"none is derived for it: {_SHARPNESS}"
+
+
+def _named(name: str, reason: str, told: Callable[[Hyper, frozenset[str]], bool]) -> Optimizer:
+    def recognise(group: Hyper, state_keys: StateKeys) -> str | None:
+        return "" if told(group, frozenset(state_keys or ())) else None
+
+    return Optimizer(
+        name,
+        defaults={"lr": NO_RATE},
+        make=None,
+        limit=None,
+        recognise=recognise,
+        refusal=f"{name}: {reason}",
+    )
+
+
+LION = _named(
+    "lion",
+    _SIGN,
+    lambda group, state: (
+        {"lr", "betas", "weight_decay"} <= group.keys() and "eps" not in group and state <= {"exp_avg"}
+    ),
+)
+MUON = _named(
+    "muon",
+    f"it orthogonalises each matrix, so that no curvature makes it unstable: {_SHARPNESS}",
+    lambda group, state: bool({"ns_steps", "use_muon"} & group.keys()),
+)
+LAMB = _named(
+    "lamb",
+    "its step is scaled to the norm of each tensor's weights, which is not in the threshold of Adam that it is built "
+    f"on: {_SHARPNESS}",
+    lambda group, state: "betas" in group and bool({"max_grad_norm", "trust_clip"} & group.keys()),
+)
+ADAFACTOR = _named(
+    "adafactor",
+    f"its second moments are factored and its steps clipped: {_SHARPNESS}",
+    lambda group, state: bool({"beta2_decay", "decay_rate"} & group.keys()),
+)
+ADADELTA = _named(
+    "adadelta",
+    f"it sets the length of its steps by those before, whatever the curvature: {_SHARPNESS}",
+    lambda group, state: {"rho", "eps"} <= group.keys() and not {"betas", "adaptive"} & group.keys(),
+)
+SCHEDULE_FREE = _named(
+    "schedulefree",
+    "gradients are taken at an average of two sequences of weights, of which the checkpoint holds one: "
+    f"{_SHARPNESS}, of those weights",
+    lambda group, state: bool({"weight_lr_power", "weight_sum"} & group.keys()),
+)
+LOOKAHEAD = _named(
+    "lookahead",
+    "every few steps it draws the weights back to slow ones, which no threshold of the rule inside knows: "
+    f"{_SHARPNESS}; give the rule inside with --optimizer and --lr to hold it against that one",
+    lambda group, state: bool({"lookahead_alpha", "lookahead_k"} & group.keys()),
+)
+BITSANDBYTES = _named(
+    "bitsandbytes",
+    f"its moments are kept in 8 bits, which opsig does not read: {_SHARPNESS}",
+    lambda group, state: "state1" in state,
+)
+SGDP = _named("sgdp", _NOT_DERIVED, lambda group, state: "wd_ratio" in group and "betas" not in group)
+ADAMP = _named("adamp", _NOT_DERIVED, lambda group, state: "wd_ratio" in group and "betas" in group)
+ADOPT = _named("adopt", _NOT_DERIVED, lambda group, state: "clip_exp" in group)
+MARS = _named("mars", _NOT_DERIVED, lambda group, state: "mars_type" in group)
+ADAN = _named(
+    "adan",
+    _NOT_DERIVED,
+    lambda group, state: "no_prox" in group or {"exp_avg_diff", "neg_pre_grad"} <= state,
+)
+ADABELIEF = _named("adabelief", _NOT_DERIVED, lambda group, state: "degenerated_to_sgd" in group)
+MADGRAD = _named("madgrad", _NOT_DERIVED, lambda group, state: {"grad_sum_sq", "x0"} <= state)
+PRODIGY = _named("prodigy", _NOT_DERIVED, lambda group, state: {"d", "d0", "d_coef"} <= group.keys())
+KRON = _named("kron", _MATRIX, lambda group, state: "precond_lr" in group)
+SOAP = _named("soap", _MATRIX, lambda group, state: "precondition_frequency" in group)
+ASGD = _named("asgd", _NOT_DERIVED, lambda group, state: {"lambd", "t0"} <= group.keys())
+RPROP = _named("rprop", _SIGN, lambda group, state: {"etas", "step_sizes"} <= group.keys())
+SAM_OTHER = _named(
+    "sam_other",
+    "SAM with a neighbourhood of its own scale, or around another rule than SGD: " + _NOT_DERIVED,
+    lambda group, state: {"rho", "adaptive"} <= group.keys(),
+)
+CAUTIOUS = _named(
+    "cautious",
+    "it leaves out what of an update points against the gradient, which no threshold of the rule inside knows: "
+    f"{_SHARPNESS}",
+    lambda group, state: bool(group.get("caution")),
+)
