@@ -88,6 +88,11 @@ class VirtualStep:
                 f"a virtual step needs the optimizer of {checkpoint.file}: {tuning.reason}",
                 "leave out --virtual-step, or give --optimizer and --lr",
             )
+        if name := next((part.name for part in tuning.parts if part.rule.make is None), ""):
+            raise UsageError(
+                f"a virtual step from {checkpoint.file} cannot be taken: opsig takes no steps of {name}",
+                "leave out --virtual-step, or give another rule with --optimizer and --lr",
+            )
         state = state_of(tuning, self.objective)
         if not state and any(part.rule.keeps_state for part in tuning.parts) and checkpoint.step > 0:
             self.without_state.append(checkpoint.step)
