@@ -14,8 +14,8 @@ from opsigcli.optimizers.base import Optimizer
 class Recognised:
     """An optimizer read from its state, or why none was recognised.
 
-    Where the parameter groups differ in a hyper-parameter, there is a ``rule``, but no ``name`` and ``hyper`` from
-    which a threshold or an update could be computed.
+    Where the parameter groups differ in a hyper-parameter, and for a rule without a known threshold or of which no step
+    can be taken, there is a ``rule``, but no ``name`` and ``hyper`` from which both could be computed.
     """
 
     name: str = ""  # in OPTIMIZERS; "" when not recognised
@@ -83,7 +83,12 @@ def _misfit(group: Mapping[str, Any], state_keys: Collection[str] | None) -> str
 def _named(rule: Optimizer, groups: Sequence[Mapping[str, Any]], note: str) -> Recognised:
     name = rule.name
     if rule.limit is None:
-        return Recognised(name, {}, f"no threshold: {rule.refusal}", name)
+        return Recognised(reason=f"no threshold: {rule.refusal}", rule=name)
+    if rule.make is None:
+        reason = (
+            f"{name}: opsig takes no steps of it, but knows its threshold where checkpoints have its groups"
+        )
+        return Recognised(reason=reason, rule=name)
     hyper = {key: _plain(groups[0].get(key, default)) for key, default in rule.defaults.items()}
     for key, value in hyper.items():
         if any(_plain(group.get(key, rule.defaults[key])) != value for group in groups):

@@ -67,6 +67,20 @@ def test_inspect_and_init_find_the_same_optimizer(opsig: Opsig, tmp_path: Path, 
     assert again == seen["result"]["optimizer"]
 
 
+def test_a_rule_without_a_threshold_is_shown_by_name_with_the_reason(opsig: Opsig, tmp_path: Path) -> None:
+    folder = tmp_path / "ckpts"
+    folder.mkdir()
+    write_checkpoints(folder, lambda p: torch.optim.Rprop(p, lr=0.25))
+    seen = opsig("inspect", folder, "--json").json
+    assert [row["optimizer"] for row in seen["result"]["checkpoints"]] == ["rprop", "rprop"]
+    assert seen["result"]["optimizer"] == {"name": None, "hyper": {}}
+    assert any(w.startswith("optimizer: no threshold: rprop: ") for w in seen["warnings"])
+    traced = opsig(
+        "trace", folder, "--model", "mlp?hidden=4", "--data", hostile.write_data(tmp_path), "--json"
+    )
+    assert any(w.startswith("optimizer: no threshold: rprop: ") for w in traced.json["warnings"])
+
+
 def test_groups_that_differ_show_the_rule_and_have_no_threshold(opsig: Opsig, tmp_path: Path) -> None:
     def make(p: list[Any]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
