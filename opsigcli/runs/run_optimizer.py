@@ -256,7 +256,8 @@ class RunOptimizer:
         if unknown := next(((group, one) for group, one in groups if not one.rule), None):
             group, one = unknown
             where = f"{group.label}: " if len(groups) > 1 else ""
-            return f"no threshold: {where}{one.reason}; give --optimizer and --lr"
+            advice = "" if "--optimizer" in one.reason else "; give --optimizer and --lr"
+            return f"no threshold: {where}{one.reason}{advice}"
         if reason := next((r for group, one in groups if (r := OPTIMIZERS.load(one.rule).refusal)), ""):
             return f"no threshold: {reason}"
         rates = {_text(_plain(group.hyper.get("lr"))) for group, _ in groups}

@@ -195,8 +195,9 @@ def _weights(
         part, limit = tuning.parts[place[name]], limits[place[name]]
         own = torch.ones(p.numel(), dtype=torch.float64)
         zero = torch.zeros(p.numel(), dtype=torch.bool)
-        if part.rule.weigh_tensors is not None:
-            own *= part.rule.tensor_preconditioner([p], gradient[at : at + 1], part.hyper)
+        by_tensor = part.rule.tensor_preconditioner([p], gradient[at : at + 1], part.hyper)
+        if by_tensor is not None:
+            own = by_tensor.cpu().double()
         elif part.rule.preconditions:
             entry: Any = tuning.state.get(name)
             made = part.rule.preconditioner({name: entry}, part.hyper, [tuple(p.shape)]) if entry else None
