@@ -37,11 +37,7 @@ class SeveralOptimizers:
 
 
 def build_optimizer(tuning: Tuning, objective: Objective) -> SeveralOptimizers:
-    """The optimizers of all parts of a tuning, without state.
-
-    Raises:
-        UsageError: a hyper-parameter does not fit, or no step of a rule can be taken.
-    """
+    """The optimizers of all parts of a tuning, without state."""
     own = dict(zip(objective.parameter_names, objective.parameters, strict=True))
     parts = [(part, [own[name] for name in part.parameters if name in own]) for part in tuning.parts]
     return SeveralOptimizers(

@@ -117,12 +117,13 @@ def assign(
             if len(chosen) == 1 and list(found[0].values()) == slots:
                 return found[0]  # one group in the model's order, as Adam(model.parameters()) has it
             reasons.append("several assignments fit, and they give different results")
-    several = len(groups) > 1
-    where = f"the {len(groups)} parameter groups hold" if several else "the parameter group holds"
     count = sum(len(group.slots) for group in groups)
+    what = f"the {len(groups)} parameter groups hold {count} parameters and do"
+    if len(groups) == 1:
+        what = f"the parameter group holds {count} parameters and does"
     raise CheckpointError(
-        f"{where} {count} parameters and {'do' if several else 'does'} not tell which of the model's {len(shapes)} they "
-        "are" + (f": {reasons[0]}" if reasons else ""),
+        f"{what} not tell which of the model's {len(shapes)} they are"
+        + (f": {reasons[0]}" if reasons else ""),
         "make the optimizer from model.named_parameters(), which names them in its state, or give --lr-groups",
     )
 

@@ -99,6 +99,11 @@ def given_hyper(options: GivenHyper) -> dict[str, Any]:
 
 
 def _betas(text: str) -> tuple[float, float]:
+    """β₁ and β₂ from ``0.9,0.95``.
+
+    Raises:
+        UsageError: it is not two numbers.
+    """
     try:
         first, second = (float(piece) for piece in text.split(","))
     except ValueError:
@@ -346,7 +351,11 @@ def _keeps_state(rule: Optimizer | None) -> bool:
 
 
 def _rates(text: str) -> dict[str, float]:
-    """Learning rates by the number of a group, or by the name of a parameter or of what it lies in."""
+    """Learning rates by the number of a group, or by the name of a parameter or of what it lies in.
+
+    Raises:
+        UsageError: ``text`` is no list of learning rates.
+    """
     found: dict[str, float] = {}
     for number, piece in enumerate(text.split(",")):
         name, _, rate = piece.rpartition("=")

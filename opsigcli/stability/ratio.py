@@ -88,7 +88,6 @@ def stability(
         solve: finds the largest eigenvalue.
 
     Raises:
-        UsageError: a hyper-parameter does not fit the optimizer.
         CurvatureError: the preconditioner is not positive, or memory is too small.
     """
     if not tuning.parts:
