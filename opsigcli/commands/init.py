@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from opsigcli.checkpoints.manifest import Row, write_manifest
 from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.datasets import open_source
@@ -66,11 +64,10 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
         for index in (0, len(series) - 1):
             checkpoint = series.checkpoints[index]
             loader.load(series.read(index), checkpoint.file)
-            losses = objective.losses(np.arange(min(BATCH, len(source)), dtype=np.int64))
-            means[checkpoint.file] = float(losses.mean(dtype=np.float64))
+            means[checkpoint.file] = objective.mean_loss(objective.counted[:BATCH])
             if not math.isfinite(means[checkpoint.file]):
                 raise ObjectiveError(
-                    f"expected a finite loss on the first {len(losses)} examples, found "
+                    f"expected a finite loss on the first {min(BATCH, objective.n)} examples, found "
                     f"{means[checkpoint.file]} at {checkpoint.file}",
                     "check that --model, --data and --loss belong to these checkpoints",
                 )

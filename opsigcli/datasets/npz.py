@@ -10,7 +10,7 @@ import numpy as np
 
 from opsigcli.datasets.arrays import array_reader
 from opsigcli.datasets.base import COMMON, Settings, Source
-from opsigcli.datasets.listing import are_tokens, listing_of
+from opsigcli.datasets.listing import are_tokens, follow, listing_of
 from opsigcli.errors import DatasetError
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
@@ -23,9 +23,9 @@ def open_npz(spec: Spec) -> Source:
     """Open ``npz:FILE``.
 
     Float ``x`` is used as it is (as float32); uint8 images (N, H, W, C) or (N, H, W) become float [0, 1]
-    (C, H, W). Integer ``y (N,)`` holds class indices; float ``y (N, …)`` holds regression targets, and every
-    label is then 0.
-    Integers ``x (N, L)`` and ``y (N, L)`` are tokens and the ones that follow. ``weights (N,)`` are the examples'
+    (C, H, W). Integer ``y (N,)`` holds class indices, integer ``y (N, …)`` maps of them (of pixels); float ``y (N, …)``
+    holds regression targets, and every label is then 0. Integers ``x (N, L)`` are tokens, and integers ``y (N, L)``
+    beside them the ones that follow. ``weights (N,)`` are the examples'
     weights in the mean loss. Nothing is unpickled.
 
     Raises:
@@ -45,10 +45,10 @@ def open_npz(spec: Spec) -> Source:
     x, y = arrays["x"], arrays["y"]
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise DatasetError(f"expected x and y of one length in {path}; found shapes {x.shape} and {y.shape}")
-    tokens = x.ndim == 2 and are_tokens(x, y)
-    listing = listing_of(y, path, classes=_class_names(arrays, path), ids=arrays.get("ids"), tokens=tokens)
+    classes, ids = _class_names(arrays, path), arrays.get("ids")
+    listing = listing_of(y, path, classes=classes, ids=ids, tokens=follow(x, y))
     listing = replace(listing, weights=_weights(arrays.get("weights"), len(y), path))
-    reader = array_reader(x, path, settings.pictures, tokens=tokens)
+    reader = array_reader(x, path, settings.pictures, tokens=are_tokens(x))
     return Source(replace(spec, name=path), listing, reader, settings)
 
 
