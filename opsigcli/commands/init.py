@@ -8,6 +8,7 @@ from opsigcli.checkpoints.manifest import Row, write_manifest
 from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ObjectiveError, UsageError
+from opsigcli.objective.independence import refuse_coupling
 from opsigcli.options import MANIFEST, InitOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
@@ -64,6 +65,7 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
         for index in (0, len(series) - 1):
             checkpoint = series.checkpoints[index]
             loader.load(series.read(index), checkpoint.file)
+            refuse_coupling(objective, checkpoint.file)
             means[checkpoint.file] = objective.mean_loss(objective.counted[:BATCH])
             if not math.isfinite(means[checkpoint.file]):
                 raise ObjectiveError(

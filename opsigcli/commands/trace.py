@@ -265,7 +265,7 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         warnings=tuple(warnings),
         messages=(
             *((f"a subset of the examples was traced, {taken}",) if taken else ()),
-            *((mean,) if (mean := worker.evaluator.objective.mean) else ()),
+            *((f"the mean loss is {mean}",) if (mean := worker.evaluator.objective.mean) else ()),
             *messages,
             message,
         ),

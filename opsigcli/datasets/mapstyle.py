@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from opsigcli.datasets.arrays import array_reader, as_array
 from opsigcli.datasets.listing import Listing, are_tokens, listing_of
 from opsigcli.datasets.pictures import Pictures
 from opsigcli.datasets.readers import ArrayReader, Reader
+from opsigcli.datasets.weights import checked_weights
 from opsigcli.errors import DatasetError
 from opsigcli.usercode import guarded
 
@@ -98,7 +100,8 @@ def collect(dataset: Any, where: str, pictures: Pictures) -> tuple[Listing, Read
     """Read a map-style dataset once, in order.
 
     Args:
-        dataset: has ``len`` and ``[i]``; a ``classes`` attribute names the classes.
+        dataset: has ``len`` and ``[i]``; a ``classes`` attribute names the classes, ``weights`` (N,) are those of the
+            examples in the mean loss.
         where: the spec, for messages.
         pictures: what is done to PIL images and uint8 arrays.
 
@@ -130,6 +133,11 @@ def collect(dataset: Any, where: str, pictures: Pictures) -> tuple[Listing, Read
     stacked = np.stack(targets)
     tokens = reader.dtype == np.int64 and stacked.dtype.kind in "iu" and stacked.shape[1:] == reader.shape
     listing = listing_of(stacked, where, classes=class_names(dataset), tokens=tokens)
+    own = getattr(dataset, "weights", None)
+    if own is not None and not callable(own):
+        with guarded(DatasetError, f"converting the weights of {where}"):
+            weights = as_array(own)
+        listing = replace(listing, weights=checked_weights(weights, count, where))
     return listing, reader if kept is None else ArrayReader(kept)
 
 

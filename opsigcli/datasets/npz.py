@@ -11,6 +11,7 @@ import numpy as np
 from opsigcli.datasets.arrays import array_reader
 from opsigcli.datasets.base import COMMON, Settings, Source
 from opsigcli.datasets.listing import are_tokens, follow, listing_of
+from opsigcli.datasets.weights import checked_weights
 from opsigcli.errors import DatasetError
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
@@ -47,7 +48,7 @@ def open_npz(spec: Spec) -> Source:
         raise DatasetError(f"expected x and y of one length in {path}; found shapes {x.shape} and {y.shape}")
     classes, ids = _class_names(arrays, path), arrays.get("ids")
     listing = listing_of(y, path, classes=classes, ids=ids, tokens=follow(x, y))
-    listing = replace(listing, weights=_weights(arrays.get("weights"), len(y), path))
+    listing = replace(listing, weights=checked_weights(arrays.get("weights"), len(y), path))
     reader = array_reader(x, path, settings.pictures, tokens=are_tokens(x))
     return Source(replace(spec, name=path), listing, reader, settings)
 
@@ -88,19 +89,6 @@ def _load(path: str) -> dict[str, NDArray[Any]]:
                 "save arrays with a numeric dtype",
             ) from None
         raise DatasetError(f"expected an .npz archive, cannot read {path}: {problem}") from problem
-
-
-def _weights(weights: NDArray[Any] | None, count: int, path: str) -> NDArray[np.float64] | None:
-    if weights is None:
-        return None
-    fits = weights.dtype.kind in "fiu" and weights.shape == (count,)
-    if not fits or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise DatasetError(
-            f"expected weights in {path} to be {count} numbers of at least 0, not all 0; "
-            f"found {weights.dtype} of shape {weights.shape}",
-            "save one weight per example, or leave weights out",
-        )
-    return weights.astype(np.float64)
 
 
 def _class_names(arrays: dict[str, NDArray[Any]], path: str) -> tuple[str, ...]:

@@ -236,7 +236,7 @@ class Objective:
         self.example_loss = unweighted(self.kind.of_examples, like)
         self.loss_fn = weighted(self.kind.of_examples, like)
         self.weights = weights / mean
-        self.mean = f"the mean loss is Σ w ℓ / Σ w, w of an example = {by}"
+        self.mean = f"Σ w ℓ / Σ w, w of an example = {by}"
 
     @torch.inference_mode()
     def _check_outputs(self) -> bool:

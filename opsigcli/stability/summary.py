@@ -133,7 +133,7 @@ def outcome(
         inputs={"options": vars(options) | {"store": str(options.store)}},
         result=result,
         warnings=tuple(warnings),
-        messages=(mean,) if mean else (),
+        messages=(f"the mean loss is {mean}",) if mean else (),
         exit_code=ExitCode.INCOMPLETE if failed or left else ExitCode.OK,
         view=case,
     )
