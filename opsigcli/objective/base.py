@@ -206,7 +206,7 @@ class Objective:
                     whole.add_(part)
             total += summed.detach()
         whole = self.mass(order) or 1.0  # examples that do not count at all have no gradient
-        return float(total / whole), [g / whole for g in gradient]
+        return float(total) / whole, [g / whole for g in gradient]
 
     def read(self, positions: NDArray[np.int64]) -> Tensor:
         """Inputs at ``positions``, read from the source, on the device."""
@@ -314,7 +314,8 @@ def convert(model: nn.Module, device: str | torch.device, dtype: torch.dtype) ->
         kind = dtype if tensor.is_floating_point() else wide if tensor.is_complex() else tensor.dtype
         return tensor.to(device, kind)
 
-    return model._apply(moved)
+    converted: nn.Module = model._apply(moved)  # type: ignore[no-untyped-call]
+    return converted
 
 
 def check_vocabulary(outputs: Tensor, targets: Tensor, loss: str) -> None:

@@ -29,7 +29,8 @@ def measured_examples(source: ExampleSource, loss: Loss) -> NDArray[np.bool_]:
     if loss.ignore_index == IGNORED:
         return found
     labelled = [(t != IGNORED).reshape(len(t), -1).any(1) for t in _targets(source, loss)]
-    return found & torch.cat(labelled).numpy()
+    measured: NDArray[np.bool_] = found & torch.cat(labelled).numpy()
+    return measured
 
 
 def example_counts(
