@@ -205,8 +205,8 @@ class Objective:
                 if part is not None:
                     whole.add_(part)
             total += summed.detach()
-        whole = self.mass(order) or 1.0  # examples that do not count at all have no gradient
-        return float(total) / whole, [g / whole for g in gradient]
+        mass = self.mass(order) or 1.0  # examples that do not count at all have no gradient
+        return float(total) / mass, [g / mass for g in gradient]
 
     def read(self, positions: NDArray[np.int64]) -> Tensor:
         """Inputs at ``positions``, read from the source, on the device."""
