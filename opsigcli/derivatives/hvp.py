@@ -36,8 +36,8 @@ def hessian_operator(
 ) -> HessianOperator:
     """The Hessian of the mean loss, as a map from vectors to vectors.
 
-    ``v -> H v``, ``H = Σ_i w_i ∇²ℓ_i / Σ_i w_i``. Vectors are flat (P,), over ``objective.parameters`` in their order: frozen
-    parameters are left out, shared ones counted once.
+    ``v -> H v``, ``H = Σ_i w_i ∇²ℓ_i / Σ_i w_i``. Vectors are flat (P,), over ``objective.parameters`` in their order:
+    frozen parameters are left out, shared ones counted once.
 
     Args:
         objective: with the weights loaded; the operator holds until they change.
