@@ -58,6 +58,9 @@ def sigmoid_focal(spec: Spec) -> Loss:
 
     As ``torchvision.ops.sigmoid_focal_loss``; ``alpha=-1`` leaves α out.
 
+    Raises:
+        UsageError: an option has a wrong value.
+
     Reference: Lin et al. 2017, arXiv 1708.02002, equation 5.
     """
     (gamma,), (alpha,) = numbers(spec, "gamma", (2.0,))[:1], numbers(spec, "alpha", (0.25,))[:1]

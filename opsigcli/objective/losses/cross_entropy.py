@@ -155,6 +155,9 @@ def negative_log_likelihood(spec: Spec) -> Loss:
 def focal(spec: Spec) -> Loss:
     """``(1 − p_y)^γ (−log p_y)`` with softmax probabilities p.
 
+    Raises:
+        UsageError: an option has a wrong value.
+
     Reference: Lin et al. 2017, arXiv 1708.02002, equation 4; weights of classes enter the mean as those of ``ce``.
     """
     gamma = numbers(spec, "gamma", (2.0,))
