@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class MeanLoss:
     """The mean loss at every checkpoint, over one set of examples.
 
-    ``L_t = 1/|M| Σ_{i ∈ M} ℓ_{t,i}``, where M are the examples with a finite loss at every checkpoint that counts,
+    ``L_t = Σ_{i ∈ M} w_i ℓ_{t,i} / Σ_{i ∈ M} w_i`` with the weights w of the run's objective (mostly all
+    alike), where M are the examples with a finite loss at every checkpoint that counts,
     and a checkpoint counts where at least half of the examples have one. M is the same at all checkpoints, so that a
     difference is a change of one quantity, not of who was measured; and a checkpoint at which nearly all losses are
     gone (the run diverged) takes no examples out of the others.
@@ -43,15 +44,18 @@ class MeanLoss:
         return f"over the {self.over:,} of {self.total:,} examples measured at {every}"
 
 
-def mean_loss(losses: Any, counted: NDArray[np.bool_] | None = None) -> MeanLoss:
+def mean_loss(
+    losses: Any, counted: NDArray[np.bool_] | None = None, weights: Floats | None = None
+) -> MeanLoss:
     """The mean loss of a trace, read one checkpoint at a time; a second time where some losses are missing.
 
     Args:
         losses: (T, N) nats, an array or one that stays in a file; NaN = not measured.
         counted: (N,) False = its label says to ignore it; None = all count.
+        weights: (N,) w; None = all alike.
     """
     checkpoints, examples = losses.shape
-    running = RunningMean(checkpoints, examples, counted)
+    running = RunningMean(checkpoints, examples, counted, weights)
     for row in losses:
         running.add(row)
     return running.of(losses)
@@ -64,11 +68,19 @@ class RunningMean:
         checkpoints: T.
         examples: N.
         counted: (N,) False = its label says to ignore it; None = all count.
+        weights: (N,) w; None = all alike.
     """
 
-    def __init__(self, checkpoints: int, examples: int, counted: NDArray[np.bool_] | None = None) -> None:
+    def __init__(
+        self,
+        checkpoints: int,
+        examples: int,
+        counted: NDArray[np.bool_] | None = None,
+        weights: Floats | None = None,
+    ) -> None:
         import numpy as np
 
+        self._weights = weights
         self._values = np.full(checkpoints, np.nan)
         self._finite = np.zeros(checkpoints, dtype=np.int64)
         self._counted = np.ones(examples, dtype=bool) if counted is None else counted.copy()
@@ -87,7 +99,7 @@ class RunningMean:
             if known < self._total:
                 self._examples &= finite
             else:
-                self._values[self._seen] = _mean(row, self._counted)
+                self._values[self._seen] = _mean(row, self._counted, self._weights)
         self._seen += 1
 
     def of(self, losses: Any) -> MeanLoss:
@@ -100,11 +112,14 @@ class RunningMean:
         elif not (self._examples == self._counted).all():
             for t, row in enumerate(losses):
                 if counts[t]:
-                    self._values[t] = _mean(row, self._examples)
+                    self._values[t] = _mean(row, self._examples, self._weights)
         return MeanLoss(self._values, self._examples, self._finite, self._total)
 
 
-def _mean(row: Floats, examples: NDArray[np.bool_]) -> float:
+def _mean(row: Floats, examples: NDArray[np.bool_], weights: Floats | None) -> float:
     import numpy as np
 
+    if weights is not None:
+        whole = float(weights[examples].sum())
+        return float(weights[examples] @ row[examples].astype(np.float64)) / whole if whole else float("nan")
     return float(np.mean(row if examples.all() else row[examples], dtype=np.float64))

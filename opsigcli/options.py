@@ -19,7 +19,11 @@ PRECISIONS = ("float32", "bf16", "tf32")  # of a trace
 # What several commands take. None means: as the manifest or the store says.
 MODELS, DATASETS = "opsigcli.models:MODELS", "opsigcli.datasets:SOURCES"
 LOSSES, OPTIMIZERS = "opsigcli.objective.losses:LOSSES", "opsigcli.optimizers:OPTIMIZERS"
-LOSS = Option("Loss: {values}, py:pkg.mod:fn.", "NAME", values=LOSSES)
+LOSS = Option(
+    "Loss: {values}, py:pkg.mod:fn; options as ce?label_smoothing=0.1&weight=0.2,1,5 (man opsig-losses).",
+    "SPEC",
+    values=LOSSES,
+)
 
 LR_GROUPS = Option(
     "Learning rates of its parameter groups, likewise: 0.1,0.01 in their order, or body=0.1,head=0.01 by names "
@@ -42,7 +46,8 @@ Data = Annotated[
     str | None,
     Option(
         "Data: planted, folder:DIR, npz:FILE, text:FILE, torchvision:CIFAR10?root=DIR, "
-        "py:pkg.mod:factory; options as size=32, mean=…, or transform=weights:ResNet18_Weights.DEFAULT. "
+        "py:pkg.mod:factory; options as size=32, mean=…, or transform=weights:ResNet18_Weights.DEFAULT; "
+        "weights=FILE.npy of the examples in the mean loss. "
         "Default: as the manifest or the store says.",
         "SPEC",
         values=DATASETS,
@@ -96,7 +101,9 @@ class TrainOptions:
         str,
         Option("Data: planted, folder:DIR, npz:FILE, torchvision:CIFAR10 …", "SPEC", values=DATASETS),
     ] = "planted"
-    loss: Annotated[str, Option("{values} or py:pkg.mod:fn.", "NAME", values=LOSSES)] = "ce"
+    loss: Annotated[
+        str, Option("{values} or py:pkg.mod:fn; options as ce?label_smoothing=0.1.", "SPEC", values=LOSSES)
+    ] = "ce"
     optimizer: Annotated[str, Option("{choice}.", "NAME", values=OPTIMIZERS)] = "gd"
     lr: Annotated[float, Option("Learning rate.", "X", min=0.0)] = 0.3
     momentum: Annotated[

@@ -147,11 +147,12 @@ class LossTrace:
     files: tuple[str, ...] = ()  # (T,) checkpoint file of each row
     names: tuple[str, ...] | StoredNames = ()  # (N,) relative paths of the examples
     measured: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
+    weights: Floats | None = None  # (N,) of each example in the mean loss, of mean 1; None = all alike
 
     @cached_property
     def mean_loss(self) -> MeanLoss:
         """The mean loss at every checkpoint, and which examples it is over; the losses are read once for it."""
-        return mean_loss(self.losses, self.measured)
+        return mean_loss(self.losses, self.measured, self.weights)
 
     @property
     def mean_losses(self) -> Floats:

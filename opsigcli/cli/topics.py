@@ -47,7 +47,8 @@ SCALING = Topic(
                 "  srun --nodes 4 --ntasks-per-node 8 opsig trace CKPTS --store S.h5\n"
                 "  sbatch --array 0-31 --wrap 'opsig trace CKPTS --store S.h5'",
                 "  # anything else\n  opsig trace CKPTS --store S.h5 --shard I/N      for I = 1 ... N",
-                "With --device auto each process of a machine takes a GPU of its own, by LOCAL_RANK or SLURM_LOCALID. "
+                "With --device auto each process of a machine takes a GPU of its own, by LOCAL_RANK or "
+                "SLURM_LOCALID. "
                 "Without GPUs give each process its share of the cores, for example with OMP_NUM_THREADS. "
                 "examples/many_nodes.sbatch is a job to start from, examples/many_workers.sh runs two workers here.",
             ),
@@ -56,7 +57,8 @@ SCALING = Topic(
             "WHEN A WORKER IS LOST",
             (
                 "Run the same command again, with as many workers as before or another number, or without any: "
-                "finished units are not computed again, whoever made them, and a store is written once all are there. "
+                "finished units are not computed again, whoever made them, and a store is written once "
+                "all are there. "
                 "A killed process loses at most the unit it was working on. On SIGTERM, as a scheduler sends it, "
                 "opsig stops between two batches, keeps what is finished and prints the command to resume; "
                 "requeueing the job does the same.",
@@ -79,11 +81,73 @@ SCALING = Topic(
         (
             "SHARPNESS",
             (
-                "torchrun -m opsigcli sharpness shares the examples of every Hessian-vector product instead, with one "
+                "torchrun -m opsigcli sharpness shares the examples of every Hessian-vector product "
+                "instead, with one "
                 "all-reduce each (NCCL on GPUs, else Gloo): its workers run at the same time.",
             ),
         ),
     ),
 )
 
-TOPICS = (SCALING,)
+LOSSES = Topic(
+    "opsig-losses",
+    "the loss that was trained: its options, weights, and how the mean is taken",
+    (
+        (
+            "DESCRIPTION",
+            (
+                "Loss traces hold each example's own loss l. The mean loss, its gradient, its Hessian "
+                "and all that is "
+                "made of them (sharpness, batch sharpness, gradients that opsig mine compares, spikes) are those of "
+                "L = sum of w l / sum of w over the examples, where w is mostly 1. Where it is not, opsig trace and "
+                "opsig sharpness say what w is, and the store holds it.",
+            ),
+        ),
+        (
+            "LOSSES AND THEIR OPTIONS",
+            (
+                "ce?label_smoothing=0.1&weight=0.2,1,5&ignore_index=255 is torch.nn.CrossEntropyLoss with these "
+                "arguments: with weights of classes w of an example is that of its label, as torch divides by their "
+                "sum. Maps of labels (B, H, W) under outputs (B, C, H, W) are averaged over all labelled places. "
+                "Labels of -100 are ignored always.",
+                "nll?weight=...&ignore_index=... is the same for outputs that are log-probabilities.",
+                "lm?mean=tokens&label_smoothing=...&weight=...&ignore_index=... is for outputs (B, L, "
+                "V) and tokens (B, L), "
+                "already shifted. mean=tokens, the default, is the mean over all labelled tokens, which trainers "
+                "minimise: w of a sequence is the number of its labelled tokens. mean=sequences lets all sequences "
+                "count alike. A sequence's own loss is the mean over its tokens either way.",
+                "focal?gamma=2&weight=... (softmax), sigmoid_focal?gamma=2&alpha=0.25 (as torchvision's), "
+                "bce?pos_weight=3&weight=... of logits, bce_prob?weight=... of probabilities; "
+                "pos_weight and weight are one "
+                "number, or one for each output, and as in torch enter no denominator.",
+                "mse, l1, huber?delta=1, smooth_l1?beta=1: mean over an example's outputs; outputs=sum adds them up, "
+                "scale=0.5 multiplies. The half squared distance is mse?outputs=sum&scale=0.5.",
+                "py:pkg.mod:fn and file:path.py:fn take outputs and targets of B examples and return "
+                "their losses (B,), or "
+                "a pair of losses (B,) and weights w (B,), which depend on the targets alone.",
+                "An L2 penalty is no part of the loss: it is left out of L and its Hessian. opsig sharpness "
+                "--weight-decay c moves the threshold by as much instead, which says the same.",
+            ),
+        ),
+        (
+            "WEIGHTS OF EXAMPLES",
+            (
+                "npz: files hold them as an array weights (N,); a dataset of your own as an attribute "
+                "weights; any source "
+                "of images or arrays takes weights=FILE.npy, one number for each example of the whole source in its "
+                "order: --data 'folder:images/train?weights=w.npy'. They multiply those of the loss.",
+            ),
+        ),
+        (
+            "WHAT IS REFUSED",
+            (
+                "A loss or model in which the examples of a batch depend on one another (contrastive "
+                "losses, experts of "
+                "limited capacity, statistics of the batch) gives no example a loss of its own. It is found at the "
+                "first checkpoint, by evaluating one batch whole and in pieces, and refused with exit status 3.",
+            ),
+        ),
+    ),
+)
+
+TOPICS = (SCALING, LOSSES)

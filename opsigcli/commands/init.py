@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from opsigcli.checkpoints.manifest import Row, write_manifest
 from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ObjectiveError, UsageError
+from opsigcli.objective.independence import refuse_coupling
 from opsigcli.options import MANIFEST, InitOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
@@ -66,11 +65,11 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
         for index in (0, len(series) - 1):
             checkpoint = series.checkpoints[index]
             loader.load(series.read(index), checkpoint.file)
-            losses = objective.losses(np.arange(min(BATCH, len(source)), dtype=np.int64))
-            means[checkpoint.file] = float(losses.mean(dtype=np.float64))
+            refuse_coupling(objective, checkpoint.file)
+            means[checkpoint.file] = objective.mean_loss(objective.counted[:BATCH])
             if not math.isfinite(means[checkpoint.file]):
                 raise ObjectiveError(
-                    f"expected a finite loss on the first {len(losses)} examples, found "
+                    f"expected a finite loss on the first {min(BATCH, objective.n)} examples, found "
                     f"{means[checkpoint.file]} at {checkpoint.file}",
                     "check that --model, --data and --loss belong to these checkpoints",
                 )

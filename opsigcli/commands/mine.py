@@ -59,6 +59,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 run.classes,
                 store.loss_deltas,
                 trace.measured,
+                trace.weights,
             )
             settings = _settings(options, given)
             sketches = Sketches(options, store, given.survey, settings.window, progress)

@@ -131,7 +131,7 @@ def _sharpness(
         if not all(row in job.points for row in job.rows):
             meter = Meter(StoredRun(store, options, options.precision), options, budget, parallel, mining)
             _measure(job, meter, progress)
-        trace, run = store.trace, store.run
+        trace, run, traced = store.trace, store.run, store.provenance["trace"].options
         shown = [job.points[row] for row in job.rows if row in job.points]
         # What was measured stands in the store; the phases are those of all of it.
         everything = [job.points[row] for row in sorted(job.points)]
@@ -162,8 +162,11 @@ def _sharpness(
         if row not in job.points and trace.files[row] not in job.failed
     ]
     warnings = warnings_of(options, shown, job.failed, left, run.optimizer, len(trace.example_ids))
+    warnings = [*traced.get("notes", ()), *warnings]
     case = Case(run, trace, sharpness=tuple(shown), phases=found)
-    return outcome(options, case, job.failed, left, warnings if parallel.rank == 0 else [])
+    return outcome(
+        options, case, job.failed, left, warnings if parallel.rank == 0 else [], traced.get("mean", "")
+    )
 
 
 def _mining(store: Store) -> Mining:

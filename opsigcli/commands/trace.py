@@ -218,6 +218,7 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
             "there is one checkpoint: its losses and sharpness can be measured, but loss deltas, and what opsig mine "
             "finds in them, need two"
         )
+    warnings += worker.evaluator.objective.notes
     warnings += worker.loader.fits
     warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
     if worker.virtual is not None and worker.virtual.without_state:
@@ -230,6 +231,7 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         "store": str(options.store),
         "examples": len(session.source),
         "measured": worker.evaluator.objective.n,
+        "mean": worker.evaluator.objective.mean or "over examples",
         "steps": summary.steps if summary else [],
         "mean_losses": summary.mean_losses if summary else [],
         "checkpoints": [
@@ -261,7 +263,12 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         inputs={"checkpoints": str(options.checkpoints), "run": session.run},
         result=result,
         warnings=tuple(warnings),
-        messages=((f"a subset of the examples was traced, {taken}",) if taken else ()) + (*messages, message),
+        messages=(
+            *((f"a subset of the examples was traced, {taken}",) if taken else ()),
+            *((f"the mean loss is {mean}",) if (mean := worker.evaluator.objective.mean) else ()),
+            *messages,
+            message,
+        ),
         exit_code=ExitCode.INCOMPLETE if failed else ExitCode.OK,
         view=summary,
     )

@@ -41,7 +41,9 @@ def array_reader(x: NDArray[Any], where: str, pictures: Pictures, *, tokens: boo
     if x.dtype.kind != "f":
         raise DatasetError(
             f"expected inputs in {where} to be floats, or uint8 images; found {x.dtype}",
-            "convert them with x.astype('float32')",
+            "turn text into token numbers first, (N, L) integers padded to one length"
+            if x.dtype.kind in "USO"
+            else "convert them with x.astype('float32'); token numbers are integers of shape (N, L)",
         )
     if pictures.changes:
         raise DatasetError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from opsigcli.datasets.listing import Listing, spread
 from opsigcli.datasets.pictures import Pictures, picture_of
 from opsigcli.datasets.readers import ArrayReader, Reader
 from opsigcli.datasets.transforms import prepared_by
+from opsigcli.datasets.weights import read_weights
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.query import choice, integer, numbers
 from opsigcli.records import IGNORED, ExampleSource
 from opsigcli.specs import Spec
-from opsigcli.usercode import absolute_spec
+from opsigcli.usercode import absolute_path, absolute_spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,7 @@ READ_TWICE = 16  # first examples that are read a second time: augmentation show
 BLOCK = 1024  # inputs per pass over the data
 
 # Options of every source of images or arrays.
-COMMON = ("limit", "standardize", "mean", "std", "size", "crop", "transform")
+COMMON = ("limit", "weights", "standardize", "mean", "std", "size", "crop", "transform")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Settings:
     mean of each channel (the first axis of an input) over the examples taken and divides by its standard
     deviation; ``standardize=image`` does so with each input's own mean and deviation; ``mean=…&std=…`` gives
     the constants of each channel. Where a deviation is 0 it counts as 1. ``transform=…`` says all of this in one word.
+    ``weights=FILE.npy`` gives one weight per example of the whole source, in its order, in the mean loss.
     """
 
     limit: int | None
@@ -48,6 +50,7 @@ class Settings:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     pictures: Pictures
+    weights: str = ""  # path
 
     @classmethod
     def of(cls, spec: Spec, mode: str | None = None) -> Settings:
@@ -58,8 +61,9 @@ class Settings:
             DatasetError: the code or library that ``transform=`` names fails, or is not there.
         """
         limit, prepared = integer(spec, "limit", None), prepared_by(spec, mode)
+        weights = str(spec.options.get("weights", ""))
         if prepared:
-            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures)
+            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, weights)
         mean, std = numbers(spec, "mean", ()), numbers(spec, "std", ())
         standardize = choice(spec, "standardize", "none", ("none", "channel", "image"))
         if bool(mean) != bool(std):
@@ -70,7 +74,7 @@ class Settings:
             )
         if any(value <= 0 for value in std):
             raise UsageError(f"in {str(spec)!r}: expected std= above 0")
-        return cls(limit, standardize, mean, std, Pictures.of(spec, mode))
+        return cls(limit, standardize, mean, std, Pictures.of(spec, mode), weights)
 
 
 class Source(ExampleSource):
@@ -93,6 +97,10 @@ class Source(ExampleSource):
     """
 
     def __init__(self, spec: Spec, listing: Listing, reader: Reader, settings: Settings) -> None:
+        if settings.weights:
+            path = absolute_path(settings.weights)
+            listing = replace(listing, weights=read_weights(path, len(listing.ids)))
+            spec = replace(spec, options=spec.options | {"weights": path})
         rows = spread(listing.labels, settings.limit)
         taken = listing.take(rows)
         self.spec = absolute_spec(str(spec))

@@ -17,6 +17,7 @@ from opsigcli.usercode import absolute_path, guarded
 
 _LABELS = ("label", "labels", "fine_label", "target", "y")
 _INPUTS = ("image", "img", "pixel_values", "input_ids", "x", "features")
+_FEATURES = ("x", "features")  # whole numbers in these columns are numbers; in others they are tokens
 _OPTIONS = ("split", "input", "target", "name", "revision")
 
 
@@ -24,7 +25,8 @@ def open_hf(spec: Spec) -> Source:
     """Open ``hfds:NAME_OR_DIR?split=train&input=image&target=label``.
 
     A folder is one that ``save_to_disk`` made; anything else is a name on the hub, or in its cache. ``input`` and
-    ``target`` name the columns; without them the usual names are looked for, and two that fit are an error. No code
+    ``target`` name the columns; without them the usual names are looked for, and two that fit are an error. Lists of
+    whole numbers are tokens, all padded to one length. No code
     of a dataset's own is run (``trust_remote_code`` stays off). Options of every source apply.
 
     Raises:
@@ -62,9 +64,9 @@ class _Pairs:
         found = self.table[row]
         value = found[self.first]
         if isinstance(value, list):
-            value = np.asarray(
-                value, dtype=np.float32
-            )  # token numbers and features; opsig's inputs are float32
+            value = np.asarray(value)
+            if value.dtype.kind not in "iu" or value.ndim != 1 or self.first in _FEATURES:
+                value = np.asarray(value, dtype=np.float32)
         return value, found[self.second]
 
 

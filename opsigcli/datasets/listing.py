@@ -43,10 +43,11 @@ def listing_of(
     ids: NDArray[Any] | None = None,
     tokens: bool = False,
 ) -> Listing:
-    """The listing for targets ``y``: integers (N,) are class labels, floats (N, …) are regression targets, and integers
-    (N, L) the tokens that follow those of the inputs, where ``tokens`` says so.
+    """The listing for targets ``y``: integers (N,) are class labels, integers (N, …) maps of labels (of pixels),
+    floats (N, …) regression targets, and integers (N, L) the tokens that follow those of the inputs, where ``tokens``
+    says so.
 
-    With float or token targets every label is 0, so that groups are not told apart by class.
+    With targets of several entries every label is 0, so that groups are not told apart by class.
 
     Raises:
         DatasetError: ``y`` is neither, a label is negative or has no class name, a target is not finite,
@@ -65,6 +66,8 @@ def listing_of(
         none: Ints = np.zeros(len(y), dtype=np.int64)
         return Listing(_unique(ids, len(y), where), none, y.astype(np.int64), names)
     labels = _labels(y, where)
+    if y.ndim > 1:  # which label is void, and how many classes there are, is for loss and model to say
+        return Listing(_unique(ids, len(y), where), np.zeros(len(y), dtype=np.int64), labels, names)
     if names and int(labels.max()) >= len(names):
         row = int(np.argmax(labels))
         raise DatasetError(
@@ -95,16 +98,12 @@ def _labels(y: NDArray[Any], where: str) -> Ints:
             f"expected labels in {where} to be integers (classes) or floats (regression); found {y.dtype}",
             "store class indices, and the class names under 'classes'" if y.dtype.kind in "US" else "",
         )
-    if y.ndim != 1:
-        raise DatasetError(
-            f"expected one integer label per example in {where}, shape (N,); found shape {y.shape}",
-            "targets with several entries are stored as floats, y.astype('float32')",
-        )
     y = y.astype(np.uint8) if y.dtype.kind == "b" else y
-    wrong = np.flatnonzero(((y < 0) & (y != IGNORED)) | (y > np.iinfo(np.int64).max))
+    bad = ((y < 0) & (y != IGNORED)) | (y > np.iinfo(np.int64).max)
+    wrong = np.flatnonzero(bad.reshape(len(y), -1).any(axis=1))
     if wrong.size:
         raise DatasetError(
-            f"expected labels of at least 0 in {where}; row {wrong[0]} has label {y[wrong[0]]} "
+            f"expected labels of at least 0 in {where}; row {wrong[0]} has label {y[wrong[0]][bad[wrong[0]]].flat[0]} "
             f"({len(wrong)} such rows)",
             f"leave those examples out, label them {IGNORED} (ignored), or number the classes from 0",
         )
@@ -131,7 +130,11 @@ def _unique(ids: NDArray[Any] | None, count: int, where: str) -> Ints:
     return ids.astype(np.int64)
 
 
-def are_tokens(inputs: NDArray[Any], targets: NDArray[Any]) -> bool:
-    """Whether inputs and targets of examples are sequences of tokens: whole numbers (…, L) both."""
-    both = inputs.dtype.kind == targets.dtype.kind == "i" and inputs.ndim == targets.ndim > 0
-    return both and inputs.shape == targets.shape
+def are_tokens(inputs: NDArray[Any]) -> bool:
+    """Whether the inputs (N, L) of examples are sequences of tokens: whole numbers, but for bytes."""
+    return inputs.dtype.kind in "iu" and inputs.dtype != np.uint8 and inputs.ndim == 2
+
+
+def follow(inputs: NDArray[Any], targets: NDArray[Any]) -> bool:
+    """Whether targets are tokens of the inputs' own places: whole numbers (N, L) both."""
+    return are_tokens(inputs) and targets.dtype.kind in "iu" and inputs.shape == targets.shape

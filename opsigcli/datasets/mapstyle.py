@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from opsigcli.datasets.arrays import array_reader, as_array
 from opsigcli.datasets.listing import Listing, are_tokens, listing_of
 from opsigcli.datasets.pictures import Pictures
 from opsigcli.datasets.readers import ArrayReader, Reader
+from opsigcli.datasets.weights import checked_weights
 from opsigcli.errors import DatasetError
 from opsigcli.usercode import guarded
 
@@ -48,7 +50,7 @@ class MapReader:
                 "wrap the dataset so that dataset[i] returns (input, target)",
             )
         target = _target(found[1], what)
-        return self._input(found[0], what, target), target
+        return self._input(found[0], what), target
 
     def read(self, rows: Ints) -> NDArray[Any]:
         """The inputs at ``rows``, (B, *shape)."""
@@ -68,7 +70,9 @@ class MapReader:
             raise DatasetError(
                 f"expected inputs of one shape in {self.where}; example 0 is {self.dtype} {self.shape}, "
                 f"example {row} is {found.dtype} {found.shape}",
-                "add size= (and mode=RGB) for pictures, or let the dataset return one shape",
+                "pad token sequences to one length, with label -100 (ignored) where labels are tokens"
+                if self.dtype == np.int64
+                else "add size= (and mode=RGB) for pictures, or let the dataset return one shape",
             )
         return found, target
 
@@ -79,7 +83,7 @@ class MapReader:
             digest.update(self.item(int(row))[0].tobytes())
         return digest.digest()
 
-    def _input(self, found: Any, what: str, target: NDArray[Any]) -> NDArray[Any]:
+    def _input(self, found: Any, what: str) -> NDArray[Any]:
         with guarded(DatasetError, f"converting the input of {what}"):
             if hasattr(found, "convert") and hasattr(found, "getbands"):  # a PIL image
                 return self.pictures.pixels(found, what)
@@ -87,7 +91,7 @@ class MapReader:
             array: NDArray[Any] = as_array(found)
         if is_tensor and array.dtype == np.uint8 and array.ndim == 3:
             array = array.transpose(1, 2, 0)  # image tensors have their channels first
-        reader = array_reader(array[None], what, self.pictures, tokens=are_tokens(array, target))
+        reader = array_reader(array[None], what, self.pictures, tokens=are_tokens(array[None]))
         one: NDArray[Any] = reader.read(np.zeros(1, dtype=np.int64))[0]
         return one
 
@@ -96,7 +100,8 @@ def collect(dataset: Any, where: str, pictures: Pictures) -> tuple[Listing, Read
     """Read a map-style dataset once, in order.
 
     Args:
-        dataset: has ``len`` and ``[i]``; a ``classes`` attribute names the classes.
+        dataset: has ``len`` and ``[i]``; a ``classes`` attribute names the classes, ``weights`` (N,) are those of the
+            examples in the mean loss.
         where: the spec, for messages.
         pictures: what is done to PIL images and uint8 arrays.
 
@@ -125,8 +130,14 @@ def collect(dataset: Any, where: str, pictures: Pictures) -> tuple[Listing, Read
             f"expected targets of one kind in {where}; that of example 0 is {targets[0].dtype} {targets[0].shape}, "
             f"of example {other} {targets[other].dtype} {targets[other].shape}"
         )
-    tokens = reader.dtype == np.int64
-    listing = listing_of(np.stack(targets), where, classes=class_names(dataset), tokens=tokens)
+    stacked = np.stack(targets)
+    tokens = reader.dtype == np.int64 and stacked.dtype.kind in "iu" and stacked.shape[1:] == reader.shape
+    listing = listing_of(stacked, where, classes=class_names(dataset), tokens=tokens)
+    own = getattr(dataset, "weights", None)
+    if own is not None and not callable(own):
+        with guarded(DatasetError, f"converting the weights of {where}"):
+            weights = as_array(own)
+        listing = replace(listing, weights=checked_weights(weights, count, where))
     return listing, reader if kept is None else ArrayReader(kept)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from opsigcli.datasets.arrays import array_reader
 from opsigcli.datasets.base import COMMON, Settings, Source
-from opsigcli.datasets.listing import are_tokens, listing_of
+from opsigcli.datasets.listing import are_tokens, follow, listing_of
+from opsigcli.datasets.weights import checked_weights
 from opsigcli.errors import DatasetError
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
@@ -23,9 +24,9 @@ def open_npz(spec: Spec) -> Source:
     """Open ``npz:FILE``.
 
     Float ``x`` is used as it is (as float32); uint8 images (N, H, W, C) or (N, H, W) become float [0, 1]
-    (C, H, W). Integer ``y (N,)`` holds class indices; float ``y (N, …)`` holds regression targets, and every
-    label is then 0.
-    Integers ``x (N, L)`` and ``y (N, L)`` are tokens and the ones that follow. ``weights (N,)`` are the examples'
+    (C, H, W). Integer ``y (N,)`` holds class indices, integer ``y (N, …)`` maps of them (of pixels); float ``y (N, …)``
+    holds regression targets, and every label is then 0. Integers ``x (N, L)`` are tokens, and integers ``y (N, L)``
+    beside them the ones that follow. ``weights (N,)`` are the examples'
     weights in the mean loss. Nothing is unpickled.
 
     Raises:
@@ -45,10 +46,10 @@ def open_npz(spec: Spec) -> Source:
     x, y = arrays["x"], arrays["y"]
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise DatasetError(f"expected x and y of one length in {path}; found shapes {x.shape} and {y.shape}")
-    tokens = x.ndim == 2 and are_tokens(x, y)
-    listing = listing_of(y, path, classes=_class_names(arrays, path), ids=arrays.get("ids"), tokens=tokens)
-    listing = replace(listing, weights=_weights(arrays.get("weights"), len(y), path))
-    reader = array_reader(x, path, settings.pictures, tokens=tokens)
+    classes, ids = _class_names(arrays, path), arrays.get("ids")
+    listing = listing_of(y, path, classes=classes, ids=ids, tokens=follow(x, y))
+    listing = replace(listing, weights=checked_weights(arrays.get("weights"), len(y), path))
+    reader = array_reader(x, path, settings.pictures, tokens=are_tokens(x))
     return Source(replace(spec, name=path), listing, reader, settings)
 
 
@@ -88,19 +89,6 @@ def _load(path: str) -> dict[str, NDArray[Any]]:
                 "save arrays with a numeric dtype",
             ) from None
         raise DatasetError(f"expected an .npz archive, cannot read {path}: {problem}") from problem
-
-
-def _weights(weights: NDArray[Any] | None, count: int, path: str) -> NDArray[np.float64] | None:
-    if weights is None:
-        return None
-    fits = weights.dtype.kind in "fiu" and weights.shape == (count,)
-    if not fits or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise DatasetError(
-            f"expected weights in {path} to be {count} numbers of at least 0, not all 0; "
-            f"found {weights.dtype} of shape {weights.shape}",
-            "save one weight per example, or leave weights out",
-        )
-    return weights.astype(np.float64)
 
 
 def _class_names(arrays: dict[str, NDArray[Any]], path: str) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def _along_gradient(objective: Objective, batch: NDArray[np.int64]) -> float:
     product = 0.0
     with second_derivatives(objective.model), torch.enable_grad():
         for inputs, targets in objective.batches(batch):
-            own = twice_differentiable_gradient(objective, parameters, inputs, targets, len(batch))
+            own = twice_differentiable_gradient(objective, parameters, inputs, targets, objective.mass(batch))
             rows = derivative_along(own, gradient, parameters)
             product += sum(
                 float((row.double() * g).sum())

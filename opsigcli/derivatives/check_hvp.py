@@ -51,8 +51,9 @@ def check_second_derivatives(objective: Objective) -> None:
             twin.model(inputs)
     except (RuntimeError, TypeError, copy.Error):
         return
+    reached = _reached(twin, inputs, targets)
     for seed in range(DIRECTIONS):
-        direction = _direction(twin, seed)
+        direction = _direction(twin, seed, reached)
         exact = _product(twin, direction, inputs, targets)
         before: Tensor | None = None
         for step in STEPS:
@@ -84,21 +85,32 @@ def _wider(value: Any) -> Any:
     return torch.float64 if value is torch.float32 else value
 
 
-def _direction(twin: Objective, seed: int) -> list[Tensor]:
+def _direction(twin: Objective, seed: int, reached: Sequence[bool]) -> list[Tensor]:
     """A random direction of length ‖θ‖, in which every tensor moves in proportion to its own size.
 
-    The row of an embedding that stands for padding stays: autograd takes it for a constant.
+    What autograd takes for constants stays: the row of an embedding that stands for padding, and parameters that no
+    gradient reaches, as of a body under ``no_grad``.
     """
     generator = torch.Generator().manual_seed(seed)
     embeddings = [m for m in twin.model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
     padding = {id(m.weight): m.padding_idx for m in embeddings if m.padding_idx is not None}
     found = []
-    for p in twin.parameters:
-        v = torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p)
+    for p, moves in zip(twin.parameters, reached, strict=True):
+        v = torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p) * moves
         if id(p) in padding:
             v[padding[id(p)]] = 0
         found.append(v * (p.detach().norm() / v.norm().clamp_min(1e-300)))
     return found
+
+
+def _reached(twin: Objective, inputs: Tensor, targets: Tensor) -> list[bool]:
+    """Whether each parameter has a gradient."""
+    with second_derivatives(twin.model), _Double(), torch.enable_grad(), twin.statistics():
+        loss = twin.loss_fn(twin.outputs(inputs), targets).sum()
+        if not loss.requires_grad:
+            return [False] * len(twin.parameters)
+        parts = torch.autograd.grad(loss, twin.parameters, allow_unused=True)
+    return [part is not None for part in parts]
 
 
 def _product(twin: Objective, direction: list[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:

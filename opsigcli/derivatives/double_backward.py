@@ -21,10 +21,10 @@ def twice_differentiable_gradient(
     variables: Sequence[Tensor],
     inputs: Tensor,
     targets: Tensor,
-    n: int,
+    n: float,
     within: TorchFunctionMode | None = None,
 ) -> list[Tensor | None]:
-    """``∇ Σ_i ℓ_i / n`` over a batch, one tensor per variable, with the graph that leads back to it.
+    """``∇ Σ_i w_i ℓ_i / n`` over a batch, one tensor per variable, with the graph that leads back to it.
 
     None where a variable does not matter. The forward pass runs in the context ``within``.
     """

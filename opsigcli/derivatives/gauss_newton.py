@@ -16,7 +16,7 @@ from opsigcli.objective.base import Objective
 
 
 class GaussNewtonOperator:
-    """``v -> G v``, ``G = (1/N) Σ_i J_iᵀ (∇²_z ℓ_i) J_i`` with J_i the Jacobian of the outputs z_i.
+    """``v -> G v``, ``G = Σ_i w_i J_iᵀ (∇²_z ℓ_i) J_i / Σ_i w_i`` with J_i the Jacobian of the outputs z_i.
 
     ``H = G + R``: R holds the curvature of the outputs themselves, weighted with the output residuals. G has no
     negative eigenvalues for losses that are convex in the outputs.
@@ -40,7 +40,7 @@ class GaussNewtonOperator:
         self.size = sum(p.numel() for p in objective.parameters)
         self._parallel = parallel or DataParallel()
         everything = objective.counted if positions is None else positions
-        self.n = len(everything)
+        self.mass = objective.mass(everything)
         self._positions = self._parallel.shard(everything)
         objective.settle()
 
@@ -76,7 +76,7 @@ class GaussNewtonOperator:
         used = [(g, v) for g, v in zip(pulled, vector, strict=True) if g is not None]
         (moved,) = torch.autograd.grad([g for g, _ in used], u, [v for _, v in used], retain_graph=True)
         at = z.detach().requires_grad_()
-        loss = objective.loss_fn(at, targets).sum() / self.n
+        loss = objective.loss_fn(at, targets).sum() / self.mass
         (slope,) = torch.autograd.grad(loss, at, create_graph=True)
         if not slope.requires_grad:
             return [None] * len(parameters)

@@ -36,8 +36,8 @@ def hessian_operator(
 ) -> HessianOperator:
     """The Hessian of the mean loss, as a map from vectors to vectors.
 
-    ``v -> H v``, ``H = (1/N) Σ_i ∇²ℓ_i``. Vectors are flat (P,), over ``objective.parameters`` in their order: frozen
-    parameters are left out, shared ones counted once.
+    ``v -> H v``, ``H = Σ_i w_i ∇²ℓ_i / Σ_i w_i``. Vectors are flat (P,), over ``objective.parameters`` in their order:
+    frozen parameters are left out, shared ones counted once.
 
     Args:
         objective: with the weights loaded; the operator holds until they change.
@@ -84,7 +84,7 @@ class HessianOperator:
         self.graph_budget = graph_budget
         self.kept_bytes = 0
         everything = objective.counted if positions is None else positions
-        self.n = len(everything)
+        self.mass = objective.mass(everything)
         self._parallel = parallel
         self._positions = parallel.shard(everything)
         self._kept: list[list[Tensor | None]] = []  # gradients of the first batches, with their graphs
@@ -216,7 +216,7 @@ class HessianOperator:
             if self._subspace is not None and parameter is self._subspace.weight:
                 shifted = self._subspace.shifted(variable, at)
         gradient = twice_differentiable_gradient(
-            self.objective, self._variables, inputs, targets, self.n, shifted
+            self.objective, self._variables, inputs, targets, self.mass, shifted
         )
         if not self._checked:
             refuse_once_differentiable(gradient)

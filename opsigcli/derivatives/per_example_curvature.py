@@ -31,6 +31,8 @@ def directional_derivatives(
 ) -> Along:
     """Slopes ``v·∇ℓ_i`` and curvatures ``vᵀ∇²ℓ_i v`` of single examples at the weights that are loaded.
 
+    Where examples have weights, ℓ_i is the example's term in the mean, w_i ℓ_i over the mean of w.
+
     Their means over all examples are ``v·g`` and ``vᵀHv`` exactly, so that for a top eigenvector of the mean loss's
     Hessian the mean curvature is its eigenvalue. Both come from ``Σ_i w_i ℓ_i``: its first and second derivative
     along v are linear in w, and their gradients with respect to w are the answer. That is three reverse passes over
@@ -62,6 +64,7 @@ def directional_derivatives(
         found = _along_batch(objective, tangents, inputs, targets)
         found_all[:, at : at + len(targets)] = torch.stack([part.detach() for part in found])
         at += len(targets)
+    found_all *= len(everything) / (objective.mass(everything) or 1.0)
     slopes, curvatures = parallel.all_reduce(found_all).float().cpu().numpy()
     return Along(slopes, curvatures)
 

@@ -129,11 +129,11 @@ def _arm(run: StoredRun, start: int, removed: Ints, test: ExampleSource | None) 
     trainer = Trainer(objective, kind.build(objective.parameters, run.run.hyper), run.run.batch_size, seed=0)
     trainer.settle_statistics()
     before = _sharpness(objective)
-    losses = [float(objective.losses().mean(dtype=np.float64))]
+    losses = [objective.mean_loss()]
     for _ in range(STEPS):
         trainer.update()
         trainer.settle_statistics()
-        losses.append(float(objective.losses().mean(dtype=np.float64)))
+        losses.append(objective.mean_loss())
     return {
         "sharpness_start": before,
         "sharpness_end": _sharpness(objective),

@@ -51,11 +51,12 @@ class Trace:
     classes: Sequence[str] = ()  # names of the classes; () = the indices are the names
     deltas: Any = None  # (T−1, N) loss deltas, where they are stored
     counted: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
+    weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
 
     @cached_property
     def survey(self) -> Survey:
         """The losses, read once."""
-        return survey(self.losses, self.counted)
+        return survey(self.losses, self.counted, self.weights)
 
 
 @dataclass(frozen=True)

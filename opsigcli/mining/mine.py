@@ -84,7 +84,9 @@ def mine(
         method=settings.method,
         pairs=records,
         top=top_deltas(trace.losses, trace.ids, trace.steps, settings.top, trace.deltas),
-        spikes=attribute_spikes(trace.losses, trace.survey.mean_loss.values, trace.steps, groups),
+        spikes=attribute_spikes(
+            trace.losses, trace.survey.mean_loss.values, trace.steps, groups, trace.weights
+        ),
         gradient_steps=tuple(int(trace.steps[at.checkpoint]) for at in usable.gradients),
         candidates=len(usable.positions) if usable.gradients or not _by_gradients(settings) else 0,
         notes=tuple(notes),

@@ -51,9 +51,13 @@ def find_spikes(mean_losses: Floats) -> list[tuple[int, int]]:
 
 
 def attribute_spikes(
-    losses: Any, mean_losses: Floats, steps: Ints, groups: Mapping[GroupKey, Ints]
+    losses: Any,
+    mean_losses: Floats,
+    steps: Ints,
+    groups: Mapping[GroupKey, Ints],
+    weights: Floats | None = None,
 ) -> tuple[Spike, ...]:
-    """For every spike, each group's share of ``Σ_i max(Δℓ_i, 0)``, Δℓ from the bottom to the top.
+    """For every spike, each group's share of ``Σ_i w_i max(Δℓ_i, 0)``, Δℓ from the bottom to the top.
 
     A spike is a catapult if the mean loss later comes back to where the climb began, a divergence if it ends above
     the top or is not finite at the end, and unresolved otherwise. The shares of disjoint groups and of the rest add
@@ -64,6 +68,7 @@ def attribute_spikes(
         mean_losses: (T,) nats.
         steps: (T,) optimizer updates.
         groups: disjoint positions of each group.
+        weights: (N,) w, of each example in the mean loss; None = all alike.
 
     Returns:
         Spikes in order.
@@ -73,6 +78,7 @@ def attribute_spikes(
         with np.errstate(invalid="ignore"):  # inf − inf is NaN, which holds nothing
             delta = np.asarray(losses[top], dtype=np.float64) - np.asarray(losses[bottom], dtype=np.float64)
         up = np.where(np.isfinite(delta), np.maximum(delta, 0), 0)
+        up = up if weights is None else weights * up
         whole = float(up.sum())
         shares = {key: float(up[positions].sum()) / whole for key, positions in groups.items()}
         shares[REST] = 1 - sum(shares.values())

@@ -41,17 +41,18 @@ def first_step(steps: int) -> int:
     return round(SKIPPED * steps)
 
 
-def survey(losses: Any, counted: NDArray[np.bool_] | None = None) -> Survey:
+def survey(losses: Any, counted: NDArray[np.bool_] | None = None, weights: Floats | None = None) -> Survey:
     """Read a loss trace once (a second time for its mean loss, where some example is not always measured).
 
     Args:
         losses: (T, N) nats, array or h5py dataset; NaN = not measured.
         counted: (N,) False = its label says to ignore it; None = all count.
+        weights: (N,) of each example in the mean loss; None = all alike.
     """
     checkpoints, n = losses.shape
     steps = max(checkpoints - 1, 0)
     rows, examples = np.zeros(checkpoints, dtype=bool), np.ones(n, dtype=bool)
-    running = RunningMean(checkpoints, n, counted)
+    running = RunningMean(checkpoints, n, counted, weights)
     amplitude, medians = np.full(steps, np.nan), np.full(steps, np.nan, dtype=np.float32)
     energy, peak = np.zeros(n), np.zeros(n, dtype=np.float32)
 

@@ -10,6 +10,7 @@ from torch.random import fork_rng
 
 from opsigcli.errors import ModelError, UsageError
 from opsigcli.models import MODELS
+from opsigcli.models.compiled import uncompiled
 from opsigcli.models.torchvision_model import torchvision_names
 from opsigcli.specs import parse
 
@@ -53,6 +54,7 @@ def build(spec_text: str, *, input_shape: tuple[int, ...], outputs: int, seed: i
             f"expected {spec_text!r} to give a model with all its shapes known; it has lazy layers",
             "let the factory pass one input through the model before it returns it",
         )
+    model = uncompiled(model)
     model.register_forward_hook(_logits)
     return model
 

@@ -11,6 +11,7 @@ from opsigcli.errors import ModelError
 from opsigcli.registry import nearest
 from opsigcli.usercode import guarded
 
+COMPILED = "_orig_mod."  # what torch.compile puts into the names of a module's parameters
 SHOWN = 3  # keys of each kind that a message names
 
 
@@ -44,10 +45,18 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str, 
         key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)
     }
     renamed = model.names_in_checkpoints if isinstance(model, Renamed) else {}
+    compiled = any(COMPILED in key for key in weights) and not any(COMPILED in key for key in own)
+    if compiled:
+        weights = {key.replace(COMPILED, ""): value for key, value in weights.items()}
     weights = {key if key in own else renamed.get(key, key): value for key, value in weights.items()}
     prefix = _common_prefix(own, weights)
     weights = {key.removeprefix(prefix): value for key, value in weights.items()}
     notes = [f"the names in the checkpoint begin with {prefix!r}, which is taken off"] if prefix else []
+    notes += (
+        [f"the names in the checkpoint have torch.compile's {COMPILED!r}, which is taken out"]
+        if compiled
+        else []
+    )
     present = {_place(own[key]) for key in own.keys() & weights.keys()}
     missing = [
         key

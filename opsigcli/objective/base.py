@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +13,12 @@ from torch.func import functional_call
 
 from opsigcli.errors import ObjectiveError
 from opsigcli.objective.batch_norm import batch_statistics
-from opsigcli.objective.losses import LOSSES
+from opsigcli.objective.counting import check_maps, example_counts, marked, measured_examples
 from opsigcli.objective.losses.base import ExampleLoss, open_loss
 from opsigcli.objective.module_caches import clear_caches
 from opsigcli.objective.torch_workarounds import Workarounds
-from opsigcli.objective.weighting import pack_weights, weighted
+from opsigcli.objective.weighting import pack_weights, unweighted, weighted
+from opsigcli.objective.weights_of_loss import watch_weights
 from opsigcli.records import IGNORED, ExampleSource
 from opsigcli.usercode import guarded
 
@@ -26,7 +26,10 @@ RESIDENT_BYTES = 1 << 30  # inputs that fit are read once and stay on the device
 
 
 class Objective:
-    """Mean loss ``L(θ) = (1/N) Σ_i ℓ(f_θ(x_i), y_i)`` over a source, in eval mode, in a fixed order.
+    """Mean loss ``L(θ) = Σ_i w_i ℓ(f_θ(x_i), y_i) / Σ_i w_i`` over a source, in eval mode, in a fixed order.
+
+    w_i is the example's weight in the source times what it counts by in the loss (weights of classes, labelled tokens);
+    mostly all are alike. ``losses`` are the examples' own, without w; derivatives are those of L and its terms.
 
     Args:
         model: maps inputs (B, …) to outputs (B, …).
@@ -54,17 +57,19 @@ class Objective:
     ) -> None:
         if len(source) == 0:
             raise ObjectiveError(f"expected examples, found none in {source.spec}", "check --data")
-        self.model = model.to(device=device, dtype=dtype).eval()
+        self.model = convert(model, device, dtype).eval()
         self.source = source
         self.loss = loss
-        self._kind = open_loss(loss)
-        self.loss_fn: ExampleLoss = self._kind.of_examples
+        self.kind = open_loss(loss)
+        self.example_loss: ExampleLoss = self.kind.of_examples  # ℓ (B,) of outputs and ``targets``
+        self.loss_fn: ExampleLoss = self.kind.of_examples  # w ℓ (B,)
+        self.notes: list[str] = []  # what whoever reads the numbers should know
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.dtype = dtype
         # BatchNorm over each batch as it comes, for derivatives of the mean loss.
         self.batch_statistics = False
-        self.measured = source.measured
+        self.measured = measured_examples(source, self.kind)
         if not self.measured.any():
             raise ObjectiveError(
                 f"expected labels, found only {IGNORED} (ignore) in {source.spec}",
@@ -74,9 +79,9 @@ class Objective:
         self._resident: Tensor | None = None
         # (N,) of the examples in the mean loss, with a mean of 1 over those that count; None = all 1.
         self.weights: NDArray[np.float64] | None = None
+        self.mean = ""  # how the mean is taken, in words, where not all examples count alike
         self.outputs_per_token = self._check_outputs()
-        if source.weights is not None:
-            self._weigh(source.weights)
+        self._weigh()
 
     @property
     def n(self) -> int:
@@ -146,7 +151,7 @@ class Objective:
 
     def targets(self, positions: NDArray[np.int64]) -> Tensor:
         """Targets at ``positions``, on the device."""
-        targets = torch.as_tensor(self.source.read_targets(positions))
+        targets = marked(torch.as_tensor(self.source.read_targets(positions)), self.kind)
         if targets.is_floating_point():
             targets = targets.to(self.dtype)
         if self.weights is not None:
@@ -156,27 +161,34 @@ class Objective:
     @property
     def token_loss(self) -> ExampleLoss | None:
         """The loss of every token of a sequence, where examples are tokens and share their sequences' passes."""
-        shared = self.source.sequences is not None and self.weights is None
-        return self._kind.of_tokens if shared else None
+        return None if self.source.sequences is None else self.kind.of_tokens
+
+    def mass(self, positions: NDArray[np.int64]) -> float:
+        """``Σ w_i`` over the examples at ``positions``: what a sum over them is divided by for their mean."""
+        return float(len(positions) if self.weights is None else self.weights[positions].sum())
 
     @torch.inference_mode()
     def losses(self, positions: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Loss of each example, (N,) or (len(positions),) float32, in eval mode; NaN where its label is ignored."""
         self.settle()
         positions = np.arange(len(self.source)) if positions is None else positions
-        found = [self.loss_fn(self.model(inputs), targets) for inputs, targets in self.batches(positions)]
+        found = [
+            self.example_loss(self.model(inputs), targets) for inputs, targets in self.batches(positions)
+        ]
         return torch.cat(found).float().cpu().numpy()
 
-    def mean_loss(self) -> float:
-        """``L(θ)`` over the examples that count, in eval mode."""
-        return float(self.losses(self.counted).mean(dtype=np.float64))
+    def mean_loss(self, positions: NDArray[np.int64] | None = None) -> float:
+        """``L(θ)`` over ``positions`` (default: all that count), in eval mode."""
+        order = self.counted if positions is None else positions
+        weights = None if self.weights is None or not self.mass(order) else self.weights[order]
+        return float(np.average(self.losses(order).astype(np.float64), weights=weights))
 
     def mean_loss_and_gradient(
         self, positions: NDArray[np.int64] | None = None, *, micro_batches: bool = True
     ) -> tuple[float, list[Tensor]]:
         """Mean loss over ``positions`` (default: all that count) and its gradient, one tensor per trainable parameter.
 
-        The sum over micro-batches is divided by the number of examples: a mean of batch means would weigh
+        The sum over micro-batches is divided by the examples' weights together: a mean of batch means would weigh
         a short last batch too much. The model stays in the mode it is in, so that training can keep batch
         statistics; with ``micro_batches=False`` the whole batch passes at once, as those need.
         """
@@ -193,7 +205,8 @@ class Objective:
                 if part is not None:
                     whole.add_(part)
             total += summed.detach()
-        return float(total / len(order)), [g / len(order) for g in gradient]
+        mass = self.mass(order) or 1.0  # examples that do not count at all have no gradient
+        return float(total) / mass, [g / mass for g in gradient]
 
     def read(self, positions: NDArray[np.int64]) -> Tensor:
         """Inputs at ``positions``, read from the source, on the device."""
@@ -204,20 +217,26 @@ class Objective:
         width = torch.finfo(self.dtype).bits // 8
         return len(self.source) * int(np.prod(self.source.input_shape, dtype=np.int64)) * width
 
-    def _weigh(self, weights: NDArray[Any]) -> None:
-        """Multiply losses by the examples' weights, scaled to a mean of 1: their mean is then the weighted mean.
+    def _weigh(self) -> None:
+        """Find the examples' weights, scaled to a mean of 1, where they are not all alike, and multiply by them.
 
         Raises:
             ObjectiveError: no weight is above 0.
         """
+        weights, by = example_counts(self.source, self.kind, self.measured)
+        if weights is None or not np.ptp(weights[self.measured]):
+            return
         mean = np.mean(weights[self.measured])
         if not mean > 0:
             raise ObjectiveError(
                 f"expected weights above 0 in {self.source.spec}, found none among {self.n} examples",
-                "check the weights in --data, and which examples are left out",
+                "check the weights in --data and --loss, and which examples are left out",
             )
-        self.loss_fn = weighted(self.loss_fn, self.targets(self.counted[:1]))
-        self.weights = np.asarray(weights, dtype=np.float64) / mean
+        like = self.targets(self.counted[:1])
+        self.example_loss = unweighted(self.kind.of_examples, like)
+        self.loss_fn = weighted(self.kind.of_examples, like)
+        self.weights = weights / mean
+        self.mean = f"Σ w ℓ / Σ w, w of an example = {by}"
 
     @torch.inference_mode()
     def _check_outputs(self) -> bool:
@@ -232,15 +251,23 @@ class Objective:
         some = self.counted[:8]
         inputs, targets = self.read(some), self.targets(some)
         outputs = self.model(inputs)
-        if self._kind.classes is not None and not targets.is_floating_point():
-            if self._kind.of_tokens is not None:
+        if self.kind.classes is not None and not targets.is_floating_point():
+            if self.kind.of_tokens is not None:
                 check_vocabulary(outputs, targets, self.loss)
-            else:
-                self._check_labels(targets, self._kind.classes(outputs))
+            elif targets.ndim == 1:
+                self._check_labels(self.kind.classes(outputs))
+            elif self.kind.of_maps:
+                check_maps(outputs, targets, self.source, self.kind, self.loss)
         what = f"the loss {self.loss!r} of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
         hint = "choose a --loss that fits the model's outputs"
-        with guarded(ObjectiveError, what, hint):
-            losses = self.loss_fn(outputs, targets)
+        with guarded(ObjectiveError, what, hint), watch_weights(self.kind.foreign) as seen:
+            losses = self.kind.of_examples(outputs, targets)
+        self.notes += [
+            f"the loss {self.loss!r} multiplies by weights of classes: its mean here is Σ w ℓ / N over N examples, and "
+            f"torch's own mean is Σ w ℓ / Σ w. If the run was trained with that, give --loss {spec!r}"
+            for spec in seen
+            if self.kind.counts is None or self.kind.counts(targets) is None
+        ]
         if losses.shape != (len(targets),):
             raise ObjectiveError(
                 f"expected one loss per example, shape ({len(targets)},), found {tuple(losses.shape)} from "
@@ -249,22 +276,12 @@ class Objective:
             )
         return not targets.is_floating_point() and outputs.ndim > 2 and outputs.shape[:-1] == targets.shape
 
-    def _check_labels(self, targets: Tensor, classes: float) -> None:
-        """Refuse targets that are no labels of ``classes`` classes.
-
-        Args:
-            targets: of a few examples; they tell whether there is one label for each.
-            classes: that the model has outputs for.
+    def _check_labels(self, classes: float) -> None:
+        """Refuse labels (N,) that are none of ``classes`` classes, which the model has outputs for.
 
         Raises:
             ObjectiveError: they are not.
         """
-        if targets.ndim > 1:
-            of_tokens = " or ".join(name for name in LOSSES if open_loss(name).of_tokens is not None)
-            raise ObjectiveError(
-                f"expected one label per example for {self.loss}, found {targets.shape[1]} tokens per example",
-                f"give --loss {of_tokens}",
-            )
         labels = self.source.labels[self.counted]
         wrong = np.flatnonzero((labels < 0) | (labels >= classes))
         if wrong.size:
@@ -276,6 +293,29 @@ class Objective:
                 f"found label {bad} (example {where})",
                 "check the number of classes in --model, or the labels in --data",
             )
+
+
+def convert(model: nn.Module, device: str | torch.device, dtype: torch.dtype) -> nn.Module:
+    """The model on a device, its floating numbers of one type; complex buffers stay complex.
+
+    Raises:
+        ObjectiveError: a parameter is complex: vectors over parameters are real.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.is_complex():
+            raise ObjectiveError(
+                f"expected real parameters, found {parameter.dtype} in {name!r} {tuple(parameter.shape)}",
+                "keep its real and imaginary parts as one real parameter, torch.view_as_real(p), and take "
+                "torch.view_as_complex of it in forward; checkpoints convert with torch.view_as_real",
+            )
+    wide = torch.complex128 if dtype is torch.float64 else torch.complex64
+
+    def moved(tensor: Tensor) -> Tensor:
+        kind = dtype if tensor.is_floating_point() else wide if tensor.is_complex() else tensor.dtype
+        return tensor.to(device, kind)
+
+    converted: nn.Module = model._apply(moved)  # type: ignore[no-untyped-call]
+    return converted
 
 
 def check_vocabulary(outputs: Tensor, targets: Tensor, loss: str) -> None:

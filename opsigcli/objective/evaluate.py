@@ -21,6 +21,7 @@ from torch import Tensor
 
 from opsigcli.objective import forms
 from opsigcli.objective.base import Objective
+from opsigcli.objective.counting import marked
 
 RESIDENT_BYTES = 1 << 30  # inputs of one shard, as they are kept
 LARGEST_SHARD = 1 << 18  # examples
@@ -81,7 +82,7 @@ class Evaluator:
             rows, self._places, self._columns = self._sequences.locate(positions)
             inputs, labels = self._sequences.read(rows)
             self._inputs = torch.as_tensor(inputs).to(self.objective.device)
-            self._targets = torch.as_tensor(labels).to(self.objective.device)
+            self._targets = marked(torch.as_tensor(labels), self.objective.kind).to(self.objective.device)
         else:
             self._inputs = self._read(positions)
             if self._affine is None and len(positions) == len(self.objective.source):
@@ -126,7 +127,7 @@ class Evaluator:
             targets = self._targets[rows]
             outputs = forward(self._inputs[rows])
             if self.objective.token_loss is None:
-                out[rows] = self.objective.loss_fn(outputs, targets)
+                out[rows] = self.objective.example_loss(outputs, targets)
                 continue
             here = slice(*np.searchsorted(self._places, [start, start + self.batch_size]))
             matrix = self.objective.token_loss(outputs, targets)
@@ -156,7 +157,9 @@ class Evaluator:
         assert self._inputs is not None
         inputs, targets = self._inputs[self._probe], self._targets[self._probe]
         with one_thread() if self.on_cpu else contextlib.nullcontext():
-            first, second = (self.objective.loss_fn(f(inputs), targets) for f in (plain, fast))
+            shared = self._sequences is not None  # whose labels come without weights
+            loss = self.objective.kind.of_examples if shared else self.objective.example_loss
+            first, second = (loss(f(inputs), targets) for f in (plain, fast))
         return forms.agree(first, second)
 
     def _read(self, positions: NDArray[np.int64]) -> Tensor:

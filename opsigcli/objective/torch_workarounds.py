@@ -91,9 +91,19 @@ def _instance_norm(
     return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 
 
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """``v · (g / ‖v‖)``, the norm over all but ``dim`` (-1: over all); torch's own second derivative is wrong on a CPU.
+
+    ``torch.nn.utils.weight_norm`` and the parametrization of that name both come here.
+    """
+    axes = [axis for axis in range(v.ndim) if axis != dim or dim == -1]
+    return v * (g / v.square().sum(axes, keepdim=True).sqrt())
+
+
 _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
     F.hardsigmoid: _hardsigmoid,
     F.normalize: _normalize,
     F.batch_norm: _batch_norm,
     F.instance_norm: _instance_norm,
+    torch._weight_norm: _weight_norm,
 }

@@ -15,12 +15,21 @@ def weighted(loss: ExampleLoss, like: Tensor) -> ExampleLoss:
         loss: of examples and their targets alone.
         like: some targets (B, …) before they were packed.
     """
+    own = unweighted(loss, like)
+
+    def call(outputs: Tensor, packed: Tensor) -> Tensor:
+        return own(outputs, packed) * packed[:, -1].to(outputs.dtype)
+
+    return call
+
+
+def unweighted(loss: ExampleLoss, like: Tensor) -> ExampleLoss:
+    """``ℓ_i``, for the same targets and with the same arguments as ``weighted``."""
     shape, floating = like.shape[1:], like.is_floating_point()
 
     def call(outputs: Tensor, packed: Tensor) -> Tensor:
         targets = packed[:, :-1].reshape(-1, *shape)
-        targets = targets.to(outputs.dtype) if floating else targets.long()
-        return loss(outputs, targets) * packed[:, -1].to(outputs.dtype)
+        return loss(outputs, targets.to(outputs.dtype) if floating else targets.long())
 
     return call
 

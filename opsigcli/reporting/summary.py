@@ -92,6 +92,7 @@ def facts(case: Case) -> list[tuple[str, str]]:
         ("model", run.model),
         ("data", run.data),
         ("loss", run.loss),
+        ("mean", str(made.options.get("mean", "")) if (made := case.provenance.get("trace")) else ""),
         ("optimizer", run.optimizer or "not known"),
         ("settings", hyper),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from opsigcli.models.compiled import COMPILED_NOTE, was_compiled
 from opsigcli.models.weights import fit_weights
 from opsigcli.objective.module_caches import clear_caches
 
@@ -23,7 +24,7 @@ class Loader:
     def __init__(self, model: nn.Module, partial: bool) -> None:
         self.model = model
         self.initial = {key: value.clone() for key, value in model.state_dict().items()} if partial else None
-        self.fits: list[str] = []
+        self.fits: list[str] = [COMPILED_NOTE] if was_compiled(model) else []
 
     def load(self, weights: Mapping[str, Tensor], where: str) -> None:
         """Load one checkpoint's weights.

@@ -173,7 +173,7 @@ class CurvatureAttribution:
             return self.parallel.all_reduce(torch.zeros_like(self._weights()))
         _, parts = objective.mean_loss_and_gradient(own)
         flat = torch.cat([part.reshape(-1) for part in parts])
-        return self.parallel.all_reduce(flat.mul_(len(own) / len(positions)))
+        return self.parallel.all_reduce(flat.mul_(objective.mass(own) / (objective.mass(positions) or 1.0)))
 
 
 def concentration(curvatures: NDArray[np.float32]) -> float:

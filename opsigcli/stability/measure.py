@@ -21,6 +21,7 @@ from opsigcli.derivatives.hvp import HessianOperator, hessian_operator
 from opsigcli.derivatives.input_subspace import InputSubspace, find_input_subspace
 from opsigcli.errors import UsageError
 from opsigcli.objective.batch_norm import batch_norms
+from opsigcli.objective.independence import refuse_coupling
 from opsigcli.options import SharpnessOptions
 from opsigcli.records import HessianSpectrum, Mining, SharpnessPoint
 from opsigcli.runs.movement import Movement
@@ -102,6 +103,7 @@ class Meter:
         Raises:
             CheckpointError: this checkpoint cannot be read, or its optimizer state belongs to other parameters.
             ModelError: its weights do not fit.
+            ObjectiveError: the loss of an example depends on its batch.
             CurvatureError: the model has no second derivatives, or memory is too small.
         """
         moved = self.movement.moved()
@@ -120,6 +122,7 @@ class Meter:
         self._train(tuning, moved)
         self._plain = plain(tuning)
         if not self._checked:
+            refuse_coupling(self.run.objective, self.run.files[row])
             check_second_derivatives(self.run.objective)
             self._checked = True
             self._subspace = self._find_subspace()

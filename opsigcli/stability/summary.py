@@ -119,7 +119,18 @@ def outcome(
     failed: dict[str, str],
     left: list[int],
     warnings: list[str],
+    mean: str = "",
 ) -> Outcome:
+    """What the command returns.
+
+    Args:
+        options: of the command.
+        case: the run with its points.
+        failed: file -> reason.
+        left: steps that the budget did not reach.
+        warnings: in words.
+        mean: how the mean loss is taken, where not all examples count alike.
+    """
     points = list(case.sharpness)
     finite = [point for point in points if math.isfinite(point.eigenvalues[0])]
     peak = max(finite, key=lambda point: point.eigenvalues[0], default=None)
@@ -135,12 +146,14 @@ def outcome(
         "subset": _spread(points),
         "steps_left": left,
         "failed": failed,
+        "mean": mean or "over examples",
     }
     return Outcome(
         schema="opsig/sharpness",
         inputs={"options": vars(options) | {"store": str(options.store)}},
         result=result,
         warnings=tuple(warnings),
+        messages=(f"the mean loss is {mean}",) if mean else (),
         exit_code=ExitCode.INCOMPLETE if failed or left else ExitCode.OK,
         view=case,
     )

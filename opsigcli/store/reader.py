@@ -94,9 +94,14 @@ class Store:
         return np.asarray(self.file["measured"][()], dtype=bool)
 
     @property
+    def weights(self) -> NDArray[np.float64] | None:
+        """(N,) of each example in the mean loss, of mean 1; None where all count alike."""
+        return np.asarray(self.file["weights"][()], dtype=np.float64) if "weights" in self.file else None
+
+    @property
     def summary(self) -> tuple[TraceSummary, list[int]]:
         """The mean loss, and the steps at which some loss is not finite, read one checkpoint at a time."""
-        steps, found = self.file["steps"][()], mean_loss(self.losses, self.measured)
+        steps, found = self.file["steps"][()], mean_loss(self.losses, self.measured, self.weights)
         infinite = steps[found.finite < max(found.total, 1)].tolist()
         return TraceSummary(steps, self.file["example_ids"][()], found, self.virtual), infinite
 
@@ -123,6 +128,7 @@ class Store:
             files=self.files,
             names=names,
             measured=self.measured if "measured" in file else None,
+            weights=self.weights,
         )
 
     @property

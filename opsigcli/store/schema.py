@@ -24,13 +24,18 @@ LAYOUT: dict[str, tuple[str, str, str]] = {
     "example_ids": ("(N,)", "int64", "permanent number of each example in its source"),
     "example_names": ("(N,)", "text", "relative path of each example; absent where examples have none"),
     "labels": ("(N,)", "int64", "class index of each example"),
-    "losses": ("(T, N)", "float32", "nats; NaN = not measured, or not finite"),
+    "losses": ("(T, N)", "float32", "each example's own, nats; NaN = not measured, or not finite"),
     "complete": ("(T,)", "bool", "the row was measured"),
     "loss_deltas": ("(T-1, N)", "float32", "losses[t+1] - losses[t]; positive = got worse"),
     "measured": (
         "(N,)",
         "bool",
         "False = the label says to ignore the example; absent when all are measured",
+    ),
+    "weights": (
+        "(N,)",
+        "float64",
+        "w of each example in the mean loss, sum of w * losses / sum of w, of mean 1; absent when all count alike",
     ),
     "virtual_deltas": ("(T, N)", "float32", "loss change of one virtual optimizer step from each checkpoint"),
     "virtual": (

@@ -77,6 +77,7 @@ class TraceContent:
     provenance: Provenance
     known_pairs: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...] = ()
     measured: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all
+    weights: NDArray[np.float64] | None = None  # (N,) in the mean loss, of mean 1; None = all alike
     virtual: Iterable[NDArray[np.float32]] | None = field(default=None, repr=False)  # T rows of N deltas
     virtual_top: int = 20  # examples kept on each side of a virtual step
 
@@ -107,6 +108,8 @@ def write_trace(store: Path, content: TraceContent) -> None:
         write_rows(losses, deltas, content.rows)
         if content.measured is not None:
             file["measured"] = content.measured
+        if content.weights is not None:
+            file["weights"] = content.weights
         if content.virtual is not None:
             write_virtual(file, content.virtual, count, content.example_ids, content.virtual_top)
         _json(file, "provenance/trace", content.provenance)

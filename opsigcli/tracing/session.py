@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import Interrupted, StoreError, UsageError
+from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.options import TraceOptions
 from opsigcli.outcome import plain
@@ -182,8 +183,11 @@ class Session:
             "device": evaluator.objective.device.type,
             "virtual": virtual.facts if virtual else None,
         }
+        if evaluator.objective.mean:
+            self.measured["mean"] = evaluator.objective.mean
         if store is not None:
             self._require_same_virtual(store)
+            _require_same_mean(store, evaluator.objective)
         units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
         assert self._loader is not None  # made with the evaluator
         return Worker(series, evaluator, self._loader, units, virtual, self.sharding)
@@ -207,6 +211,8 @@ class Session:
         objective = worker.evaluator.objective
         made = provenance("trace", self.options, objective, precision=self.run.precision)
         made.options.update(plain(self.measured))
+        if objective.notes:
+            made.options["notes"] = list(objective.notes)
         return TraceContent(
             run=replace(self.run, fit="; ".join(worker.loader.fits) or self.run.fit),
             signature=sign(specs(self.run)),
@@ -221,6 +227,7 @@ class Session:
             provenance=made,
             known_pairs=self.source.known_pairs,
             measured=None if objective.measured.all() else objective.measured,
+            weights=objective.weights,
             virtual=self._rows("virtual_deltas", worker, store) if worker.virtual else None,
         )
 
@@ -234,6 +241,23 @@ class Session:
             else:
                 with np.errstate(invalid="ignore"):
                     yield worker.after_virtual_step(row) - worker.row(row)
+
+
+def _require_same_mean(store: Store, objective: Objective) -> None:
+    """Refuse to mix rows of examples that count otherwise, as in stores of older versions, which held w ℓ.
+
+    Raises:
+        StoreError: the weights are others.
+    """
+    before, now = store.weights, objective.weights
+    if (before is None) != (now is None) or (
+        before is not None and now is not None and not np.allclose(before, now)
+    ):
+        raise StoreError(
+            f"the trace in {store.path} was made with another mean; here "
+            f"{objective.mean or 'all examples count alike'}",
+            "name another store with --store, or replace this one with --fresh",
+        )
 
 
 def require_same_run(store: Store, run: Run) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.objective.evaluate import Evaluator
+from opsigcli.objective.independence import refuse_coupling
 from opsigcli.progress import Task
 from opsigcli.runs.load_weights import Loader
 from opsigcli.store.units import Units
@@ -68,6 +69,7 @@ class Worker:
     computed: int = 0  # units
     failed: dict[str, str] = field(default_factory=dict)  # file -> reason
     _held: int | None = None
+    _independent: bool = False  # the first checkpoint with finite losses showed that batches do not matter
     _weights: dict[int, Future[Any]] = field(default_factory=dict)
 
     def grid(self, rows: list[Row]) -> list[Unit]:
@@ -88,6 +90,7 @@ class Worker:
 
         Raises:
             StoreError: a unit cannot be written.
+            ObjectiveError: the loss of an example depends on its batch.
         """
         grid = self.grid(rows)
         mine = grid if self.sharding is None else [grid[i] for i in self.sharding.units(len(grid))]
@@ -165,6 +168,8 @@ class Worker:
         if following is not None and following.row.place is not None and following.row.place != place:
             self._weights = {following.row.place: reading.submit(self._fetch, following.row.place)}
         self.loader.load(weights.result(), unit.row.file)
+        if not self._independent:
+            self._independent = refuse_coupling(self.evaluator.objective, unit.row.file)
         if unit.shard != VIRTUAL:
             self._hold(unit.shard)
             return self.evaluator.losses()

@@ -68,7 +68,7 @@ def items(what):
         "one": lambda i: torch.zeros(2),
         "words": lambda i: ("text", 0),
         "none": lambda i: (None, 0),
-        "ints": lambda i: (torch.zeros(2, dtype=torch.int64), 0),
+        "ints": lambda i: (torch.zeros((2, 2), dtype=torch.int64), 0),
         "label_text": lambda i: (torch.zeros(2), "cat"),
         "label_dict": lambda i: (torch.zeros(2), {"boxes": 1}),
         "negative": lambda i: (torch.zeros(2), i - 1),

@@ -52,6 +52,40 @@ def binary(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return losses.mean(axis=1), (p - wanted) / z.shape[1]
 
 
+def log_likelihood(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return -z[np.arange(len(z)), y], -one_hot(y, z.shape[1])
+
+
+def focal(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    p = softmax(z)
+    own = p[np.arange(len(z)), y]
+    slope = 2 * (1 - own) * np.log(own) - (1 - own) ** 2 / own  # of the loss by p_y
+    return -((1 - own) ** 2) * np.log(own), (slope * own)[:, None] * (one_hot(y, z.shape[1]) - p)
+
+
+def sigmoid_focal(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    wanted = y if y.dtype.kind == "f" else one_hot(y, z.shape[1])
+    sign, alpha = 2 * wanted - 1, 0.25 * wanted + 0.75 * (1 - wanted)
+    q = 1 / (1 + np.exp(-sign * z))
+    slope = 2 * (1 - q) * np.log(q) - (1 - q) ** 2 / q
+    count = z.shape[1]
+    return (-alpha * (1 - q) ** 2 * np.log(q)).mean(1), alpha * slope * q * (1 - q) * sign / count
+
+
+def binary_of_probabilities(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    losses = -(y * np.log(z) + (1 - y) * np.log(1 - z))
+    return losses.mean(1), (z - y) / (z * (1 - z)) / z.shape[1]
+
+
+def absolute(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.abs(z - y).mean(1), np.sign(z - y) / z.shape[1]
+
+
+def huber(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    gap = z - y
+    return np.where(np.abs(gap) < 1, gap**2 / 2, np.abs(gap) - 0.5).mean(1), gap.clip(-1, 1) / z.shape[1]
+
+
 def next_token(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     losses, residuals = np.zeros(len(z)), np.zeros_like(z)
     for i in range(len(z)):
@@ -82,6 +116,18 @@ CASES = {
     ("bce", "one output"): Case(RNG.normal(size=(N, 1)), LABELS % 2, binary),
     ("bce", "several labels"): Case(RNG.normal(size=(N, C)), RNG.random((N, C)).round(), binary),
     ("lm", "tokens"): Case(RNG.normal(size=(N, L, C)), TOKENS, next_token),
+    ("nll", "labels"): Case(RNG.normal(size=(N, C)), LABELS, log_likelihood),
+    ("focal", "labels"): Case(RNG.normal(size=(N, C)), LABELS, focal),
+    ("sigmoid_focal", "labels"): Case(RNG.normal(size=(N, C)), LABELS, sigmoid_focal),
+    ("sigmoid_focal", "several labels"): Case(
+        RNG.normal(size=(N, C)), RNG.random((N, C)).round(), sigmoid_focal
+    ),
+    ("bce_prob", "several labels"): Case(
+        RNG.uniform(0.1, 0.9, (N, C)), RNG.random((N, C)).round(), binary_of_probabilities
+    ),
+    ("l1", "numbers"): Case(RNG.normal(size=(N, C)), RNG.normal(size=(N, C)), absolute),
+    ("huber", "numbers"): Case(RNG.normal(size=(N, C)), 2 * RNG.normal(size=(N, C)), huber),
+    ("smooth_l1", "numbers"): Case(RNG.normal(size=(N, C)), 2 * RNG.normal(size=(N, C)), huber),
 }
 every_case = pytest.mark.parametrize(
     ("name", "case"), [(n, c) for (n, _), c in CASES.items()], ids=map(" ".join, CASES)
@@ -170,6 +216,13 @@ class Linear(nn.Module):
         return (x @ self.weight.T).reshape(len(x), *self.shape)
 
 
+class Probabilities(Linear):
+    """Between 0 and 1, and linear in the inputs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 + 0.01 * super().forward(x)
+
+
 def problem(
     folder: Path, name: str, targets: np.ndarray, shape: tuple[int, ...], batch_size: int
 ) -> Objective:
@@ -182,6 +235,8 @@ def problem(
         np.savez(folder / "d.npz", x=inputs, y=targets)
         torch.manual_seed(0)
         model = Linear(L, shape)
+        if name == "bce_prob":
+            model = Probabilities(L, shape)
     source = open_source(f"npz:{folder / 'd.npz'}")
     return Objective(model, source, name, batch_size=batch_size, dtype=torch.float64)
 
@@ -195,13 +250,15 @@ def test_the_gradient_of_the_mean_loss_is_the_chain_of_residual_and_inputs(
     targets = objective.source.read_targets(np.arange(N))
     targets = targets if targets.dtype.kind == "i" else targets.astype(np.float64)
     losses, residuals = case.naive(objective.model(inputs).detach().numpy(), targets)
+    counts = (targets != IGNORED).sum(1) if name == "lm" else np.ones(N)  # trainers' mean is over tokens
     mean, (found,) = objective.mean_loss_and_gradient()
-    assert mean == pytest.approx(losses.mean(), rel=1e-12)
-    if name == "lm":
+    assert mean == pytest.approx(np.average(losses, weights=counts), rel=1e-12)
+    residuals = residuals * (counts / counts.mean()).reshape(-1, *[1] * (residuals.ndim - 1))
+    if case.targets.ndim == 2 and case.targets.dtype.kind == "i":
         expected = np.zeros(found.shape)
         np.add.at(expected, inputs.numpy(), residuals)
     else:
-        expected = residuals.reshape(N, -1).T @ inputs.numpy()
+        expected = residuals.reshape(N, -1).T @ inputs.numpy() * (0.01 if name == "bce_prob" else 1)
     np.testing.assert_allclose(found, expected / N, rtol=1e-10, atol=1e-14)
 
 
@@ -221,6 +278,12 @@ UNFIT = {
     "mse": [((2,), LABELS), ((C,), TOKENS.clip(0)), ((C,), RNG.normal(size=(N, 2)))],
     "bce": [((2,), LABELS), ((C,), TOKENS.clip(0)), ((C,), RNG.random((N, 2)))],
     "lm": [((C,), LABELS), ((2,), TOKENS), ((C,), RNG.normal(size=(N, L)))],
+    "nll": [((2,), LABELS), ((C,), TOKENS.clip(0))],
+    "focal": [((2,), LABELS), ((C,), TOKENS.clip(0))],
+    **{
+        name: [((C,), RNG.normal(size=(N, 2)))]
+        for name in ("sigmoid_focal", "bce_prob", "l1", "huber", "smooth_l1")
+    },
 }
 
 

@@ -1,4 +1,4 @@
-"""What a loss is: a function of outputs and targets, and the facts that decide what it can be used on.
+"""What a loss is: a function of outputs and targets, how it enters the mean, and what it can be used on.
 
 A label of ``IGNORED`` says that there is nothing to measure: the loss is NaN where a whole example is ignored, and
 ignored entries of an example do not count in its mean.
@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opsigcli.errors import ObjectiveError
+from opsigcli.errors import ObjectiveError, UsageError
 from opsigcli.objective.losses import LOSSES
 from opsigcli.records import IGNORED
-from opsigcli.specs import parse
+from opsigcli.registry import unknown
+from opsigcli.specs import Spec, parse
 from opsigcli.trust import is_code
 from opsigcli.usercode import guarded, load_factory
 
@@ -28,54 +29,101 @@ ExampleLoss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss of single examples, and what it takes."""
+    """A loss of single examples, what it takes, and how much an example counts in ``L = Σ_i w_i ℓ_i / Σ_i w_i``."""
 
-    of_examples: ExampleLoss  # outputs (B, …) and targets (B, …) -> losses (B,)
+    of_examples: ExampleLoss  # outputs (B, …) and targets (B, …) -> losses ℓ (B,), each the example's own
     classes: Callable[[Tensor], float] | None = (
         None  # outputs (B, …) -> classes that labels may name; None = unknown
     )
     of_tokens: ExampleLoss | None = (
         None  # outputs (B, L, V) and tokens (B, L) -> (B, L), where targets are tokens
     )
+    of_maps: bool = False  # outputs (B, C, …) with maps of labels (B, …) as well
+    # Targets (B, …) -> w (B,), how much each counts, or None where all examples with such targets count alike.
+    counts: Callable[[Tensor], Tensor | None] | None = None
+    counts_by: str = ""  # what w is, in words
+    ignore_index: int = IGNORED  # another label that says to ignore
+    foreign: bool = False  # a function of the user's
+
+
+@dataclass(frozen=True)
+class Configurable:
+    """A loss with options: ``name?key=value&key=value``."""
+
+    make: Callable[[Spec], Loss]  # reads the options, which are among the known ones
+    options: tuple[str, ...]
+
+
+# Options that others have for things that are told elsewhere, or in another word.
+_ELSEWHERE = {
+    "l2": "an L2 penalty (c/2)‖θ‖² is no part of the loss here, nor of H: give opsig sharpness --weight-decay c, "
+    "which moves the threshold by as much",
+    "reduction": "opsig's mean is over examples; outputs=sum adds up the outputs of one, and for losses that were "
+    "summed over a batch of B multiply --lr by B",
+}
+_ELSEWHERE |= dict.fromkeys(("weight_decay", "penalty"), _ELSEWHERE["l2"])
 
 
 def open_loss(text: str) -> Loss:
-    """The loss that ``text`` names: one in ``LOSSES``, or ``py:pkg.mod:fn`` or ``file:path.py:fn``.
+    """The loss that ``text`` names: one in ``LOSSES`` with its options, or ``py:pkg.mod:fn`` or ``file:path.py:fn``.
 
     A function of the user's takes outputs and targets of B examples, and the options of the spec as keywords; it
-    returns (B,) losses.
+    returns (B,) losses ℓ, or a pair of them and (B,) weights w, which depend on the targets alone: the mean is then
+    ``Σ w ℓ / Σ w``.
 
     Raises:
-        UsageError: the name is unknown.
+        UsageError: the name or an option is unknown, or an option has a wrong value.
         ObjectiveError: the user's code cannot be loaded.
     """
+    spec = parse(text)
     if is_code(text):
-        spec = parse(text)
-        found = functools.partial(load_factory(spec, ObjectiveError), **spec.options)
-    else:
-        found = LOSSES.load(text)
-    return found if isinstance(found, Loss) else Loss(_checked(found, text))
+        return _of_user(functools.partial(load_factory(spec, ObjectiveError), **spec.options), text)
+    found = LOSSES.load(text.partition("?")[0].strip())
+    if isinstance(found, Configurable):
+        for key in spec.options:
+            if key in _ELSEWHERE and key not in found.options:
+                raise UsageError(
+                    f"in {text!r}: unknown option {key!r}; known: {', '.join(found.options)}", _ELSEWHERE[key]
+                )
+        return found.make(spec.only(*found.options))
+    for key in spec.options:
+        raise unknown(f"option of {spec.name}", key, ())
+    return found if isinstance(found, Loss) else _of_user(found, text)
 
 
-def _checked(function: Callable[..., Any], text: str) -> ExampleLoss:
+def _of_user(function: Callable[..., Any], text: str) -> Loss:
     """A function from elsewhere, which fails in words.
 
     Raises:
         ObjectiveError: (when called) it returns something other than one loss per example.
     """
 
-    def call(outputs: Tensor, targets: Tensor) -> Tensor:
+    def both(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         with guarded(ObjectiveError, f"the loss {text!r}"):
             found = function(outputs, targets)
-        if not isinstance(found, Tensor) or found.shape != (len(outputs),):
-            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise ObjectiveError(
-                f"expected {text!r} to return one loss per example, shape ({len(outputs)},); found {shape}",
-                "compute with reduction='none' and average over all but the first dimension",
-            )
-        return found
+        weights = None
+        if isinstance(found, tuple) and len(found) == 2:
+            found, weights = found
+        for part in (found,) if weights is None else (found, weights):
+            if not isinstance(part, Tensor) or part.shape != (len(outputs),):
+                shape = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
+                raise ObjectiveError(
+                    f"expected {text!r} to return one loss per example, shape ({len(outputs)},); found {shape}",
+                    "compute with reduction='none' and average over all but the first dimension; for a weighted "
+                    "mean return (losses, weights)",
+                )
+        return found, weights
 
-    return call
+    shape: list[tuple[int, ...]] = []  # of one example's outputs
+
+    def losses(outputs: Tensor, targets: Tensor) -> Tensor:
+        shape[:] = [tuple(outputs.shape[1:])]
+        return both(outputs, targets)[0]
+
+    def counts(targets: Tensor) -> Tensor | None:
+        return both(torch.zeros(len(targets), *shape[0], device=targets.device), targets)[1]
+
+    return Loss(losses, counts=counts, counts_by=f"the weights that {text} returns", foreign=True)
 
 
 def mean_of_labelled(losses: Tensor, targets: Tensor) -> Tensor:
@@ -93,15 +141,19 @@ def mean_of_labelled(losses: Tensor, targets: Tensor) -> Tensor:
     return losses.flatten(1).sum(1) / labelled.flatten(1).sum(1)
 
 
-def mean_of_outputs(losses: Tensor, targets: Tensor) -> Tensor:
-    """(B,) means over the outputs of each example; NaN where its label is ``IGNORED``.
+def over_outputs(losses: Tensor, targets: Tensor, how: str = "mean") -> Tensor:
+    """(B,) means or sums over the outputs of each example; NaN where its label is ``IGNORED``.
 
     Args:
         losses: (B, …) of each output.
-        targets: labels (B,), or numbers.
+        targets: labels (B,), or numbers, or labels 0 and 1 of each output.
+        how: mean or sum.
     """
-    means = losses.reshape(len(losses), -1).mean(1)
-    return means if targets.is_floating_point() else means.masked_fill(targets == IGNORED, torch.nan)
+    flat = losses.reshape(len(losses), -1)
+    found = flat.mean(1) if how == "mean" else flat.sum(1)
+    if targets.is_floating_point() or targets.ndim != 1:
+        return found
+    return found.masked_fill(targets == IGNORED, torch.nan)
 
 
 def one_per_output(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -130,3 +182,14 @@ def one_hot_classes(outputs: Tensor) -> float:
 
 def _single(outputs: Tensor) -> bool:
     return outputs.ndim == 1 or outputs.shape[-1] == 1
+
+
+def constants(values: tuple[float, ...]) -> Callable[[Tensor], Tensor]:
+    """Given numbers as a tensor of the type and on the device of another one; made once for each."""
+
+    @functools.lru_cache(maxsize=8)
+    def made(dtype: torch.dtype, device: torch.device) -> Tensor:
+        with torch.inference_mode(False):
+            return torch.tensor(values, dtype=dtype, device=device)
+
+    return lambda like: made(like.dtype, like.device)

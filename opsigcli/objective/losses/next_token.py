@@ -5,24 +5,44 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from opsigcli.objective.losses.base import Loss, mean_of_labelled
-from opsigcli.records import IGNORED
+from opsigcli.objective.losses.base import Configurable, Loss
+from opsigcli.objective.losses.cross_entropy import OfLabels, class_weights, ignored, smoothed
+from opsigcli.query import choice
+from opsigcli.specs import Spec
 
 
-def next_token(outputs: Tensor, targets: Tensor) -> Tensor:
+def next_token(spec: Spec) -> Loss:
     """Cross-entropy of a sequence in nats, mean over its labelled tokens; (B,), NaN without any.
 
-    Args:
-        outputs: logits (B, L, V); position j predicts targets[:, j].
-        targets: (B, L) tokens, already shifted; ``IGNORED`` where there is none to predict.
+    Outputs are logits (B, L, V), of which position j predicts targets[:, j]; targets are tokens (B, L), already
+    shifted, ``IGNORED`` where there is none to predict.
+
+    ``mean=tokens`` is the mean of trainers (``F.cross_entropy`` over all labelled tokens of a batch), in which a
+    sequence counts by its labelled tokens; with ``mean=sequences`` all sequences count alike.
     """
-    return mean_of_labelled(token_losses(outputs, targets), targets)
+    weight = class_weights(spec)
+    smoothing = smoothed(spec, weight)
+
+    def entries(outputs: Tensor, targets: Tensor, of_classes: Tensor | None) -> Tensor:
+        losses = F.cross_entropy(
+            outputs.flatten(0, 1),
+            targets.flatten(),
+            of_classes,
+            reduction="none",
+            label_smoothing=smoothing,
+        )
+        return losses.view(targets.shape)
+
+    found = OfLabels(entries, weight)
+    by_tokens = choice(spec, "mean", "tokens", ("tokens", "sequences")) == "tokens"
+    return Loss(
+        found,
+        classes=lambda outputs: outputs.shape[-1],
+        of_tokens=found.each,
+        counts=found.counts if by_tokens else None,
+        counts_by=found.words if weight else "its labelled tokens",
+        ignore_index=ignored(spec),
+    )
 
 
-def token_losses(outputs: Tensor, targets: Tensor) -> Tensor:
-    """``next_token`` before the mean: (B, L) nats, 0 where there is none to predict."""
-    losses = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=IGNORED)
-    return losses.view(targets.shape)
-
-
-LOSS = Loss(next_token, classes=lambda outputs: outputs.shape[-1], of_tokens=token_losses)
+LOSS = Configurable(next_token, ("mean", "label_smoothing", "weight", "ignore_index"))

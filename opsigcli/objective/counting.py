@@ -1,0 +1,111 @@
+"""Which examples count in the mean loss, and how much each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from opsigcli.errors import ObjectiveError
+from opsigcli.objective.losses.base import Loss
+from opsigcli.records import IGNORED, ExampleSource
+
+BLOCK = 1024  # examples whose targets are looked at together
+
+
+def marked(targets: Tensor, loss: Loss) -> Tensor:
+    """Targets in which ``IGNORED`` stands for every label that the loss ignores."""
+    if loss.ignore_index == IGNORED or targets.is_floating_point():
+        return targets
+    return targets.masked_fill(targets == loss.ignore_index, IGNORED)
+
+
+def measured_examples(source: ExampleSource, loss: Loss) -> NDArray[np.bool_]:
+    """(N,) False where every label of an example says to ignore it."""
+    found = source.measured
+    if loss.ignore_index == IGNORED:
+        return found
+    labelled = [(t != IGNORED).reshape(len(t), -1).any(1) for t in _targets(source, loss)]
+    measured: NDArray[np.bool_] = found & torch.cat(labelled).numpy()
+    return measured
+
+
+def example_counts(
+    source: ExampleSource, loss: Loss, measured: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64] | None, str]:
+    """Weights w (N,) of the examples in ``L = Σ w ℓ / Σ w``, and what they are; None where all count alike.
+
+    Raises:
+        ObjectiveError: a function of the user's gives weights that are none.
+    """
+    weights = None if source.weights is None else np.asarray(source.weights, dtype=np.float64)
+    words = [] if weights is None else ["its weight in the data"]
+    if loss.counts is None or loss.counts(next(_targets(source, loss, size=1))) is None:
+        return weights, words[0] if words else ""
+    found = []
+    for targets in _targets(source, loss):
+        counts = loss.counts(targets)
+        assert counts is not None  # as for the first example
+        found.append(counts.detach().double().cpu())
+    of_loss = np.where(measured, torch.cat(found).numpy(), 0.0)
+    if not (of_loss >= 0).all() or not np.isfinite(of_loss).all():
+        bad = int(np.flatnonzero(~(of_loss >= 0) | ~np.isfinite(of_loss))[0])
+        raise ObjectiveError(
+            f"expected weights of at least 0, found {of_loss[bad]} for example {source.ids[bad]}: {loss.counts_by}",
+            "check what the loss returns beside the losses",
+        )
+    if np.ptp(of_loss[measured]):  # else it says nothing
+        words.append(loss.counts_by)
+    return of_loss if weights is None else weights * of_loss, " × ".join(words)
+
+
+def check_maps(outputs: Tensor, targets: Tensor, source: ExampleSource, loss: Loss, name: str) -> None:
+    """Refuse maps of labels that do not fit outputs (B, C, …): other places, or labels of no class.
+
+    Args:
+        outputs: of the model, of a few examples.
+        targets: theirs, (B, …).
+        source: all examples.
+        loss: the loss.
+        name: its spec, for messages.
+
+    Raises:
+        ObjectiveError: they do not fit.
+    """
+    if outputs.ndim < 2 or outputs.shape[2:] != targets.shape[1:]:
+        hint = "let the model put out one row of classes for each label, (B, C, …), or give one label per example"
+        if outputs.shape[:-1] == targets.shape or targets.shape == source.input_shape:
+            hint = "for outputs (B, L, C), classes last, give --loss lm"
+        elif outputs.shape == targets.shape:
+            hint = "one label of one-hot rows is y.argmax(1); several labels at once are for --loss bce"
+        raise ObjectiveError(
+            f"expected logits (B, C, {', '.join(map(str, targets.shape[1:]))}) for labels {tuple(targets.shape)} under "
+            f"{name}, found outputs {tuple(outputs.shape)}",
+            hint,
+        )
+    classes = outputs.shape[1]
+    for number, block in enumerate(_targets(source, loss)):
+        wrong = ((block < 0) | (block >= classes)) & (block != IGNORED)
+        if wrong.any():
+            row = int(wrong.reshape(len(block), -1).any(1).nonzero()[0])
+            label = int(block[row][wrong[row]].flatten()[0])
+            ignoring = f"{name}{'&' if '?' in name else '?'}ignore_index={label}"
+            raise ObjectiveError(
+                f"expected labels from 0 to {classes - 1} (the model has {classes} outputs), found label {label} "
+                f"(example {source.ids[number * BLOCK + row]})",
+                f"if that marks what is to be ignored, give --loss '{ignoring}'; else check the number of classes in "
+                "--model",
+            )
+
+
+def _targets(source: ExampleSource, loss: Loss, size: int = BLOCK) -> Iterator[Tensor]:
+    """The targets of all examples in blocks; where examples are tokens of shared sequences, each its own token."""
+    for start in range(0, len(source), size):
+        positions = np.arange(start, min(start + size, len(source)))
+        if source.sequences is not None:
+            yield marked(torch.as_tensor(source.labels[positions, None]), loss)
+        else:
+            yield marked(torch.as_tensor(source.read_targets(positions)), loss)

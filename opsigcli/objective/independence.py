@@ -1,0 +1,101 @@
+"""Refuse losses that depend on which other examples are in the batch, before an hour is spent."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from opsigcli.errors import ObjectiveError
+from opsigcli.objective.base import Objective, convert
+from opsigcli.objective.evaluate import reduced
+from opsigcli.objective.module_caches import clear_caches
+
+TOLERANCE = 1e-3  # of a loss; kernels for batches of other sizes differ by far less, in float32 as well
+PIECES = 3
+
+
+def refuse_coupling(objective: Objective, where: str) -> bool:
+    """Evaluate a batch of real size whole, and in another order in three pieces, at the weights that are loaded.
+
+    Contrastive losses, capacity-limited experts and statistics of the batch couple examples: then no example has a
+    loss of its own, and what is measured depends on the batch size. What differs in float32 is looked at again in
+    float64, where that runs, as weights that diverged magnify rounding.
+
+    Args:
+        objective: with a checkpoint's weights.
+        where: the checkpoint, for the message.
+
+    Returns:
+        Whether the losses were finite, so that something could be told.
+
+    Raises:
+        ObjectiveError: the batch matters.
+    """
+    order = np.random.default_rng(0).permutation(objective.counted)[: objective.batch_size]
+    clear_caches(objective.model.eval())
+    whole, pieces = _both(objective, order)
+    if not bool((torch.isfinite(whole) & torch.isfinite(pieces)).any()):
+        return False
+    worst = _worst(whole, pieces)
+    if worst is None:
+        return True
+    twin = _wide(objective)
+    if twin is not None:
+        whole, pieces = _both(twin, order)
+        worst = _worst(whole, pieces)
+        if worst is None:
+            return True
+    raise ObjectiveError(
+        f"expected losses that depend on the example alone; at {where} that of example "
+        f"{objective.source.ids[order[worst]]} is {float(whole[worst]):.5g} in a batch of {len(order)} and "
+        f"{float(pieces[worst]):.5g} in one of {-(-len(order) // PIECES)} others",
+        "contrastive losses and other negatives in the batch, experts of limited capacity, and statistics of the batch "
+        "couple examples: give a --model without (capacity large enough that no token is dropped, statistics that are "
+        "kept), or a --loss against a fixed set of negatives",
+    )
+
+
+@torch.inference_mode()
+def _both(objective: Objective, order: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Losses (B,) of the examples in ``order``: in one batch, and in pieces of another order."""
+    mixed = np.random.default_rng(1).permutation(len(order))
+    pieces = torch.empty(len(order), dtype=torch.float64)
+    with reduced("float32", objective.device.type):
+        whole = _losses(objective, order)
+        for part in np.array_split(mixed, min(PIECES, len(order))):
+            pieces[torch.as_tensor(part)] = _losses(objective, order[part])
+    return whole, pieces
+
+
+def _losses(objective: Objective, positions: NDArray[np.int64]) -> Tensor:
+    inputs, targets = objective.batch(positions)
+    if inputs.is_floating_point():
+        inputs = inputs.to(objective.dtype)
+    return objective.example_loss(objective.model(inputs), targets).double().cpu()
+
+
+def _worst(whole: Tensor, pieces: Tensor) -> int | None:
+    """The example whose losses differ most, relative to itself and to a typical loss; None within the tolerance."""
+    finite = torch.isfinite(whole) & torch.isfinite(pieces)
+    if not finite.any():
+        return None
+    typical = whole[finite].abs().median()
+    gap = ((whole - pieces).abs() / torch.maximum(whole.abs(), typical).clamp_min(1e-6)).where(finite, 0)
+    worst = int(gap.argmax())
+    return worst if float(gap[worst]) > TOLERANCE else None
+
+
+def _wide(objective: Objective) -> Objective | None:
+    """The same in float64; None where the model does not run so."""
+    twin = copy.copy(objective)
+    try:
+        twin.dtype, twin._resident = torch.float64, None
+        twin.model = convert(copy.deepcopy(objective.model), objective.device, torch.float64)
+        _losses(twin, objective.counted[:1])
+    except (RuntimeError, TypeError, copy.Error):
+        return None
+    return twin
