@@ -117,9 +117,9 @@ VERBS = {
         forward passes over the examples, and no memory beyond theirs but for a gradient, so it serves language
         models. It is the mean curvature along the update and no eigenvalue: for gradient descent at most the
         sharpness, to second order. The ratio is η/ηc, 1 where the update itself brings the loss back to its start,
-        momentum and preconditioner included. Below the edge gradients hardly lie along sharp directions, and it can be a
-        hundredth of the sharpness: it tells that a run is at its edge, and not how near it has come. A rise of the
-        loss between two places looked at is not seen.
+        momentum and preconditioner included. Below the edge gradients hardly lie along sharp directions, and it can
+        be a hundredth of the sharpness: it tells that a run is at its edge, and not how near it has come. A rise of
+        the loss between two places looked at is not seen.
         """,
         """
         opsig sharpness
