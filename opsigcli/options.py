@@ -300,6 +300,12 @@ class SharpnessOptions:
     """``opsig sharpness``: top Hessian eigenvalues and the stability ratio."""
 
     top: Annotated[int, Option("Eigenvalues to compute.", "N", min=1)] = 1
+    quick: Annotated[
+        bool,
+        Option(
+            "Instead of eigenvalues, the critical sharpness along the run's update: fewer than ten forward passes."
+        ),
+    ] = False
     every: Annotated[int, Option("Measure every N-th checkpoint of the trace.", "N", min=1)] = 1
     tolerance: Annotated[float, Option("Relative error to reach.", "X", min=1e-6, max=0.1)] = 1e-3
     max_matvecs: Annotated[int, Option("Hessian-vector products per checkpoint, at most.", "N", min=1)] = 200

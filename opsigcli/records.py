@@ -410,6 +410,26 @@ class SharpnessPoint:
 
 
 @dataclass(frozen=True)
+class CriticalSharpness:
+    """Curvature along the run's own update at one checkpoint, from values of the loss alone; not an eigenvalue."""
+
+    step: int
+    critical_sharpness: float | None  # 2/η_c; None where η_c was not found or no learning rate is known
+    critical_lr: float | None  # η_c, the smallest learning rate at which the update raises the loss
+    threshold: float | None  # 2/η along the run's update; along the gradient, that of the optimizer
+    ratio: float | None  # critical sharpness ÷ threshold: η/η_c along the run's update; 1 is the edge
+    error: float | None  # relative, of all three: half the last bracket, and the loss's rounding
+    direction: str  # next checkpoint, optimizer step, or gradient
+    forward_passes: int  # over all examples
+    gradients: int  # likewise
+    reason: str = ""  # why something was not found
+    file: str = ""
+    lr: float | None = None
+    batch_norm: str | None = None  # statistics used: running or batch; None without BatchNorm
+    examples: int | None = None  # in the subset; None when all were used
+
+
+@dataclass(frozen=True)
 class Phase:
     """A stretch of the run, by its sharpness."""
 
@@ -440,3 +460,4 @@ class Case:
     thumbnails: Thumbnails | None = None
     provenance: dict[str, Provenance] = field(default_factory=dict)  # command -> how it was made
     virtual: VirtualSteps | None = None
+    critical: tuple[CriticalSharpness, ...] = ()

@@ -110,11 +110,22 @@ VERBS = {
         uses the preconditioned Hessian, when the checkpoint holds the optimizer's second moments. For runs with
         minibatches the mean curvature along their gradients (batch sharpness) is measured as well. BatchNorm uses its
         running statistics, or those of all examples together, which a step of full-batch descent saw.
+
+        --quick measures the critical sharpness instead, 2/ηc, where ηc is the smallest learning rate at which the run's
+        own update raises the loss: the difference to the next checkpoint where that is one step away, else the step
+        of the optimizer on all examples with the state in the checkpoint, else the gradient. It takes at most nine
+        forward passes over the examples, and no memory beyond theirs but for a gradient, so it serves language
+        models. It is the mean curvature along the update and no eigenvalue: for gradient descent at most the
+        sharpness, to second order. The ratio is η/ηc, 1 where the update itself brings the loss back to its start,
+        momentum and preconditioner included. Below the edge gradients hardly lie along sharp directions, and it can
+        be a hundredth of the sharpness: it tells that a run is at its edge, and not how near it has come. A rise of
+        the loss between two places looked at is not seen.
         """,
         """
         opsig sharpness
         opsig sharpness --top 5 --every 10 --steps 100:400
         opsig sharpness --layers --groups --secant --every 50
+        opsig sharpness --quick
         opsig sharpness --budget 10m
         opsig sharpness --optimizer momentum --lr 0.01 --momentum 0.9
         opsig sharpness --json | jq '.result.points[] | [.step, .ratio]'

@@ -9,6 +9,7 @@ from typing import Any
 
 from opsigcli.checkpoints import digest
 from opsigcli.checkpoints.series import Series
+from opsigcli.curvature.critical_rate import MOST_PASSES
 from opsigcli.options import SharpnessOptions, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.records import ExampleSource, Run
@@ -19,6 +20,7 @@ from opsigcli.store.reader import Store, open_store
 from opsigcli.tracing.rows import plan_rows
 
 LAUNCH = 2e-5  # seconds that a layer of a batch takes, however small it is
+GRADIENT_PASSES = 3  # a gradient, likewise
 HVP_PASSES = 6  # a Hessian-vector product costs about this many forward passes
 BATCH = 256  # examples of a forward pass, where the command would find a number that suits the machine
 _SECONDS = 0.1  # spent on finding out how fast this machine multiplies
@@ -100,6 +102,46 @@ def plan_sharpness(options: SharpnessOptions, rows: list[int], store: Store) -> 
         inputs={"options": vars(options) | {"store": str(options.store)}},
         result=result,
         view=_lines(result, f"measure {len(rows)} checkpoints, at most {products} HVPs", options.store),
+    )
+
+
+def plan_quick(options: SharpnessOptions, rows: list[int], store: Store) -> Outcome:
+    """What ``opsig sharpness --quick`` would compute, at most.
+
+    Args:
+        options: of the command.
+        rows: of the trace, still to be measured.
+        store: holds the trace.
+
+    Raises:
+        TrustError: the store names code and this user did not write it.
+    """
+    from opsigcli.datasets import open_source
+
+    run, files = trusted_run(store, options), store.files
+    source = open_source(run.data)
+    n = options.examples or len(source)
+    passes = len(rows) * (MOST_PASSES + GRADIENT_PASSES) * n
+    paths = [Path(run.checkpoints) / files[row] for row in rows]
+    result = {
+        "dry_run": True,
+        "checkpoints": [{"file": files[row], "status": "todo"} for row in rows],
+        "examples": n,
+        "units": len(rows),
+        "forward_passes": passes,
+        "bytes_to_read": 2 * sum(digest.size(path) for path in paths if path.exists()),
+        "bytes_to_write": 512 * len(rows),
+        "estimated_seconds": _seconds(run, source, passes, options.device, options.batch_size),
+    }
+    return Outcome(
+        schema="opsig/plan",
+        inputs={"options": vars(options) | {"store": str(options.store)}},
+        result=result,
+        view=_lines(
+            result,
+            f"measure {len(rows)} checkpoints, at most {MOST_PASSES} forward passes each",
+            options.store,
+        ),
     )
 
 

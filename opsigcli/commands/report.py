@@ -57,5 +57,6 @@ def summary(case: Case) -> dict[str, object]:
         "mean_losses": plain(case.trace.mean_losses),
         "mining": plain(case.mining),
         "sharpness": plain(case.sharpness),
+        "critical_sharpness": plain(case.critical),
         "virtual": plain(case.virtual),
     }

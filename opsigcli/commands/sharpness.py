@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.commands.dry_run import plan_sharpness
+from opsigcli.commands.quick_sharpness import chosen_rows, quick_sharpness
 from opsigcli.curvature.phases import phases
 from opsigcli.derivatives.data_parallel import DataParallel, destroy_process_group, join_process_group
-from opsigcli.errors import CheckpointError, Interrupted, ModelError, StoreError, UsageError
+from opsigcli.errors import CheckpointError, Interrupted, ModelError, StoreError
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.parameters import require
@@ -53,6 +54,8 @@ def sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
         Interrupted: a signal arrived; the points found so far are in the store.
     """
     require(options, "batch_norm", "precision")
+    if options.quick:
+        return quick_sharpness(options, progress)
     budget, steps = Budget(options.budget), step_range(options.steps)
     parallel = join_process_group()
     try:
@@ -122,7 +125,7 @@ def _sharpness(
         if mining is not None:
             groups = [[pair.first.ids.tolist(), pair.second.ids.tolist()] for pair in mining.pairs]
             numerics["mining"] = hashlib.sha256(json.dumps(groups).encode()).hexdigest()
-        job = _Job(store, Units(options.store, numerics), _rows(store, options.every, wanted), parallel)
+        job = _Job(store, Units(options.store, numerics), chosen_rows(store, options.every, wanted), parallel)
         if not options.fresh:
             job.recall()
         if options.dry_run:
@@ -176,17 +179,6 @@ def _mining(store: Store) -> Mining:
             f"expected mined groups in {store.path} for --groups, found none", "run first: opsig mine"
         )
     return mining
-
-
-def _rows(store: Store, every: int, wanted: tuple[float, float]) -> list[int]:
-    steps = store.file["steps"][()]
-    inside = [row for row, step in enumerate(steps) if wanted[0] <= step <= wanted[1]]
-    if not inside:
-        raise UsageError(
-            f"expected --steps to hold a checkpoint; the trace has steps {steps[0]} to {steps[-1]}",
-            f"example: --steps {steps[0]}:{steps[-1]}",
-        )
-    return inside[::every]
 
 
 def _measure(job: _Job, meter: Meter, progress: Progress) -> None:

@@ -20,10 +20,13 @@ from opsigcli.derivatives.double_backward import (
     twice_differentiable_gradient,
 )
 from opsigcli.derivatives.input_subspace import InputSubspace
+from opsigcli.derivatives.micro_batch import fit_micro_batch
 from opsigcli.errors import CurvatureError
 from opsigcli.objective.base import Objective
 
-GRAPH_BUDGET = 2 << 30  # bytes of gradient graphs kept between products
+# Bytes of gradient graphs kept between products. With what a batch has in flight (see ``micro_batch``) and what the
+# allocator leaves unused between their pieces (up to a third of them) that is 2 GiB.
+GRAPH_BUDGET = 1 << 30
 
 
 def hessian_operator(
@@ -88,8 +91,10 @@ class HessianOperator:
         self._parallel = parallel
         self._positions = parallel.shard(everything)
         self._kept: list[list[Tensor | None]] = []  # gradients of the first batches, with their graphs
+        self._kept_examples: list[int] = []  # in each of them
         self._full = False
         self._checked = False  # one gradient's graph has been looked through
+        self._fitted = False  # batches are of a size that fits memory
         if self.size == 0:
             raise CurvatureError(
                 "expected trainable parameters, found none: the Hessian is empty",
@@ -178,8 +183,11 @@ class HessianOperator:
 
     def _gradients(self) -> Iterator[tuple[list[Tensor | None], bool]]:
         """The gradient of each batch's share of the mean loss, and whether its graph is kept."""
+        if not self._fitted:
+            fit_micro_batch(self.objective, self.parameters)
+            self._fitted = True
         yield from ((gradient, True) for gradient in self._kept)
-        at = len(self._kept) * self.objective.batch_size
+        at = sum(self._kept_examples)
         if at >= len(self._positions):
             return
         for inputs, targets in self.objective.batches(self._positions[at:]):
@@ -188,10 +196,12 @@ class HessianOperator:
             else:
                 with count_saved(self.parameters) as count:
                     gradient = self._gradient(inputs, targets, at)
-                self._full = self.kept_bytes + count() > self.graph_budget
+                held = count() + sum(g.nbytes for g in gradient if g is not None)
+                self._full = self.kept_bytes + held > self.graph_budget
                 if not self._full:
-                    self.kept_bytes += count()
+                    self.kept_bytes += held
                     self._kept.append(gradient)
+                    self._kept_examples.append(len(inputs))
                 yield gradient, not self._full
             at += len(inputs)
 

@@ -22,6 +22,9 @@ RENDERERS = Registry(
         "opsig/mine": Entry(
             "opsigcli.reporting.terminal:render_mine", "pairs and top examples, in the terminal"
         ),
+        "opsig/quick-sharpness": Entry(
+            "opsigcli.reporting.critical:render_critical", "critical sharpness, in the terminal"
+        ),
         "opsig/sharpness": Entry(
             "opsigcli.reporting.curvature:render_curvature", "sharpness, in the terminal"
         ),

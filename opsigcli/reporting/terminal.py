@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from opsigcli.reporting.critical import render_critical
 from opsigcli.reporting.format import count, number, printable
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.scales import Scale, value_scale
@@ -91,6 +92,8 @@ def render_report(case: Case) -> list[RenderableType]:
     shown.append(_loss_plot(case.trace, case.mining.spikes if case.mining else ()))
     if case.sharpness:
         shown += [Text(), *_sharpness(case.sharpness, rows=SHARPNESS_ROWS)]
+    if case.critical:
+        shown += render_critical(case, SHARPNESS_ROWS)
     if case.virtual is not None:
         shown += render_virtual(case.virtual, case.trace, case.run.classes)
     if case.mining:

@@ -16,6 +16,7 @@ from opsigcli.errors import StoreError
 from opsigcli.mean_loss import mean_loss
 from opsigcli.records import (
     Case,
+    CriticalSharpness,
     LossTrace,
     Mining,
     Phase,
@@ -152,6 +153,13 @@ class Store:
         return tuple(decode_point(point) for point in self._json("sharpness"))
 
     @property
+    def critical(self) -> tuple[CriticalSharpness, ...]:
+        """Critical sharpness along the run's updates, by step."""
+        if "critical_sharpness" not in self.file:
+            return ()
+        return tuple(decode(CriticalSharpness, point) for point in self._json("critical_sharpness"))
+
+    @property
     def phases(self) -> tuple[Phase, ...]:
         """What the sharpness did along the run."""
         if "phases" not in self.file:
@@ -197,6 +205,7 @@ class Store:
             self.thumbnails,
             self.provenance,
             self.virtual,
+            self.critical,
         )
 
     def gradients(self, key: str) -> dict[str, NDArray[Any]] | None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from opsigcli import __version__
 from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
-from opsigcli.records import Mining, Phase, Provenance, Run, SharpnessPoint, Thumbnails
+from opsigcli.records import CriticalSharpness, Mining, Phase, Provenance, Run, SharpnessPoint, Thumbnails
 from opsigcli.store.matrix_writer import write_rows, write_virtual
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
 from opsigcli.store.units import cannot_write, reserve, sweep, temporary_path
@@ -27,6 +27,7 @@ from opsigcli.store.units import cannot_write, reserve, sweep, temporary_path
 SLACK = 1 << 20  # bytes: HDF5's own structures, JSON, and short arrays
 TEXT = h5py.string_dtype()
 SHARPNESS = ("sharpness", "phases", "sharpness_examples", "example_curvature")  # what that command writes
+CRITICAL, QUICK = "critical_sharpness", "sharpness --quick"  # what its option writes, and its provenance
 
 
 @contextmanager
@@ -115,7 +116,7 @@ def write_trace(store: Path, content: TraceContent) -> None:
         _json(file, "provenance/trace", content.provenance)
         if store.exists():
             with h5py.File(store, "r") as old:
-                for name in ("gradients", "mining", "top", "groups", "thumbnails", *SHARPNESS):
+                for name in ("gradients", "mining", "top", "groups", "thumbnails", CRITICAL, *SHARPNESS):
                     if name in old:
                         old.copy(name, file)
                 for name in set(old.get("provenance", ())) - {"trace"}:
@@ -203,6 +204,18 @@ def write_sharpness(store: Path, content: SharpnessContent) -> None:
 
     curves = sum(values.nbytes for values in content.example_curvature.values())
     _replace(store, fill, curves + 8000 * len(content.points))
+
+
+def write_critical(store: Path, points: list[CriticalSharpness], made: Provenance) -> None:
+    """Write all critical sharpness, sorted by step. The sharpness points are left as they are."""
+
+    def fill(file: h5py.File) -> None:
+        for name in (CRITICAL, f"provenance/{QUICK}"):
+            _drop(file, name)
+        _json(file, CRITICAL, sorted(points, key=lambda point: point.step))
+        _json(file, f"provenance/{QUICK}", made)
+
+    _replace(store, fill, 1000 * len(points))
 
 
 def _replace(store: Path, fill: Callable[[h5py.File], None], size: int, *, copy: bool = True) -> None:

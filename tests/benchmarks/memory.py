@@ -1,8 +1,10 @@
-"""Peak memory of whole ``opsig trace`` runs: ``python tests/benchmarks/memory.py [--full]``.
+"""Peak memory of whole ``opsig trace`` and ``opsig sharpness`` runs: ``python tests/benchmarks/memory.py [--full]``.
 
 Each row is a process of its own. Pictures are uint8, 16x16x3, in an .npz file, and opsig keeps them as they are (up to
 2 GiB; more are read again for every shard), with up to 1 GiB of them as floats, laid out for the model; both are
 listed. Text is bytes, each one a token and an example, of which ``--examples 100000`` takes whole sequences.
+Sharpness is of a GPT of two layers, width 64, on 256 sequences of 64 words of a vocabulary that grows: Lanczos for two
+products, and ``--quick``.
 ``--full`` adds 200,000 pictures over 160 checkpoints, and 100 million tokens.
 """
 
@@ -24,6 +26,7 @@ from opsigcli.models.base import build
 SIDE, CLASSES, TOKENS = 16, 10, 100_000
 PICTURES = [(2_000, 10), (2_000, 40), (2_000, 160), (20_000, 10), (20_000, 160), (200_000, 10)]
 TEXTS = [1_000_000, 10_000_000]
+VOCABULARIES, SEQUENCES, CONTEXT = [1024, 16_384], 256, 64
 
 
 def checkpoints(folder: Path, model: str, shape: tuple[int, ...], outputs: int, count: int) -> Path:
@@ -39,16 +42,16 @@ def checkpoints(folder: Path, model: str, shape: tuple[int, ...], outputs: int, 
     return folder
 
 
-def peak(*words: object) -> float:
-    """GiB that ``opsig trace`` with these words takes at most."""
+def peak(*words: object, verb: str = "trace") -> float:
+    """GiB that ``opsig trace``, or another verb, with these words takes at most."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "opsigcli", "trace", *map(str, words), "-q"], env=environment
+        [sys.executable, "-m", "opsigcli", verb, *map(str, words), "-q"], env=environment
     )
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"opsig trace ended with {process.returncode}")
+        raise SystemExit(f"opsig {verb} ended with {process.returncode}")
     return used.ru_maxrss / 2**20
 
 
@@ -94,15 +97,36 @@ def texts(root: Path, wanted: list[int]) -> None:
         print(f"| {count:,} | {TOKENS:,} | {count / 2**30:.2f} | {most:.2f} |", flush=True)
 
 
+def language_models(root: Path, wanted: list[int]) -> None:
+    print("\n| vocabulary | logits, GiB | sharpness, peak GiB | --quick |\n|---|---|---|---|")
+    rng = np.random.default_rng(0)
+    for vocabulary in wanted:
+        place = root / f"words-{vocabulary}"
+        place.mkdir()
+        numbers = [*range(vocabulary), *rng.integers(0, vocabulary, SEQUENCES * CONTEXT + 10)]
+        (place / "text.txt").write_text(" ".join(f"w{number}" for number in rng.permutation(numbers)))
+        model, store = "gpt?layers=2&width=64", place / "s.h5"
+        folder = checkpoints(place / "c", model, (CONTEXT,), vocabulary, 1)
+        options = f"tokenizer=word&vocabulary={vocabulary}&context={CONTEXT}&limit={SEQUENCES}"
+        words = ("--model", model, "--data", f"text:{place / 'text.txt'}?{options}", "--loss", "lm")
+        peak(folder, "--store", store, *words)
+        dear = peak("--store", store, "--max-matvecs", 2, verb="sharpness")
+        quick = peak("--store", store, "--quick", verb="sharpness")
+        logits = 4 * vocabulary * CONTEXT * SEQUENCES / 2**30
+        print(f"| {vocabulary:,} | {logits:.2f} | {dear:.2f} | {quick:.2f} |", flush=True)
+
+
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--full", action="store_true", help="the largest sizes too")
-    options.add_argument("--only", choices=("pictures", "text"))
+    options.add_argument("--only", choices=("pictures", "text", "sharpness"))
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        if chosen.only != "text":
+        if chosen.only in (None, "pictures"):
             pictures(Path(place), PICTURES + [(200_000, 160)] * chosen.full)
-        if chosen.only != "pictures":
+        if chosen.only in (None, "sharpness"):
+            language_models(Path(place), VOCABULARIES)
+        if chosen.only in (None, "text"):
             texts(Path(place), TEXTS + [100_000_000] * chosen.full)
 
 

@@ -1,7 +1,7 @@
 """Top Hessian eigenvalues against other tools: HVPs, wall time, verified error, peak memory.
 
     python tests/benchmarks/sharpness.py [--images FOLDER] [--nets mlp,bn,gn] [--counts 1,5] [--rounds 3]
-        [--checkpoints 2] [--parts solve,memory,blocks]
+        [--checkpoints 2] [--parts solve,memory,blocks,critical]
 
 Needs pyhessian, hessian-eigenthings and curvlinops-for-pytorch beside opsig; what is not installed is left out. Every
 method solves the same checkpoints in turn, round after round, on one thread; a row gives the median of the ratios of
@@ -9,7 +9,8 @@ its wall time to that of opsig in the same round, with the smallest and largest.
 SciPy in float64 on a plain double backward. Nets are trained by gradient descent on generated images, or on those of
 --images. All methods run with the allocator settings of opsig's command line, which serve them too. What opsig
 prepares once for all checkpoints of a run (the span of the inputs) is charged in equal parts to those measured here,
-which are few.
+which are few. ``--parts critical`` needs none of the other tools: along a run of ten checkpoints it sets the critical
+sharpness along the step of gradient descent beside the largest eigenvalue.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from opsigcli.cli.allocator import keep_freed_memory
+from opsigcli.curvature.critical_rate import critical_rate
 from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.datasets import open_source
 from opsigcli.derivatives.hvp import hessian_operator
@@ -40,6 +43,7 @@ from opsigcli.objective.base import Objective
 from opsigcli.records import ExampleSource
 
 TOLERANCE = 1e-3
+CHECKPOINTS = 10  # of a run, for critical sharpness
 
 
 class Block(nn.Module):
@@ -361,6 +365,56 @@ def blocks(objective: Objective) -> tuple[float, float, int, int]:
     return middle - start, time.perf_counter() - middle, products, others
 
 
+def critical(name: str, images: str | None) -> str:
+    """Critical sharpness along the steps of a run of gradient descent, over the largest eigenvalue."""
+    build, n, lr, steps = NETS[name]
+    source = open_source(f"folder:{images}?limit={n}&standardize=channel") if images else Generated(n)
+    torch.manual_seed(0)
+    objective = Objective(build(), source, "ce", batch_size=n)
+    looked = set(np.linspace(max(steps) / CHECKPOINTS, max(steps), CHECKPOINTS).astype(int).tolist())
+    lines, tops, found, passes = [], [], [], []
+    for step in range(1, max(steps) + 1):
+        objective.model.train()
+        _, gradient = objective.mean_loss_and_gradient()
+        objective.model.eval()
+        step_along(objective, gradient, -lr)
+        if step not in looked:
+            continue
+        tops.append(float(own(objective, 1).values[0]))
+        _, gradient = objective.mean_loss_and_gradient()
+        start = [p.detach().clone() for p in objective.parameters]
+
+        def loss(s: float, start: list[Tensor] = start, gradient: list[Tensor] = gradient) -> float:
+            with torch.no_grad():
+                for p, at in zip(objective.parameters, start, strict=True):
+                    p.copy_(at)
+            step_along(objective, gradient, -lr * s)
+            return objective.mean_loss()
+
+        rate = critical_rate(loss, rounding=2.0**-23)
+        loss(0.0)
+        passes.append(rate.passes)
+        found.append(2 / (lr * rate.value) if rate.found else float("nan"))
+        lines.append(f"  step {step}: {found[-1]:.4g} against {tops[-1]:.4g}")
+    good = np.isfinite(found)
+    ratios = (np.array(found) / np.array(tops))[good]
+    order = spearmanr(np.array(found)[good], np.array(tops)[good]).statistic
+    return "\n".join(
+        [
+            f"{name} critical sharpness, 2/lr {2 / lr:g}: {np.median(ratios):.2f} of the largest eigenvalue "
+            f"({ratios.min():.2f} to {ratios.max():.2f}), rank correlation {order:.2f}, {good.sum()} of {len(good)} "
+            f"found, {np.median(passes):.0f} passes ({min(passes)}-{max(passes)})",
+            *lines,
+        ]
+    )
+
+
+@torch.no_grad()
+def step_along(objective: Objective, direction: list[Tensor], size: float) -> None:
+    for p, d in zip(objective.parameters, direction, strict=True):
+        p.add_(d, alpha=size)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -378,6 +432,10 @@ def main() -> None:
     keep_freed_memory()
     warnings.filterwarnings("ignore")  # of the other tools
     for net in options.nets.split(","):
+        if "critical" in options.parts:
+            print(critical(net, options.images), flush=True)
+        if options.parts == "critical":
+            continue
         report(net, series(net, options.images, options.checkpoints), options)
 
 

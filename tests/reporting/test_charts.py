@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from reporting_case import HOSTILE, make_case, with_losses
 
-from opsigcli.records import Case, Evidence, GroupCurvature, LayerCurvature
+from opsigcli.records import Case, CriticalSharpness, Evidence, GroupCurvature, LayerCurvature
 from opsigcli.registry import Entry
 from opsigcli.reporting.charts import BARS, CHARTS
 from opsigcli.reporting.charts.bars import sharpness_bars
@@ -41,7 +41,9 @@ def full() -> Case:
         groups=groups,
     )
     rest = tuple(p for p in case.sharpness if p.step != point.step)
-    return replace(case, sharpness=(*rest, point))
+    critical = CriticalSharpness(4, 18.0, 0.11, 25.0, 0.72, 0.01, "next checkpoint", 6, 0)
+    lost = CriticalSharpness(8, None, None, 25.0, None, None, "gradient", 9, 1, HOSTILE)
+    return replace(case, sharpness=(*rest, point), critical=(critical, lost))
 
 
 def holed() -> Case:

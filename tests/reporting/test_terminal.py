@@ -10,15 +10,20 @@ import pytest
 from reporting_case import HOSTILE, make_case, show, with_losses
 from rich.cells import cell_len
 
-from opsigcli.records import Case, Evidence, Group
+from opsigcli.records import Case, CriticalSharpness, Evidence, Group
 from opsigcli.reporting import RENDERERS
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.terminal import render_mining, render_report, render_sharpness, render_trace
 from opsigcli.reporting.textplot import TextPlot, sparkline
 
+CRITICAL = (
+    CriticalSharpness(4, 1.234e5, 0.11, 25.0, 0.72, 0.01, "next checkpoint", 6, 0),
+    CriticalSharpness(8, None, None, 2.5e-7, None, None, "gradient", 9, 1, "not found: the loss rises"),
+)
 VIEWS = {
     "opsig/trace": lambda case: case.trace,
     "opsig/mine": lambda case: case,
+    "opsig/quick-sharpness": lambda case: replace(case, critical=CRITICAL),
     "opsig/sharpness": lambda case: case,
     "opsig/report": lambda case: case,
     "opsig/store": lambda case: case,
@@ -57,7 +62,7 @@ def test_every_view_fits_the_terminal(schema: str, width: int) -> None:
 @pytest.mark.parametrize("schema", VIEWS)
 def test_every_view_draws_in_plain_ascii_where_it_must(schema: str) -> None:
     text = show(RENDERERS.load(schema)(VIEWS[schema](make_case())), 80, "ascii")
-    assert re.search(r"\|.*[*o]", text) or schema in ("opsig/mine", "opsig/store")
+    assert re.search(r"\|.*[*o]", text) or schema in ("opsig/mine", "opsig/store", "opsig/quick-sharpness")
 
 
 def test_the_report_tells_the_whole_case() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.store import content
 
 from opsigcli.records import (
+    CriticalSharpness,
     Evidence,
     Group,
     Mining,
@@ -49,6 +50,8 @@ def write_everything(store: Path) -> None:
     point = SharpnessPoint(1, (2.0,), (0.0,), True, 5, None, None)
     curves = {1: np.zeros(2, dtype=np.float32)}
     writer.write_sharpness(store, writer.SharpnessContent([point], (), curves, ids[:2], provenance))
+    critical = CriticalSharpness(1, 2.0, 1.0, 4.0, 0.5, 0.01, "next checkpoint", 6, 0)
+    writer.write_critical(store, [critical], provenance)
 
 
 def test_every_path_that_is_written_is_in_the_layout_and_the_other_way_round(tmp_path: Path) -> None:

@@ -23,6 +23,10 @@ CHARTS = Registry(
             "opsigcli.reporting.charts.sharpness:sharpness_charts",
             "sharpness, preconditioned sharpness and ratio against the stability threshold; needs sharpness",
         ),
+        "critical": Entry(
+            "opsigcli.reporting.charts.critical:critical_charts",
+            "critical sharpness against its threshold, as a ratio; needs sharpness --quick",
+        ),
         "close-up": Entry(
             "opsigcli.reporting.charts.groups:close_ups",
             "the groups around a pair's strongest step, in its section; needs pairs and four checkpoints",

@@ -1,0 +1,213 @@
+"""``opsig sharpness --quick``: critical sharpness along the run's own update, where Lanczos is too dear."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+
+from opsigcli.commands.dry_run import plan_quick
+from opsigcli.derivatives.data_parallel import DataParallel, destroy_process_group, join_process_group
+from opsigcli.errors import CheckpointError, ExitCode, Interrupted, ModelError, UsageError
+from opsigcli.options import SharpnessOptions
+from opsigcli.outcome import Outcome, plain
+from opsigcli.progress import Progress
+from opsigcli.records import Case, CriticalSharpness
+from opsigcli.runs.provenance import provenance
+from opsigcli.runs.stored_run import StoredRun
+from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
+from opsigcli.stability.critical_sharpness import NEXT, CriticalMeter
+from opsigcli.stability.measure import Meter
+from opsigcli.store.decode import decode
+from opsigcli.store.reader import Store, open_store
+from opsigcli.store.units import Units
+from opsigcli.store.writer import QUICK, locked, write_critical
+
+# What a value depends on beside the checkpoint and the one after it.
+NUMERICS = (
+    *("precision", "seed", "model", "data", "examples", "batch_norm"),
+    *("optimizer", "lr", "momentum", "weight_decay", "betas", "eps", "lr_groups"),
+)
+# What needs eigenvectors or Hessian-vector products.
+DEAR = ("layers", "per_example", "groups", "secant", "spectrum")
+
+
+def quick_sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
+    """Measure critical sharpness at every ``options.every``-th checkpoint; what is known of eigenvalues stays.
+
+    Raises:
+        StoreError: there is no readable store.
+        UsageError: an option needs eigenvectors, steps or budget are not understood, or no checkpoint is in the range.
+        CheckpointError: no checkpoint could be measured.
+        ModelError: the same, as weights do not fit.
+        Interrupted: a signal arrived; the values found so far are kept.
+    """
+    asked = [f"--{name.replace('_', '-')}" for name in DEAR if getattr(options, name)]
+    if asked or options.top > 1:
+        what = ", ".join([*asked, *(["--top"] if options.top > 1 else [])])
+        raise UsageError(
+            f"expected --quick without {what}: it computes no eigenvectors and no Hessian-vector products",
+            f"leave out {what}, or --quick",
+        )
+    budget, wanted = Budget(options.budget), step_range(options.steps)
+    parallel = join_process_group()
+    try:
+        with locked(options.store) if parallel.rank == 0 else nullcontext():
+            return _quick(options, progress, budget, wanted, parallel)
+    finally:
+        destroy_process_group()
+
+
+def _quick(
+    options: SharpnessOptions,
+    progress: Progress,
+    budget: Budget,
+    wanted: tuple[float, float],
+    parallel: DataParallel,
+) -> Outcome:
+    stopped: KeyboardInterrupt | None = None
+    meter: Meter | None = None
+    failed: dict[str, str] = {}
+    with open_store(options.store) as store:
+        units = Units(options.store, {"quick": True} | {name: getattr(options, name) for name in NUMERICS})
+        rows = chosen_rows(store, options.every, wanted)
+        points = {} if options.fresh else _recall(store, units)
+        todo = [row for row in rows if row not in points]
+        if options.dry_run:
+            return plan_quick(options, todo, store)
+        if todo:
+            run = StoredRun(store, options, options.precision)
+            meter = Meter(run, options, budget, parallel, None)
+            try:
+                failed = _measure(store, units, CriticalMeter(meter), points, todo, progress)
+            except KeyboardInterrupt as signal:
+                stopped = signal
+        found = replace(store.case, critical=tuple(points[row] for row in rows if row in points))
+    everything = [points[row] for row in sorted(points)]
+    if parallel.rank == 0 and any(row in points for row in todo):
+        made = provenance(
+            QUICK,
+            options,
+            meter.run.objective if meter else None,
+            seed=options.seed,
+            precision=options.precision,
+        )
+        made.options["configuration"] = units.hash
+        write_critical(options.store, everything, made)
+        units.clear()
+    left = [int(found.trace.steps[row]) for row in rows if row not in points]
+    if stopped is not None:
+        raise Interrupted(stopped, f"interrupted: {len(points)} values are kept, {len(left)} are left")
+    return _outcome(options, found, failed, left, quiet=parallel.rank > 0)
+
+
+def _recall(store: Store, units: Units) -> dict[int, CriticalSharpness]:
+    """What was measured in this very way: in the store, or left by a command that was killed."""
+    steps = {int(step): row for row, step in enumerate(store.file["steps"][()])}
+    points: dict[int, CriticalSharpness] = {}
+    made = store.provenance.get(QUICK)
+    if made is not None and made.options.get("configuration") == units.hash:
+        points = {steps[point.step]: point for point in store.critical if point.step in steps}
+    for row in steps.values():
+        raw = units.read(_key(store, row))
+        if raw is not None:
+            points[row] = decode(CriticalSharpness, json.loads(raw.tobytes()))
+    # An update that was made up gives way to the real one, once the next checkpoint shows it.
+    known = sorted(steps)
+    seen = {step for step, after in itertools.pairwise(known) if after == step + 1}
+    return {row: p for row, p in points.items() if p.direction == NEXT or p.step not in seen}
+
+
+def _measure(
+    store: Store,
+    units: Units,
+    meter: CriticalMeter,
+    points: dict[int, CriticalSharpness],
+    todo: list[int],
+    progress: Progress,
+) -> dict[str, str]:
+    """Add the missing values; under a budget coarse to fine. Returns the files that failed, with the reason."""
+    steps, lrs, failed = store.file["steps"][()], store.lrs, {}
+    limited = meter.meter.budget.limited
+    order = [todo[i] for i in coarse_to_fine(len(todo))] if limited else todo
+    with progress.task("critical sharpness", len(order), "checkpoint") as task:
+        for row in order:
+            if meter.meter.over():
+                break
+            following = int(steps[row + 1]) if row + 1 < len(steps) else None
+            try:
+                point = meter.measure(row, int(steps[row]), float(lrs[row]), following)
+            except (CheckpointError, ModelError) as error:
+                failed[store.files[row]] = error.message
+                if len(failed) == len(order):
+                    raise
+                task.advance(note=f"{store.files[row]} failed")
+                continue
+            points[row] = point
+            if meter.parallel.rank == 0:
+                units.write(_key(store, row), np.frombuffer(json.dumps(plain(point)).encode(), np.uint8))
+            ratio = "" if point.ratio is None else f": ratio {point.ratio:.3f}"
+            task.advance(note=f"step {point.step}{ratio}, {point.forward_passes} forward passes")
+    return failed
+
+
+def _key(store: Store, row: int) -> str:
+    """The name of a row's unit: the update to the next checkpoint is part of it."""
+    following = store.sha256[row + 1][:8] if row + 1 < len(store.sha256) else ""
+    return f"critical-{store.sha256[row][:16]}{following}"
+
+
+def _outcome(
+    options: SharpnessOptions, case: Case, failed: dict[str, str], left: list[int], *, quiet: bool
+) -> Outcome:
+    points = case.critical
+    known = [point for point in points if point.ratio is not None]
+    peak = max(known, key=lambda point: point.ratio or 0, default=None)
+    warnings = [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
+    reasons: dict[str, list[int]] = {}
+    for point in points:
+        if point.reason:
+            reasons.setdefault(point.reason, []).append(point.step)
+    warnings += [
+        f"{len(steps)} of {len(points)} values, step {steps[0]}: {reason}"
+        for reason, steps in reasons.items()
+    ]
+    if left and not failed:
+        warnings.append(f"the budget of {options.budget} ended with {len(left)} checkpoints not measured")
+    result = {
+        "store": str(options.store),
+        "critical_sharpness": points,
+        "peak": None if peak is None else {"step": peak.step, "ratio": peak.ratio},
+        "first_step_past_threshold": next((p.step for p in known if (p.ratio or 0) >= 1), None),
+        "forward_passes": sum(point.forward_passes for point in points),
+        "gradients": sum(point.gradients for point in points),
+        "steps_left": left,
+        "failed": failed,
+    }
+    return Outcome(
+        schema="opsig/quick-sharpness",
+        inputs={"options": vars(options) | {"store": str(options.store)}},
+        result=result,
+        warnings=() if quiet else tuple(warnings),
+        exit_code=ExitCode.INCOMPLETE if failed or left else ExitCode.OK,
+        view=case,
+    )
+
+
+def chosen_rows(store: Store, every: int, wanted: tuple[float, float]) -> list[int]:
+    """The rows of the trace to measure: every so manyth of those within a range of steps.
+
+    Raises:
+        UsageError: there is no checkpoint in the range.
+    """
+    steps = store.file["steps"][()]
+    inside = [row for row, step in enumerate(steps) if wanted[0] <= step <= wanted[1]]
+    if not inside:
+        raise UsageError(
+            f"expected --steps to hold a checkpoint; the trace has steps {steps[0]} to {steps[-1]}",
+            f"example: --steps {steps[0]}:{steps[-1]}",
+        )
+    return inside[::every]
