@@ -16,7 +16,7 @@ from opsigcli.datasets import open_source
 from opsigcli.derivatives.gauss_newton import GaussNewtonOperator
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.derivatives.hvp import hessian_operator
-from opsigcli.derivatives.per_example_curvature import along
+from opsigcli.derivatives.per_example_curvature import directional_derivatives
 from opsigcli.errors import ObjectiveError, UsageError
 from opsigcli.objective.base import Objective
 from opsigcli.objective.losses.base import open_loss
@@ -162,7 +162,7 @@ def test_single_examples_add_up_to_the_mean_in_every_instrument(
     objective = opened(tmp_path, spec, targets)
     _, gradient, hessian = truth(objective, targets, mean)
     v = torch.randn(len(gradient), generator=torch.Generator().manual_seed(0)).double()
-    slopes, curvatures = along(objective, v)
+    slopes, curvatures = directional_derivatives(objective, v)
     assert float(slopes.astype(float).mean()) == pytest.approx(float(gradient @ v), rel=1e-4, abs=1e-6)
     assert float(curvatures.astype(float).mean()) == pytest.approx(float(v @ hessian @ v), rel=1e-4, abs=1e-5)
     norms = gradient_sketches(objective, objective.counted, dimensions=16).norms
