@@ -146,7 +146,7 @@ class StepChecker:
             )
         if not known:
             cause = self._fit(row, start, step, update, bound)
-            word = "optimizer or learning rate are not known"
+            word = tuning.reason.removeprefix("no threshold: ") or "optimizer or learning rate are not known"
             if cause is not None:
                 return StepCheck(
                     UNTOLD, f"{word}; the step is that of {cause.text}: give these", cause.error, bound=bound
