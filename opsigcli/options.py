@@ -14,6 +14,7 @@ from opsigcli.parameters import Argument, Option
 STORE = Path("opsig.h5")
 REPORT = Path("opsig-report.html")
 MANIFEST = "opsig-run.toml"
+EXAMPLE_WEIGHTS = "opsig-examples.json"  # beside the manifest: ids that count less
 PRECISIONS = ("float32", "bf16", "tf32")  # of a trace
 
 # What several commands take. None means: as the manifest or the store says.
@@ -355,6 +356,9 @@ class SharpnessOptions:
     groups: Annotated[bool, Option("Each mined group's share of the sharpness.")] = False
     secant: Annotated[bool, Option("Curvature along the step to the next checkpoint.")] = False
     spectrum: Annotated[bool, Option("Spectral density, outliers, trace, Gauss-Newton part.")] = False
+    no_step_check: Annotated[
+        bool, Option("Do not hold the step to the next checkpoint against the rule whose threshold is given.")
+    ] = False
     store: Store = STORE
     model: Model = None
     data: Data = None

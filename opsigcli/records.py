@@ -122,6 +122,7 @@ class Run:
     classes: tuple[str, ...] = ()
     fingerprint: str = ""  # of the dataset
     transform: dict[str, Any] = field(default_factory=dict)
+    unit: str = ""  # what steps count: step, epoch, number or position; "" when not known
 
 
 class StoredNames(Protocol):
@@ -371,6 +372,17 @@ class HessianSpectrum:
 
 
 @dataclass(frozen=True)
+class StepCheck:
+    """Whether the step to the next checkpoint is the one that the rule makes whose threshold is given."""
+
+    verdict: str  # confirmed, contradicted, or cannot be told
+    reason: str = ""  # what was tested and found, the likely causes first
+    relative_error: float | None = None  # ‖Δ − Δ̂‖ / ‖Δ‖, Δ the step made, Δ̂ the rule's on all examples
+    cosine: float | None = None  # of Δ and Δ̂
+    bound: float | None = None  # of the relative error of a confirmed step
+
+
+@dataclass(frozen=True)
 class SharpnessPoint:
     """Top of the Hessian spectrum at one checkpoint."""
 
@@ -407,6 +419,7 @@ class SharpnessPoint:
     parameters: int | None = None  # weights that the Hessian is over: those that train
     untrained: int = 0  # weights left out, which the model lets train and the run did not
     notes: tuple[str, ...] = ()  # where options contradict the checkpoint
+    step_check: StepCheck | None = None  # None where it was not made
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
-from opsigcli.records import Case, ExampleSource, LossTrace, Mining, Thumbnails
+from opsigcli.records import Case, ExampleSource, LossTrace, Mining, SharpnessPoint, Thumbnails
 from opsigcli.runs.provenance import provenance
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.writer import locked, write_gradients, write_mining
@@ -50,6 +51,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             trace, run = store.trace, store.run
             require_two(len(trace.steps))  # before gradients are computed
             case = Case(run, trace, virtual=store.virtual)
+            warnings = _step_warning(store.sharpness) if options.causal else ()
             known_pairs = store.known_pairs
             given = Trace(
                 store.losses,
@@ -77,7 +79,14 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             write_gradients(options.store, sketches.key, sketches.arrays(candidates.gradients))
             sketches.units.clear()
         write_mining(options.store, found, pictures)
-    return _outcome(options, replace(case, mining=found), found, known_pairs, causal)
+    return _outcome(options, replace(case, mining=found), found, known_pairs, causal, warnings)
+
+
+def _step_warning(points: Sequence[SharpnessPoint]) -> tuple[str, ...]:
+    """Of a rule that --causal trains with and that the weights contradict."""
+    unlike = [point.step_check for point in points if point.step_check is not None]
+    reasons = [check.reason for check in unlike if check.verdict == "contradicted"]
+    return tuple(f"--causal trains by a rule that the weights contradict: {reason}" for reason in reasons[:1])
 
 
 def _refuse_unknown(options: MineOptions) -> None:
@@ -109,7 +118,12 @@ def _candidates(options: MineOptions, store: Store, trace: LossTrace, sketches: 
 
 
 def _outcome(
-    options: MineOptions, case: Case, found: Mining, known_pairs: KnownPairs, causal: dict[str, Any] | None
+    options: MineOptions,
+    case: Case,
+    found: Mining,
+    known_pairs: KnownPairs,
+    causal: dict[str, Any] | None,
+    warnings: tuple[str, ...],
 ) -> Outcome:
     messages = list(tell_known_pairs(known_pairs, case))
     if options.export is not None:
@@ -132,6 +146,7 @@ def _outcome(
             "virtual": case.virtual,
         },
         messages=(*messages, *(causal_words(causal) if causal else ())),
+        warnings=warnings,
         view=case,
     )
 

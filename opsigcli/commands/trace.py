@@ -164,6 +164,7 @@ def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tupl
         classes=source.classes,
         fingerprint=source.fingerprint,
         transform=source.transform,
+        unit=series.unit,
     )
     return _with_optimizer(run, series, warnings), source
 

@@ -22,7 +22,7 @@ from opsigcli.datasets.subset import Subset
 from opsigcli.errors import CheckpointError, Interrupted, UsageError
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Optimizer
-from opsigcli.options import MANIFEST, TrainOptions
+from opsigcli.options import EXAMPLE_WEIGHTS, MANIFEST, TrainOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress, Task
 from opsigcli.records import ExampleSource
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 MICRO_BATCH = 2048  # examples per pass of a full batch
 MANIFEST_SECONDS = 1.0  # the manifest is rewritten at most this often, and at the end
-WEIGHTS_FILE = "opsig-examples.json"  # ids that count less, beside the manifest
 WEIGHTS = re.compile(r"step-(\d+)\.safetensors")
 
 
@@ -189,7 +188,7 @@ class _Run:
         Raises:
             UsageError: they differ.
         """
-        path = self.folder / WEIGHTS_FILE
+        path = self.folder / EXAMPLE_WEIGHTS
         before = json.loads(path.read_text())["sha256"] if path.exists() else ""
         if before != self._digest():
             raise UsageError(
@@ -198,7 +197,7 @@ class _Run:
             )
 
     def _write_weights(self, source: ExampleSource) -> None:
-        path = self.folder / WEIGHTS_FILE
+        path = self.folder / EXAMPLE_WEIGHTS
         if self.weights is None:
             path.unlink(missing_ok=True)
             return

@@ -134,6 +134,12 @@ def _sharpness(case: Case) -> Part:
         why = next((f" ({p.reason.removeprefix('no ratio: ')})" for p in good if p.reason), "")
         missing.append(f"{what}{why}, so sharpness is held against nothing.")
         return [f"{name} peaked at {number(values[peak])} (step {peak.step:,})"], [], missing
+    unlike = [p for p in against if p.step_check is not None and p.step_check.verdict == "contradicted"]
+    if unlike:
+        missing.append(
+            f"The stability threshold is not confirmed by the weights at {len(unlike)} of "
+            f"{count(len(against), 'checkpoint')}: {unlike[0].step_check.reason if unlike[0].step_check else ''}."
+        )
     peak = max(against, key=lambda p: p.ratio or 0)
     top = (
         f"{number(peak.ratio)}\u00a0\u00d7 the stability threshold at step {peak.step:,} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,13 @@ def strongest_top(mining: Mining, limit: int) -> list[TopDeltas]:
         if len(chosen) < limit and all(abs(row - other) > len(mining.top) // 20 for other in chosen):
             chosen.append(row)
     return [mining.top[row] for row in sorted(chosen)]
+
+
+VERDICTS = {  # of the step check, the one to know of first
+    "contradicted": "threshold not confirmed by the weights",
+    "confirmed": "optimizer confirmed by the weights",
+    "cannot be told": "whether the weights confirm the optimizer cannot be told",
+}
 
 
 def sharpness_values(points: Sequence[SharpnessPoint]) -> list[float]:
@@ -157,10 +165,40 @@ def notes(case: Case) -> list[str]:
         lines.append(
             f"{unmeasured} of {len(case.trace.steps)} checkpoints were not measured on all examples."
         )
-    lines += [_sentence(line) for line in curvature_lines(case)]
+    lines += [_sentence(line) for line in [*step_check_lines(case.sharpness), *curvature_lines(case)]]
     return lines + [
         _sentence(f"sharpness: {reason}") for reason in sorted({p.reason for p in case.sharpness if p.reason})
     ]
+
+
+def step_check_lines(points: Sequence[SharpnessPoint]) -> list[str]:
+    """Whether the weights confirm the rule whose threshold is given, a line for each verdict and its reason."""
+    checks = [(point.step, point.step_check) for point in points if point.step_check is not None]
+    told = [(step, check) for step, check in checks if check.relative_error is not None]
+    if not told:  # the last checkpoint is no reason where others have one
+        return [
+            f"the optimizer was not checked against the weights: {check.reason}" for _, check in checks[:1]
+        ]
+    lines = []
+    for verdict, words in VERDICTS.items():
+        by_reason: dict[str, list[int]] = {}
+        for step, check in told:
+            if check.verdict == verdict:
+                by_reason.setdefault(_without_numbers(check.reason), []).append(step)
+        reasons = {step: check.reason for step, check in told}
+        errors = {step: check.relative_error or 0.0 for step, check in told}
+        for steps in by_reason.values():
+            where = (
+                f"at step {steps[0]:,}" if len(steps) == 1 else f"at {len(steps)} steps from {steps[0]:,} on"
+            )
+            most = max(errors[step] for step in steps)
+            off = f" (to {most:.1g} of the step)" if verdict == "confirmed" else ""
+            lines.append(f"{words} {where}{off}: {reasons[steps[0]]}")
+    return lines
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\d[\d.,e+-]*", "#", text)
 
 
 def phase_lines(phases: Sequence[Phase]) -> list[str]:

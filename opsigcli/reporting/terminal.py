@@ -14,7 +14,15 @@ from opsigcli.reporting.critical import render_critical
 from opsigcli.reporting.format import count, number, printable
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.scales import Scale, value_scale
-from opsigcli.reporting.summary import facts, mining_notes, notes, origins, residual, sharpness_values
+from opsigcli.reporting.summary import (
+    facts,
+    mining_notes,
+    notes,
+    origins,
+    residual,
+    sharpness_values,
+    step_check_lines,
+)
 from opsigcli.reporting.tables import head, pairs, spikes, table_of, top
 from opsigcli.reporting.textplot import TextPlot
 from opsigcli.reporting.virtual import render_virtual
@@ -175,6 +183,7 @@ def _sharpness(points: Sequence[SharpnessPoint], rows: int | None) -> list[Rende
         shown.append(Text(f"{len(listed)} of {len(points)} points are shown, evenly spread.", style="dim"))
     if rows is None:
         reasons = sorted({point.reason for point in points if point.reason})
+        reasons += step_check_lines(points)
         shown += [Text(printable(reason), style="dim") for reason in reasons]
     return shown
 

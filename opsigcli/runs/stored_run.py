@@ -50,6 +50,7 @@ class StoredRun:
         self.run = trusted_run(store, options)
         self.files, self.sha256 = store.files, store.sha256
         self.lrs = [float(lr) for lr in store.lrs]  # NaN where unknown
+        self.steps = [int(step) for step in store.file["steps"][()]]
         self.source = open_source(self.run.data)
         if self.source.fingerprint != run.fingerprint:
             raise UsageError(

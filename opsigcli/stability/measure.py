@@ -23,7 +23,7 @@ from opsigcli.errors import UsageError
 from opsigcli.objective.batch_norm import batch_norms
 from opsigcli.objective.independence import refuse_coupling
 from opsigcli.options import SharpnessOptions
-from opsigcli.records import HessianSpectrum, Mining, SharpnessPoint
+from opsigcli.records import HessianSpectrum, Mining, SharpnessPoint, StepCheck
 from opsigcli.runs.movement import Movement
 from opsigcli.runs.run_optimizer import RunOptimizer, Tuning, given_hyper
 from opsigcli.runs.stored_run import StoredRun
@@ -31,6 +31,7 @@ from opsigcli.stability.budget import Budget
 from opsigcli.stability.curvature_attribution import CurvatureAttribution, concentration, subset
 from opsigcli.stability.ratio import Stability, plain, stability
 from opsigcli.stability.spectral_density import hessian_spectrum
+from opsigcli.stability.step_check import UNTOLD, StepChecker
 
 AVERAGED = (
     "no ratio: these weights are a moving average, and no step of the optimizer starts from them; trace the trained "
@@ -83,6 +84,7 @@ class Meter:
         self.batch_norm = options.batch_norm if batch_norms(run.objective.model) else None
         if options.batch_norm == "batch":
             self._couple()
+        self.steps = StepChecker(run, self.optimizer, options.minibatch, options.seed)
         self._checked = False
         self._plain = True  # λ₁ itself is held against the threshold
         self._subspace: InputSubspace | None = None
@@ -141,7 +143,9 @@ class Meter:
                 point = replace(point, subsets=tuple(self._other_subsets(tell)))
             if self.options.secant and following is not None and not self.over():
                 point = replace(point, secant=self.attribution.secant(row), secant_step=following)
-        return Measured(replace(point, partial=self.over()), curvatures)
+        return Measured(
+            replace(point, partial=self.over(), step_check=self._step_check(row, lr, moved)), curvatures
+        )
 
     def _point(
         self,
@@ -234,6 +238,27 @@ class Meter:
         return {
             name: part.detach().cpu() for name, part in zip(objective.parameter_names, parts, strict=True)
         }
+
+    def _step_check(self, row: int, lr: float, moved: frozenset[str] | None) -> StepCheck | None:
+        """Whether the weights confirm the rule at checkpoint ``row``; leaves another one loaded."""
+        if self.options.no_step_check or self.over() or self.parallel.rank:
+            return None
+        if self.sampled:
+            return StepCheck(
+                UNTOLD, "--examples asks for a subset of the examples, and a step is made of all"
+            )
+        if self.options.secant:  # which leaves the next one loaded
+            self.run.load(row)
+        if self.run.averaged(row):
+            return StepCheck(UNTOLD, "these weights are a moving average, from which no step starts")
+
+        def tuning() -> Tuning:
+            evidence = self.movement.evidence(row, self._gradient)
+            return self.optimizer.at(
+                self.run.path(row), self.run.objective.model, lr, moved, evidence, with_state=True
+            )
+
+        return self.steps.check(row, tuning)
 
     def _by_layer(
         self,

@@ -60,7 +60,20 @@ def warnings_of(
             "with minibatches, the sharpness of the full loss stays below the stability threshold; give the "
             "run's batch size with --minibatch to have batch sharpness as well"
         )
-    return warnings + _statistics_warning(points) + _subset_warning(points, examples)
+    return warnings + _step_warning(points) + _statistics_warning(points) + _subset_warning(points, examples)
+
+
+def _step_warning(points: list[SharpnessPoint]) -> list[str]:
+    """Of steps that the rule whose threshold is given does not make."""
+    unlike = [p for p in points if p.step_check is not None and p.step_check.verdict == "contradicted"]
+    if not unlike:
+        return []
+    checked = sum(p.step_check is not None and p.step_check.relative_error is not None for p in points)
+    reason = unlike[0].step_check.reason if unlike[0].step_check else ""
+    return [
+        f"the threshold is not confirmed by the weights at {len(unlike)} of {checked} steps; step {unlike[0].step}: "
+        f"{reason}"
+    ]
 
 
 def _once(said: list[tuple[SharpnessPoint, str]]) -> list[str]:

@@ -21,6 +21,7 @@ from opsigcli.records import (
     Pair,
     SharpnessPoint,
     Spike,
+    StepCheck,
 )
 
 
@@ -115,6 +116,14 @@ def as_floats(values: list[float | None]) -> tuple[float, ...]:
     return tuple(float("nan") if value is None else float(value) for value in values)
 
 
+def decode_step_check(data: dict[str, Any] | None) -> StepCheck | None:
+    """The check of the step to the next checkpoint, where it was made."""
+    if data is None:
+        return None
+    check: StepCheck = decode(StepCheck, data)
+    return check
+
+
 def decode_point(data: dict[str, Any]) -> SharpnessPoint:
     """A sharpness point from its JSON."""
     point: SharpnessPoint = decode(
@@ -128,5 +137,6 @@ def decode_point(data: dict[str, Any]) -> SharpnessPoint:
         groups=decode_curvatures,
         spectrum=decode_spectrum,
         notes=tuple,
+        step_check=decode_step_check,
     )
     return point

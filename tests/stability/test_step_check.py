@@ -1,0 +1,201 @@
+"""The step check: the update made against the update of the rule whose threshold is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import Opsig
+from torch import nn
+
+from opsigcli.store.decode import decode_point
+from opsigcli.store.reader import open_store
+
+DATA, MODEL = "planted?n=200", "mlp?hidden=8"
+
+
+def checks(opsig: Opsig, store: Path, *words: object) -> list[dict[str, Any]]:
+    result = opsig("sharpness", "--store", store, "--tolerance", 0.05, "--json", *words)
+    assert result.code == 0, result.err
+    return [point["step_check"] for point in result.json["result"]["points"]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--optimizer", "gd", "--lr", 0.3),
+        ("--optimizer", "momentum", "--lr", 0.05),
+        ("--optimizer", "nesterov", "--lr", 0.05),
+        ("--optimizer", "dampened", "--lr", 0.3),
+        ("--optimizer", "adam", "--lr", 0.01),
+        ("--optimizer", "adamw", "--lr", 0.01),
+        ("--optimizer", "rmsprop", "--lr", 0.01),
+        ("--optimizer", "sgd", "--lr", 0.3, "--batch-size", 50, "--seed", 3),
+        ("--model", "cnn?norm=batch&widths=4,8", "--lr", 0.3),
+    ],
+)
+def test_the_steps_of_a_run_confirm_its_rule(opsig: Opsig, tmp_path: Path, words: tuple[object, ...]) -> None:
+    run, store = tmp_path / "run", tmp_path / "s.h5"
+    assert opsig("train", run, "--data", DATA, "--model", MODEL, "--steps", 4, *words).code == 0
+    assert opsig("trace", run, "--store", store).code == 0
+    *found, last = checks(opsig, store)
+    assert [check["verdict"] for check in found] == ["confirmed"] * 4
+    assert max(check["relative_error"] for check in found) < 1e-4
+    assert (last["verdict"], last["relative_error"]) == ("cannot be told", None)
+
+
+NET = """
+import torch
+from torch import nn
+
+class Tanh(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(12, 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.first(x)))
+"""
+
+Make = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+
+
+def sgd(**hyper: Any) -> Make:
+    return lambda parameters: torch.optim.SGD(parameters, **hyper)
+
+
+@pytest.fixture
+def foreign(opsig: Opsig, tmp_path: Path) -> Callable[..., Path]:
+    """The store of a run of plain torch on data of its own."""
+
+    def make(
+        optimizer: Make, *, smoothing: float = 0.0, batch: int | None = None, state: bool = True
+    ) -> Path:
+        generator = np.random.default_rng(0)
+        labels = np.arange(240) % 4
+        inputs = (
+            generator.normal(size=(240, 12)).astype(np.float32) + 2 * np.eye(12, dtype=np.float32)[labels]
+        )
+        np.savez(tmp_path / "data.npz", x=inputs, y=labels)
+        (tmp_path / "net.py").write_text(NET)
+        scope: dict[str, Any] = {}
+        exec(NET, scope)
+        torch.manual_seed(0)
+        net, folder = scope["Tanh"](), tmp_path / "run"
+        folder.mkdir()
+        rule = optimizer(list(net.parameters()))
+        for step in range(8):
+            kept = {"model": net.state_dict(), "step": step}
+            torch.save(kept | ({"optimizer": rule.state_dict()} if state else {}), folder / f"step_{step}.pt")
+            some = torch.randperm(240)[:batch]
+            rule.zero_grad()
+            x, y = torch.tensor(inputs)[some], torch.tensor(labels)[some]
+            F.cross_entropy(net(x), y, label_smoothing=smoothing).backward()
+            rule.step()
+        store = tmp_path / "s.h5"
+        words = (
+            "--model",
+            f"file:{tmp_path}/net.py:Tanh",
+            "--data",
+            f"npz:{tmp_path}/data.npz",
+            "--loss",
+            "ce",
+        )
+        assert opsig("trace", folder, "--store", store, *words).code == 0
+        return store
+
+    return make
+
+
+HEAVY = sgd(lr=0.1, momentum=0.9)
+ADAM: Make = lambda parameters: torch.optim.Adam(parameters, lr=0.01)  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("made", "assumed", "cause"),
+    [
+        (sgd(lr=0.2), ("--lr", 0.4), "learning rate of 0.2 instead of 0.4"),
+        (HEAVY, ("--momentum", 0.95), "lr 0.1 and momentum 0.9"),
+        (HEAVY, ("--optimizer", "gd"), "lr 0.1 and momentum 0.9"),
+        (sgd(lr=0.2), ("--optimizer", "momentum", "--momentum", 0.9), "gradient descent with lr 0.2"),
+        (sgd(lr=0.2), ("--optimizer", "adam"), "gradient descent with lr 0.2"),
+        (
+            sgd(lr=0.1, momentum=0.9, nesterov=True),
+            ("--optimizer", "gd"),
+            "nesterov with lr 0.1 and momentum 0.9",
+        ),
+        (sgd(lr=0.2, weight_decay=0.01), ("--weight-decay", 0), "weight decay of 0.01 instead of 0"),
+        (ADAM, ("--lr", 0.02), "learning rate of 0.01 instead of 0.02"),
+        (ADAM, ("--optimizer", "gd"), "adaptive rule"),
+    ],
+)
+def test_a_wrong_rule_is_contradicted_and_the_right_one_is_named(
+    opsig: Opsig, foreign: Callable[..., Path], made: Make, assumed: tuple[object, ...], cause: str
+) -> None:
+    store = foreign(made)
+    assert checks(opsig, store, "--steps", "4:4")[0]["verdict"] == "confirmed"
+    (found,) = checks(opsig, store, "--steps", "4:4", *assumed)
+    assert found["verdict"] == "contradicted"
+    assert cause in found["reason"]
+
+
+def test_label_smoothing_is_named(opsig: Opsig, foreign: Callable[..., Path]) -> None:
+    (found,) = checks(opsig, foreign(sgd(lr=0.2), smoothing=0.1), "--steps", "4:4")
+    assert found["verdict"] == "contradicted"
+    assert "label smoothing of 0.1" in found["reason"]
+
+
+def test_momentum_is_checked_without_its_state(opsig: Opsig, foreign: Callable[..., Path]) -> None:
+    store = foreign(HEAVY, state=False)
+    right = ("--steps", "4:4", "--optimizer", "momentum", "--lr", 0.1)
+    assert checks(opsig, store, *right)[0]["verdict"] == "confirmed"
+    assert checks(opsig, store, *right, "--momentum", 0.5)[0]["verdict"] == "contradicted"
+    (unknown,) = checks(opsig, store, "--steps", "4:4")
+    assert unknown["verdict"] == "cannot be told"
+    assert "momentum with lr 0.1 and momentum 0.9" in unknown["reason"]
+
+
+def test_a_batch_that_is_not_known_is_held_against_random_ones(
+    opsig: Opsig, foreign: Callable[..., Path]
+) -> None:
+    store = foreign(sgd(lr=0.2), batch=40)
+    words = ("--steps", "2:5", "--minibatch", 40)
+    found = checks(opsig, store, *words)
+    assert [check["verdict"] for check in found] == ["cannot be told"] * 4
+    assert "random batches of 40" in found[0]["reason"]
+    assert {check["verdict"] for check in checks(opsig, store, *words, "--lr", 0.8)} == {"contradicted"}
+
+
+def test_checkpoints_further_apart_are_not_checked(opsig: Opsig, tmp_path: Path) -> None:
+    run, store = tmp_path / "run", tmp_path / "s.h5"
+    assert opsig("train", run, "--data", DATA, "--model", MODEL, "--steps", 4, "--save-every", 2).code == 0
+    assert opsig("trace", run, "--store", store).code == 0
+    assert checks(opsig, store)[0]["reason"] == "the next checkpoint is 2 steps away, not one"
+    assert checks(opsig, store, "--no-step-check", "--fresh") == [None, None, None]
+
+
+def test_a_contradiction_is_told_everywhere(
+    opsig: Opsig, foreign: Callable[..., Path], tmp_path: Path
+) -> None:
+    store = foreign(sgd(lr=0.2))
+    words = ("sharpness", "--store", store, "--steps", "4:4", "--lr", 0.4)
+    result = opsig(*words, "--json")
+    assert any("not confirmed by the weights" in warning for warning in result.json["warnings"])
+    assert "not confirmed by the weights" in opsig(*words).out
+    assert "not confirmed by the weights" in opsig("report", "--store", store).out
+    page = tmp_path / "page.html"
+    assert opsig("report", "--html", "--output", page, "--store", store).code == 0
+    assert "not confirmed by the weights" in page.read_text()
+    with open_store(store) as kept:
+        assert kept.sharpness[0].step_check.verdict == "contradicted"
+
+
+def test_points_written_before_there_was_a_check_have_none() -> None:
+    old = {"step": 1, "eigenvalues": [2.0], "residuals": [0.0], "converged": True, "matvecs": 3}
+    assert decode_point(json.loads(json.dumps(old | {"threshold": None, "ratio": None}))).step_check is None
