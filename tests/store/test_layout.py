@@ -33,7 +33,7 @@ def write_everything(store: Path) -> None:
     ids, matrix = np.arange(N), np.arange(T * N, dtype=np.float32).reshape(T, N)
     trace = replace(
         content(N, T), names=("a", "b", "c", "d"), known_pairs=((ids[:2], ids[2:]),),
-        measured=np.ones(N, dtype=bool), virtual=iter(matrix),
+        measured=np.ones(N, dtype=bool), weights=np.ones(N), virtual=iter(matrix),
     )  # fmt: skip
     writer.write_trace(store, trace)
     writer.write_gradients(store, "key", {"sketches": np.zeros((2, 3, 4), dtype=np.float32)})
