@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from opsigcli.errors import ReportError
 from opsigcli.mean_loss import MeanLoss, mean_loss
@@ -13,80 +13,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
+
     Floats = NDArray[np.floating[Any]]
     Ints = NDArray[np.int64]
     Bytes = NDArray[np.uint8]
 
 Side = Literal["first", "second", "rest"]
 SIDES: tuple[Side, Side] = ("first", "second")  # of a pair
-IGNORED = -100  # a label that says not to measure the example, or the token; PyTorch's ignore_index
-
-
-class TokenSequences(Protocol):
-    """The sequences in which examples that are single tokens lie: one forward pass serves all tokens of a sequence."""
-
-    def __len__(self) -> int: ...
-
-    def locate(self, positions: Ints) -> tuple[Ints, Ints, Ints]:
-        """The sequences (S,) that hold the examples at ``positions``; of each its place among them and column (B,)."""
-
-    def read(self, rows: Ints) -> tuple[Ints, Ints]:
-        """Inputs and targets of whole sequences, (S, L) each."""
-
-
-@runtime_checkable
-class ExampleSource(Protocol):
-    """A dataset as the other rooms see it: fixed order, no shuffling, no augmentation.
-
-    A *position* is a row of this source (0 … N−1); an *id* is the example's permanent number in the source,
-    which does not change when a subset is taken. A class that inherits from this one has the defaults given here,
-    which are those of examples with one class label each.
-    """
-
-    spec: str  # the spec that opens this source again
-    ids: Ints  # (N,) permanent numbers
-    labels: Ints  # (N,) class indices, by which groups are told apart; 0 where examples have no class
-    input_shape: tuple[int, ...]  # shape of one input, (C, H, W) for images
-    fingerprint: str  # sha256 over what the examples are
-    transform: dict[str, Any]  # what was done to the inputs, with its resolved constants
-    classes: tuple[str, ...] = ()  # class names; () when unknown
-    names: tuple[str, ...] = ()  # (N,) relative paths; () where examples have none
-    weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
-    normalisation: tuple[Floats, Floats] | None = (
-        None  # mean and deviation: read is (pixels / 255 − mean) / deviation
-    )
-    sequences: TokenSequences | None = None  # where each example is a token of a sequence that others share
-    known_pairs: tuple[tuple[Ints, Ints], ...] = ()  # ids of planted opposing groups; () for real data
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, positions: Ints) -> Floats | Ints:
-        """The inputs at ``positions``: (B, *input_shape) float32, or int64 where they are tokens."""
-
-    def read_targets(self, positions: Ints) -> Floats | Ints:
-        """What the loss compares the outputs at ``positions`` with: labels (B,) or tokens (B, L) int64, or numbers
-        (B, …) float32."""
-        return self.labels[positions]
-
-    def pixels(self, positions: Ints) -> Bytes | None:
-        """The inputs as bytes, where ``normalisation`` makes of them what ``read`` gives."""
-        return None
-
-    def image(self, position: int) -> Bytes | None:
-        """The example as a person would look at it: (H, W, 3) uint8, or None when it is no image."""
-        return None
-
-    @property
-    def outputs(self) -> int:
-        """How many outputs a model needs: classes, tokens of the vocabulary, or entries of a target."""
-        return max(len(self.classes), int(self.labels.max()) + 1 if len(self) else 0)
-
-    @property
-    def measured(self) -> NDArray[np.bool_]:
-        """(N,) False where nothing is to be measured: every label of the example is ``IGNORED``."""
-        found: NDArray[np.bool_] = self.labels != IGNORED
-        return found
 
 
 @dataclass(frozen=True)
@@ -322,134 +256,6 @@ class Mining:
             for number, pair in enumerate(self.pairs, start=1)
             for side, group in pair.groups.items()
         }
-
-
-@dataclass(frozen=True)
-class LayerCurvature:
-    """What one layer, or all layers of one kind, have to do with the curvature at a checkpoint."""
-
-    name: str  # the module's path in the model; the kind for all layers of a kind
-    kind: str  # embedding, attention, convolution, mlp, norm or other
-    parameters: int
-    shares: tuple[float, ...]  # of each top eigenvector: ‖v within the layer‖²; adds up to 1 over layers
-    eigenvalue: float | None = None  # largest algebraic one of the layer's diagonal block of the Hessian
-    residual: float | None = None  # ‖Hv − λv‖ / |λ| in that block
-    converged: bool = False
-
-
-@dataclass(frozen=True)
-class GroupCurvature:
-    """What a mined group has to do with the curvature at a checkpoint."""
-
-    name: GroupKey
-    fraction: float  # of the examples
-    share: (
-        Evidence  # Σ of v₁ᵀH_i v₁ over its examples ÷ the sum over all; null: mean of 199 class-matched draws
-    )
-    alignment: Evidence  # ‖Vᵀg‖² / ‖g‖², g its mean gradient, V the top eigenvectors; null: likewise, of 5
-    cosine: float  # of g and v₁; the sign of v₁ is arbitrary, but the same for all groups
-
-
-@dataclass(frozen=True)
-class HessianSpectrum:
-    """The whole spectrum of the Hessian at a checkpoint, estimated."""
-
-    grid: tuple[float, ...]  # (G,) eigenvalues at which the density is given
-    density: tuple[float, ...]  # (G,) per unit of eigenvalue, smoothed with ``width``
-    errors: tuple[float, ...]  # (G,) standard error over random starts
-    width: float  # standard deviation of the smoothing Gaussian
-    probes: int  # random starts
-    degree: int  # matvecs per start
-    bulk: float  # upper edge of the bulk: its mean + 5 standard deviations
-    outliers: int  # eigenvalues above the bulk: median over starts
-    outliers_range: tuple[int, int]  # over starts
-    hessian_trace: float
-    trace_error: float  # standard error
-    gauss_newton: float  # v₁ᵀ G v₁ of the Gauss–Newton part, H = G + R
-    remainder: float  # v₁ᵀ R v₁
-    gauss_newton_top: float  # largest eigenvalue of G
-    matvecs: int  # products spent on all this
-
-
-@dataclass(frozen=True)
-class StepCheck:
-    """Whether the step to the next checkpoint is the one that the rule makes whose threshold is given."""
-
-    verdict: str  # confirmed, contradicted, or cannot be told
-    reason: str = ""  # what was tested and found, the likely causes first
-    relative_error: float | None = None  # ‖Δ − Δ̂‖ / ‖Δ‖, Δ the step made, Δ̂ the rule's on all examples
-    cosine: float | None = None  # of Δ and Δ̂
-    bound: float | None = None  # of the relative error of a confirmed step
-
-
-@dataclass(frozen=True)
-class SharpnessPoint:
-    """Top of the Hessian spectrum at one checkpoint."""
-
-    step: int
-    eigenvalues: tuple[float, ...]  # largest algebraic first, of the Hessian of the mean loss
-    residuals: tuple[float, ...]  # ‖Hv − λv‖ / |λ₁| for each
-    converged: bool
-    matvecs: int  # HVPs spent
-    threshold: float | None  # of the run's optimizer at this step; None when it is not known
-    ratio: float | None  # (preconditioned) sharpness ÷ threshold; 1 is the edge
-    preconditioned: float | None = (
-        None  # λmax(P⁻¹H) for optimizers with a preconditioner, or λmax(D^½ … D^½) in units
-    )
-    reason: str = ""  # why not converged, or why there is no threshold
-    file: str = ""
-    lr: float | None = None
-    partial: bool = False  # the budget ended here; measured again by the next command
-    batch_norm: str | None = None  # statistics used: running or batch; None without BatchNorm
-    examples: int | None = None  # in the subset; None when all were used
-    subsets: tuple[float, ...] = ()  # λ₁ on other subsets of that size, where it was measured
-    batch_sharpness: float | None = None  # mean of gᵀHg / ‖g‖² over random minibatches
-    batch_error: float | None = None  # its standard error
-    batch_ratio: float | None = None  # batch sharpness ÷ threshold
-    batches: int = 0
-    secant: float | None = None  # (g' − g)·d / ‖d‖² to the next checkpoint, d = θ' − θ
-    secant_step: int | None = None  # that checkpoint
-    layers: tuple[LayerCurvature, ...] = ()
-    kinds: tuple[LayerCurvature, ...] = ()  # the same for all layers of a kind together
-    concentration: float | None = None  # share of λ₁ held by the 5 % of examples with the largest v₁ᵀH_i v₁
-    groups: tuple[GroupCurvature, ...] = ()
-    spectrum: HessianSpectrum | None = None
-    optimizer: str = ""  # the rules that the threshold is of
-    units: str = ""  # of threshold and ``preconditioned``, where parameter groups differ
-    parameters: int | None = None  # weights that the Hessian is over: those that train
-    untrained: int = 0  # weights left out, which the model lets train and the run did not
-    notes: tuple[str, ...] = ()  # where options contradict the checkpoint
-    step_check: StepCheck | None = None  # None where it was not made
-
-
-@dataclass(frozen=True)
-class CriticalSharpness:
-    """Curvature along the run's own update at one checkpoint, from values of the loss alone; not an eigenvalue."""
-
-    step: int
-    critical_sharpness: float | None  # 2/η_c; None where η_c was not found or no learning rate is known
-    critical_lr: float | None  # η_c, the smallest learning rate at which the update raises the loss
-    threshold: float | None  # 2/η along the run's update; along the gradient, that of the optimizer
-    ratio: float | None  # critical sharpness ÷ threshold: η/η_c along the run's update; 1 is the edge
-    error: float | None  # relative, of all three: half the last bracket, and the loss's rounding
-    direction: str  # next checkpoint, optimizer step, or gradient
-    forward_passes: int  # over all examples
-    gradients: int  # likewise
-    reason: str = ""  # why something was not found
-    file: str = ""
-    lr: float | None = None
-    batch_norm: str | None = None  # statistics used: running or batch; None without BatchNorm
-    examples: int | None = None  # in the subset; None when all were used
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of the run, by its sharpness."""
-
-    name: str  # progressive sharpening, at the edge, past the edge, catapult
-    first_step: int  # where it begins
-    last_step: int
-    evidence: str  # in words, with numbers
 
 
 @dataclass(frozen=True)

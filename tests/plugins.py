@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from opsigcli.datasets.planted import Planted
+from opsigcli.examples import ExampleSource
 from opsigcli.objective.losses.base import Loss, one_hot_classes, one_per_output
-from opsigcli.records import ExampleSource
 
 
 def plugin_model(spec: Any, input_shape: tuple[int, ...], outputs: int) -> torch.nn.Module:

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
+from opsigcli.examples import ExampleSource
 from opsigcli.objective.base import Objective
-from opsigcli.records import ExampleSource
 
 
 class Rows(ExampleSource):

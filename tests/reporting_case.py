@@ -22,11 +22,11 @@ from opsigcli.records import (
     Pair,
     Provenance,
     Run,
-    SharpnessPoint,
     Spike,
     Thumbnails,
     TopDeltas,
 )
+from opsigcli.sharpness_records import SharpnessPoint
 
 SPIKE_AT = 20  # index of the checkpoint before the rise
 HOSTILE = "<img src=x onerror=alert(1)>&\"'[bold]"

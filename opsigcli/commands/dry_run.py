@@ -10,9 +10,10 @@ from typing import Any
 from opsigcli.checkpoints import digest
 from opsigcli.checkpoints.series import Series
 from opsigcli.curvature.critical_rate import MOST_PASSES
+from opsigcli.examples import ExampleSource
 from opsigcli.options import SharpnessOptions, TraceOptions
 from opsigcli.outcome import Outcome
-from opsigcli.records import ExampleSource, Run
+from opsigcli.records import Run
 from opsigcli.runs.build_objective import build_module
 from opsigcli.runs.device import pick_device
 from opsigcli.runs.run_specs import trusted_run

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.planted_recovery import tell_known_pairs
+from opsigcli.examples import ExampleSource
 from opsigcli.gradients.ablation import causal_words, compare_causes
 from opsigcli.gradients.pair_curvature import PairCurvature
 from opsigcli.gradients.sketch_store import Sketches
@@ -21,8 +22,9 @@ from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
-from opsigcli.records import Case, ExampleSource, LossTrace, Mining, SharpnessPoint, Thumbnails
+from opsigcli.records import Case, LossTrace, Mining, Thumbnails
 from opsigcli.runs.provenance import provenance
+from opsigcli.sharpness_records import SharpnessPoint
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.writer import locked, write_gradients, write_mining
 

@@ -15,9 +15,10 @@ from opsigcli.errors import CheckpointError, ExitCode, Interrupted, ModelError, 
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
-from opsigcli.records import Case, CriticalSharpness
+from opsigcli.records import Case
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.stored_run import StoredRun
+from opsigcli.sharpness_records import CriticalSharpness
 from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
 from opsigcli.stability.critical_sharpness import NEXT, CriticalMeter
 from opsigcli.stability.measure import Meter

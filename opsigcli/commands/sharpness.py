@@ -19,9 +19,10 @@ from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
-from opsigcli.records import Case, Mining, SharpnessPoint
+from opsigcli.records import Case, Mining
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.stored_run import StoredRun
+from opsigcli.sharpness_records import SharpnessPoint
 from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
 from opsigcli.stability.curvature_attribution import spread_rows
 from opsigcli.stability.measure import Meter

@@ -11,10 +11,11 @@ from opsigcli.checkpoints.training_log import find_log
 from opsigcli.commands.dry_run import plan_trace
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, UsageError
+from opsigcli.examples import ExampleSource
 from opsigcli.options import MANIFEST, InitOptions, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
-from opsigcli.records import ExampleSource, Run, TraceSummary
+from opsigcli.records import Run, TraceSummary
 from opsigcli.runs.optimizer_state import optimizer_of
 from opsigcli.runs.run_specs import SPECS, absolute_model, specs
 from opsigcli.runs.suggest_model import model_hint

@@ -20,12 +20,12 @@ from opsigcli.commands.export import read_ids
 from opsigcli.datasets import open_source
 from opsigcli.datasets.subset import Subset
 from opsigcli.errors import CheckpointError, Interrupted, UsageError
+from opsigcli.examples import ExampleSource
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Optimizer
 from opsigcli.options import EXAMPLE_WEIGHTS, MANIFEST, TrainOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress, Task
-from opsigcli.records import ExampleSource
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.run_specs import signed_manifest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from opsigcli.records import Phase, SharpnessPoint
+from opsigcli.sharpness_records import Phase, SharpnessPoint
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints

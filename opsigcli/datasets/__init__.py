@@ -1,7 +1,7 @@
 """Datasets as sources of examples: fixed order, permanent ids, no shuffling, no augmentation.
 
 ``SOURCES`` is the table; :func:`open_source` opens a spec. To add a source: one file with a
-class that inherits from ``opsigcli.records.ExampleSource``, or an opener that returns a ``base.Source``; one line.
+class that inherits from ``opsigcli.examples.ExampleSource``, or an opener that returns a ``base.Source``; one line.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from opsigcli.errors import DatasetError, UsageError
-from opsigcli.records import ExampleSource
+from opsigcli.examples import ExampleSource
 from opsigcli.registry import Entry, Registry
 from opsigcli.specs import parse
 
@@ -79,6 +79,6 @@ def open_source(spec_text: str) -> ExampleSource:
     if not isinstance(source, ExampleSource):
         raise DatasetError(
             f"expected {spec_text!r} to give a source of examples, found {type(source).__name__}",
-            "let its class inherit from opsigcli.records.ExampleSource",
+            "let its class inherit from opsigcli.examples.ExampleSource",
         )
     return source

@@ -16,8 +16,8 @@ from opsigcli.datasets.readers import ArrayReader, Reader
 from opsigcli.datasets.transforms import prepared_by
 from opsigcli.datasets.weights import read_weights
 from opsigcli.errors import DatasetError, UsageError
+from opsigcli.examples import IGNORED, ExampleSource
 from opsigcli.query import choice, integer, numbers
-from opsigcli.records import IGNORED, ExampleSource
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path, absolute_spec
 
@@ -78,7 +78,7 @@ class Settings:
 
 
 class Source(ExampleSource):
-    """Examples in a fixed order, as ``opsigcli.records.ExampleSource`` describes them.
+    """Examples in a fixed order, as ``opsigcli.examples.ExampleSource`` describes them.
 
     uint8 images become float32 in [0, 1]; float inputs are used as they are. ``transform`` holds everything that is
     done to the inputs, with its constants. ``fingerprint`` is the sha256 over ids, labels, targets, class names,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.errors import DatasetError
-from opsigcli.records import IGNORED
+from opsigcli.examples import IGNORED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from opsigcli.datasets.planted_draft import Draft
 from opsigcli.datasets.planted_hard import HARD
 from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.errors import UsageError
-from opsigcli.records import ExampleSource
+from opsigcli.examples import ExampleSource
 from opsigcli.registry import unknown
 from opsigcli.specs import Spec
 

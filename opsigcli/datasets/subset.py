@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.records import ExampleSource, TokenSequences
+from opsigcli.examples import ExampleSource, TokenSequences
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

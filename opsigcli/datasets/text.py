@@ -16,8 +16,8 @@ import numpy as np
 from opsigcli.datasets.synthetic_text import babble
 from opsigcli.datasets.tokens import Stream, Tokenizer, read_documents
 from opsigcli.errors import DatasetError, UsageError
+from opsigcli.examples import IGNORED, ExampleSource, TokenSequences
 from opsigcli.query import choice, integer
-from opsigcli.records import IGNORED, ExampleSource, TokenSequences
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
 
@@ -33,7 +33,7 @@ SHOWN = 6  # tokens of context in a name
 
 
 class Text(ExampleSource):
-    """Sequences (or their tokens) of one or more documents, as ``opsigcli.records.ExampleSource`` describes them.
+    """Sequences (or their tokens) of one or more documents, as ``opsigcli.examples.ExampleSource`` describes them.
 
     ``classes`` is the vocabulary. The id of a token is ``document << 32 | position in the document``; the id of a
     sequence that of its first predicted token. ``names`` show the token in its context.

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.examples import ExampleSource
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.progress import Progress
-from opsigcli.records import ExampleSource, LossTrace, Mining
+from opsigcli.records import LossTrace, Mining
 from opsigcli.runs.stored_run import StoredRun
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import numpy as np
 from opsigcli.gradients.sketch_store import Sketches
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.evidence.directions import CURVATURE_DRAWS
-from opsigcli.records import Evidence, LossTrace, SharpnessPoint
+from opsigcli.records import Evidence, LossTrace
+from opsigcli.sharpness_records import SharpnessPoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

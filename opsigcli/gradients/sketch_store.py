@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.errors import Interrupted
+from opsigcli.examples import ExampleSource
 from opsigcli.gradients.candidate_screening import Screen
 from opsigcli.gradients.thumbnails import look
 from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.similarity import Gradients
 from opsigcli.options import MineOptions
 from opsigcli.progress import Progress, Task
-from opsigcli.records import ExampleSource
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.store.reader import Store
 from opsigcli.store.units import Units

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.examples import IGNORED, ExampleSource
 from opsigcli.mining.features import image_features
 from opsigcli.mining.tokens import labelled_tokens
-from opsigcli.records import IGNORED, ExampleSource, LossTrace, Mining, Pair, Thumbnails
+from opsigcli.records import LossTrace, Mining, Pair, Thumbnails
 from opsigcli.reporting.galleries import top_ids
 
 if TYPE_CHECKING:

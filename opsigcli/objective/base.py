@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from opsigcli.errors import ObjectiveError
+from opsigcli.examples import IGNORED, ExampleSource
 from opsigcli.objective.batch_norm import batch_statistics
 from opsigcli.objective.counting import check_maps, example_counts, marked, measured_examples
 from opsigcli.objective.losses.base import ExampleLoss, open_loss
@@ -19,7 +20,6 @@ from opsigcli.objective.module_caches import clear_caches
 from opsigcli.objective.torch_workarounds import Workarounds
 from opsigcli.objective.weighting import pack_weights, unweighted, weighted
 from opsigcli.objective.weights_of_loss import watch_weights
-from opsigcli.records import IGNORED, ExampleSource
 from opsigcli.usercode import guarded
 
 RESIDENT_BYTES = 1 << 30  # inputs that fit are read once and stay on the device

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opsigcli.errors import ObjectiveError
+from opsigcli.examples import IGNORED, ExampleSource
 from opsigcli.objective.losses.base import Loss
-from opsigcli.records import IGNORED, ExampleSource
 
 BLOCK = 1024  # examples whose targets are looked at together
 

@@ -15,7 +15,8 @@ from opsigcli.reporting.terminal import render_sharpness
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from opsigcli.records import Case, Evidence, LayerCurvature, SharpnessPoint
+    from opsigcli.records import Case, Evidence
+    from opsigcli.sharpness_records import LayerCurvature, SharpnessPoint
 
 LAYERS = 12  # rows: the layers with the largest share
 

@@ -13,19 +13,8 @@ from opsigcli.options import COMMANDS
 from opsigcli.reporting.format import group_mark, number, percent, printable
 
 if TYPE_CHECKING:
-    from opsigcli.records import (
-        Case,
-        Evidence,
-        Floats,
-        Group,
-        LossTrace,
-        Mining,
-        Pair,
-        Phase,
-        Provenance,
-        SharpnessPoint,
-        TopDeltas,
-    )
+    from opsigcli.records import Case, Evidence, Floats, Group, LossTrace, Mining, Pair, Provenance, TopDeltas
+    from opsigcli.sharpness_records import Phase, SharpnessPoint
 
 
 def group_curves(trace: LossTrace, groups: Sequence[Group], rows: slice = slice(None)) -> list[Floats]:

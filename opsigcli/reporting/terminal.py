@@ -30,14 +30,8 @@ from opsigcli.reporting.virtual import render_virtual
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from opsigcli.records import (
-        Case,
-        LossTrace,
-        Mining,
-        SharpnessPoint,
-        Spike,
-        TraceSummary,
-    )
+    from opsigcli.records import Case, LossTrace, Mining, Spike, TraceSummary
+    from opsigcli.sharpness_records import SharpnessPoint
 
 SHARP = "green"
 TOP_ROWS = 5  # examples on each side of a step, in the whole report

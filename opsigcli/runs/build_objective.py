@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opsigcli.errors import UsageError
-from opsigcli.records import ExampleSource
+from opsigcli.examples import ExampleSource
 from opsigcli.runs.device import pick_device
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opsigcli.checkpoints.manifest import Manifest
+from opsigcli.examples import ExampleSource
 from opsigcli.models import MODELS
-from opsigcli.records import ExampleSource, Run
+from opsigcli.records import Run
 from opsigcli.specs import parse
 from opsigcli.trust import require_trust, sign
 from opsigcli.usercode import absolute_path, absolute_spec

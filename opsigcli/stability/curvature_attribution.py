@@ -16,8 +16,9 @@ from opsigcli.derivatives.hvp import HessianOperator
 from opsigcli.derivatives.layers import Layer, kinds, layers
 from opsigcli.derivatives.per_example_curvature import directional_derivatives
 from opsigcli.mining.class_matched import class_matched
-from opsigcli.records import SIDES, Evidence, GroupCurvature, GroupKey, LayerCurvature, Mining
+from opsigcli.records import SIDES, Evidence, GroupKey, Mining
 from opsigcli.runs.stored_run import StoredRun
+from opsigcli.sharpness_records import GroupCurvature, LayerCurvature
 
 SHARE_DRAWS = 199  # class-matched random groups that a group's share is held against
 ALIGNMENT_DRAWS = 5  # of these, for the alignment

@@ -23,10 +23,11 @@ from opsigcli.errors import UsageError
 from opsigcli.objective.batch_norm import batch_norms
 from opsigcli.objective.independence import refuse_coupling
 from opsigcli.options import SharpnessOptions
-from opsigcli.records import HessianSpectrum, Mining, SharpnessPoint, StepCheck
+from opsigcli.records import Mining
 from opsigcli.runs.movement import Movement
 from opsigcli.runs.run_optimizer import RunOptimizer, Tuning, given_hyper
 from opsigcli.runs.stored_run import StoredRun
+from opsigcli.sharpness_records import HessianSpectrum, SharpnessPoint, StepCheck
 from opsigcli.stability.budget import Budget
 from opsigcli.stability.curvature_attribution import CurvatureAttribution, concentration, subset
 from opsigcli.stability.ratio import Stability, plain, stability

@@ -12,7 +12,7 @@ from opsigcli.curvature.krylov import Matvec
 from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.derivatives.gauss_newton import GaussNewtonOperator
 from opsigcli.derivatives.hvp import HessianOperator
-from opsigcli.records import HessianSpectrum
+from opsigcli.sharpness_records import HessianSpectrum
 from opsigcli.stability.budget import Budget
 
 

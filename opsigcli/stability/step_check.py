@@ -24,11 +24,11 @@ from opsigcli.objective.batch_norm import batch_norms
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Batch
 from opsigcli.options import EXAMPLE_WEIGHTS
-from opsigcli.records import StepCheck
 from opsigcli.runs.build_optimizer import build_optimizer, state_of
 from opsigcli.runs.run_optimizer import RunOptimizer, Tuning
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.trainer import Trainer
+from opsigcli.sharpness_records import StepCheck
 from opsigcli.stability.step_causes import Assumed, Cause, cosine, find_cause, norm
 from opsigcli.stability.step_null import StepNull
 

@@ -14,7 +14,8 @@ from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Batch
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome
-from opsigcli.records import Case, SharpnessPoint
+from opsigcli.records import Case
+from opsigcli.sharpness_records import SharpnessPoint
 
 
 def warnings_of(

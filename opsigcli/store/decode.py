@@ -9,18 +9,12 @@ from typing import Any
 import numpy as np
 
 from opsigcli.errors import StoreError
-from opsigcli.records import (
-    REST,
-    SIDES,
-    Evidence,
-    Group,
+from opsigcli.records import REST, SIDES, Evidence, Group, GroupKey, Pair, Spike
+from opsigcli.sharpness_records import (
     GroupCurvature,
-    GroupKey,
     HessianSpectrum,
     LayerCurvature,
-    Pair,
     SharpnessPoint,
-    Spike,
     StepCheck,
 )
 

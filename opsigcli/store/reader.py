@@ -16,18 +16,16 @@ from opsigcli.errors import StoreError
 from opsigcli.mean_loss import mean_loss
 from opsigcli.records import (
     Case,
-    CriticalSharpness,
     LossTrace,
     Mining,
-    Phase,
     Provenance,
     Run,
-    SharpnessPoint,
     Thumbnails,
     TopDeltas,
     TraceSummary,
     VirtualSteps,
 )
+from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.decode import decode, decode_pair, decode_point, decode_spike
 from opsigcli.store.lazy_arrays import CACHE, StoredMatrix, StoredTexts
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION

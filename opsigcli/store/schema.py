@@ -52,9 +52,9 @@ LAYOUT: dict[str, tuple[str, str, str]] = {
     "mining": ("", "JSON", "records.Mining without the top deltas"),
     "top": ("group", "", "up_ids, up_deltas, down_ids, down_deltas, each (T-1, k), -1 where there are fewer"),
     "groups": ("group", "int64", "ids of each mined group: pair-01-first, pair-01-second …"),
-    "sharpness": ("", "JSON", "list of records.SharpnessPoint"),
-    "critical_sharpness": ("", "JSON", "list of records.CriticalSharpness, of sharpness --quick"),
-    "phases": ("", "JSON", "list of records.Phase: what the sharpness did along the run"),
+    "sharpness": ("", "JSON", "list of sharpness_records.SharpnessPoint"),
+    "critical_sharpness": ("", "JSON", "list of sharpness_records.CriticalSharpness, of sharpness --quick"),
+    "phases": ("", "JSON", "list of sharpness_records.Phase: what the sharpness did along the run"),
     "sharpness_examples": (
         "(n,)",
         "int64",

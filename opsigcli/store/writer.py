@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from opsigcli import __version__
 from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
-from opsigcli.records import CriticalSharpness, Mining, Phase, Provenance, Run, SharpnessPoint, Thumbnails
+from opsigcli.records import Mining, Provenance, Run, Thumbnails
+from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.matrix_writer import write_rows, write_virtual
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
 from opsigcli.store.units import cannot_write, reserve, sweep, temporary_path

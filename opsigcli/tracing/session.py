@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import Interrupted, StoreError, UsageError
+from opsigcli.examples import ExampleSource
 from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.options import TraceOptions
 from opsigcli.outcome import plain
 from opsigcli.progress import Progress
-from opsigcli.records import ExampleSource, Run
+from opsigcli.records import Run
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader

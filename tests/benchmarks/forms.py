@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from opsigcli.datasets import open_source
+from opsigcli.examples import ExampleSource
 from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
-from opsigcli.records import ExampleSource
 from opsigcli.runs.build_objective import build_objective
 
 MODELS = (

@@ -17,12 +17,12 @@ from opsigcli.datasets.planted_draft import GROUP, Scenario
 from opsigcli.datasets.planted_scenarios import vectors
 from opsigcli.derivatives.directional_loss import swing
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
+from opsigcli.examples import ExampleSource
 from opsigcli.mining.opposition import References, directions
 from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.similarity import Gradients
 from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
-from opsigcli.records import ExampleSource
 
 STEPS = 300
 ADAM_LR = 3e-3

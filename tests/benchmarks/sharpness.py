@@ -39,8 +39,8 @@ from opsigcli.datasets import open_source
 from opsigcli.derivatives.hvp import hessian_operator
 from opsigcli.derivatives.input_subspace import InputSubspace, find_input_subspace
 from opsigcli.derivatives.layers import layers
+from opsigcli.examples import ExampleSource
 from opsigcli.objective.base import Objective
-from opsigcli.records import ExampleSource
 
 TOLERANCE = 1e-3
 CHECKPOINTS = 10  # of a run, for critical sharpness

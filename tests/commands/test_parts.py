@@ -17,10 +17,10 @@ from opsigcli.datasets import open_source
 from opsigcli.datasets.planted import Planted
 from opsigcli.datasets.subset import Subset
 from opsigcli.derivatives.hvp import hessian_operator
+from opsigcli.examples import IGNORED, ExampleSource
 from opsigcli.gradients import ablation
 from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
-from opsigcli.records import IGNORED, ExampleSource
 
 TEXT = "gpt?layers=1&width=8&heads=2"
 N = 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from opsigcli.curvature.phases import phases
-from opsigcli.records import SharpnessPoint
+from opsigcli.sharpness_records import SharpnessPoint
 
 
 def points(ratios, threshold=10.0, every=10, **more):

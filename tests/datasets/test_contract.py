@@ -18,8 +18,8 @@ from torch import nn
 from opsigcli.datasets import SOURCES, base, open_source
 from opsigcli.datasets.subset import Subset
 from opsigcli.errors import DatasetError
+from opsigcli.examples import IGNORED, ExampleSource
 from opsigcli.objective.base import Objective
-from opsigcli.records import IGNORED, ExampleSource
 from opsigcli.registry import Entry
 
 N = 12

@@ -24,7 +24,7 @@ from opsigcli.derivatives import micro_batch
 from opsigcli.derivatives.hvp import hessian_operator
 from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
-from opsigcli.records import ExampleSource
+from opsigcli.examples import ExampleSource
 
 class Tokens(ExampleSource):
     spec, fingerprint, transform, classes, input_shape = "tokens", "", {}, ("a",) * 4096, (64,)

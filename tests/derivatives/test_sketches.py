@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from opsigcli.datasets.planted import Planted
 from opsigcli.derivatives.factored_sketch import FactoredLayers, Factors
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
+from opsigcli.examples import ExampleSource
 from opsigcli.objective.base import Objective
-from opsigcli.records import ExampleSource
 
 POSITIONS = np.array([3, 250, 17, 99, 4, 230, 61, 120, 8, 77, 150, 33])
 

@@ -12,7 +12,8 @@ import pytest
 from opsigcli.gradients import pair_curvature
 from opsigcli.gradients.pair_curvature import PairCurvature
 from opsigcli.gradients.sketch_store import Sketches
-from opsigcli.records import LossTrace, SharpnessPoint
+from opsigcli.records import LossTrace
+from opsigcli.sharpness_records import SharpnessPoint
 
 LABELS = np.arange(40) % 2
 STEPS = np.arange(6) * 10

@@ -14,11 +14,11 @@ from torch import nn
 
 from opsigcli.datasets import open_source
 from opsigcli.errors import ObjectiveError
+from opsigcli.examples import IGNORED
 from opsigcli.objective.base import Objective
 from opsigcli.objective.losses import LOSSES
 from opsigcli.objective.losses.base import open_loss
 from opsigcli.objective.weighting import pack_weights, weighted
-from opsigcli.records import IGNORED
 
 N, C, L = 7, 3, 4
 RNG = np.random.default_rng(0)

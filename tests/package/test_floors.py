@@ -17,6 +17,8 @@ GROUND = {
         "parameters",
         "command_line",
         "records",
+        "examples",
+        "sharpness_records",
         "mean_loss",
         "outcome",
         "registry",

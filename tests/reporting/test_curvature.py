@@ -8,11 +8,12 @@ import pytest
 from reporting_case import make_case, show
 from rich.cells import cell_len
 
-from opsigcli.records import Evidence, GroupCurvature, GroupKey, HessianSpectrum, LayerCurvature, Phase
+from opsigcli.records import Evidence, GroupKey
 from opsigcli.reporting.charts.bars import sharpness_bars
 from opsigcli.reporting.curvature import render_curvature
 from opsigcli.reporting.html import render_html
 from opsigcli.reporting.summary import notes
+from opsigcli.sharpness_records import GroupCurvature, HessianSpectrum, LayerCurvature, Phase
 
 
 def located():

@@ -10,7 +10,7 @@ import pytest
 from reporting_case import SPIKE_AT, make_case, with_losses
 
 from opsigcli.errors import ReportError
-from opsigcli.records import REST, Group, GroupKey, SharpnessPoint, Spike
+from opsigcli.records import REST, Group, GroupKey, Spike
 from opsigcli.reporting.format import labels_text, number, percent, printable, score, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.summary import (
@@ -22,6 +22,7 @@ from opsigcli.reporting.summary import (
     sharpness_values,
     strongest_top,
 )
+from opsigcli.sharpness_records import SharpnessPoint
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import pytest
 from reporting_case import HOSTILE, make_case, show, with_losses
 from rich.cells import cell_len
 
-from opsigcli.records import Case, CriticalSharpness, Evidence, Group
+from opsigcli.records import Case, Evidence, Group
 from opsigcli.reporting import RENDERERS
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.terminal import render_mining, render_report, render_sharpness, render_trace
 from opsigcli.reporting.textplot import TextPlot, sparkline
+from opsigcli.sharpness_records import CriticalSharpness
 
 CRITICAL = (
     CriticalSharpness(4, 1.234e5, 0.11, 25.0, 0.72, 0.01, "next checkpoint", 6, 0),

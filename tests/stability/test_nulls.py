@@ -12,7 +12,7 @@ from torch import nn
 
 from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.objective.base import Objective
-from opsigcli.records import GroupCurvature
+from opsigcli.sharpness_records import GroupCurvature
 from opsigcli.stability.curvature_attribution import CurvatureAttribution
 
 

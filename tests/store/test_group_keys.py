@@ -8,7 +8,8 @@ import pytest
 
 from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
-from opsigcli.records import REST, Evidence, GroupCurvature, GroupKey, Spike
+from opsigcli.records import REST, Evidence, GroupKey, Spike
+from opsigcli.sharpness_records import GroupCurvature
 from opsigcli.store.decode import decode_curvatures, decode_spike, group_key
 
 

@@ -9,17 +9,8 @@ import h5py
 import numpy as np
 from benchmarks.store import content
 
-from opsigcli.records import (
-    CriticalSharpness,
-    Evidence,
-    Group,
-    Mining,
-    Pair,
-    Provenance,
-    SharpnessPoint,
-    Thumbnails,
-    TopDeltas,
-)
+from opsigcli.records import Evidence, Group, Mining, Pair, Provenance, Thumbnails, TopDeltas
+from opsigcli.sharpness_records import CriticalSharpness, SharpnessPoint
 from opsigcli.store import writer
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.schema import LAYOUT

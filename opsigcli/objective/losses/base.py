@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opsigcli.errors import ObjectiveError, UsageError
+from opsigcli.examples import IGNORED
 from opsigcli.objective.losses import LOSSES
-from opsigcli.records import IGNORED
 from opsigcli.registry import unknown
 from opsigcli.specs import Spec, parse
 from opsigcli.trust import is_code

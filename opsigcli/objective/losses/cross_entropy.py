@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opsigcli.errors import UsageError
+from opsigcli.examples import IGNORED
 from opsigcli.objective.losses.base import Configurable, Loss, constants, mean_of_labelled
 from opsigcli.query import integer, numbers
-from opsigcli.records import IGNORED
 from opsigcli.specs import Spec
 
 # Outputs (B, C, …), targets (B, …), weights of the classes or None -> weighted losses (B, …), 0 where ignored.

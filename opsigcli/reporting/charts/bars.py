@@ -12,7 +12,8 @@ from opsigcli.reporting.summary import largest_point
 from opsigcli.reporting.svg import ROLES
 
 if TYPE_CHECKING:
-    from opsigcli.records import Case, LayerCurvature, SharpnessPoint
+    from opsigcli.records import Case
+    from opsigcli.sharpness_records import LayerCurvature, SharpnessPoint
 
 LAYERS = 16  # rows: the layers with the largest shares; the others are added up in one
 

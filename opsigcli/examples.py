@@ -1,0 +1,81 @@
+"""Data sets as the rooms above them see them: examples in a fixed order, with permanent ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from opsigcli.records import Bytes, Floats, Ints
+
+
+IGNORED = -100  # a label that says not to measure the example, or the token; PyTorch's ignore_index
+
+
+class TokenSequences(Protocol):
+    """The sequences in which examples that are single tokens lie: one forward pass serves all tokens of a sequence."""
+
+    def __len__(self) -> int: ...
+
+    def locate(self, positions: Ints) -> tuple[Ints, Ints, Ints]:
+        """The sequences (S,) that hold the examples at ``positions``; of each its place among them and column (B,)."""
+
+    def read(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Inputs and targets of whole sequences, (S, L) each."""
+
+
+@runtime_checkable
+class ExampleSource(Protocol):
+    """A dataset as the other rooms see it: fixed order, no shuffling, no augmentation.
+
+    A *position* is a row of this source (0 … N−1); an *id* is the example's permanent number in the source,
+    which does not change when a subset is taken. A class that inherits from this one has the defaults given here,
+    which are those of examples with one class label each.
+    """
+
+    spec: str  # the spec that opens this source again
+    ids: Ints  # (N,) permanent numbers
+    labels: Ints  # (N,) class indices, by which groups are told apart; 0 where examples have no class
+    input_shape: tuple[int, ...]  # shape of one input, (C, H, W) for images
+    fingerprint: str  # sha256 over what the examples are
+    transform: dict[str, Any]  # what was done to the inputs, with its resolved constants
+    classes: tuple[str, ...] = ()  # class names; () when unknown
+    names: tuple[str, ...] = ()  # (N,) relative paths; () where examples have none
+    weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
+    normalisation: tuple[Floats, Floats] | None = (
+        None  # mean and deviation: read is (pixels / 255 − mean) / deviation
+    )
+    sequences: TokenSequences | None = None  # where each example is a token of a sequence that others share
+    known_pairs: tuple[tuple[Ints, Ints], ...] = ()  # ids of planted opposing groups; () for real data
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, positions: Ints) -> Floats | Ints:
+        """The inputs at ``positions``: (B, *input_shape) float32, or int64 where they are tokens."""
+
+    def read_targets(self, positions: Ints) -> Floats | Ints:
+        """What the loss compares the outputs at ``positions`` with: labels (B,) or tokens (B, L) int64, or numbers
+        (B, …) float32."""
+        return self.labels[positions]
+
+    def pixels(self, positions: Ints) -> Bytes | None:
+        """The inputs as bytes, where ``normalisation`` makes of them what ``read`` gives."""
+        return None
+
+    def image(self, position: int) -> Bytes | None:
+        """The example as a person would look at it: (H, W, 3) uint8, or None when it is no image."""
+        return None
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a model needs: classes, tokens of the vocabulary, or entries of a target."""
+        return max(len(self.classes), int(self.labels.max()) + 1 if len(self) else 0)
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """(N,) False where nothing is to be measured: every label of the example is ``IGNORED``."""
+        found: NDArray[np.bool_] = self.labels != IGNORED
+        return found
