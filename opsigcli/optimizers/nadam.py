@@ -41,7 +41,7 @@ def nadam_weights(state: Mapping[str, Any], hyper: Hyper) -> Tensor | None:
     ``ηλ (a(1 + β₁) + b(1 − β₁)) < 2 + 2β₁``: cₜ is what multiplies ηλ, over its value ``(1 − β₁)(1 + 2β₁)`` at the end.
     """
     second, step = state.get(SECOND_MOMENT), float(state.get("step", 0))
-    if second is None or step < 1:
+    if second is None or step < 1 or "mu_product" not in state:  # the last is missing in Adam's
         return None
     beta, second_beta = hyper["betas"]
     mu, following = (

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opsigcli.checkpoints.manifest import Manifest, read_manifest
-from opsigcli.errors import CheckpointError, ModelError
+from opsigcli.errors import CheckpointError, ModelError, UsageError
 from opsigcli.objective.batch_norm import batch_norms
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Batch
@@ -41,6 +41,7 @@ CONFIRMED, CONTRADICTED, UNTOLD = "confirmed", "contradicted", "cannot be told"
 # of opsig train and of plain torch, the first steps and the 600th) were off by 1e-7 to 3e-5, the first of Adam by 4e-4.
 BOUND = 1e-3  # relative error of a confirmed step, beside rounding
 ROUNDINGS = 4.0  # times the expected rounding error may be had
+HEAVY = ("momentum", "nesterov", "dampened", "sgdw")  # rules without any other state than their momentum
 COARSE = 0.1  # of the step lost to the rounding of stored weights leaves nothing to compare
 SILENT = (
     1e-4  # of the root mean square of the gradient: what is smaller is rounding, which Adam makes a step of
@@ -97,7 +98,11 @@ class StepChecker:
             return StepCheck(UNTOLD, why)
         try:
             return self._check(row, tuning())
-        except (CheckpointError, ModelError) as error:
+        except (
+            CheckpointError,
+            ModelError,
+            UsageError,
+        ) as error:  # some rules make no step without the run's loop
             return StepCheck(UNTOLD, error.message)
 
     def _hindered(self) -> str:
@@ -295,7 +300,11 @@ class StepChecker:
         batch: int | None = None,
         seed: int = 0,
     ) -> _Update:
-        """One update from the weights that are loaded; without ``tuning`` the gradient alone."""
+        """One update from the weights that are loaded; without ``tuning`` the gradient alone.
+
+        Raises:
+            CheckpointError: the state is one of another rule.
+        """
         objective = self.objective
         start = self._weights()
         made: Any
@@ -306,7 +315,15 @@ class StepChecker:
         weights = self.weights if batch is None else None
         trainer = Trainer(objective, made, batch, seed, weights)
         trainer.restore_state(int(self.run.steps[row]), state)
-        trainer.update()
+        try:
+            trainer.update()
+        except (KeyError, RuntimeError) as error:  # torch takes the state as it is
+            if tuning is None or not state:
+                raise
+            raise CheckpointError(
+                f"the checkpoint's optimizer state is not one of {tuning.parts[0].name} ({error})",
+                "check --optimizer",
+            ) from error
         gradient = torch.cat(
             [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in objective.parameters]
         )
@@ -376,7 +393,12 @@ class StepChecker:
 
 
 def _keeps_state(tuning: Tuning) -> bool:
-    return any(part.rule.keeps_state for part in tuning.parts)
+    """Whether the step depends on a state; that of a rule whose only state is its momentum does not without any."""
+    return any(
+        part.rule.keeps_state
+        and (part.rule.settle(part.hyper).get("momentum", 0.0) > 0 or part.name not in HEAVY)
+        for part in tuning.parts
+    )
 
 
 def _assumed(tuning: Tuning) -> Assumed:

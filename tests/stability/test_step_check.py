@@ -145,6 +145,12 @@ def test_a_wrong_rule_is_contradicted_and_the_right_one_is_named(
     assert cause in found["reason"]
 
 
+def test_the_state_of_another_rule_stops_no_measurement(opsig: Opsig, foreign: Callable[..., Path]) -> None:
+    (found,) = checks(opsig, foreign(ADAM), "--steps", "4:4", "--optimizer", "nadam")
+    assert found["verdict"] == "cannot be told"
+    assert "not one of nadam" in found["reason"]
+
+
 def test_label_smoothing_is_named(opsig: Opsig, foreign: Callable[..., Path]) -> None:
     (found,) = checks(opsig, foreign(sgd(lr=0.2), smoothing=0.1), "--steps", "4:4")
     assert found["verdict"] == "contradicted"
