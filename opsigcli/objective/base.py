@@ -224,9 +224,11 @@ class Objective:
             ObjectiveError: no weight is above 0.
         """
         weights, by = example_counts(self.source, self.kind, self.measured)
-        if weights is None or not np.ptp(weights[self.measured]):
+        if weights is None or not self.n:
             return
         mean = np.mean(weights[self.measured])
+        if mean > 0 and not np.ptp(weights[self.measured]):
+            return
         if not mean > 0:
             raise ObjectiveError(
                 f"expected weights above 0 in {self.source.spec}, found none among {self.n} examples",

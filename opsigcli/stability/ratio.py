@@ -45,9 +45,10 @@ class _Limit:
     @staticmethod
     def of(part: Part) -> _Limit:
         rule, hyper = part.rule, part.hyper
-        bare = rule.stability_threshold({**hyper, "weight_decay": 0.0})
+        free = {name: 0.0 if name == "weight_decay" else value for name, value in hyper.items()}
+        bare = rule.stability_threshold(free)
         whole, decay = rule.stability_threshold(hyper), float(hyper.get("weight_decay", 0.0))
-        unit = rule.stability_threshold({**hyper, "weight_decay": 0.0, "lr": 1.0})
+        unit = rule.stability_threshold({**free, "lr": 1.0})
         if rule.preconditions:
             return _Limit(whole, unit, rule.shift(hyper))
         if math.isclose(bare - whole, decay, rel_tol=1e-6, abs_tol=1e-12 * bare):  # the penalty lowers it

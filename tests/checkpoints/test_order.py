@@ -128,7 +128,7 @@ def test_best_gives_way_to_the_file_with_the_number_in_its_name() -> None:
 
 
 def test_two_files_that_say_the_same_number_are_refused() -> None:
-    with pytest.raises(CheckpointError, match=r"number 5 in ema_model_5.pt, model_5.pt"):
+    with pytest.raises(CheckpointError, match=r"number 5 2 times: in ema_model_5.pt, model_5.pt"):
         named("ema_model_5.pt", "model_5.pt")
 
 

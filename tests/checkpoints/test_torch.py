@@ -164,7 +164,7 @@ def test_counts_among_the_weights_are_no_weights(tmp_path: Path) -> None:
         (lambda p: torch.optim.Adam(p, lr=0.25), "adam"),
         (lambda p: torch.optim.AdamW(p, lr=0.25), "adamw"),
         (lambda p: torch.optim.RMSprop(p, lr=0.25), "rmsprop"),
-        (lambda p: torch.optim.Adagrad(p, lr=0.25), ""),
+        (lambda p: torch.optim.Adagrad(p, lr=0.25), "adagrad"),
     ],
 )
 def test_optimizer_and_learning_rate_are_read_from_its_state(tmp_path: Path, make: Any, kind: str) -> None:

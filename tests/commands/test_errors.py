@@ -158,6 +158,7 @@ def test_a_store_of_another_run_is_not_touched(opsig: Opsig, ckpts: Path, case: 
     assert store.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_store_untouched(
     opsig: Opsig, case: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +177,7 @@ def test_a_full_disk_leaves_the_store_untouched(
     assert opsig("trace", case / "run", "--store", store, "--fresh").code == 0
 
 
+@pytest.mark.slow
 def test_room_is_made_sure_of_before_hdf5_writes(
     opsig: Opsig, case: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +203,7 @@ def test_room_is_made_sure_of_before_hdf5_writes(
         (("--data", "foldr:x"), "did you mean 'folder'"),
         (("--data", "planted?nn=3"), "did you mean 'n'"),
         (("--loss", "cee"), "did you mean 'ce'"),
-        (("--optimizer", "adan"), "adam"),
+        (("--optimizer", "adm"), "adam"),
         (("--model", "py:nowhere.at_all:make"), "nowhere"),
         (("--device", "cuda:99"), "--device cpu"),
     ],

@@ -103,6 +103,7 @@ KNOWN: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORDS)
 def test_inspect_says_what_the_framework_wrote(opsig: Opsig, runs: Callable[[str], Path], name: str) -> None:
     folder = runs(name) / FOLDER.get(name, "ckpts")
@@ -176,6 +177,7 @@ def test_second_moments_are_those_the_framework_saved(runs: Callable[[str], Path
         assert float(found[name]["step"]) == float(expected["step"]) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lightning", "trainer", "fsdp2"])
 def test_sharpness_uses_the_second_moments_in_foreign_checkpoints(
     opsig: Opsig, runs: Callable[[str], Path], tmp_path: Path, name: str

@@ -18,6 +18,7 @@ from opsigcli.objective.base import Objective
 from opsigcli.runs.trainer import Trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "npz", "json", "pt"])
 def test_every_export_is_read_back_as_the_ids_of_the_groups(opsig: Opsig, case: Path, ending: str) -> None:
     file = case / f"g.{ending}"

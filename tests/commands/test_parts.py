@@ -88,13 +88,13 @@ def test_an_update_on_part_of_weighted_examples_is_the_gradient_of_their_weighte
 
 
 def mean_loss_of_text(model: torch.nn.Module, source: ExampleSource, positions: np.ndarray) -> float:
-    """The mean over examples of the mean over their labelled tokens, one example and token at a time."""
+    """The mean over all labelled tokens, one example and token at a time."""
     losses = []
     for position in positions:
         rows = np.array([position])
         logits = model(torch.as_tensor(source.read(rows)))[0].detach().double().log_softmax(-1).numpy()
         targets = source.read_targets(rows)[0]
-        losses.append(np.mean([-logits[place, t] for place, t in enumerate(targets) if t != IGNORED]))
+        losses += [-logits[place, t] for place, t in enumerate(targets) if t != IGNORED]
     return float(np.mean(losses))
 
 

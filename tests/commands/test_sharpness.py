@@ -210,6 +210,7 @@ def test_groups_need_mining(opsig: Opsig, made: Path, tmp_path: Path) -> None:
     assert "opsig mine" in result.err
 
 
+@pytest.mark.slow
 def test_the_spectrum_agrees_with_a_dense_hessian(opsig: Opsig, made: Path, store: Path) -> None:
     point = opsig("sharpness", "--store", store, "--steps", "20:20", "--spectrum", "--json").json["result"][
         "points"
@@ -224,6 +225,7 @@ def test_the_spectrum_agrees_with_a_dense_hessian(opsig: Opsig, made: Path, stor
     assert (off <= 5 * np.array(found["errors"]) + 0.02 * exact.max()).all()
 
 
+@pytest.mark.slow
 def test_a_subset_is_stored_and_its_spread_told(opsig: Opsig, made: Path, store: Path) -> None:
     found = opsig("sharpness", "--store", store, "--every", 20, "--examples", 40, "--json")
     point = found.json["result"]["points"][1]

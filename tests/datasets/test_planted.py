@@ -102,6 +102,7 @@ def test_overlapping_pairs_share_labels_and_have_features_at_sixty_degrees() -> 
     assert labels[0] == labels[1]
 
 
+@pytest.mark.slow
 def test_weak_features_lean_on_one_another_and_sides_differ_in_size() -> None:
     source = Planted("mixed", 20_000, 0)
     inputs = source.read(source.ids).astype(np.float64)

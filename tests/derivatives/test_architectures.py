@@ -33,6 +33,8 @@ NETS = {
     "test_efficientnet": ("timm", 64),
 }
 
+pytestmark = pytest.mark.slow  # nine architectures of timm and torchvision
+
 
 def build(name):
     torch.manual_seed(0)

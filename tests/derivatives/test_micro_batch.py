@@ -49,6 +49,7 @@ print(resident("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_products_of_a_language_model_take_the_memory_they_may() -> None:
     words = [sys.executable, "-c", PRODUCT]

@@ -120,6 +120,7 @@ def test_a_planted_pair_has_finite_evidence_of_every_kind(kind: Kind) -> None:
         assert name.startswith(entry.side)
 
 
+@pytest.mark.slow
 @KINDS
 def test_a_random_pair_is_near_its_null(kind: Kind) -> None:
     of, gaps, p_values = everything(), [], []

@@ -131,6 +131,7 @@ def test_the_pair_swings_at_its_strongest_step_and_holds_the_spikes() -> None:
     assert set(strongest.up_ids.tolist()) <= members
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_record_also_from_an_hdf5_dataset(tmp_path: Path) -> None:
     inputs = case("img2")
     first = plain(mined_case("img2"))

@@ -65,7 +65,9 @@ def test_it_trains_is_traced_with_virtual_steps_and_has_a_stability_ratio(
     assert traced.json["warnings"] == []
     losses, virtual = traced.json["result"]["mean_losses"], traced.json["result"]["virtual"]["mean"]
     assert virtual[:-1] == pytest.approx(np.diff(losses), rel=1e-3, abs=1e-6)
-    points = opsig("sharpness", "--store", store, "--every", 3, "--json").json["result"]["points"]
+    done = opsig("sharpness", "--store", store, "--every", 3, "--json")
+    assert done.code == 0, done.err
+    points = done.json["result"]["points"]
     assert [point["threshold"] for point in points] == pytest.approx([10, 10, 10])
     assert all(point["ratio"] for point in points)
 

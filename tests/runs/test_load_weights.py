@@ -42,6 +42,7 @@ def test_every_kind_of_trace_takes_the_part_that_fits(
     assert done.json["result"]["mean_losses"] == opsig(*whole).json["result"]["mean_losses"]
 
 
+@pytest.mark.slow
 def test_what_follows_a_partial_trace_loads_as_the_trace_did(
     opsig: Opsig, with_an_extra_head: Path, tmp_path: Path
 ) -> None:

@@ -76,7 +76,8 @@ def test_a_rule_without_a_threshold_is_shown_by_name_with_the_reason(opsig: Opsi
     assert seen["result"]["optimizer"] == {"name": None, "hyper": {}}
     assert any(w.startswith("optimizer: no threshold: rprop: ") for w in seen["warnings"])
     traced = opsig(
-        "trace", folder, "--model", "mlp?hidden=4", "--data", hostile.write_data(tmp_path), "--json"
+        *("trace", folder, "--store", tmp_path / "o.h5", "--model", "mlp?hidden=4"),
+        *("--data", hostile.write_data(tmp_path), "--json"),
     )
     assert any(w.startswith("optimizer: no threshold: rprop: ") for w in traced.json["warnings"])
 

@@ -183,7 +183,8 @@ def test_bf16_is_refused_with_numbers_where_it_drowns_the_signal(opsig: Opsig, t
     assert mixed.code == 3
     assert "precision is bf16" in mixed.err
     assert opsig("trace", tmp_path / "fast", "--store", store, "--fresh").code == 0
-    assert opsig("trace", tmp_path / "fast", "--precision", "tf32", "--device", "cpu").code == 2
+    words = ("--store", tmp_path / "t.h5", "--precision", "tf32", "--device", "cpu")
+    assert opsig("trace", tmp_path / "fast", *words).code == 2
     assert opsig("trace", tmp_path / "fast", "--precision", "fp8").code == 2
 
 
