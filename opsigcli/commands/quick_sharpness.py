@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from opsigcli.commands.dry_run import plan_quick
 from opsigcli.derivatives.data_parallel import DataParallel, destroy_process_group, join_process_group
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, ModelError, UsageError
 from opsigcli.options import SharpnessOptions
@@ -22,6 +21,7 @@ from opsigcli.sharpness_records import CriticalSharpness
 from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
 from opsigcli.stability.critical_sharpness import NEXT, CriticalMeter
 from opsigcli.stability.measure import Meter
+from opsigcli.stability.plan import plan_sharpness
 from opsigcli.store.decode import decode
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
@@ -78,7 +78,7 @@ def _quick(
         points = {} if options.fresh else _recall(store, units)
         todo = [row for row in rows if row not in points]
         if options.dry_run:
-            return plan_quick(options, todo, store)
+            return plan_sharpness(options, todo, store)
         if todo:
             run = StoredRun(store, options, options.precision)
             meter = Meter(run, options, budget, parallel, None)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from opsigcli.commands.dry_run import plan_sharpness
 from opsigcli.commands.quick_sharpness import chosen_rows, quick_sharpness
 from opsigcli.curvature.phases import phases
 from opsigcli.derivatives.data_parallel import DataParallel, destroy_process_group, join_process_group
@@ -26,6 +25,7 @@ from opsigcli.sharpness_records import SharpnessPoint
 from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
 from opsigcli.stability.curvature_attribution import spread_rows
 from opsigcli.stability.measure import Meter
+from opsigcli.stability.plan import plan_sharpness
 from opsigcli.stability.summary import outcome, warnings_of
 from opsigcli.store.decode import decode_point
 from opsigcli.store.reader import Store, open_store

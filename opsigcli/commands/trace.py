@@ -8,7 +8,6 @@ from typing import Any
 
 from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.checkpoints.training_log import find_log
-from opsigcli.commands.dry_run import plan_trace
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, UsageError
 from opsigcli.examples import ExampleSource
@@ -22,6 +21,7 @@ from opsigcli.runs.suggest_model import model_hint
 from opsigcli.specs import parse
 from opsigcli.store.reader import open_store
 from opsigcli.tracing.against_log import AgainstLog, against_log
+from opsigcli.tracing.plan import plan_trace
 from opsigcli.tracing.rows import Row
 from opsigcli.tracing.session import Session
 from opsigcli.tracing.sharding import find_sharding

@@ -1,0 +1,63 @@
+"""What a measurement of sharpness would compute, without computing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from opsigcli.checkpoints import digest
+from opsigcli.curvature.critical_rate import MOST_PASSES
+from opsigcli.options import SharpnessOptions
+from opsigcli.outcome import Outcome
+from opsigcli.runs.cost import estimated_seconds, plan_lines
+from opsigcli.runs.run_specs import trusted_run
+from opsigcli.store.reader import Store
+
+GRADIENT_PASSES = 3  # a gradient costs about this many forward passes
+HVP_PASSES = 6  # a Hessian-vector product, likewise
+
+
+def plan_sharpness(options: SharpnessOptions, rows: list[int], store: Store) -> Outcome:
+    """What ``opsig sharpness`` would compute, at most: solvers stop when they have converged.
+
+    With ``--quick``, the forward passes and the gradient of each checkpoint, which is read beside the one after it.
+
+    Args:
+        options: of the command.
+        rows: of the trace, still to be measured.
+        store: holds the trace.
+
+    Raises:
+        TrustError: the store names code and this user did not write it.
+    """
+    from opsigcli.datasets import open_source
+
+    run, files = trusted_run(store, options), store.files
+    source = open_source(run.data)
+    n = options.examples or len(source)
+    paths = [Path(run.checkpoints) / files[row] for row in rows]
+    read = sum(digest.size(path) for path in paths if path.exists())
+    what: dict[str, Any]
+    if options.quick:
+        passes, read, write = len(rows) * (MOST_PASSES + GRADIENT_PASSES) * n, 2 * read, 512
+        what, words = {"forward_passes": passes}, f"at most {MOST_PASSES} forward passes each"
+    else:
+        products, write = len(rows) * options.max_matvecs, 1024
+        passes = products * n * HVP_PASSES
+        what, words = {"hessian_vector_products": products}, f"at most {products} HVPs"
+    result = {
+        "dry_run": True,
+        "checkpoints": [{"file": files[row], "status": "todo"} for row in rows],
+        "examples": n,
+        "units": len(rows),
+        **what,
+        "bytes_to_read": read,
+        "bytes_to_write": write * len(rows),
+        "estimated_seconds": estimated_seconds(run, source, passes, options.device, options.batch_size),
+    }
+    return Outcome(
+        schema="opsig/plan",
+        inputs={"options": vars(options) | {"store": str(options.store)}},
+        result=result,
+        view=plan_lines(result, f"measure {len(rows)} checkpoints, {words}", options.store),
+    )

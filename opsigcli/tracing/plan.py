@@ -1,0 +1,60 @@
+"""What a trace would compute, without computing it."""
+
+from __future__ import annotations
+
+import contextlib
+
+from opsigcli.checkpoints.series import Series
+from opsigcli.examples import ExampleSource
+from opsigcli.options import TraceOptions
+from opsigcli.outcome import Outcome
+from opsigcli.records import Run
+from opsigcli.runs.cost import estimated_seconds, plan_lines
+from opsigcli.store.reader import open_store
+from opsigcli.tracing.rows import plan_rows
+
+BATCH = 256  # examples of a forward pass, where the command would find a number that suits the machine
+
+
+def plan_trace(
+    options: TraceOptions, series: Series, run: Run, source: ExampleSource, warnings: list[str]
+) -> Outcome:
+    """What ``opsig trace`` would compute.
+
+    Raises:
+        StoreError: the store holds another run.
+        ModelError: the model cannot be built.
+    """
+    from opsigcli.objective.evaluate import LARGEST_SHARD
+
+    with contextlib.ExitStack() as stack:
+        known = options.store.exists() and not options.fresh
+        store = stack.enter_context(open_store(options.store)) if known else None
+        rows = plan_rows(series, store)
+    todo = [row for row in rows if row.stored is None]
+    n = len(source)
+    shards = -(-n // LARGEST_SHARD)
+    read = sum(series.checkpoints[row.place].size for row in todo if row.place is not None)
+    seconds = estimated_seconds(run, source, len(todo) * n, options.device, options.batch_size or BATCH)
+    result = {
+        "dry_run": True,
+        "checkpoints": [
+            {"file": row.file, "step": row.step, "status": "todo" if row.stored is None else "kept"}
+            for row in rows
+        ],
+        "examples": n,
+        "units": len(todo) * shards,
+        "forward_passes": len(todo) * n,
+        "bytes_to_read": read,
+        "bytes_to_write": 8 * len(rows) * n,  # losses and loss deltas, float32
+        "estimated_seconds": seconds,
+    }
+    return Outcome(
+        schema="opsig/plan",
+        inputs={"checkpoints": str(options.checkpoints), "run": run},
+        result=result,
+        warnings=tuple(warnings),
+        view=plan_lines(
+            result, f"trace {len(todo)} of {len(rows)} checkpoints on {n} examples", options.store
+        ),
+    )
