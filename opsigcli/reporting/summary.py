@@ -181,7 +181,8 @@ def step_check_lines(points: Sequence[SharpnessPoint]) -> list[str]:
                 f"at step {steps[0]:,}" if len(steps) == 1 else f"at {len(steps)} steps from {steps[0]:,} on"
             )
             most = max(errors[step] for step in steps)
-            off = f" (to {most:.1g} of the step)" if verdict == "confirmed" else ""
+            off = " to the bit" if not most else f" (to {most:.1g} of the step)"
+            off = off if verdict == "confirmed" else ""
             lines.append(f"{words} {where}{off}: {reasons[steps[0]]}")
     return lines
 

@@ -47,7 +47,7 @@ def test_the_ambiguous_token_of_a_language_model_is_named(opsig: Opsig, tmp_path
         "--model",
         "gpt?layers=1&width=32&heads=2",
         "--loss",
-        "lm",
+        "lm?mean=sequences",
     )
     assert opsig("train", tmp_path / "run", *words, "--lr", 1.0, "--steps", 100).code == 0
     assert opsig("trace", tmp_path / "run", "--store", store, "--tokens").code == 0
