@@ -28,6 +28,7 @@ def everything(root: Path) -> dict[Path, int]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CORPUS)
 def test_nothing_in_the_corpus_runs_or_writes(
     opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

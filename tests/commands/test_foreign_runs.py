@@ -19,6 +19,8 @@ from conftest import Opsig
 from opsigcli.checkpoints.series import open_series
 from opsigcli.runs.optimizer_state import state_by_parameter
 
+pytestmark = pytest.mark.slow  # runs of whole frameworks
+
 # What has to be said beside the folder and the data: at most a model, and which of two sets of weights.
 WORDS = {
     "lightning": ["--model", "file:{run}/net.py:make"],

@@ -135,6 +135,7 @@ def test_export_holds_every_member_once(opsig: Opsig, case: Path) -> None:
     assert [line["id"] for line in lines] == [int(row["id"]) for row in rows]
 
 
+@pytest.mark.slow
 def test_sharpness_agrees_with_a_dense_float64_hessian(opsig: Opsig, tmp_path: Path) -> None:
     run, store = tmp_path / "run", tmp_path / "s.h5"
     data, model = "planted?n=200", "mlp?hidden=4"

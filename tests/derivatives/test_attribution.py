@@ -82,6 +82,7 @@ def test_batch_sharpness_of_the_full_batch_is_one_number_without_error():
     assert found.batches == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["ce", "mse"])
 @pytest.mark.parametrize("name", ["mlp", "linear", "batch norm", "frozen", "tied", "transformer"])
 def test_gauss_newton_products_are_those_of_the_dense_matrix(name, loss):

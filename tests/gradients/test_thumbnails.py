@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import Opsig
 from reporting_case import make_case
 
@@ -79,6 +80,7 @@ def test_images_are_looked_at_for_features_and_texts_for_tokens() -> None:
     assert look(open_source("planted?scenario=vec3&n=300"), np.arange(3)) == {}
 
 
+@pytest.mark.slow
 def test_the_store_keeps_mean_pictures_and_prototypes(opsig: Opsig, tmp_path: Path) -> None:
     store = tmp_path / "o.h5"
     words = ("--data", "planted?n=300", "--model", "mlp?hidden=32&activation=tanh", "--lr", 0.3)

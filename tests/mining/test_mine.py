@@ -62,6 +62,7 @@ def test_planted_pairs_are_recovered_and_called_opposing_outliers(
         assert sum(pair.first.labels.values()) == len(pair.first.ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", PLANTED)
 @pytest.mark.parametrize("method", FROM_LOSSES)
 def test_losses_alone_never_put_opposing_groups_on_one_side_and_are_not_judged(
@@ -92,6 +93,7 @@ def test_the_plain_rule_names_planted_examples_of_one_pair_or_of_several(scenari
     assert np.isin(strongest, members).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scenario", "every", "method"), asked(NULLS, tuple(METHODS)))
 def test_data_without_pairs_give_no_pair_that_gradients_were_asked_about(
     scenario: str, every: int, method: str

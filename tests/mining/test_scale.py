@@ -51,6 +51,7 @@ def naive_top(losses: np.ndarray, ids: np.ndarray, t: int, k: int, sign: int) ->
     return [(example, delta) for _, example, delta in sorted(rows)[:k]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_top_deltas_are_a_naive_loops_whatever_the_values_and_the_shape(seed: int) -> None:
     rng = np.random.default_rng(seed)

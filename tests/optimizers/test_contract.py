@@ -274,11 +274,13 @@ def test_every_optimizer_of_the_table_has_a_case() -> None:
     assert [name for name in OPTIMIZERS if load(name).preconditions] == PRECONDITIONED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "hyper"), SIMULATED)
 def test_half_a_percent_inside_the_threshold_the_rule_converges(name: str, hyper: Hyper) -> None:
     assert quadratic_run(name, hyper, 0.995) < 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "hyper"), SIMULATED)
 def test_half_a_percent_outside_the_threshold_the_rule_diverges(name: str, hyper: Hyper) -> None:
     assert quadratic_run(name, hyper, 1.005) > 1e2

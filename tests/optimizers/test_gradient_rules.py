@@ -20,6 +20,7 @@ def growth(step, rule, x: torch.nn.Parameter) -> float:
     return float(x.detach()[1].abs()) / START
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hyper",
     [
@@ -73,6 +74,7 @@ LARS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hyper", LARS)
 @pytest.mark.parametrize("factor", [0.995, 1.005])
 def test_lars_is_stable_up_to_its_threshold(hyper: dict[str, float], factor: float) -> None:

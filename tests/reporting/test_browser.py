@@ -18,6 +18,7 @@ ADDRESS = "http://report.test/"  # answered by the test itself, never by a netwo
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
 ]
 

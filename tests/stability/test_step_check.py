@@ -17,6 +17,8 @@ from torch import nn
 from opsigcli.store.decode import decode_point
 from opsigcli.store.reader import open_store
 
+pytestmark = pytest.mark.slow  # many short runs
+
 DATA, MODEL = "planted?n=200", "mlp?hidden=8"
 
 
