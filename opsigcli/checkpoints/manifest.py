@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from opsigcli.checkpoints import atomic
+from opsigcli.checkpoints.base import UNITS
 from opsigcli.errors import CheckpointError
 from opsigcli.options import MANIFEST
 from opsigcli.registry import nearest
@@ -27,7 +28,7 @@ class Row:
     """One checkpoint of the run."""
 
     file: str  # path within the folder, with slashes
-    step: int
+    step: int  # in the manifest's unit
     epoch: float | None = None
     lr: float | None = None
     sha256: str = ""
@@ -43,6 +44,7 @@ class Manifest:
     optimizer: str = ""
     hyper: dict[str, Any] = field(default_factory=dict)  # lr, momentum, betas …
     batch_size: int | None = None  # None is the full batch
+    unit: str = "step"  # what the checkpoints' steps count: step, epoch, number or position
     steps: int = 0  # planned
     save_every: int = 1
     seed: int = 0
@@ -93,7 +95,12 @@ def read_manifest(folder: Path) -> Manifest | None:
     checkpoints = tuple(_record(Row, row, f"{path}, checkpoint {i + 1}") for i, row in enumerate(rows))
     for row in checkpoints:
         _check_file(row.file, path)
-    return _record(Manifest, run | {"checkpoints": checkpoints, "schema": schema}, f"{path}, [run]")
+    found = _record(Manifest, run | {"checkpoints": checkpoints, "schema": schema}, f"{path}, [run]")
+    if found.unit not in UNITS:
+        raise CheckpointError(
+            f"expected unit to be one of {', '.join(UNITS)}, found {found.unit!r} at {path}, [run]", _REPAIR
+        )
+    return found
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
