@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from opsigcli.axis import STEPS, Axis
 from opsigcli.errors import ReportError
 from opsigcli.mean_loss import MeanLoss, mean_loss
 
@@ -74,7 +75,7 @@ class LossTrace:
     Losses and names may stay in a file, where every look costs more than what is looked at: ask for many at once.
     """
 
-    steps: Ints  # (T,) optimizer updates made
+    steps: Ints  # (T,) what ``axis`` says, increasing: optimizer updates made, epochs …
     example_ids: Ints  # (N,)
     labels: Ints  # (N,)
     losses: Floats  # (T, N) float32, nats; row t = checkpoint t; NaN = not measured, or not finite
@@ -83,6 +84,7 @@ class LossTrace:
     names: tuple[str, ...] | StoredNames = ()  # (N,) relative paths of the examples
     measured: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
     weights: Floats | None = None  # (N,) of each example in the mean loss, of mean 1; None = all alike
+    axis: Axis = STEPS  # what the steps count
 
     @cached_property
     def mean_loss(self) -> MeanLoss:
@@ -147,6 +149,7 @@ class TraceSummary:
     example_ids: Ints  # (N,)
     mean_loss: MeanLoss
     virtual: VirtualSteps | None = None
+    axis: Axis = STEPS
 
     @property
     def mean_losses(self) -> Floats:
@@ -280,3 +283,8 @@ class Case:
     provenance: dict[str, Provenance] = field(default_factory=dict)  # command -> how it was made
     virtual: VirtualSteps | None = None
     critical: tuple[CriticalSharpness, ...] = ()
+
+    @property
+    def axis(self) -> Axis:
+        """What the steps count."""
+        return self.trace.axis

@@ -9,6 +9,7 @@ from typing import Any
 from opsigcli.checkpoints.base import Checkpoint
 from opsigcli.checkpoints.choose import is_average
 from opsigcli.checkpoints.folder import Failed, Skipped
+from opsigcli.checkpoints.parameter_count import parameter_count
 from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.errors import CheckpointError, ExitCode
 from opsigcli.options import InspectOptions
@@ -84,6 +85,7 @@ def _inspect_store(path: Path) -> Outcome:
         inputs={"store": str(path)},
         result={
             "run": case.run,
+            "unit": case.axis.one,
             "steps": case.trace.steps,
             "examples": len(case.trace.example_ids),
             "subset": case.run.transform.get("examples"),
@@ -105,7 +107,7 @@ def _row(checkpoint: Checkpoint) -> dict[str, Any]:
     counts = {
         key or "(whole file)": {
             "tensors": len(tensors),
-            "parameters": sum(tensor.count for tensor in tensors.values()),
+            "parameters": parameter_count(tensors),
             "average": is_average(key, tensors.keys()),
         }
         for key, tensors in sets.items()
@@ -121,7 +123,7 @@ def _row(checkpoint: Checkpoint) -> dict[str, Any]:
         "lr": checkpoint.lr,
         "optimizer": optimizer_name(checkpoint.header) or None,
         "dtype": kinds.most_common(1)[0][0] if kinds else None,
-        "parameters": sum(tensor.count for tensor in first.values()),
+        "parameters": parameter_count(first),
         "weights": counts,
         "bytes": checkpoint.size,
         "notes": list(checkpoint.header.notes),

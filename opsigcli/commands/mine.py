@@ -64,6 +64,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 store.loss_deltas,
                 trace.measured,
                 trace.weights,
+                trace.axis,
             )
             settings = _settings(options, given)
             sketches = Sketches(options, store, given.survey, settings.window, progress)
@@ -139,6 +140,7 @@ def _outcome(
             "top": found.top,
             "spikes": found.spikes,
             "recovery": found.recovery,
+            "unit": case.axis.one,
             "method": found.method,
             "gradient_steps": found.gradient_steps,
             "candidates": found.candidates,

@@ -224,4 +224,4 @@ def _measure(job: _Job, meter: Meter, progress: Progress) -> None:
 
 def _note(point: SharpnessPoint) -> str:
     ratio = "" if point.ratio is None else f", ratio {point.ratio:.3f}"
-    return f"step {point.step}: {point.eigenvalues[0]:.4g}{ratio}"
+    return f"checkpoint {point.step}: {point.eigenvalues[0]:.4g}{ratio}"

@@ -93,7 +93,7 @@ def _watch(options: TraceOptions, progress: Progress) -> Outcome:
                     seen, changed, warnings = now, time.monotonic(), list(series.notes)
                     session = session or Session(options, *open_run(options, series, warnings), None)
                     session.trace(series, progress)
-                    progress.log(f"traced up to step {series.steps[-1]}; watching {series.folder}")
+                    progress.log(f"traced up to {series.unit} {series.steps[-1]}; watching {series.folder}")
                     if (
                         series.manifest
                         and series.manifest.steps
@@ -208,7 +208,7 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
     if infinite:
         first = ", ".join(map(str, infinite[:5])) + (" …" if len(infinite) > 5 else "")
         warnings.append(
-            f"some losses are not finite (NaN or infinite) at {len(infinite)} checkpoints: steps {first}"
+            f"some losses are not finite (NaN or infinite) at {len(infinite)} checkpoints: {first}"
             + (f"; the mean loss is {summary.mean_loss.words}" if summary and summary.mean_loss.words else "")
         )
     logged = _against_log(series, summary)
@@ -234,6 +234,7 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         "examples": len(session.source),
         "measured": worker.evaluator.objective.n,
         "mean": worker.evaluator.objective.mean or "over examples",
+        "unit": series.unit,
         "steps": summary.steps if summary else [],
         "mean_losses": summary.mean_losses if summary else [],
         "checkpoints": [

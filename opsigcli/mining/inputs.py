@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from opsigcli.axis import STEPS, Axis
 from opsigcli.errors import MiningError
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.trace_stats import survey
@@ -47,11 +48,12 @@ class Trace:
     losses: Any  # (T, N) nats, array or h5py dataset; NaN = not measured
     labels: Ints  # (N,) class indices
     ids: Ints  # (N,) example ids
-    steps: Ints  # (T,) optimizer updates
+    steps: Ints  # (T,) increasing
     classes: Sequence[str] = ()  # names of the classes; () = the indices are the names
     deltas: Any = None  # (T−1, N) loss deltas, where they are stored
     counted: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
     weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
+    axis: Axis = STEPS  # what the steps count
 
     @cached_property
     def survey(self) -> Survey:

@@ -17,7 +17,11 @@ LAYOUT: dict[str, tuple[str, str, str]] = {
         "text",
         "shows that this user wrote `run`; without it, code named there is not run",
     ),
-    "steps": ("(T,)", "int64", "optimizer updates made at each checkpoint, increasing"),
+    "steps": (
+        "(T,)",
+        "int64",
+        "number of each checkpoint, increasing; what it counts (optimizer updates, epochs …) is `unit` of `run`",
+    ),
     "files": ("(T,)", "text", "checkpoint file of each row, relative to run.checkpoints"),
     "sha256": ("(T,)", "text", "of each checkpoint file"),
     "lrs": ("(T,)", "float64", "learning rate at each checkpoint; NaN = unknown"),

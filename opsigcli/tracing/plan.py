@@ -42,6 +42,7 @@ def plan_trace(
             {"file": row.file, "step": row.step, "status": "todo" if row.stored is None else "kept"}
             for row in rows
         ],
+        "unit": series.unit,
         "examples": n,
         "units": len(todo) * shards,
         "forward_passes": len(todo) * n,
