@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from opsigcli.axis import STEPS, Axis
 from opsigcli.errors import ReportError
 from opsigcli.mean_loss import MeanLoss, mean_loss
+from opsigcli.options import STORE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -283,6 +285,7 @@ class Case:
     provenance: dict[str, Provenance] = field(default_factory=dict)  # command -> how it was made
     virtual: VirtualSteps | None = None
     critical: tuple[CriticalSharpness, ...] = ()
+    store: Path = STORE  # where it is kept
 
     @property
     def axis(self) -> Axis:

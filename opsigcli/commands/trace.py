@@ -8,6 +8,7 @@ from typing import Any
 
 from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.checkpoints.training_log import find_log
+from opsigcli.command_line import command
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, UsageError
 from opsigcli.examples import ExampleSource
@@ -16,7 +17,7 @@ from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
 from opsigcli.records import Run, TraceSummary
 from opsigcli.runs.optimizer_state import optimizer_of
-from opsigcli.runs.run_specs import SPECS, absolute_model, specs
+from opsigcli.runs.run_specs import SPECS, absolute_model, same_spec, specs
 from opsigcli.runs.suggest_model import model_hint
 from opsigcli.specs import parse
 from opsigcli.store.reader import open_store
@@ -46,7 +47,7 @@ def trace(options: TraceOptions, progress: Progress) -> Outcome:
     warnings = list(series.notes)
     run, source = open_run(options, series, warnings)
     if options.dry_run:
-        return plan_trace(options, series, run, source, warnings)
+        return plan_trace(options, series, run, source, warnings, progress)
     session = Session(options, run, source, find_sharding(options.shard))
     session.trace(series, progress)
     return _outcome(session, series, warnings)
@@ -59,6 +60,7 @@ def _series(options: TraceOptions) -> Series:
         weights=options.weights or "",
         order=options.order,
         unsafe=options.unsafe_pickle,
+        steps_per_epoch=options.steps_per_epoch,
     )
 
 
@@ -128,7 +130,7 @@ def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tupl
     inherited: list[str] = []
     for name in SPECS:
         given, found = getattr(options, name), getattr(manifest, name, None)
-        if given and found and given != found:
+        if given and found and not same_spec(name, given, found):
             warnings.append(f"--{name} {given} is used, but {MANIFEST} says the run was made with {found}")
         if not given and found:
             inherited.append(found)
@@ -255,7 +257,8 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         "training_log": logged,
     }
     taken = session.source.transform.get("examples")
-    message = f"wrote {options.store}; next: opsig mine, opsig sharpness, opsig report"
+    further = ", ".join(command(verb, store=options.store) for verb in ("mine", "sharpness", "report"))
+    message = f"wrote {options.store}; next: {further}"
     if session.waiting:
         message = (
             f"worker {session.sharding}: {worker.computed} units computed; {session.waiting} units of other workers "

@@ -31,7 +31,7 @@ READ_TWICE = 16  # first examples that are read a second time: augmentation show
 BLOCK = 1024  # inputs per pass over the data
 
 # Options of every source of images or arrays.
-COMMON = ("limit", "weights", "standardize", "mean", "std", "size", "crop", "transform")
+COMMON = ("limit", "weights", "standardize", "mean", "std", "channels", "size", "crop", "transform")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Settings:
     mean of each channel (the first axis of an input) over the examples taken and divides by its standard
     deviation; ``standardize=image`` does so with each input's own mean and deviation; ``mean=…&std=…`` gives
     the constants of each channel. Where a deviation is 0 it counts as 1. ``transform=…`` says all of this in one word.
+    ``channels=bgr`` turns the order of the three channels round, before the constants, which are then in the new order.
     ``weights=FILE.npy`` gives one weight per example of the whole source, in its order, in the mean loss.
     """
 
@@ -51,6 +52,7 @@ class Settings:
     std: tuple[float, ...]
     pictures: Pictures
     weights: str = ""  # path
+    reverse: bool = False  # the channels
 
     @classmethod
     def of(cls, spec: Spec, mode: str | None = None) -> Settings:
@@ -62,8 +64,9 @@ class Settings:
         """
         limit, prepared = integer(spec, "limit", None), prepared_by(spec, mode)
         weights = str(spec.options.get("weights", ""))
+        reverse = choice(spec, "channels", "rgb", ("rgb", "bgr")) == "bgr"
         if prepared:
-            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, weights)
+            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, weights, reverse)
         mean, std = numbers(spec, "mean", ()), numbers(spec, "std", ())
         standardize = choice(spec, "standardize", "none", ("none", "channel", "image"))
         if bool(mean) != bool(std):
@@ -74,7 +77,7 @@ class Settings:
             )
         if any(value <= 0 for value in std):
             raise UsageError(f"in {str(spec)!r}: expected std= above 0")
-        return cls(limit, standardize, mean, std, Pictures.of(spec, mode), weights)
+        return cls(limit, standardize, mean, std, Pictures.of(spec, mode), weights, reverse)
 
 
 class Source(ExampleSource):
@@ -107,6 +110,9 @@ class Source(ExampleSource):
         self.ids, self.labels, self._targets = taken.ids, taken.labels, taken.targets
         self.classes, self.names, self.weights = taken.classes, taken.names, taken.weights
         self.input_shape = reader.shape
+        if settings.reverse and reader.shape[:1] != (3,):
+            raise UsageError(f"in {self.spec!r}: channels=bgr is for inputs (3, …); they are {reader.shape}")
+        self._reverse = settings.reverse
         if settings.pictures.code:
             self._refuse_randomness(reader, rows[:READ_TWICE])
         needed = len(self) * int(np.prod(reader.shape, dtype=np.int64)) * reader.dtype.itemsize
@@ -121,7 +127,7 @@ class Source(ExampleSource):
 
     def read(self, positions: Ints) -> Floats | Ints:
         """The inputs at ``positions``: (B, *input_shape) float32, or int64 where they are tokens."""
-        raw = self._raw(np.asarray(positions, dtype=np.int64))
+        raw = self._ordered(np.asarray(positions, dtype=np.int64))
         if raw.dtype == np.int64:  # tokens
             return raw
         inputs: NDArray[np.float32] = raw.astype(np.float32)
@@ -161,12 +167,17 @@ class Source(ExampleSource):
         """The inputs as they are kept, (B, C, H, W) uint8, where ``normalisation`` makes ``read`` of them."""
         if self._reader.dtype != np.uint8 or self._per_image:
             return None
-        found: Bytes = self._raw(np.asarray(positions, dtype=np.int64))
+        found: Bytes = self._ordered(np.asarray(positions, dtype=np.int64))
         return found
 
     def image(self, position: int) -> Bytes | None:
         """The example as a person would look at it: (H, W, 3) uint8, or None when it is no image."""
         return picture_of(self._raw(np.array([position], dtype=np.int64))[0])
+
+    def _ordered(self, positions: Ints) -> NDArray[Any]:
+        """Raw inputs with the channels in the order that the model is given."""
+        raw = self._raw(positions)
+        return np.ascontiguousarray(raw[:, ::-1]) if self._reverse else raw
 
     def _raw(self, positions: Ints) -> NDArray[Any]:
         return self._reader.read(self._rows[positions])
@@ -197,11 +208,14 @@ class Source(ExampleSource):
     def _resolve(self, settings: Settings) -> dict[str, Any]:
         transform: dict[str, Any] = {"scale": "1/255"} if self._reader.dtype == np.uint8 else {}
         transform |= settings.pictures.facts()
+        if self._reverse:
+            transform["channels"] = "bgr"
         if settings.standardize != "none":
             transform["standardize"] = settings.standardize
         mean, std = settings.mean, settings.std
         if settings.standardize == "channel":
             mean, std = self._channel_constants()
+            mean, std = (mean[::-1], std[::-1]) if self._reverse else (mean, std)
         if not mean:
             return transform
         channels = self.input_shape[0] if self.input_shape else 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.command_line import command
 from opsigcli.reporting.format import NOTHING, count, number, percent, signed
 from opsigcli.reporting.summary import pair_members, sharpness_values
 
@@ -58,7 +59,11 @@ Part = tuple[list[str], list[str], list[str]]
 def _pairs(case: Case) -> Part:
     mining, total = case.mining, len(case.trace.example_ids)
     if mining is None:
-        return ["opposing groups were not looked for"], [], ["Nothing was mined yet: run opsig mine."]
+        return (
+            ["opposing groups were not looked for"],
+            [],
+            [f"Nothing was mined yet: run {command('mine', store=case.store)}."],
+        )
     looked = (
         f"{count(mining.candidates, 'candidate example')} of {total:,}, gradients compared at "
         f"{count(len(mining.gradient_steps), 'checkpoint')} ({case.axis.named(len(mining.gradient_steps))} "
@@ -107,7 +112,7 @@ def _active(mining: Mining, total: int) -> list[str]:
 
 def _sharpness(case: Case) -> Part:
     if not case.sharpness:
-        return [], [], ["Sharpness was not measured: run opsig sharpness."]
+        return [], [], [f"Sharpness was not measured: run {command('sharpness', store=case.store)}."]
     values = dict(zip(case.sharpness, sharpness_values(case.sharpness), strict=True))
     good = [p for p in case.sharpness if p.converged and math.isfinite(values[p])]
     open_ends = sum(not p.converged for p in case.sharpness)
@@ -124,7 +129,8 @@ def _sharpness(case: Case) -> Part:
         name = f"eval-mode {name}"
         missing.append(
             "BatchNorm used its running statistics; the steps of the run saw those of their batches, whose sharpness "
-            "can be several times smaller: opsig sharpness --batch-norm batch."
+            "can be several times smaller: "
+            f"{command('sharpness', store=case.store, options=('--batch-norm', 'batch'))}."
         )
     against = [p for p in good if p.ratio is not None and math.isfinite(p.ratio)]
     if not against:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from opsigcli.axis import STEPS, Axis
+from opsigcli.command_line import command
 from opsigcli.reporting.critical import render_critical
 from opsigcli.reporting.format import count, number, printable
 from opsigcli.reporting.headline import headline
@@ -49,7 +50,7 @@ def render_trace(trace: LossTrace | TraceSummary) -> list[RenderableType]:
 def render_mine(case: Case) -> list[RenderableType]:
     """What ``opsig mine`` found, with the labels of the examples."""
     if case.mining is None:
-        return [Text("Nothing was mined yet: run opsig mine.")]
+        return [Text(f"Nothing was mined yet: run {command('mine', store=case.store)}.")]
     shown = render_mining(case.mining, case.run.classes, trace=case.trace)
     if case.virtual is not None:
         shown += render_virtual(case.virtual, case.trace, case.run.classes)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.axis import Axis
+from opsigcli.command_line import command
 from opsigcli.errors import StoreError
 from opsigcli.mean_loss import mean_loss
 from opsigcli.records import (
@@ -208,6 +209,7 @@ class Store:
             self.provenance,
             self.virtual,
             self.critical,
+            self.path,
         )
 
     def gradients(self, key: str) -> dict[str, NDArray[Any]] | None:
@@ -249,7 +251,8 @@ def open_store(path: Path) -> Iterator[Store]:
     """
     if not path.exists():
         raise StoreError(
-            f"expected a store at {path}, found nothing there", "make one with: opsig trace CHECKPOINTS"
+            f"expected a store at {path}, found nothing there",
+            f"make one with: {command('trace', store=path)} CHECKPOINTS",
         )
     try:
         file = h5py.File(path, "r", rdcc_nbytes=CACHE)
@@ -258,7 +261,7 @@ def open_store(path: Path) -> Iterator[Store]:
     except OSError as error:
         raise StoreError(
             f"expected an opsig store, found something that is no readable HDF5 file: {path}",
-            "name another file with --store, or make it again with: opsig trace CHECKPOINTS",
+            f"name another file with --store, or make it again with: {command('trace', store=path)} CHECKPOINTS",
         ) from error
     with file:
         if file.attrs.get("format") != FORMAT:
@@ -277,5 +280,6 @@ def open_store(path: Path) -> Iterator[Store]:
             yield Store(path, file)
         except (KeyError, json.JSONDecodeError) as error:
             raise StoreError(
-                f"the store {path} is incomplete: {error}", "make it again with: opsig trace --fresh"
+                f"the store {path} is incomplete: {error}",
+                f"make it again with: {command('trace', store=path)} --fresh CHECKPOINTS",
             ) from error
