@@ -57,6 +57,7 @@ def command(name: str, *places: Path, store: Path = STORE, options: Sequence[str
     words = ["opsig", name, *options]
     if store != STORE or STORE_VARIABLE in os.environ:
         words += ["--store", str(store)]
-    if any(str(place).startswith("-") for place in places):
-        words.append("--")  # what follows is no option
-    return shlex.join([*words, *map(str, places)])
+    # A path that begins like an option is given another beginning.
+    return shlex.join(
+        [*words, *(f"./{place}" if str(place).startswith("-") else str(place) for place in places)]
+    )

@@ -70,7 +70,7 @@ VERBS = {
             names the models whose tensors fit, when no --model is given
         opsig init ckpts/ --model torchvision:resnet18 --data folder:images/train
         opsig init ckpts/ --model py:mynet:build --data npz:train.npz \\
-            --optimizer SGD --lr 0.1 --momentum 0.9 --batch-size 128 --steps-per-epoch 391
+            --optimizer SGD --lr 0.1 --momentum 0.9 --batch-size 128
         opsig init run/ --model hf:run/checkpoint-500 --data npz:train.npz
         """,
     ),

@@ -119,17 +119,17 @@ class Look:
         """
         if not self.a_guess:
             return
-        if self.better is not None:
-            raise ObjectiveError(
-                f"expected the last checkpoint to do better than a guess, found {self.last.words}",
-                self.better.words,
-            )
         if self.outputs is not None and self.classes and self.outputs != len(self.classes):
             named = ", ".join(list(self.classes)[:LISTED])
             raise ObjectiveError(
                 f"expected {self.outputs} classes, as many as the model has outputs; the data have {len(self.classes)} "
                 f"({named}), and the last checkpoint does no better than a guess",
                 "check that --data are those of the run's training",
+            )
+        if self.better is not None:
+            raise ObjectiveError(
+                f"expected the last checkpoint to do better than a guess, found {self.last.words}",
+                self.better.words,
             )
 
 
