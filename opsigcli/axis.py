@@ -50,6 +50,10 @@ class Axis:
         between = f"{gap:g} {self.named(int(gap)) if gap == int(gap) else self.many}"
         return f"checkpoints are {between} apart" + ("" if self.counts_updates else ", which are many steps")
 
+    def one_update(self, first: int, last: int | None) -> bool:
+        """Whether two checkpoints are one update apart, as far as is known: one epoch or one name on is none."""
+        return last is not None and self.counts_updates and last == first + 1
+
     def at(self, step: int) -> str:
         """One checkpoint: ``epoch 1,200``."""
         return f"{self.one} {step:,}"

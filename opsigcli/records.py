@@ -61,6 +61,11 @@ class Run:
     transform: dict[str, Any] = field(default_factory=dict)
     unit: str = ""  # what steps count: step, epoch, number or position; "" when not known
 
+    @property
+    def axis(self) -> Axis:
+        """What its steps count."""
+        return Axis(self.unit)
+
 
 class StoredNames(Protocol):
     """Names that stay in a file until somebody looks."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from opsigcli.checkpoints.formats import suffixes
+from opsigcli.checkpoints.step_keys import LARGEST_STEP
 
 # The words that come before a number in the names people give checkpoints, and what the number counts.
 # A lone "e" must not follow a letter or a digit, or the 1e-4 of a learning rate would be epoch 4. Digits that run
@@ -72,12 +73,14 @@ def counts(name: str) -> dict[str, int]:
 def _said(text: str) -> dict[str, tuple[int, int]]:
     """Unit to a number that a word says to count, and the place where its digits begin."""
     if _ALONE.fullmatch(text):
-        return {"number": (_whole(text), 0)}
+        return {"number": (_whole(text), 0)} if _whole(text) <= LARGEST_STEP else {}
     found: dict[str, tuple[int, int]] = {}
     for match in _COUNT.finditer(text):
         word = match[1] or match[2]
         unit = "epoch" if word in _EPOCH else "number" if word in _NUMBER else "step"
-        found[unit] = _whole(match[3] + (match[4] or "") + (match[5] or "")), match.start(3)
+        number = _whole(match[3] + (match[4] or "") + (match[5] or ""))
+        if number <= LARGEST_STEP:
+            found[unit] = number, match.start(3)
     return found
 
 
@@ -133,7 +136,9 @@ def same_order(a: Mapping[str, int], b: Mapping[str, int]) -> bool:
 def _may_count(column: Sequence[re.Match[str]], before: str) -> bool:
     """Whether a column of numbers may count: whole ones, no part of a hash, and not said to be something else."""
     return not _NO_COUNT.search(before) and all(
-        match["whole"] and match.string[match.end() : match.end() + 1] not in tuple("abcdef")
+        match["whole"]
+        and _whole(match[0]) <= LARGEST_STEP
+        and match.string[match.end() : match.end() + 1] not in tuple("abcdef")
         for match in column
     )
 

@@ -11,6 +11,7 @@ from opsigcli.checkpoints.agreement import undisputed
 from opsigcli.checkpoints.base import UNITS
 from opsigcli.checkpoints.names import natural
 from opsigcli.checkpoints.placed import Numbered, Order, Placed
+from opsigcli.checkpoints.step_keys import LARGEST_STEP
 from opsigcli.errors import CheckpointError, UsageError
 
 ORDERS = ("auto", "name", "mtime")
@@ -154,6 +155,11 @@ def in_steps(order: Order, per_epoch: int) -> Order:
             "leave --steps-per-epoch out",
         )
     placed = tuple(replace(p, step=p.step * per_epoch) for p in order.placed)
+    if placed and placed[-1].step > LARGEST_STEP:
+        raise UsageError(
+            f"expected steps of at most {LARGEST_STEP:,}, found {placed[-1].step:,} for {placed[-1].file}",
+            "give a smaller --steps-per-epoch",
+        )
     return replace(order, placed=placed, unit="step")
 
 

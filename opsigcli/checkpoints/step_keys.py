@@ -13,6 +13,7 @@ STEP_KEYS = ("global_step", "step", "iter_num", "iteration", "iter", "num_update
 EPOCH_KEYS = ("epoch", "epochs_run", "current_epoch")
 LR_KEYS = ("lr", "learning_rate")
 _SIDECARS = ("trainer_state.json", "train_state.json")
+LARGEST_STEP = 2**53  # that counts something
 _MAX_SIDECAR = 64 * 2**20  # bytes
 
 

@@ -118,7 +118,8 @@ def _recall(store: Store, units: Units) -> dict[int, CriticalSharpness]:
             points[row] = decode(CriticalSharpness, json.loads(raw.tobytes()))
     # An update that was made up gives way to the real one, once the next checkpoint shows it.
     known = sorted(steps)
-    seen = {step for step, after in itertools.pairwise(known) if after == step + 1}
+    axis = store.run.axis
+    seen = {step for step, after in itertools.pairwise(known) if axis.one_update(step, after)}
     return {row: p for row, p in points.items() if p.direction == NEXT or p.step not in seen}
 
 

@@ -93,7 +93,8 @@ class CriticalMeter:
                 self.run.path(row), self.objective.model, lr, trained, with_state=True
             )
         )
-        moved = self._difference(row) if following == step + 1 and not averaged else None
+        one = self.run.run.axis.one_update(step, following)
+        moved = self._difference(row) if one and not averaged else None
         self.run.load(row)
         update = self._made(step, tuning) if moved is None else self._of_run(moved, NEXT, tuning)
         found = self._search(update)

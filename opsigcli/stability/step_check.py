@@ -93,7 +93,9 @@ class StepChecker:
             return StepCheck(UNTOLD, "it is the last checkpoint")
         apart = int(steps[row + 1] - steps[row])
         if apart != 1:
-            return StepCheck(UNTOLD, f"the next checkpoint is {apart:,} steps away, not one")
+            return StepCheck(
+                UNTOLD, f"the next checkpoint is {apart:,} {self.run.run.axis.many} away, not one"
+            )
         if why := self._hindered():
             return StepCheck(UNTOLD, why)
         try:
@@ -112,8 +114,11 @@ class StepChecker:
             return "the examples are not those that the run was trained on, by their fingerprint"
         if "examples" in run.transform:
             return f"the trace is of a subset of the examples ({run.transform['examples']})"
-        if run.unit == "epoch" and not self.whole:
-            return "the next checkpoint is an epoch away, and nothing says that it is one update"
+        if not run.axis.counts_updates and not self.whole:
+            by = run.axis.one
+            return (
+                f"checkpoints are told apart by their {by}, and nothing says that they are one update apart"
+            )
         if batch_norms(self.objective.model):
             needed = self._batch_bytes()
             if needed > BATCH_BYTES:
@@ -227,10 +232,11 @@ class StepChecker:
         ]
         batches = "minibatches (--minibatch N tests them)"
         causes = [*causes, "minibatches"] if self.whole else [batches, *causes]
-        if self.run.run.unit not in ("", "step"):
-            causes.insert(0, f"checkpoints that are a {self.run.run.unit} apart, not an update")
+        updates = self.run.run.axis.counts_updates
+        if not updates:
+            causes.insert(0, f"checkpoints that are one {self.run.run.axis.one} apart, not an update")
         reason = "; ".join([off, *signs, f"likely: {', '.join(causes)}"])
-        sure = self.whole and self.run.run.unit in ("", "step")
+        sure = self.whole and updates
         return replace(found, verdict=CONTRADICTED if sure else UNTOLD, reason=reason)
 
     def _more_directions(

@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from opsigcli.axis import Axis
 from opsigcli.command_line import command
 from opsigcli.errors import StoreError
 from opsigcli.mean_loss import mean_loss
@@ -104,9 +103,7 @@ class Store:
         """The mean loss, and the steps at which some loss is not finite, read one checkpoint at a time."""
         steps, found = self.file["steps"][()], mean_loss(self.losses, self.measured, self.weights)
         infinite = steps[found.finite < max(found.total, 1)].tolist()
-        return TraceSummary(
-            steps, self.file["example_ids"][()], found, self.virtual, Axis(self.run.unit)
-        ), infinite
+        return TraceSummary(steps, self.file["example_ids"][()], found, self.virtual, self.run.axis), infinite
 
     @property
     def virtual(self) -> VirtualSteps | None:
@@ -132,7 +129,7 @@ class Store:
             names=names,
             measured=self.measured if "measured" in file else None,
             weights=self.weights,
-            axis=Axis(self.run.unit),
+            axis=self.run.axis,
         )
 
     @property

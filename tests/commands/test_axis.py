@@ -140,3 +140,21 @@ def test_a_lightning_like_folder_is_on_an_axis_of_steps(opsig: Opsig, tmp_path: 
     found = opsig("inspect", tmp_path, "--json").json["result"]
     assert (found["unit"], [row["step"] for row in found["checkpoints"]]) == ("step", [900, 1200])
     assert [row["epoch"] for row in found["checkpoints"]] == [3, 4]
+
+
+@pytest.mark.parametrize("unit", ["epoch", "number"])
+def test_neighbours_by_epoch_or_name_are_not_taken_for_one_update(
+    opsig: Opsig, tmp_path: Path, words: list[object], unit: str
+) -> None:
+    ckpts, store = tmp_path / "ckpts", tmp_path / "s.h5"
+    foreign_folders.train(ckpts, WAYS["half"][0], PATTERNS[unit])
+    for new, old in ((0, 0), (1, 20), (2, 40)):  # neighbours, with many updates between them
+        (ckpts / PATTERNS[unit].format(old)).rename(ckpts / PATTERNS[unit].format(new))
+    told = ["--optimizer", "adam", "--lr", 0.03, "--minibatch", 30, "--store", store]
+    assert opsig("trace", ckpts, *words, "--store", store).code == 0
+    quick = opsig("sharpness", "--quick", *told[:4], "--store", store, "--json").json["result"]
+    assert {point["direction"] for point in quick["critical_sharpness"]}.isdisjoint({"next checkpoint"})
+    points = opsig("sharpness", *told, "--max-matvecs", 40, "--json").json["result"]["points"]
+    checks = [point["step_check"] for point in points if point["step_check"]]
+    assert checks
+    assert {check["verdict"] for check in checks} == {"cannot be told"}
