@@ -41,10 +41,12 @@ def undisputed(order: Order, files: Sequence[Numbered]) -> Order:
     chosen = min(told, key=lambda clock: UNITS.index(clock.unit))
     meant = clocks[chosen]
     others = [clock for clock, numbers in clocks.items() if not same_order(meant, numbers)]
-    note = (
-        f"the order is that of the {chosen.words}; the {' and '.join(clock.words for clock in others)} would give "
-        f"another one ({_inversion(meant, clocks[others[0]])}), as after a restart"
-    )
+    against = f"{order.unit}s from several sources together would give another one"
+    if others:
+        named = " and ".join(clock.words for clock in others)
+        inversion = _inversion(meant, clocks[others[0]])
+        against = f"the {named} would give another one ({inversion}), as after a restart"
+    note = f"the order is that of the {chosen.words}; {against}"
     placed = tuple(Placed(file, meant[file], chosen.source) for file in sorted(meant, key=meant.__getitem__))
     return Order(placed, chosen.unit, order.left_out, (note,))
 
