@@ -121,7 +121,7 @@ KINDS = (
     ),
     Kind(
         "mixed precision",
-        r"(use_|native_)?amp|fp16|bf16|mixed_precision|precision|half|(torch_)?dtype",
+        r"(use_|native_)?amp|fp16|bf16|mixed_precision|precision|half|(torch_)?dtype|\w*scaler|mixedprecision",
         fewer_bits,
         "training rounded to 16 bits; the traced forward passes have 32, and small deltas of the run may be rounding",
     ),

@@ -20,6 +20,11 @@ from opsigcli.specs import Spec, parse
 from opsigcli.training_records import RecordedFact
 
 _EFFECTS = {kind.name: kind.effect for kind in KINDS}
+# Kinds that are an option of a loss: which, and of which losses.
+_OF_LOSS = {
+    "label smoothing": ("label_smoothing", ("ce", "lm")),
+    "class weights": ("weight", ("ce", "lm", "nll", "focal")),
+}
 # What others call the losses of opsig, without case and signs.
 _SAME_LOSS = {"crossentropy": "ce", "crossentropyloss": "ce", "softmax": "ce", "xent": "ce", "mseloss": "mse",
               "l2": "mse", "bcewithlogits": "bce", "bcewithlogitsloss": "bce", "nllloss": "nll", "focalloss": "focal",
@@ -39,8 +44,10 @@ class Traced:
 
 def traced_as(series: Series) -> Traced:
     """How a series would be traced by default."""
-    manifest = series.manifest
-    return Traced(manifest.loss if manifest and manifest.loss else "ce", series.weights)
+    if series.manifest is not None and series.manifest.loss:
+        return Traced(series.manifest.loss, series.weights)
+    notes = " ".join(note for checkpoint in series for note in checkpoint.header.notes)
+    return Traced("lm" if re.search(r"CausalLM|LMHead", notes) else "ce", series.weights)
 
 
 def recorded_facts(series: Series, traced: Traced) -> tuple[RecordedFact, ...]:
@@ -54,8 +61,8 @@ def recorded_facts(series: Series, traced: Traced) -> tuple[RecordedFact, ...]:
         found += _of_checkpoint(series.checkpoints[-1], traced)
         found += _of_criterion(series.checkpoints[-1], settings)
     spec = _spec(traced.loss)
-    wanted = _wanted(found, spec)
-    told = [_with_option(fact, spec, wanted, traced) for fact in merged(found)]
+    every = merged(found)
+    told = [_with_option(fact, every, spec, traced) for fact in every]
     return tuple(fact for fact in told if fact.name != "loss" or not fact.matched)  # the same loss is no fact
 
 
@@ -76,7 +83,10 @@ def _matching(found: Iterable[Argument]) -> Iterable[tuple[Argument, Kind]]:
     without = {one.found_in for one in settings if _last(one.name) == "no_aug" and one.value is True}
     for argument in settings:
         for kind in KINDS:
-            if re.fullmatch(kind.pattern, _last(argument.name)) and kind.active(argument.value):
+            named = re.fullmatch(kind.pattern, _last(argument.name)) or (
+                kind.name == "class weights" and CRITERION.fullmatch(argument.name)
+            )
+            if named and kind.active(argument.value):
                 if kind.name != "augmentation" or argument.found_in not in without:
                     yield argument, kind
                 break
@@ -138,17 +148,19 @@ def _of_checkpoint(checkpoint: Checkpoint, traced: Traced) -> list[RecordedFact]
 
 
 def _of_criterion(checkpoint: Checkpoint, settings: Iterable[Argument]) -> list[RecordedFact]:
-    """Weights of classes in the module of a loss, with their numbers where the format gives them."""
-    numbers = {one.name: one for one in settings if one.found_in == checkpoint.file}
-    kind = next(kind for kind in KINDS if kind.name == "class weights")
-    facts = []
-    for name, tensor in next(iter(checkpoint.header.candidates.values()), {}).items():
-        if CRITERION.fullmatch(name) and len(tensor.shape) == 1:
-            one = numbers.get(name)
-            if one is None or kind.active(one.value):
-                value = f"{tensor.count} numbers" if one is None else _value(one)
-                facts.append(RecordedFact(kind.name, value, f"{checkpoint.file}: {name}", kind.effect))
-    return facts
+    """Weights of classes in the module of a loss, of which the format gives no numbers."""
+    read = {one.name for one in settings}
+    tensors = next(iter(checkpoint.header.candidates.values()), {})
+    return [
+        RecordedFact(
+            "class weights",
+            f"{tensor.count} numbers",
+            f"{checkpoint.file}: {name}",
+            _EFFECTS["class weights"],
+        )
+        for name, tensor in tensors.items()
+        if CRITERION.fullmatch(name) and len(tensor.shape) == 1 and name not in read
+    ]
 
 
 def batch_norm_fact(layers: int, where: str) -> RecordedFact:
@@ -170,22 +182,23 @@ def _spec(loss: str) -> Spec:
         return Spec("", loss)
 
 
-def _wanted(found: list[RecordedFact], spec: Spec) -> dict[str, Any]:
-    """Options of the loss spec by which it would be the one trained; where places differ, none."""
+def _wanted(fact: RecordedFact, every: Iterable[RecordedFact], spec: Spec) -> dict[str, Any]:
+    """Options of the loss spec by which it would be the one trained: of the fact, and of others that all agree on."""
     wanted: dict[str, Any] = {}
-    smoothing = {fact.value for fact in found if fact.name == "label smoothing"}
-    if spec.name in ("ce", "lm") and not spec.scheme and len(smoothing) == 1:
-        wanted["label_smoothing"] = float(smoothing.pop())
-    weighed = {fact.value for fact in found if fact.name == "class weights"}
-    numbers = [real(part) for part in weighed.pop().split(",")] if len(weighed) == 1 else []
-    weighs = spec.name in ("ce", "lm", "nll", "focal") and not spec.scheme
-    if weighs and len(numbers) > 1 and all(number is not None for number in numbers):
-        wanted["weight"] = numbers
+    for name, (key, losses) in _OF_LOSS.items():
+        values = {other.value for other in every if other.name == name}
+        value = fact.value if fact.name == name else values.pop() if len(values) == 1 else ""
+        numbers = [real(part) for part in value.split(",")]
+        if spec.name in losses and not spec.scheme and None not in numbers:
+            wanted[key] = numbers if key == "weight" else numbers[0]
     return wanted
 
 
-def _with_option(fact: RecordedFact, spec: Spec, wanted: dict[str, Any], traced: Traced) -> RecordedFact:
-    key = {"label smoothing": "label_smoothing", "class weights": "weight"}.get(fact.name)
+def _with_option(
+    fact: RecordedFact, every: Iterable[RecordedFact], spec: Spec, traced: Traced
+) -> RecordedFact:
+    wanted = _wanted(fact, every, spec)
+    key, _ = _OF_LOSS.get(fact.name, ("", ()))
     if key in wanted:
         matched = _alike(spec.options.get(key), wanted[key])
         whole = str(replace(spec, options={**spec.options, **wanted}))

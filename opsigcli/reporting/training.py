@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.padding import Padding
 from rich.text import Text
 
-from opsigcli.reporting.format import count, number, printable, shorten
+from opsigcli.reporting.format import number, printable, shorten
 from opsigcli.reporting.tables import head, table_of
 from opsigcli.training_records import AgainstLog, RecordedFact
 
@@ -33,7 +33,7 @@ def training_facts(case: Case) -> list[RecordedFact]:
     facts = list(case.recorded_facts)
     if unlike:
         (step, check), more = unlike[0], len(unlike) - 1
-        where = f"the weights at step {step:,}" + (f" and {count(more, 'more')}" if more else "")
+        where = f"the weights at step {step:,}" + (f" and at {more:,} more" if more else "")
         facts.append(RecordedFact("steps of another rule", "", where, check.reason))
     return facts
 

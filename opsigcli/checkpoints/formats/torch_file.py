@@ -99,13 +99,17 @@ class TorchFile(CheckpointFormat):
                 name: cast(StoredTensor, tensor)
                 for tensors in sets
                 for name, tensor in tensors.items()
-                if CRITERION.fullmatch(name) and tensor.count <= LONGEST
+                if CRITERION.fullmatch(name) and len(tensor.shape) == 1 and tensor.count <= LONGEST
             }
-            numbers = rebuild.tensors(file, opened.locate, small, opened.size) if small else {}
-            return {
-                **flattened(opened.content.root),
-                **{name: values.flatten().tolist() for name, values in numbers.items()},
-            }
+
+            def numbers(tensor: Any) -> list[float]:
+                values: list[float] = rebuild.tensors(file, opened.locate, {"": tensor}, opened.size)[
+                    ""
+                ].tolist()
+                return values
+
+            of_modules = {name: numbers(tensor) for name, tensor in small.items()}
+            return flattened(opened.content.root, numbers) | of_modules
 
     def describe_state(self, path: Path) -> contents.Training:
         """Step, lr and optimizer in a file that need not hold weights."""

@@ -88,7 +88,7 @@ class WeightsFolder(CheckpointFormat):
         """``config.json``, and ``training_args.bin`` read as data."""
         beside = path / _ARGUMENTS
         own = TorchFile().arguments(beside) if beside.is_file() else {}
-        return {**flattened(_json(path / "config.json")), **own}
+        return flattened({"config": _json(path / "config.json"), "training_args": own})
 
     def files(self, path: Path) -> list[Path]:
         """The files of weights; of the files beside them, none."""
