@@ -76,11 +76,11 @@ def _sources(series: Series) -> Iterator[tuple[str, Mapping[str, Any]]]:
         group = last.header.optimizer.group
         if "weight_decay" in group:
             yield f"{last.file}, optimizer", {"weight_decay": group["weight_decay"]}
-    for around in (series.folder, series.folder.resolve().parent):
+    for around, before in ((series.folder, ""), (series.folder.resolve().parent, "../")):
         for file, reader in FILES.items():
             path = around / file
             if path.is_file() and path.stat().st_size <= LARGEST:
-                yield file, _read(reader, path)
+                yield f"{before}{file}", _read(reader, path)
     runs = wandb_logs(series.folder)
     if len(runs) == 1:  # of several, none says which is this one
         for path, _ in runs[0]:

@@ -87,7 +87,7 @@ def training_view(case: Case) -> dict[str, Any] | None:
     if not facts and log is None:
         return None
     losses = log_rows(log, HTML_ROWS) if log is not None and log.steps else []
-    return {"title": TITLE, "facts": fact_lines(facts), "log": log, "losses": losses}
+    return {"title": TITLE, "facts": fact_lines(facts), "log": _log_lines(log), "losses": losses}
 
 
 def render_training(case: Case) -> list[RenderableType]:
@@ -109,7 +109,7 @@ def render_facts(facts: Sequence[RecordedFact]) -> list[RenderableType]:
 
 
 def _log(log: AgainstLog) -> list[RenderableType]:
-    shown: list[RenderableType] = [Text(printable(f"{log.words}."))] if log.words else []
+    shown: list[RenderableType] = [Text(printable(line)) for line in _log_lines(log)]
     if log.steps:
         table = table_of(
             ("step", "right"), ("traced", "right"), ("logged", "right"), ("allowed apart", "right")
@@ -117,7 +117,15 @@ def _log(log: AgainstLog) -> list[RenderableType]:
         for row in log_rows(log, ROWS):
             table.add_row(*row)
         shown.append(table)
-    return [*shown, *(Text(printable(f"not read: {line}"), style="dim") for line in log.not_read)]
+    return shown
+
+
+def _log_lines(log: AgainstLog | None) -> list[str]:
+    """What the comparison says, and which logs are not read, as sentences."""
+    if log is None:
+        return []
+    said = [f"{log.words[:1].upper()}{log.words[1:]}."] if log.words else []
+    return said + [f"Not read: {line}." for line in log.not_read]
 
 
 def log_rows(log: AgainstLog, most: int) -> list[tuple[str, ...]]:

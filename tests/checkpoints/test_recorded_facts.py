@@ -127,8 +127,8 @@ def test_files_of_settings_beside_the_checkpoints_are_read_and_told_once(tmp_pat
     )
     (tmp_path / "run" / "checkpoints" / "args.json").write_text(json.dumps({"train": {"mixup": 0.2}}))
     found = facts(series)
-    assert found["label smoothing"].found_in == "step_10.pt: args.smoothing, hparams.yaml: smoothing"
-    assert found["dropout"].found_in == "hparams.yaml"
+    assert found["label smoothing"].found_in == "step_10.pt: args.smoothing, ../hparams.yaml: smoothing"
+    assert found["dropout"].found_in == "../hparams.yaml"
     assert found["mixup"].value == "mixup 0.2"
 
 

@@ -33,7 +33,7 @@ def test_terminal_html_and_json_tell_the_same_facts_with_what_to_give() -> None:
         for part in (
             "args.yaml: smoothing",
             "labels were mixed",
-            "the traced is low",
+            "The traced is low.",
             "b.wandb: it is cut off",
         ):
             assert part in text
