@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from opsigcli.checkpoints.arguments import arguments
+from opsigcli.checkpoints.fact_kinds import KINDS
 from opsigcli.checkpoints.recorded_facts import Traced, recorded_facts, traced_as
 from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.checkpoints.yaml_scalars import yaml_scalars
@@ -64,31 +65,37 @@ def test_settings_that_say_no_are_no_facts(tmp_path: Path) -> None:
     assert facts(saved(tmp_path, args=Namespace(**plain), hparams=more, loss=0.31, scaler={})) == {}
 
 
-@pytest.mark.parametrize(
-    ("content", "name", "value", "option"),
-    [
-        ({"config": {"dtype": "bfloat16"}}, "mixed precision", "bfloat16", "--precision bf16"),
-        ({"scaler": {"scale": 65536.0}}, "mixed precision", "fp16", ""),
-        ({"hparams": {"precision": "16-mixed"}}, "mixed precision", "16-mixed", ""),
-        ({"config": {"grad_clip": 1.0}}, "gradient clipping", "1", ""),
-        ({"hyper_parameters": {"net": {"attention_dropout": 0.1}}}, "dropout", "attention_dropout 0.1", ""),
-        ({"hyper_parameters": {"stochastic_depth_prob": 0.2}}, "drop path", "stochastic_depth_prob 0.2", ""),
-        ({"args": {"cutmix_alpha": 1.0, "use_mixup": True}}, "mixup", "cutmix_alpha 1, use_mixup", ""),
-        ({"args": {"label-smoothing": "0.05"}}, "label smoothing", "0.05", "--loss 'ce?label_smoothing=0.05'"),
-        ({"args": {"class_weights": [1, 2, 4]}}, "class weights", "1, 2, 4", "--loss 'ce?weight=1.0,2.0,4.0'"),
-        ({"class_weights": torch.tensor([1.0, 2.0, 4.0])}, "class weights", "1, 2, 4",
-         "--loss 'ce?weight=1.0,2.0,4.0'"),
-        ({"args": {"criterion": "FocalLoss"}}, "loss", "FocalLoss", "--loss focal"),
-        ({"args": {"loss": "my_own"}}, "loss", "my_own", ""),
-        ({"args": {"use_ema": True}}, "moving average", "use_ema", ""),
-    ],
-)  # fmt: skip
+CASES: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"config": {"dtype": "bfloat16"}}, "mixed precision", "bfloat16", "--precision bf16"),
+    ({"scaler": {"scale": 65536.0}}, "mixed precision", "fp16", ""),
+    ({"hparams": {"precision": "16-mixed"}}, "mixed precision", "16-mixed", ""),
+    ({"config": {"grad_clip": 1.0}}, "gradient clipping", "1", ""),
+    ({"hyper_parameters": {"net": {"attention_dropout": 0.1}}}, "dropout", "attention_dropout 0.1", ""),
+    ({"hyper_parameters": {"stochastic_depth_prob": 0.2}}, "drop path", "stochastic_depth_prob 0.2", ""),
+    ({"args": {"cutmix_alpha": 1.0, "use_mixup": True}}, "mixup", "cutmix_alpha 1, use_mixup", ""),
+    ({"args": {"label-smoothing": "0.05"}}, "label smoothing", "0.05", "--loss 'ce?label_smoothing=0.05'"),
+    ({"args": {"class_weights": [1, 2, 4]}}, "class weights", "1, 2, 4", "--loss 'ce?weight=1.0,2.0,4.0'"),
+    ({"class_weights": torch.tensor([1.0, 2.0, 4.0])}, "class weights", "1, 2, 4",
+     "--loss 'ce?weight=1.0,2.0,4.0'"),
+    ({"args": {"criterion": "FocalLoss"}}, "loss", "FocalLoss", "--loss focal"),
+    ({"args": {"loss": "my_own"}}, "loss", "my_own", ""),
+    ({"args": {"use_ema": True}}, "moving average", "use_ema", ""),
+    ({"args": {"aa": "rand-m9-mstd0.5", "reprob": 0.25}}, "augmentation", "aa rand-m9-mstd0.5, reprob 0.25", ""),
+    ({"args": {"wd": 0.05}}, "weight decay", "0.05", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "name", "value", "option"), CASES)
 def test_each_kind_is_found_in_a_checkpoint(
     tmp_path: Path, content: dict[str, Any], name: str, value: str, option: str
 ) -> None:
     found = facts(saved(tmp_path, **content))
     assert list(found) == [name]
     assert (found[name].value, found[name].option, found[name].matched) == (value, option, False)
+
+
+def test_every_kind_of_fact_has_a_case() -> None:
+    assert {kind.name for kind in KINDS} == {name for _, name, *_ in CASES}
 
 
 def test_a_loss_that_was_saved_as_a_module_tells_its_options(tmp_path: Path) -> None:

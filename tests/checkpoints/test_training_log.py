@@ -15,8 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opsigcli.checkpoints.logs import LOGS as KINDS_OF_LOGS
 from opsigcli.checkpoints.logs import reader_of
 from opsigcli.checkpoints.logs.broken import BrokenLog
+from opsigcli.checkpoints.logs.columns import STEPS as STEPS_NAMED
+from opsigcli.checkpoints.logs.columns import read_columns
 from opsigcli.checkpoints.logs.event_file import masked_crc
 from opsigcli.checkpoints.logs.loss_name import may_be_loss, training_loss
 from opsigcli.checkpoints.logs.wandb_file import BLOCK, HEAD, config, history
@@ -43,6 +46,22 @@ def table(path: Path, *lines: list[object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(lines)
+
+
+def test_every_kind_of_log_gives_the_step_and_the_loss_that_were_written(tmp_path: Path) -> None:
+    (tmp_path / "trainer_state.json").write_text(
+        json.dumps({"log_history": [{"step": 4, "loss": trained(4)}]})
+    )
+    (tmp_path / "a.jsonl").write_text(json.dumps({"step": 4, "train": {"loss": trained(4)}}))
+    table(tmp_path / "a.csv", ["step", "loss"], [4, trained(4)])
+    for file in ("events.out.tfevents.torch", "run-qcc0oifm.wandb"):
+        shutil.copy(LOGS / file, tmp_path)
+    for pattern in KINDS_OF_LOGS:
+        (path,) = tmp_path.glob(pattern)
+        columns = read_columns([(path, "")]).losses
+        points = columns[next(axis for axis in STEPS_NAMED if axis in columns)]
+        column, _ = training_loss(points)
+        assert points[column][4] == pytest.approx(trained(4))
 
 
 @pytest.mark.parametrize(
