@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.options import MANIFEST
 from opsigcli.specs import parse
 
+_OF_A_RUN = re.compile(r"ckpt|checkpoint|weight|model|snapshot|save|state")  # folders that are a part of one
 LARGEST = 1 << 22  # bytes of a file of settings
 
 
@@ -30,7 +32,7 @@ def _json(path: Path) -> Mapping[str, Any]:
     return flattened(json.loads(path.read_bytes()))
 
 
-# Files of settings in the folder of checkpoints and the one above it, by who writes them.
+# Files of settings in the folder of checkpoints or the one above it, by who writes them.
 FILES: dict[str, Callable[[Path], Mapping[str, Any]]] = {
     "args.yaml": _yaml,  # timm, Ultralytics
     "hparams.yaml": _yaml,  # Lightning
@@ -76,7 +78,10 @@ def _sources(series: Series) -> Iterator[tuple[str, Mapping[str, Any]]]:
         group = last.header.optimizer.group
         if "weight_decay" in group:
             yield f"{last.file}, optimizer", {"weight_decay": group["weight_decay"]}
-    for around, before in ((series.folder, ""), (series.folder.resolve().parent, "../")):
+    whole = series.folder.resolve()
+    # What lies above a folder that is a run's own may be of any run.
+    above = [(whole.parent, "../")] if _OF_A_RUN.search(whole.name.lower()) else []
+    for around, before in ((series.folder, ""), *above):
         for file, reader in FILES.items():
             path = around / file
             if path.is_file() and path.stat().st_size <= LARGEST:

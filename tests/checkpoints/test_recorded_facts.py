@@ -139,6 +139,12 @@ def test_files_of_settings_beside_the_checkpoints_are_read_and_told_once(tmp_pat
     assert found["mixup"].value == "mixup 0.2"
 
 
+def test_settings_above_a_folder_that_is_a_run_are_not_its_own(tmp_path: Path) -> None:
+    series = saved(tmp_path / "experiment-1")
+    (tmp_path / "args.yaml").write_text("smoothing: 0.1")
+    assert facts(series) == {}
+
+
 def test_yaml_gives_what_its_library_gives() -> None:
     yaml = pytest.importorskip("yaml")
     values = TIMM | {"text": "a: b # c", "betas": [0.9, 0.999], "lr": 0.001, "inner": {"deep": {"drop": 0.1}}}
