@@ -32,8 +32,11 @@ NUMERICS = (
     *("precision", "seed", "model", "data", "examples", "batch_norm"),
     *("optimizer", "lr", "momentum", "weight_decay", "betas", "eps", "lr_groups"),
 )
-# What needs eigenvectors or Hessian-vector products.
-DEAR = ("layers", "per_example", "groups", "secant", "spectrum")
+# What needs eigenvectors or Hessian-vector products, or says how to find them.
+DEAR = (
+    *("top", "tolerance", "max_matvecs", "layers", "per_example", "groups", "secant", "spectrum"),
+    *("minibatch", "all_parameters", "no_step_check"),
+)
 
 
 def quick_sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
@@ -46,12 +49,19 @@ def quick_sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
         ModelError: the same, as weights do not fit.
         Interrupted: a signal arrived; the values found so far are kept.
     """
-    asked = [f"--{name.replace('_', '-')}" for name in DEAR if getattr(options, name)]
-    if asked or options.top > 1:
-        what = ", ".join([*asked, *(["--top"] if options.top > 1 else [])])
+    usual = SharpnessOptions()
+    asked = [f"--{name.replace('_', '-')}" for name in DEAR if getattr(options, name) != getattr(usual, name)]
+    if asked:
+        what = ", ".join(asked)
         raise UsageError(
-            f"expected --quick without {what}: it computes no eigenvectors and no Hessian-vector products",
+            f"expected --quick without {what}: it takes losses along the run's own update, and no eigenvectors and no "
+            "Hessian-vector products",
             f"leave out {what}, or --quick",
+        )
+    if options.budget and "hvp" in options.budget.lower():
+        raise UsageError(
+            f"expected a budget in time with --quick, found {options.budget}: it takes no HVPs",
+            "example: opsig sharpness --quick --budget 10m",
         )
     budget, wanted = Budget(options.budget), step_range(options.steps)
     parallel = join_process_group()
