@@ -200,7 +200,11 @@ def test_two_processes_give_the_value_of_one_where_examples_count_by_their_token
     one = opsig(*asked, store).json["result"]["critical_sharpness"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     ran = subprocess.run(
-        [*launch, "-m", "opsigcli", *asked, str(both)], capture_output=True, text=True, timeout=300, check=False
+        [*launch, "-m", "opsigcli", *asked, str(both)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     two = json.loads(ran.stdout)["result"]["critical_sharpness"]
