@@ -106,6 +106,7 @@ class Source(ExampleSource):
         self.spec = absolute_spec(str(spec))
         self.ids, self.labels, self._targets = taken.ids, taken.labels, taken.targets
         self.classes, self.names, self.weights = taken.classes, taken.names, taken.weights
+        self.beside = taken.beside
         self.input_shape = reader.shape
         if settings.pictures.code:
             self._refuse_randomness(reader, rows[:READ_TWICE])

@@ -11,6 +11,7 @@ from opsigcli.datasets.base import Settings, Source
 from opsigcli.datasets.mapstyle import collect
 from opsigcli.datasets.python_source import split_options
 from opsigcli.errors import DatasetError, UsageError
+from opsigcli.examples import BESIDE
 from opsigcli.registry import nearest
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path, guarded
@@ -26,8 +27,9 @@ def open_hf(spec: Spec) -> Source:
 
     A folder is one that ``save_to_disk`` made; anything else is a name on the hub, or in its cache. ``input`` and
     ``target`` name the columns; without them the usual names are looked for, and two that fit are an error. Lists of
-    whole numbers are tokens, all padded to one length. No code
-    of a dataset's own is run (``trust_remote_code`` stays off). Options of every source apply.
+    whole numbers are tokens, all padded to one length; the columns ``attention_mask`` and ``token_type_ids`` beside
+    them say which are padding, and which sentence they are of. No code of a dataset's own is run
+    (``trust_remote_code`` stays off). Options of every source apply.
 
     Raises:
         DatasetError: the library is not installed, or the data are not there, or no pairs of input and target.
@@ -53,6 +55,7 @@ class _Pairs:
 
     def __init__(self, table: Any, first: str, second: str) -> None:
         self.table, self.first, self.second = table, first, second
+        self.beside = [] if first in _FEATURES else [name for name in BESIDE if name in table.column_names]
         self.classes = tuple(getattr(table.features[second], "names", None) or ())
 
     def __len__(self) -> int:
@@ -67,6 +70,8 @@ class _Pairs:
             value = np.asarray(value)
             if value.dtype.kind not in "iu" or value.ndim != 1 or self.first in _FEATURES:
                 value = np.asarray(value, dtype=np.float32)
+        if self.beside and value.dtype.kind in "iu":
+            return {"input_ids": value} | {name: found[name] for name in self.beside}, found[self.second]
         return value, found[self.second]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opsigcli.errors import DatasetError
-from opsigcli.examples import IGNORED
+from opsigcli.examples import BESIDE, IGNORED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,12 +27,16 @@ class Listing:
     classes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
+    beside: Mapping[str, Ints] = field(default_factory=dict)  # (N, L) by name in ``BESIDE``, of tokens
 
     def take(self, rows: Ints) -> Listing:
         """The listing of some rows."""
         names = tuple(self.names[row] for row in rows) if self.names else ()
         weights = None if self.weights is None else self.weights[rows]
-        return Listing(self.ids[rows], self.labels[rows], self.targets[rows], self.classes, names, weights)
+        beside = {name: values[rows] for name, values in self.beside.items()}
+        return Listing(
+            self.ids[rows], self.labels[rows], self.targets[rows], self.classes, names, weights, beside
+        )
 
 
 def listing_of(
@@ -138,3 +142,26 @@ def are_tokens(inputs: NDArray[Any]) -> bool:
 def follow(inputs: NDArray[Any], targets: NDArray[Any]) -> bool:
     """Whether targets are tokens of the inputs' own places: whole numbers (N, L) both."""
     return are_tokens(inputs) and targets.dtype.kind in "iu" and inputs.shape == targets.shape
+
+
+def beside_tokens(found: Mapping[str, NDArray[Any]], tokens: NDArray[Any], where: str) -> dict[str, Ints]:
+    """Those of the arrays that say something of tokens (N, L), by name in ``BESIDE``.
+
+    Raises:
+        DatasetError: one has another shape than the tokens, or other numbers than it may have.
+    """
+    beside: dict[str, Ints] = {}
+    for name in BESIDE:
+        values = found.get(name)
+        if values is None or not are_tokens(tokens):
+            continue
+        most = 1 if name == "attention_mask" else np.iinfo(np.int32).max
+        fits = values.shape == tokens.shape and values.dtype.kind in "iub"
+        if not fits or (values < 0).any() or (values > most).any():
+            raise DatasetError(
+                f"expected {name} in {where} to be whole numbers {'0 and 1' if most == 1 else 'of at least 0'} of "
+                f"shape {tokens.shape}, one for each token; found {values.dtype} of shape {values.shape}",
+                f"save {name} as the tokenizer gives it, padded to one length",
+            )
+        beside[name] = values.astype(np.int64)
+    return beside

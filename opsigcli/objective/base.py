@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from opsigcli.errors import ObjectiveError
-from opsigcli.examples import IGNORED, ExampleSource
+from opsigcli.examples import IGNORED, ExampleSource, ReadsPadded
 from opsigcli.objective.batch_norm import batch_statistics
 from opsigcli.objective.counting import check_maps, example_counts, marked, measured_examples
 from opsigcli.objective.losses.base import ExampleLoss, open_loss
 from opsigcli.objective.module_caches import clear_caches
+from opsigcli.objective.padding import padding_of, with_beside
 from opsigcli.objective.torch_workarounds import Workarounds
 from opsigcli.objective.weighting import pack_weights, unweighted, weighted
 from opsigcli.objective.weights_of_loss import watch_weights
@@ -63,7 +64,9 @@ class Objective:
         self.kind = open_loss(loss)
         self.example_loss: ExampleLoss = self.kind.of_examples  # ℓ (B,) of outputs and ``targets``
         self.loss_fn: ExampleLoss = self.kind.of_examples  # w ℓ (B,)
-        self.notes: list[str] = []  # what whoever reads the numbers should know
+        # Which tokens are not read, in words; and what whoever reads the numbers should know.
+        self.padding, note = padding_of(model, source)
+        self.notes = [note] if note else []
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.dtype = dtype
@@ -211,6 +214,8 @@ class Objective:
     def read(self, positions: NDArray[np.int64]) -> Tensor:
         """Inputs at ``positions``, read from the source, on the device."""
         inputs = torch.as_tensor(self.source.read(positions))
+        if self.source.beside and isinstance(self.model, ReadsPadded):
+            inputs = with_beside(inputs, self.model, self.source, positions)
         return inputs.to(self.device, self.dtype if inputs.is_floating_point() else inputs.dtype)
 
     def _input_bytes(self) -> int:
