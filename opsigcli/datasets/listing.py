@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.errors import DatasetError
-from opsigcli.examples import BESIDE, IGNORED
+from opsigcli.examples import BESIDE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def listing_of(
     With targets of several entries every label is 0, so that groups are not told apart by class.
 
     Raises:
-        DatasetError: ``y`` is neither, a label is negative or has no class name, a target is not finite,
+        DatasetError: ``y`` is neither, a label has no class name, a target is not finite,
             or ids are not unique whole numbers.
     """
     if len(y) == 0:
@@ -70,7 +70,8 @@ def listing_of(
         none: Ints = np.zeros(len(y), dtype=np.int64)
         return Listing(_unique(ids, len(y), where), none, y.astype(np.int64), names)
     labels = _labels(y, where)
-    if y.ndim > 1:  # which label is void, and how many classes there are, is for loss and model to say
+    # Which label is void, and how many classes there are, is for loss and model to say.
+    if y.ndim > 1:
         return Listing(_unique(ids, len(y), where), np.zeros(len(y), dtype=np.int64), labels, names)
     if names and int(labels.max()) >= len(names):
         row = int(np.argmax(labels))
@@ -103,13 +104,9 @@ def _labels(y: NDArray[Any], where: str) -> Ints:
             "store class indices, and the class names under 'classes'" if y.dtype.kind in "US" else "",
         )
     y = y.astype(np.uint8) if y.dtype.kind == "b" else y
-    bad = ((y < 0) & (y != IGNORED)) | (y > np.iinfo(np.int64).max)
-    wrong = np.flatnonzero(bad.reshape(len(y), -1).any(axis=1))
-    if wrong.size:
+    if y.dtype == np.uint64 and (y > np.iinfo(np.int64).max).any():
         raise DatasetError(
-            f"expected labels of at least 0 in {where}; row {wrong[0]} has label {y[wrong[0]][bad[wrong[0]]].flat[0]} "
-            f"({len(wrong)} such rows)",
-            f"leave those examples out, label them {IGNORED} (ignored), or number the classes from 0",
+            f"expected labels in {where} below 2^63; found {y.max()}", "number the classes from 0"
         )
     return y.astype(np.int64)
 

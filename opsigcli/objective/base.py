@@ -14,7 +14,14 @@ from torch.func import functional_call
 from opsigcli.errors import ObjectiveError
 from opsigcli.examples import IGNORED, ExampleSource, ReadsPadded
 from opsigcli.objective.batch_norm import batch_statistics
-from opsigcli.objective.counting import check_maps, example_counts, marked, measured_examples
+from opsigcli.objective.counting import (
+    check_labels,
+    check_maps,
+    check_tokens,
+    example_counts,
+    marked,
+    measured_examples,
+)
 from opsigcli.objective.losses.base import ExampleLoss, open_loss
 from opsigcli.objective.module_caches import clear_caches
 from opsigcli.objective.padding import padding_of, with_beside
@@ -260,9 +267,9 @@ class Objective:
         outputs = self.model(inputs)
         if self.kind.classes is not None and not targets.is_floating_point():
             if self.kind.of_tokens is not None:
-                check_vocabulary(outputs, targets, self.loss)
+                check_tokens(outputs, targets, self.source, self.kind, self.loss)
             elif targets.ndim == 1:
-                self._check_labels(self.kind.classes(outputs))
+                check_labels(self.kind.classes(outputs), self.source, self.kind, self.loss)
             elif self.kind.of_maps:
                 check_maps(outputs, targets, self.source, self.kind, self.loss)
         what = f"the loss {self.loss!r} of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
@@ -282,24 +289,6 @@ class Objective:
                 hint,
             )
         return not targets.is_floating_point() and outputs.ndim > 2 and outputs.shape[:-1] == targets.shape
-
-    def _check_labels(self, classes: float) -> None:
-        """Refuse labels (N,) that are none of ``classes`` classes, which the model has outputs for.
-
-        Raises:
-            ObjectiveError: they are not.
-        """
-        labels = self.source.labels[self.counted]
-        wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-        if wrong.size:
-            low = int(labels.min())
-            bad = low if low < 0 else int(labels.max())
-            where = int(self.source.ids[self.counted[int(np.flatnonzero(labels == bad)[0])]])
-            raise ObjectiveError(
-                f"expected labels from 0 to {int(classes) - 1} (the model has {int(classes)} outputs), "
-                f"found label {bad} (example {where})",
-                "check the number of classes in --model, or the labels in --data",
-            )
 
 
 def convert(model: nn.Module, device: str | torch.device, dtype: torch.dtype) -> nn.Module:
@@ -323,26 +312,3 @@ def convert(model: nn.Module, device: str | torch.device, dtype: torch.dtype) ->
 
     converted: nn.Module = model._apply(moved)  # type: ignore[no-untyped-call]
     return converted
-
-
-def check_vocabulary(outputs: Tensor, targets: Tensor, loss: str) -> None:
-    """Refuse outputs that are no logits over the tokens of the targets.
-
-    Args:
-        outputs: of the model.
-        targets: tokens (B, L).
-        loss: its name, for the message.
-
-    Raises:
-        ObjectiveError: wrong shape, or a token beyond the vocabulary.
-    """
-    if outputs.ndim != 3 or outputs.shape[:2] != targets.shape:
-        raise ObjectiveError(
-            f"expected logits (B, L, V) for tokens {tuple(targets.shape)}, found outputs {tuple(outputs.shape)}",
-            f"{loss} is for causal language models; choose another --loss for this model",
-        )
-    if int(targets.max()) >= outputs.shape[-1]:
-        raise ObjectiveError(
-            f"expected tokens from 0 to {outputs.shape[-1] - 1} (the model's vocabulary), found {int(targets.max())}",
-            "give the model and the data the same vocabulary",
-        )

@@ -134,7 +134,9 @@ def traced(opsig: Opsig, folder: Path, data: str, model: str = "") -> tuple[np.n
 
 
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize(("kind", "pad", "left"), [("bert", 0, False), ("roberta", 1, False), ("gpt2", 0, True)])
+@pytest.mark.parametrize(
+    ("kind", "pad", "left"), [("bert", 0, False), ("roberta", 1, False), ("gpt2", 0, True)]
+)
 def test_what_a_tokenizer_gives_reaches_the_model(
     opsig: Opsig, tmp_path: Path, source: str, kind: str, pad: int, left: bool
 ) -> None:
@@ -149,7 +151,9 @@ def test_what_a_tokenizer_gives_reaches_the_model(
     assert "pad_token_id" not in said
 
 
-@pytest.mark.parametrize(("kind", "pad", "left"), [("bert", 0, False), ("roberta", 1, False), ("gpt2", 0, True)])
+@pytest.mark.parametrize(
+    ("kind", "pad", "left"), [("bert", 0, False), ("roberta", 1, False), ("gpt2", 0, True)]
+)
 def test_without_a_mask_the_token_that_pads_is_not_read_and_it_is_said(
     opsig: Opsig, tmp_path: Path, kind: str, pad: int, left: bool
 ) -> None:
