@@ -15,7 +15,8 @@ def open_python(spec: Spec) -> Source:
     Inputs are tensors, arrays or PIL images, or as a tokenizer gives them: a mapping with ``input_ids`` and perhaps
     ``attention_mask`` and ``token_type_ids``. Integer targets are class labels, float targets regression targets.
     Options of every source (``limit``, ``standardize``, ``mean``, ``std``, ``size``, ``crop``, ``mode``,
-    ``transform``) are applied here, unless the factory has a parameter of that name: then they are the factory's.
+    ``transform``, ``shift``) are applied here, unless the factory has a parameter of that name: then they are the
+    factory's.
 
     Raises:
         DatasetError: the code fails, returns no such dataset, or reads differ (random augmentation).

@@ -15,6 +15,7 @@ from opsigcli.errors import ObjectiveError
 from opsigcli.examples import IGNORED, ExampleSource, ReadsPadded
 from opsigcli.objective.batch_norm import batch_statistics
 from opsigcli.objective.counting import (
+    BLOCK,
     check_labels,
     check_maps,
     check_tokens,
@@ -48,8 +49,8 @@ class Objective:
         dtype: floating type of weights and inputs.
 
     Raises:
-        ObjectiveError: the source is empty, no example counts, a label is out of range, or the outputs do not fit the
-            loss.
+        ObjectiveError: the source is empty, no example counts, a label or token is out of range, or the outputs do not
+            fit the loss.
         UsageError: there is no such loss.
     """
 
@@ -265,6 +266,7 @@ class Objective:
         some = self.counted[:8]
         inputs, targets = self.read(some), self.targets(some)
         outputs = self.model(inputs)
+        self._check_tokens_seen()
         if self.kind.classes is not None and not targets.is_floating_point():
             if self.kind.of_tokens is not None:
                 check_tokens(outputs, targets, self.source, self.kind, self.loss)
@@ -289,6 +291,25 @@ class Objective:
                 hint,
             )
         return not targets.is_floating_point() and outputs.ndim > 2 and outputs.shape[:-1] == targets.shape
+
+    def _check_tokens_seen(self) -> None:
+        """Pass the examples with the least and the largest token through the model.
+
+        Raises:
+            ObjectiveError: it fails, as where its vocabulary is smaller than that of the data.
+        """
+        if self.source.sequences is not None or self.read(self.counted[:1]).is_floating_point():
+            return
+        found: dict[int, int] = {}  # token -> an example that has it
+        for at in range(0, len(self.source), BLOCK):
+            tokens = self.source.read(np.arange(at, min(at + BLOCK, len(self.source))))
+            flat = tokens.reshape(len(tokens), -1)
+            for place in (int(flat.argmin()), int(flat.argmax())):
+                found.setdefault(int(flat.flat[place]), at + place // flat.shape[1])
+        for token in (min(found), max(found)):
+            what = f"a forward pass over token {token} (example {self.source.ids[found[token]]})"
+            with guarded(ObjectiveError, what, "check that --model has the vocabulary that numbered --data"):
+                self.model(self.read(np.array([found[token]])))
 
 
 def convert(model: nn.Module, device: str | torch.device, dtype: torch.dtype) -> nn.Module:

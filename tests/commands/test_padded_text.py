@@ -133,6 +133,102 @@ def traced(opsig: Opsig, folder: Path, data: str, model: str = "") -> tuple[np.n
         return store.trace.losses[-1], " ".join(ran.err.split())
 
 
+@pytest.mark.parametrize("source", ["npz", "hfds"])
+def test_labels_of_a_trainer_are_shifted_once_it_is_said_that_they_are(
+    opsig: Opsig, tmp_path: Path, source: str
+) -> None:
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**DECODER)).eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(4)
+    for step in (1, 2):
+        model.save_pretrained(tmp_path / "run" / f"checkpoint-{step}")
+    columns = text(0)
+    columns["labels"] = np.where(columns["attention_mask"], columns["input_ids"], -100)
+    del columns["token_type_ids"]
+    if source == "npz":
+        named = {{"input_ids": "x", "labels": "y"}.get(name, name): v for name, v in columns.items()}
+        np.savez(tmp_path / "d.npz", **named)
+        data = f"npz:{tmp_path / 'd.npz'}"
+    else:
+        datasets = pytest.importorskip("datasets")
+        rows = {name: values.tolist() for name, values in columns.items()}
+        datasets.Dataset.from_dict(rows).save_to_disk(str(tmp_path / "table"))
+        data = f"hfds:{tmp_path / 'table'}"
+    spec = f"hf:{tmp_path / 'run' / 'checkpoint-1'}"
+    words = [
+        "trace",
+        tmp_path / "run",
+        "--model",
+        spec,
+        "--loss",
+        "lm",
+        "--store",
+        tmp_path / "s.h5",
+        "--data",
+    ]
+    refused = opsig(*words, data)
+    assert refused.code == 3
+    assert "shift=true" in refused.err
+    found = opsig(*words, f"{data}?shift=true", "--json").json["result"]["mean_losses"]
+    with torch.no_grad():
+        truth = float(model(**{name: torch.as_tensor(v) for name, v in columns.items()}).loss)
+    assert found[-1] == pytest.approx(truth, rel=1e-5)
+
+
+def test_a_causal_model_asks_what_its_sequences_begin_with(opsig: Opsig, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**DECODER, pad_token_id=0)).eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(4)
+    for step in (1, 2):
+        model.save_pretrained(tmp_path / "run" / f"checkpoint-{step}")
+    columns = text(0, left=True)
+    ids, mask = columns["input_ids"], columns["attention_mask"]
+    labels = np.where(mask[:, :-1], ids[:, 1:], -100)  # nothing is to be told from padding
+    np.savez(tmp_path / "d.npz", x=ids[:, :-1], y=labels)
+
+    def mean(model_options: str) -> tuple[float, str]:
+        spec = f"hf:{tmp_path / 'run' / 'checkpoint-1'}{model_options}"
+        words = [
+            "trace",
+            tmp_path / "run",
+            "--model",
+            spec,
+            "--data",
+            f"npz:{tmp_path / 'd.npz'}",
+            "--loss",
+            "lm",
+        ]
+        ran = opsig(*words, "--store", tmp_path / "s.h5", "--fresh", "--json")
+        return ran.json["result"]["mean_losses"][-1], " ".join(ran.json["warnings"])
+
+    def truth(**given: torch.Tensor) -> float:
+        with torch.no_grad():
+            logits = model(input_ids=torch.as_tensor(ids[:, :-1]), **given).logits
+        return float(F.cross_entropy(logits.flatten(0, 1), torch.as_tensor(labels).flatten()))
+
+    found, said = mean("")
+    assert found == pytest.approx(truth(), rel=1e-5)
+    assert "padding=0" in said
+    found, said = mean("?padding=0")
+    assert found == pytest.approx(truth(attention_mask=torch.as_tensor(mask[:, :-1])), rel=1e-5)
+    found, said = mean("?padding=none")
+    assert found == pytest.approx(truth(), rel=1e-5)
+    assert "padding" not in said
+
+
+def test_a_token_beyond_the_vocabulary_is_refused_by_its_example(opsig: Opsig, tmp_path: Path) -> None:
+    saved(tmp_path / "run", "bert")
+    columns = {"input_ids": text(0)["input_ids"]}
+    columns["input_ids"][20, 1] = VOCABULARY
+    data = from_npz(tmp_path, columns)
+    spec = f"hf:{tmp_path / 'run' / 'checkpoint-1'}"
+    ran = opsig("trace", tmp_path / "run", "--model", spec, "--data", data, "--store", tmp_path / "s.h5")
+    assert ran.code == 3
+    assert f"token {VOCABULARY} (example 20)" in " ".join(ran.err.split())
+
+
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize(
     ("kind", "pad", "left"), [("bert", 0, False), ("roberta", 1, False), ("gpt2", 0, True)]
