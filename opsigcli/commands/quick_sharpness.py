@@ -22,6 +22,7 @@ from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
 from opsigcli.stability.critical_sharpness import NEXT, CriticalMeter
 from opsigcli.stability.measure import Meter
 from opsigcli.stability.plan import plan_sharpness
+from opsigcli.stability.quick_options import refuse_useless
 from opsigcli.store.decode import decode
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
@@ -31,11 +32,6 @@ from opsigcli.store.writer import QUICK, locked, write_critical
 NUMERICS = (
     *("precision", "seed", "model", "data", "examples", "batch_norm"),
     *("optimizer", "lr", "momentum", "weight_decay", "betas", "eps", "lr_groups"),
-)
-# What needs eigenvectors or Hessian-vector products, or says how to find them.
-DEAR = (
-    *("top", "tolerance", "max_matvecs", "layers", "per_example", "groups", "secant", "spectrum"),
-    *("minibatch", "all_parameters", "no_step_check"),
 )
 
 
@@ -49,20 +45,7 @@ def quick_sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
         ModelError: the same, as weights do not fit.
         Interrupted: a signal arrived; the values found so far are kept.
     """
-    usual = SharpnessOptions()
-    asked = [f"--{name.replace('_', '-')}" for name in DEAR if getattr(options, name) != getattr(usual, name)]
-    if asked:
-        what = ", ".join(asked)
-        raise UsageError(
-            f"expected --quick without {what}: it takes losses along the run's own update, and no eigenvectors and no "
-            "Hessian-vector products",
-            f"leave out {what}, or --quick",
-        )
-    if options.budget and "hvp" in options.budget.lower():
-        raise UsageError(
-            f"expected a budget in time with --quick, found {options.budget}: it takes no HVPs",
-            "example: opsig sharpness --quick --budget 10m",
-        )
+    refuse_useless(options)
     budget, wanted = Budget(options.budget), step_range(options.steps)
     parallel = join_process_group()
     try:

@@ -186,7 +186,7 @@ class Meter:
             units=stable.units,
             parameters=sum(p.numel() for p in self.run.objective.parameters),
             untrained=self._untrained(),
-            notes=tuning.notes,
+            notes=(*tuning.notes, *([operator.note] if operator.note else [])),
         )
 
     def _nothing(self, row: int, step: int, lr: float, reason: str) -> SharpnessPoint:
