@@ -218,6 +218,24 @@ def test_a_causal_model_asks_what_its_sequences_begin_with(opsig: Opsig, tmp_pat
     assert "padding" not in said
 
 
+def test_a_classifier_without_a_token_that_pads_asks_for_one(opsig: Opsig, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(**DECODER)
+    model = transformers.GPT2ForSequenceClassification(config).eval()
+    for step in (1, 2):
+        model.save_pretrained(tmp_path / "run" / f"checkpoint-{step}")
+    columns = text(0)
+    del columns["token_type_ids"]
+    data = from_npz(tmp_path, columns)
+    spec = f"hf:{tmp_path / 'run' / 'checkpoint-1'}"
+    refused = opsig("trace", tmp_path / "run", "--model", spec, "--data", data, "--store", tmp_path / "s.h5")
+    assert refused.code == 3
+    assert "padding=ID" in refused.err
+    found, _ = traced(opsig, tmp_path, data, "?padding=0")
+    model.config.pad_token_id = 0
+    np.testing.assert_allclose(found, truth(model, LABELS, columns), rtol=1e-4)
+
+
 def test_a_token_beyond_the_vocabulary_is_refused_by_its_example(opsig: Opsig, tmp_path: Path) -> None:
     saved(tmp_path / "run", "bert")
     columns = {"input_ids": text(0)["input_ids"]}
