@@ -85,7 +85,8 @@ class MapReader:
             raise DatasetError(
                 f"expected inputs of one shape in {self.where}; example 0 is {self.dtype} {self.shape}, "
                 f"example {row} is {found.dtype} {found.shape}",
-                "pad token sequences to one length, with label -100 (ignored) where labels are tokens"
+                "pad token sequences to one length, with label -100 (ignored) where labels are tokens; for hfds: add "
+                "pad=ID, the token that pads"
                 if self.dtype == np.int64
                 else "add size= (and mode=RGB) for pictures, or let the dataset return one shape",
             )

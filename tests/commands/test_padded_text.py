@@ -176,6 +176,31 @@ def test_labels_of_a_trainer_are_shifted_once_it_is_said_that_they_are(
     assert found[-1] == pytest.approx(truth, rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_texts_of_their_own_lengths_are_filled_up_with_the_token_that_pads(
+    opsig: Opsig, tmp_path: Path, kind: str
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    model = saved(tmp_path / "run", kind)
+    columns = text(0)
+    if kind == "gpt2":
+        del columns["token_type_ids"]
+    lengths = columns["attention_mask"].sum(1)
+    cut = {name: [v[:n].tolist() for v, n in zip(x, lengths, strict=True)] for name, x in columns.items()}
+    datasets.Dataset.from_dict(cut | {"label": LABELS.tolist()}).save_to_disk(str(tmp_path / "table"))
+    data = f"hfds:{tmp_path / 'table'}"
+    spec = f"hf:{tmp_path / 'run' / 'checkpoint-1'}"
+    refused = opsig("trace", tmp_path / "run", "--model", spec, "--data", data, "--store", tmp_path / "s.h5")
+    assert refused.code == 3
+    assert "pad=ID" in " ".join(refused.err.split())
+    found, _ = traced(opsig, tmp_path, f"{data}?pad=0")
+    np.testing.assert_allclose(found, truth(model, LABELS, columns), rtol=1e-4)
+    del cut["attention_mask"]  # then any token will do
+    datasets.Dataset.from_dict(cut | {"label": LABELS.tolist()}).save_to_disk(str(tmp_path / "bare"))
+    found, _ = traced(opsig, tmp_path, f"hfds:{tmp_path / 'bare'}?pad={0 if kind == 'gpt2' else 7}")
+    np.testing.assert_allclose(found, truth(model, LABELS, columns), rtol=1e-4)
+
+
 def test_a_causal_model_asks_what_its_sequences_begin_with(opsig: Opsig, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**DECODER, pad_token_id=0)).eval()
