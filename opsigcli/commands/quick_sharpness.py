@@ -23,6 +23,7 @@ from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
 from opsigcli.stability.critical_sharpness import NEXT, CriticalMeter
 from opsigcli.stability.measure import Meter
 from opsigcli.stability.plan import plan_sharpness
+from opsigcli.stability.quick_options import refuse_useless
 from opsigcli.store.decode import decode
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
@@ -33,8 +34,6 @@ NUMERICS = (
     *("precision", "seed", "model", "data", "examples", "batch_norm"),
     *("optimizer", "lr", "momentum", "weight_decay", "betas", "eps", "lr_groups"),
 )
-# What needs eigenvectors or Hessian-vector products.
-DEAR = ("layers", "per_example", "groups", "secant", "spectrum")
 
 
 def quick_sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
@@ -47,13 +46,7 @@ def quick_sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
         ModelError: the same, as weights do not fit.
         Interrupted: a signal arrived; the values found so far are kept.
     """
-    asked = [f"--{name.replace('_', '-')}" for name in DEAR if getattr(options, name)]
-    if asked or options.top > 1:
-        what = ", ".join([*asked, *(["--top"] if options.top > 1 else [])])
-        raise UsageError(
-            f"expected --quick without {what}: it computes no eigenvectors and no Hessian-vector products",
-            f"leave out {what}, or --quick",
-        )
+    refuse_useless(options)
     budget, wanted = Budget(options.budget), step_range(options.steps)
     parallel = join_process_group()
     try:

@@ -24,6 +24,7 @@ from opsigcli.stability.ratio import plain
 NEXT = "next checkpoint"
 OPTIMIZER = "optimizer step"
 GRADIENT = "gradient"
+NONE = "none"  # weights that are not finite
 UNKNOWN_LR = 0.1  # where a search along the gradient begins without one
 
 
@@ -93,8 +94,11 @@ class CriticalMeter:
                 self.run.path(row), self.objective.model, lr, trained, with_state=True
             )
         )
+        self.meter.train(tuning, trained)
         moved = self._difference(row) if following == step + 1 and not averaged else None
         self.run.load(row)
+        if bad := self.meter.not_finite():
+            return CriticalSharpness(step, None, None, None, None, None, NONE, 0, 0, bad, self.run.files[row])
         update = self._made(step, tuning) if moved is None else self._of_run(moved, NEXT, tuning)
         found = self._search(update)
         scale = 2 / update.lr if update.lr else None  # λ_c if the update itself is critical
@@ -176,7 +180,8 @@ class CriticalMeter:
             parts = [torch.zeros_like(p) for p in self.objective.parameters]
         else:
             _, parts = self.objective.mean_loss_and_gradient(own)
-        return [self.parallel.all_reduce(g.detach().mul_(len(own) / len(everything))) for g in parts]
+        share = self.objective.mass(own) / (self.objective.mass(everything) or 1.0)
+        return [self.parallel.all_reduce(g.detach().mul_(share)) for g in parts]
 
     def _search(self, update: Update) -> CriticalRate:
         """Where along the update the loss is back at its start."""
@@ -205,7 +210,7 @@ class CriticalMeter:
         with objective.statistics():
             for inputs, targets in objective.batches(self.parallel.shard(self.meter.positions)):
                 total += objective.loss_fn(objective.outputs(inputs), targets).double().sum().cpu()
-        return float(self.parallel.all_reduce(total)) / len(self.meter.positions)
+        return float(self.parallel.all_reduce(total)) / (objective.mass(self.meter.positions) or 1.0)
 
 
 def l2_penalty(part: Part) -> float:

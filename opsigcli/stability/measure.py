@@ -111,7 +111,7 @@ class Meter:
         """
         moved = self.movement.moved()
         self.run.load(row)
-        if bad := self._not_finite():
+        if bad := self.not_finite():
             return Measured(self._nothing(row, step, lr, bad))
         tuning = self.optimizer.at(
             self.run.path(row),
@@ -122,7 +122,7 @@ class Meter:
         )
         if self.run.averaged(row):
             tuning = Tuning(reason=AVERAGED)
-        self._train(tuning, moved)
+        self.train(tuning, moved)
         self._plain = plain(tuning)
         if not self._checked:
             refuse_coupling(self.run.objective, self.run.files[row])
@@ -186,7 +186,7 @@ class Meter:
             units=stable.units,
             parameters=sum(p.numel() for p in self.run.objective.parameters),
             untrained=self._untrained(),
-            notes=tuning.notes,
+            notes=(*tuning.notes, *([operator.note] if operator.note else [])),
         )
 
     def _nothing(self, row: int, step: int, lr: float, reason: str) -> SharpnessPoint:
@@ -204,7 +204,7 @@ class Meter:
             lr=lr if math.isfinite(lr) else None,
         )
 
-    def _not_finite(self) -> str:
+    def not_finite(self) -> str:
         """Why weights that are not finite have no sharpness; "" where all are finite."""
         bad = [
             name
@@ -216,7 +216,7 @@ class Meter:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         return f"the weights are not finite ({bad[0]}{more}): the run had diverged, and there is no Hessian"
 
-    def _train(self, tuning: Tuning, moved: frozenset[str] | None) -> None:
+    def train(self, tuning: Tuning, moved: frozenset[str] | None) -> None:
         """Measure over the parameters that train at this checkpoint."""
         names = tuning.parameters or (moved or self._trainable)
         if self.options.all_parameters:

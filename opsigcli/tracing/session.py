@@ -205,9 +205,12 @@ class Session:
         }
         if evaluator.objective.mean:
             self.measured["mean"] = evaluator.objective.mean
+        if evaluator.objective.padding:
+            self.measured["padding"] = evaluator.objective.padding
         if store is not None:
             self._require_same_virtual(store)
             _require_same_mean(store, evaluator.objective)
+            _require_same_padding(store, evaluator.objective)
         units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
         assert self._loader is not None  # made with the evaluator
         return Worker(series, evaluator, self._loader, units, virtual, self.sharding)
@@ -276,6 +279,21 @@ def _require_same_mean(store: Store, objective: Objective) -> None:
         raise StoreError(
             f"the trace in {store.path} was made with another mean; here "
             f"{objective.mean or 'all examples count alike'}",
+            "name another store with --store, or replace this one with --fresh",
+        )
+
+
+def _require_same_padding(store: Store, objective: Objective) -> None:
+    """Refuse to mix rows of models that read padding and rows of models that do not, as in stores of older versions.
+
+    Raises:
+        StoreError: the padding is another.
+    """
+    before = store.provenance["trace"].options.get("padding", "")
+    if before != objective.padding:
+        raise StoreError(
+            f"the trace in {store.path} was made with {before or 'no token as padding'}; here "
+            f"{objective.padding or 'no token is padding'}",
             "name another store with --store, or replace this one with --fresh",
         )
 
