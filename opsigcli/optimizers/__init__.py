@@ -29,6 +29,12 @@ OPTIMIZERS = Registry(
     unlisted={
         "sam": Entry("opsigcli.optimizers.sam:SAM", "SGD on a gradient taken further up"),
         "lars": Entry("opsigcli.optimizers.lars:LARS", "SGD whose steps follow the norm of each tensor"),
+        "schedulefree_sgd": Entry(
+            "opsigcli.optimizers.schedulefree:SGD_SCHEDULE_FREE", "SGD on an average of its own weights"
+        ),
+        "schedulefree_adamw": Entry(
+            "opsigcli.optimizers.schedulefree:ADAMW_SCHEDULE_FREE", "the same, with Adam's preconditioner"
+        ),
     }
     | {
         name: Entry(f"opsigcli.optimizers.named:{attribute}", "recognised; no threshold")

@@ -59,8 +59,8 @@ ADADELTA = _named(
 )
 SCHEDULE_FREE = _named(
     "schedulefree",
-    "gradients are taken at an average of two sequences of weights, of which the checkpoint holds one: "
-    f"{_SHARPNESS}, of those weights",
+    "a form of Schedule-Free whose checkpoints do not tell the weights at which gradients are taken, or that steps by "
+    f"another rule than its SGD and AdamW: {_SHARPNESS}, of the weights in the checkpoint",
     lambda group, state: bool({"weight_lr_power", "weight_sum"} & group.keys()),
 )
 LOOKAHEAD = _named(

@@ -89,16 +89,9 @@ def _named(rule: Optimizer, groups: Sequence[Mapping[str, Any]], note: str) -> R
             f"{name}: opsig takes no steps of it, but knows its threshold where checkpoints have its groups"
         )
         return Recognised(reason=reason, rule=name)
-    hyper = {key: _plain(groups[0].get(key, default)) for key, default in rule.defaults.items()}
-    for key, value in hyper.items():
-        if any(_plain(group.get(key, rule.defaults[key])) != value for group in groups):
+    hypers = [{**rule.defaults, **rule.of_group(group)} for group in groups]
+    for key, value in hypers[0].items():
+        if any(hyper[key] != value for hyper in hypers):
             reason = f"the {len(groups)} parameter groups differ in {key}, each is judged by its own"
             return Recognised(reason=reason, rule=name)
-    return Recognised(name, hyper, note, name)
-
-
-def _plain(value: Any) -> Any:
-    """Tensors (a capturable lr) as numbers, lists as tuples."""
-    if hasattr(value, "item"):
-        return value.item()
-    return tuple(_plain(item) for item in value) if isinstance(value, list | tuple) else value
+    return Recognised(name, hypers[0], note, name)

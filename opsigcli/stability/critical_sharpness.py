@@ -95,6 +95,8 @@ class CriticalMeter:
             )
         )
         self.meter.train(tuning, trained)
+        if elsewhere := next((part.name for part in tuning.parts if part.rule.gradient_at is not None), ""):
+            tuning = Tuning(reason=f"no ratio along updates of {elsewhere}: leave out --quick")
         moved = self._difference(row) if following == step + 1 and not averaged else None
         self.run.load(row)
         if bad := self.meter.not_finite():
@@ -142,7 +144,8 @@ class CriticalMeter:
         gradient = self._gradient()
         state = state_of(tuning, self.objective)
         kept = any(part.rule.keeps_state for part in tuning.parts)
-        if tuning.parts and (state or not kept or step == 0):
+        steps = all(part.rule.make is not None for part in tuning.parts)
+        if tuning.parts and steps and (state or not kept or step == 0):
             return self._of_run(self._stepped(tuning, gradient, state, step), OPTIMIZER, tuning)
         pace = tuning.lr or UNKNOWN_LR
         parts = [g.mul_(-pace) for g in gradient]
@@ -150,8 +153,9 @@ class CriticalMeter:
             return Update(
                 parts, GRADIENT, pace, None, None, reason=tuning.reason.replace("threshold", "ratio")
             )
-        if not plain(tuning):
+        if not plain(tuning) or not steps:
             why = tuning.unusable or "the checkpoint has no state to make a step of the optimizer with"
+            why = why if steps else "opsig takes no steps of the optimizer"
             return Update(parts, GRADIENT, pace, None, None, reason=f"no ratio: {why}")
         threshold = tuning.parts[0].rule.stability_threshold(tuning.parts[0].hyper)
         return Update(parts, GRADIENT, pace, threshold, 2 / pace / threshold)

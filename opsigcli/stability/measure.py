@@ -30,6 +30,7 @@ from opsigcli.runs.stored_run import StoredRun
 from opsigcli.sharpness_records import HessianSpectrum, SharpnessPoint, StepCheck
 from opsigcli.stability.budget import Budget
 from opsigcli.stability.curvature_attribution import CurvatureAttribution, concentration, subset
+from opsigcli.stability.gradient_place import to_gradients
 from opsigcli.stability.ratio import Stability, plain, stability
 from opsigcli.stability.spectral_density import hessian_spectrum
 from opsigcli.stability.step_check import UNTOLD, StepChecker
@@ -122,6 +123,7 @@ class Meter:
         )
         if self.run.averaged(row):
             tuning = Tuning(reason=AVERAGED)
+        tuning = to_gradients(tuning, self.run.objective.model)
         self.train(tuning, moved)
         self._plain = plain(tuning)
         if not self._checked:

@@ -187,13 +187,6 @@ def test_moments_in_eight_bits_are_named():
     assert from_state_dict({"param_groups": [group], "state": {0: entry}}).rule == "bitsandbytes"
 
 
-def test_a_schedule_free_rule_is_named():
-    group = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0, "params": [0], "k": 3}
-    group |= {"r": 0.0, "weight_lr_power": 2.0, "weight_sum": 0.1, "lr_max": 0.1, "train_mode": True}
-    entry = {"z": torch.zeros(9), "exp_avg_sq": torch.zeros(9)}
-    assert from_state_dict({"param_groups": [group], "state": {0: entry}}).rule == "schedulefree"
-
-
 @pytest.mark.parametrize(
     ("change", "name"),
     [
