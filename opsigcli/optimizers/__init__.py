@@ -29,6 +29,9 @@ OPTIMIZERS = Registry(
     unlisted={
         "sam": Entry("opsigcli.optimizers.sam:SAM", "SGD on a gradient taken further up"),
         "lars": Entry("opsigcli.optimizers.lars:LARS", "SGD whose steps follow the norm of each tensor"),
+        "bitsandbytes_adamw": Entry(
+            "opsigcli.optimizers.bitsandbytes:BITSANDBYTES_ADAMW", "AdamW with moments in 8 bits"
+        ),
         "schedulefree_sgd": Entry(
             "opsigcli.optimizers.schedulefree:SGD_SCHEDULE_FREE", "SGD on an average of its own weights"
         ),

@@ -71,7 +71,8 @@ LOOKAHEAD = _named(
 )
 BITSANDBYTES = _named(
     "bitsandbytes",
-    f"its moments are kept in 8 bits, which opsig does not read: {_SHARPNESS}",
+    "the rules of bitsandbytes other than Adam, AdamW (LAMB, LARS, Lion, RMSprop, SGD, AdEMAMix) write states that do "
+    f"not tell which one it was: {_SHARPNESS}; give --optimizer and --lr to hold it against one without a state",
     lambda group, state: "state1" in state,
 )
 SGDP = _named("sgdp", _NOT_DERIVED, lambda group, state: "wd_ratio" in group and "betas" not in group)

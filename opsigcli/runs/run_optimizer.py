@@ -208,10 +208,10 @@ class RunOptimizer:
         found = [self._recognised(group) for group in groups]
         rules = [OPTIMIZERS.load(one.rule) if one.rule else None for one in found]
         with_state = with_state or any(rule is None or rule.reads_state for rule in rules)
-        if with_state:
-            groups = parameter_groups(saved_optimizer(checkpoint, tensors=True))
         shapes = {name: tuple(p.shape) for name, p in everything.items()}
         try:
+            if with_state:
+                groups = parameter_groups(saved_optimizer(checkpoint, tensors=True))
             places = assign(groups, shapes, trainable, moved, evidence, with_state)
         except CheckpointError as error:
             return self._unassigned(groups, found, trainable, error.message, with_state)
@@ -231,7 +231,7 @@ class RunOptimizer:
         return Tuning(
             tuple(piece for part in parts for piece in self._by_rate(part)),
             {name: places[name].entry for name in trained if places[name].entry},
-            notes=tuple(dict.fromkeys(self._contradictions(of_model))),
+            notes=tuple(dict.fromkeys((*self._contradictions(of_model), *_assumed(of_model)))),
         )
 
     def _unassigned(
@@ -326,6 +326,11 @@ class RunOptimizer:
             state, self.unusable = {}, error.message
         part = Part("all parameters", self.name, self.rule, self.rule.settle(hyper), tuple(train))
         return Tuning(tuple(self._by_rate(part)), state, unusable=self.unusable)
+
+
+def _assumed(groups: Sequence[tuple[Group, Recognised]]) -> Iterator[str]:
+    """What was assumed to tell a rule from others."""
+    return (one.reason for _, one in groups if one.name and one.reason)
 
 
 def _trained(

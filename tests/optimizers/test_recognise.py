@@ -181,12 +181,6 @@ def test_the_optimizers_of_timm_are_what_they_are_and_no_others(kind, name, upda
     assert found.name or found.reason
 
 
-def test_moments_in_eight_bits_are_named():
-    entry = {"step": 3, "state1": torch.zeros(9), "state2": torch.zeros(9), "qmap1": torch.zeros(256)}
-    group = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0, "params": [0]}
-    assert from_state_dict({"param_groups": [group], "state": {0: entry}}).rule == "bitsandbytes"
-
-
 @pytest.mark.parametrize(
     ("change", "name"),
     [
