@@ -42,6 +42,7 @@ OPTIMIZERS = Registry(
     | {
         name: Entry(f"opsigcli.optimizers.named:{attribute}", "recognised; no threshold")
         for name, attribute in {
+            "dadaptation": "DADAPTATION",
             "lion": "LION",
             "muon": "MUON",
             "lamb": "LAMB",
@@ -64,6 +65,16 @@ OPTIMIZERS = Registry(
             "rprop": "RPROP",
             "sam_other": "SAM_OTHER",
             "cautious": "CAUTIOUS",
+            "novograd": "NOVOGRAD",
+            "laprop": "LAPROP",
+            "nadamlegacy": "NADAM_LEGACY",
+            "adahessian": "ADAHESSIAN",
+            "sophia": "SOPHIA",
+            "came": "CAME",
+            "galore": "GALORE",
+            "shampoo": "SHAMPOO",
+            "nadamw": "NADAMW",
+            "corrected_weight_decay": "CORRECTED",
         }.items()
     },
 )

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from opsigcli.errors import UsageError
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Optimizer
 
@@ -80,10 +81,25 @@ def _misfit(group: Mapping[str, Any], state_keys: Collection[str] | None) -> str
     return f"not a known optimizer: {nearest.name} does not have {' and '.join(strangers[:3])}"
 
 
+def _unusable(rule: Optimizer, group: Mapping[str, Any]) -> str:
+    """Why nothing can be computed from a group's hyper-parameters; "" where all are numbers within their bounds."""
+    keys = sorted(rule.layout.group - {"nesterov"}) if rule.layout else rule.defaults
+    if unset := next((key for key in keys if group.get(key, "") is None), ""):
+        return f"{unset} of {rule.name} is None in the checkpoint"
+    try:
+        rule.settle(rule.of_group(group))
+    except UsageError as error:
+        return error.message
+    return ""
+
+
 def _named(rule: Optimizer, groups: Sequence[Mapping[str, Any]], note: str) -> Recognised:
     name = rule.name
     if rule.limit is None:
         return Recognised(reason=f"no threshold: {rule.refusal}", rule=name)
+    for group in groups:
+        if reason := _unusable(rule, group):
+            return Recognised(reason=f"{reason}; give --optimizer and --lr")
     if rule.make is None:
         reason = (
             f"{name}: opsig takes no steps of it, but knows its threshold where checkpoints have its groups"
