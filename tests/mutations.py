@@ -92,6 +92,20 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
+        "optimizers/adamw_hf.py",
+        "optimizers/test_adamw_hf.py",
+        (
+            "adamw_threshold(hyper) / left if",
+            "adamw_threshold(hyper) if",
+            "test_half_a_percent_decides_whether_it_converges",
+        ),
+        (
+            "/ math.sqrt(1 - second_beta**step) if",
+            "if",
+            "test_each_update_is_the_first_moment_over_the_preconditioner",
+        ),
+    ),
+    *of(
         "optimizers/eight_bits.py",
         "optimizers/test_eight_bits.py",
         (

@@ -29,6 +29,7 @@ OPTIMIZERS = Registry(
     unlisted={
         "sam": Entry("opsigcli.optimizers.sam:SAM", "SGD on a gradient taken further up"),
         "lars": Entry("opsigcli.optimizers.lars:LARS", "SGD whose steps follow the norm of each tensor"),
+        "adamw_hf": Entry("opsigcli.optimizers.adamw_hf:ADAMW_HF", "AdamW as transformers had it"),
         "bitsandbytes_adamw": Entry(
             "opsigcli.optimizers.bitsandbytes:BITSANDBYTES_ADAMW", "AdamW with moments in 8 bits"
         ),
