@@ -11,6 +11,7 @@ from opsigcli.checkpoints.base import Checkpoint
 from opsigcli.checkpoints.choose import is_average
 from opsigcli.checkpoints.folder import Failed, Skipped
 from opsigcli.checkpoints.parameter_count import parameter_count
+from opsigcli.checkpoints.recorded_facts import recorded_facts, traced_as
 from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.command_line import next_command
 from opsigcli.errors import CheckpointError, ExitCode
@@ -63,6 +64,7 @@ def inspect(options: InspectOptions, progress: Progress) -> Outcome:
         "failed": [_failed(item) for item in series.failed],
         "gaps": [{"after": a, "before": b, "usual": usual} for a, b, usual in series.gaps],
         "optimizer": {"name": optimizer.name or None, "hyper": optimizer.hyper},
+        "recorded_facts": recorded_facts(series, traced_as(series)),
         "manifest": series.manifest is not None,
         "suggested_model": next((c.header.model for c in series if c.header.model), ""),
     }
@@ -87,7 +89,7 @@ def _inspect_store(path: Path) -> Outcome:
         inputs={"store": str(path)},
         result={
             "run": case.run,
-            "unit": case.axis.one,
+            "unit": case.run.axis.one,
             "steps": case.trace.steps,
             "examples": len(case.trace.example_ids),
             "subset": case.run.transform.get("examples"),

@@ -23,6 +23,7 @@ from opsigcli.outcome import Outcome
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
 from opsigcli.records import Case, LossTrace, Mining, Thumbnails
+from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
 from opsigcli.sharpness_records import SharpnessPoint
 from opsigcli.store.reader import Store, open_store
@@ -53,7 +54,8 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             trace, run = store.trace, store.run
             require_two(len(trace.steps))  # before gradients are computed
             case = Case(run, trace, virtual=store.virtual)
-            warnings = _step_warning(store.sharpness) if options.causal else ()
+            warnings = log_warning(store.training_log)
+            warnings += _step_warning(store.sharpness) if options.causal else ()
             known_pairs = store.known_pairs
             given = Trace(
                 store.losses,
@@ -140,7 +142,7 @@ def _outcome(
             "top": found.top,
             "spikes": found.spikes,
             "recovery": found.recovery,
-            "unit": case.axis.one,
+            "unit": case.run.axis.one,
             "method": found.method,
             "gradient_steps": found.gradient_steps,
             "candidates": found.candidates,

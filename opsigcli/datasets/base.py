@@ -13,11 +13,12 @@ import numpy as np
 from opsigcli.datasets.listing import Listing, spread
 from opsigcli.datasets.pictures import Pictures, picture_of
 from opsigcli.datasets.readers import ArrayReader, Reader
+from opsigcli.datasets.shift import shifted
 from opsigcli.datasets.transforms import prepared_by
 from opsigcli.datasets.weights import read_weights
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.examples import IGNORED, ExampleSource
-from opsigcli.query import choice, integer, numbers
+from opsigcli.query import choice, flag, integer, numbers
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path, absolute_spec
 
@@ -31,7 +32,7 @@ READ_TWICE = 16  # first examples that are read a second time: augmentation show
 BLOCK = 1024  # inputs per pass over the data
 
 # Options of every source of images or arrays.
-COMMON = ("limit", "weights", "standardize", "mean", "std", "channels", "size", "crop", "transform")
+COMMON = ("limit", "weights", "standardize", "mean", "std", "channels", "size", "crop", "transform", "shift")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Settings:
     the constants of each channel. Where a deviation is 0 it counts as 1. ``transform=…`` says all of this in one word.
     ``channels=bgr`` turns the order of the three channels round, before the constants, which are then in the new order.
     ``weights=FILE.npy`` gives one weight per example of the whole source, in its order, in the mean loss.
+    ``shift=true`` says that labels of tokens stand beside their own tokens, and are to be shifted by one.
     """
 
     limit: int | None
@@ -53,6 +55,7 @@ class Settings:
     pictures: Pictures
     weights: str = ""  # path
     reverse: bool = False  # the channels
+    shift: bool | None = None
 
     @classmethod
     def of(cls, spec: Spec, mode: str | None = None) -> Settings:
@@ -65,8 +68,9 @@ class Settings:
         limit, prepared = integer(spec, "limit", None), prepared_by(spec, mode)
         weights = str(spec.options.get("weights", ""))
         reverse = choice(spec, "channels", "rgb", ("rgb", "bgr")) == "bgr"
+        shift = flag(spec, "shift", False) if "shift" in spec.options else None
         if prepared:
-            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, weights, reverse)
+            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, weights, reverse, shift)
         mean, std = numbers(spec, "mean", ()), numbers(spec, "std", ())
         standardize = choice(spec, "standardize", "none", ("none", "channel", "image"))
         if bool(mean) != bool(std):
@@ -77,7 +81,7 @@ class Settings:
             )
         if any(value <= 0 for value in std):
             raise UsageError(f"in {str(spec)!r}: expected std= above 0")
-        return cls(limit, standardize, mean, std, Pictures.of(spec, mode), weights, reverse)
+        return cls(limit, standardize, mean, std, Pictures.of(spec, mode), weights, reverse, shift)
 
 
 class Source(ExampleSource):
@@ -95,8 +99,8 @@ class Source(ExampleSource):
         settings: which to take, and what to do with the inputs.
 
     Raises:
-        DatasetError: an input cannot be read or is not finite.
-        UsageError: ``mean=`` or ``std=`` do not fit the channels.
+        DatasetError: an input cannot be read or is not finite; labels are the tokens that they stand beside.
+        UsageError: ``mean=`` or ``std=`` do not fit the channels, or ``shift=`` the labels.
     """
 
     def __init__(self, spec: Spec, listing: Listing, reader: Reader, settings: Settings) -> None:
@@ -109,6 +113,7 @@ class Source(ExampleSource):
         self.spec = absolute_spec(str(spec))
         self.ids, self.labels, self._targets = taken.ids, taken.labels, taken.targets
         self.classes, self.names, self.weights = taken.classes, taken.names, taken.weights
+        self.beside = taken.beside
         self.input_shape = reader.shape
         if settings.reverse and reader.shape[:1] != (3,):
             raise UsageError(f"in {self.spec!r}: channels=bgr is for inputs (3, …); they are {reader.shape}")
@@ -120,6 +125,7 @@ class Source(ExampleSource):
             reader, rows = ArrayReader(reader.read(rows)), np.arange(len(rows), dtype=np.int64)
         self._reader: Reader = reader
         self._rows = rows
+        self._targets = shifted(self._targets, reader, self._rows, settings.shift, spec)
         self._check_finite()
         self._per_image = settings.standardize == "image"
         self.transform = self._resolve(settings)

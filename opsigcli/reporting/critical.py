@@ -34,7 +34,7 @@ def render_critical(case: Case, rows: int | None = None) -> list[RenderableType]
     points = case.critical
     top = {point.step: point.eigenvalues[0] for point in case.sharpness if point.converged}
     columns = [
-        (case.axis.one, "right"), ("critical sharpness", "right"), ("threshold", "right"), ("ratio", "right"),
+        (case.run.axis.one, "right"), ("critical sharpness", "right"), ("threshold", "right"), ("ratio", "right"),
         ("error", "right"), ("along", ""), ("passes", "right"),
     ]  # fmt: skip
     beside = any(point.step in top for point in points)

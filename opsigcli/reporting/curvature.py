@@ -24,13 +24,16 @@ LAYERS = 12  # rows: the layers with the largest share
 
 def render_curvature(case: Case) -> list[RenderableType]:
     """Sharpness, and where it is: at the point with the largest sharpness, and along the steps."""
-    shown = render_sharpness(case.sharpness, case.axis)
+    shown = render_sharpness(case.sharpness, case.run.axis)
     if case.phases:
-        shown += [head("Phases"), *(Text(printable(line)) for line in phase_lines(case.phases, case.axis))]
-    shown += _along(case.sharpness, case.axis)
+        shown += [
+            head("Phases"),
+            *(Text(printable(line)) for line in phase_lines(case.phases, case.run.axis)),
+        ]
+    shown += _along(case.sharpness, case.run.axis)
     point = largest_point(case.sharpness)
     if point is not None:
-        where = case.axis.at(point.step)
+        where = case.run.axis.at(point.step)
         shown += _layers(point, where) + _groups(point, where) + _spectrum(point, where)
     return shown
 

@@ -124,7 +124,7 @@ def top_galleries(case: Case, album: Album) -> list[dict[str, Any]]:
             _top_side(case, "up", "Loss went up most", top.up_ids, row, album, member_of),
             _top_side(case, "down", "Loss went down most", top.down_ids, row, album, member_of),
         ]
-        shown.append({"between": case.axis.between(top.step, top.next_step), "galleries": sides})
+        shown.append({"between": case.run.axis.between(top.step, top.next_step), "galleries": sides})
     return shown
 
 

@@ -66,7 +66,7 @@ def _pairs(case: Case) -> Part:
         )
     looked = (
         f"{count(mining.candidates, 'candidate example')} of {total:,}, gradients compared at "
-        f"{count(len(mining.gradient_steps), 'checkpoint')} ({case.axis.named(len(mining.gradient_steps))} "
+        f"{count(len(mining.gradient_steps), 'checkpoint')} ({case.run.axis.named(len(mining.gradient_steps))} "
         f"{', '.join(f'{step:,}' for step in mining.gradient_steps) or NOTHING})"
     )
     if not mining.pairs:
@@ -139,7 +139,7 @@ def _sharpness(case: Case) -> Part:
         what = "There is no stability ratio" if known else "The stability threshold is not known"
         why = next((f" ({p.reason.removeprefix('no ratio: ')})" for p in good if p.reason), "")
         missing.append(f"{what}{why}, so sharpness is held against nothing.")
-        return [f"{name} peaked at {number(values[peak])} ({case.axis.at(peak.step)})"], [], missing
+        return [f"{name} peaked at {number(values[peak])} ({case.run.axis.at(peak.step)})"], [], missing
     unlike = [p for p in against if p.step_check is not None and p.step_check.verdict == "contradicted"]
     if unlike:
         missing.append(
@@ -148,7 +148,7 @@ def _sharpness(case: Case) -> Part:
         )
     peak = max(against, key=lambda p: p.ratio or 0)
     top = (
-        f"{number(peak.ratio)}\u00a0\u00d7 the stability threshold at {case.axis.at(peak.step)} "
+        f"{number(peak.ratio)}\u00a0\u00d7 the stability threshold at {case.run.axis.at(peak.step)} "
         f"({number(values[peak])} against {number(peak.threshold)})"
     )
     first = next((p for p in against if (p.ratio or 0) >= 1), None)
@@ -161,7 +161,7 @@ def _sharpness(case: Case) -> Part:
                 "stability threshold even at the edge of stability."
             )
     else:
-        title = f"{name} reached the stability threshold by {case.axis.at(first.step)}"
+        title = f"{name} reached the stability threshold by {case.run.axis.at(first.step)}"
         if first is against[0]:
             title = f"{name} was at or above the stability threshold from the first measured checkpoint on"
         said = f"{name} peaked at {top}."
@@ -175,7 +175,9 @@ def _spikes(case: Case) -> Part:
     top = max(spikes, key=lambda spike: spike.rise, default=None)
     if top is None:
         return [], [], ["No spike of the mean loss was found."]
-    size = f"The largest spike is {signed(top.rise)} nats from {case.axis.between(top.step, top.next_step)}"
+    size = (
+        f"The largest spike is {signed(top.rise)} nats from {case.run.axis.between(top.step, top.next_step)}"
+    )
     held = _attribution(case.mining, top, len(case.trace.example_ids))
     found = [f"{size}; the rises in it are held {held}." if held else f"{size}."]
     times = {1: "once", 2: "twice"}.get(len(spikes), f"{_words_for(len(spikes))} times")

@@ -35,6 +35,7 @@ from opsigcli.reporting.summary import (
     pair_members,
 )
 from opsigcli.reporting.svg import dumbbell, shares
+from opsigcli.reporting.training import training_view
 from opsigcli.reporting.virtual import virtual_view
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         "spikes": _spikes(case),
         "tops": top_galleries(case, album),
         "virtual": virtual_view(case),
+        "training": training_view(case),
         "top_steps": len(mining.top) if mining else 0,
         "notes": notes(case),
         "definitions": [
@@ -137,7 +139,7 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
             if (text := _definition(name, entry, definitions))
         ],
         "provenance": [(name, entry, command_line(name, entry)) for name, entry in origins(case)],
-        "axis": case.axis,
+        "axis": case.run.axis,
         "transform": case.run.transform,
         "fingerprint": case.run.fingerprint,
     }
@@ -153,7 +155,7 @@ def _pair(
         "reasons": pair.reasons,
         "members": count(pair_members(pair), "example"),
         "fraction": percent(pair_members(pair) / len(case.trace.example_ids)),
-        "between": _between(case, row) or case.axis.at(pair.strongest_step),
+        "between": _between(case, row) or case.run.axis.at(pair.strongest_step),
         "evidence": [_evidence(name, entry, definitions) for name, entry in evidence_of(pair).items()],
         "means": album.means(index),
         "galleries": [
@@ -165,7 +167,7 @@ def _pair(
 def _between(case: Case, row: int | None) -> str:
     if row is None:
         return ""
-    return case.axis.between(int(case.trace.steps[row]), int(case.trace.steps[row + 1]))
+    return case.run.axis.between(int(case.trace.steps[row]), int(case.trace.steps[row + 1]))
 
 
 def _evidence(name: str, entry: Evidence, definitions: Mapping[str, str]) -> dict[str, str]:

@@ -156,7 +156,7 @@ def notes(case: Case) -> list[str]:
             f"{unmeasured} of {len(case.trace.steps)} checkpoints were not measured on all examples."
         )
     lines += [
-        _sentence(line) for line in [*step_check_lines(case.sharpness, case.axis), *curvature_lines(case)]
+        _sentence(line) for line in [*step_check_lines(case.sharpness, case.run.axis), *curvature_lines(case)]
     ]
     return lines + [
         _sentence(f"sharpness: {reason}") for reason in sorted({p.reason for p in case.sharpness if p.reason})
@@ -214,18 +214,18 @@ def largest_point(points: Sequence[SharpnessPoint]) -> SharpnessPoint | None:
 
 def curvature_lines(case: Case) -> list[str]:
     """Phases of the run, and the layer and the groups that hold the largest sharpness."""
-    lines = phase_lines(case.phases, case.axis)
+    lines = phase_lines(case.phases, case.run.axis)
     point = largest_point(case.sharpness)
     if point is None:
         return lines
     if len(point.layers) > 1:
         layer = max(point.layers, key=lambda layer: layer.shares[0])
         lines.append(
-            f"at {case.axis.at(point.step)} layer {printable(layer.name)} holds {percent(layer.shares[0])} of the top "
+            f"at {case.run.axis.at(point.step)} layer {printable(layer.name)} holds {percent(layer.shares[0])} of the top "
             "eigenvector"
         )
     lines += [
-        f"at {case.axis.at(point.step)} {group.name} holds {percent(group.share.value)} of the sharpness with "
+        f"at {case.run.axis.at(point.step)} {group.name} holds {percent(group.share.value)} of the sharpness with "
         f"{percent(group.fraction)} of the examples; as many of the same classes hold {percent(group.share.null or 0)}"
         for group in point.groups
         if group.share.value > group.fraction

@@ -27,6 +27,7 @@ from opsigcli.reporting.summary import (
 )
 from opsigcli.reporting.tables import head, pairs, spikes, table_of, top
 from opsigcli.reporting.textplot import TextPlot
+from opsigcli.reporting.training import render_training
 from opsigcli.reporting.virtual import render_virtual
 
 if TYPE_CHECKING:
@@ -94,15 +95,16 @@ def render_report(case: Case) -> list[RenderableType]:
     shown += [Text(f"o {printable(line)}", style="dim") for line in said.missing]
     shown += [head("Run"), _facts(case), Text()]
     shown.append(_loss_plot(case.trace, case.mining.spikes if case.mining else ()))
+    shown += render_training(case)
     if case.sharpness:
-        shown += [Text(), *_sharpness(case.sharpness, case.axis, rows=SHARPNESS_ROWS)]
+        shown += [Text(), *_sharpness(case.sharpness, case.run.axis, rows=SHARPNESS_ROWS)]
     if case.critical:
         shown += render_critical(case, SHARPNESS_ROWS)
     if case.virtual is not None:
         shown += render_virtual(case.virtual, case.trace, case.run.classes)
     if case.mining:
         shown += pairs(case.mining, case.trace)
-        shown += spikes(case.mining.spikes, case.axis)
+        shown += spikes(case.mining.spikes, case.run.axis)
         shown += top(case.mining, case.run.classes, case.trace, TOP_ROWS)
     return shown + _notes(notes(case))
 

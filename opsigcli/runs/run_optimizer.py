@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.optimizers import OPTIMIZERS
-from opsigcli.optimizers.base import Optimizer
+from opsigcli.optimizers.base import Optimizer, plain_value
 from opsigcli.optimizers.recognise import Recognised, common_keys, recognise
 from opsigcli.optimizers.spelling import meant
 from opsigcli.records import Run
@@ -208,11 +208,11 @@ class RunOptimizer:
             return self._without_groups(checkpoint, everything, train, lr)
         found = [self._recognised(group) for group in groups]
         rules = [OPTIMIZERS.load(one.rule) if one.rule else None for one in found]
-        with_state = with_state or any(rule is None or rule.preconditions for rule in rules)
-        if with_state:
-            groups = parameter_groups(saved_optimizer(checkpoint, tensors=True))
+        with_state = with_state or any(rule is None or rule.reads_state for rule in rules)
         shapes = {name: tuple(p.shape) for name, p in everything.items()}
         try:
+            if with_state:
+                groups = parameter_groups(saved_optimizer(checkpoint, tensors=True))
             places = assign(groups, shapes, trainable, moved, evidence, with_state)
         except CheckpointError as error:
             return self._unassigned(groups, found, trainable, error.message, with_state)
@@ -232,7 +232,7 @@ class RunOptimizer:
         return Tuning(
             tuple(piece for part in parts for piece in self._by_rate(part)),
             {name: places[name].entry for name in trained if places[name].entry},
-            notes=tuple(dict.fromkeys(self._contradictions(of_model))),
+            notes=tuple(dict.fromkeys((*self._contradictions(of_model), *_assumed(of_model)))),
         )
 
     def _unassigned(
@@ -252,7 +252,8 @@ class RunOptimizer:
             self._hyper(group, rule, n) for n, (group, rule) in enumerate(zip(groups, rules, strict=True))
         ]
         whole = with_state and sum(len(group.slots) for group in groups) == len(trainable)
-        if any(hyper != hypers[0] for hyper in hypers) or not (rules[0].preconditions or whole):
+        elsewhere = any(rule.gradient_at is not None for rule in rules)
+        if any(hyper != hypers[0] for hyper in hypers) or elsewhere or not (rules[0].preconditions or whole):
             return Tuning(reason=f"no threshold: {why}")
         part = Part("all groups", found[0].rule, rules[0], hypers[0], tuple(trainable))
         return Tuning((part,), unusable=why)
@@ -266,7 +267,7 @@ class RunOptimizer:
             return f"no threshold: {where}{one.reason}{advice}"
         if reason := next((r for group, one in groups if (r := OPTIMIZERS.load(one.rule).refusal)), ""):
             return f"no threshold: {reason}"
-        rates = {_text(_plain(group.hyper.get("lr"))) for group, _ in groups}
+        rates = {_text(plain_value(group.hyper.get("lr"))) for group, _ in groups}
         if len(rates) > 1 and "lr" in self._given and not self._lr_groups:
             return (
                 f"no threshold: the parameter groups differ in lr ({', '.join(sorted(rates))}), and --lr is one for "
@@ -291,13 +292,12 @@ class RunOptimizer:
 
     def _asked(self, group: Group) -> str:
         """The rule that is asked for; of SGD, the one that the group's and the given hyper-parameters make of it."""
-        own = {key: _plain(value) for key, value in group.hyper.items()}
+        own = {key: plain_value(value) for key, value in group.hyper.items()}
         return meant(self.asked or "", own | self._given)[0]
 
     def _hyper(self, group: Group, rule: Optimizer, number: int) -> dict[str, Any]:
         """A group's own hyper-parameters, with the given ones in place of some."""
-        own = {key: _plain(group.hyper[key]) for key in rule.defaults if group.hyper.get(key) is not None}
-        found = own | self._given
+        found = rule.of_group(group.hyper) | self._given
         if str(number) in self._lr_groups:
             found["lr"] = self._lr_groups[str(number)]
         return rule.settle(_of_rule(rule, found))
@@ -308,7 +308,7 @@ class RunOptimizer:
             if self.asked and one.name and {one.rule, one.name} != {"gd", "sgd"} and one.name != one.rule:
                 yield f"--optimizer {one.rule} is used, but the checkpoint has the state of {one.name}"
             for key, value in self._given.items():
-                own = _plain(group.hyper.get(key))
+                own = plain_value(group.hyper.get(key))
                 if own is not None and _text(own) != _text(value):
                     option = f"--{key.replace('_', '-')}"
                     yield f"{option} {_text(value)} is used, but the checkpoint has {_text(own)} in {group.label}"
@@ -338,6 +338,11 @@ def _of_rule(rule: Optimizer | None, hyper: dict[str, Any]) -> dict[str, Any]:
     """Hyper-parameters without a momentum of 0, which a rule that has none does not know."""
     none = rule is not None and "momentum" not in rule.defaults and hyper.get("momentum") == 0
     return {key: value for key, value in hyper.items() if not (none and key == "momentum")}
+
+
+def _assumed(groups: Sequence[tuple[Group, Recognised]]) -> Iterator[str]:
+    """What was assumed to tell a rule from others."""
+    return (one.reason for _, one in groups if one.name and one.reason)
 
 
 def _trained(
@@ -381,13 +386,6 @@ def _rates(text: str) -> dict[str, float]:
                 "example: --lr-groups 0.1,0.01 (by group, as in the checkpoint) or body=0.1,head=0.01",
             )
     return found
-
-
-def _plain(value: Any) -> Any:
-    """Tensors (a capturable lr) as numbers, lists as tuples."""
-    if hasattr(value, "item"):
-        return value.item()
-    return tuple(_plain(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _text(value: Any) -> str:

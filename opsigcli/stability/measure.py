@@ -30,6 +30,7 @@ from opsigcli.runs.stored_run import StoredRun
 from opsigcli.sharpness_records import HessianSpectrum, SharpnessPoint, StepCheck
 from opsigcli.stability.budget import Budget
 from opsigcli.stability.curvature_attribution import CurvatureAttribution, concentration, subset
+from opsigcli.stability.gradient_place import to_gradients
 from opsigcli.stability.ratio import Stability, plain, stability
 from opsigcli.stability.spectral_density import hessian_spectrum
 from opsigcli.stability.step_check import UNTOLD, StepChecker
@@ -111,7 +112,7 @@ class Meter:
         """
         moved = self.movement.moved()
         self.run.load(row)
-        if bad := self._not_finite():
+        if bad := self.not_finite():
             return Measured(self._nothing(row, step, lr, bad))
         tuning = self.optimizer.at(
             self.run.path(row),
@@ -122,7 +123,8 @@ class Meter:
         )
         if self.run.averaged(row):
             tuning = Tuning(reason=AVERAGED)
-        self._train(tuning, moved)
+        tuning = to_gradients(tuning, self.run.objective.model)
+        self.train(tuning, moved)
         self._plain = plain(tuning)
         if not self._checked:
             refuse_coupling(self.run.objective, self.run.files[row])
@@ -186,7 +188,7 @@ class Meter:
             units=stable.units,
             parameters=sum(p.numel() for p in self.run.objective.parameters),
             untrained=self._untrained(),
-            notes=tuning.notes,
+            notes=(*tuning.notes, *([operator.note] if operator.note else [])),
         )
 
     def _nothing(self, row: int, step: int, lr: float, reason: str) -> SharpnessPoint:
@@ -204,7 +206,7 @@ class Meter:
             lr=lr if math.isfinite(lr) else None,
         )
 
-    def _not_finite(self) -> str:
+    def not_finite(self) -> str:
         """Why weights that are not finite have no sharpness; "" where all are finite."""
         bad = [
             name
@@ -216,7 +218,7 @@ class Meter:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         return f"the weights are not finite ({bad[0]}{more}): the run had diverged, and there is no Hessian"
 
-    def _train(self, tuning: Tuning, moved: frozenset[str] | None) -> None:
+    def train(self, tuning: Tuning, moved: frozenset[str] | None) -> None:
         """Measure over the parameters that train at this checkpoint."""
         names = tuning.parameters or (moved or self._trainable)
         if self.options.all_parameters:

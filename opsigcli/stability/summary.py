@@ -151,7 +151,7 @@ def outcome(
     reached = next((p.step for p in points if p.ratio is not None and p.ratio >= 1), None)
     result = {
         "store": str(options.store),
-        "unit": case.axis.one,
+        "unit": case.run.axis.one,
         "points": points,
         "phases": case.phases,
         "peak": None

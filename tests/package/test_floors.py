@@ -20,6 +20,7 @@ GROUND = {
         "records",
         "examples",
         "sharpness_records",
+        "training_records",
         "mean_loss",
         "outcome",
         "registry",

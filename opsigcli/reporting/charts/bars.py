@@ -43,7 +43,7 @@ def sharpness_bars(case: Case) -> list[Bars]:
     point = largest_point(case.sharpness)
     if point is None:
         return []
-    where = case.axis.at(point.step)
+    where = case.run.axis.at(point.step)
     found = [bars for name in BARS if (bars := BARS.load(name)(point)) is not None]
     return [replace(bars, title=f"{bars.title}, at {where}") for bars in found]
 
