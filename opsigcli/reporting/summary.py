@@ -221,8 +221,8 @@ def curvature_lines(case: Case) -> list[str]:
     if len(point.layers) > 1:
         layer = max(point.layers, key=lambda layer: layer.shares[0])
         lines.append(
-            f"at {case.run.axis.at(point.step)} layer {printable(layer.name)} holds {percent(layer.shares[0])} of the top "
-            "eigenvector"
+            f"at {case.run.axis.at(point.step)} layer {printable(layer.name)} holds {percent(layer.shares[0])} of the "
+            "top eigenvector"
         )
     lines += [
         f"at {case.run.axis.at(point.step)} {group.name} holds {percent(group.share.value)} of the sharpness with "
