@@ -27,12 +27,12 @@ from opsigcli.records import Mining
 from opsigcli.runs.movement import Movement
 from opsigcli.runs.run_optimizer import RunOptimizer, Tuning, given_hyper
 from opsigcli.runs.stored_run import StoredRun
-from opsigcli.sharpness_records import HessianSpectrum, SharpnessPoint, StepCheck
+from opsigcli.sharpness_records import UNTOLD, HessianSpectrum, SharpnessPoint, StepCheck
 from opsigcli.stability.budget import Budget
 from opsigcli.stability.curvature_attribution import CurvatureAttribution, concentration, subset
 from opsigcli.stability.ratio import Stability, plain, stability
 from opsigcli.stability.spectral_density import hessian_spectrum
-from opsigcli.stability.step_check import UNTOLD, StepChecker
+from opsigcli.stability.step_check import StepChecker
 
 AVERAGED = (
     "no ratio: these weights are a moving average, and no step of the optimizer starts from them; trace the trained "
@@ -253,10 +253,11 @@ class Meter:
         if self.run.averaged(row):
             return StepCheck(UNTOLD, "these weights are a moving average, from which no step starts")
 
-        def tuning() -> Tuning:
-            evidence = self.movement.evidence(row, self._gradient)
+        def tuning(at: int) -> Tuning:
+            evidence = self.movement.evidence(at, self._gradient)
+            rate = lr if at == row else self.run.lrs[at]
             return self.optimizer.at(
-                self.run.path(row), self.run.objective.model, lr, moved, evidence, with_state=True
+                self.run.path(at), self.run.objective.model, rate, moved, evidence, with_state=True
             )
 
         return self.steps.check(row, tuning)

@@ -1,0 +1,104 @@
+"""How the parameters of a stored run train at each of its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from opsigcli.runs.movement import Movement, would_move
+from opsigcli.runs.run_optimizer import RunOptimizer, Tuning
+from opsigcli.runs.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AVERAGED = (
+    "no ratio: these weights are a moving average, and no step of the optimizer starts from them; trace the trained "
+    "weights with --weights model"
+)
+
+
+class TunedRun:
+    """A run with its optimizer: what trains at each checkpoint, and by which rule.
+
+    Args:
+        run: the run, opened.
+        optimizer: of the run, or given instead.
+    """
+
+    def __init__(self, run: StoredRun, optimizer: RunOptimizer) -> None:
+        self.run, self.optimizer = run, optimizer
+        self.movement = Movement(run)
+        self.trainable = frozenset(run.objective.parameter_names)  # as the factory has it
+        self.trained = self.trainable  # as it is now
+
+    def at(self, row: int, *, with_state: bool = False) -> Tuning:
+        """How each parameter is updated at checkpoint ``row`` of the trace, which is loaded then.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be read.
+            ModelError: its weights do not fit.
+            UsageError: a hyper-parameter does not fit the optimizer.
+        """
+        moved = self.movement.moved()
+        self.run.load(row)
+        found = self.optimizer.at(
+            self.run.path(row),
+            self.run.objective.model,
+            self.run.lrs[row],
+            moved,
+            self.movement.evidence(row, self.gradient),
+            with_state,
+        )
+        if self.run.averaged(row):
+            return Tuning(reason=AVERAGED)
+        return self._without_frozen(row, found)
+
+    def train(self, names: Collection[str]) -> bool:
+        """Let these parameters train and no others; whether that is another set than before."""
+        if self.trained == names:
+            return False
+        for name, parameter in self.run.objective.model.named_parameters():
+            parameter.requires_grad_(name in names)
+        self.trained = frozenset(names)
+        return True
+
+    def untrained(self) -> int:
+        """Weights that the model's factory lets train and that do not."""
+        parameters = dict(self.run.objective.model.named_parameters())
+        return sum(parameters[name].numel() for name in self.trainable - self.trained)
+
+    def gradient(self) -> dict[str, Tensor]:
+        """The mean loss's gradient, at the weights that are loaded, by parameter."""
+        objective = self.run.objective
+        _, parts = objective.mean_loss_and_gradient()
+        return {
+            name: part.detach().cpu() for name, part in zip(objective.parameter_names, parts, strict=True)
+        }
+
+    def _without_frozen(self, row: int, tuning: Tuning) -> Tuning:
+        """Without parameters that train at other checkpoints, as where a body is unfrozen bit by bit.
+
+        Those that stand still from this checkpoint to the next, though its gradient would have moved them.
+        """
+        still = self.movement.still(row) & tuning.parameters
+        self.run.load(row)
+        if not still or still == tuning.parameters:  # nothing moves where the learning rate is 0, or files are copies
+            return tuning
+        before = self.trained
+        self.train(tuning.parameters | before)
+        slopes = self.gradient()
+        self.train(before)
+        weights = dict(self.run.objective.model.named_parameters())
+        frozen = {
+            name
+            for part in tuning.parts
+            for name in part.parameters
+            if name in still and would_move(part, weights[name].detach().cpu(), slopes[name])
+        }
+        parts = [
+            replace(part, parameters=tuple(name for name in part.parameters if name not in frozen))
+            for part in tuning.parts
+        ]
+        return replace(tuning, parts=tuple(part for part in parts if part.parameters))
