@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from opsigcli.commands.quick_sharpness import chosen_rows, quick_sharpness
 from opsigcli.curvature.phases import phases
-from opsigcli.derivatives.data_parallel import DataParallel, destroy_process_group, join_process_group
+from opsigcli.derivatives.data_parallel import DataParallel, process_group
 from opsigcli.errors import CheckpointError, Interrupted, ModelError, StoreError
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
@@ -58,12 +58,8 @@ def sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
     if options.quick:
         return quick_sharpness(options, progress)
     budget, steps = Budget(options.budget), step_range(options.steps)
-    parallel = join_process_group()
-    try:
-        with locked(options.store) if parallel.rank == 0 else nullcontext():
-            return _sharpness(options, progress, budget, steps, parallel)
-    finally:
-        destroy_process_group()
+    with process_group() as parallel, locked(options.store) if parallel.rank == 0 else nullcontext():
+        return _sharpness(options, progress, budget, steps, parallel)
 
 
 @dataclass

@@ -78,14 +78,9 @@ class StoredRun:
         Raises:
             CheckpointError: the file cannot be read.
         """
-        from opsigcli.checkpoints.choose import choose, is_average
-        from opsigcli.checkpoints.formats import formats
+        from opsigcli.runs.trained_run import holds_average
 
-        path = self.path(row)
-        reader = next(reader for reader in formats(self.unsafe) if reader.recognises(path))
-        sets = reader.describe(path).candidates
-        key, _ = choose(path, sets, self.run.key, self.run.weights)
-        return is_average(key, sets.get(key, {}).keys())
+        return holds_average(self.path(row), self.run.key, self.run.weights or "", self.unsafe)
 
     def load(self, row: int) -> None:
         """Put the weights of checkpoint ``row`` of the trace into the objective.

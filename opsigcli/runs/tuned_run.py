@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opsigcli.runs.movement import Movement, would_move
-from opsigcli.runs.run_optimizer import RunOptimizer, Tuning
-from opsigcli.runs.stored_run import StoredRun
+from opsigcli.runs.run_optimizer import RunOptimizer
+from opsigcli.runs.trained_run import TrainedRun
+from opsigcli.runs.tuning import Tuning
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +28,7 @@ class TunedRun:
         optimizer: of the run, or given instead.
     """
 
-    def __init__(self, run: StoredRun, optimizer: RunOptimizer) -> None:
+    def __init__(self, run: TrainedRun, optimizer: RunOptimizer) -> None:
         self.run, self.optimizer = run, optimizer
         self.movement = Movement(run)
         self.trainable = frozenset(run.objective.parameter_names)  # as the factory has it
@@ -84,7 +85,9 @@ class TunedRun:
         """
         still = self.movement.still(row) & tuning.parameters
         self.run.load(row)
-        if not still or still == tuning.parameters:  # nothing moves where the learning rate is 0, or files are copies
+        if (
+            not still or still == tuning.parameters
+        ):  # nothing moves where the learning rate is 0, or files are copies
             return tuning
         before = self.trained
         self.train(tuning.parameters | before)

@@ -14,11 +14,12 @@ from opsigcli.curvature.critical_rate import CriticalRate, critical_rate
 from opsigcli.derivatives.micro_batch import fit_micro_batch
 from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.runs.build_optimizer import build_optimizer, state_of
-from opsigcli.runs.run_optimizer import Part, Tuning
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.trainer import Trainer
+from opsigcli.runs.tuned_run import AVERAGED
+from opsigcli.runs.tuning import Part, Tuning
 from opsigcli.sharpness_records import CriticalSharpness
-from opsigcli.stability.measure import AVERAGED, Meter
+from opsigcli.stability.measure import Meter
 from opsigcli.stability.ratio import plain
 
 NEXT = "next checkpoint"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opsigcli.runs.run_optimizer import Part
+from opsigcli.runs.tuning import Part
 from opsigcli.stability.step_causes import least_squares, norm, possible
 
 ADAMS = ("adam", "adamw")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from opsigcli.runs.build_optimizer import state_of
-from opsigcli.runs.run_optimizer import Tuning
+from opsigcli.runs.tuning import Tuning
 from opsigcli.stability.step_causes import norm
 from opsigcli.stability.step_rounding import bound_of, rounding_of
 from opsigcli.stability.updates import State, Updates

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opsigcli.runs.run_optimizer import Tuning
+from opsigcli.runs.tuning import Tuning
 from opsigcli.sharpness_records import CONFIRMED, CONTRADICTED, UNTOLD, StepCheck
 from opsigcli.stability.state_fits import told
 from opsigcli.stability.state_replay import BUFFER, Replay, replay, updates_between

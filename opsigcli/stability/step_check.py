@@ -19,8 +19,9 @@ from opsigcli.checkpoints.manifest import Manifest, read_manifest
 from opsigcli.errors import CheckpointError, ModelError, UsageError
 from opsigcli.optimizers.base import Batch
 from opsigcli.runs.build_optimizer import state_of
-from opsigcli.runs.run_optimizer import RunOptimizer, Tuning
+from opsigcli.runs.run_optimizer import RunOptimizer
 from opsigcli.runs.stored_run import StoredRun
+from opsigcli.runs.tuning import Tuning
 from opsigcli.sharpness_records import CONFIRMED, CONTRADICTED, UNTOLD, StepCheck
 from opsigcli.stability.state_verdict import WORD, WORD_BLIND, StateCheck
 from opsigcli.stability.step_causes import Assumed, Cause, cosine, find_cause, norm

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opsigcli.runs.run_optimizer import Tuning
+from opsigcli.runs.tuning import Tuning
 from opsigcli.stability.step_causes import Assumed
 from opsigcli.stability.updates import State, Update, Updates
 

@@ -17,9 +17,9 @@ from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.options import EXAMPLE_WEIGHTS
 from opsigcli.runs.build_optimizer import build_optimizer
-from opsigcli.runs.run_optimizer import Tuning
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.trainer import Trainer
+from opsigcli.runs.tuning import Tuning
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats

@@ -174,10 +174,11 @@ class Session:
             require_precision(options.precision, objective, self._loader, series)
             self._evaluator = Evaluator(objective, batch_size=options.batch_size, precision=options.precision)
             objective.batch_size = self._evaluator.batch_size  # suits gradients as well
-        evaluator = self._evaluator
-        virtual = (
-            VirtualStep(series, evaluator.objective, self.run, options) if options.virtual_step else None
-        )
+        evaluator, loader = self._evaluator, self._loader
+        assert loader is not None  # made with the evaluator
+        virtual = None
+        if options.virtual_step:
+            virtual = VirtualStep(series, evaluator.objective, self.run, loader, options)
         self.measured = {
             "batch_size": evaluator.batch_size,
             "shard_size": evaluator.shard_size,
@@ -190,8 +191,7 @@ class Session:
             self._require_same_virtual(store)
             _require_same_mean(store, evaluator.objective)
         units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
-        assert self._loader is not None  # made with the evaluator
-        return Worker(series, evaluator, self._loader, units, virtual, self.sharding)
+        return Worker(series, evaluator, loader, units, virtual, self.sharding)
 
     def _require_same_virtual(self, store: Store) -> None:
         """Refuse to mix rows with virtual steps and rows without, or steps of two kinds.
