@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.reporting.format import NOTHING, count, number, percent, signed
-from opsigcli.reporting.summary import pair_members, sharpness_values
+from opsigcli.reporting.summary import pair_members, sharpness_name, sharpness_values
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Mining, Spike
@@ -119,7 +119,7 @@ def _sharpness(case: Case) -> Part:
         )
     if not good:
         return [], [], missing
-    name = "preconditioned sharpness" if any(p.preconditioned is not None for p in good) else "sharpness"
+    name = sharpness_name(good)
     if any(p.batch_norm == "running" for p in good):
         name = f"eval-mode {name}"
         missing.append(

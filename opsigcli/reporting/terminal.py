@@ -20,6 +20,8 @@ from opsigcli.reporting.summary import (
     notes,
     origins,
     residual,
+    sharpness_name,
+    sharpness_title,
     sharpness_values,
     step_check_lines,
 )
@@ -152,10 +154,9 @@ def _loss_plot(trace: LossTrace | TraceSummary, spikes: Sequence[Spike]) -> Text
 def _sharpness(points: Sequence[SharpnessPoint], rows: int | None) -> list[RenderableType]:
     if not points:
         return [Text("Sharpness was not measured: run opsig sharpness.")]
-    name = "Preconditioned sharpness" if any(p.preconditioned is not None for p in points) else "Sharpness"
-    shown: list[RenderableType] = [_sharpness_plot(points, name)]
+    shown: list[RenderableType] = [_sharpness_plot(points, sharpness_title(points))]
     table = table_of(
-        ("step", "right"), (name.lower(), "right"), ("residual", "right"), ("converged", ""),
+        ("step", "right"), (sharpness_name(points), "right"), ("residual", "right"), ("converged", ""),
         ("threshold", "right"), ("ratio", "right"),
     )  # fmt: skip
     values = sharpness_values(points)
