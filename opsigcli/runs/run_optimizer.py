@@ -146,6 +146,7 @@ class RunOptimizer:
         return Tuning(
             tuple(piece for part in parts for piece in self._by_rate(part)),
             {name: places[name].entry for name in trained if places[name].entry},
+            named=all(slot.name for slot in places.values()),
             notes=tuple(dict.fromkeys(self._contradictions(of_model))),
         )
 

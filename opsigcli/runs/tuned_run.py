@@ -6,8 +6,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from opsigcli.errors import CheckpointError
 from opsigcli.runs.movement import Movement, would_move
 from opsigcli.runs.run_optimizer import RunOptimizer
+from opsigcli.runs.state_order import in_order
 from opsigcli.runs.trained_run import TrainedRun
 from opsigcli.runs.tuning import Tuning
 
@@ -42,19 +44,23 @@ class TunedRun:
             ModelError: its weights do not fit.
             UsageError: a hyper-parameter does not fit the optimizer.
         """
-        moved = self.movement.moved()
-        self.run.load(row)
-        found = self.optimizer.at(
-            self.run.path(row),
-            self.run.objective.model,
-            self.run.lrs[row],
-            moved,
-            self.movement.evidence(row, self.gradient),
-            with_state,
-        )
-        if self.run.averaged(row):
-            return Tuning(reason=AVERAGED)
-        return self._without_frozen(row, found)
+        moved, before = self.movement.moved(), self.trained
+        self.train(self.trainable)  # groups are told of the model as its factory made it
+        try:
+            self.run.load(row)
+            found = self.optimizer.at(
+                self.run.path(row),
+                self.run.objective.model,
+                self.run.lrs[row],
+                moved,
+                self.movement.evidence(row, self.gradient),
+                with_state,
+            )
+            if self.run.averaged(row):
+                return Tuning(reason=AVERAGED)
+            return self._without_frozen(row, self._in_order(row, found))
+        finally:
+            self.train(before)
 
     def train(self, names: Collection[str]) -> bool:
         """Let these parameters train and no others; whether that is another set than before."""
@@ -78,6 +84,20 @@ class TunedRun:
             name: part.detach().cpu() for name, part in zip(objective.parameter_names, parts, strict=True)
         }
 
+    def _in_order(self, row: int, tuning: Tuning) -> Tuning:
+        """With the state of equal modules exchanged where the weights show that it follows another order."""
+        if tuning.named or not tuning.state:
+            return tuning
+        step = self.movement.step(row)
+        self.run.load(row)
+        self.train(tuning.parameters | self.trainable)
+        try:
+            return replace(tuning, state=in_order(tuning.state, step, self.gradient()))
+        except CheckpointError as error:
+            if any(part.rule.preconditions for part in tuning.parts):
+                return Tuning(reason=f"no threshold: {error.message}; {error.hint}")
+            return replace(tuning, state={}, unusable=error.message)
+
     def _without_frozen(self, row: int, tuning: Tuning) -> Tuning:
         """Without parameters that train at other checkpoints, as where a body is unfrozen bit by bit.
 
@@ -89,10 +109,8 @@ class TunedRun:
             not still or still == tuning.parameters
         ):  # nothing moves where the learning rate is 0, or files are copies
             return tuning
-        before = self.trained
-        self.train(tuning.parameters | before)
+        self.train(tuning.parameters | self.trainable)
         slopes = self.gradient()
-        self.train(before)
         weights = dict(self.run.objective.model.named_parameters())
         frozen = {
             name
