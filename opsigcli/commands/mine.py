@@ -86,6 +86,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                     options.test_data,
                 )
             objective = sketches.run.objective if sketches.run else None
+            warnings += sketches.run.notes if sketches.run else []
             found = replace(found, provenance=provenance("mine", options, objective, seed=options.seed))
             pictures = _pictures(store, found, trace, sketches.source)
         if sketches.new:

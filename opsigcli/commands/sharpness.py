@@ -162,7 +162,7 @@ def _sharpness(
         if row not in job.points and trace.files[row] not in job.failed
     ]
     warnings = warnings_of(options, shown, job.failed, left, run.optimizer, len(trace.example_ids))
-    warnings = [*traced.get("notes", ()), *warnings]
+    warnings = [*traced.get("notes", ()), *(meter.run.notes if meter else ()), *warnings]
     case = Case(run, trace, sharpness=tuple(shown), phases=found)
     return outcome(
         options, case, job.failed, left, warnings if parallel.rank == 0 else [], traced.get("mean", "")

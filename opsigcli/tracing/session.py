@@ -24,6 +24,7 @@ from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.run_specs import specs
+from opsigcli.runs.stored_run import another_mean
 from opsigcli.runs.virtual_step import VirtualStep
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
@@ -250,10 +251,7 @@ def _require_same_mean(store: Store, objective: Objective) -> None:
     Raises:
         StoreError: the weights are others.
     """
-    before, now = store.weights, objective.weights
-    if (before is None) != (now is None) or (
-        before is not None and now is not None and not np.allclose(before, now)
-    ):
+    if another_mean(store.weights, objective):
         raise StoreError(
             f"the trace in {store.path} was made with another mean; here "
             f"{objective.mean or 'all examples count alike'}",
