@@ -121,7 +121,8 @@ class StepChecker:
         if error <= bound:
             return replace(found, reason="the step is the rule's on all examples")
         states = StateCheck(self.updates, row, tuning, start, step, update.gradient, found)
-        if state and (verdict := self._of_state(states, at, state, update)):
+        first = self.run.steps[row] == 0 and _keeps_state(tuning)  # whose state is empty
+        if (state or first) and (verdict := self._of_state(states, at, state, update)):
             return verdict
         if self.batch is not None:
             return self._of_batches(row, tuning, state, start, step, update, found)
