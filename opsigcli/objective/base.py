@@ -14,6 +14,7 @@ from torch.func import functional_call
 from opsigcli.errors import ObjectiveError
 from opsigcli.examples import IGNORED, ExampleSource
 from opsigcli.objective.batch_norm import batch_statistics
+from opsigcli.objective.convert import convert
 from opsigcli.objective.counting import check_maps, example_counts, marked, measured_examples
 from opsigcli.objective.losses.base import ExampleLoss, open_loss
 from opsigcli.objective.module_caches import clear_caches
@@ -295,29 +296,6 @@ class Objective:
                 f"found label {bad} (example {where})",
                 "check the number of classes in --model, or the labels in --data",
             )
-
-
-def convert(model: nn.Module, device: str | torch.device, dtype: torch.dtype) -> nn.Module:
-    """The model on a device, its floating numbers of one type; complex buffers stay complex.
-
-    Raises:
-        ObjectiveError: a parameter is complex: vectors over parameters are real.
-    """
-    for name, parameter in model.named_parameters():
-        if parameter.is_complex():
-            raise ObjectiveError(
-                f"expected real parameters, found {parameter.dtype} in {name!r} {tuple(parameter.shape)}",
-                "keep its real and imaginary parts as one real parameter, torch.view_as_real(p), and take "
-                "torch.view_as_complex of it in forward; checkpoints convert with torch.view_as_real",
-            )
-    wide = torch.complex128 if dtype is torch.float64 else torch.complex64
-
-    def moved(tensor: Tensor) -> Tensor:
-        kind = dtype if tensor.is_floating_point() else wide if tensor.is_complex() else tensor.dtype
-        return tensor.to(device, kind)
-
-    converted: nn.Module = model._apply(moved)  # type: ignore[no-untyped-call]
-    return converted
 
 
 def check_vocabulary(outputs: Tensor, targets: Tensor, loss: str) -> None:

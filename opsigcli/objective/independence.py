@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opsigcli.errors import ObjectiveError
-from opsigcli.objective.base import Objective, convert
+from opsigcli.objective.base import Objective
+from opsigcli.objective.convert import convert
 from opsigcli.objective.evaluate import reduced
 from opsigcli.objective.module_caches import clear_caches
 
