@@ -25,10 +25,8 @@ CHANCE = 4.0  # standard deviations of a cosine of random vectors
 State = Mapping[str, Mapping[str, Any]]
 
 
-def in_order(
-    state: State, step: Mapping[str, Tensor] | None, gradient: Mapping[str, Tensor]
-) -> dict[str, Any]:
-    """The state by parameter, exchanged among modules of equal shapes where another order is clearly the right one.
+def owners(state: State, step: Mapping[str, Tensor] | None, gradient: Mapping[str, Tensor]) -> dict[str, str]:
+    """For each parameter the one under whose name its state stands: another where another order is clearly right.
 
     Args:
         state: by parameter, as the model's order has it.
@@ -38,7 +36,7 @@ def in_order(
     Raises:
         CheckpointError: it follows another order for some modules, and cannot be told for others.
     """
-    found, doubtful, changed = dict(state), [], []
+    found, doubtful, changed = {name: name for name in state}, [], []
     for modules in _exchangeable(state):
         scores, size = _scores(modules, state, step, gradient)
         order = _best(scores)
@@ -50,7 +48,7 @@ def in_order(
             changed.append(modules[int(moved[0])])
             for place, target in zip(places, order, strict=True):
                 for name, other in zip(modules[place], modules[target], strict=True):
-                    found[other] = state[name]
+                    found[other] = name
         elif len(moved) or needed > 1:  # vectors so short are alike by chance
             doubtful.append(modules[0])
     if changed and doubtful:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from opsigcli.errors import CheckpointError
 from opsigcli.runs.movement import Movement, would_move
 from opsigcli.runs.run_optimizer import RunOptimizer
-from opsigcli.runs.state_order import in_order
+from opsigcli.runs.state_order import owners
 from opsigcli.runs.trained_run import TrainedRun
 from opsigcli.runs.tuning import Tuning
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 AVERAGED = (
@@ -28,13 +30,19 @@ class TunedRun:
     Args:
         run: the run, opened.
         optimizer: of the run, or given instead.
+        positions: of examples whose gradient is enough where one is looked at; None is all.
     """
 
-    def __init__(self, run: TrainedRun, optimizer: RunOptimizer) -> None:
-        self.run, self.optimizer = run, optimizer
+    def __init__(
+        self, run: TrainedRun, optimizer: RunOptimizer, positions: NDArray[np.int64] | None = None
+    ) -> None:
+        self.run, self.optimizer, self.positions = run, optimizer, positions
         self.movement = Movement(run)
         self.trainable = frozenset(run.objective.parameter_names)  # as the factory has it
         self.trained = self.trainable  # as it is now
+        # What was found of each row.
+        self._owners: dict[int, dict[str, str]] = {}
+        self._frozen: dict[int, frozenset[str]] = {}
 
     def at(self, row: int, *, with_state: bool = False) -> Tuning:
         """How each parameter is updated at checkpoint ``row`` of the trace, which is loaded then.
@@ -58,7 +66,9 @@ class TunedRun:
             )
             if self.run.averaged(row):
                 return Tuning(reason=AVERAGED)
-            return self._without_frozen(row, self._in_order(row, found))
+            found = self._without_frozen(row, self._in_order(row, found))
+            self.run.load(row)
+            return found
         finally:
             self.train(before)
 
@@ -79,7 +89,7 @@ class TunedRun:
     def gradient(self) -> dict[str, Tensor]:
         """The mean loss's gradient, at the weights that are loaded, by parameter."""
         objective = self.run.objective
-        _, parts = objective.mean_loss_and_gradient()
+        _, parts = objective.mean_loss_and_gradient(self.positions)
         return {
             name: part.detach().cpu() for name, part in zip(objective.parameter_names, parts, strict=True)
         }
@@ -88,11 +98,15 @@ class TunedRun:
         """With the state of equal modules exchanged where the weights show that it follows another order."""
         if tuning.named or not tuning.state:
             return tuning
-        step = self.movement.step(row)
-        self.run.load(row)
-        self.train(tuning.parameters | self.trainable)
         try:
-            return replace(tuning, state=in_order(tuning.state, step, self.gradient()))
+            if row not in self._owners:
+                step = self.movement.step(row)
+                self.run.load(row)
+                self.train(tuning.parameters | self.trainable)
+                self._owners[row] = owners(tuning.state, step, self.gradient())
+            of = self._owners[row]
+            state = {name: tuning.state[of.get(name, name)] for name in tuning.state}
+            return replace(tuning, state=state)
         except CheckpointError as error:
             if any(part.rule.preconditions for part in tuning.parts):
                 return Tuning(reason=f"no threshold: {error.message}; {error.hint}")
@@ -103,23 +117,27 @@ class TunedRun:
 
         Those that stand still from this checkpoint to the next, though its gradient would have moved them.
         """
-        still = self.movement.still(row) & tuning.parameters
-        self.run.load(row)
-        if (
-            not still or still == tuning.parameters
-        ):  # nothing moves where the learning rate is 0, or files are copies
-            return tuning
-        self.train(tuning.parameters | self.trainable)
-        slopes = self.gradient()
-        weights = dict(self.run.objective.model.named_parameters())
-        frozen = {
-            name
-            for part in tuning.parts
-            for name in part.parameters
-            if name in still and would_move(part, weights[name].detach().cpu(), slopes[name])
-        }
+        if row not in self._frozen:
+            self._frozen[row] = self._stands_still(row, tuning)
+        frozen = self._frozen[row]
         parts = [
             replace(part, parameters=tuple(name for name in part.parameters if name not in frozen))
             for part in tuning.parts
         ]
         return replace(tuning, parts=tuple(part for part in parts if part.parameters))
+
+    def _stands_still(self, row: int, tuning: Tuning) -> frozenset[str]:
+        still = self.movement.still(row) & tuning.parameters
+        self.run.load(row)
+        # Where nothing moves, the learning rate is 0, or files are copies.
+        if not still or still == tuning.parameters:
+            return frozenset()
+        self.train(tuning.parameters | self.trainable)
+        slopes = self.gradient()
+        weights = dict(self.run.objective.model.named_parameters())
+        return frozenset(
+            name
+            for part in tuning.parts
+            for name in part.parameters
+            if name in still and would_move(part, weights[name].detach().cpu(), slopes[name])
+        )

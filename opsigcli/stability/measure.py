@@ -66,13 +66,13 @@ class Meter:
         self.optimizer = RunOptimizer(
             run.run, options.optimizer, given_hyper(options), options.lr_groups, run.lrs
         )
-        self.tuned = TunedRun(run, self.optimizer)
-        self.movement = self.tuned.movement
         n = run.objective.n
         self.sampled = options.examples is not None and options.examples < n
         self.positions = run.objective.counted
         if self.sampled:
             self.positions = self.positions[subset(options.examples or n, n, options.seed)]
+        self.tuned = TunedRun(run, self.optimizer, self.positions)
+        self.movement = self.tuned.movement
         self.solver = Solver(run.objective, options, budget, parallel)
         self.further = Further(run, options, self.solver, self.positions, mining)
         self.batch_norm = options.batch_norm if batch_norms(run.objective.model) else None

@@ -38,7 +38,8 @@ def test_a_weight_decay_below_0_is_no_cause(directions: dict[str, Tensor]) -> No
     for decay, found in ((0.05, True), (-0.05, False)):
         step = -0.1 * (directions["gradient"] + decay * directions["weights"])
         cause, _ = find_cause(step, {k: directions[k] for k in ("gradient", "weights")}, ASSUMED, [400], 1e-4)
-        assert (cause is not None and "weight decay 0.05" in cause.text) is found
+        assert (cause is not None) is found, cause
+        assert cause is None or "weight decay 0.05" in cause.text
 
 
 def test_a_rate_for_each_parameter_and_frozen_ones_are_named(directions: dict[str, Tensor]) -> None:
