@@ -537,20 +537,6 @@ MUTATIONS: list[Mutation] = [
         "stability/test_step_check.py::test_a_wrong_rule_is_contradicted_and_the_right_one_is_named",
     ),
     *of(
-        "stability/state_fits.py",
-        "stability/test_state_check.py",
-        (
-            " if float(rest.norm()) <= LIKE * size else None",
-            "",
-            "test_betas_are_told_from_two_states_of_gradients_that_nobody_knows",
-        ),
-        (
-            'if not _like(-along, hyper["lr"])',
-            "if False",
-            "test_what_is_wrong_is_named_from_the_states_of_minibatches",
-        ),
-    ),
-    *of(
         "stability/state_verdict.py",
         "stability/test_state_check.py",
         (
@@ -579,15 +565,6 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
-        "runs/run_optimizer.py",
-        "stability/test_ratio_by_group.py",
-        (
-            "if (moved is None or name in moved)",
-            "if True",
-            "test_sharpness_is_over_the_weights_that_train",
-        ),
-    ),
-    *of(
         "stability/ratio.py",
         "stability/test_ratio_by_group.py",
         (
@@ -609,9 +586,12 @@ MUTATIONS: list[Mutation] = [
     *of(
         "runs/state_order.py",
         "runs/test_state_order.py",
-        ("and gain > needed:", "and False:", "test_layers_in_another_order_have_the_ratio_of_layers_by_name"),
+        (
+            "and gain > needed:",
+            "and False:",
+            "test_what_is_told_for_some_modules_and_not_for_others_is_refused",
+        ),
         ("CHANCE = 4.0", "CHANCE = 0.0", "test_what_is_told_for_some_modules_and_not_for_others_is_refused"),
-        ("CLEAR = 0.2", "CLEAR = -9.0", "test_a_state_that_says_nothing_stays_in_the_order_of_the_model"),
     ),
     *of(
         "gradients/fork.py",

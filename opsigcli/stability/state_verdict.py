@@ -202,7 +202,7 @@ class StateCheck:
             return replace(self.found, verdict=UNTOLD, reason=f"{word}; {said}; they do not tell all: {note}")
         if close:
             return replace(found, verdict=CONFIRMED, reason=f"{word}; {said}")
-        causes = "another batch size, augmentation, dropout, another loss or other data"
+        causes = "gradient clipping, another batch size, augmentation, dropout, another loss or other data"
         return replace(self.found, verdict=UNTOLD, reason=f"{word}, but {said}: likely {causes}")
 
     def _of_momentum(

@@ -35,7 +35,10 @@ HEAVY = ("momentum", "nesterov", "dampened", "sgdw")  # rules without any other 
 COARSE = 0.1  # of the step lost to the rounding of stored weights leaves nothing to compare
 SILENT = 1e-4  # of the root mean square of the gradient: less is rounding, which Adam makes a step of
 NEARLY = 0.05  # an error up to here that nothing explains is that of arithmetic with fewer bits
-OTHER_DATA = ("other data or normalisation", "augmentation, mixup or label smoothing", "dropout")
+OTHER_DATA = (
+    *("other data or normalisation", "augmentation, mixup or label smoothing"),
+    *("dropout", "gradient clipping"),
+)
 
 
 class StepChecker:
