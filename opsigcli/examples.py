@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from opsigcli.records import Bytes, Floats, Ints
 
 
 IGNORED = -100  # a label that says not to measure the example, or the token; PyTorch's ignore_index
+# What data may say of each token beside its number, by the names of transformers: 1 where it is read and 0 where it is
+# padding, and the sentence that it belongs to.
+BESIDE = ("attention_mask", "token_type_ids")
 
 
 class TokenSequences(Protocol):
@@ -24,6 +31,17 @@ class TokenSequences(Protocol):
 
     def read(self, rows: Ints) -> tuple[Ints, Ints]:
         """Inputs and targets of whole sequences, (S, L) each."""
+
+
+@runtime_checkable
+class ReadsPadded(Protocol):
+    """A model of padded text: it takes token numbers (B, L), or with those ``BESIDE`` in their order (B, 2 or 3, L)."""
+
+    padding: int | None  # the number of the token that pads; None = there is none
+    masks: bool  # where the data do not say what padding is, what ``pads`` finds is not read
+
+    def pads(self, tokens: Tensor) -> Tensor:
+        """(B, L) True where tokens are padding, by their number and place."""
 
 
 @runtime_checkable
@@ -44,6 +62,7 @@ class ExampleSource(Protocol):
     classes: tuple[str, ...] = ()  # class names; () when unknown
     names: tuple[str, ...] = ()  # (N,) relative paths; () where examples have none
     weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
+    beside: Mapping[str, Ints] = MappingProxyType({})  # (N, L) by name in ``BESIDE``, of tokens
     normalisation: tuple[Floats, Floats] | None = (
         None  # mean and deviation: read is (pixels / 255 − mean) / deviation
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
+    from opsigcli.training_records import AgainstLog, RecordedFact
 
     Floats = NDArray[np.floating[Any]]
     Ints = NDArray[np.int64]
@@ -280,3 +281,5 @@ class Case:
     provenance: dict[str, Provenance] = field(default_factory=dict)  # command -> how it was made
     virtual: VirtualSteps | None = None
     critical: tuple[CriticalSharpness, ...] = ()
+    training_log: AgainstLog | None = None
+    recorded_facts: tuple[RecordedFact, ...] = ()

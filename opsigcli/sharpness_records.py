@@ -110,7 +110,7 @@ class SharpnessPoint:
     units: str = ""  # of threshold and ``preconditioned``, where parameter groups differ
     parameters: int | None = None  # weights that the Hessian is over: those that train
     untrained: int = 0  # weights left out, which the model lets train and the run did not
-    notes: tuple[str, ...] = ()  # where options contradict the checkpoint
+    notes: tuple[str, ...] = ()  # where options contradict the checkpoint; memory that one example takes
     step_check: StepCheck | None = None  # None where it was not made
 
 

@@ -1,15 +1,18 @@
 """The grammar of specs: ``scheme:name?key=value&key=value``, or a bare built-in name.
 
-Values are TOML scalars (``true``, ``3``, ``0.5``), comma-separated lists of them (``200,200``), or plain text.
+Values are TOML scalars (``true``, ``3``, ``0.5``; also ``.5``), comma-separated lists of them (``200,200``), or plain
+text.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 
 from opsigcli.errors import UsageError
 
+_FRACTION = re.compile(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?")  # 1. and .5, which Python has and TOML has not
 Value = bool | int | float | str | list["bool | int | float | str"]
 
 
@@ -78,7 +81,7 @@ def _scalar(text: str) -> bool | int | float | str:
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
-        return text
+        return float(text) if _FRACTION.fullmatch(text) else text
     return value if isinstance(value, bool | int | float | str) else text
 
 

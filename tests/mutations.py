@@ -58,6 +58,87 @@ def of(file: str, test: str, *changes: tuple[str, str, str]) -> list[Mutation]:
 
 MUTATIONS: list[Mutation] = [
     *of(
+        "optimizers/schedulefree.py",
+        "optimizers/test_schedule_free.py",
+        (
+            "limit = (4 - 2 * newest)",
+            "limit = (4 - 1.9 * newest)",
+            "test_half_a_percent_decides_whether_schedule_free_converges",
+        ),
+        (
+            "+ beta * newest)",
+            "+ 0.9 * newest)",
+            "test_half_a_percent_decides_whether_schedule_free_converges",
+        ),
+        (
+            'limit - hyper["weight_decay"]',
+            "limit",
+            "test_half_a_percent_decides_whether_schedule_free_converges",
+        ),
+        (
+            '"averaged": not group["train_mode"]',
+            '"averaged": False',
+            "test_the_hessian_is_measured_where_gradients_are_taken_whichever_weights_were_saved",
+        ),
+        (
+            "1 - _beta(hyper))",
+            "_beta(hyper))",
+            "test_the_hessian_is_measured_where_gradients_are_taken_whichever_weights_were_saved",
+        ),
+        (
+            "(done + 1) / warm if done < warm",
+            "(done + 1) / warm if done < 0",
+            "test_the_weight_of_the_next_update_is_read_from_its_group",
+        ),
+    ),
+    *of(
+        "optimizers/adamw_hf.py",
+        "optimizers/test_adamw_hf.py",
+        (
+            "adamw_threshold(hyper) / left if",
+            "adamw_threshold(hyper) if",
+            "test_half_a_percent_decides_whether_it_converges",
+        ),
+        (
+            "/ math.sqrt(1 - second_beta**step) if",
+            "if",
+            "test_each_update_is_the_first_moment_over_the_preconditioner",
+        ),
+    ),
+    *of(
+        "optimizers/eight_bits.py",
+        "optimizers/test_eight_bits.py",
+        (
+            "_BLOCKS = (256, 2048)",
+            "_BLOCKS = (256,)",
+            "test_codes_are_values_of_the_table_times_the_scale_of_their_block",
+        ),
+        (
+            " * scales.float().repeat_interleave(block)[:size]",
+            "",
+            "test_codes_are_values_of_the_table_times_the_scale_of_their_block",
+        ),
+        (
+            "if not block or ",
+            "if ",
+            "test_codes_that_do_not_fit_their_scales_are_refused",
+        ),
+    ),
+    *of(
+        "optimizers/bitsandbytes.py",
+        "optimizers/test_eight_bits.py",
+        (
+            'group.get("alpha") or ',
+            "",
+            "test_only_adam_is_told_from_the_other_rules_of_bitsandbytes",
+        ),
+        (
+            ' or len(group["betas"]) != 2',
+            "",
+            "test_only_adam_is_told_from_the_other_rules_of_bitsandbytes",
+        ),
+    ),
+    *of(
         "mining/proposals.py",
         "mining/test_gates.py",
         (

@@ -140,6 +140,14 @@ class CheckpointFormat(Protocol):
         """
         return {}
 
+    def arguments(self, path: Path) -> Mapping[str, Any]:
+        """Settings of the program that wrote the checkpoint, as far as they stand in it, by name.
+
+        Raises:
+            CheckpointError: the file cannot be read or is refused.
+        """
+        return {}
+
     def files(self, path: Path) -> list[Path]:
         """The files that the checkpoint's weights are in, for its size and its digest.
 

@@ -131,7 +131,7 @@ def _sort_out(
 def _never(entry: Path) -> str:
     """Why a file is not even opened; "" when it may be."""
     if names.never_weights(entry.name):
-        return "training state beside the weights; never opened"
+        return "training state beside the weights, which holds none"
     if names.SHARD.search(entry.name) and not entry.is_dir():
         return "one shard of a checkpoint kept in several files"
     if entry.is_symlink() and not entry.exists():

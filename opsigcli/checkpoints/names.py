@@ -20,7 +20,7 @@ _NUMBER = ("checkpoint", "ckpt", "model", "snapshot")
 SHARD = re.compile(r"-\d{5}-of-\d{5}\b")
 
 # Files that training frameworks put beside the weights. Several of them are pickles of arbitrary objects, so they
-# are recognised by name and never opened.
+# are recognised by name and never opened as weights.
 _NEVER_WEIGHTS = re.compile(
     r"(?:.*\.optimizer\.safetensors"
     r"|(?:optimizer|scheduler|lr_scheduler|scaler|training_args)(?:[_-]\d+)?\.(?:pt|pth|bin)"

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from opsigcli.checkpoints.names import natural
+from opsigcli.checkpoints.logs.columns import CALLS, EPOCHS, STEPS, Columns, read_columns
+from opsigcli.checkpoints.logs.loss_name import training_loss
+from opsigcli.checkpoints.logs.places import Files, places
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
 
-LARGEST = 64 << 20  # bytes of a log that are read
-STEPS = ("global_step", "step", "iteration", "iter")  # columns, the first that is there
-LOSSES = ("loss", "train_loss", "train/loss", "training_loss", "train_loss_step", "loss/train", "loss_train")
+NAMED = 5  # logs that are not read, and are named
+APART = 2.0  # times as far as the checkpoints may steps go that are in doubt
 
 
 @dataclass(frozen=True)
@@ -26,69 +23,81 @@ class TrainingLog:
     """Training losses by step, as the run wrote them: of minibatches, augmented, with dropout and the like."""
 
     path: Path
-    steps: Ints  # (K,) optimizer updates made, increasing
+    steps: Ints  # (K,) in the unit of the checkpoints, increasing
     losses: Floats  # (K,) nats
+    column: str = ""  # the name it has in the log
 
 
-def find_log(folder: Path) -> TrainingLog | None:
-    """The log of the run whose checkpoints are in ``folder``; None where there is none that can be read.
+def find_log(folder: Path, steps: Sequence[int], unit: str) -> tuple[TrainingLog | None, tuple[str, ...]]:
+    """The log of the run whose checkpoints are in ``folder``, and what looks like one and is not read, with the reason.
 
-    Looked at, in this order: ``trainer_state.json`` of the last checkpoint folder (Hugging Face), then ``*.csv`` and
-    ``*.jsonl`` in the folder and the one above it (Lightning's ``metrics.csv``) that have a column of steps and one of
-    training losses. Files of other kinds, and logs that name no training loss, are passed over.
+    Where two columns may be the training loss, or two runs left their logs, none is taken.
+
+    Args:
+        folder: of the checkpoints.
+        steps: of the checkpoints.
+        unit: of these steps.
     """
-    states = sorted(folder.glob("*/trainer_state.json"), key=lambda path: natural(path.parent.name))
-    places = [*reversed(states), folder / "trainer_state.json"]
-    for around in (folder, folder.resolve().parent):
-        places += sorted(path for pattern in ("*.csv", "*.jsonl") for path in around.glob(pattern))
-    for path in places:
-        found = _read(path)
-        if found is not None:
-            return found
-    return None
+    refused: list[str] = []
+    for level in places(folder):
+        found: list[TrainingLog] = []
+        for files in level:
+            log = _log(files, steps, unit)
+            if isinstance(log, TrainingLog):
+                found.append(log)
+            elif log:
+                refused.append(f"{_shown(files, folder)}: {log}")
+        if len(found) == 1:
+            return found[0], ()
+        if found:
+            listed = ", ".join(log.path.name for log in found[:NAMED])
+            refused.append(
+                f"{len(found)} logs have a training loss, and none says which run's it is ({listed}): leave only that "
+                "of this run beside the checkpoints"
+            )
+            break
+    return None, tuple(refused[:NAMED])
 
 
-def _read(path: Path) -> TrainingLog | None:
+def _log(files: Files, steps: Sequence[int], unit: str) -> TrainingLog | str:
+    """The training loss in a log; or why none is taken from it, "" where it does not look like one."""
     import numpy as np
 
-    try:
-        if not path.is_file() or path.stat().st_size > LARGEST:
-            return None
-        text = path.read_text(encoding="utf-8")
-        rows = _rows(path, text)
-    except (OSError, ValueError, csv.Error, RecursionError):
-        return None
-    known = dict(found for row in rows if (found := _entry(row)) is not None)
-    if not known:
-        return None
-    steps = sorted(known)
-    return TrainingLog(path, np.array(steps, dtype=np.int64), np.array([known[step] for step in steps]))
+    path = files[-1][0]
+    columns = read_columns(files)
+    any_table = path.suffix in (".csv", ".jsonl")  # which may be of anything
+    axis, doubtful = _axis(columns, path, unit)
+    if not axis:
+        if any(columns.losses.values()):
+            return f"it has losses, and no step in {unit or 'the unit'}s as the checkpoints have"
+        return "" if any_table else columns.problem or ("it has no loss" if columns.rows else "")
+    column, reason = training_loss(columns.losses[axis])
+    if not column:
+        return reason and f"{reason}: write a CSV with the columns step and train_loss beside the checkpoints"
+    points = columns.losses[axis][column]
+    order = sorted(points)
+    last = max(steps)
+    if APART * order[-1] < last or (doubtful and order[-1] > APART * max(last, 1)):
+        return (
+            f"its last {axis} is {order[-1]:,}, and the last checkpoint's {unit} {last:,}: "
+            "the two may count other things"
+        )
+    return TrainingLog(path, np.array(order, dtype=np.int64), np.array([points[at] for at in order]), column)
 
 
-def _rows(path: Path, text: str) -> Iterable[Any]:
-    if path.suffix == ".csv":
-        return csv.DictReader(io.StringIO(text))
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    state = json.loads(text)
-    found = state.get("log_history", []) if isinstance(state, dict) else []
-    return found if isinstance(found, list) else []
+def _axis(columns: Columns, path: Path, unit: str) -> tuple[str, bool]:
+    """The column of steps in the unit of the checkpoints, and whether it may count something else."""
+    if unit == "step":
+        axis = columns.axis((*STEPS, CALLS))
+        return axis, axis == CALLS
+    if unit == "epoch":
+        axis = columns.axis(EPOCHS)
+        if not axis and "tfevents" in path.name:  # what is called step there is any number
+            return columns.axis(STEPS), True
+        return axis, False
+    return "", True
 
 
-def _entry(row: Any) -> tuple[int, float] | None:
-    """Step and training loss of one line; None where it lacks either."""
-    if not isinstance(row, Mapping):
-        return None
-    step = next((number for name in STEPS if (number := _number(row.get(name))) is not None), None)
-    loss = next((number for name in LOSSES if (number := _number(row.get(name))) is not None), None)
-    if step is None or loss is None or step != int(step) or not 0 <= step < 2**53:
-        return None
-    return int(step), loss
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) and not isinstance(value, bool) else None
+def _shown(files: Files, folder: Path) -> str:
+    path = files[-1][0]
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

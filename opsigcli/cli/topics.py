@@ -113,7 +113,8 @@ LOSSES = Topic(
                 "nll?weight=...&ignore_index=... is the same for outputs that are log-probabilities.",
                 "lm?mean=tokens&label_smoothing=...&weight=...&ignore_index=... is for outputs (B, L, "
                 "V) and tokens (B, L), "
-                "already shifted. mean=tokens, the default, is the mean over all labelled tokens, which trainers "
+                "already shifted; labels that stand beside their own tokens, as transformers has them, are shifted by "
+                "shift=true in --data. mean=tokens, the default, is the mean over all labelled tokens, which trainers "
                 "minimise: w of a sequence is the number of its labelled tokens. mean=sequences lets all sequences "
                 "count alike. A sequence's own loss is the mean over its tokens either way.",
                 "focal?gamma=2&weight=... (softmax), sigmoid_focal?gamma=2&alpha=0.25 (as torchvision's), "

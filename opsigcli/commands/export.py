@@ -149,7 +149,7 @@ def _rows(mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> Iterato
                 "pair": key.pair,
                 "side": key.side,
                 "id": example,
-                "label": classes[label] if label < len(classes) else label,
+                "label": classes[label] if 0 <= label < len(classes) else label,
                 "name": name,
                 "verdict": mining.pairs[key.pair - 1].verdict,
             }

@@ -9,6 +9,7 @@ from typing import Any
 from opsigcli.checkpoints.base import Checkpoint
 from opsigcli.checkpoints.choose import is_average
 from opsigcli.checkpoints.folder import Failed, Skipped
+from opsigcli.checkpoints.recorded_facts import recorded_facts, traced_as
 from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.errors import CheckpointError, ExitCode
 from opsigcli.options import InspectOptions
@@ -60,6 +61,7 @@ def inspect(options: InspectOptions, progress: Progress) -> Outcome:
         "failed": [_failed(item) for item in series.failed],
         "gaps": [{"after": a, "before": b, "usual": usual} for a, b, usual in series.gaps],
         "optimizer": {"name": optimizer.name or None, "hyper": optimizer.hyper},
+        "recorded_facts": recorded_facts(series, traced_as(series)),
         "manifest": series.manifest is not None,
         "suggested_model": next((c.header.model for c in series if c.header.model), ""),
     }

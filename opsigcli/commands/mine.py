@@ -23,6 +23,7 @@ from opsigcli.outcome import Outcome
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
 from opsigcli.records import Case, LossTrace, Mining, Thumbnails
+from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
 from opsigcli.stability.contradiction import contradiction
 from opsigcli.store.reader import Store, open_store
@@ -53,7 +54,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             trace, run = store.trace, store.run
             require_two(len(trace.steps))  # before gradients are computed
             case = Case(run, trace, virtual=store.virtual)
-            warnings: list[str] = []
+            warnings = [*log_warning(store.training_log)]
             known_pairs = store.known_pairs
             given = Trace(
                 store.losses,

@@ -15,6 +15,7 @@ from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
 from opsigcli.records import Case
+from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.sharpness_records import CriticalSharpness
@@ -22,6 +23,7 @@ from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
 from opsigcli.stability.critical_sharpness import NEXT, CriticalMeter
 from opsigcli.stability.measure import Meter
 from opsigcli.stability.plan import plan_sharpness
+from opsigcli.stability.quick_options import refuse_useless
 from opsigcli.store.decode import decode
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
@@ -32,8 +34,6 @@ NUMERICS = (
     *("precision", "seed", "model", "data", "examples", "batch_norm"),
     *("optimizer", "lr", "momentum", "weight_decay", "betas", "eps", "lr_groups"),
 )
-# What needs eigenvectors or Hessian-vector products.
-DEAR = ("layers", "per_example", "groups", "secant", "spectrum")
 
 
 def quick_sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
@@ -46,13 +46,7 @@ def quick_sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
         ModelError: the same, as weights do not fit.
         Interrupted: a signal arrived; the values found so far are kept.
     """
-    asked = [f"--{name.replace('_', '-')}" for name in DEAR if getattr(options, name)]
-    if asked or options.top > 1:
-        what = ", ".join([*asked, *(["--top"] if options.top > 1 else [])])
-        raise UsageError(
-            f"expected --quick without {what}: it computes no eigenvectors and no Hessian-vector products",
-            f"leave out {what}, or --quick",
-        )
+    refuse_useless(options)
     budget, wanted = Budget(options.budget), step_range(options.steps)
     with process_group() as parallel, locked(options.store) if parallel.rank == 0 else nullcontext():
         return _quick(options, progress, budget, wanted, parallel)
@@ -163,7 +157,8 @@ def _outcome(
     points = case.critical
     known = [point for point in points if point.ratio is not None]
     peak = max(known, key=lambda point: point.ratio or 0, default=None)
-    warnings = [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
+    warnings = [*log_warning(case.training_log)]
+    warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
     reasons: dict[str, list[int]] = {}
     for point in points:
         if point.reason:

@@ -9,6 +9,7 @@ from opsigcli.options import ReportOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
 from opsigcli.records import Case
+from opsigcli.reporting.training import training_facts
 from opsigcli.store.reader import open_store
 from opsigcli.store.units import write_file
 
@@ -59,4 +60,6 @@ def summary(case: Case) -> dict[str, object]:
         "sharpness": plain(case.sharpness),
         "critical_sharpness": plain(case.critical),
         "virtual": plain(case.virtual),
+        "training_log": plain(case.training_log),
+        "recorded_facts": plain(training_facts(case)),
     }

@@ -19,6 +19,7 @@ from opsigcli.outcome import Outcome, plain
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
 from opsigcli.records import Case, Mining
+from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.sharpness_records import SharpnessPoint
@@ -132,6 +133,7 @@ def _sharpness(
             meter = Meter(StoredRun(store, options, options.precision), options, budget, parallel, mining)
             _measure(job, meter, progress)
         trace, run, traced = store.trace, store.run, store.provenance["trace"].options
+        said = log_warning(store.training_log)
         shown = [job.points[row] for row in job.rows if row in job.points]
         # What was measured stands in the store; the phases are those of all of it.
         everything = [job.points[row] for row in sorted(job.points)]
@@ -162,7 +164,8 @@ def _sharpness(
         if row not in job.points and trace.files[row] not in job.failed
     ]
     warnings = warnings_of(options, shown, job.failed, left, run.optimizer, len(trace.example_ids))
-    warnings = [*traced.get("notes", ()), *(meter.run.notes if meter else ()), *warnings]
+    notes = meter.run.notes if meter else ()
+    warnings = [*traced.get("notes", ()), *notes, *said, *warnings]
     case = Case(run, trace, sharpness=tuple(shown), phases=found)
     return outcome(
         options, case, job.failed, left, warnings if parallel.rank == 0 else [], traced.get("mean", "")

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from opsigcli.checkpoints.series import Series, open_series
-from opsigcli.checkpoints.training_log import find_log
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.options import MANIFEST, InitOptions, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
-from opsigcli.records import Run, TraceSummary
+from opsigcli.records import Run
+from opsigcli.reporting.training import training_words
 from opsigcli.runs.optimizer_state import optimizer_of
 from opsigcli.runs.run_specs import SPECS, absolute_model, specs
 from opsigcli.runs.stored_run import StoredRun
@@ -22,7 +22,6 @@ from opsigcli.runs.suggest_model import model_hint
 from opsigcli.specs import parse
 from opsigcli.stability.contradiction import contradiction
 from opsigcli.store.reader import open_store
-from opsigcli.tracing.against_log import AgainstLog, against_log
 from opsigcli.tracing.plan import plan_trace
 from opsigcli.tracing.rows import Row
 from opsigcli.tracing.session import Session
@@ -202,20 +201,15 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
     options, failed = session.options, session.failed
     worker = session.worker
     assert worker is not None
-    summary: TraceSummary | None = None
-    infinite: list[int] = []
-    if options.store.exists() and not session.waiting:
-        with open_store(options.store) as store:
-            summary, infinite = store.summary
+    summary, infinite = session.summary, session.infinite
     if infinite:
         first = ", ".join(map(str, infinite[:5])) + (" …" if len(infinite) > 5 else "")
         warnings.append(
             f"some losses are not finite (NaN or infinite) at {len(infinite)} checkpoints: steps {first}"
             + (f"; the mean loss is {summary.mean_loss.words}" if summary and summary.mean_loss.words else "")
         )
-    logged = _against_log(series, summary)
-    messages = [logged.words] if logged is not None and logged.below else []
-    if logged is not None and logged.above:
+    logged = session.log
+    if logged is not None and logged.verdict == "above":
         warnings.append(logged.words)
     if len(session.rows) == 1:
         warnings.append(
@@ -255,6 +249,7 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         "worker": str(session.sharding) if session.sharding else None,
         "virtual": summary.virtual if summary else None,
         "training_log": logged,
+        "recorded_facts": session.facts,
     }
     taken = session.source.transform.get("examples")
     message = f"wrote {options.store}; next: opsig mine, opsig sharpness, opsig report"
@@ -271,18 +266,12 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
         messages=(
             *((f"a subset of the examples was traced, {taken}",) if taken else ()),
             *((f"the mean loss is {mean}",) if (mean := worker.evaluator.objective.mean) else ()),
-            *messages,
+            *training_words(logged, session.facts),
             message,
         ),
         exit_code=ExitCode.INCOMPLETE if failed else ExitCode.OK,
         view=summary,
     )
-
-
-def _against_log(series: Series, summary: TraceSummary | None) -> AgainstLog | None:
-    """The traced losses against those that the run logged; None where no log covers them, or steps are no steps."""
-    log = find_log(series.folder) if summary is not None and series.unit == "step" else None
-    return None if log is None or summary is None else against_log(summary.steps, summary.mean_losses, log)
 
 
 def _status(row: Row, session: Session) -> str:

@@ -13,11 +13,12 @@ import numpy as np
 from opsigcli.datasets.listing import Listing, spread
 from opsigcli.datasets.pictures import Pictures, picture_of
 from opsigcli.datasets.readers import ArrayReader, Reader
+from opsigcli.datasets.shift import shifted
 from opsigcli.datasets.transforms import prepared_by
 from opsigcli.datasets.weights import read_weights
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.examples import IGNORED, ExampleSource
-from opsigcli.query import choice, integer, numbers
+from opsigcli.query import choice, flag, integer, numbers
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path, absolute_spec
 
@@ -31,7 +32,7 @@ READ_TWICE = 16  # first examples that are read a second time: augmentation show
 BLOCK = 1024  # inputs per pass over the data
 
 # Options of every source of images or arrays.
-COMMON = ("limit", "weights", "standardize", "mean", "std", "size", "crop", "transform")
+COMMON = ("limit", "weights", "standardize", "mean", "std", "size", "crop", "transform", "shift")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Settings:
     deviation; ``standardize=image`` does so with each input's own mean and deviation; ``mean=…&std=…`` gives
     the constants of each channel. Where a deviation is 0 it counts as 1. ``transform=…`` says all of this in one word.
     ``weights=FILE.npy`` gives one weight per example of the whole source, in its order, in the mean loss.
+    ``shift=true`` says that labels of tokens stand beside their own tokens, and are to be shifted by one.
     """
 
     limit: int | None
@@ -51,6 +53,7 @@ class Settings:
     std: tuple[float, ...]
     pictures: Pictures
     weights: str = ""  # path
+    shift: bool | None = None
 
     @classmethod
     def of(cls, spec: Spec, mode: str | None = None) -> Settings:
@@ -62,8 +65,9 @@ class Settings:
         """
         limit, prepared = integer(spec, "limit", None), prepared_by(spec, mode)
         weights = str(spec.options.get("weights", ""))
+        shift = flag(spec, "shift", False) if "shift" in spec.options else None
         if prepared:
-            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, weights)
+            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, weights, shift)
         mean, std = numbers(spec, "mean", ()), numbers(spec, "std", ())
         standardize = choice(spec, "standardize", "none", ("none", "channel", "image"))
         if bool(mean) != bool(std):
@@ -74,7 +78,7 @@ class Settings:
             )
         if any(value <= 0 for value in std):
             raise UsageError(f"in {str(spec)!r}: expected std= above 0")
-        return cls(limit, standardize, mean, std, Pictures.of(spec, mode), weights)
+        return cls(limit, standardize, mean, std, Pictures.of(spec, mode), weights, shift)
 
 
 class Source(ExampleSource):
@@ -92,8 +96,8 @@ class Source(ExampleSource):
         settings: which to take, and what to do with the inputs.
 
     Raises:
-        DatasetError: an input cannot be read or is not finite.
-        UsageError: ``mean=`` or ``std=`` do not fit the channels.
+        DatasetError: an input cannot be read or is not finite; labels are the tokens that they stand beside.
+        UsageError: ``mean=`` or ``std=`` do not fit the channels, or ``shift=`` the labels.
     """
 
     def __init__(self, spec: Spec, listing: Listing, reader: Reader, settings: Settings) -> None:
@@ -106,6 +110,7 @@ class Source(ExampleSource):
         self.spec = absolute_spec(str(spec))
         self.ids, self.labels, self._targets = taken.ids, taken.labels, taken.targets
         self.classes, self.names, self.weights = taken.classes, taken.names, taken.weights
+        self.beside = taken.beside
         self.input_shape = reader.shape
         if settings.pictures.code:
             self._refuse_randomness(reader, rows[:READ_TWICE])
@@ -114,6 +119,7 @@ class Source(ExampleSource):
             reader, rows = ArrayReader(reader.read(rows)), np.arange(len(rows), dtype=np.int64)
         self._reader: Reader = reader
         self._rows = rows
+        self._targets = shifted(self._targets, reader, self._rows, settings.shift, spec)
         self._check_finite()
         self._per_image = settings.standardize == "image"
         self.transform = self._resolve(settings)

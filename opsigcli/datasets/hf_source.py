@@ -11,6 +11,8 @@ from opsigcli.datasets.base import Settings, Source
 from opsigcli.datasets.mapstyle import collect
 from opsigcli.datasets.python_source import split_options
 from opsigcli.errors import DatasetError, UsageError
+from opsigcli.examples import BESIDE, IGNORED
+from opsigcli.query import integer
 from opsigcli.registry import nearest
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path, guarded
@@ -18,7 +20,7 @@ from opsigcli.usercode import absolute_path, guarded
 _LABELS = ("label", "labels", "fine_label", "target", "y")
 _INPUTS = ("image", "img", "pixel_values", "input_ids", "x", "features")
 _FEATURES = ("x", "features")  # whole numbers in these columns are numbers; in others they are tokens
-_OPTIONS = ("split", "input", "target", "name", "revision")
+_OPTIONS = ("split", "input", "target", "name", "revision", "pad")
 
 
 def open_hf(spec: Spec) -> Source:
@@ -26,8 +28,9 @@ def open_hf(spec: Spec) -> Source:
 
     A folder is one that ``save_to_disk`` made; anything else is a name on the hub, or in its cache. ``input`` and
     ``target`` name the columns; without them the usual names are looked for, and two that fit are an error. Lists of
-    whole numbers are tokens, all padded to one length. No code
-    of a dataset's own is run (``trust_remote_code`` stays off). Options of every source apply.
+    whole numbers are tokens, all padded to one length, or with ``pad=ID`` filled up with that token behind their last.
+    The columns ``attention_mask`` and ``token_type_ids`` beside them say which are padding, and which sentence they are
+    of. No code of a dataset's own is run (``trust_remote_code`` stays off). Options of every source apply.
 
     Raises:
         DatasetError: the library is not installed, or the data are not there, or no pairs of input and target.
@@ -41,6 +44,7 @@ def open_hf(spec: Spec) -> Source:
         table,
         _column(spec, "input", columns, _INPUTS),
         _column(spec, "target", columns, _LABELS),
+        integer(spec, "pad", None, minimum=0),
     )
     settings = Settings.of(ours)
     listing, reader = collect(pairs, repr(str(spec)), settings.pictures)
@@ -51,8 +55,17 @@ def open_hf(spec: Spec) -> Source:
 class _Pairs:
     """A table as a map-style dataset of (input, target)."""
 
-    def __init__(self, table: Any, first: str, second: str) -> None:
+    def __init__(self, table: Any, first: str, second: str, pad: int | None) -> None:
         self.table, self.first, self.second = table, first, second
+        self.beside = [] if first in _FEATURES else [name for name in BESIDE if name in table.column_names]
+        self.pad = pad
+        if pad is not None:
+            if not len(table) or not isinstance(table[0][first], list):
+                raise UsageError(
+                    f"expected lists of tokens in the column {first!r} for pad={pad}", "leave out pad="
+                )
+            self.longest = max(map(len, table[first]))
+            self.beside = list(dict.fromkeys(["attention_mask", *self.beside]))
         self.classes = tuple(getattr(table.features[second], "names", None) or ())
 
     def __len__(self) -> int:
@@ -61,13 +74,28 @@ class _Pairs:
     def __getitem__(self, row: int) -> tuple[Any, Any]:
         import numpy as np
 
-        found = self.table[row]
+        found = self._filled(self.table[row])
         value = found[self.first]
         if isinstance(value, list):
             value = np.asarray(value)
             if value.dtype.kind not in "iu" or value.ndim != 1 or self.first in _FEATURES:
                 value = np.asarray(value, dtype=np.float32)
+        if self.beside and isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+            return {"input_ids": value} | {name: found[name] for name in self.beside}, found[self.second]
         return value, found[self.second]
+
+    def _filled(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with as many tokens as the longest has."""
+        if self.pad is None:
+            return row
+        length = len(row[self.first])
+        row = {"attention_mask": [1] * length} | row
+        found = dict(row)
+        filling = {self.first: self.pad, self.second: IGNORED} | dict.fromkeys(self.beside, 0)
+        for name, value in filling.items():
+            if isinstance(row[name], list) and len(row[name]) == length:
+                found[name] = row[name] + [value] * (self.longest - length)
+        return found
 
 
 def _table(spec: Spec, options: Spec) -> Any:

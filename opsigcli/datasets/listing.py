@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opsigcli.errors import DatasetError
-from opsigcli.examples import IGNORED
+from opsigcli.examples import BESIDE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,12 +27,16 @@ class Listing:
     classes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
+    beside: Mapping[str, Ints] = field(default_factory=dict)  # (N, L) by name in ``BESIDE``, of tokens
 
     def take(self, rows: Ints) -> Listing:
         """The listing of some rows."""
         names = tuple(self.names[row] for row in rows) if self.names else ()
         weights = None if self.weights is None else self.weights[rows]
-        return Listing(self.ids[rows], self.labels[rows], self.targets[rows], self.classes, names, weights)
+        beside = {name: values[rows] for name, values in self.beside.items()}
+        return Listing(
+            self.ids[rows], self.labels[rows], self.targets[rows], self.classes, names, weights, beside
+        )
 
 
 def listing_of(
@@ -50,7 +54,7 @@ def listing_of(
     With targets of several entries every label is 0, so that groups are not told apart by class.
 
     Raises:
-        DatasetError: ``y`` is neither, a label is negative or has no class name, a target is not finite,
+        DatasetError: ``y`` is neither, a label has no class name, a target is not finite,
             or ids are not unique whole numbers.
     """
     if len(y) == 0:
@@ -66,7 +70,8 @@ def listing_of(
         none: Ints = np.zeros(len(y), dtype=np.int64)
         return Listing(_unique(ids, len(y), where), none, y.astype(np.int64), names)
     labels = _labels(y, where)
-    if y.ndim > 1:  # which label is void, and how many classes there are, is for loss and model to say
+    # Which label is void, and how many classes there are, is for loss and model to say.
+    if y.ndim > 1:
         return Listing(_unique(ids, len(y), where), np.zeros(len(y), dtype=np.int64), labels, names)
     if names and int(labels.max()) >= len(names):
         row = int(np.argmax(labels))
@@ -99,13 +104,9 @@ def _labels(y: NDArray[Any], where: str) -> Ints:
             "store class indices, and the class names under 'classes'" if y.dtype.kind in "US" else "",
         )
     y = y.astype(np.uint8) if y.dtype.kind == "b" else y
-    bad = ((y < 0) & (y != IGNORED)) | (y > np.iinfo(np.int64).max)
-    wrong = np.flatnonzero(bad.reshape(len(y), -1).any(axis=1))
-    if wrong.size:
+    if y.dtype == np.uint64 and (y > np.iinfo(np.int64).max).any():
         raise DatasetError(
-            f"expected labels of at least 0 in {where}; row {wrong[0]} has label {y[wrong[0]][bad[wrong[0]]].flat[0]} "
-            f"({len(wrong)} such rows)",
-            f"leave those examples out, label them {IGNORED} (ignored), or number the classes from 0",
+            f"expected labels in {where} below 2^63; found {y.max()}", "number the classes from 0"
         )
     return y.astype(np.int64)
 
@@ -138,3 +139,26 @@ def are_tokens(inputs: NDArray[Any]) -> bool:
 def follow(inputs: NDArray[Any], targets: NDArray[Any]) -> bool:
     """Whether targets are tokens of the inputs' own places: whole numbers (N, L) both."""
     return are_tokens(inputs) and targets.dtype.kind in "iu" and inputs.shape == targets.shape
+
+
+def beside_tokens(found: Mapping[str, NDArray[Any]], tokens: NDArray[Any], where: str) -> dict[str, Ints]:
+    """Those of the arrays that say something of tokens (N, L), by name in ``BESIDE``.
+
+    Raises:
+        DatasetError: one has another shape than the tokens, or other numbers than it may have.
+    """
+    beside: dict[str, Ints] = {}
+    for name in BESIDE:
+        values = found.get(name)
+        if values is None or not are_tokens(tokens):
+            continue
+        most = 1 if name == "attention_mask" else np.iinfo(np.int32).max
+        fits = values.shape == tokens.shape and values.dtype.kind in "iub"
+        if not fits or (values < 0).any() or (values > most).any():
+            raise DatasetError(
+                f"expected {name} in {where} to be whole numbers {'0 and 1' if most == 1 else 'of at least 0'} of "
+                f"shape {tokens.shape}, one for each token; found {values.dtype} of shape {values.shape}",
+                f"save {name} as the tokenizer gives it, padded to one length",
+            )
+        beside[name] = values.astype(np.int64)
+    return beside

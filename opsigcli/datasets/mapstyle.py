@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from opsigcli.datasets import base
 from opsigcli.datasets.arrays import array_reader, as_array
-from opsigcli.datasets.listing import Listing, are_tokens, listing_of
+from opsigcli.datasets.listing import Listing, are_tokens, beside_tokens, listing_of
 from opsigcli.datasets.pictures import Pictures
 from opsigcli.datasets.readers import ArrayReader, Reader
 from opsigcli.datasets.weights import checked_weights
 from opsigcli.errors import DatasetError
+from opsigcli.examples import BESIDE
 from opsigcli.usercode import guarded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.records import Ints
+
+
+class Item(NamedTuple):
+    """One example as arrays."""
+
+    input: NDArray[Any]  # uint8 (C, H, W), float32, or tokens int64 (L,)
+    target: NDArray[Any]
+    beside: dict[str, NDArray[Any]]  # of the tokens, by name in ``BESIDE``
 
 
 class MapReader:
@@ -30,12 +40,12 @@ class MapReader:
         self.dataset = dataset
         self.where = where
         self.pictures = pictures
-        first, _ = self.item(0)
+        first = self.item(0).input
         self.shape = tuple(first.shape)
         self.dtype: np.dtype[Any] = first.dtype
 
-    def item(self, row: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Input and target of one example, as arrays; the input is uint8 (C, H, W), or float32.
+    def item(self, row: int) -> Item:
+        """One example; an input that is a mapping has its tokens under ``input_ids``.
 
         Raises:
             DatasetError: the dataset fails, or gives something else.
@@ -49,38 +59,44 @@ class MapReader:
                 + (f" of length {len(found)}" if isinstance(found, tuple | list | dict) else ""),
                 "wrap the dataset so that dataset[i] returns (input, target)",
             )
-        target = _target(found[1], what)
-        return self._input(found[0], what), target
+        given, beside = found[0], {}
+        if isinstance(given, Mapping) and "input_ids" in given:
+            with guarded(DatasetError, f"converting the input of {what}"):
+                beside = {name: as_array(given[name]) for name in BESIDE if name in given}
+            given = given["input_ids"]
+        return Item(self._input(given, what), _target(found[1], what), beside)
 
     def read(self, rows: Ints) -> NDArray[Any]:
         """The inputs at ``rows``, (B, *shape)."""
         out = np.empty((len(rows), *self.shape), dtype=self.dtype)
         for place, row in enumerate(rows):
-            out[place] = self.checked(int(row))[0]
+            out[place] = self.checked(int(row)).input
         return out
 
-    def checked(self, row: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Input and target of one example, the input in the shape and kind of the first.
+    def checked(self, row: int) -> Item:
+        """One example, whose input has the shape and kind of the first.
 
         Raises:
             DatasetError: it has another shape or kind.
         """
-        found, target = self.item(row)
+        item = self.item(row)
+        found = item.input
         if found.shape != self.shape or found.dtype != self.dtype:
             raise DatasetError(
                 f"expected inputs of one shape in {self.where}; example 0 is {self.dtype} {self.shape}, "
                 f"example {row} is {found.dtype} {found.shape}",
-                "pad token sequences to one length, with label -100 (ignored) where labels are tokens"
+                "pad token sequences to one length, with label -100 (ignored) where labels are tokens; for hfds: add "
+                "pad=ID, the token that pads"
                 if self.dtype == np.int64
                 else "add size= (and mode=RGB) for pictures, or let the dataset return one shape",
             )
-        return found, target
+        return item
 
     def identity(self, rows: Ints) -> bytes:
         """Digest of the inputs themselves, read once more."""
         digest = hashlib.sha256(str(self.dtype).encode())
         for row in rows:
-            digest.update(self.item(int(row))[0].tobytes())
+            digest.update(self.item(int(row)).input.tobytes())
         return digest.digest()
 
     def _input(self, found: Any, what: str) -> NDArray[Any]:
@@ -119,11 +135,14 @@ def collect(dataset: Any, where: str, pictures: Pictures) -> tuple[Listing, Read
         np.empty((count, *reader.shape), dtype=reader.dtype) if count * size <= base.MEMORY_BUDGET else None
     )
     targets: list[NDArray[Any]] = []
+    beside: dict[str, list[NDArray[Any]]] = {}
     for row in range(count):
-        found, target = reader.checked(row)
+        item = reader.checked(row)
         if kept is not None:
-            kept[row] = found
-        targets.append(target)
+            kept[row] = item.input
+        targets.append(item.target)
+        for name, values in item.beside.items():
+            beside.setdefault(name, []).append(values)
     if len({(target.dtype.kind, target.shape) for target in targets}) > 1:
         other = next(i for i, t in enumerate(targets) if (t.dtype.kind, t.shape) != _kind(targets[0]))
         raise DatasetError(
@@ -133,6 +152,7 @@ def collect(dataset: Any, where: str, pictures: Pictures) -> tuple[Listing, Read
     stacked = np.stack(targets)
     tokens = reader.dtype == np.int64 and stacked.dtype.kind in "iu" and stacked.shape[1:] == reader.shape
     listing = listing_of(stacked, where, classes=class_names(dataset), tokens=tokens)
+    listing = replace(listing, beside=_beside(beside, count, reader, where))
     own = getattr(dataset, "weights", None)
     if own is not None and not callable(own):
         with guarded(DatasetError, f"converting the weights of {where}"):
@@ -148,8 +168,10 @@ def refuse_randomness(reader: MapReader, count: int) -> None:
         DatasetError: two reads of an example differ, as under random augmentation.
     """
     for row in range(min(count, base.READ_TWICE)):
-        (first, target), (second, again) = reader.item(row), reader.item(row)
-        if np.array_equal(first, second, equal_nan=True) and np.array_equal(target, again, equal_nan=True):
+        first, second = reader.item(row), reader.item(row)
+        if np.array_equal(first.input, second.input, equal_nan=True) and np.array_equal(
+            first.target, second.target, equal_nan=True
+        ):
             continue
         raise DatasetError(
             f"expected the same example at every read; two reads of example {row} of {reader.where} differ",
@@ -162,6 +184,34 @@ def class_names(dataset: Any) -> tuple[str, ...]:
     names = getattr(dataset, "classes", None)
     fits = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
     return tuple(names) if fits and names is not None else ()
+
+
+def _beside(
+    found: dict[str, list[NDArray[Any]]], count: int, reader: MapReader, where: str
+) -> dict[str, Ints]:
+    """What is said of the tokens of all examples.
+
+    Raises:
+        DatasetError: it is not said of each token.
+    """
+    shape = (count, *reader.shape)
+    if reader.dtype != np.int64 or len(shape) != 2:
+        return {}
+    stacked = {}
+    for name, rows in found.items():
+        odd = [row for row, values in enumerate(rows) if values.shape != reader.shape]
+        if odd or len(rows) != count:
+            raise DatasetError(
+                f"expected {name} of every example in {where}, {reader.shape[0]} numbers like its tokens; "
+                + (
+                    f"that of example {odd[0]} has {rows[odd[0]].size}"
+                    if odd
+                    else f"found {len(rows)} of {count}"
+                ),
+                f"give {name} as the tokenizer does, padded to one length",
+            )
+        stacked[name] = np.stack(rows)
+    return beside_tokens(stacked, np.empty(shape, dtype=np.int64), where)
 
 
 def _length(dataset: Any, where: str) -> int:

@@ -10,9 +10,10 @@ import numpy as np
 
 from opsigcli.datasets.arrays import array_reader
 from opsigcli.datasets.base import COMMON, Settings, Source
-from opsigcli.datasets.listing import are_tokens, follow, listing_of
+from opsigcli.datasets.listing import are_tokens, beside_tokens, follow, listing_of
 from opsigcli.datasets.weights import checked_weights
 from opsigcli.errors import DatasetError
+from opsigcli.examples import BESIDE
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
 
@@ -26,8 +27,8 @@ def open_npz(spec: Spec) -> Source:
     Float ``x`` is used as it is (as float32); uint8 images (N, H, W, C) or (N, H, W) become float [0, 1]
     (C, H, W). Integer ``y (N,)`` holds class indices, integer ``y (N, …)`` maps of them (of pixels); float ``y (N, …)``
     holds regression targets, and every label is then 0. Integers ``x (N, L)`` are tokens, and integers ``y (N, L)``
-    beside them the ones that follow. ``weights (N,)`` are the examples'
-    weights in the mean loss. Nothing is unpickled.
+    beside them the ones that follow; ``attention_mask`` and ``token_type_ids (N, L)`` say which tokens are no padding,
+    and which sentence they are of. ``weights (N,)`` are the examples' weights in the mean loss. Nothing is unpickled.
 
     Raises:
         DatasetError: the file is missing or no .npz, arrays are missing, of unequal length or of a wrong kind,
@@ -48,7 +49,11 @@ def open_npz(spec: Spec) -> Source:
         raise DatasetError(f"expected x and y of one length in {path}; found shapes {x.shape} and {y.shape}")
     classes, ids = _class_names(arrays, path), arrays.get("ids")
     listing = listing_of(y, path, classes=classes, ids=ids, tokens=follow(x, y))
-    listing = replace(listing, weights=checked_weights(arrays.get("weights"), len(y), path))
+    listing = replace(
+        listing,
+        weights=checked_weights(arrays.get("weights"), len(y), path),
+        beside=beside_tokens(arrays, x, path),
+    )
     reader = array_reader(x, path, settings.pictures, tokens=are_tokens(x))
     return Source(replace(spec, name=path), listing, reader, settings)
 
@@ -59,7 +64,7 @@ def _load(path: str) -> dict[str, NDArray[Any]]:
     Raises:
         DatasetError: there is no such file, or it is no archive of arrays of numbers.
     """
-    wanted = ("x", "y", "ids", "classes", "weights")
+    wanted = ("x", "y", "ids", "classes", "weights", *BESIDE)
     try:
         # NumPy leaves a file open that it opened itself and then cannot read.
         with Path(path).open("rb") as file:

@@ -12,9 +12,11 @@ from opsigcli.usercode import call_factory, importable, load_factory, parameters
 def open_python(spec: Spec) -> Source:
     """Open the map-style dataset of ``(input, target)`` that ``factory(**query)`` returns.
 
-    Inputs are tensors, arrays or PIL images; integer targets are class labels, float targets regression targets.
+    Inputs are tensors, arrays or PIL images, or as a tokenizer gives them: a mapping with ``input_ids`` and perhaps
+    ``attention_mask`` and ``token_type_ids``. Integer targets are class labels, float targets regression targets.
     Options of every source (``limit``, ``standardize``, ``mean``, ``std``, ``size``, ``crop``, ``mode``,
-    ``transform``) are applied here, unless the factory has a parameter of that name: then they are the factory's.
+    ``transform``, ``shift``) are applied here, unless the factory has a parameter of that name: then they are the
+    factory's.
 
     Raises:
         DatasetError: the code fails, returns no such dataset, or reads differ (random augmentation).

@@ -26,7 +26,7 @@ from opsigcli.objective.base import Objective
 
 # Bytes of gradient graphs kept between products. With what a batch has in flight (see ``micro_batch``) and what the
 # allocator leaves unused between their pieces (up to a third of them) that is 2 GiB.
-GRAPH_BUDGET = 1 << 30
+GRAPH_BUDGET = 7 << 27
 
 
 def hessian_operator(
@@ -95,6 +95,7 @@ class HessianOperator:
         self._full = False
         self._checked = False  # one gradient's graph has been looked through
         self._fitted = False  # batches are of a size that fits memory
+        self.note = ""  # about that memory
         if self.size == 0:
             raise CurvatureError(
                 "expected trainable parameters, found none: the Hessian is empty",
@@ -184,7 +185,7 @@ class HessianOperator:
     def _gradients(self) -> Iterator[tuple[list[Tensor | None], bool]]:
         """The gradient of each batch's share of the mean loss, and whether its graph is kept."""
         if not self._fitted:
-            fit_micro_batch(self.objective, self.parameters)
+            self.note = fit_micro_batch(self.objective, self.parameters)
             self._fitted = True
         yield from ((gradient, True) for gradient in self._kept)
         at = sum(self._kept_examples)

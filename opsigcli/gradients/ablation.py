@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.errors import UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.progress import Progress
@@ -14,6 +15,7 @@ from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.tuning import Tuning
 
 if TYPE_CHECKING:
+    from opsigcli.objective.base import Objective
     from opsigcli.records import Ints
 
 CONTROLS = 1  # class-matched random sets: every arm is trained anew
@@ -50,14 +52,15 @@ def compare_causes(
         seed: of the random controls.
         progress: says which arm is trained.
         test: spec of data for the test accuracy.
+
+    Raises:
+        UsageError: the classes of the test data are others.
     """
     if not found.pairs:
         return None
-    from opsigcli.datasets import open_source
-
     groups = [group.ids for pair in found.pairs for group in (pair.first, pair.second)]
     members = np.unique(trace.positions(np.concatenate(groups)))
-    held_out = open_source(test) if test else None
+    held_out = open_test(test, run.source) if test else None
     for name, parameter in run.objective.model.named_parameters():
         parameter.requires_grad_(name in tuning.parameters)
     arms = []
@@ -158,13 +161,35 @@ def _sharpness(objective: Any) -> float:
     return float(top_eigenvalues(operator, operator.size, 1, device=objective.device).eigenvalues[0])
 
 
-def _accuracy(objective: Any, test: ExampleSource) -> float:
-    import torch
+def _accuracy(objective: Objective, test: ExampleSource) -> float | None:
+    from opsigcli.gradients.accuracy import accuracy
+    from opsigcli.objective.base import Objective
 
-    right = 0
-    with torch.inference_mode():
-        for at in range(0, len(test), objective.batch_size):
-            rows = np.arange(at, min(at + objective.batch_size, len(test)))
-            outputs = objective.model(torch.as_tensor(test.read(rows)).to(objective.device))
-            right += int((outputs.argmax(dim=1).cpu().numpy() == test.labels[rows]).sum())
-    return right / len(test)
+    size = objective.batch_size
+    return accuracy(
+        Objective(objective.model, test, objective.loss, device=objective.device, batch_size=size)
+    )
+
+
+def open_test(spec: str, source: ExampleSource) -> ExampleSource:
+    """The data for the test accuracy.
+
+    Raises:
+        UsageError: its classes, or its vocabulary, are others than those of the run's data.
+    """
+    from opsigcli.datasets import open_source
+
+    test = open_source(spec)
+    if test.classes and source.classes and test.classes != source.classes:
+        i = next(
+            (i for i, (a, b) in enumerate(zip(test.classes, source.classes, strict=False)) if a != b), -1
+        )
+        which = (
+            f"{test.classes[i]!r} is not {source.classes[i]!r}" if i >= 0 else "one has more than the other"
+        )
+        raise UsageError(
+            f"expected --test-data with the classes of the run's data: {len(test.classes)} beside "
+            f"{len(source.classes)}, {which}",
+            "give both in one order; text is numbered alike in all files with tokenizer=byte",
+        )
+    return test

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.examples import IGNORED, ExampleSource
+from opsigcli.examples import ExampleSource
 from opsigcli.mining.features import image_features
 from opsigcli.mining.tokens import labelled_tokens
 from opsigcli.records import LossTrace, Mining, Pair, Thumbnails
@@ -40,7 +40,7 @@ def look(source: ExampleSource, positions: Ints) -> dict[str, NDArray[Any]]:
         inputs, told = (
             np.concatenate([read(piece) for piece in pieces]) for read in (source.read, source.read_targets)
         )
-        return dict(labelled_tokens(inputs, told, IGNORED)) if inputs.shape == told.shape else {}
+        return dict(labelled_tokens(inputs, told)) if inputs.shape == told.shape else {}
     if len(source.input_shape) != 3:
         return {}
     found = [image_features(source.read(piece).astype(np.float32, copy=False)) for piece in pieces]

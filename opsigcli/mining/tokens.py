@@ -24,18 +24,17 @@ SIGNIFICANT = 0.05
 NAMED = 3  # tokens of a side and a role
 
 
-def labelled_tokens(inputs: Ints, targets: Ints, ignored: int) -> dict[str, Ints]:
+def labelled_tokens(inputs: Ints, targets: Ints) -> dict[str, Ints]:
     """The tokens to be predicted in each example, and those seen just before them.
 
     Args:
         inputs: (M, L) tokens.
-        targets: (M, L) the token that follows each; ``ignored`` where there is none to predict.
-        ignored: the label of an entry that does not count.
+        targets: (M, L) the token that follows each; below 0 where there is none to predict.
 
     Returns:
         ``token seen`` and ``token predicted``, (M, W) with W the most labels of any example; −1 where there are fewer.
     """
-    labelled = targets != ignored
+    labelled = targets >= 0
     width = max(1, int(labelled.sum(axis=1).max(initial=0)))
     first = np.argsort(~labelled, axis=1, kind="stable")[:, :width]
     there = np.take_along_axis(labelled, first, axis=1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from opsigcli.errors import ModelError
+from opsigcli.examples import ReadsPadded
 from opsigcli.usercode import guarded
 
 # Share of the largest output: kernels differ by far less, dropout and batch statistics by far more.
@@ -41,11 +42,10 @@ def agree_twice(model: nn.Module, inputs: Tensor) -> Tensor:
 
 def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
     shape = tuple(inputs.shape)
-    with guarded(
-        ModelError,
-        f"a forward pass over inputs of shape {shape}",
-        "check that --model fits the inputs of --data",
-    ):
+    hint = "check that --model fits the inputs of --data"
+    if isinstance(model, ReadsPadded) and model.padding is None:
+        hint += ", and name the token that pads, if it asks for one: padding=ID in --model"
+    with guarded(ModelError, f"a forward pass over inputs of shape {shape}", hint):
         outputs = model(inputs)
     if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(inputs):
         found = (

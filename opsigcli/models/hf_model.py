@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from opsigcli.errors import ModelError, UsageError
+from opsigcli.examples import BESIDE, ReadsPadded
 from opsigcli.models.extras import need
+from opsigcli.query import integer
 from opsigcli.specs import Spec
 from opsigcli.usercode import guarded
 
+# Ends of the names of classes whose tokens do not see those that follow, and which predict each next one.
+_CAUSAL = ("LMHeadModel", "ForCausalLM")
+
 
 def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """``hf:DIR?attention=eager``, DIR a checkpoint folder with a config.json; nothing is downloaded.
+    """``hf:DIR?attention=eager&padding=0``, DIR a checkpoint folder with a config.json; nothing is downloaded.
 
     The class is the one that the config names under ``architectures``, taken from transformers itself: code beside
     the config is never run (``trust_remote_code`` is off). The model returns its logits. Inputs of models of text are
-    token numbers. Attention is computed without fused kernels by default, as these have no second derivatives.
+    token numbers, with the data's attention_mask and token_type_ids where there are such. Where there is no
+    attention_mask, the config's pad_token_id is padding at both ends of a sequence, but not for causal language models,
+    which often pad with a token that has another meaning; ``padding=ID`` names a token that pads (for these at the
+    beginning; what follows the last token changes nothing), ``padding=none`` says that none does. Attention is
+    computed without fused kernels by default, as these have no second derivatives.
 
     Raises:
-        UsageError: there is no config.json at DIR.
+        UsageError: there is no config.json at DIR, or ``padding`` is no token.
         ModelError: transformers is not installed, has no such class, or fails.
     """
-    spec.only("attention")
+    spec.only("attention", "padding")
+    given = spec.options.get("padding")
+    padding = None if given == "none" else integer(spec, "padding", None, minimum=0)
     folder = Path(spec.name).expanduser()
     config_file = folder / "config.json" if folder.is_dir() else folder
     if config_file.name != "config.json" or not config_file.is_file():
@@ -47,9 +60,16 @@ def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int) -> nn.Modul
             str(config_file.parent), trust_remote_code=False, local_files_only=True
         )
         config._attn_implementation = str(spec.options.get("attention", "eager"))
+        if padding is not None:
+            config.pad_token_id = padding
         model: Any = kind(config)
     model.names_in_checkpoints = _saved_names(model)
-    return _returning_logits(model)
+    causal = name.endswith(_CAUSAL)
+    adapted = _returning_logits(model, causal)
+    if isinstance(adapted, ReadsPadded):
+        adapted.padding = None if given == "none" else getattr(config, "pad_token_id", None)
+        adapted.masks = adapted.padding is not None and (padding is not None or not causal)
+    return adapted
 
 
 def _saved_names(model: Any) -> dict[str, str]:
@@ -79,7 +99,7 @@ def _architecture(config_file: Path, spec: str) -> str:
     return found[0]
 
 
-def _returning_logits(model: Any) -> nn.Module:
+def _returning_logits(model: Any, causal: bool) -> nn.Module:
     """The same model, names and all, whose ``forward(inputs)`` gives a tensor.
 
     Raises:
@@ -87,15 +107,38 @@ def _returning_logits(model: Any) -> nn.Module:
     """
     base: Any = type(model)
     tokens = getattr(base, "main_input_name", "") == "input_ids"
+    accepted = inspect.signature(base.forward).parameters
 
     class Logits(base):  # type: ignore[misc]
         def forward(self, inputs: Tensor) -> Tensor:
-            found = super().forward(inputs.long() if tokens else inputs, return_dict=True)
+            given = self.beside(inputs.long()) if tokens else {}
+            found = super().forward(given.pop("input_ids", inputs), return_dict=True, **given)
             if getattr(found, "logits", None) is None:
                 raise TypeError(f"{base.__name__} gives no logits: it has no head for a task")
             logits: Tensor = found.logits
             return logits
 
-    model.__class__ = Logits
+    class OfText(Logits):
+        padding: int | None = None
+        masks = False
+
+        def beside(self, inputs: Tensor) -> dict[str, Tensor]:
+            """What transformers' own forward takes, of tokens (B, L) or planes (B, 2 or 3, L)."""
+            planes = inputs.unbind(1) if inputs.ndim == 3 else (inputs,)
+            if len(planes) == 1 and self.masks:
+                planes = (inputs, (~self.pads(inputs)).long())
+            named = dict(zip(("input_ids", *BESIDE), planes, strict=False))
+            return {name: plane for name, plane in named.items() if name in accepted}
+
+        def pads(self, tokens: Tensor) -> Tensor:
+            """Runs of the token that pads at both ends; what is behind the last token changes nothing for a causal
+            model, and may be to predict."""
+            if self.padding is None:
+                return torch.zeros_like(tokens, dtype=torch.bool)
+            read = tokens != self.padding
+            first, last = read.cumsum(1) > 0, read.flip(1).cumsum(1).flip(1) > 0
+            return ~first if causal else ~(first & last)
+
+    model.__class__ = OfText if tokens else Logits
     adapted: nn.Module = model
     return adapted

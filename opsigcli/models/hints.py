@@ -14,6 +14,7 @@ from torch import nn
 
 Shapes = Mapping[str, tuple[int, ...]]
 SECONDS = 20.0  # that a search may take
+_AUXILIARY = ("googlenet", "inception_v3")  # they have a second classifier, or two, for training
 
 
 def fitting_specs(shapes: Shapes, suggested: str = "") -> list[str]:
@@ -56,12 +57,16 @@ def _torchvision(shapes: Shapes, classes: int) -> Iterator[str]:
     width = next((s[1] for s in reversed(list(shapes.values())) if len(s) >= 2 and s[0] == classes), 0)
     for name in models.list_models(module=models):
         documented = next(iter(models.get_model_weights(name))).meta.get("num_params", 0)
-        # The documented models have 1000 outputs; each output fewer is a row of the last layer fewer. Those with a
-        # second classifier for training are worth a try in any case.
-        if documented == total + (1000 - classes) * (width + 1) or name in ("googlenet", "inception_v3"):
-            maker = _torchvision_maker(name, classes)
-            if _fits(maker, shapes):
-                yield f"torchvision:{name}?num_classes={classes}"
+        # The documented models have 1000 outputs; each output fewer is a row of the last layer fewer.
+        if name in _AUXILIARY:
+            for used in (True, False):
+                maker = _torchvision_maker(name, classes, aux_logits=used, init_weights=False)
+                if _fits(maker, shapes):
+                    yield f"torchvision:{name}?num_classes={classes}" + ("" if used else "&aux_logits=false")
+        elif documented == total + (1000 - classes) * (width + 1) and _fits(
+            _torchvision_maker(name, classes), shapes
+        ):
+            yield f"torchvision:{name}?num_classes={classes}"
 
 
 def _timm(shapes: Shapes, classes: int) -> list[str]:
@@ -95,10 +100,9 @@ def _promise(entry: Callable[..., Any], sizes: set[str]) -> float:
     return sum(number in sizes for number in numbers) / (len(numbers) + 1)
 
 
-def _torchvision_maker(name: str, classes: int) -> Callable[[], Any]:
+def _torchvision_maker(name: str, classes: int, **more: bool) -> Callable[[], Any]:
     from torchvision import models
 
-    more = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
     return lambda: models.get_model(name, weights=None, num_classes=classes, **more)
 
 

@@ -12,12 +12,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from opsigcli.errors import ObjectiveError
-from opsigcli.examples import IGNORED, ExampleSource
+from opsigcli.examples import IGNORED, ExampleSource, ReadsPadded
 from opsigcli.objective.batch_norm import batch_statistics
 from opsigcli.objective.convert import convert
-from opsigcli.objective.counting import check_maps, example_counts, marked, measured_examples
+from opsigcli.objective.counting import (
+    BLOCK,
+    check_labels,
+    check_maps,
+    check_tokens,
+    example_counts,
+    marked,
+    measured_examples,
+)
 from opsigcli.objective.losses.base import ExampleLoss, open_loss
 from opsigcli.objective.module_caches import clear_caches
+from opsigcli.objective.padding import padding_of, with_beside
 from opsigcli.objective.torch_workarounds import Workarounds
 from opsigcli.objective.weighting import pack_weights, unweighted, weighted
 from opsigcli.objective.weights_of_loss import watch_weights
@@ -41,8 +50,8 @@ class Objective:
         dtype: floating type of weights and inputs.
 
     Raises:
-        ObjectiveError: the source is empty, no example counts, a label is out of range, or the outputs do not fit the
-            loss.
+        ObjectiveError: the source is empty, no example counts, a label or token is out of range, or the outputs do not
+            fit the loss.
         UsageError: there is no such loss.
     """
 
@@ -64,7 +73,9 @@ class Objective:
         self.kind = open_loss(loss)
         self.example_loss: ExampleLoss = self.kind.of_examples  # ℓ (B,) of outputs and ``targets``
         self.loss_fn: ExampleLoss = self.kind.of_examples  # w ℓ (B,)
-        self.notes: list[str] = []  # what whoever reads the numbers should know
+        # Which tokens are not read, in words; and what whoever reads the numbers should know.
+        self.padding, note = padding_of(model, source)
+        self.notes = [note] if note else []
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.dtype = dtype
@@ -212,6 +223,8 @@ class Objective:
     def read(self, positions: NDArray[np.int64]) -> Tensor:
         """Inputs at ``positions``, read from the source, on the device."""
         inputs = torch.as_tensor(self.source.read(positions))
+        if self.source.beside and isinstance(self.model, ReadsPadded):
+            inputs = with_beside(inputs, self.model, self.source, positions)
         return inputs.to(self.device, self.dtype if inputs.is_floating_point() else inputs.dtype)
 
     def _input_bytes(self) -> int:
@@ -254,11 +267,12 @@ class Objective:
         some = self.counted[:8]
         inputs, targets = self.read(some), self.targets(some)
         outputs = self.model(inputs)
+        self._check_tokens_seen()
         if self.kind.classes is not None and not targets.is_floating_point():
             if self.kind.of_tokens is not None:
-                check_vocabulary(outputs, targets, self.loss)
+                check_tokens(outputs, targets, self.source, self.kind, self.loss)
             elif targets.ndim == 1:
-                self._check_labels(self.kind.classes(outputs))
+                check_labels(self.kind.classes(outputs), self.source, self.kind, self.loss)
             elif self.kind.of_maps:
                 check_maps(outputs, targets, self.source, self.kind, self.loss)
         what = f"the loss {self.loss!r} of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
@@ -279,43 +293,21 @@ class Objective:
             )
         return not targets.is_floating_point() and outputs.ndim > 2 and outputs.shape[:-1] == targets.shape
 
-    def _check_labels(self, classes: float) -> None:
-        """Refuse labels (N,) that are none of ``classes`` classes, which the model has outputs for.
+    def _check_tokens_seen(self) -> None:
+        """Pass the examples with the least and the largest token through the model.
 
         Raises:
-            ObjectiveError: they are not.
+            ObjectiveError: it fails, as where its vocabulary is smaller than that of the data.
         """
-        labels = self.source.labels[self.counted]
-        wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-        if wrong.size:
-            low = int(labels.min())
-            bad = low if low < 0 else int(labels.max())
-            where = int(self.source.ids[self.counted[int(np.flatnonzero(labels == bad)[0])]])
-            raise ObjectiveError(
-                f"expected labels from 0 to {int(classes) - 1} (the model has {int(classes)} outputs), "
-                f"found label {bad} (example {where})",
-                "check the number of classes in --model, or the labels in --data",
-            )
-
-
-def check_vocabulary(outputs: Tensor, targets: Tensor, loss: str) -> None:
-    """Refuse outputs that are no logits over the tokens of the targets.
-
-    Args:
-        outputs: of the model.
-        targets: tokens (B, L).
-        loss: its name, for the message.
-
-    Raises:
-        ObjectiveError: wrong shape, or a token beyond the vocabulary.
-    """
-    if outputs.ndim != 3 or outputs.shape[:2] != targets.shape:
-        raise ObjectiveError(
-            f"expected logits (B, L, V) for tokens {tuple(targets.shape)}, found outputs {tuple(outputs.shape)}",
-            f"{loss} is for causal language models; choose another --loss for this model",
-        )
-    if int(targets.max()) >= outputs.shape[-1]:
-        raise ObjectiveError(
-            f"expected tokens from 0 to {outputs.shape[-1] - 1} (the model's vocabulary), found {int(targets.max())}",
-            "give the model and the data the same vocabulary",
-        )
+        if self.source.sequences is not None or self.read(self.counted[:1]).is_floating_point():
+            return
+        found: dict[int, int] = {}  # token -> an example that has it
+        for at in range(0, len(self.source), BLOCK):
+            tokens = self.source.read(np.arange(at, min(at + BLOCK, len(self.source))))
+            flat = tokens.reshape(len(tokens), -1)
+            for place in (int(flat.argmin()), int(flat.argmax())):
+                found.setdefault(int(flat.flat[place]), at + place // flat.shape[1])
+        for token in (min(found), max(found)):
+            what = f"a forward pass over token {token} (example {self.source.ids[found[token]]})"
+            with guarded(ObjectiveError, what, "check that --model has the vocabulary that numbered --data"):
+                self.model(self.read(np.array([found[token]])))

@@ -1,4 +1,4 @@
-"""A model on a device, with numbers of one type."""
+"""A model on a device, in one floating type."""
 
 from __future__ import annotations
 

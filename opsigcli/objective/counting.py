@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -86,18 +87,60 @@ def check_maps(outputs: Tensor, targets: Tensor, source: ExampleSource, loss: Lo
             f"{name}, found outputs {tuple(outputs.shape)}",
             hint,
         )
-    classes = outputs.shape[1]
+    check_labels(outputs.shape[1], source, loss, name)
+
+
+def check_tokens(outputs: Tensor, targets: Tensor, source: ExampleSource, loss: Loss, name: str) -> None:
+    """Refuse outputs that are no logits over the tokens of the targets.
+
+    Args:
+        outputs: of the model, of a few examples.
+        targets: theirs, tokens (B, L).
+        source: all examples.
+        loss: the loss.
+        name: its spec, for messages.
+
+    Raises:
+        ObjectiveError: wrong shape, or a token beyond the vocabulary.
+    """
+    if outputs.ndim != 3 or outputs.shape[:2] != targets.shape:
+        raise ObjectiveError(
+            f"expected logits (B, L, V) for tokens {tuple(targets.shape)}, found outputs {tuple(outputs.shape)}",
+            f"{name} is for causal language models; choose another --loss for this model",
+        )
+    if not source.classes or len(source.classes) > outputs.shape[-1]:  # a vocabulary that fits needs no look
+        check_labels(outputs.shape[-1], source, loss, name)
+
+
+def check_labels(classes: float, source: ExampleSource, loss: Loss, name: str) -> None:
+    """Refuse labels, maps of them or tokens that are none of the classes that the model has outputs for.
+
+    Args:
+        classes: how many there are, C; infinite where labels are any number of at least 0.
+        source: all examples.
+        loss: the loss.
+        name: its spec, for messages.
+
+    Raises:
+        ObjectiveError: a label is not from 0 to C − 1 and not one to be ignored.
+    """
     for number, block in enumerate(_targets(source, loss)):
         wrong = ((block < 0) | (block >= classes)) & (block != IGNORED)
         if wrong.any():
             row = int(wrong.reshape(len(block), -1).any(1).nonzero()[0])
             label = int(block[row][wrong[row]].flatten()[0])
+            where = f"found label {label} (example {source.ids[number * BLOCK + row]})"
+            if classes == math.inf:
+                raise ObjectiveError(
+                    f"expected labels of at least 0 for one output, {where}",
+                    "number the labels from 0, or give numbers as floats: y.astype('float32')",
+                )
             ignoring = f"{name}{'&' if '?' in name else '?'}ignore_index={label}"
+            void = f"give --loss '{ignoring}'" if loss.ignores else f"write {IGNORED} in its place"
             raise ObjectiveError(
-                f"expected labels from 0 to {classes - 1} (the model has {classes} outputs), found label {label} "
-                f"(example {source.ids[number * BLOCK + row]})",
-                f"if that marks what is to be ignored, give --loss '{ignoring}'; else check the number of classes in "
-                "--model",
+                f"expected labels from 0 to {classes - 1:.0f} (the model has {classes:.0f} outputs), {where}",
+                f"if that marks what is to be ignored, {void}; else check the number of classes in --model, or number "
+                "the labels in --data from 0",
             )
 
 

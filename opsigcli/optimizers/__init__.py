@@ -29,10 +29,21 @@ OPTIMIZERS = Registry(
     unlisted={
         "sam": Entry("opsigcli.optimizers.sam:SAM", "SGD on a gradient taken further up"),
         "lars": Entry("opsigcli.optimizers.lars:LARS", "SGD whose steps follow the norm of each tensor"),
+        "adamw_hf": Entry("opsigcli.optimizers.adamw_hf:ADAMW_HF", "AdamW as transformers had it"),
+        "bitsandbytes_adamw": Entry(
+            "opsigcli.optimizers.bitsandbytes:BITSANDBYTES_ADAMW", "AdamW with moments in 8 bits"
+        ),
+        "schedulefree_sgd": Entry(
+            "opsigcli.optimizers.schedulefree:SGD_SCHEDULE_FREE", "SGD on an average of its own weights"
+        ),
+        "schedulefree_adamw": Entry(
+            "opsigcli.optimizers.schedulefree:ADAMW_SCHEDULE_FREE", "the same, with Adam's preconditioner"
+        ),
     }
     | {
         name: Entry(f"opsigcli.optimizers.named:{attribute}", "recognised; no threshold")
         for name, attribute in {
+            "dadaptation": "DADAPTATION",
             "lion": "LION",
             "muon": "MUON",
             "lamb": "LAMB",
@@ -55,6 +66,16 @@ OPTIMIZERS = Registry(
             "rprop": "RPROP",
             "sam_other": "SAM_OTHER",
             "cautious": "CAUTIOUS",
+            "novograd": "NOVOGRAD",
+            "laprop": "LAPROP",
+            "nadamlegacy": "NADAM_LEGACY",
+            "adahessian": "ADAHESSIAN",
+            "sophia": "SOPHIA",
+            "came": "CAME",
+            "galore": "GALORE",
+            "shampoo": "SHAMPOO",
+            "nadamw": "NADAMW",
+            "corrected_weight_decay": "CORRECTED",
         }.items()
     },
 )

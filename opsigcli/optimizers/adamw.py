@@ -39,7 +39,9 @@ def _recognise(group: Hyper, state_keys: StateKeys) -> str | None:
         return ""  # timm's own class: its decay is always decoupled
     if "decoupled_weight_decay" in group:
         return "" if group["decoupled_weight_decay"] else None
-    return "Adam or AdamW: the state does not tell; taken for AdamW" if group["weight_decay"] else None
+    if not group["weight_decay"]:
+        return None
+    return "Adam or AdamW: the state does not tell; taken for AdamW, give --optimizer adam if it was Adam"
 
 
 ADAMW = Optimizer(

@@ -31,6 +31,13 @@ class Batch(Enum):
     EITHER = "all of them or a minibatch"
 
 
+def plain_value(value: Any) -> Any:
+    """A hyper-parameter with tensors (a capturable lr) as numbers and lists as tuples."""
+    if hasattr(value, "tolist"):
+        value = value.item() if math.prod(value.shape) == 1 else value.tolist()
+    return tuple(plain_value(item) for item in value) if isinstance(value, list | tuple) else value
+
+
 def no_shift(hyper: Hyper) -> float:
     """Nothing to add to the Hessian."""
     return 0.0
@@ -67,6 +74,9 @@ class Optimizer:
         second_moment: the key of the state of which a weight's 0 means that it had no gradient; "" without one.
         weigh_tensors: weights and gradient, one tensor per parameter, and the hyper-parameters -> P's factor for each
             tensor, for rules whose P is not in the state.
+        read: of a parameter group: its hyper-parameters by the names of ``defaults``, where the group has others.
+        gradient_at: weights and state of one parameter, and the hyper-parameters -> the weights at which the rule takes
+            its gradient; None for rules that take it at the weights of the checkpoint.
         magnify: sharpness, norm of the gradient and hyper-parameters -> the factor by which the rule takes curvature
             for larger than it is, which divides the threshold.
         added: the shift, of the hyper-parameters.
@@ -87,6 +97,8 @@ class Optimizer:
     weigh: Callable[[Mapping[str, Any], Hyper], Tensor | None] | None = None
     second_moment: str = ""
     weigh_tensors: Callable[[Sequence[Tensor], Sequence[Tensor], Hyper], list[float]] | None = None
+    read: Callable[[Hyper], Hyper] | None = None
+    gradient_at: Callable[[Tensor, Mapping[str, Any], Hyper], Tensor] | None = None
     magnify: Callable[[float, float, Hyper], float] | None = None
     added: Callable[[Hyper], float] = no_shift
     keeps_state: bool = True
@@ -104,6 +116,16 @@ class Optimizer:
     def needs_gradient(self) -> bool:
         """Threshold or preconditioner depend on the gradient at the checkpoint."""
         return self.weigh_tensors is not None or self.magnify is not None
+
+    @property
+    def reads_state(self) -> bool:
+        """Preconditioner or place of the gradient depend on the state."""
+        return self.preconditions or self.gradient_at is not None
+
+    def of_group(self, group: Hyper) -> dict[str, Any]:
+        """The hyper-parameters that a parameter group has, without those that are None."""
+        own = self.read(group) if self.read else group
+        return {key: plain_value(own[key]) for key in self.defaults if own.get(key) is not None}
 
     def claim(self, group: Hyper, state_keys: StateKeys) -> str | None:
         """None where another rule wrote this group and state, else what was assumed to tell, or ""."""

@@ -9,29 +9,31 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Keys of parameter groups that change no update: how it is computed, what schedulers remember, and names.
-BOOKKEEPING = frozenset(
-    {
-        *(
-            "params",
-            "maximize",
-            "foreach",
-            "fused",
-            "capturable",
-            "differentiable",
-        ),  # of torch.optim, 2.0 and later
-        *(
-            "initial_lr",
-            "max_lr",
-            "min_lr",
-            "base_momentum",
-            "max_momentum",
-            "swa_lr",
-        ),  # of torch's schedulers
-        *("name", "names", "param_names", "group_name"),  # of torch, Lightning and scripts
-        "lr_scale",  # of timm, whose schedulers have it in lr already
-    }
-)
+_TORCH = {"params", "maximize", "foreach", "fused", "capturable", "differentiable"}
+_SCHEDULERS = {
+    "initial_lr",
+    "max_lr",
+    "min_lr",
+    "base_lr",
+    "base_momentum",
+    "max_momentum",
+    "swa_lr",
+    "warmup",
+    "warmup_steps",
+}
+_MULTIPLIERS = {
+    "lr_scale",
+    "lr_mult",
+    "lr_multiplier",
+    "wd_mult",
+    "decay_mult",
+    "weight_decay_mult",
+    "layer_decay",
+}
+_NAMES = {"name", "names", "param_names", "group_name", "group_names", "layer_name", "layer_id", "tag"}
+# Keys of parameter groups that change no update: how torch computes it, what schedulers remember, by what schedulers
+# and scripts multiplied lr and decay (which are in the group as they were used), and names.
+BOOKKEEPING = frozenset(_TORCH | _SCHEDULERS | _MULTIPLIERS | _NAMES)
 # Further ones of timm, which change no update while those of them that are in OFF are off.
 TIMM = frozenset({"caution", "corrected_weight_decay", "max_lr_snapshot", "clipping_threshold"})
 # Keys that leave an update as it is while they have this value.

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from opsigcli.errors import UsageError
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Optimizer
 
@@ -80,25 +81,33 @@ def _misfit(group: Mapping[str, Any], state_keys: Collection[str] | None) -> str
     return f"not a known optimizer: {nearest.name} does not have {' and '.join(strangers[:3])}"
 
 
+def _unusable(rule: Optimizer, group: Mapping[str, Any]) -> str:
+    """Why nothing can be computed from a group's hyper-parameters; "" where all are numbers within their bounds."""
+    keys = sorted(rule.layout.group - {"nesterov"}) if rule.layout else rule.defaults
+    if unset := next((key for key in keys if group.get(key, "") is None), ""):
+        return f"{unset} of {rule.name} is None in the checkpoint"
+    try:
+        rule.settle(rule.of_group(group))
+    except UsageError as error:
+        return error.message
+    return ""
+
+
 def _named(rule: Optimizer, groups: Sequence[Mapping[str, Any]], note: str) -> Recognised:
     name = rule.name
     if rule.limit is None:
         return Recognised(reason=f"no threshold: {rule.refusal}", rule=name)
+    for group in groups:
+        if reason := _unusable(rule, group):
+            return Recognised(reason=f"{reason}; give --optimizer and --lr")
     if rule.make is None:
         reason = (
             f"{name}: opsig takes no steps of it, but knows its threshold where checkpoints have its groups"
         )
         return Recognised(reason=reason, rule=name)
-    hyper = {key: _plain(groups[0].get(key, default)) for key, default in rule.defaults.items()}
-    for key, value in hyper.items():
-        if any(_plain(group.get(key, rule.defaults[key])) != value for group in groups):
+    hypers = [{**rule.defaults, **rule.of_group(group)} for group in groups]
+    for key, value in hypers[0].items():
+        if any(hyper[key] != value for hyper in hypers):
             reason = f"the {len(groups)} parameter groups differ in {key}, each is judged by its own"
             return Recognised(reason=reason, rule=name)
-    return Recognised(name, hyper, note, name)
-
-
-def _plain(value: Any) -> Any:
-    """Tensors (a capturable lr) as numbers, lists as tuples."""
-    if hasattr(value, "item"):
-        return value.item()
-    return tuple(_plain(item) for item in value) if isinstance(value, list | tuple) else value
+    return Recognised(name, hypers[0], note, name)

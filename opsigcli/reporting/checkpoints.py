@@ -9,6 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from opsigcli.reporting.format import NOTHING, count, printable
+from opsigcli.reporting.tables import head
+from opsigcli.reporting.training import render_facts
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -62,8 +64,11 @@ def render_inspect(view: Mapping[str, Any]) -> list[RenderableType]:
         found.append(Text(printable(f"all: {', '.join(alike)}")))
     differing = {name: cells for name, cells in columns.items() if name not in same}
     found += [Text(), _Rows([row["file"] for row in rows], differing)]
-    aside = [*_sets(rows), *_aside(view)]
-    return [*found, Text(), *map(Text, aside)] if aside else found
+    if aside := [*_sets(rows), *_aside(view)]:
+        found += [Text(), *map(Text, aside)]
+    if facts := view["recorded_facts"]:
+        found += [head("What training did that a trace does not"), *render_facts(facts)]
+    return found
 
 
 def render_plan(lines: Sequence[str]) -> list[RenderableType]:

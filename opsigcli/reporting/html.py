@@ -35,6 +35,7 @@ from opsigcli.reporting.summary import (
     pair_members,
 )
 from opsigcli.reporting.svg import dumbbell, shares
+from opsigcli.reporting.training import training_view
 from opsigcli.reporting.virtual import virtual_view
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         "spikes": _spikes(case),
         "tops": top_galleries(case, album),
         "virtual": virtual_view(case),
+        "training": training_view(case),
         "top_steps": len(mining.top) if mining else 0,
         "notes": notes(case),
         "definitions": [

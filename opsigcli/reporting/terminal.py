@@ -27,6 +27,7 @@ from opsigcli.reporting.summary import (
 )
 from opsigcli.reporting.tables import head, pairs, spikes, table_of, top
 from opsigcli.reporting.textplot import TextPlot
+from opsigcli.reporting.training import render_training
 from opsigcli.reporting.virtual import render_virtual
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def render_report(case: Case) -> list[RenderableType]:
     shown += [Text(f"o {printable(line)}", style="dim") for line in said.missing]
     shown += [head("Run"), _facts(case), Text()]
     shown.append(_loss_plot(case.trace, case.mining.spikes if case.mining else ()))
+    shown += render_training(case)
     if case.sharpness:
         shown += [Text(), *_sharpness(case.sharpness, rows=SHARPNESS_ROWS)]
     if case.critical:

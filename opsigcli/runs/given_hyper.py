@@ -83,13 +83,6 @@ def rates_of(text: str) -> dict[str, float]:
     return found
 
 
-def plain_value(value: Any) -> Any:
-    """Tensors (a capturable lr) as numbers, lists as tuples."""
-    if hasattr(value, "item"):
-        return value.item()
-    return tuple(plain_value(item) for item in value) if isinstance(value, list | tuple) else value
-
-
 def hyper_text(value: Any) -> str:
     """A hyper-parameter as it is written on the command line; the same for values that rounding parts."""
     if isinstance(value, tuple):

@@ -14,6 +14,7 @@ from typing import Any
 
 from opsigcli.checkpoints.choose import plain_names
 from opsigcli.errors import CheckpointError
+from opsigcli.optimizers.eight_bits import plain_state
 
 Shapes = Mapping[str, tuple[int, ...]]  # of the model's parameters by name, in the model's order
 MOST_BLOCKS = 5  # of the model, whose order in a group is tried
@@ -53,6 +54,9 @@ def parameter_groups(saved: Mapping[str, Any]) -> list[Group]:
 
     Args:
         saved: as ``CheckpointFormat.optimizer`` gives it.
+
+    Raises:
+        CheckpointError: moments in 8 bits cannot be decoded.
     """
     found: list[Group] = []
     optimizers = [saved, *saved.get("others", ())] if saved.get("param_groups") else []
@@ -69,7 +73,7 @@ def parameter_groups(saved: Mapping[str, Any]) -> list[Group]:
             rate = group.get("lr", 0.0)
             lr = float(rate) if isinstance(rate, int | float) or hasattr(rate, "item") else 0.0
             slots = tuple(
-                Slot(len(found), state.get(key) or {}, name, lr)
+                Slot(len(found), plain_state(state.get(key) or {}), name, lr)
                 for key, name in zip(keys, names, strict=True)
             )
             hyper = {key: value for key, value in group.items() if key not in ("params", "param_names")}

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from opsigcli.errors import CheckpointError
 from opsigcli.optimizers import OPTIMIZERS
-from opsigcli.optimizers.base import Optimizer
+from opsigcli.optimizers.base import Optimizer, plain_value
 from opsigcli.optimizers.recognise import Recognised, common_keys, recognise
 from opsigcli.records import Run
-from opsigcli.runs.given_hyper import hyper_text, plain_value, rates_of
+from opsigcli.runs.given_hyper import hyper_text, rates_of
 from opsigcli.runs.optimizer_state import saved_optimizer, state_by_parameter
 from opsigcli.runs.parameter_groups import Assignment, Evidence, Group, assign, parameter_groups
 from opsigcli.runs.tuning import Part, Tuning
@@ -122,11 +122,11 @@ class RunOptimizer:
             return self._without_groups(checkpoint, everything, train, lr)
         found = [self._recognised(group) for group in groups]
         rules = [OPTIMIZERS.load(one.rule) if one.rule else None for one in found]
-        with_state = with_state or any(rule is None or rule.preconditions for rule in rules)
-        if with_state:
-            groups = parameter_groups(saved_optimizer(checkpoint, tensors=True))
+        with_state = with_state or any(rule is None or rule.reads_state for rule in rules)
         shapes = {name: tuple(p.shape) for name, p in everything.items()}
         try:
+            if with_state:
+                groups = parameter_groups(saved_optimizer(checkpoint, tensors=True))
             places = assign(groups, shapes, trainable, moved, evidence, with_state)
         except CheckpointError as error:
             return self._unassigned(groups, found, trainable, error.message, with_state)
@@ -147,7 +147,7 @@ class RunOptimizer:
             tuple(piece for part in parts for piece in self._by_rate(part)),
             {name: places[name].entry for name in trained if places[name].entry},
             named=all(slot.name for slot in places.values()),
-            notes=tuple(dict.fromkeys(self._contradictions(of_model))),
+            notes=tuple(dict.fromkeys((*self._contradictions(of_model), *_assumed(of_model)))),
         )
 
     def _unassigned(
@@ -167,7 +167,8 @@ class RunOptimizer:
             self._hyper(group, rule, n) for n, (group, rule) in enumerate(zip(groups, rules, strict=True))
         ]
         whole = with_state and sum(len(group.slots) for group in groups) == len(trainable)
-        if any(hyper != hypers[0] for hyper in hypers) or not (rules[0].preconditions or whole):
+        elsewhere = any(rule.gradient_at is not None for rule in rules)
+        if any(hyper != hypers[0] for hyper in hypers) or elsewhere or not (rules[0].preconditions or whole):
             return Tuning(reason=f"no threshold: {why}")
         part = Part("all groups", found[0].rule, rules[0], hypers[0], tuple(trainable))
         return Tuning((part,), unusable=why)
@@ -206,10 +207,7 @@ class RunOptimizer:
 
     def _hyper(self, group: Group, rule: Optimizer, number: int) -> dict[str, Any]:
         """A group's own hyper-parameters, with the given ones in place of some."""
-        own = {
-            key: plain_value(group.hyper[key]) for key in rule.defaults if group.hyper.get(key) is not None
-        }
-        found = own | self._given
+        found = rule.of_group(group.hyper) | self._given
         if str(number) in self._lr_groups:
             found["lr"] = self._lr_groups[str(number)]
         return rule.settle(found)
@@ -245,6 +243,11 @@ class RunOptimizer:
             state, self.unusable = {}, error.message
         part = Part("all parameters", self.name, self.rule, self.rule.settle(hyper), tuple(train))
         return Tuning(tuple(self._by_rate(part)), state, unusable=self.unusable)
+
+
+def _assumed(groups: Sequence[tuple[Group, Recognised]]) -> Iterator[str]:
+    """What was assumed to tell a rule from others."""
+    return (one.reason for _, one in groups if one.name and one.reason)
 
 
 def _trained(

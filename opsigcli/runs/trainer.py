@@ -153,5 +153,7 @@ class Trainer:
         parameters = dict(zip(self.objective.parameter_names, self.objective.parameters, strict=True))
         for place, value in state.items():
             name, _, key = place.rpartition("/")
-            kept = value.clone() if key == "step" else value.to(self.objective.device, copy=True)
-            self.optimizer.state[parameters[name]][key] = kept
+            parameter = parameters[name]
+            kind = parameter.dtype if value.is_floating_point() else value.dtype
+            kept = value.clone() if key == "step" else value.to(parameter.device, kind, copy=True)
+            self.optimizer.state[parameter][key] = kept

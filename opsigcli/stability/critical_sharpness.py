@@ -16,7 +16,6 @@ from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.runs.build_optimizer import build_optimizer, state_of
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.trainer import Trainer
-from opsigcli.runs.tuned_run import AVERAGED
 from opsigcli.runs.tuning import Part, Tuning
 from opsigcli.sharpness_records import CriticalSharpness
 from opsigcli.stability.measure import Meter
@@ -25,6 +24,7 @@ from opsigcli.stability.ratio import plain
 NEXT = "next checkpoint"
 OPTIMIZER = "optimizer step"
 GRADIENT = "gradient"
+NONE = "none"  # weights that are not finite
 UNKNOWN_LR = 0.1  # where a search along the gradient begins without one
 
 
@@ -87,15 +87,14 @@ class CriticalMeter:
             self._fitted = True
         averaged = self.run.averaged(row)
         trained = self.meter.movement.moved()
-        tuning = (
-            Tuning(reason=AVERAGED)
-            if averaged
-            else self.meter.optimizer.at(
-                self.run.path(row), self.objective.model, lr, trained, with_state=True
-            )
-        )
+        tuning = self.meter.tuned.at(row, with_state=True)
+        self.meter.train(tuning, trained)
+        if elsewhere := next((part.name for part in tuning.parts if part.rule.gradient_at is not None), ""):
+            tuning = Tuning(reason=f"no ratio along updates of {elsewhere}: leave out --quick")
         moved = self._difference(row) if following == step + 1 and not averaged else None
         self.run.load(row)
+        if bad := self.meter.not_finite():
+            return CriticalSharpness(step, None, None, None, None, None, NONE, 0, 0, bad, self.run.files[row])
         update = self._made(step, tuning) if moved is None else self._of_run(moved, NEXT, tuning)
         found = self._search(update)
         scale = 2 / update.lr if update.lr else None  # λ_c if the update itself is critical
@@ -139,7 +138,8 @@ class CriticalMeter:
         gradient = self._gradient()
         state = state_of(tuning, self.objective)
         kept = any(part.rule.keeps_state for part in tuning.parts)
-        if tuning.parts and (state or not kept or step == 0):
+        steps = all(part.rule.make is not None for part in tuning.parts)
+        if tuning.parts and steps and (state or not kept or step == 0):
             return self._of_run(self._stepped(tuning, gradient, state, step), OPTIMIZER, tuning)
         pace = tuning.lr or UNKNOWN_LR
         parts = [g.mul_(-pace) for g in gradient]
@@ -147,8 +147,9 @@ class CriticalMeter:
             return Update(
                 parts, GRADIENT, pace, None, None, reason=tuning.reason.replace("threshold", "ratio")
             )
-        if not plain(tuning):
+        if not plain(tuning) or not steps:
             why = tuning.unusable or "the checkpoint has no state to make a step of the optimizer with"
+            why = why if steps else "opsig takes no steps of the optimizer"
             return Update(parts, GRADIENT, pace, None, None, reason=f"no ratio: {why}")
         threshold = tuning.parts[0].rule.stability_threshold(tuning.parts[0].hyper)
         return Update(parts, GRADIENT, pace, threshold, 2 / pace / threshold)
@@ -177,7 +178,8 @@ class CriticalMeter:
             parts = [torch.zeros_like(p) for p in self.objective.parameters]
         else:
             _, parts = self.objective.mean_loss_and_gradient(own)
-        return [self.parallel.all_reduce(g.detach().mul_(len(own) / len(everything))) for g in parts]
+        share = self.objective.mass(own) / (self.objective.mass(everything) or 1.0)
+        return [self.parallel.all_reduce(g.detach().mul_(share)) for g in parts]
 
     def _search(self, update: Update) -> CriticalRate:
         """Where along the update the loss is back at its start."""
@@ -206,7 +208,7 @@ class CriticalMeter:
         with objective.statistics():
             for inputs, targets in objective.batches(self.parallel.shard(self.meter.positions)):
                 total += objective.loss_fn(objective.outputs(inputs), targets).double().sum().cpu()
-        return float(self.parallel.all_reduce(total)) / len(self.meter.positions)
+        return float(self.parallel.all_reduce(total)) / (objective.mass(self.meter.positions) or 1.0)
 
 
 def l2_penalty(part: Part) -> float:

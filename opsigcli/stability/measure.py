@@ -29,6 +29,7 @@ from opsigcli.sharpness_records import UNTOLD, SharpnessPoint, StepCheck
 from opsigcli.stability.budget import Budget
 from opsigcli.stability.curvature_attribution import subset
 from opsigcli.stability.further import Further
+from opsigcli.stability.gradient_place import to_gradients
 from opsigcli.stability.ratio import Stability, plain, stability
 from opsigcli.stability.solver import Solver
 from opsigcli.stability.step_check import StepChecker
@@ -105,9 +106,8 @@ class Meter:
         self.run.load(row)
         if bad := self.not_finite():
             return Measured(self._nothing(row, step, lr, bad))
-        tuning = self.tuned.at(row)
+        tuning = to_gradients(self.tuned.at(row), self.run.objective.model)
         self.train(tuning, self.movement.moved())
-        self.run.load(row)
         self._plain = plain(tuning)
         if not self._checked:
             refuse_coupling(self.run.objective, self.run.files[row])
@@ -170,7 +170,7 @@ class Meter:
             units=stable.units,
             parameters=sum(p.numel() for p in self.run.objective.parameters),
             untrained=self.tuned.untrained(),
-            notes=tuning.notes,
+            notes=(*tuning.notes, *([operator.note] if operator.note else [])),
         )
 
     def _nothing(self, row: int, step: int, lr: float, reason: str) -> SharpnessPoint:

@@ -134,7 +134,7 @@ def stability(
     if hidden > UNSEEN:
         reason = (
             f"no ratio: {hidden:.0%} of the preconditioned eigenvector is in weights whose second moment is 0; "
-            "the run had no gradient there, as if it had not seen such examples"
+            "the run had no gradient there, as if it had not seen such examples, or 8 bits were too few for it"
         )
         return Stability(reference, None, value, found.matvecs, reason, units)
     reason = f"preconditioned: {found.reason}" if found.reason else ""

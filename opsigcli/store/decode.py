@@ -17,6 +17,7 @@ from opsigcli.sharpness_records import (
     SharpnessPoint,
     StepCheck,
 )
+from opsigcli.training_records import AgainstLog
 
 
 def decode(kind: Any, data: dict[str, Any], **convert: Any) -> Any:
@@ -116,6 +117,13 @@ def decode_step_check(data: dict[str, Any] | None) -> StepCheck | None:
         return None
     check: StepCheck = decode(StepCheck, data)
     return check
+
+
+def decode_log(data: dict[str, Any]) -> AgainstLog:
+    """The mean loss beside the one that the run logged."""
+    numbers = dict.fromkeys(("traced", "logged", "allowed"), as_floats)
+    log: AgainstLog = decode(AgainstLog, data, steps=tuple, not_read=tuple, **numbers)
+    return log
 
 
 def decode_point(data: dict[str, Any]) -> SharpnessPoint:

@@ -26,9 +26,10 @@ from opsigcli.records import (
     VirtualSteps,
 )
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
-from opsigcli.store.decode import decode, decode_pair, decode_point, decode_spike
+from opsigcli.store.decode import decode, decode_log, decode_pair, decode_point, decode_spike
 from opsigcli.store.lazy_arrays import CACHE, StoredMatrix, StoredTexts
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
+from opsigcli.training_records import AgainstLog, RecordedFact
 
 
 class Store:
@@ -158,6 +159,18 @@ class Store:
         return tuple(decode(CriticalSharpness, point) for point in self._json("critical_sharpness"))
 
     @property
+    def training_log(self) -> AgainstLog | None:
+        """The mean loss beside the one that the run logged, or None."""
+        return decode_log(self._json("training_log")) if "training_log" in self.file else None
+
+    @property
+    def recorded_facts(self) -> tuple[RecordedFact, ...]:
+        """What training did and the trace does not, as far as it is recorded."""
+        if "recorded_facts" not in self.file:
+            return ()
+        return tuple(decode(RecordedFact, fact) for fact in self._json("recorded_facts"))
+
+    @property
     def phases(self) -> tuple[Phase, ...]:
         """What the sharpness did along the run."""
         if "phases" not in self.file:
@@ -204,6 +217,8 @@ class Store:
             self.provenance,
             self.virtual,
             self.critical,
+            self.training_log,
+            self.recorded_facts,
         )
 
     def gradients(self, key: str) -> dict[str, NDArray[Any]] | None:

@@ -71,6 +71,16 @@ LAYOUT: dict[str, tuple[str, str, str]] = {
         "ids (n,) and images (n, H, W, 3) of the examples a report shows; means (3p, H, W, 3): of each of p pairs "
         "the mean of the first group, of the second, and their difference",
     ),
+    "training_log": (
+        "",
+        "JSON",
+        "training_records.AgainstLog: the mean loss beside the one the run logged; absent without a log",
+    ),
+    "recorded_facts": (
+        "",
+        "JSON",
+        "list of training_records.RecordedFact: what training did and the trace does not",
+    ),
     "provenance": ("group", "JSON", "command -> records.Provenance"),
 }
 

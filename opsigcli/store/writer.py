@@ -24,10 +24,12 @@ from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.matrix_writer import write_rows, write_virtual
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
 from opsigcli.store.units import cannot_write, reserve, sweep, temporary_path
+from opsigcli.training_records import AgainstLog, RecordedFact
 
 SLACK = 1 << 20  # bytes: HDF5's own structures, JSON, and short arrays
 TEXT = h5py.string_dtype()
 SHARPNESS = ("sharpness", "phases", "sharpness_examples", "example_curvature")  # what that command writes
+TRAINING = ("training_log", "recorded_facts")  # what is known of the training, beside its losses
 CRITICAL, QUICK = "critical_sharpness", "sharpness --quick"  # what its option writes, and its provenance
 
 
@@ -117,7 +119,16 @@ def write_trace(store: Path, content: TraceContent) -> None:
         _json(file, "provenance/trace", content.provenance)
         if store.exists():
             with h5py.File(store, "r") as old:
-                for name in ("gradients", "mining", "top", "groups", "thumbnails", CRITICAL, *SHARPNESS):
+                for name in (
+                    "gradients",
+                    "mining",
+                    "top",
+                    "groups",
+                    "thumbnails",
+                    CRITICAL,
+                    *SHARPNESS,
+                    *TRAINING,
+                ):
                     if name in old:
                         old.copy(name, file)
                 for name in set(old.get("provenance", ())) - {"trace"}:
@@ -127,6 +138,19 @@ def write_trace(store: Path, content: TraceContent) -> None:
     padded = -(-max(count, 1) // rows) * rows * -(-max(examples, 1) // columns) * columns
     matrices = 2 if content.virtual is None else 3
     _replace(store, fill, matrices * 4 * padded + 64 * examples + sum(map(len, content.names)), copy=False)
+
+
+def write_training(store: Path, log: AgainstLog | None, facts: tuple[RecordedFact, ...]) -> None:
+    """Write what the run recorded of its training. The losses are left as they are."""
+
+    def fill(file: h5py.File) -> None:
+        for name in TRAINING:
+            _drop(file, name)
+        if log is not None:
+            _json(file, "training_log", log)
+        _json(file, "recorded_facts", facts)
+
+    _replace(store, fill, 200 * len(log.steps) + 1000 * len(facts) if log else 1000 * len(facts))
 
 
 def write_gradients(store: Path, key: str, arrays: dict[str, NDArray[Any]]) -> None:

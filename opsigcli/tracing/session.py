@@ -18,7 +18,7 @@ from opsigcli.objective.evaluate import Evaluator
 from opsigcli.options import TraceOptions
 from opsigcli.outcome import plain
 from opsigcli.progress import Progress
-from opsigcli.records import Run
+from opsigcli.records import Run, TraceSummary
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader
@@ -28,11 +28,13 @@ from opsigcli.runs.stored_run import another_mean
 from opsigcli.runs.virtual_step import VirtualStep
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
-from opsigcli.store.writer import TraceContent, locked, write_trace
+from opsigcli.store.writer import TraceContent, locked, write_trace, write_training
+from opsigcli.tracing.beside import facts_of, log_beside
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.rows import Row, plan_rows
 from opsigcli.tracing.sharding import Sharding
 from opsigcli.tracing.worker import Worker
+from opsigcli.training_records import AgainstLog, RecordedFact
 from opsigcli.trust import sign
 
 # What the losses depend on. Another value of any of these is another run, and belongs in another store.
@@ -75,6 +77,10 @@ class Session:
         self.waiting = 0  # units that other workers have not finished
         self.warnings: list[str] = []
         self.measured: dict[str, Any] = {}
+        self.summary: TraceSummary | None = None  # of the store, once it is whole
+        self.infinite: list[int] = []  # steps at which some loss is not finite
+        self.log: AgainstLog | None = None
+        self.facts: tuple[RecordedFact, ...] = ()
 
     def trace(self, series: Series, progress: Progress) -> None:
         """Bring the store up to date with the series.
@@ -154,8 +160,21 @@ class Session:
             enough = len(self.done) >= min(2, len(self.rows))
             if new and enough:
                 write_trace(self.options.store, self._content(worker, store))
+            if stopped is None and self.options.store.exists():
+                self._look_beside(worker, series)
             if stopped is None or (new and enough):
                 worker.units.clear(keep={unit.key for unit in worker.grid(self._unfinished())})
+
+    def _look_beside(self, worker: Worker, series: Series) -> None:
+        """Keep what the run recorded of its training, where the store does not say the same already."""
+        with open_store(self.options.store) as store:
+            self.summary, self.infinite = store.summary
+            log = log_beside(series, self.summary)
+            facts = facts_of(series, self.run, worker.evaluator.objective)
+            known = (log, facts) == (store.training_log, store.recorded_facts)
+        self.log, self.facts = log, facts
+        if not known:
+            write_training(self.options.store, log, facts)
 
     def _open(self, stack: ExitStack) -> Store | None:
         """The store that is added to; None for a new one."""
@@ -188,9 +207,12 @@ class Session:
         }
         if evaluator.objective.mean:
             self.measured["mean"] = evaluator.objective.mean
+        if evaluator.objective.padding:
+            self.measured["padding"] = evaluator.objective.padding
         if store is not None:
             self._require_same_virtual(store)
             _require_same_mean(store, evaluator.objective)
+            _require_same_padding(store, evaluator.objective)
         units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
         return Worker(series, evaluator, loader, units, virtual, self.sharding)
 
@@ -255,6 +277,21 @@ def _require_same_mean(store: Store, objective: Objective) -> None:
         raise StoreError(
             f"the trace in {store.path} was made with another mean; here "
             f"{objective.mean or 'all examples count alike'}",
+            "name another store with --store, or replace this one with --fresh",
+        )
+
+
+def _require_same_padding(store: Store, objective: Objective) -> None:
+    """Refuse to mix rows of models that read padding and rows of models that do not, as in stores of older versions.
+
+    Raises:
+        StoreError: the padding is another.
+    """
+    before = store.provenance["trace"].options.get("padding", "")
+    if before != objective.padding:
+        raise StoreError(
+            f"the trace in {store.path} was made with {before or 'no token as padding'}; here "
+            f"{objective.padding or 'no token is padding'}",
             "name another store with --store, or replace this one with --fresh",
         )
 

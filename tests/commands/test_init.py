@@ -151,6 +151,23 @@ def test_the_torchvision_model_is_found_by_its_tensors(name: str, monkeypatch: p
     assert fitting_specs(shapes) == []
 
 
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_the_model_that_is_found_has_the_second_classifiers_of_the_checkpoint(
+    name: str, used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.models import get_model
+
+    monkeypatch.setattr("opsigcli.models.hints.SECONDS", 0.0)
+    with torch.device("meta"):
+        state = get_model(name, num_classes=7, aux_logits=used, init_weights=False).state_dict()
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    (spec,) = fitting_specs(shapes)
+    with torch.device("meta"):
+        made = build(f"{spec}&init_weights=false", input_shape=(3, 80, 80), outputs=7).state_dict()
+    assert {key: tuple(value.shape) for key, value in made.items()} == shapes
+
+
 def test_the_timm_model_is_found_by_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     timm = pytest.importorskip("timm")
     some = ["resnet18", "test_vit", "test_vit2", "vit_tiny_patch16_224"]  # all of them take a while

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Opsig
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from opsigcli.cli.app import run
 from opsigcli.datasets import open_source
@@ -127,10 +129,38 @@ def test_it_stands_beside_the_sharpness_and_is_not_measured_twice(opsig: Opsig, 
     assert "Critical sharpness along the run's updates" in text
 
 
-def test_what_needs_eigenvectors_is_refused(opsig: Opsig, store: Path) -> None:
-    refused = opsig("sharpness", "--quick", "--layers", "--top", 3, "--store", store)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--layers", "--top", 3),
+        ("--tolerance", 0.01),
+        ("--max-matvecs", 20),
+        ("--minibatch", 8),
+        ("--all-parameters",),
+        ("--no-step-check",),
+        ("--budget", "50hvp"),
+    ],
+)
+def test_what_it_has_no_use_for_is_refused(opsig: Opsig, store: Path, words: tuple[object, ...]) -> None:
+    refused = opsig("sharpness", "--quick", *words, "--store", store)
     assert refused.code == 2
-    assert "--layers, --top" in refused.err
+    assert all(str(word) in refused.err for word in words if str(word).startswith("--"))
+
+
+def test_weights_that_are_not_finite_have_none_and_say_so(
+    opsig: Opsig, made: Path, store: Path, tmp_path: Path
+) -> None:
+    run_copy, broken = tmp_path / "run", tmp_path / "broken.h5"
+    shutil.copytree(made / "run", run_copy)
+    file = next(path for path in run_copy.glob("*.safetensors") if path.stem.endswith("30"))
+    weights = load_file(file)
+    next(iter(weights.values())).fill_(torch.nan)
+    save_file(weights, file)
+    opsig("trace", run_copy, "--store", broken, "--quiet")
+    words = ("sharpness", "--quick", "--store", broken, "--steps", "30:30", "--json")
+    (point,) = opsig(*words).json["result"]["critical_sharpness"]
+    assert point["ratio"] is None
+    assert "not finite" in point["reason"]
 
 
 def test_a_dry_run_counts_passes_and_measures_nothing(opsig: Opsig, store: Path) -> None:
@@ -148,3 +178,36 @@ def test_a_subset_and_batches_of_any_size_are_measured(opsig: Opsig, store: Path
     np.testing.assert_allclose(one["ratio"], two["ratio"], rtol=2 * one["error"])
     part = opsig(*words, "--examples", 50).json["result"]["critical_sharpness"][0]
     assert part["examples"] == 50
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_value_of_one_where_examples_count_by_their_tokens(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    tokens = random.integers(1, 12, (40, 9))
+    labels = tokens[:, 1:].copy()
+    for row in range(30):  # the first process has sequences of few labels
+        labels[row, 1 + row % 3 :] = -100
+    np.savez(tmp_path / "d.npz", x=tokens[:, :-1], y=labels)
+    words = ["--model", "gpt?layers=1&width=8&heads=2", "--data", f"npz:{tmp_path / 'd.npz'}", "--loss", "lm"]
+    steps = ["--optimizer", "adam", "--lr", 0.05, "--steps", 4, "--save-every", 2]
+    assert opsig("train", tmp_path / "run", *words, *steps, "--quiet").code == 0
+    store = tmp_path / "one.h5"
+    assert opsig("trace", tmp_path / "run", "--store", store, "--quiet").code == 0
+    both = shutil.copy(store, tmp_path / "two.h5")
+    asked = ["sharpness", "--quick", "--precision", "float64", "--json", "--store"]
+    one = opsig(*asked, store).json["result"]["critical_sharpness"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ran = subprocess.run(
+        [*launch, "-m", "opsigcli", *asked, str(both)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    two = json.loads(ran.stdout)["result"]["critical_sharpness"]
+    assert all(p["direction"] == "optimizer step" and p["ratio"] for p in one)
+    for a, b in zip(one, two, strict=True):
+        assert b["ratio"] == pytest.approx(a["ratio"], rel=1e-6)

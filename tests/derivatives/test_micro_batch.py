@@ -70,6 +70,16 @@ def test_a_batch_is_smaller_where_outputs_are_larger(twice: bool, monkeypatch: p
     assert 1 <= sizes[2] < sizes[1] < sizes[0] < 4096
 
 
+def test_an_example_that_does_not_fit_is_said_with_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(micro_batch, "IN_FLIGHT", MIB)
+    problem = Objective(nn.Linear(4, 10_000), Rows((4,), 20), "ce")
+    assert fit_micro_batch(problem, problem.parameters) == ""
+    problem = Objective(nn.Linear(4, 100_000), Rows((4,), 20), "ce")
+    said = fit_micro_batch(problem, problem.parameters)
+    assert problem.batch_size == 1
+    assert "one example takes about" in said
+
+
 def test_the_batch_size_asked_for_is_the_most_and_one_example_the_least(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -15,8 +15,8 @@ from opsigcli.records import Evidence
 
 def test_tokens_are_taken_where_there_is_something_to_predict() -> None:
     inputs = np.array([[4, 5, 6], [7, 8, 9], [1, 2, 3]])
-    targets = np.array([[5, -100, 7], [-100, 9, -100], [-100, -100, -100]])
-    found = labelled_tokens(inputs, targets, -100)
+    targets = np.array([[5, -100, 7], [-1, 9, -100], [-100, -100, -100]])
+    found = labelled_tokens(inputs, targets)
     np.testing.assert_array_equal(found[SEEN], [[4, 6], [8, -1], [-1, -1]])
     np.testing.assert_array_equal(found[PREDICTED], [[5, 7], [9, -1], [-1, -1]])
 

@@ -85,6 +85,24 @@ def test_a_contrastive_loss_is_refused_and_nothing_is_written(opsig: Opsig, tmp_
     assert not (tmp_path / "s.h5").exists()
 
 
+class Centred(nn.Module):
+    """Outputs with a thousandth of their mean over the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.inside(x)
+        return found + 1e-3 * found.mean(0)
+
+
+def test_a_weak_coupling_is_refused_as_well(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(ObjectiveError, match="depend on the example alone"):
+        refuse_coupling(opened(tmp_path, Centred()), "step7.pt")
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e4, 1e30])
 def test_what_is_independent_passes_whatever_its_size(tmp_path: Path, scale: float) -> None:
     torch.manual_seed(0)

@@ -64,6 +64,7 @@ CASES: dict[str, tuple[np.ndarray, Mean]] = {
     "ce?weight=0.2,0,1": (LABELS, ce(weight=WEIGHT * torch.tensor([1, 0, 1]))),
     "ce?weight=0.2,0.5,1&label_smoothing=0.1": (LABELS, ce(weight=WEIGHT, label_smoothing=0.1)),
     "ce?ignore_index=255": (SOME_VOID, ce(ignore_index=255)),
+    "ce?weight=.2,.5,1.": (LABELS, ce(weight=WEIGHT)),
     "ce?ignore_index=0": (LABELS, ce(ignore_index=0)),
     "ce?weight=0.2,0.5,1&ignore_index=255": (MAPS, ce(weight=WEIGHT, ignore_index=255)),
     "ce?ignore_index=255&label_smoothing=0.2": (MAPS, ce(ignore_index=255, label_smoothing=0.2)),

@@ -106,6 +106,7 @@ def test_lars_has_no_trust_in_a_tensor_without_weights_or_gradient() -> None:
         ("sgdw", "sgdw", {"lr": 0.1, "weight_decay": 0.2}),
         ("sgdw", "sgdw", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.2}),
         ("sgdw", "sgdw", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.2}),
+        ("adamw", "adamw", {"lr": 0.1, "weight_decay": 0.2, "amsgrad": True}),
         ("rmsproptf", "rmsproptf", {"lr": 0.1, "weight_decay": 0.2}),
         ("rmsproptf", "rmsproptf", {"lr": 0.1, "momentum": 0.9, "centered": True, "eps": 1e-3}),
         ("rmsproptf", "rmsproptf", {"lr": 0.1, "momentum": 0.9, "lr_in_momentum": False}),

@@ -52,11 +52,6 @@ def test_what_is_recognised_has_a_threshold():
         assert rule.stability_threshold(found.hyper) == rule.stability_threshold(hyper)
 
 
-def test_a_learning_rate_kept_as_a_tensor_is_a_number():
-    rule = torch.optim.Adam([parameter()], lr=torch.tensor(0.25), capturable=False, foreach=False)
-    assert from_state_dict(state_of(rule)).hyper["lr"] == 0.25
-
-
 def test_an_old_adamw_state_is_told_as_an_assumption():
     saved = state_of(torch.optim.AdamW([parameter()], lr=0.1))
     del saved["param_groups"][0]["decoupled_weight_decay"]
@@ -65,10 +60,10 @@ def test_an_old_adamw_state_is_told_as_an_assumption():
     assert "taken for AdamW" in found.reason
 
 
-@pytest.mark.parametrize("kind", ["Adadelta", "Adafactor", "ASGD", "Rprop", "Muon"])
+@pytest.mark.parametrize(
+    "kind", [k for k in ("Adadelta", "Adafactor", "ASGD", "Rprop", "Muon") if hasattr(torch.optim, k)]
+)
 def test_an_optimizer_without_a_known_threshold_is_named_with_the_reason(kind):
-    if not hasattr(torch.optim, kind):
-        pytest.skip(f"this torch has no {kind}")
     matrix = torch.nn.Parameter(torch.ones(3, 2))
     found = from_state_dict(state_of(getattr(torch.optim, kind)([matrix], lr=0.1)))
     assert (found.name, found.rule) == ("", kind.lower())
@@ -116,7 +111,8 @@ def test_a_piece_of_state_more_is_another_optimizer(name):
 @pytest.mark.parametrize("name", TORCH)
 def test_what_schedulers_and_scripts_add_to_groups_changes_nothing(name):
     rule = OPTIMIZERS.load(name).build([parameter()], {"lr": 0.1})
-    rule.param_groups[0] |= {"name": "body", "lr_scale": 0.5, "param_names": ["w"]}
+    rule.param_groups[0] |= {"name": "body", "lr_scale": 0.5, "param_names": ["w"], "group_name": "body"}
+    rule.param_groups[0] |= {"lr_mult": 2.0, "decay_mult": 0.0, "layer_id": 3, "warmup": 100, "swa_lr": 0.05}
     momentum = name in {"momentum", "nesterov"}
     torch.optim.lr_scheduler.OneCycleLR(rule, max_lr=0.1, total_steps=10, cycle_momentum=momentum)
     assert from_state_dict(state_of(rule)).name == name
@@ -160,13 +156,13 @@ def test_a_rule_that_maximizes_is_none_that_is_known(name):
         ("cadamw", "cautious"),
         ("crmsproptf", "cautious"),
         ("clion", "lion"),
-        ("adamc", ""),
-        ("sgdc", ""),
-        ("rmsproptfc", ""),
-        ("nadamw", ""),
-        ("laprop", ""),
+        ("adamc", "corrected_weight_decay"),
+        ("sgdc", "corrected_weight_decay"),
+        ("rmsproptfc", "corrected_weight_decay"),
+        ("nadamw", "nadamw"),
+        ("nadamlegacy", "nadamlegacy"),
         ("radamlegacy", ""),
-        ("novograd", ""),
+        ("novograd", "novograd"),
     ],
 )
 @pytest.mark.parametrize("updated", [False, True])
@@ -181,17 +177,73 @@ def test_the_optimizers_of_timm_are_what_they_are_and_no_others(kind, name, upda
     assert found.name or found.reason
 
 
-def test_moments_in_eight_bits_are_named():
-    entry = {"step": 3, "state1": torch.zeros(9), "state2": torch.zeros(9), "qmap1": torch.zeros(256)}
-    group = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0, "params": [0]}
-    assert from_state_dict({"param_groups": [group], "state": {0: entry}}).rule == "bitsandbytes"
+KNOWN_OF_TIMM = {
+    **{kind: kind for kind in TORCH if kind not in ("sgd", "dampened")},
+    **dict.fromkeys(("lars", "larc", "nlars", "nlarc"), "lars"),
+    **{"sgd": "nesterov", "sgdw": "sgdw", "nesterovw": "sgdw", "adamwlegacy": "adamw", "radamw": "radam"},
+    **{"rmsproptf": "rmsproptf", "rmsproptfw": "rmsproptf"},
+}
 
 
-def test_a_schedule_free_rule_is_named():
-    group = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0, "params": [0], "k": 3}
-    group |= {"r": 0.0, "weight_lr_power": 2.0, "weight_sum": 0.1, "lr_max": 0.1, "train_mode": True}
-    entry = {"z": torch.zeros(9), "exp_avg_sq": torch.zeros(9)}
-    assert from_state_dict({"param_groups": [group], "state": {0: entry}}).rule == "schedulefree"
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:It is highly recommended")
+def test_no_other_optimizer_of_timm_has_a_threshold():
+    timm = pytest.importorskip("timm.optim")
+    for kind in timm.list_optimizers(exclude_filters=["bnb*", "fused*"]):  # those need a GPU
+        rule = timm.create_optimizer_v2(
+            [torch.nn.Parameter(torch.ones(4, 3))], kind, lr=0.1, weight_decay=0.1
+        )
+        for saved in (rule.state_dict(), state_of(rule) if kind != "adahessian" else rule.state_dict()):
+            found = from_state_dict(saved)
+            assert found.name == KNOWN_OF_TIMM.get(kind, ""), kind
+            assert found.name or found.reason
+            assert not found.rule or found.name or OPTIMIZERS.load(found.rule).limit is None
+
+
+@pytest.mark.parametrize(
+    ("group", "state", "rule"),
+    [
+        ({"betas": 2, "d": 1, "d0": 1, "d_coef": 1, "growth_rate": 1, "eps": 1}, {"s", "p0"}, "prodigy"),
+        ({"momentum": 1, "d": 1, "growth_rate": 1, "numerator_weighted": 1}, {"z", "s"}, "dadaptation"),
+        ({"betas": 2, "d": 1, "numerator_weighted": 1}, {"exp_avg", "s"}, "dadaptation"),
+        ({"betas": 2, "eps": 1, "precondition_frequency": 1, "shampoo_beta": 1}, {"GG", "Q"}, "soap"),
+        ({"betas": 2, "rho": 1}, {"step", "exp_avg", "hessian"}, "sophia"),
+        ({"betas": 3, "eps": 2, "clip_threshold": 1}, {"exp_avg", "exp_avg_res_row"}, "came"),
+        ({"betas": 2, "eps": 1, "rank": 1, "update_proj_gap": 1}, {"exp_avg", "projector"}, "galore"),
+        ({"momentum": 1, "matrix_eps": 1}, {"pre_cond_0", "inv_pre_cond_0"}, "shampoo"),
+        ({"betas": 2, "eps": 1, "max_grad_norm": 1}, {"exp_avg", "exp_avg_diff"}, "adan"),
+        ({"betas": 2, "eps": 1, "max_grad_norm": 1}, {"exp_avg", "exp_avg_sq"}, "lamb"),
+        ({"betas": 2, "eps": 1, "hessian_power": 1}, {"hessian step"}, "adahessian"),
+        ({"betas": 2, "eps": 1, "caution": 1}, {"exp_avg_sq", "exp_avg_lr_1", "exp_avg_lr_2"}, "laprop"),
+        ({"betas": 2}, {"exp_avg"}, "lion"),
+    ],
+)
+def test_rules_without_a_threshold_are_named_by_the_keys_of_their_authors(group, state, rule):
+    numbers = {key: (0.9,) * value if key == "betas" else 0.0 for key, value in group.items()}
+    saved = {"param_groups": [{"params": [0], "lr": 0.1, "weight_decay": 0.0} | numbers]}
+    found = from_state_dict(saved | {"state": {0: dict.fromkeys(state, torch.ones(3))}})
+    assert (found.name, found.rule) == ("", rule)
+    assert found.reason.startswith(f"no threshold: {rule}: ")
+
+
+@pytest.mark.parametrize("value", [None, "0.1", float("nan"), -0.1])
+@pytest.mark.parametrize(("name", "key"), [("momentum", "lr"), ("momentum", "momentum"), ("adam", "eps")])
+def test_a_hyper_parameter_that_is_no_number_within_its_bounds_is_named(name, key, value):
+    saved = state_of(OPTIMIZERS.load(name).build([parameter()], {"lr": 0.1}))
+    saved["param_groups"][0][key] = value
+    found = from_state_dict(saved)
+    assert (found.name, found.rule) == ("", "")
+    assert key in found.reason
+    assert "--optimizer and --lr" in found.reason
+
+
+@pytest.mark.parametrize("lr", [torch.tensor(0.25), torch.tensor([0.25]), 0.25])
+@pytest.mark.parametrize("betas", [torch.tensor([0.5, 0.75]), [torch.tensor(0.5), 0.75], (0.5, 0.75)])
+def test_hyper_parameters_kept_as_tensors_are_numbers(lr, betas):
+    saved = state_of(torch.optim.Adam([parameter()], lr=0.1))
+    saved["param_groups"][0] |= {"lr": lr, "betas": betas}
+    found = from_state_dict(saved).hyper
+    assert (found["lr"], found["betas"]) == (0.25, (0.5, 0.75))
 
 
 @pytest.mark.parametrize(

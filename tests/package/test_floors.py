@@ -19,6 +19,7 @@ GROUND = {
         "records",
         "examples",
         "sharpness_records",
+        "training_records",
         "mean_loss",
         "outcome",
         "registry",

@@ -14,6 +14,7 @@ from opsigcli.sharpness_records import CriticalSharpness, SharpnessPoint
 from opsigcli.store import writer
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.schema import LAYOUT
+from opsigcli.training_records import AgainstLog, RecordedFact
 
 T, N = 3, 4
 RANKS = {"": 0, "(T,)": 1, "(N,)": 1, "(n,)": 1, "(T, N)": 2, "(T-1, N)": 2}
@@ -43,6 +44,10 @@ def write_everything(store: Path) -> None:
     writer.write_sharpness(store, writer.SharpnessContent([point], (), curves, ids[:2], provenance))
     critical = CriticalSharpness(1, 2.0, 1.0, 4.0, 0.5, 0.01, "next checkpoint", 6, 0)
     writer.write_critical(store, [critical], provenance)
+    fact = RecordedFact("dropout", "0.1", "args.yaml: dropout", "units were left out")
+    writer.write_training(
+        store, AgainstLog("log.csv", "loss", (1,), (1.0,), (1.5,), (0.4,), "below", "x"), (fact,)
+    )
 
 
 def test_every_path_that_is_written_is_in_the_layout_and_the_other_way_round(tmp_path: Path) -> None:

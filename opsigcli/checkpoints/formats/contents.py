@@ -23,6 +23,7 @@ Tensors = dict[str, TensorFacts]
 # The value of a leaf: of a tensor of one element, or of a value kept in a file of its own. Others come back as is.
 Value = Callable[[Any], Any]
 
+_BOX = "__bnb_optimizer_quant_state__"
 _OPTIMIZERS = (
     "optimizer",
     "optimizer_state_dict",
@@ -207,7 +208,7 @@ def _optimizers(label: str, place: Any, deep: int) -> list[dict[str, Any]]:
         return [one for name, item in items for one in _optimizers(name, item, deep - 1)] if deep else []
     entries = fields(place)
     if _has_groups(place):
-        state = fields(entries.get("state"))
+        state = {key: _unpacked(entry) for key, entry in fields(entries.get("state")).items()}
         return [{"param_groups": entries["param_groups"], "state": state, "label": label}]
     if any(str(key).startswith("param_groups.") for key in entries):
         return [{**_unflattened(entries), "label": label}]
@@ -227,6 +228,12 @@ def _unflattened(entries: Mapping[Any, Any]) -> Mapping[str, Any]:
         if kind in ("state", "param_groups"):
             (state if kind == "state" else groups).setdefault(name, {})[what] = entry
     return {"param_groups": [{**group, "params": [name]} for name, group in groups.items()], "state": state}
+
+
+def _unpacked(entry: Any) -> Any:
+    """The state of one parameter without the box in which bitsandbytes hides from FSDP what is in 8 bits."""
+    own = fields(entry)
+    return {**{k: v for k, v in own.items() if k != _BOX}, **fields(own[_BOX])} if _BOX in own else entry
 
 
 def _first_step(state: Mapping[str, Any]) -> Any:

@@ -78,6 +78,10 @@ class DcpFolder(CheckpointFormat):
 
             return resolved(state, leaf) if state else {}
 
+    def arguments(self, path: Path) -> Mapping[str, Any]:
+        """Settings in the file that Lightning keeps beside the parts."""
+        return TorchFile().arguments(path / BESIDE) if (path / BESIDE).is_file() else {}
+
     def files(self, path: Path) -> list[Path]:
         """The data files, and the metadata that says what is where in them."""
         return [entry for entry in sorted(path.iterdir()) if entry.suffix == SUFFIX or entry.name == METADATA]

@@ -74,6 +74,10 @@ class SafetensorsFile(CheckpointFormat):
         _, names = choose(path, {"": facts}, key, weights if weights != "model" else "")
         return self.read_named(path, names)
 
+    def arguments(self, path: Path) -> Mapping[str, Any]:
+        """The text metadata."""
+        return _header(path)[1]
+
     def read_named(self, path: Path, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
         """Tensors of a file that was described before, as name to give -> name in the file.
 

@@ -18,6 +18,7 @@ from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, unre
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats import contents, rebuild, torch_pickle
 from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
+from opsigcli.checkpoints.formats.settings import CRITERION, LONGEST, flattened
 from opsigcli.checkpoints.formats.torch_container import ZIP, Opened, Program, open_torch, some
 from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
 from opsigcli.checkpoints.unchanged import Kept, identity
@@ -89,6 +90,26 @@ class TorchFile(CheckpointFormat):
             chosen, names = choose(path, {name: found[where] for name, where in sets.items()}, key, weights)
             wanted = cast(dict[str, StoredTensor], {n: found[sets[chosen]][own] for n, own in names.items()})
             return rebuild.tensors(file, opened.locate, wanted, opened.size)
+
+    def arguments(self, path: Path) -> Mapping[str, Any]:
+        """Plain values beside the weights: of ``args``, ``hyper_parameters``, ``config``; and weights of classes."""
+        with _opened(path) as (file, opened):
+            sets = contents.candidates(opened.content.root).values()
+            small = {
+                name: cast(StoredTensor, tensor)
+                for tensors in sets
+                for name, tensor in tensors.items()
+                if CRITERION.fullmatch(name) and len(tensor.shape) == 1 and tensor.count <= LONGEST
+            }
+
+            def numbers(tensor: Any) -> list[float]:
+                values: list[float] = rebuild.tensors(file, opened.locate, {"": tensor}, opened.size)[
+                    ""
+                ].tolist()
+                return values
+
+            of_modules = {name: numbers(tensor) for name, tensor in small.items()}
+            return flattened(opened.content.root, numbers) | of_modules
 
     def describe_state(self, path: Path) -> contents.Training:
         """Step, lr and optimizer in a file that need not hold weights."""

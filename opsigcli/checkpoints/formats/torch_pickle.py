@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,9 @@ _PLAIN = {
     *(f"torch.{name}" for name in SIZES),
     *("torch.storage.UntypedStorage", "torch.storage.TypedStorage"),
 }
+_WRAPPED = "torch._utils._rebuild_wrapper_subclass"
+# Of an optimizer's state in few bits: read as the tensors that it is made of.
+_OPTIMIZER_STATE = re.compile(r"torchao\.[a-z_.0-9]*\.OptimState\w+")
 # Rebuilt by torch without checks of what is inside, or without any storage to check.
 _REFUSED = {
     "torch._utils._rebuild_sparse_tensor": "sparse tensors",
@@ -49,7 +53,7 @@ _REFUSED = {
     "torch._utils._rebuild_qtensor": "quantized tensors",
     "torch._utils._rebuild_nested_tensor": "nested tensors",
     "torch._utils._rebuild_meta_tensor_no_storage": "tensors without data (on the meta device)",
-    "torch._utils._rebuild_wrapper_subclass": "tensors of a wrapper class",
+    _WRAPPED: "tensors of a wrapper class",
     "torch._utils._rebuild_device_tensor_from_numpy": "tensors of a device that torch keeps as numpy arrays",
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": "tensors of a device that torch keeps on the CPU",
     "torch.distributed.tensor.DTensor": "the part of sharded tensors (DTensor) that one process had",
@@ -115,9 +119,25 @@ def read_content(data: Data, start: int = 0) -> Content:
         storage = _storage(saved)
         return storages.setdefault((storage.key, storage.dtype), storage)
 
-    pickle = pickle_reader.read(data, _CALLS, persistent, start)
-    refused = {_REFUSED[name] for name in pickle.names if name in _REFUSED}
-    foreign = pickle.names - _PLAIN - _REFUSED.keys()
+    others = 0  # tensors of wrapper classes that are not read
+
+    def of_type(arguments: tuple[Any, ...]) -> Any:
+        nonlocal others
+        function, kind, inner, parts = arguments
+        if function.text == _WRAPPED:
+            if _OPTIMIZER_STATE.fullmatch(kind.text):
+                return dict(fields(parts))
+            others += 1
+        rebuild = _CALLS.get(function.text)
+        return rebuild(inner) if rebuild else Call(function, inner)
+
+    pickle = pickle_reader.read(
+        data, {**_CALLS, "torch._tensor._rebuild_from_type_v2": of_type}, persistent, start
+    )
+    refused = {_REFUSED[name] for name in pickle.names if name in _REFUSED and (name != _WRAPPED or others)}
+    foreign = {
+        name for name in pickle.names - _PLAIN - _REFUSED.keys() if not _OPTIMIZER_STATE.fullmatch(name)
+    }
     return Content(
         pickle.value,
         tuple(sorted(foreign)),
@@ -166,12 +186,6 @@ def _tensor(arguments: tuple[Any, ...]) -> StoredTensor:
     return StoredTensor(
         dtype, shape, storage, offset, stride, flags.get("conj") is True, flags.get("neg") is True
     )
-
-
-def _of_type(arguments: tuple[Any, ...]) -> Any:
-    function, _, inner, _ = arguments
-    rebuild = _CALLS.get(function.text)
-    return rebuild(inner) if rebuild else Call(function, inner)
 
 
 def _ordered(arguments: tuple[Any, ...]) -> dict[Any, Any]:
@@ -224,7 +238,6 @@ _CALLS: Calls = {
     "torch._utils._rebuild_tensor_v3": _tensor,
     "torch._utils._rebuild_parameter": lambda arguments: arguments[0],
     "torch._utils._rebuild_parameter_with_state": lambda arguments: arguments[0],
-    "torch._tensor._rebuild_from_type_v2": _of_type,
     "builtins.set": _members,
     "builtins.frozenset": _members,
     "_codecs.encode": _latin,

@@ -13,6 +13,7 @@ from opsigcli.checkpoints.base import CheckpointFormat, Header, OptimizerFacts, 
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats.dcp_folder import METADATA, DcpFolder
 from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
+from opsigcli.checkpoints.formats.settings import flattened
 from opsigcli.checkpoints.formats.torch_file import TorchFile
 from opsigcli.errors import CheckpointError
 
@@ -22,14 +23,15 @@ if TYPE_CHECKING:
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
+_ARGUMENTS = "training_args.bin"
 _SHARDED = "pytorch_model_fsdp_0"  # where Accelerate puts what FSDP saved
 _MAX_JSON = 1 << 26  # bytes
 _MAX_SHARDS = 10_000
 
 
 class WeightsFolder(CheckpointFormat):
-    """One folder with the weights of one checkpoint. Of the files beside them, only the optimizer's and JSON are read;
-    ``training_args.bin``, random states and scripts are never opened."""
+    """One folder with the weights of one checkpoint. Of the files beside them, only the optimizer's, JSON and, as
+    data, ``training_args.bin`` are read; random states and scripts are never opened."""
 
     name = "folder"
     folder = True
@@ -81,6 +83,12 @@ class WeightsFolder(CheckpointFormat):
         """The optimizer's groups and state, from the file beside the weights."""
         beside = _optimizer_file(path)
         return TorchFile().optimizer(beside, tensors=tensors) if beside else {}
+
+    def arguments(self, path: Path) -> Mapping[str, Any]:
+        """``config.json``, and ``training_args.bin`` read as data."""
+        beside = path / _ARGUMENTS
+        own = TorchFile().arguments(beside) if beside.is_file() else {}
+        return flattened({"config": _json(path / "config.json"), "training_args": own})
 
     def files(self, path: Path) -> list[Path]:
         """The files of weights; of the files beside them, none."""

@@ -42,6 +42,7 @@ class Loss:
     # Targets (B, …) -> w (B,), how much each counts, or None where all examples with such targets count alike.
     counts: Callable[[Tensor], Tensor | None] | None = None
     counts_by: str = ""  # what w is, in words
+    ignores: bool = False  # ``ignore_index=`` is an option
     ignore_index: int = IGNORED  # another label that says to ignore
     foreign: bool = False  # a function of the user's
 

@@ -183,6 +183,7 @@ def _loss(spec: Spec, entries: Entries, weight: tuple[float, ...]) -> Loss:
         of_maps=True,
         counts=found.counts,
         counts_by=found.words,
+        ignores=True,
         ignore_index=ignored(spec),
     )
 

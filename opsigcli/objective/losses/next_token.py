@@ -41,6 +41,7 @@ def next_token(spec: Spec) -> Loss:
         of_tokens=found.each,
         counts=found.counts if by_tokens else None,
         counts_by=found.words if weight else "its labelled tokens",
+        ignores=True,
         ignore_index=ignored(spec),
     )
 

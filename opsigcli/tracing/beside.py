@@ -1,0 +1,55 @@
+"""What a run recorded of its training, looked up when its losses are traced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.checkpoints.fact_kinds import KINDS
+from opsigcli.checkpoints.recorded_facts import Traced, batch_norm_fact, merged, recorded_facts
+from opsigcli.checkpoints.training_log import find_log
+from opsigcli.models.training_only import batch_norms, differs_in_training, drawn_at_random
+from opsigcli.tracing.against_log import against_log
+from opsigcli.training_records import AgainstLog, RecordedFact
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from opsigcli.checkpoints.series import Series
+    from opsigcli.objective.base import Objective
+    from opsigcli.records import Run, TraceSummary
+
+PROBED = 8  # examples that pass the model in training mode
+
+
+def facts_of(series: Series, run: Run, objective: Objective) -> tuple[RecordedFact, ...]:
+    """What makes the trace another function than the one trained: what files record, and what the model does."""
+    traced = Traced(run.loss, run.weights, run.precision)
+    of_model = facts_of_model(objective)
+    built = {fact.name for fact in of_model}
+    files = [
+        fact for fact in recorded_facts(series, traced) if fact.name != "BatchNorm" or fact.name not in built
+    ]
+    return tuple(merged([*files, *of_model]))
+
+
+def facts_of_model(objective: Objective) -> list[RecordedFact]:
+    """What the model draws at random in training, and the statistics that it takes of batches there."""
+    effects = {kind.name: kind.effect for kind in KINDS}
+    model: nn.Module = objective.model
+    drawn = drawn_at_random(model)
+    if not drawn:
+        probe = objective.read(np.arange(min(PROBED, len(objective.source))))
+        if differs_in_training(model, probe):
+            drawn = {"dropout": "some, in no module that says so"}
+    found = [RecordedFact(name, value, "the model", effects[name]) for name, value in drawn.items()]
+    if layers := batch_norms(model):
+        found.append(batch_norm_fact(layers, "the model"))
+    return found
+
+
+def log_beside(series: Series, summary: TraceSummary) -> AgainstLog | None:
+    """The traced mean losses against those that the run logged; None without a log, and with nothing like one."""
+    log, not_read = find_log(series.folder, series.steps, series.unit)
+    return against_log(summary.steps, summary.mean_losses, log, not_read)
