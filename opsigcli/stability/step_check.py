@@ -35,10 +35,7 @@ HEAVY = ("momentum", "nesterov", "dampened", "sgdw")  # rules without any other 
 COARSE = 0.1  # of the step lost to the rounding of stored weights leaves nothing to compare
 SILENT = 1e-4  # of the root mean square of the gradient: less is rounding, which Adam makes a step of
 NEARLY = 0.05  # an error up to here that nothing explains is that of arithmetic with fewer bits
-OTHER_DATA = (
-    *("other data or normalisation", "augmentation, mixup or label smoothing"),
-    *("dropout", "gradient clipping"),
-)
+OTHER_DATA = ("other data or normalisation", "augmentation or label smoothing", "dropout", "clipping")
 
 
 class StepChecker:
@@ -129,7 +126,9 @@ class StepChecker:
             return verdict
         if self.batch is not None:
             return self._of_batches(row, tuning, state, start, step, update, found)
-        return self._explained(row, tuning, loud * start, loud * step, _masked(update, loud), state, found)
+        return self._explained(
+            row, tuning, loud * start, loud * step, replace(update, step=loud * update.step), state, found
+        )
 
     def _loud(self, tuning: Tuning, update: Update) -> Tensor:
         """1 for weights whose step says something, 0 where a rule divides a gradient that is rounding by its size."""
@@ -288,10 +287,6 @@ def _keeps_state(tuning: Tuning) -> bool:
         and (part.rule.settle(part.hyper).get("momentum", 0.0) > 0 or part.name not in HEAVY)
         for part in tuning.parts
     )
-
-
-def _masked(update: Update, loud: Tensor) -> Update:
-    return replace(update, step=loud * update.step)
 
 
 def _manifest(folder: Path) -> Manifest | None:
