@@ -27,12 +27,6 @@ LOSS = Option(
     values=LOSSES,
 )
 
-LR_GROUPS = Option(
-    "Learning rates of its parameter groups, likewise: 0.1,0.01 in their order, or body=0.1,head=0.01 by names "
-    "of parameters.",
-    "X,…",
-)
-
 Checkpoints = Annotated[Path, Argument("Folder of checkpoints.", "CKPTS")]
 Store = Annotated[Path, Option("The run's case file (HDF5).", "FILE", envvar=STORE_VARIABLE)]
 Model = Annotated[
@@ -56,6 +50,27 @@ Data = Annotated[
     ),
 ]
 Loss = Annotated[str | None, LOSS]
+Optimizer = Annotated[
+    str | None,
+    Option(
+        "The run's optimizer. Default: as each checkpoint, else the manifest, says; so for the next ones.",
+        "NAME",
+        values=OPTIMIZERS,
+    ),
+]
+Lr = Annotated[float | None, Option("Its learning rate.", "X", min=0.0)]
+Momentum = Annotated[float | None, Option("Its momentum.", "X", min=0.0, max=1.0)]
+WeightDecay = Annotated[float | None, Option("Its weight decay.", "X", min=0.0)]
+Betas = Annotated[str | None, Option("Its β₁ and β₂ (Adam).", "B1,B2")]
+Eps = Annotated[float | None, Option("Its ε, of the preconditioner.", "X", min=0.0)]
+LrGroups = Annotated[
+    str | None,
+    Option(
+        "Learning rates of its parameter groups: 0.1,0.01 in their order, or body=0.1,head=0.01 by names of "
+        "parameters.",
+        "X,…",
+    ),
+]
 Key = Annotated[
     str | None, Option("Which part of a checkpoint holds the weights, when several could.", "NAME")
 ]
@@ -225,25 +240,20 @@ class TraceOptions:
     ] = "float32"
     virtual_step: Annotated[
         bool,
-        Option("Also take one optimizer step from each checkpoint and store what it does to every loss."),
+        Option(
+            "Also take one step of the run's optimizer from each checkpoint and store what it does to every loss."
+        ),
     ] = False
     virtual_batches: Annotated[
         int | None, Option("Batches in a virtual step. Default: all examples.", "N", min=1)
     ] = None
-    optimizer: Annotated[
-        str | None,
-        Option(
-            "Of virtual steps. Default: as each checkpoint, else the manifest, says; so for the next ones.",
-            "NAME",
-            values=OPTIMIZERS,
-        ),
-    ] = None
-    lr: Annotated[float | None, Option("Learning rate.", "X", min=0.0)] = None
-    momentum: Annotated[float | None, Option("Momentum.", "X", min=0.0, max=1.0)] = None
-    weight_decay: Annotated[float | None, Option("Weight decay.", "X", min=0.0)] = None
-    betas: Annotated[str | None, Option("β₁ and β₂ of Adam's averages.", "B1,B2")] = None
-    eps: Annotated[float | None, Option("ε of the preconditioner.", "X", min=0.0)] = None
-    lr_groups: Annotated[str | None, LR_GROUPS] = None
+    optimizer: Optimizer = None
+    lr: Lr = None
+    momentum: Momentum = None
+    weight_decay: WeightDecay = None
+    betas: Betas = None
+    eps: Eps = None
+    lr_groups: LrGroups = None
     shard: Annotated[
         str | None,
         Option(
@@ -356,21 +366,14 @@ class SharpnessOptions:
             values=("float32", "float64"),
         ),
     ] = "float32"
-    optimizer: Annotated[
-        str | None,
-        Option(
-            "The run's optimizer. Default: as each checkpoint, else the manifest, says.",
-            "NAME",
-            values=OPTIMIZERS,
-        ),
-    ] = None
-    lr: Annotated[float | None, Option("Its learning rate, likewise.", "X", min=0.0)] = None
-    momentum: Annotated[float | None, Option("Its momentum, likewise.", "X", min=0.0, max=1.0)] = None
-    weight_decay: Annotated[float | None, Option("Its weight decay, likewise.", "X", min=0.0)] = None
-    betas: Annotated[str | None, Option("Its β₁ and β₂, likewise.", "B1,B2")] = None
-    eps: Annotated[float | None, Option("Its ε, likewise.", "X", min=0.0)] = None
-    lr_groups: Annotated[str | None, LR_GROUPS] = None
-    minibatch: Annotated[int | None, Option("Examples in a batch of the run, likewise.", "N", min=1)] = None
+    optimizer: Optimizer = None
+    lr: Lr = None
+    momentum: Momentum = None
+    weight_decay: WeightDecay = None
+    betas: Betas = None
+    eps: Eps = None
+    lr_groups: LrGroups = None
+    minibatch: Annotated[int | None, Option("Examples in a batch of the run.", "N", min=1)] = None
     all_parameters: Annotated[
         bool, Option("Measure over all weights, also those that do not train; then without a ratio.")
     ] = False

@@ -58,13 +58,18 @@ class HessianSpectrum:
     matvecs: int  # products spent on all this
 
 
+CONFIRMED, CONTRADICTED, UNTOLD = "confirmed", "contradicted", "cannot be told"
+
+
 @dataclass(frozen=True)
 class StepCheck:
     """Whether the step to the next checkpoint is the one that the rule makes whose threshold is given."""
 
-    verdict: str  # confirmed, contradicted, or cannot be told
+    verdict: str  # CONFIRMED, CONTRADICTED or UNTOLD
     reason: str = ""  # what was tested and found, the likely causes first
-    relative_error: float | None = None  # ‖Δ − Δ̂‖ / ‖Δ‖, Δ the step made, Δ̂ the rule's on all examples
+    relative_error: float | None = (
+        None  # ‖Δ − Δ̂‖ / ‖Δ‖, Δ the step made, Δ̂ the rule's on all examples, or of the gradient in its states
+    )
     cosine: float | None = None  # of Δ and Δ̂
     bound: float | None = None  # of the relative error of a confirmed step
 

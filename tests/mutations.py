@@ -596,6 +596,93 @@ MUTATIONS: list[Mutation] = [
             "test_the_control_of_large_gradient_has_the_largest_gradients",
         ),
     ),
+    *of(
+        "stability/step_causes.py",
+        "stability/test_step_causes.py",
+        (
+            "return lr > 0 and 0 <= momentum < 1 and weight_decay >= 0",
+            "return weight_decay >= 0",
+            "test_a_momentum_of_1_or_more_and_a_rate_below_0_are_no_cause",
+        ),
+        (" and weight_decay >= 0 and", " and", "test_a_weight_decay_below_0_is_no_cause"),
+        (
+            "abs(scale) < 1e-6 for",
+            "abs(scale) < 9 for",
+            "test_a_rate_for_each_parameter_and_frozen_ones_are_named",
+        ),
+    ),
+    Mutation(
+        "stability/step_rounding.py",
+        "BOUND = 1e-3",
+        "BOUND = 3.0",
+        "stability/test_step_check.py::test_a_wrong_rule_is_contradicted_and_the_right_one_is_named",
+    ),
+    *of(
+        "stability/state_verdict.py",
+        "stability/test_state_check.py",
+        (
+            "if between not in (None, 1):",
+            "if False:",
+            "test_checkpoints_that_the_optimizer_counts_further_apart_are_not_one_step",
+        ),
+        (
+            "if abs(seen - beta) > FAR * spread + allowed:",
+            "if False:",
+            "test_a_momentum_that_the_states_do_not_tell_is_told_by_random_batches",
+        ),
+        (
+            "return again is not None and again.fits(self.found.bound or 0.0)",
+            "return False",
+            "test_a_momentum_that_the_states_do_not_tell_is_told_by_random_batches",
+        ),
+    ),
+    *of(
+        "runs/movement.py",
+        "stability/test_unfreezing.py",
+        (
+            "(made > units).any()",
+            "(made > 1e9 * units).any()",
+            "test_each_point_is_over_the_weights_that_train_there",
+        ),
+    ),
+    *of(
+        "stability/ratio.py",
+        "stability/test_ratio_by_group.py",
+        (
+            "own if uniform(tuning) else own * (limit.threshold / reference)",
+            "own",
+            "test_learning_rates_by_group_are_one_operator",
+        ),
+        (
+            "if limit.threshold - (0 if part.rule.preconditions else limit.penalty) <= 0:",
+            "if False:",
+            "test_a_decay_that_makes_weights_grow_is_told_and_has_no_threshold",
+        ),
+        (
+            "[limit.penalty for limit in limits], operator",
+            "[0.0 for limit in limits], operator",
+            "test_l2_penalties_by_group_are_on_the_diagonal_of_the_hessian",
+        ),
+    ),
+    *of(
+        "runs/state_order.py",
+        "runs/test_state_order.py",
+        (
+            "and gain > needed:",
+            "and False:",
+            "test_what_is_told_for_some_modules_and_not_for_others_is_refused",
+        ),
+        ("CHANCE = 4.0", "CHANCE = 0.0", "test_what_is_told_for_some_modules_and_not_for_others_is_refused"),
+    ),
+    *of(
+        "gradients/fork.py",
+        "runs/test_what_trains.py",
+        (
+            'not any(part.hyper["lr"] > 0 for part in found.parts)',
+            "False",
+            "test_causal_arms_go_on_by_rule_and_learning_rate_of_their_checkpoint",
+        ),
+    ),
 ]
 
 

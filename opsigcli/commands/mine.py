@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.examples import ExampleSource
 from opsigcli.gradients.ablation import causal_words, compare_causes
+from opsigcli.gradients.fork import fork, optimizer_of_run
 from opsigcli.gradients.pair_curvature import PairCurvature
 from opsigcli.gradients.sketch_store import Sketches
 from opsigcli.gradients.thumbnails import same_groups, take_pictures, wanted_ids
@@ -25,7 +25,7 @@ from opsigcli.progress import Progress
 from opsigcli.records import Case, LossTrace, Mining, Thumbnails
 from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
-from opsigcli.sharpness_records import SharpnessPoint
+from opsigcli.stability.contradiction import contradiction
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.writer import locked, write_gradients, write_mining
 
@@ -54,8 +54,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             trace, run = store.trace, store.run
             require_two(len(trace.steps))  # before gradients are computed
             case = Case(run, trace, virtual=store.virtual)
-            warnings = log_warning(store.training_log)
-            warnings += _step_warning(store.sharpness) if options.causal else ()
+            warnings = [*log_warning(store.training_log)]
             known_pairs = store.known_pairs
             given = Trace(
                 store.losses,
@@ -70,28 +69,33 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             )
             settings = _settings(options, given)
             sketches = Sketches(options, store, given.survey, settings.window, progress)
+            if options.causal and sketches.rows:  # what cannot be trained on is refused before the work
+                tuning, at = fork(sketches.opened, sketches.rows[0]), [sketches.rows[0]]
+                if why := contradiction(sketches.opened, optimizer_of_run(sketches.opened), at, options.seed):
+                    warnings.append(f"--causal trains by a rule that the weights contradict: {why}")
             candidates = _candidates(options, store, trace, sketches)
             found = find_pairs(given, candidates, settings, known_pairs)
             causal = None
             if options.causal and sketches.rows:
                 causal = compare_causes(
-                    found, sketches.opened, sketches.rows[0], trace, options.seed, progress, options.test_data
+                    found,
+                    sketches.opened,
+                    tuning,
+                    sketches.rows[0],
+                    trace,
+                    options.seed,
+                    progress,
+                    options.test_data,
                 )
             objective = sketches.run.objective if sketches.run else None
+            warnings += sketches.run.notes if sketches.run else []
             found = replace(found, provenance=provenance("mine", options, objective, seed=options.seed))
             pictures = _pictures(store, found, trace, sketches.source)
         if sketches.new:
             write_gradients(options.store, sketches.key, sketches.arrays(candidates.gradients))
             sketches.units.clear()
         write_mining(options.store, found, pictures)
-    return _outcome(options, replace(case, mining=found), found, known_pairs, causal, warnings)
-
-
-def _step_warning(points: Sequence[SharpnessPoint]) -> tuple[str, ...]:
-    """Of a rule that --causal trains with and that the weights contradict."""
-    unlike = [point.step_check for point in points if point.step_check is not None]
-    reasons = [check.reason for check in unlike if check.verdict == "contradicted"]
-    return tuple(f"--causal trains by a rule that the weights contradict: {reason}" for reason in reasons[:1])
+    return _outcome(options, replace(case, mining=found), found, known_pairs, causal, tuple(warnings))
 
 
 def _refuse_unknown(options: MineOptions) -> None:

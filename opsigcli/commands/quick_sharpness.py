@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from opsigcli.derivatives.data_parallel import DataParallel, destroy_process_group, join_process_group
+from opsigcli.derivatives.data_parallel import DataParallel, process_group
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, ModelError, UsageError
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
@@ -48,12 +48,8 @@ def quick_sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
     """
     refuse_useless(options)
     budget, wanted = Budget(options.budget), step_range(options.steps)
-    parallel = join_process_group()
-    try:
-        with locked(options.store) if parallel.rank == 0 else nullcontext():
-            return _quick(options, progress, budget, wanted, parallel)
-    finally:
-        destroy_process_group()
+    with process_group() as parallel, locked(options.store) if parallel.rank == 0 else nullcontext():
+        return _quick(options, progress, budget, wanted, parallel)
 
 
 def _quick(

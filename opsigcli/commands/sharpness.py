@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from opsigcli.command_line import command
 from opsigcli.commands.quick_sharpness import chosen_rows, quick_sharpness
 from opsigcli.curvature.phases import phases
-from opsigcli.derivatives.data_parallel import DataParallel, destroy_process_group, join_process_group
+from opsigcli.derivatives.data_parallel import DataParallel, process_group
 from opsigcli.errors import CheckpointError, Interrupted, ModelError, StoreError
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
@@ -60,12 +60,8 @@ def sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
     if options.quick:
         return quick_sharpness(options, progress)
     budget, steps = Budget(options.budget), step_range(options.steps)
-    parallel = join_process_group()
-    try:
-        with locked(options.store) if parallel.rank == 0 else nullcontext():
-            return _sharpness(options, progress, budget, steps, parallel)
-    finally:
-        destroy_process_group()
+    with process_group() as parallel, locked(options.store) if parallel.rank == 0 else nullcontext():
+        return _sharpness(options, progress, budget, steps, parallel)
 
 
 @dataclass
@@ -169,7 +165,8 @@ def _sharpness(
         if row not in job.points and trace.files[row] not in job.failed
     ]
     warnings = warnings_of(options, shown, job.failed, left, run.optimizer, len(trace.example_ids))
-    warnings = [*traced.get("notes", ()), *said, *warnings]
+    notes = meter.run.notes if meter else ()
+    warnings = [*traced.get("notes", ()), *notes, *said, *warnings]
     case = Case(run, trace, sharpness=tuple(shown), phases=found)
     return outcome(
         options, case, job.failed, left, warnings if parallel.rank == 0 else [], traced.get("mean", "")

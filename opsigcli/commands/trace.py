@@ -18,8 +18,11 @@ from opsigcli.records import Run
 from opsigcli.reporting.training import training_words
 from opsigcli.runs.optimizer_state import optimizer_of
 from opsigcli.runs.run_specs import SPECS, absolute_model, same_spec, specs
+from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.suggest_model import model_hint
 from opsigcli.specs import parse
+from opsigcli.stability.contradiction import contradiction
+from opsigcli.store.reader import open_store
 from opsigcli.tracing.plan import plan_trace
 from opsigcli.tracing.rows import Row
 from opsigcli.tracing.session import Session
@@ -218,12 +221,13 @@ def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
     warnings += worker.evaluator.objective.notes
     warnings += worker.loader.fits
     warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
-    if worker.virtual is not None and worker.virtual.without_state:
-        warnings.append(
-            f"{len(worker.virtual.without_state)} checkpoints come without the state of {worker.virtual.optimizer.name}"
-            f"{' that can be used' if worker.virtual.optimizer.unusable else ''}: their virtual steps start it anew"
-            + (f" ({worker.virtual.optimizer.unusable})" if worker.virtual.optimizer.unusable else "")
-        )
+    if worker.virtual is not None and summary is not None:
+        warnings += worker.virtual.notes
+        with open_store(options.store) as store:
+            own = replace(options, batch_size=worker.evaluator.batch_size)
+            rows = range(len(summary.steps))
+            if why := contradiction(StoredRun(store, own), worker.virtual.optimizer, rows, 0):  # type: ignore[arg-type]
+                warnings.append(f"virtual steps are made by a rule that the weights contradict: {why}")
     result: dict[str, Any] = {
         "store": str(options.store),
         "examples": len(session.source),

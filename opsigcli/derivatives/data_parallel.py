@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,3 +64,12 @@ def destroy_process_group() -> None:
     """Destroy the process group, where one was joined."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def process_group() -> Iterator[DataParallel]:
+    """The processes that share the examples, as long as the block runs."""
+    try:
+        yield join_process_group()
+    finally:
+        destroy_process_group()

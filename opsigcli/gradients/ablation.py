@@ -12,6 +12,7 @@ from opsigcli.mining.class_matched import class_matched
 from opsigcli.progress import Progress
 from opsigcli.records import LossTrace, Mining
 from opsigcli.runs.stored_run import StoredRun
+from opsigcli.runs.tuning import Tuning
 
 if TYPE_CHECKING:
     from opsigcli.objective.base import Objective
@@ -29,6 +30,7 @@ CAVEAT = (
 def compare_causes(
     found: Mining,
     run: StoredRun,
+    tuning: Tuning,
     start: int,
     trace: LossTrace,
     seed: int,
@@ -43,7 +45,8 @@ def compare_causes(
 
     Args:
         found: the mined pairs.
-        run: model, data and checkpoints.
+        run: model, data and checkpoints; the parameters that do not train there stay frozen.
+        tuning: how the run was trained there (see ``fork``).
         start: row of the trace to start from.
         trace: losses.
         seed: of the random controls.
@@ -58,6 +61,8 @@ def compare_causes(
     groups = [group.ids for pair in found.pairs for group in (pair.first, pair.second)]
     members = np.unique(trace.positions(np.concatenate(groups)))
     held_out = open_test(test, run.source) if test else None
+    for name, parameter in run.objective.model.named_parameters():
+        parameter.requires_grad_(name in tuning.parameters)
     arms = []
     removed = _arms(run, start, trace, members, seed)
     with progress.task("causal", len(removed), "arm") as task:
@@ -67,7 +72,7 @@ def compare_causes(
                     "removed": name,
                     "examples": len(positions),
                     "members": int(np.isin(positions, members).sum()),
-                    **_arm(run, start, positions, held_out),
+                    **_arm(run, tuning, start, positions, held_out),
                 }
             )
             task.advance(note=f"without {name}")
@@ -117,10 +122,12 @@ def random_control(labels: Ints, members: Ints, seed: int) -> Ints:
     return np.sort(drawn[0])
 
 
-def _arm(run: StoredRun, start: int, removed: Ints, test: ExampleSource | None) -> dict[str, Any]:
+def _arm(
+    run: StoredRun, tuning: Tuning, start: int, removed: Ints, test: ExampleSource | None
+) -> dict[str, Any]:
     from opsigcli.datasets.subset import Subset
     from opsigcli.objective.base import Objective
-    from opsigcli.optimizers import OPTIMIZERS
+    from opsigcli.runs.build_optimizer import build_optimizer
     from opsigcli.runs.trainer import Trainer
 
     run.load(start)
@@ -129,8 +136,7 @@ def _arm(run: StoredRun, start: int, removed: Ints, test: ExampleSource | None) 
     objective = Objective(
         whole.model, Subset(run.source, left), whole.loss, device=whole.device, batch_size=whole.batch_size
     )
-    kind = OPTIMIZERS.load(run.run.optimizer or "gd")
-    trainer = Trainer(objective, kind.build(objective.parameters, run.run.hyper), run.run.batch_size, seed=0)
+    trainer = Trainer(objective, build_optimizer(tuning, objective), run.run.batch_size, seed=0)
     trainer.settle_statistics()
     before = _sharpness(objective)
     losses = [objective.mean_loss()]

@@ -30,7 +30,7 @@ def make_sgd(parameters: list[Tensor], hyper: Hyper, *, nesterov: bool = False) 
         lr=hyper["lr"],
         momentum=hyper.get("momentum", 0.0),
         dampening=_dampening(hyper),
-        nesterov=nesterov,
+        nesterov=nesterov and hyper["momentum"] > 0,  # without momentum it is the same, and torch refuses it
         weight_decay=hyper["weight_decay"],
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from opsigcli.command_line import command
 from opsigcli.reporting.format import NOTHING, count, number, percent, signed
-from opsigcli.reporting.summary import pair_members, sharpness_values
+from opsigcli.reporting.summary import pair_members, sharpness_name, sharpness_values
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Mining, Spike
@@ -124,7 +124,7 @@ def _sharpness(case: Case) -> Part:
         )
     if not good:
         return [], [], missing
-    name = "preconditioned sharpness" if any(p.preconditioned is not None for p in good) else "sharpness"
+    name = sharpness_name(good)
     if any(p.batch_norm == "running" for p in good):
         name = f"eval-mode {name}"
         missing.append(

@@ -77,6 +77,24 @@ def sharpness_values(points: Sequence[SharpnessPoint]) -> list[float]:
     return [point.eigenvalues[0] if point.eigenvalues else math.nan for point in points]
 
 
+def sharpness_name(points: Sequence[SharpnessPoint]) -> str:
+    """What ``sharpness_values`` are, within a sentence."""
+    kinds = {point.units.rpartition("): ")[2] for point in points if point.preconditioned is not None}
+    if not kinds:
+        return "sharpness"
+    if len(kinds) > 1:  # as where Adam gives way to SGD
+        return "sharpness as each threshold takes it"
+    formula = kinds.pop().partition(" with ")[0]
+    return f"sharpness {formula}" if formula else "preconditioned sharpness"
+
+
+def sharpness_title(points: Sequence[SharpnessPoint]) -> str:
+    """The same as a heading, with what its letters mean and its threshold where those are not the usual ones."""
+    units = {point.units.rpartition("): ")[2] for point in points if point.preconditioned is not None}
+    name = f"sharpness {units.pop()}" if len(units) == 1 and any(units) else sharpness_name(points)
+    return name[:1].upper() + name[1:]
+
+
 def residual(point: SharpnessPoint) -> float | None:
     """The residual of the top eigenvalue."""
     return point.residuals[0] if point.residuals else None

@@ -22,6 +22,8 @@ from opsigcli.reporting.summary import (
     notes,
     origins,
     residual,
+    sharpness_name,
+    sharpness_title,
     sharpness_values,
     step_check_lines,
 )
@@ -156,10 +158,9 @@ def _loss_plot(trace: LossTrace | TraceSummary, spikes: Sequence[Spike]) -> Text
 def _sharpness(points: Sequence[SharpnessPoint], axis: Axis, rows: int | None) -> list[RenderableType]:
     if not points:
         return [Text("Sharpness was not measured: run opsig sharpness.")]
-    name = "Preconditioned sharpness" if any(p.preconditioned is not None for p in points) else "Sharpness"
-    shown: list[RenderableType] = [_sharpness_plot(points, name, axis)]
+    shown: list[RenderableType] = [_sharpness_plot(points, sharpness_title(points), axis)]
     table = table_of(
-        (axis.one, "right"), (name.lower(), "right"), ("residual", "right"), ("converged", ""),
+        (axis.one, "right"), (sharpness_name(points), "right"), ("residual", "right"), ("converged", ""),
         ("threshold", "right"), ("ratio", "right"),
     )  # fmt: skip
     values = sharpness_values(points)

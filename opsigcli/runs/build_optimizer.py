@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.runs.run_optimizer import Tuning
+from opsigcli.runs.tuning import Tuning
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,8 @@ from opsigcli.examples import ExampleSource
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.spelling import meant
 from opsigcli.outcome import plain
+from opsigcli.runs.given_hyper import given_hyper
 from opsigcli.runs.optimizer_state import recognise
-from opsigcli.runs.run_optimizer import given_hyper
 from opsigcli.runs.run_specs import signed_manifest
 
 if TYPE_CHECKING:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.runs.parameter_groups import Assignment
-from opsigcli.runs.stored_run import StoredRun
+from opsigcli.runs.trained_run import TrainedRun
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from opsigcli.runs.tuning import Part
+
 AVERAGES = ("exp_avg", "momentum_buffer")  # of gradients, in a parameter's state
 CLEAR = 0.2  # by which the mean cosine of steps and averaged gradients must be the better
+SLOW = 0.01  # of the learning rate is the least that a rule which preconditions moves some weight
 LESS = 0.7  # nats: by which steps must fit learning rates the better
 
 
@@ -26,7 +29,7 @@ class Movement:
         run: the run, opened; its model is loaded with other weights when it is asked.
     """
 
-    def __init__(self, run: StoredRun) -> None:
+    def __init__(self, run: TrainedRun) -> None:
         self.run = run
         self._found = False
         self._moved: frozenset[str] | None = None
@@ -55,6 +58,11 @@ class Movement:
                     break
             before = now
         return frozenset(found) or None
+
+    def still(self, row: int) -> frozenset[str]:
+        """Names of the parameters that are the same at the next checkpoint, or at the last one as at that before it."""
+        step = self.step(min(row + 1, len(self.run.files) - 1))
+        return frozenset(name for name, change in (step or {}).items() if not bool(change.any()))
 
     def step(self, row: int) -> dict[str, Tensor] | None:
         """``θ' − θ`` of each parameter, to checkpoint ``row`` from the one before it, or from the first to the next."""
@@ -98,6 +106,26 @@ class Movement:
             return _clearly([_excess(found, step, slopes) for found in candidates], LESS)
 
         return choose
+
+
+def would_move(part: Part, weights: Tensor, gradient: Tensor) -> bool:
+    """Whether an update along a gradient would change any weight, beyond rounding in the fewest bits that hold them.
+
+    Args:
+        part: rule and hyper-parameters.
+        weights: of one parameter.
+        gradient: of the same shape.
+    """
+    import torch
+
+    lr = float(part.hyper["lr"])
+    kinds = ((torch.bfloat16, 8), (torch.float16, 11))
+    digits = next((n for kind, n in kinds if torch.equal(weights.to(kind).to(weights.dtype), weights)), 24)
+    units = torch.exp2(torch.frexp(weights.double())[1].double() - digits)
+    made = gradient.double().abs() * lr
+    if part.rule.preconditions:  # by the gradient's own size, or by little of it
+        made = torch.where(made > 0, lr * SLOW, 0.0)
+    return bool((made > units).any())
 
 
 def _clearly(costs: list[float], margin: float) -> int | None:

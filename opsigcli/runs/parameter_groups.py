@@ -107,7 +107,7 @@ def assign(
     reasons = []
     for chosen in _optimizers(groups):
         slots = [slot for group in chosen for slot in group.slots]
-        for names in _subsets(len(slots), shapes, trainable, moved):
+        for names in _subsets(slots, shapes, trainable, moved):
             found = list(_candidates(chosen, slots, {name: shapes[name] for name in names}, with_state))
             if not found:
                 continue
@@ -157,15 +157,21 @@ def _optimizers(groups: Sequence[Group]) -> Iterator[list[Group]]:
 
 
 def _subsets(
-    count: int, shapes: Shapes, trainable: Collection[str], moved: Collection[str] | None
+    slots: Sequence[Slot], shapes: Shapes, trainable: Collection[str], moved: Collection[str] | None
 ) -> Iterator[list[str]]:
     """The sets of so many parameters that the groups may hold, the likeliest first."""
     seen: list[list[str]] = []
     for kind in (shapes, trainable, moved or ()):
         names = [name for name in shapes if name in kind]
-        if len(names) == count and names not in seen:
+        if len(names) == len(slots) and names not in seen:
             seen.append(names)
             yield names
+    if moved is None and all(slot.entry for slot in slots):  # the one part of the model that the state fits
+        everything = list(shapes)
+        windows = [everything[at : at + len(slots)] for at in range(len(everything) - len(slots) + 1)]
+        fitting = [w for w in windows if all(_fits(s, shapes[n]) for s, n in zip(slots, w, strict=True))]
+        if len(fitting) == 1 and fitting[0] not in seen:
+            yield fitting[0]
 
 
 def _candidates(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from opsigcli.errors import CheckpointError, UsageError
+from opsigcli.errors import CheckpointError
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Optimizer, plain_value
 from opsigcli.optimizers.recognise import Recognised, common_keys, recognise
 from opsigcli.optimizers.spelling import meant
 from opsigcli.records import Run
+from opsigcli.runs.given_hyper import hyper_text, rates_of
 from opsigcli.runs.optimizer_state import saved_optimizer, state_by_parameter
 from opsigcli.runs.parameter_groups import Assignment, Evidence, Group, assign, parameter_groups
+from opsigcli.runs.tuning import Part, Tuning
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,93 +27,6 @@ if TYPE_CHECKING:
 NO_OPTIMIZER = "no threshold: the optimizer is not known; give --optimizer and --lr"
 NO_RATE = "no threshold: the learning rate is not known; give --lr"
 SAME = 1e-6  # relative difference up to which two values are one that was rounded
-
-
-@dataclass(frozen=True)
-class Part:
-    """Parameters that one rule updates with one set of hyper-parameters."""
-
-    label: str  # as a message calls the group
-    name: str  # of the rule
-    rule: Optimizer
-    hyper: dict[str, Any]
-    parameters: tuple[str, ...]  # names
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """How every parameter was updated at a checkpoint, or why that is not known."""
-
-    parts: tuple[Part, ...] = ()
-    state: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by parameter
-    reason: str = ""  # why there is no threshold
-    unusable: str = ""  # why the state cannot be used
-    notes: tuple[str, ...] = ()  # where options contradict the checkpoint
-
-    @property
-    def parameters(self) -> frozenset[str]:
-        """The names of those that train."""
-        return frozenset(name for part in self.parts for name in part.parameters)
-
-    @property
-    def lr(self) -> float | None:
-        """The learning rate; None where there are several, or none."""
-        rates = {part.hyper.get("lr") for part in self.parts}
-        return rates.pop() if len(rates) == 1 else None
-
-
-class GivenHyper(Protocol):
-    """The options that say what the run's optimizer was."""
-
-    @property
-    def lr(self) -> float | None:
-        """Learning rate."""
-
-    @property
-    def momentum(self) -> float | None:
-        """Momentum."""
-
-    @property
-    def weight_decay(self) -> float | None:
-        """Weight decay."""
-
-    @property
-    def betas(self) -> str | None:
-        """β₁,β₂ of Adam's averages."""
-
-    @property
-    def eps(self) -> float | None:
-        """ε of the preconditioner."""
-
-
-def given_hyper(options: GivenHyper) -> dict[str, Any]:
-    """The hyper-parameters that the options give; None for those they do not.
-
-    Raises:
-        UsageError: ``--betas`` is not two numbers.
-    """
-    return {
-        "lr": options.lr,
-        "momentum": options.momentum,
-        "weight_decay": options.weight_decay,
-        "betas": _betas(options.betas) if options.betas is not None else None,
-        "eps": options.eps,
-    }
-
-
-def _betas(text: str) -> tuple[float, float]:
-    """β₁ and β₂ from ``0.9,0.95``.
-
-    Raises:
-        UsageError: it is not two numbers.
-    """
-    try:
-        first, second = (float(piece) for piece in text.split(","))
-    except ValueError:
-        raise UsageError(
-            f"expected two numbers for --betas, found {text!r}", "example: --betas 0.9,0.95"
-        ) from None
-    return first, second
 
 
 def undecided(candidates: list[Assignment]) -> int | None:
@@ -148,7 +63,7 @@ class RunOptimizer:
         self.rule: Optimizer | None = OPTIMIZERS.load(self.name) if self.name else None  # None when not known
         self.unusable = ""  # why the state of a checkpoint cannot be used
         self._of_run = dict(run.hyper) if self.name == run.optimizer else {}
-        self._lr_groups = _rates(lr_groups) if lr_groups else {}
+        self._lr_groups = rates_of(lr_groups) if lr_groups else {}
         known = [lr for lr in lrs if math.isfinite(lr)]
         self._scheduled = bool(known) and max(known) > min(known) * (1 + SAME)
 
@@ -232,6 +147,7 @@ class RunOptimizer:
         return Tuning(
             tuple(piece for part in parts for piece in self._by_rate(part)),
             {name: places[name].entry for name in trained if places[name].entry},
+            named=all(slot.name for slot in places.values()),
             notes=tuple(dict.fromkeys((*self._contradictions(of_model), *_assumed(of_model)))),
         )
 
@@ -267,7 +183,7 @@ class RunOptimizer:
             return f"no threshold: {where}{one.reason}{advice}"
         if reason := next((r for group, one in groups if (r := OPTIMIZERS.load(one.rule).refusal)), ""):
             return f"no threshold: {reason}"
-        rates = {_text(plain_value(group.hyper.get("lr"))) for group, _ in groups}
+        rates = {hyper_text(plain_value(group.hyper.get("lr"))) for group, _ in groups}
         if len(rates) > 1 and "lr" in self._given and not self._lr_groups:
             return (
                 f"no threshold: the parameter groups differ in lr ({', '.join(sorted(rates))}), and --lr is one for "
@@ -309,9 +225,10 @@ class RunOptimizer:
                 yield f"--optimizer {one.rule} is used, but the checkpoint has the state of {one.name}"
             for key, value in self._given.items():
                 own = plain_value(group.hyper.get(key))
-                if own is not None and _text(own) != _text(value):
+                if own is not None and hyper_text(own) != hyper_text(value):
                     option = f"--{key.replace('_', '-')}"
-                    yield f"{option} {_text(value)} is used, but the checkpoint has {_text(own)} in {group.label}"
+                    where = f"the checkpoint has {hyper_text(own)} in {group.label}"
+                    yield f"{option} {hyper_text(value)} is used, but {where}"
 
     def _without_groups(
         self, checkpoint: Path, everything: Mapping[str, Any], train: Sequence[str], lr: float
@@ -365,31 +282,3 @@ def _trained(
 
 def _keeps_state(rule: Optimizer | None) -> bool:
     return rule is None or rule.keeps_state
-
-
-def _rates(text: str) -> dict[str, float]:
-    """Learning rates by the number of a group, or by the name of a parameter or of what it lies in.
-
-    Raises:
-        UsageError: ``text`` is no list of learning rates.
-    """
-    found: dict[str, float] = {}
-    for number, piece in enumerate(text.split(",")):
-        name, _, rate = piece.rpartition("=")
-        try:
-            found[name.strip() or str(number)] = value = float(rate)
-        except ValueError:
-            value = -1.0
-        if not 0 <= value < math.inf:
-            raise UsageError(
-                f"expected learning rates for --lr-groups, found {piece!r}",
-                "example: --lr-groups 0.1,0.01 (by group, as in the checkpoint) or body=0.1,head=0.01",
-            )
-    return found
-
-
-def _text(value: Any) -> str:
-    """A hyper-parameter as it is written on the command line; the same for values that rounding parts."""
-    if isinstance(value, tuple):
-        return ",".join(map(_text, value))
-    return f"{value:.6g}" if isinstance(value, int | float) else str(value)

@@ -5,13 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.run_specs import SpecOptions, trusted_run
 
 if TYPE_CHECKING:
+    from opsigcli.objective.base import Objective
+    from opsigcli.records import Floats
     from opsigcli.store.reader import Store
+
+
+ANOTHER_MEAN = (
+    "the trace in the store was made with another mean, by an older version: its mean losses are not those that "
+    "gradients and curvature are of; trace again with --fresh"
+)
 
 
 class StoredRunOptions(SpecOptions, Protocol):
@@ -65,6 +75,7 @@ class StoredRun:
             batch_size=options.batch_size,
             precision=precision,
         )
+        self.notes = [ANOTHER_MEAN] if another_mean(store.weights, self.objective) else []
         self.unsafe = options.unsafe_pickle
         self.loader = Loader(self.objective.model, run.partial)
 
@@ -78,14 +89,9 @@ class StoredRun:
         Raises:
             CheckpointError: the file cannot be read.
         """
-        from opsigcli.checkpoints.choose import choose, is_average
-        from opsigcli.checkpoints.formats import formats
+        from opsigcli.runs.trained_run import holds_average
 
-        path = self.path(row)
-        reader = next(reader for reader in formats(self.unsafe) if reader.recognises(path))
-        sets = reader.describe(path).candidates
-        key, _ = choose(path, sets, self.run.key, self.run.weights)
-        return is_average(key, sets.get(key, {}).keys())
+        return holds_average(self.path(row), self.run.key, self.run.weights or "", self.unsafe)
 
     def load(self, row: int) -> None:
         """Put the weights of checkpoint ``row`` of the trace into the objective.
@@ -109,3 +115,16 @@ class StoredRun:
             )
         reader = next(reader for reader in formats(self.unsafe) if reader.recognises(path))
         self.loader.load(reader.read(path, self.run.key, self.run.weights), str(path))
+
+
+def another_mean(before: Floats | None, objective: Objective) -> bool:
+    """Whether examples counted otherwise in a store than they do now, as in stores of older versions.
+
+    Args:
+        before: (N,) the weights of examples in the store; None where all count alike.
+        objective: with those of now.
+    """
+    now = objective.weights
+    if before is None or now is None:
+        return before is not now
+    return before.shape != now.shape or not np.allclose(before, now)

@@ -6,7 +6,6 @@ step looks still. One virtual step shows its amplitude at any checkpoint.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from opsigcli.checkpoints.series import Series
@@ -15,8 +14,12 @@ from opsigcli.objective.base import Objective
 from opsigcli.options import TraceOptions
 from opsigcli.records import Run
 from opsigcli.runs.build_optimizer import build_optimizer, state_of
-from opsigcli.runs.run_optimizer import NO_RATE, RunOptimizer, given_hyper
+from opsigcli.runs.given_hyper import given_hyper
+from opsigcli.runs.load_weights import Loader
+from opsigcli.runs.run_optimizer import NO_RATE, RunOptimizer
+from opsigcli.runs.trained_run import SeriesRun
 from opsigcli.runs.trainer import Trainer
+from opsigcli.runs.tuned_run import TunedRun
 
 
 class VirtualStep:
@@ -30,16 +33,22 @@ class VirtualStep:
         series: the checkpoints; optimizer states lie beside them.
         objective: model, loss and data.
         run: its optimizer, hyper-parameters and batch size.
+        loader: puts weights into the objective's model.
         options: of ``opsig trace``; its optimizer and hyper-parameters override the run's.
 
     Raises:
         UsageError: optimizer or learning rate is not known, or no batch size where batches were asked for.
     """
 
-    def __init__(self, series: Series, objective: Objective, run: Run, options: TraceOptions) -> None:
+    def __init__(
+        self, series: Series, objective: Objective, run: Run, loader: Loader, options: TraceOptions
+    ) -> None:
         self.series, self.objective = series, objective
-        lrs = [math.nan if checkpoint.lr is None else checkpoint.lr for checkpoint in series]
-        self.optimizer = RunOptimizer(run, options.optimizer, given_hyper(options), options.lr_groups, lrs)
+        checkpoints = SeriesRun(series, objective, loader)
+        self.optimizer = RunOptimizer(
+            run, options.optimizer, given_hyper(options), options.lr_groups, checkpoints.lrs
+        )
+        self.tuned = TunedRun(checkpoints, self.optimizer)
         if self.optimizer.rule is None and not any(c.header.optimizer.group for c in series):
             raise UsageError(
                 "a virtual step needs the run's optimizer, and there is no manifest that names it",
@@ -69,6 +78,18 @@ class VirtualStep:
             "seed": self.seed,
         }
 
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the steps taken."""
+        if not self.without_state:
+            return []
+        why = self.optimizer.unusable
+        return [
+            f"{len(self.without_state)} checkpoints come without the state of {self.optimizer.name}"
+            f"{' that can be used' if why else ''}: their virtual steps start it anew"
+            + (f" ({why})" if why else "")
+        ]
+
     def step(self, place: int) -> None:
         """Change the model's weights by one update from the checkpoint at ``place`` of the series, which is loaded.
 
@@ -76,16 +97,16 @@ class VirtualStep:
             UsageError: the learning rate at this checkpoint is not known.
         """
         checkpoint = self.series.checkpoints[place]
-        lr = math.nan if checkpoint.lr is None else checkpoint.lr
-        tuning = self.optimizer.at(checkpoint.path, self.objective.model, lr, with_state=True)
+        tuning = self.tuned.at(place, with_state=True)
         if tuning.reason == NO_RATE:
             raise UsageError(
                 f"a virtual step needs the learning rate, and that of {checkpoint.file} is not known",
                 "add --lr",
             )
         if not tuning.parts:
+            why = tuning.reason.removeprefix("no ratio: ")
             raise UsageError(
-                f"a virtual step needs the optimizer of {checkpoint.file}: {tuning.reason}",
+                f"a virtual step needs the optimizer of {checkpoint.file}: {why}",
                 "leave out --virtual-step, or give --optimizer and --lr",
             )
         if name := next((part.name for part in tuning.parts if part.rule.make is None), ""):

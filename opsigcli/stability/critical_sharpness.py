@@ -14,11 +14,11 @@ from opsigcli.curvature.critical_rate import CriticalRate, critical_rate
 from opsigcli.derivatives.micro_batch import fit_micro_batch
 from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.runs.build_optimizer import build_optimizer, state_of
-from opsigcli.runs.run_optimizer import Part, Tuning
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.trainer import Trainer
+from opsigcli.runs.tuning import Part, Tuning
 from opsigcli.sharpness_records import CriticalSharpness
-from opsigcli.stability.measure import AVERAGED, Meter
+from opsigcli.stability.measure import Meter
 from opsigcli.stability.ratio import plain
 
 NEXT = "next checkpoint"
@@ -87,13 +87,7 @@ class CriticalMeter:
             self._fitted = True
         averaged = self.run.averaged(row)
         trained = self.meter.movement.moved()
-        tuning = (
-            Tuning(reason=AVERAGED)
-            if averaged
-            else self.meter.optimizer.at(
-                self.run.path(row), self.objective.model, lr, trained, with_state=True
-            )
-        )
+        tuning = self.meter.tuned.at(row, with_state=True)
         self.meter.train(tuning, trained)
         if elsewhere := next((part.name for part in tuning.parts if part.rule.gradient_at is not None), ""):
             tuning = Tuning(reason=f"no ratio along updates of {elsewhere}: leave out --quick")

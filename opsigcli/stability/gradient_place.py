@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from opsigcli.runs.run_optimizer import Tuning
+from opsigcli.runs.tuning import Tuning
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.derivatives.hvp import HessianOperator
-from opsigcli.runs.run_optimizer import Part, Tuning
+from opsigcli.runs.tuning import Part, Tuning
 
 if TYPE_CHECKING:
     from torch import Tensor

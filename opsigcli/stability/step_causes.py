@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,6 +42,14 @@ class Cause:
     rule: str = ""  # in the table of optimizers, where the fit is that of a whole rule
     lr: float = math.nan
     momentum: float = 0.0
+    sane: bool = True  # no value is one that a rule cannot have
+
+
+def possible(
+    *, lr: float = 1.0, momentum: float = 0.0, weight_decay: float = 0.0, share: float = 0.0
+) -> bool:
+    """Whether a rule can have these values: a fit may find others, which are no cause."""
+    return lr > 0 and 0 <= momentum < 1 and weight_decay >= 0 and 0 <= share < 1
 
 
 def dot(a: Tensor, b: Tensor) -> float:
@@ -92,14 +100,14 @@ def find_cause(
         sizes: of the parameters, whose sum is P.
         bound: of the relative error.
     """
-    tried = list(_fits(step, directions, assumed, sizes))
-    near = min(tried, key=lambda cause: cause.error)
+    tried = [cause for cause in _fits(step, directions, assumed, sizes) if cause.sane]
+    near = min(tried, key=lambda cause: cause.error, default=None)
     if (
-        near.error <= bound
+        near is not None and near.error <= bound
     ):  # steps that resemble one another let wrong fits come near, not as near as the right one
         return next(cause for cause in tried if cause.error <= max(ALIKE * near.error, EXACT)), []
     signs = []
-    if near.error < BETTER * _rule_error(step, directions):
+    if near is not None and near.error < BETTER * _rule_error(step, directions):
         signs.append(f"nearest is {near.text}, which leaves {near.error:.2g} of the step")
     if _evenness(step) > FLAT * _evenness(directions["gradient"]) and not assumed.preconditions:
         signs.append(
@@ -129,17 +137,22 @@ def _fits(
             else f"a learning rate of {scale * assumed.lr:.4g} instead of {assumed.lr:.4g}, or a loss that is "
             f"{scale:.4g} times the mean",
             error,
+            sane=possible(lr=scale),
         )
         for which, word in (("weights", ""), ("matrices", " of the matrices alone")):
             if which in have and assumed.lr * assumed.gain > 0 and not math.isnan(assumed.weight_decay):
                 (scale, along), error = fit("rule", which)
                 decay = assumed.weight_decay - along / (assumed.lr * assumed.gain * (scale or math.nan))
-                yield Cause(f"a weight decay{word} of {decay:.3g}{_instead(assumed, scale)}", error)
+                sane = possible(lr=scale, weight_decay=decay)
+                yield Cause(
+                    f"a weight decay{word} of {decay:.3g}{_instead(assumed, scale)}", error, sane=sane
+                )
         yield _by_tensor(step, directions["rule"], assumed, sizes)
         if "smoothing" in have and not assumed.preconditions and assumed.lr * assumed.gain > 0:
             (scale, along), error = fit("rule", "smoothing")
             share = -along / (assumed.lr * assumed.gain * (scale or math.nan))
-            yield Cause(f"label smoothing of {share:.3g}{_instead_lr(assumed, scale)}", error)
+            sane = possible(lr=scale, share=share)
+            yield Cause(f"label smoothing of {share:.3g}{_instead_lr(assumed, scale)}", error, sane=sane)
     yield from _descent(fit, have, assumed)
 
 
@@ -170,7 +183,8 @@ def _by_tensor(step: Tensor, rule: Tensor, assumed: Assumed, sizes: Sequence[int
         words.append(
             f"learning rates from {min(moved):.4g} to {max(moved):.4g} {word}for different parameters"
         )
-    return Cause(" and ".join(words) or "no change of any parameter", math.sqrt(rest) / norm(step))
+    sane = bool(moved) and min(moved) > 0
+    return Cause(" and ".join(words) or "no change of any parameter", math.sqrt(rest) / norm(step), sane=sane)
 
 
 def _descent(fit: Fit, have: Collection[str], assumed: Assumed) -> Iterator[Cause]:
@@ -183,14 +197,23 @@ def _descent(fit: Fit, have: Collection[str], assumed: Assumed) -> Iterator[Caus
                 yield _descent_cause(dict(zip(names, found, strict=True)), error, memory, assumed)
     if {"previous", "before"} <= set(have):
         (gradient, beta, _), error = fit("gradient", "previous", "before")
-        yield _cause("nesterov", -gradient / (1 + beta), beta, "", error)
+        if beta != -1:
+            yield _cause("nesterov", -gradient / (1 + beta), beta, "", error)
 
 
 def _descent_cause(values: Mapping[str, float], error: float, memory: str, assumed: Assumed) -> Cause:
     rate = -values["gradient"]
     if not rate:
         return Cause("a step without the gradient", error)
-    decay = f", weight decay {-values['weights'] / rate:.3g}" if "weights" in values else ""
+    shrink = -values.get("weights", 0.0) / rate
+    decay = f", weight decay {shrink:.3g}" if "weights" in values else ""
+    found = _remembered(values, rate, memory, decay, error, assumed)
+    return replace(found, sane=found.sane and possible(weight_decay=shrink))
+
+
+def _remembered(
+    values: Mapping[str, float], rate: float, memory: str, decay: str, error: float, assumed: Assumed
+) -> Cause:
     if not memory:
         return _cause("gd", rate, 0.0, decay, error)
     beta = values["previous"] if memory == "previous" else -values["buffer"] / rate
@@ -208,7 +231,9 @@ def _descent_cause(values: Mapping[str, float], error: float, memory: str, assum
 def _cause(rule: str, lr: float, momentum: float, more: str, error: float) -> Cause:
     word = f" and momentum {momentum:.3g}" if momentum else ""
     name = "gradient descent" if rule == "gd" else rule
-    return Cause(f"{name} with lr {lr:.4g}{word}{more}", error, rule, lr, momentum)
+    return Cause(
+        f"{name} with lr {lr:.4g}{word}{more}", error, rule, lr, momentum, possible(lr=lr, momentum=momentum)
+    )
 
 
 def _nesterov(ratio: float) -> float | None:

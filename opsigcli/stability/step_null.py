@@ -53,15 +53,21 @@ class StepNull:
         self.null.append(self._numbers(drawn))
         self.null_lengths.append(self._lengths(drawn))
 
-    def verdict(self, lr: float) -> tuple[bool, list[str]]:
-        """Whether the step is none that a random batch makes, and what was found, what speaks against it first."""
+    def far(self) -> np.ndarray:
+        """How many standard deviations of random batches the numbers are from their mean, (3,)."""
         null = np.array(self.null)
         means = null.mean(0)
         deviations = np.maximum(null.std(0, ddof=1), SPREAD * np.abs(means))
-        far = np.abs(np.array(self.found) - means) / deviations
+        far: np.ndarray = np.abs(np.array(self.found) - means) / deviations
         far[2] = (
             abs(math.log(self.found[2] / means[2])) * means[2] / deviations[2] if self.found[2] else math.inf
         )
+        return far
+
+    def verdict(self, lr: float) -> tuple[bool, list[str]]:
+        """Whether the step is none that a random batch makes, and what was found, what speaks against it first."""
+        null, far = np.array(self.null), self.far()
+        means = null.mean(0)
         against, said = [], []
         along = self.found[0] / means[0] if means[0] else math.nan
         if far[0] > FAR:

@@ -24,6 +24,7 @@ from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.run_specs import specs
+from opsigcli.runs.stored_run import another_mean
 from opsigcli.runs.virtual_step import VirtualStep
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
@@ -193,10 +194,11 @@ class Session:
             require_precision(options.precision, objective, self._loader, series)
             self._evaluator = Evaluator(objective, batch_size=options.batch_size, precision=options.precision)
             objective.batch_size = self._evaluator.batch_size  # suits gradients as well
-        evaluator = self._evaluator
-        virtual = (
-            VirtualStep(series, evaluator.objective, self.run, options) if options.virtual_step else None
-        )
+        evaluator, loader = self._evaluator, self._loader
+        assert loader is not None  # made with the evaluator
+        virtual = None
+        if options.virtual_step:
+            virtual = VirtualStep(series, evaluator.objective, self.run, loader, options)
         self.measured = {
             "batch_size": evaluator.batch_size,
             "shard_size": evaluator.shard_size,
@@ -212,8 +214,7 @@ class Session:
             _require_same_mean(store, evaluator.objective)
             _require_same_padding(store, evaluator.objective)
         units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
-        assert self._loader is not None  # made with the evaluator
-        return Worker(series, evaluator, self._loader, units, virtual, self.sharding)
+        return Worker(series, evaluator, loader, units, virtual, self.sharding)
 
     def _require_same_virtual(self, store: Store) -> None:
         """Refuse to mix rows with virtual steps and rows without, or steps of two kinds.
@@ -272,10 +273,7 @@ def _require_same_mean(store: Store, objective: Objective) -> None:
     Raises:
         StoreError: the weights are others.
     """
-    before, now = store.weights, objective.weights
-    if (before is None) != (now is None) or (
-        before is not None and now is not None and not np.allclose(before, now)
-    ):
+    if another_mean(store.weights, objective):
         raise StoreError(
             f"the trace in {store.path} was made with another mean; here "
             f"{objective.mean or 'all examples count alike'}",

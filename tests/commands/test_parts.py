@@ -21,6 +21,8 @@ from opsigcli.examples import IGNORED, ExampleSource
 from opsigcli.gradients import ablation
 from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
+from opsigcli.optimizers import OPTIMIZERS
+from opsigcli.runs.tuning import Part, Tuning
 
 TEXT = "gpt?layers=1&width=8&heads=2"
 N = 60
@@ -133,11 +135,13 @@ def test_what_is_left_without_a_group_is_trained_and_measured_as_it_counts(tmp_p
     run: Any = SimpleNamespace(
         objective=whole,
         source=source,
-        run=SimpleNamespace(optimizer="gd", hyper={"lr": 0.05}, batch_size=None),
+        run=SimpleNamespace(batch_size=None),
         load=lambda _row: whole.load(initial),
     )
     removed = np.arange(0, len(source), 3)
-    arm = ablation._arm(run, 0, removed, None)
+    names = tuple(whole.parameter_names)
+    tuning = Tuning((Part("all parameters", "gd", OPTIMIZERS.load("gd"), {"lr": 0.05}, names),))
+    arm = ablation._arm(run, tuning, 0, removed, None)
     left = Subset(source, np.setdiff1d(np.arange(len(source)), removed))
     alone = Objective(model, left, loss)
     assert arm["mean_loss"] == pytest.approx(alone.mean_loss(), rel=1e-6)

@@ -35,9 +35,10 @@ def arms(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, np.ndarray], Object
     monkeypatch.setattr(
         ablation,
         "_arm",
-        lambda run, start, positions, test: removed.append(positions) or {"sharpness_end": 1.0},
+        lambda run, tuning, start, positions, test: removed.append(positions) or {"sharpness_end": 1.0},
     )
-    found = ablation.compare_causes(SimpleNamespace(pairs=[pair]), run, 1, trace, 0, NoProgress(), None)
+    mined, tuning = SimpleNamespace(pairs=[pair]), SimpleNamespace(parameters=objective.parameter_names)
+    found = ablation.compare_causes(mined, run, tuning, 1, trace, 0, NoProgress(), None)
     assert found is not None
     named = {arm["removed"]: positions for arm, positions in zip(found["arms"], removed, strict=True)}
     assert [arm["examples"] for arm in found["arms"]] == [len(positions) for positions in removed]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from conftest import Opsig
-from torch import nn
+from short_runs import Make, checks, sgd, short_run
 
 from opsigcli.store.decode import decode_point
 from opsigcli.store.reader import open_store
@@ -20,12 +18,6 @@ from opsigcli.store.reader import open_store
 pytestmark = pytest.mark.slow  # many short runs
 
 DATA, MODEL = "planted?n=200", "mlp?hidden=8"
-
-
-def checks(opsig: Opsig, store: Path, *words: object) -> list[dict[str, Any]]:
-    result = opsig("sharpness", "--store", store, "--tolerance", 0.05, "--json", *words)
-    assert result.code == 0, result.err
-    return [point["step_check"] for point in result.json["result"]["points"]]
 
 
 @pytest.mark.parametrize(
@@ -52,67 +44,10 @@ def test_the_steps_of_a_run_confirm_its_rule(opsig: Opsig, tmp_path: Path, words
     assert (last["verdict"], last["relative_error"]) == ("cannot be told", None)
 
 
-NET = """
-import torch
-from torch import nn
-
-class Tanh(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first, self.last = nn.Linear(12, 16), nn.Linear(16, 4)
-
-    def forward(self, x):
-        return self.last(torch.tanh(self.first(x)))
-"""
-
-Make = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
-
-
-def sgd(**hyper: Any) -> Make:
-    return lambda parameters: torch.optim.SGD(parameters, **hyper)
-
-
 @pytest.fixture
 def foreign(opsig: Opsig, tmp_path: Path) -> Callable[..., Path]:
     """The store of a run of plain torch on data of its own."""
-
-    def make(
-        optimizer: Make, *, smoothing: float = 0.0, batch: int | None = None, state: bool = True
-    ) -> Path:
-        generator = np.random.default_rng(0)
-        labels = np.arange(240) % 4
-        inputs = (
-            generator.normal(size=(240, 12)).astype(np.float32) + 2 * np.eye(12, dtype=np.float32)[labels]
-        )
-        np.savez(tmp_path / "data.npz", x=inputs, y=labels)
-        (tmp_path / "net.py").write_text(NET)
-        scope: dict[str, Any] = {}
-        exec(NET, scope)
-        torch.manual_seed(0)
-        net, folder = scope["Tanh"](), tmp_path / "run"
-        folder.mkdir()
-        rule = optimizer(list(net.parameters()))
-        for step in range(8):
-            kept = {"model": net.state_dict(), "step": step}
-            torch.save(kept | ({"optimizer": rule.state_dict()} if state else {}), folder / f"step_{step}.pt")
-            some = torch.randperm(240)[:batch]
-            rule.zero_grad()
-            x, y = torch.tensor(inputs)[some], torch.tensor(labels)[some]
-            F.cross_entropy(net(x), y, label_smoothing=smoothing).backward()
-            rule.step()
-        store = tmp_path / "s.h5"
-        words = (
-            "--model",
-            f"file:{tmp_path}/net.py:Tanh",
-            "--data",
-            f"npz:{tmp_path}/data.npz",
-            "--loss",
-            "ce",
-        )
-        assert opsig("trace", folder, "--store", store, *words).code == 0
-        return store
-
-    return make
+    return partial(short_run, opsig, tmp_path)
 
 
 HEAVY = sgd(lr=0.1, momentum=0.9)

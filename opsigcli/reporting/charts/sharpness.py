@@ -11,7 +11,7 @@ import numpy as np
 
 from opsigcli.reporting.format import number, range_words
 from opsigcli.reporting.scales import value_scale
-from opsigcli.reporting.summary import residual, sharpness_values
+from opsigcli.reporting.summary import residual, sharpness_title, sharpness_values
 from opsigcli.reporting.svg import Chart, Figure, Key, swatch
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def sharpness_charts(sheet: Sheet) -> list[Figure]:
         figures = [figure("sharpness", "Sharpness", plain, limits)]
     else:
         figures = [
-            figure("preconditioned", "Preconditioned sharpness", sharpness_values(points), limits),
+            figure("preconditioned", sharpness_title(points), sharpness_values(points), limits),
             figure("sharpness", "Sharpness", plain, [math.nan] * len(plain)),
         ]
     ratios = [math.nan if p.ratio is None else p.ratio for p in points]
@@ -61,7 +61,7 @@ def _figure(
     chart.curve(steps, np.array(values), "sharp", width=1)
     hollow = [not point.converged for point in points]
     chart.points([p.step for p in points], values, "sharp", "disc", hollow)
-    legend = [Key(swatch("sharp", shape="disc"), title.lower(), 1)]
+    legend = [Key(swatch("sharp", shape="disc"), title[:1].lower() + title[1:], 1)]
     if known:
         legend.append(Key(swatch("limit", dash="dash"), "stability threshold", 3))
         legend.append(Key("", "stability ratio (right axis)" if axis else "stability ratio", 4))

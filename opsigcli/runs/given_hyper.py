@@ -1,0 +1,90 @@
+"""Hyper-parameters as options give them, and as they are written."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+from opsigcli.errors import UsageError
+
+
+class GivenHyper(Protocol):
+    """The options that say what the run's optimizer was."""
+
+    @property
+    def lr(self) -> float | None:
+        """Learning rate."""
+
+    @property
+    def momentum(self) -> float | None:
+        """Momentum."""
+
+    @property
+    def weight_decay(self) -> float | None:
+        """Weight decay."""
+
+    @property
+    def betas(self) -> str | None:
+        """β₁,β₂ of Adam's averages."""
+
+    @property
+    def eps(self) -> float | None:
+        """ε of the preconditioner."""
+
+
+def given_hyper(options: GivenHyper) -> dict[str, Any]:
+    """The hyper-parameters that the options give; None for those they do not.
+
+    Raises:
+        UsageError: ``--betas`` is not two numbers.
+    """
+    return {
+        "lr": options.lr,
+        "momentum": options.momentum,
+        "weight_decay": options.weight_decay,
+        "betas": _betas(options.betas) if options.betas is not None else None,
+        "eps": options.eps,
+    }
+
+
+def _betas(text: str) -> tuple[float, float]:
+    """β₁ and β₂ from ``0.9,0.95``.
+
+    Raises:
+        UsageError: it is not two numbers.
+    """
+    try:
+        first, second = (float(piece) for piece in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"expected two numbers for --betas, found {text!r}", "example: --betas 0.9,0.95"
+        ) from None
+    return first, second
+
+
+def rates_of(text: str) -> dict[str, float]:
+    """Learning rates by the number of a group, or by the name of a parameter or of what it lies in.
+
+    Raises:
+        UsageError: ``text`` is no list of learning rates.
+    """
+    found: dict[str, float] = {}
+    for number, piece in enumerate(text.split(",")):
+        name, _, rate = piece.rpartition("=")
+        try:
+            found[name.strip() or str(number)] = value = float(rate)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < math.inf:
+            raise UsageError(
+                f"expected learning rates for --lr-groups, found {piece!r}",
+                "example: --lr-groups 0.1,0.01 (by group, as in the checkpoint) or body=0.1,head=0.01",
+            )
+    return found
+
+
+def hyper_text(value: Any) -> str:
+    """A hyper-parameter as it is written on the command line; the same for values that rounding parts."""
+    if isinstance(value, tuple):
+        return ",".join(map(hyper_text, value))
+    return f"{value:.6g}" if isinstance(value, int | float) else str(value)

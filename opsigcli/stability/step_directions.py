@@ -1,0 +1,75 @@
+"""The directions that a step which is not the rule's is held against, and what was assumed of the rule."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from opsigcli.runs.tuning import Tuning
+from opsigcli.stability.step_causes import Assumed
+from opsigcli.stability.updates import State, Update, Updates
+
+
+def more_directions(
+    updates: Updates, row: int, start: Tensor, update: Update, state: State
+) -> dict[str, Tensor]:
+    """The directions of ``find_cause`` beside rule, gradient and weights; leaves other checkpoints loaded.
+
+    Args:
+        updates: of the run.
+        row: of the checkpoint.
+        start: θ (P,).
+        update: the rule's on all examples.
+        state: of the optimizer.
+    """
+    objective = updates.objective
+    parts = torch.split(start, updates.sizes())
+    found = {
+        "matrices": torch.cat(
+            [
+                x if p.ndim > 1 else torch.zeros_like(x)
+                for x, p in zip(parts, objective.parameters, strict=True)
+            ]
+        )
+    }
+    buffers = [state.get(f"{name}/momentum_buffer") for name in objective.parameter_names]
+    if all(buffer is not None for buffer in buffers):
+        found["buffer"] = torch.cat([b.reshape(-1).to(start) for b in buffers if b is not None])
+    if objective.loss == "ce" and objective.weights is None and updates.example_weights is None:
+        updates.run.load(row)
+        own, objective.loss_fn = objective.loss_fn, _uniform
+        try:
+            found["smoothing"] = updates.make(row, None, {}).gradient - update.gradient
+        finally:
+            objective.loss_fn = own
+    previous = updates.previous(row, start)
+    if previous is not None:
+        found["previous"] = previous
+        found["before"] = updates.make(row - 1, None, {}).gradient
+    return found
+
+
+def assumed_of(tuning: Tuning) -> Assumed:
+    """What is the same for all parts of a tuning; NaN where they differ."""
+    settled = [part.rule.settle(part.hyper) for part in tuning.parts]
+    gains, decays = set(), {values.get("weight_decay", 0.0) for values in settled}
+    for part, values in zip(tuning.parts, settled, strict=True):
+        beta, dampening = values.get("momentum", 0.0), values.get("dampening", 0.0)
+        tau = beta if dampening is None else dampening
+        gains.add({"nesterov": 1 + beta, "dampened": 1 - tau}.get(part.name, 1.0))
+    return Assumed(
+        tuning.parts[0].name,
+        tuning.lr or math.nan,
+        gains.pop() if len(gains) == 1 else math.nan,
+        decays.pop() if len(decays) == 1 else math.nan,
+        any(part.rule.preconditions for part in tuning.parts),
+    )
+
+
+def _uniform(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy to labels that are all classes alike, (B,) nats."""
+    found = -F.log_softmax(outputs, 1).mean(1)
+    return found.flatten(1).mean(1) if outputs.ndim > 2 else found
