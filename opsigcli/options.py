@@ -187,11 +187,11 @@ class InitOptions:
             values=OPTIMIZERS,
         ),
     ] = None
-    lr: Annotated[float | None, Option("Its learning rate.", "X", min=0.0)] = None
-    momentum: Annotated[float | None, Option("Its momentum.", "X", min=0.0, max=1.0)] = None
-    weight_decay: Annotated[float | None, Option("Its weight decay.", "X", min=0.0)] = None
-    betas: Annotated[str | None, Option("Its β₁ and β₂.", "B1,B2")] = None
-    eps: Annotated[float | None, Option("Its ε.", "X", min=0.0)] = None
+    lr: Lr = None
+    momentum: Momentum = None
+    weight_decay: WeightDecay = None
+    betas: Betas = None
+    eps: Eps = None
     batch_size: Annotated[
         int | None, Option("Examples in a batch of the run. Default: not known, or all.", "N", min=1)
     ] = None
