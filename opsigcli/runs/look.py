@@ -31,6 +31,7 @@ BATCH = 50
 FINE = 0.9  # share of right answers from which nothing better is looked for
 NEAR = 0.95  # of the loss of a guess: above it a checkpoint knows next to nothing
 LISTED = 20  # classes
+OF_NUMBERS = ("mse", "l1", "huber", "smooth_l1")  # losses whose best constant guess is about the mean
 
 
 @dataclass(frozen=True)
@@ -170,13 +171,11 @@ def look(
                 )
             task.advance(note=f"{checkpoint.file}: {scores[checkpoint.file].words}")
     uniform, prior, outputs = _guesses(objective, sample, weights)
-    counts = (
-        np.bincount(source.labels[source.labels >= 0], minlength=len(source.classes))
-        if source.classes
-        else ()
-    )
+    of_examples = source.sequences is None and labels_of(objective, sample[:1]).ndim == 1
+    named = source.classes if outputs is not None and of_examples else ()
+    counts = np.bincount(source.labels[source.labels >= 0], minlength=len(named))
     found = Look(
-        len(sample), objective.n, dict(zip(source.classes, map(int, counts), strict=False)), outputs, uniform, prior,
+        len(sample), objective.n, dict(zip(named, map(int, counts), strict=False)), outputs, uniform, prior,
         scores, tuple(loader.fits),
     )  # fmt: skip
     if found.a_guess or (found.last.right is not None and found.last.right < FINE):

@@ -167,7 +167,9 @@ def test_what_is_said_of_the_optimizer_serves_every_command(opsig: Opsig, tmp_pa
     assert manifest is not None
     assert (manifest.optimizer, manifest.batch_size, manifest.unit) == (rule, 30, "number")
     assert opsig("trace", tmp_path / "ckpts", "--store", store).code == 0
-    point = opsig("sharpness", "--store", store, "--json").json["result"]["points"][0]
+    measured = opsig("sharpness", "--store", store, "--json")
+    assert measured.code == 0, measured.out
+    point = measured.json["result"]["points"][0]
     assert point["threshold"] == pytest.approx(threshold)
     asked = opsig("sharpness", "--store", store, "--optimizer", name, *given, "--json").json["result"][
         "points"
