@@ -75,6 +75,7 @@ class Header:
     optimizer: OptimizerFacts = field(default_factory=OptimizerFacts)
     notes: tuple[str, ...] = ()
     beside: Mapping[str, int] = field(default_factory=dict)  # as counts, from files beside the weights
+    aside: tuple[str, ...] = ()  # names of what lies among the weights and is no tensor
     model: str = ""  # a model spec that the checkpoint itself suggests; never followed unasked
 
 

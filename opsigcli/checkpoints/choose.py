@@ -8,6 +8,9 @@ from pathlib import Path
 
 from opsigcli.errors import CheckpointError
 from opsigcli.registry import nearest
+from opsigcli.state_dict import WRAPPERS
+
+_AVERAGE = {"ema", "swa", "averaged", "average", "polyak", "shadow"}  # words in a key
 
 
 def choose(
@@ -32,16 +35,15 @@ def choose(
     if not candidates:
         raise CheckpointError(f"expected weights by name, found none in {path}", "leave it out of the folder")
     if weights and key is None:
-        averages = {name: of for name, of in candidates.items() if is_average(name, of)}
-        candidates = (
-            averages if weights == "ema" else {n: of for n, of in candidates.items() if n not in averages}
-        )
+        average = averages(candidates)
+        candidates = {n: of for n, of in candidates.items() if (n in average) == (weights == "ema")}
         if not candidates:
             raise CheckpointError(
                 f"expected weights of the kind {weights}, found in {path}: {listing}", "see the list"
             )
     if key is None:
-        trained = {name: of for name, of in candidates.items() if not is_average(name, of)}
+        average = averages(candidates)
+        trained = {name: of for name, of in candidates.items() if name not in average}
         meant = trained if len(trained) == 1 and not weights else candidates
         if len(meant) == 1:
             ((only, names),) = meant.items()
@@ -67,27 +69,31 @@ def choose(
 
 def has_average(candidates: Mapping[str, Collection[str]]) -> bool:
     """Whether trained weights lie beside a moving average of them."""
-    averages = [name for name, of in candidates.items() if is_average(name, of)]
-    return 0 < len(averages) == len(candidates) - 1
+    return 0 < len(averages(candidates)) == len(candidates) - 1
 
 
-def is_average(key: str, names: Collection[str]) -> bool:
-    """Whether a set of weights is a moving average of others, by its key or by AveragedModel's count in it."""
-    words = re.split(r"[^a-z]+", key.lower())
-    return "n_averaged" in names or any(word in ("ema", "swa", "averaged", "average") for word in words)
+def averages(candidates: Mapping[str, Collection[str]]) -> set[str]:
+    """The sets of weights that are moving averages of others: by their keys, by AveragedModel's count in them, or as
+    Lightning's WeightAveraging keeps them, which puts the average in the place of the trained weights."""
+    found = {
+        key
+        for key, names in candidates.items()
+        if "n_averaged" in names or not _AVERAGE.isdisjoint(re.split(r"[^a-z]+", key.lower()))
+    }
+    return found | ({"state_dict"} & candidates.keys() if "current_model_state" in candidates else set())
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
-    """Plain name -> name in the file: what DDP, torch.compile and AveragedModel add to names is taken off.
+    """Plain name -> name in the file: what DDP, AveragedModel and wrappers add to names is taken off.
 
-    ``module.`` goes where all names begin with it, ``_orig_mod.`` wherever it stands (a compiled submodule has it
-    in the middle), in any order. AveragedModel's count of averaged models is no weight.
+    ``module.`` goes where all names begin with it, ``_orig_mod.`` and the like wherever they stand (a compiled
+    submodule has it in the middle), in any order. AveragedModel's count of averaged models is no weight.
     """
     files = list(names)
     short = {name: name for name in files}
     if "n_averaged" in short and all(name.startswith("module.") for name in files if name != "n_averaged"):
         del short["n_averaged"]
-    short = {name: ".".join(part for part in name.split(".") if part != "_orig_mod") for name in short}
+    short = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in short}
     while short and all(plain.startswith("module.") for plain in short.values()):
         short = {name: plain.removeprefix("module.") for name, plain in short.items()}
     plain = {plain: name for name, plain in short.items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 from opsigcli.checkpoints.arguments import Argument, arguments
 from opsigcli.checkpoints.base import Checkpoint
-from opsigcli.checkpoints.choose import has_average, is_average
+from opsigcli.checkpoints.choose import averages, has_average
 from opsigcli.checkpoints.fact_kinds import KINDS, Kind
 from opsigcli.checkpoints.formats.settings import CRITERION
 from opsigcli.checkpoints.series import Series
@@ -135,12 +135,12 @@ def _of_checkpoint(checkpoint: Checkpoint, traced: Traced) -> list[RecordedFact]
     normed = sum(name.rpartition(".")[2] == "running_mean" for name in tensors)
     if normed:
         found.append(batch_norm_fact(normed, f"{checkpoint.file}: running_mean"))
-    if has_average(sets) or (sets and all(is_average(key, of) for key, of in sets.items())):
+    if has_average(sets) or (sets and averages(sets) == sets.keys()):
         which = "the average is traced, which no step of the optimizer moved" if (
             traced.weights == "ema" or len(sets) == 1
         ) else "the trained weights are traced, not the average"  # fmt: skip
         option = "" if traced.weights == "ema" or len(sets) == 1 else "--weights ema (another store)"
-        keys = ", ".join(key for key, of in sets.items() if is_average(key, of)) or "n_averaged"
+        keys = ", ".join(key for key in sets if key in averages(sets)) or "n_averaged"
         found.append(
             RecordedFact("moving average", "of the weights", f"{checkpoint.file}: {keys}", which, option)
         )

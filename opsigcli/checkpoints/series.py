@@ -136,6 +136,8 @@ def open_series(
         notes.append(
             "these hold trained weights and a moving average of them: the trained weights are read (--weights)"
         )
+    if not examine and (aside := dict.fromkeys(name for d in described for name in d.header.aside)):
+        notes.append(f"entries among the weights that are no tensors are left out: {_some([*aside])}")
     authoritative = all(d.found.row for d in described)
     content_twins: list[Skipped] = []
     if not authoritative:
@@ -219,3 +221,7 @@ def _changed(series: Series, files: dict[str, Described]) -> list[str]:
         if row and row.sha256 and series.sha256(index) != row.sha256:
             notes.append(f"{checkpoint.file} is not the file that {MANIFEST} describes: its sha256 differs")
     return notes
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

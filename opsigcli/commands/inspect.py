@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from opsigcli.checkpoints.base import Checkpoint
-from opsigcli.checkpoints.choose import is_average
+from opsigcli.checkpoints.choose import averages
 from opsigcli.checkpoints.folder import Failed, Skipped
 from opsigcli.checkpoints.parameter_count import parameter_count
 from opsigcli.checkpoints.recorded_facts import recorded_facts, traced_as
@@ -117,7 +117,7 @@ def _row(checkpoint: Checkpoint) -> dict[str, Any]:
         key or "(whole file)": {
             "tensors": len(tensors),
             "parameters": parameter_count(tensors),
-            "average": is_average(key, tensors.keys()),
+            "average": key in averages(sets),
         }
         for key, tensors in sets.items()
     }

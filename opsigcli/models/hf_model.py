@@ -64,6 +64,7 @@ def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int) -> nn.Modul
             config.pad_token_id = padding
         model: Any = kind(config)
     model.names_in_checkpoints = _saved_names(model)
+    model.ignored_in_checkpoints = _ignored(model)
     causal = name.endswith(_CAUSAL)
     adapted = _returning_logits(model, causal)
     if isinstance(adapted, ReadsPadded):
@@ -83,7 +84,21 @@ def _saved_names(model: Any) -> dict[str, str]:
     copies = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     known = {tensor.data_ptr(): name for name, tensor in copies.items()}
     saved = revert_weight_conversion(model, copies)
-    return {name: known[t.data_ptr()] for name, t in saved.items() if t.data_ptr() in known}
+    found = {name: known[t.data_ptr()] for name, t in saved.items() if t.data_ptr() in known}
+    for name in copies:  # as the first BERT had it, after TensorFlow's
+        for old, new in (("gamma", "weight"), ("beta", "bias")):
+            if name.endswith(f"LayerNorm.{new}"):
+                found[f"{name.removesuffix(new)}{old}"] = name
+    return found
+
+
+def _ignored(model: Any) -> tuple[str, ...]:
+    """Patterns of names that transformers leaves out, as models do not save them any more."""
+    buffers = [name for name, _ in model.named_buffers()]
+    once = [
+        rf"(^|\.){name}$" for name in ("position_ids", "inv_freq") if any(b.endswith(name) for b in buffers)
+    ]
+    return (*(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()), *once)
 
 
 def _architecture(config_file: Path, spec: str) -> str:

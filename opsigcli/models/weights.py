@@ -1,33 +1,29 @@
-"""Put a checkpoint's weights into a model, or say by name why they do not fit."""
+"""Put a checkpoint's weights into a model as its own modules load them, or say by name why they do not fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from opsigcli.errors import ModelError
-from opsigcli.registry import nearest
+from opsigcli.models.fitting_names import fitting_names, some
+from opsigcli.models.misfit import Misfit
+from opsigcli.state_dict import StateDict
 from opsigcli.usercode import guarded
-
-COMPILED = "_orig_mod."  # what torch.compile puts into the names of a module's parameters
-SHOWN = 3  # keys of each kind that a message names
-
-
-@runtime_checkable
-class Renamed(Protocol):
-    """A model whose library saves tensors under other names than the model has for them."""
-
-    names_in_checkpoints: dict[str, str]  # name in a saved file -> name in the model
 
 
 def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str, partial: bool = False) -> str:
     """Copy ``weights`` into ``model``, every key of one in the other; the model keeps its dtype and device.
 
+    The modules' own hooks run first, with the versions that the checkpoint states: they know older names and layouts.
     Two things may be missing, because they change no output: BatchNorm's ``num_batches_tracked``, and a second
-    name of a shared tensor. Values that are not finite are copied as they are. Where the model is one attribute of
-    what was saved, as in Lightning's modules, the attribute's name before all keys is taken off.
+    name of a shared tensor. Values that are not finite are copied as they are; numbers of another kind (integers or
+    complex numbers for real ones) never are. Where the model is one attribute of what was saved, as in Lightning's
+    modules, the attribute's name before all keys is taken off, and names of wrappers wherever they stand.
 
     Args:
         model: what the weights are for.
@@ -39,98 +35,73 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str, 
         How the weights were made to fit, in words; "" when they fit as they are.
 
     Raises:
-        ModelError: keys are missing or unexpected, or shapes differ; each with the nearest names.
+        ModelError: keys are missing or unexpected, shapes or kinds of numbers differ; each with the nearest names.
     """
-    own: dict[str, Any] = {
-        key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)
-    }
-    renamed = model.names_in_checkpoints if isinstance(model, Renamed) else {}
-    compiled = any(COMPILED in key for key in weights) and not any(COMPILED in key for key in own)
-    if compiled:
-        weights = {key.replace(COMPILED, ""): value for key, value in weights.items()}
-    weights = {key if key in own else renamed.get(key, key): value for key, value in weights.items()}
-    prefix = _common_prefix(own, weights)
-    weights = {key.removeprefix(prefix): value for key, value in weights.items()}
-    notes = [f"the names in the checkpoint begin with {prefix!r}, which is taken off"] if prefix else []
-    notes += (
-        [f"the names in the checkpoint have torch.compile's {COMPILED!r}, which is taken out"]
-        if compiled
-        else []
-    )
-    present = {_place(own[key]) for key in own.keys() & weights.keys()}
-    missing = [
-        key
-        for key in own
-        if key not in weights and not key.endswith("num_batches_tracked") and _place(own[key]) not in present
-    ]
-    unexpected = [key for key in weights if key not in own]
-    reshaped = [key for key in own if key in weights and own[key].shape != weights[key].shape]
-    if partial and any(key in weights and key not in reshaped for key in own):
-        if missing or unexpected or reshaped:
-            notes.append(f"a part fits: {_listed(missing, unexpected, reshaped)}")
-        weights = {k: v for k, v in weights.items() if k in own and k not in reshaped}
-    elif missing or unexpected or reshaped:
-        counts = [
-            f"{len(keys)} {what}"
-            for keys, what in (
-                (missing, "missing"),
-                (unexpected, "unexpected"),
-                (reshaped, "of another shape"),
-            )
-            if keys
-        ]
-        lines = [
-            *_lines("missing", missing, own, "nearest in the checkpoint", unexpected or weights),
-            *_lines("unexpected", unexpected, weights, "nearest in the model", missing or own),
-            *(
-                f"  {key!r}: expected {tuple(own[key].shape)}, found {tuple(weights[key].shape)}"
-                for key in reshaped[:SHOWN]
-            ),
-        ]
-        raise ModelError(
-            "\n".join([f"the weights in {where} do not fit the model: {', '.join(counts)}", *lines]),
-            _hint(own, unexpected, reshaped),
-        )
-    with guarded(ModelError, f"copying the weights in {where}"):
-        model.load_state_dict(weights, strict=False)
+    state = model.state_dict()
+    own = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    fitted, notes = fitting_names(model, own, weights)
+    misfit = _misfit(own, fitted)
+    if unlike := [key for key in own if key in fitted and not _same_kind(key, own[key], fitted[key])]:
+        raise _of_another_kind(where, own, fitted, unlike)
+    before = {key: value.clone() for key, value in own.items()} if misfit else {}
+    try:
+        if partial and misfit.reshaped:
+            fitted = fitted.renamed({key: key for key in fitted if key not in misfit.reshaped})
+        with guarded(ModelError, f"copying the weights in {where}"):
+            loaded, note = _load(model, state, fitted)
+        absent = [key for key in loaded.missing_keys if key in own and key not in misfit.reshaped]
+        left = Misfit(_missing(own, fitted, absent), loaded.unexpected_keys, misfit.reshaped)
+    except ModelError:
+        if not misfit:
+            raise
+        left = misfit
+    fits = len(left.missing) + len(left.reshaped) < len(_missing(own, {}, list(own)))
+    if left and not (partial and fits and left is not misfit):
+        _put_back(model, before)
+        raise left.error(where, own, fitted)
+    if left:
+        notes.append(f"a part fits: {left.listed}")
+    notes += [note] if note else []
+    if unread := [
+        key for key, value in state.items() if key not in own and key not in fitted and value is not None
+    ]:
+        notes.append(f"not loaded, as it is no tensor: {some(unread)}")
     return "; ".join(notes)
 
 
-def _common_prefix(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
-    """The one attribute's name before all keys of the checkpoint, under which the model's keys are found; or ""."""
-    needed = [key for key in own if not key.endswith("num_batches_tracked")]
-    if not needed or any(key in weights for key in needed):
-        return ""
-    prefixes = {key.removesuffix(needed[0]) for key in weights if key.endswith(f".{needed[0]}")}
-    fitting = [
-        prefix
-        for prefix in prefixes
-        if all(key.startswith(prefix) for key in weights)
-        and all(prefix + key in weights and weights[prefix + key].shape == own[key].shape for key in needed)
+def _load(model: nn.Module, state: Mapping[str, Any], weights: StateDict) -> tuple[Any, str]:
+    """What torch says of the keys, and a note on whose versions of the modules were taken."""
+
+    def load(versions: Mapping[str, Any] | None) -> Any:
+        given: Any = OrderedDict(weights)
+        if versions is not None:
+            given._metadata = OrderedDict((key, dict(value)) for key, value in versions.items())
+        return model.load_state_dict(given, strict=False)
+
+    if weights.versions is not None:
+        return load(weights.versions), ""
+    try:
+        return load(None), ""
+    except Exception:
+        own = getattr(state, "_metadata", None)
+        return load(own), "the checkpoint does not say of which version its modules are: those here are taken"
+
+
+def _misfit(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Misfit:
+    """How the names and shapes differ."""
+    return Misfit(
+        _missing(own, weights, [key for key in own if key not in weights]),
+        [key for key in weights if key not in own],
+        [key for key in own if key in weights and own[key].shape != weights[key].shape],
+    )
+
+
+def _missing(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], keys: list[str]) -> list[str]:
+    """Those of the keys without which an output is another one."""
+    present = {_place(own[key]) for key in own.keys() & weights.keys()}
+    return [
+        key for key in keys if not key.endswith("num_batches_tracked") and _place(own[key]) not in present
     ]
-    return fitting[0] if len(fitting) == 1 else ""
-
-
-def _hint(own: Mapping[str, Tensor], unexpected: list[str], reshaped: list[str]) -> str:
-    """What to try: the part of the checkpoint in which all of the model's keys are found, if there is one."""
-    first = next(iter(own), "")
-    for key in unexpected:
-        part = key.removesuffix(f".{first}")
-        if part != key and not reshaped:
-            return f"the model's names are found under {part!r}: add --key {part}"
-    return (
-        "check the options of --model (widths, number of classes), or --key for another entry of the file; "
-        "--partial takes what fits"
-    )
-
-
-def _listed(missing: list[str], unexpected: list[str], reshaped: list[str]) -> str:
-    kinds = ((missing, "missing"), (unexpected, "unexpected"), (reshaped, "of another shape"))
-    return ", ".join(
-        f"{len(keys)} {what} ({', '.join(keys[:SHOWN])}{', …' if len(keys) > SHOWN else ''})"
-        for keys, what in kinds
-        if keys
-    )
 
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
@@ -139,14 +110,35 @@ def _place(tensor: Tensor) -> tuple[Any, ...]:
     return address, tensor.shape, tensor.stride()
 
 
-def _lines(
-    what: str, keys: list[str], tensors: Mapping[str, Tensor], nearest_what: str, others: Iterable[str]
-) -> list[str]:
-    lines = []
-    names = list(others)
-    for key in keys[:SHOWN]:
-        close = ", ".join(map(repr, nearest(key, names))) or "none"
-        lines.append(f"  {what} {key!r} {tuple(tensors[key].shape)}; {nearest_what}: {close}")
-    if len(keys) > SHOWN:
-        lines.append(f"  and {len(keys) - SHOWN} more {what}")
-    return lines
+def _same_kind(key: str, own: Tensor, value: Tensor) -> bool:
+    """Whether the numbers mean the same in the model's own type: real numbers are no integers of an unknown scale."""
+    if own.is_floating_point():
+        return value.is_floating_point()
+    if own.is_complex() or not (value.is_complex() or value.is_floating_point()):
+        return True
+    if key.endswith("num_batches_tracked"):  # which some moving averages average as well
+        return True
+    return value.is_floating_point() and bool((value == value.trunc()).all())
+
+
+def _of_another_kind(
+    where: str, own: Mapping[str, Tensor], weights: Mapping[str, Tensor], keys: list[str]
+) -> ModelError:
+    def kind(tensor: Tensor) -> str:
+        return str(tensor.dtype).removeprefix("torch.")
+
+    first = keys[0]
+    more = f", and {len(keys) - 1} more like it" if len(keys) > 1 else ""
+    return ModelError(
+        f"expected {kind(own[first])} for {first!r}, found {kind(weights[first])} in {where}{more}",
+        "integers of a quantized model mean nothing without their scales: save the weights as floating-point "
+        "numbers (dequantized) where they were made",
+    )
+
+
+def _put_back(model: nn.Module, before: Mapping[str, Tensor]) -> None:
+    """The numbers that the model had."""
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if key in before:
+                value.copy_(before[key])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from opsigcli.checkpoints.choose import choose, is_average
+from opsigcli.checkpoints.choose import averages, choose
 from opsigcli.checkpoints.formats import formats
 from opsigcli.checkpoints.series import Series
 from opsigcli.runs.load_weights import Loader
@@ -82,4 +82,4 @@ def holds_average(path: Path, key: str | None, weights: str, unsafe: bool) -> bo
     reader = next(reader for reader in formats(unsafe) if reader.recognises(path))
     sets = reader.describe(path).candidates
     name, _ = choose(path, sets, key, weights)
-    return is_average(name, sets.get(name, {}).keys())
+    return name in averages(sets)

@@ -25,6 +25,7 @@ GROUND = {
         "outcome",
         "registry",
         "specs",
+        "state_dict",
         "progress",
         "query",
         "usercode",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opsigcli.checkpoints.base import OptimizerFacts, TensorFacts
-from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
+from opsigcli.checkpoints.formats.pickle_records import Malformed, Ordered, fields
 from opsigcli.checkpoints.step_keys import (
     EPOCH_KEYS,
     LR_KEYS,
@@ -35,7 +35,7 @@ _OPTIMIZERS = (
 )
 # Entries that hold tensors and are no weights, by a part of their name; and by their whole name.
 _NOT_WEIGHTS = ("optim", "sched", "scaler", "rng", "dataloader", "hyper_parameters", "hparams")
-_NEVER = ("callbacks", "loops", "train_state", "args", "config")
+_NEVER = ("callbacks", "loops", "train_state", "args", "config", "averaging_state")
 _MAX_MODULES = 100_000
 _MAX_DEPTH = 200
 
@@ -64,7 +64,7 @@ def candidates(root: Any) -> dict[Where, Tensors]:
                     and (inner := _weights(value))
                 ):
                     found[(name, deep)] = inner
-    if found:
+    if found := _mixed(top, found) | found:
         return found
     # Counts that a script put among the weights do not make a state dict less of one.
     counts = (*STEP_KEYS, *EPOCH_KEYS, *LR_KEYS)
@@ -74,6 +74,56 @@ def candidates(root: Any) -> dict[Where, Tensors]:
         if isinstance(name, str) and isinstance(value, TensorFacts) and name not in counts
     }
     return {(): tensors} if tensors else {}
+
+
+def _mixed(top: Mapping[Any, Any], pure: Mapping[Where, Tensors]) -> dict[Where, Tensors]:
+    """Sets of weights among which a module keeps settings, where the file has no other ones, or ones of the same names
+    (a moving average of them)."""
+    if not pure and any(isinstance(value, TensorFacts) and value.shape for value in top.values()):
+        return {}
+    found = {(name,): tensors for name, entry in top.items() if (tensors := _among_settings(name, entry))}
+    return {
+        where: tensors
+        for where, tensors in found.items()
+        if where not in pure and (not pure or any(tensors.keys() & other.keys() for other in pure.values()))
+    }
+
+
+def _among_settings(name: Any, entry: Any) -> Tensors:
+    if not isinstance(name, str) or name in _NEVER or _is_aside(name):
+        return {}
+    mapping = fields(entry)
+    tensors = {k: v for k, v in mapping.items() if isinstance(k, str) and isinstance(v, TensorFacts)}
+    others = [value for key, value in mapping.items() if key not in tensors]
+    plain = all(value is None or isinstance(value, bool | int | float | str) for value in others)
+    return tensors if plain and len(tensors) > 1 and any(t.shape for t in tensors.values()) else {}
+
+
+def no_tensors(root: Any, where: Where) -> list[str]:
+    """Names of what lies among a set of weights and is no tensor."""
+    entries = _at(root, where)
+    if _is_module(entries):
+        return []
+    mapping = fields(entries) if where else {}
+    return [str(k) for k, v in mapping.items() if not isinstance(v, TensorFacts)]
+
+
+def versions(root: Any, where: Where) -> dict[str, dict[str, Any]] | None:
+    """Name of a module -> its version, as torch keeps them beside a state dict; None where it does not."""
+    entries = _at(root, where)
+    kept = fields(entries.state).get("_metadata") if isinstance(entries, Ordered) else None
+    if not isinstance(kept, Mapping):
+        return None
+    return {
+        str(name): {key: value for key, value in fields(said).items() if isinstance(value, int | None)}
+        for name, said in kept.items()
+    }
+
+
+def _at(root: Any, where: Where) -> Any:
+    for key in where:
+        root = fields(root)[key]
+    return root
 
 
 def _is_aside(name: str) -> bool:

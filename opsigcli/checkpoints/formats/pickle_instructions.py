@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from opsigcli.checkpoints.formats.pickle_machine import Machine
-from opsigcli.checkpoints.formats.pickle_records import Call, Malformed
+from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Ordered
 
 
 def _proto(m: Machine) -> None:
@@ -65,7 +65,7 @@ def _new_with_keywords(m: Machine) -> None:
 def _build(m: Machine) -> None:
     state = m.stack.pop()
     target = m.stack[-1]
-    if isinstance(target, Call):
+    if isinstance(target, Call | Ordered):
         target.state = state
 
 

@@ -31,6 +31,12 @@ class Call:
         self.members: list[Any] = []
 
 
+class Ordered(dict[Any, Any]):
+    """A dict that has attributes of its own, as torch gives them to an OrderedDict of weights."""
+
+    state: Any = None
+
+
 def fields(value: Any) -> Mapping[Any, Any]:
     """The named parts of a record: a mapping itself, the items of a dict's subclass, or an object's attributes."""
     if isinstance(value, Mapping):

@@ -23,6 +23,7 @@ from opsigcli.checkpoints.formats.torch_container import ZIP, Opened, Program, o
 from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
 from opsigcli.checkpoints.unchanged import Kept, identity
 from opsigcli.errors import CheckpointError
+from opsigcli.state_dict import StateDict, moved
 
 if TYPE_CHECKING:
     import torch
@@ -70,26 +71,35 @@ class TorchFile(CheckpointFormat):
             return Header(live.facts, notes=("opened with pickle, which ran the code in it",))
         with _opened(path) as (file, opened):
             sets = _sets(path, opened)
-            state = contents.training(opened.content.root, lambda leaf: _value(file, opened, leaf))
+            root = opened.content.root
+            state = contents.training(root, lambda leaf: _value(file, opened, leaf))
+            aside = tuple(dict.fromkeys(name for where in sets for name in contents.no_tensors(root, where)))
         weights = {".".join(where): tensors for where, tensors in sets.items()}
         foreign = [name for name in opened.content.foreign if name not in torch_pickle.UNDERSTOOD]
-        notes = (f"holds objects that are not opened: {some(foreign)}",) if foreign else ()
+        notes: tuple[str, ...] = (f"holds objects that are not opened: {some(foreign)}",) if foreign else ()
         hint = (
             f"timm:{state.model}" if state.model.replace("_", "").isalnum() and state.model.isascii() else ""
         )
-        return Header(weights, state.counts, state.lr, state.optimizer, notes, model=hint)
+        notes += (f"no tensors, and left out: {some(aside)}",) if aside else ()
+        return Header(weights, state.counts, state.lr, state.optimizer, notes, aside=aside, model=hint)
 
     def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
-        """The weights, in memory of their own, so that a file written over later changes nothing."""
+        """The weights, in memory of their own, so that a file written over later changes nothing; with the versions of
+        their modules."""
         if self.unpickle and (live := _live_if_needed(path)):
             found_live: dict[str, torch.Tensor] = live.read(key, weights)
-            return found_live
+            return StateDict(found_live)
         with _opened(path) as (file, opened):
             found = _sets(path, opened)
             sets = {".".join(where): where for where in found}
             chosen, names = choose(path, {name: found[where] for name, where in sets.items()}, key, weights)
-            wanted = cast(dict[str, StoredTensor], {n: found[sets[chosen]][own] for n, own in names.items()})
-            return rebuild.tensors(file, opened.locate, wanted, opened.size)
+            where = sets[chosen]
+            wanted = cast(dict[str, StoredTensor], {n: found[where][own] for n, own in names.items()})
+            versions = contents.versions(opened.content.root, where)
+            return StateDict(
+                rebuild.tensors(file, opened.locate, wanted, opened.size),
+                None if versions is None else moved(versions, names),
+            )
 
     def arguments(self, path: Path) -> Mapping[str, Any]:
         """Plain values beside the weights: of ``args``, ``hyper_parameters``, ``config``; and weights of classes."""
@@ -118,8 +128,7 @@ class TorchFile(CheckpointFormat):
 
     def read_named(self, path: Path, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
         """Tensors of a file without a wrapper, as name to give -> name in the file."""
-        found = self.read(path)
-        return {plain: found[name] for plain, name in names.items()}
+        return cast(StateDict, self.read(path)).renamed(names)
 
     def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:
         """The optimizer's groups and state."""

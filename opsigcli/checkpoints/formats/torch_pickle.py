@@ -10,7 +10,7 @@ from typing import Any
 from opsigcli.checkpoints.base import SIZES, TensorFacts
 from opsigcli.checkpoints.formats import pickle_reader
 from opsigcli.checkpoints.formats.pickle_machine import Calls, Data
-from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name, fields
+from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name, Ordered, fields
 
 # Storage class -> element type. Quantized storages are left out: torch rebuilds those tensors
 # without checking that their strides stay inside the storage.
@@ -189,7 +189,9 @@ def _tensor(arguments: tuple[Any, ...]) -> StoredTensor:
 
 
 def _ordered(arguments: tuple[Any, ...]) -> dict[Any, Any]:
-    return {pair[0]: pair[1] for pair in arguments[0] if isinstance(pair[0], str)} if arguments else {}
+    return Ordered(
+        (pair[0], pair[1]) for pair in (arguments[0] if arguments else ()) if isinstance(pair[0], str)
+    )
 
 
 def _number(arguments: tuple[Any, ...]) -> Any:
