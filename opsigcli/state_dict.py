@@ -16,15 +16,15 @@ class StateDict(dict[str, Any]):
         weights: name -> tensor.
         versions: name of a module -> what it says of itself, as torch keeps it under ``_metadata``; modules read
             their older tensors by it. None where a file does not say.
-        added: the tensors that are to be added to those of a base model of the same names, rather than put in their
-            place; by ``lora`` adapters.
+        added: of an adapter, the tensors that are added to those of a base model; its others take their place. None
+            where the weights are whole.
     """
 
     def __init__(
         self,
         weights: Mapping[str, Any],
         versions: Mapping[str, Any] | None = None,
-        added: frozenset[str] = frozenset(),
+        added: frozenset[str] | None = None,
     ) -> None:
         super().__init__(weights)
         self.versions, self.added = versions, added
@@ -34,7 +34,7 @@ class StateDict(dict[str, Any]):
         return StateDict(
             {new: self[old] for new, old in names.items()},
             None if self.versions is None else moved(self.versions, names),
-            frozenset(new for new, old in names.items() if old in self.added),
+            None if self.added is None else frozenset(n for n, old in names.items() if old in self.added),
         )
 
 

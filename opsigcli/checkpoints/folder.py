@@ -15,6 +15,7 @@ from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest
 from opsigcli.errors import CheckpointError
 from opsigcli.options import MANIFEST
 
+_FOLDER = "a folder"
 _STRANGER = f"not in {MANIFEST}"
 
 
@@ -76,6 +77,8 @@ def gather(
         missing = [file for file in rows if not (folder / file).exists()]
         listed = [path] if single else _listed(folder, [file for file in rows if file not in missing])
         entries, skipped = _sort_out(folder, listed, rows, unsafe)
+        if not entries and (below := _one_in_each(folder, skipped)):
+            entries, skipped = _sort_out(folder, [*listed, *below], rows, unsafe)
     except OSError as error:
         raise unreadable(path, error) from error
     notes = [f"in {MANIFEST} and not in the folder: {_some(missing)}"] if missing else []
@@ -105,6 +108,24 @@ def _listed(folder: Path, rows: list[str]) -> list[Path]:
     return sorted(here, key=lambda p: (names.natural(p.name), p.name)) + below
 
 
+def _one_in_each(folder: Path, skipped: list[Skipped]) -> list[Path]:
+    """The checkpoints in folders that hold one each, as ``epoch_1/model.pt``, and whose names count; else none."""
+    known = formats()
+    inside = [sorted((folder / s.file).iterdir()) for s in skipped if s.reason == _FOLDER]
+    found = [
+        [
+            p
+            for p in files
+            if not p.name.startswith(".") and not _never(p) and any(f.recognises(p) for f in known)
+        ]
+        for files in inside
+    ]
+    alone = [files[0] for files in found if len(files) == 1]
+    counted = names.counted(path.relative_to(folder).as_posix() for path in alone)
+    whole = not any(len(files) > 1 for files in found) and all(c.numbers for c in counted.values())
+    return sorted(alone, key=lambda p: names.natural(p.parent.name)) if whole else []
+
+
 def _sort_out(
     folder: Path, listed: list[Path], rows: dict[str, Row], unsafe: bool
 ) -> tuple[list[Found], list[Skipped]]:
@@ -120,7 +141,7 @@ def _sort_out(
             if kind:
                 skipped.append(Skipped(file, kind.what, kind.convert(entry)))
             else:
-                other = "a folder" if entry.is_dir() else "no checkpoint format that opsig reads"
+                other = _FOLDER if entry.is_dir() else "no checkpoint format that opsig reads"
                 skipped.append(Skipped(file, reason or other))
         elif rows and file not in rows:
             skipped.append(Skipped(file, _STRANGER))
@@ -172,7 +193,7 @@ def describe(
     described: list[Described] = []
     failed: list[Failed] = []
     empty: list[Skipped] = []
-    named = names.counted(entry.path.name for entry in found)
+    named = names.counted(entry.file for entry in found)
     for entry in found:
         several = False
         try:
@@ -180,8 +201,8 @@ def describe(
             several = key is None and not examine
             if not examine:
                 choose(entry.path, header.candidates, key, weights)
-            name = named[entry.path.name]
-            described.append(_numbers(entry, header, name, manifest, alone=len(found) == 1))
+            alone = len(found) == 1 or "/" in entry.file
+            described.append(_numbers(entry, header, named[entry.file], manifest, alone=alone))
         except CheckpointError as error:
             if single or several:
                 raise

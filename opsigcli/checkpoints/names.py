@@ -27,7 +27,7 @@ _ANY = re.compile(
 # What such a number is of where these words stand before it: it measures, or tells runs apart that are no series.
 _NO_COUNT = re.compile(
     r"(?:^|[^a-z])(?:loss|nll|acc(?:uracy)?|val|top|m?ap|m?iou|f|auc|psnr|ssim|fid|bleu|ppl|score|err(?:or)?|mse|mae"
-    r"|lr|wd|seed|fold|rank|worker|gpu)[=_-]?$"
+    r"|lr|wd|seed|fold|rank|worker|gpu|run|trial|exp|version|split)[=_-]?$"
 )
 _EPOCH = ("epoch", "ep", "e")
 _NUMBER = ("checkpoint", "ckpt", "model", "snapshot")
@@ -38,7 +38,7 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}\b")
 # are recognised by name and never opened as weights.
 _NEVER_WEIGHTS = re.compile(
     r"(?:.*\.optimizer\.safetensors"
-    r"|(?:optimizer|scheduler|lr_scheduler|scaler|training_args)(?:[_-]\d+)?\.(?:pt|pth|bin)"
+    r"|(?:optimizer|scheduler|lr_scheduler|scaler|training_args|criterion)(?:[_-]\d+)?\.(?:pt|pth|bin|pkl|pyth|th)"
     r"|(?:rng_state|random_states|dl_state_dict|sampler)\w*\.(?:pt|pth|pkl|bin)"
     r"|custom_checkpoint_\d+\.pkl"
     r"|.*_optim_states\.pt)"

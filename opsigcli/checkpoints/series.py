@@ -191,9 +191,9 @@ def _drop_copies(described: list[Described]) -> tuple[list[Described], list[Skip
         for other in others:
             mine, its = (by_path[path].numbers["name"] for path in (first, other))
             if its and mine != its:
-                notes.append(f"{other.name} has the same bytes as {first.name}")
+                notes.append(f"{by_path[other].found.file} has the same bytes as {by_path[first].found.file}")
             else:
-                dropped[other] = Skipped(by_path[other].found.file, f"a copy of {first.name}")
+                dropped[other] = Skipped(by_path[other].found.file, f"a copy of {by_path[first].found.file}")
     return [d for path, d in by_path.items() if path not in dropped], list(dropped.values()), notes
 
 

@@ -65,6 +65,7 @@ def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int) -> nn.Modul
         model: Any = kind(config)
     model.names_in_checkpoints = _saved_names(model)
     model.ignored_in_checkpoints = _ignored(model)
+    model.folder = str(config_file.parent)
     causal = name.endswith(_CAUSAL)
     adapted = _returning_logits(model, causal)
     if isinstance(adapted, ReadsPadded):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from opsigcli.models.compiled import COMPILED_NOTE, was_compiled
 from opsigcli.models.weights import fit_weights
 from opsigcli.objective.module_caches import clear_caches
+from opsigcli.runs.load_adapter import load_adapter
+from opsigcli.state_dict import StateDict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,11 +32,17 @@ class Loader:
         """Load one checkpoint's weights.
 
         Raises:
-            ModelError: they do not fit.
+            ModelError: they do not fit, or are an adapter without a base model.
+            CheckpointError: the base model of an adapter cannot be read.
         """
         clear_caches(self.model)
+        if isinstance(weights, StateDict) and weights.added is not None:
+            self._say(load_adapter(self.model, weights, where))
+            return
         if self.initial is not None:
             self.model.load_state_dict(self.initial)
-        fit = fit_weights(self.model, weights, where=where, partial=self.initial is not None)
+        self._say(fit_weights(self.model, weights, where=where, partial=self.initial is not None))
+
+    def _say(self, fit: str) -> None:
         if fit and fit not in self.fits:
             self.fits.append(fit)

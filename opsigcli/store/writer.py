@@ -21,6 +21,7 @@ from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
 from opsigcli.records import Mining, Provenance, Run, Thumbnails
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
+from opsigcli.store.locking import acquired
 from opsigcli.store.matrix_writer import write_rows, write_virtual
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
 from opsigcli.store.units import cannot_write, reserve, sweep, temporary_path
@@ -44,10 +45,10 @@ def locked(store: Path, *, wait: float = 0.0) -> Iterator[None]:
     Raises:
         StoreError: another process holds it, or its folder cannot be written.
     """
-    lock = filelock.FileLock(str(store) + ".lock")
+    place = store.with_name(store.name + ".lock")
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=wait)
+        lock = acquired(place, wait)
     except filelock.Timeout as error:
         raise StoreError(
             f"{store} is in use by another opsig process",
@@ -60,7 +61,7 @@ def locked(store: Path, *, wait: float = 0.0) -> Iterator[None]:
         yield
     finally:
         # Removed while it is held: a process that has opened it already sees that the file has no name any more.
-        Path(lock.lock_file).unlink(missing_ok=True)
+        place.unlink(missing_ok=True)
         lock.release()
 
 

@@ -80,10 +80,22 @@ def make_folder(folder: Path, sample: Sample) -> Path:
     return path
 
 
+def make_adapter(folder: Path, sample: Sample) -> Path:
+    path = folder / "checkpoint-3"
+    path.mkdir()
+    whole = {f"base_model.model.{name}": tensor for name, tensor in sample.weights.items()}
+    save_weights(path / "adapter_model.safetensors", whole, {})
+    (path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 4}')
+    torch.save(sample.optimizer(0) | {"extra": sample.extra}, path / "optimizer.pt")
+    torch.save(sample.extra, path / "training_args.bin")
+    return path
+
+
 MAKERS: dict[str, Callable[[Path, Sample], Path]] = {
     "safetensors": make_safetensors,
     "torch": make_torch,
     "dcp": make_dcp,
+    "adapter": make_adapter,
     "folder": make_folder,
 }
 WITHOUT_OPTIMIZER = {"safetensors"}

@@ -23,6 +23,10 @@ FORMATS = Registry(
             "opsigcli.checkpoints.formats.dcp_folder:DcpFolder",
             "a folder of torch.distributed.checkpoint: .metadata and .distcp files (FSDP2, torchtitan)",
         ),
+        "adapter": Entry(
+            "opsigcli.checkpoints.formats.adapter_folder:AdapterFolder",
+            "a folder with a LoRA adapter of PEFT, which is merged into the base model that --model hf:BASE names",
+        ),
         "folder": Entry(
             "opsigcli.checkpoints.formats.weights_folder:WeightsFolder",
             "a folder with model.safetensors or pytorch_model.bin, in one file or sharded with an index",

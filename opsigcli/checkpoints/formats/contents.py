@@ -221,9 +221,15 @@ def training(root: Any, value: Value) -> Training:
 
 
 def _clocks(top: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
-    """Where step and epoch may stand: at the root; torchtitan's train_state; Composer's timestamp."""
+    """Where step and epoch may stand: at the root; torchtitan's train_state; mmengine's meta; Composer's timestamp."""
     stamp = fields(fields(top.get("state")).get("timestamp"))
-    return [top, fields(top.get("train_state")), stamp, fields(stamp.get("Timestamp"))]
+    return [
+        top,
+        fields(top.get("train_state")),
+        fields(top.get("meta")),
+        stamp,
+        fields(stamp.get("Timestamp")),
+    ]
 
 
 def optimizer_state(top: Mapping[Any, Any]) -> Mapping[str, Any]:

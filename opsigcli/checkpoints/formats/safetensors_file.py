@@ -52,8 +52,10 @@ class SafetensorsFile(CheckpointFormat):
     suffixes = (".safetensors",)
 
     def recognises(self, path: Path) -> bool:
-        """Files that end in .safetensors."""
-        return path.suffix.lower() in self.suffixes and path.is_file()
+        """Files that begin as this format does, whatever their names; or end in .safetensors, but begin as no other."""
+        if not path.is_file():
+            return False
+        return begins(path) or (path.suffix.lower() in self.suffixes and not _is_zip(path))
 
     def describe(self, path: Path) -> Header:
         """Names, types and shapes; step, epoch and lr from the text metadata.
@@ -97,6 +99,25 @@ class SafetensorsFile(CheckpointFormat):
                 f"expected a safetensors file, found {path}, which the safetensors library refuses: {error}",
                 "copy or save the checkpoint again",
             ) from error
+
+
+def begins(path: Path) -> bool:
+    """Whether a file begins with the size of a header within it, and a header."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+            size = path.stat().st_size
+    except OSError:
+        return False
+    return start[8:10] == b'{"' and 2 <= int.from_bytes(start[:8], "little") <= min(size - 8, _MAX_HEADER)
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
 
 
 def _header(path: Path) -> tuple[dict[str, TensorFacts], dict[str, str]]:

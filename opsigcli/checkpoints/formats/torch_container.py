@@ -16,6 +16,7 @@ from opsigcli.checkpoints.formats.torch_pickle import Content
 
 ZIP = b"PK\x03\x04"
 _LEGACY = 0x1950A86A20F9469CFC6C  # the first pickle of every legacy file
+START = 256  # bytes that tell a file of torch.save from others
 _PROGRAMS = ("constants.pkl", "archive_format", "models/model.json")
 
 
@@ -36,6 +37,15 @@ class Program(Malformed):
         'convert it, which runs the program: python -c "import torch; '
         "torch.save(torch.jit.load('MODEL.pt').state_dict(), 'weights.pt')\""
     )
+
+
+def saved_by_torch(start: bytes) -> bool:
+    """Whether a file that begins with these bytes (``START``) is one of torch.save: a zip whose first member is
+    ``NAME/data.pkl``, or a pickle of torch's number."""
+    if start[:4] == ZIP:
+        length = int.from_bytes(start[26:28], "little")
+        return start[30 : 30 + length].endswith(b"/data.pkl")
+    return start[:1] == b"\x80" and _LEGACY.to_bytes(10, "little") in start[:24]
 
 
 def open_torch(file: IO[bytes], start: int, size: int) -> Opened:

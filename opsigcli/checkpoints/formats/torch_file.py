@@ -16,10 +16,18 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, unreadable
 from opsigcli.checkpoints.choose import choose
-from opsigcli.checkpoints.formats import contents, rebuild, torch_pickle
+from opsigcli.checkpoints.formats import contents, rebuild, safetensors_file, torch_pickle
 from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
 from opsigcli.checkpoints.formats.settings import CRITERION, LONGEST, flattened
-from opsigcli.checkpoints.formats.torch_container import ZIP, Opened, Program, open_torch, some
+from opsigcli.checkpoints.formats.torch_container import (
+    START,
+    ZIP,
+    Opened,
+    Program,
+    open_torch,
+    saved_by_torch,
+    some,
+)
 from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
 from opsigcli.checkpoints.unchanged import Kept, identity
 from opsigcli.errors import CheckpointError
@@ -42,7 +50,7 @@ class TorchFile(CheckpointFormat):
     """
 
     name = "torch"
-    suffixes = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+    suffixes = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pyth", ".th", ".pkl")
 
     def __init__(self, unpickle: bool = False) -> None:
         self.unpickle = unpickle
@@ -52,18 +60,25 @@ class TorchFile(CheckpointFormat):
         return TorchFile(unpickle=True)
 
     def recognises(self, path: Path) -> bool:
-        """Files with a name torch users give; a .bin or .tar also has to begin like one, as others use these names."""
-        suffix = path.suffix.lower()
-        if suffix not in self.suffixes or not path.is_file():
+        """Files that begin as torch.save writes them, whatever their names; of names that torch users give, also those
+        that cannot be read, are broken or are any pickle, so that reading them says so."""
+        suffix, name = path.suffix.lower(), path.name.lower()
+        if not path.is_file():
             return False
-        if suffix in (".pt", ".pth", ".ckpt") or path.name.lower().endswith((".pth.tar", ".pt.tar")):
-            return True
         try:
             with path.open("rb") as file:
-                start = file.read(4)
+                start = file.read(START)
         except OSError:
-            return True  # so that reading it says why not
-        return start == ZIP or start[:1] == b"\x80"
+            return suffix in self.suffixes
+        if safetensors_file.begins(path):
+            return False
+        if (
+            suffix in (".pt", ".pth", ".ckpt")
+            or name.endswith((".pth.tar", ".pt.tar"))
+            or saved_by_torch(start)
+        ):
+            return True
+        return suffix in (".bin", ".tar") and (start[:4] == ZIP or start[:1] == b"\x80")
 
     def describe(self, path: Path) -> Header:
         """Names, types, shapes and training state, from the pickle read as data."""

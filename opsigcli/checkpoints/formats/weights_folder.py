@@ -51,16 +51,8 @@ class WeightsFolder(CheckpointFormat):
             sets = {
                 key: dict(found) for key, found in DcpFolder().describe(path / _SHARDED).candidates.items()
             }
-        log = _json(path / "trainer_state.json")
-        counts = step_keys.content_counts(log)
-        lr, optimizer = step_keys.sidecar_lr(log), OptimizerFacts()
-        if (beside := _optimizer_file(path)) is not None:
-            # A step counted by the optimizer itself is worth more than the number in the folder's name.
-            with contextlib.suppress(CheckpointError):
-                state = TorchFile().describe_state(beside)
-                counts = dict(state.counts) | counts
-                lr, optimizer = state.lr if state.lr is not None else lr, state.optimizer
-        architectures = _json(path / "config.json").get("architectures")
+        counts, lr, optimizer = facts_beside(path)
+        architectures = read_json(path / "config.json").get("architectures")
         named = architectures[0] if isinstance(architectures, list) and architectures else None
         notes = (f"architecture {named}",) if isinstance(named, str) else ()
         hint = f"hf:{path}" if notes else ""
@@ -76,7 +68,7 @@ class WeightsFolder(CheckpointFormat):
         found: dict[str, torch.Tensor] = {}
         for file, part in parts.items():
             own = {name: stored for name, stored in plain.items() if stored in part}
-            found |= _reader(file).read_named(file, own)
+            found |= file_reader(file).read_named(file, own)
         return found
 
     def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:
@@ -88,12 +80,26 @@ class WeightsFolder(CheckpointFormat):
         """``config.json``, and ``training_args.bin`` read as data."""
         beside = path / _ARGUMENTS
         own = TorchFile().arguments(beside) if beside.is_file() else {}
-        return flattened({"config": _json(path / "config.json"), "training_args": own})
+        return flattened({"config": read_json(path / "config.json"), "training_args": own})
 
     def files(self, path: Path) -> list[Path]:
         """The files of weights; of the files beside them, none."""
         sharded = path / _SHARDED
         return DcpFolder().files(sharded) if sharded.is_dir() else _files(path)
+
+
+def facts_beside(path: Path) -> tuple[dict[str, int], float | None, OptimizerFacts]:
+    """Step and epoch, learning rate and optimizer, from the Trainer's log and the optimizer's file in a folder."""
+    log = read_json(path / "trainer_state.json")
+    counts = step_keys.content_counts(log)
+    lr, optimizer = step_keys.sidecar_lr(log), OptimizerFacts()
+    if (beside := _optimizer_file(path)) is not None:
+        # A step counted by the optimizer itself is worth more than the number in the folder's name.
+        with contextlib.suppress(CheckpointError):
+            state = TorchFile().describe_state(beside)
+            counts = dict(state.counts) | counts
+            lr, optimizer = state.lr if state.lr is not None else lr, state.optimizer
+    return counts, lr, optimizer
 
 
 def _parts(path: Path) -> dict[Path, Mapping[str, TensorFacts]]:
@@ -102,7 +108,7 @@ def _parts(path: Path) -> dict[Path, Mapping[str, TensorFacts]]:
     Raises:
         CheckpointError: a shard is missing or broken, or the index names what is no file of this folder.
     """
-    return {file: _only(_reader(file).describe(file).candidates) for file in _files(path)}
+    return {file: _only(file_reader(file).describe(file).candidates) for file in _files(path)}
 
 
 def _files(path: Path) -> list[Path]:
@@ -118,7 +124,7 @@ def _shards(path: Path) -> list[Path]:
     index = next((path / name for name in _INDEX if (path / name).is_file()), None)
     if index is None:
         return []
-    names = _json(index).get("weight_map")
+    names = read_json(index).get("weight_map")
     files = set(names.values()) if isinstance(names, dict) and len(names) else set()
     if not files or len(files) > _MAX_SHARDS:
         raise CheckpointError(
@@ -154,7 +160,8 @@ def _within(file: Path, folder: Path) -> bool:
     return real.parent == folder or (file.is_symlink() and real.parent.name == "blobs")
 
 
-def _reader(file: Path) -> Any:
+def file_reader(file: Path) -> Any:
+    """The format of a file of weights in a folder, by its name."""
     return SafetensorsFile() if file.suffix == ".safetensors" else TorchFile()
 
 
@@ -162,7 +169,12 @@ def _optimizer_file(path: Path) -> Path | None:
     return next((path / name for name in _OPTIMIZERS if (path / name).is_file()), None)
 
 
-def _json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """The entries of a JSON file; empty where there is none to read.
+
+    Raises:
+        CheckpointError: it may not be read.
+    """
     try:
         if not file.is_file() or file.stat().st_size > _MAX_JSON:
             return {}
