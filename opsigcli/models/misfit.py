@@ -39,7 +39,7 @@ class Misfit:
             if keys
         )
 
-    def error(self, where: str, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> ModelError:
+    def refusal(self, where: str, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> ModelError:
         """The error that names the keys, each with the nearest ones of the other side."""
         kinds = (
             (self.missing, "missing"),

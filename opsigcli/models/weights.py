@@ -58,7 +58,7 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str, 
     fits = len(left.missing) + len(left.reshaped) < len(_missing(own, {}, list(own)))
     if left and not (partial and fits and left is not misfit):
         _put_back(model, before)
-        raise left.error(where, own, fitted)
+        raise left.refusal(where, own, fitted)
     if left:
         notes.append(f"a part fits: {left.listed}")
     notes += [note] if note else []

@@ -53,7 +53,7 @@ def load_adapter(model: nn.Module, adapter: StateDict, where: str) -> str:
         [key for key in fitted if key in own and own[key].shape != fitted[key].shape],
     )
     if misfit:
-        raise misfit.error(where, own, fitted)
+        raise misfit.refusal(where, own, fitted)
     if tied := [key for key in fitted if key in (fitted.added or ()) and _names(own, own[key]) > 1]:
         raise ModelError(
             f"expected adapters of matrices that are used once, found one of {tied[0]!r} in {where}, which the model "
