@@ -34,7 +34,7 @@ class AdapterFolder(WeightsFolder):
 
     name = "adapter"
     folder = True
-    parts = (CONFIG, *_FILES)
+    parts: tuple[str, ...] = (CONFIG, *_FILES)
 
     def recognises(self, path: Path) -> bool:
         """Folders with the settings and the weights of an adapter."""

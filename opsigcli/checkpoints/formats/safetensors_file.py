@@ -18,6 +18,7 @@ from opsigcli.checkpoints.base import (
     unreadable,
 )
 from opsigcli.checkpoints.choose import choose
+from opsigcli.checkpoints.formats.torch_container import START, saved_by_torch
 from opsigcli.checkpoints.step_keys import content_counts, content_lr
 from opsigcli.errors import CheckpointError
 
@@ -55,7 +56,7 @@ class SafetensorsFile(CheckpointFormat):
         """Files that begin as this format does, whatever their names; or end in .safetensors, but begin as no other."""
         if not path.is_file():
             return False
-        return begins(path) or (path.suffix.lower() in self.suffixes and not _is_zip(path))
+        return begins(path) or (path.suffix.lower() in self.suffixes and not _by_torch(path))
 
     def describe(self, path: Path) -> Header:
         """Names, types and shapes; step, epoch and lr from the text metadata.
@@ -112,10 +113,10 @@ def begins(path: Path) -> bool:
     return start[8:10] == b'{"' and 2 <= int.from_bytes(start[:8], "little") <= min(size - 8, _MAX_HEADER)
 
 
-def _is_zip(path: Path) -> bool:
+def _by_torch(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(4) == b"PK\x03\x04"
+            return saved_by_torch(file.read(START))
     except OSError:
         return False
 

@@ -35,7 +35,7 @@ class WeightsFolder(CheckpointFormat):
 
     name = "folder"
     folder = True
-    parts = (*_WHOLE, _SHARDED, "optimizer_0")
+    parts: tuple[str, ...] = (*_WHOLE, _SHARDED, "optimizer_0")
 
     def recognises(self, path: Path) -> bool:
         """Folders with weights under a name of the Hugging Face libraries."""

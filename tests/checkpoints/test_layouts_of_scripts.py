@@ -1,0 +1,130 @@
+"""Folders as scripts leave them: one for each checkpoint, names of their own, clocks at odd places."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Opsig
+from safetensors.torch import save_file
+
+from opsigcli.checkpoints.formats import recognise
+from opsigcli.checkpoints.series import open_series
+from opsigcli.errors import CheckpointError
+
+WEIGHTS = {"w": torch.ones(2), "b": torch.zeros(3)}
+
+
+def save(path: Path, content: Any = WEIGHTS, **words: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(content, path, **words)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("folder", "unit"),
+    [("epoch_{}", "epoch"), ("step-{}", "step"), ("checkpoint_{}", "number"), ("{}", "number")],
+)
+def test_a_folder_for_each_checkpoint_is_a_series_by_the_folders_numbers(
+    folder: str, unit: str, tmp_path: Path
+) -> None:
+    for n in (10, 2, 1):
+        inside = tmp_path / folder.format(n)
+        save(inside / "model.pt", {"w": torch.full((2,), float(n))})
+        save(inside / "optimizer.pt", {"state": {}, "param_groups": [{"lr": 0.1}]})
+    series = open_series(tmp_path)
+    assert (series.steps, series.unit) == ([1, 2, 10], unit)
+    assert [c.file for c in series] == [f"{folder.format(n)}/model.pt" for n in (1, 2, 10)]
+    assert [series.read(i)["w"][0].item() for i in range(3)] == [1, 2, 10]
+
+
+@pytest.mark.parametrize("folder", ["run{}", "seed_{}", "fold-{}", "version_{}"])
+def test_folders_of_several_runs_are_no_series(folder: str, tmp_path: Path) -> None:
+    for n in (1, 2):
+        save(tmp_path / folder.format(n) / "model.pt", {"model": WEIGHTS, "epoch": n})
+    with pytest.raises(CheckpointError, match="in a folder below it"):
+        open_series(tmp_path)
+
+
+def test_a_folder_with_several_files_of_weights_is_not_chosen_from(tmp_path: Path) -> None:
+    for n in (1, 2):
+        for name in ("generator.pt", "discriminator.pt")[: 3 - n]:
+            save(tmp_path / f"epoch_{n}" / name, {"w": torch.full((2,), float(n))})
+    with pytest.raises(CheckpointError, match="in a folder below it"):
+        open_series(tmp_path)
+
+
+def test_a_series_of_folders_is_traced_and_traced_again_by_its_manifest(opsig: Opsig, tmp_path: Path) -> None:
+    words = (
+        "--data",
+        "planted?n=200",
+        "--model",
+        "mlp?hidden=4",
+        "--lr",
+        0.1,
+        "--steps",
+        4,
+        "--save-every",
+        2,
+    )
+    assert opsig("train", tmp_path / "run", *words).code == 0
+    for path in sorted((tmp_path / "run").glob("step-*.safetensors")):
+        inside = tmp_path / "ck" / path.stem
+        inside.mkdir(parents=True)
+        shutil.copy(path, inside / "weights.safetensors")
+    words = ("--data", "planted?n=200", "--model", "mlp?hidden=4", "--json")
+    first = opsig("trace", tmp_path / "ck", *words, "--store", tmp_path / "a.h5")
+    whole = opsig("trace", tmp_path / "run", "--json", "--store", tmp_path / "b.h5")
+    assert first.code == whole.code == 0
+    assert first.json["result"]["mean_losses"] == whole.json["result"]["mean_losses"]
+    assert opsig("init", tmp_path / "ck", *words[:-1]).code == 0
+    again = opsig("trace", tmp_path / "ck", "--json", "--store", tmp_path / "c.h5")
+    assert again.json["result"]["mean_losses"] == whole.json["result"]["mean_losses"]
+
+
+def legacy(path: Path) -> Path:
+    return save(path, _use_new_zipfile_serialization=False)
+
+
+def tensors_only(path: Path) -> Path:
+    save_file(WEIGHTS, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("write", "format"), [(save, "torch"), (legacy, "torch"), (tensors_only, "safetensors")]
+)
+@pytest.mark.parametrize(
+    "name",
+    ["step_3.pyth", "step_3.th", "step_3.pkl", "step_3", "step_3.weights", "step_3.pt", "step_3.safetensors"],
+)
+def test_bytes_decide_what_a_file_is(
+    name: str, write: Callable[[Path], Path], format: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / name)
+    found = recognise(path)
+    assert found is not None
+    assert found.name == format
+    assert open_series(tmp_path).steps == [3]
+    assert torch.equal(found.read(path)["w"], WEIGHTS["w"])
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04]\x94.", b"PK\x03\x04" + bytes(300)])
+@pytest.mark.parametrize("name", ["data.pkl", "notes", "x.npz", "a.th"])
+def test_other_files_are_passed_over(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert recognise(tmp_path / name) is None
+
+
+def test_the_clock_of_mmengine_is_found(tmp_path: Path) -> None:
+    for name, epoch, step in (("epoch_1", 1, 50), ("epoch_2", 2, 100), ("iter_120", 2, 120)):
+        save(
+            tmp_path / f"{name}.pth",
+            {"meta": {"epoch": epoch, "iter": step}, "state_dict": WEIGHTS | {"n": torch.tensor(step)}},
+        )
+    series = open_series(tmp_path)
+    assert (series.steps, series.unit) == ([50, 100, 120], "step")
