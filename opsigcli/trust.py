@@ -35,7 +35,11 @@ def is_code(spec: str) -> bool:
 def sign(specs: Iterable[str]) -> str:
     """Signature over specs, hexadecimal; "" when no key can be kept on this machine."""
     key = _key()
-    return hmac.new(key, "\n".join(specs).encode(), hashlib.sha256).hexdigest() if key else ""
+    return (
+        hmac.new(key, "\n".join(specs).encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
+        if key
+        else ""
+    )
 
 
 def require_trust(

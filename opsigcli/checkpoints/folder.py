@@ -16,6 +16,7 @@ from opsigcli.errors import CheckpointError
 from opsigcli.options import MANIFEST
 
 _FOLDER = "a folder"
+_CLOSED = "a folder that may not be read"
 _STRANGER = f"not in {MANIFEST}"
 
 
@@ -82,6 +83,8 @@ def gather(
     except OSError as error:
         raise unreadable(path, error) from error
     notes = [f"in {MANIFEST} and not in the folder: {_some(missing)}"] if missing else []
+    if closed := [s.file for s in skipped if s.reason == _CLOSED]:
+        notes.append(f"may not be read, and left out: {_some(closed)}")
     strangers = [s.file for s in skipped if s.reason == _STRANGER]
     if strangers:
         notes.append(f"{_STRANGER}, and left out: {_some(strangers)}")
@@ -135,7 +138,11 @@ def _sort_out(
     for entry in listed:
         file = entry.relative_to(folder).as_posix()
         reason = _never(entry)
-        reader = None if reason else next((f for f in known if f.recognises(entry)), None)
+        try:
+            reader = None if reason else next((f for f in known if f.recognises(entry)), None)
+        except PermissionError:
+            skipped.append(Skipped(file, _CLOSED))
+            continue
         if reader is None:
             kind = None if reason else foreign.recognise(entry)
             if kind:

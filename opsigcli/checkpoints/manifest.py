@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 import types
 import typing
@@ -114,7 +115,15 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     fields = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest)}
     rows = [dataclasses.asdict(row) for row in fields.pop("checkpoints")]
     document = {"schema": fields.pop("schema"), "run": fields, "checkpoints": rows}
-    atomic.write(folder / MANIFEST, tomli_w.dumps(_toml(document)).encode())
+    try:
+        text = tomli_w.dumps(_toml(document)).encode()
+    except UnicodeEncodeError as error:
+        name = error.object[max(error.start - 20, 0) : error.end + 20]
+        raise CheckpointError(
+            f"expected names in UTF-8 for {MANIFEST}, found {os.fsencode(name)!r}",
+            "rename the file or folder, or link to it under another name",
+        ) from error
+    atomic.write(folder / MANIFEST, text)
 
 
 def _toml(value: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shlex
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from opsigcli.checkpoints.formats import named
 from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.checkpoints.order import ORDERS, gaps, in_steps, put_in_order
 from opsigcli.checkpoints.placed import Numbered
+from opsigcli.errors import CheckpointError
 from opsigcli.options import MANIFEST
 from opsigcli.registry import unknown
 
@@ -144,6 +147,8 @@ def open_series(
         described, content_twins, twin_notes = _drop_copies(described)
         notes += twin_notes
     files = {d.found.file: d for d in described}
+    if not examine:
+        _require_text(files)
     arranged = put_in_order([_numbered(d) for d in described], order)
     notes += arranged.notes
     if steps_per_epoch:
@@ -179,6 +184,23 @@ def _numbered(described: Described) -> Numbered:
     numbers = {"manifest": own["manifest"]} if "manifest" in own else own
     found = described.found
     return Numbered(found.file, found.status.st_mtime, numbers, described.lr, described.named)
+
+
+def _require_text(files: Iterable[str]) -> None:
+    """Refuse names that no store and no manifest can hold.
+
+    Raises:
+        CheckpointError: a name is not UTF-8.
+    """
+    for file in files:
+        try:
+            file.encode()
+        except UnicodeEncodeError as error:
+            plain = "".join(letter if letter.isascii() else "_" for letter in file)
+            raise CheckpointError(
+                f"expected names of checkpoints in UTF-8, found {os.fsencode(file)!r}",
+                f"rename it: mv $'{str(os.fsencode(file))[2:-1]}' {shlex.quote(plain)}",
+            ) from error
 
 
 def _drop_copies(described: list[Described]) -> tuple[list[Described], list[Skipped], list[str]]:

@@ -30,7 +30,9 @@ def run(arguments: list[str] | None = None) -> int:
         code = typer.main.get_command(app).main(args=words, prog_name="opsig", standalone_mode=False)
     except TyperException as error:
         code = _usage(error, words)
-    except BrokenPipeError:  # the reader of our output has gone away, as `opsig report | head` does
+    except (BrokenPipeError, SystemExit) as error:  # the reader has gone away, as in `opsig report | head`
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise  # typer's own answer to a broken pipe is the exit code of a gate
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
         code = ExitCode.OK
     except typer.Abort:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +27,18 @@ from opsigcli.progress import Task
 LINE_SECONDS = 10.0  # without a terminal, a task says how far it is about this often
 
 
+class _Stream(Console):
+    """A stream whose reader may go away, as ``opsig report | head`` has it, which is no exit code of a gate."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to who runs the command.
+
+        Raises:
+            BrokenPipeError: always.
+        """
+        raise BrokenPipeError
+
+
 class Terminal:
     """Prints outcomes, errors and progress.
 
@@ -37,8 +50,8 @@ class Terminal:
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
-        self.out = Console(highlight=False)
-        self.err = Console(stderr=True, highlight=False)
+        self.out = _Stream(highlight=False)
+        self.err = _Stream(stderr=True, highlight=False)
 
     def outcome(self, outcome: Outcome) -> None:
         """Print what a command returned."""
@@ -55,7 +68,8 @@ class Terminal:
     def error(self, error: OpsigError, schema: str) -> None:
         """Print an error: the message, and the hint on a line of its own."""
         if self.as_json:
-            print(error_json(schema, error))
+            with contextlib.suppress(OSError):  # it may be what the error is about
+                print(error_json(schema, error))
         self.err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
         if error.hint:
             self.err.print(f"[cyan]hint:[/] {escape(error.hint)}", soft_wrap=True)
@@ -129,7 +143,6 @@ class _Lines:
 def flush() -> None:
     """Push out what is buffered; a reader that has gone away is no error."""
     for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (BrokenPipeError, ValueError):
-            continue
+        with contextlib.suppress(OSError, ValueError):
+            if stream is not None:  # as it is where the command was started with it closed
+                stream.flush()

@@ -17,7 +17,7 @@ import typer
 
 from opsigcli.cli.allocator import keep_freed_memory
 from opsigcli.cli.console import Terminal
-from opsigcli.errors import Bug, ExitCode, Interrupted, OpsigError, Terminated
+from opsigcli.errors import Bug, ExitCode, Interrupted, OpsigError, StoreError, Terminated
 from opsigcli.outcome import Outcome
 
 
@@ -33,7 +33,7 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
         # Imported only now: commands bring torch, which help and errors in options can do without.
         command = getattr(import_module(f"opsigcli.commands.{verb}"), verb)
         outcome: Outcome = command(options, terminal)
-        terminal.outcome(outcome)
+        _print(terminal, outcome)
         code = outcome.exit_code
     except OpsigError as error:
         if isinstance(error, Interrupted):
@@ -54,6 +54,20 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
     finally:
         restore()
     raise typer.Exit(int(code))
+
+
+def _print(terminal: Terminal, outcome: Outcome) -> None:
+    try:
+        terminal.outcome(outcome)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"the result cannot be written to standard output: {error.strerror or error}",
+            "look at where it goes; what the command computed is kept in the store",
+        ) from error
 
 
 def _bug(terminal: Terminal, error: Exception) -> Bug:

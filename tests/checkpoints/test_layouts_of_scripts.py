@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -128,3 +129,33 @@ def test_the_clock_of_mmengine_is_found(tmp_path: Path) -> None:
         )
     series = open_series(tmp_path)
     assert (series.steps, series.unit) == ([50, 100, 120], "step")
+
+
+def test_a_name_that_is_no_text_is_refused_with_the_command_that_renames_it(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    save(tmp_path / "step_1.pt")
+    save(tmp_path / "step_2.pt", {"w": torch.zeros(2)})
+    (tmp_path / "step_2.pt").rename(tmp_path / os.fsdecode(b"caf\xe9_step_2.pt"))
+    done = opsig("trace", tmp_path, "--model", "mlp", "--data", "planted?n=200", "--store", tmp_path / "s.h5")
+    assert done.code == 3
+    assert r"mv $'caf\xe9_step_2.pt' caf_" in done.err
+    assert opsig("inspect", tmp_path).code == 0
+
+
+def test_a_folder_that_may_not_be_read_is_named_and_the_others_are_a_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "step_1.pt")
+    (tmp_path / "private").mkdir()
+    plain = Path.is_file
+
+    def is_file(self: Path) -> bool:  # root may read everything
+        if self.parent.name == "private":
+            raise PermissionError(13, "Permission denied", str(self))
+        return plain(self)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    series = open_series(tmp_path)
+    assert series.steps == [1]
+    assert "may not be read, and left out: private" in series.notes
