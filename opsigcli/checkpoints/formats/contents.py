@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opsigcli.checkpoints.base import OptimizerFacts, TensorFacts
-from opsigcli.checkpoints.formats.pickle_records import Malformed, Ordered, fields
+from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
 from opsigcli.checkpoints.step_keys import (
     EPOCH_KEYS,
     LR_KEYS,
@@ -99,33 +99,6 @@ def _among_settings(name: Any, entry: Any) -> Tensors:
     return tensors if plain and len(tensors) > 1 and any(t.shape for t in tensors.values()) else {}
 
 
-def no_tensors(root: Any, where: Where) -> list[str]:
-    """Names of what lies among a set of weights and is no tensor."""
-    entries = _at(root, where)
-    if _is_module(entries):
-        return []
-    mapping = fields(entries) if where else {}
-    return [str(k) for k, v in mapping.items() if not isinstance(v, TensorFacts)]
-
-
-def versions(root: Any, where: Where) -> dict[str, dict[str, Any]] | None:
-    """Name of a module -> its version, as torch keeps them beside a state dict; None where it does not."""
-    entries = _at(root, where)
-    kept = fields(entries.state).get("_metadata") if isinstance(entries, Ordered) else None
-    if not isinstance(kept, Mapping):
-        return None
-    return {
-        str(name): {key: value for key, value in fields(said).items() if isinstance(value, int | None)}
-        for name, said in kept.items()
-    }
-
-
-def _at(root: Any, where: Where) -> Any:
-    for key in where:
-        root = fields(root)[key]
-    return root
-
-
 def _is_aside(name: str) -> bool:
     return any(word in name.lower() for word in _NOT_WEIGHTS)
 
@@ -145,7 +118,7 @@ def _module(value: Any) -> Tensors | None:
     Raises:
         Malformed: the modules hold one another without end.
     """
-    if not _is_module(value):
+    if not is_module(value):
         return None
     found: Tensors = {}
     budget = _MAX_MODULES
@@ -164,13 +137,14 @@ def _module(value: Any) -> Tensors | None:
         below = [
             (f"{prefix}{name}.", child, depth + 1)
             for name, child in fields(own.get("_modules")).items()
-            if isinstance(name, str) and _is_module(child)
+            if isinstance(name, str) and is_module(child)
         ]
         waiting += reversed(below)
     return found
 
 
-def _is_module(value: Any) -> bool:
+def is_module(value: Any) -> bool:
+    """Whether an object read as data is a pickled module."""
     own = fields(value)
     return not isinstance(value, Mapping) and "_parameters" in own and "_modules" in own
 
@@ -193,7 +167,7 @@ def training(root: Any, value: Value) -> Training:
         value: of a leaf.
     """
     top = fields(root)
-    if not top or _is_module(root):
+    if not top or is_module(root):
         return Training()
     counts: dict[str, int] = {}
     lr = None

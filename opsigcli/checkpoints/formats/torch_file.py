@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, unreadable
 from opsigcli.checkpoints.choose import choose
-from opsigcli.checkpoints.formats import contents, rebuild, safetensors_file, torch_pickle
+from opsigcli.checkpoints.formats import around_weights, contents, rebuild, safetensors_file, torch_pickle
 from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
 from opsigcli.checkpoints.formats.settings import CRITERION, LONGEST, flattened
 from opsigcli.checkpoints.formats.torch_container import (
@@ -88,7 +88,9 @@ class TorchFile(CheckpointFormat):
             sets = _sets(path, opened)
             root = opened.content.root
             state = contents.training(root, lambda leaf: _value(file, opened, leaf))
-            aside = tuple(dict.fromkeys(name for where in sets for name in contents.no_tensors(root, where)))
+            aside = tuple(
+                dict.fromkeys(name for where in sets for name in around_weights.no_tensors(root, where))
+            )
         weights = {".".join(where): tensors for where, tensors in sets.items()}
         foreign = [name for name in opened.content.foreign if name not in torch_pickle.UNDERSTOOD]
         notes: tuple[str, ...] = (f"holds objects that are not opened: {some(foreign)}",) if foreign else ()
@@ -110,7 +112,7 @@ class TorchFile(CheckpointFormat):
             chosen, names = choose(path, {name: found[where] for name, where in sets.items()}, key, weights)
             where = sets[chosen]
             wanted = cast(dict[str, StoredTensor], {n: found[where][own] for n, own in names.items()})
-            versions = contents.versions(opened.content.root, where)
+            versions = around_weights.versions(opened.content.root, where)
             return StateDict(
                 rebuild.tensors(file, opened.locate, wanted, opened.size),
                 None if versions is None else moved(versions, names),
