@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.errors import ReportError
+from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.options import ReportOptions
 from opsigcli.outcome import Outcome, plain
@@ -22,7 +23,7 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         ReportError: the HTML file cannot be written.
     """
     with open_store(options.store) as store:
-        case, known_pairs = store.case, store.known_pairs
+        case, known_pairs = with_causes(store.case, store.seen), store.known_pairs
     result, mean = summary(case), case.trace.mean_loss
     messages = tell_known_pairs(known_pairs, case)
     if options.html:
@@ -56,6 +57,7 @@ def summary(case: Case) -> dict[str, object]:
         "examples": len(case.trace.example_ids),
         "steps": plain(case.trace.steps),
         "mean_losses": plain(case.trace.mean_losses),
+        "spikes": plain(case.spikes),
         "mining": plain(case.mining),
         "sharpness": plain(case.sharpness),
         "critical_sharpness": plain(case.critical),

@@ -141,7 +141,13 @@ class Store:
         data["spikes"] = tuple(decode_spike(spike) for spike in data["spikes"])
         data["top"] = tuple(self._top())
         data["provenance"] = self.provenance.get("mine")
-        mining: Mining = decode(Mining, data, gradient_steps=tuple, notes=tuple)
+        mining: Mining = decode(
+            Mining,
+            data,
+            gradient_steps=tuple,
+            notes=tuple,
+            opposing_classes=lambda sides: tuple(map(tuple, sides)),
+        )
         return mining
 
     @property
@@ -190,6 +196,14 @@ class Store:
         return dict(zip(map(int, group["steps"][()]), group["values"][()], strict=True))
 
     @property
+    def seen(self) -> tuple[dict[str, NDArray[Any]], str] | None:
+        """Feature to (N,) of what can be seen in the examples, and why nothing can; None where nobody looked."""
+        group = self.file.get("seen")
+        if group is None or group.attrs["fingerprint"] != self.run.fingerprint:
+            return None
+        return {name: group[name][()] for name in group}, str(group.attrs["unseen"])
+
+    @property
     def thumbnails(self) -> Thumbnails | None:
         """Pictures of the examples a report shows, or None."""
         if "thumbnails" not in self.file:
@@ -219,6 +233,7 @@ class Store:
             self.critical,
             self.training_log,
             self.recorded_facts,
+            path=str(self.path),
         )
 
     def gradients(self, key: str) -> dict[str, NDArray[Any]] | None:

@@ -65,6 +65,12 @@ LAYOUT: dict[str, tuple[str, str, str]] = {
         "float32",
         "steps (K,) and values (K, n): v1.H_i.v1 of each example along the top eigenvector",
     ),
+    "seen": (
+        "group",
+        "",
+        "feature -> (N,) float32 number, NaN = not looked at, or int64 category, -1 likewise; attributes unseen (why "
+        "there are none) and fingerprint (of the data)",
+    ),
     "thumbnails": (
         "group",
         "uint8",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,16 +119,11 @@ def write_trace(store: Path, content: TraceContent) -> None:
         _json(file, "provenance/trace", content.provenance)
         if store.exists():
             with h5py.File(store, "r") as old:
-                for name in (
-                    "gradients",
-                    "mining",
-                    "top",
-                    "groups",
-                    "thumbnails",
-                    CRITICAL,
-                    *SHARPNESS,
-                    *TRAINING,
-                ):
+                # Of other data, other examples have the same ids.
+                same = json.loads(old["run"].asstr()[()])["fingerprint"] == content.run.fingerprint
+                looked = ("seen", "thumbnails") if same else ()
+                known = ("gradients", "mining", "top", "groups", CRITICAL, *SHARPNESS, *TRAINING)
+                for name in (*known, *looked):
                     if name in old:
                         old.copy(name, file)
                 for name in set(old.get("provenance", ())) - {"trace"}:
@@ -172,7 +167,8 @@ def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> 
     def fill(file: h5py.File) -> None:
         for name in ("mining", "top", "groups", "thumbnails"):
             _drop(file, name)
-        _json(file, "mining", replace(mining, top=(), provenance=None))
+        spikes = tuple(replace(spike, cause=None) for spike in mining.spikes)
+        _json(file, "mining", replace(mining, top=(), provenance=None, spikes=spikes))
         for number, pair in enumerate(mining.pairs, 1):
             file[f"groups/pair-{number:02d}-first"] = np.asarray(pair.first.ids, dtype=np.int64)
             file[f"groups/pair-{number:02d}-second"] = np.asarray(pair.second.ids, dtype=np.int64)
@@ -187,16 +183,51 @@ def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> 
                     ids[row, : len(found)], deltas[row, : len(found)] = found, getattr(top, f"{side}_deltas")
                 file[f"top/{side}_ids"], file[f"top/{side}_deltas"] = ids, deltas
         if thumbnails is not None and len(thumbnails.ids):
-            file["thumbnails/ids"] = thumbnails.ids
-            file.create_dataset("thumbnails/images", data=np.stack(thumbnails.images), compression="gzip")
-            if thumbnails.means:
-                file.create_dataset("thumbnails/means", data=np.stack(thumbnails.means), compression="gzip")
+            _pictures(file, thumbnails)
         if mining.provenance is not None:
             _drop(file, "provenance/mine")
             _json(file, "provenance/mine", mining.provenance)
 
     pictures = sum(image.nbytes for image in thumbnails.images) if thumbnails is not None else 0
     _replace(store, fill, pictures + sum(64 * len(top.up_ids) for top in mining.top))
+
+
+def write_seen(
+    store: Path,
+    seen: Mapping[str, NDArray[Any]],
+    unseen: str,
+    fingerprint: str,
+    thumbnails: Thumbnails | None,
+) -> None:
+    """Keep what can be seen in the examples, and all pictures there are now where there are more.
+
+    Args:
+        store: the store.
+        seen: feature to (N,).
+        unseen: why there are none, or "".
+        fingerprint: of the data.
+        thumbnails: None leaves them as they are.
+    """
+
+    def fill(file: h5py.File) -> None:
+        _drop(file, "seen")
+        group = file.create_group("seen")
+        group.attrs.update(unseen=unseen, fingerprint=fingerprint)
+        for name, values in seen.items():
+            group.create_dataset(name, data=values, compression="gzip")
+        if thumbnails is not None:
+            _drop(file, "thumbnails")
+            _pictures(file, thumbnails)
+
+    pictures = sum(image.nbytes for image in thumbnails.images) if thumbnails is not None else 0
+    _replace(store, fill, pictures + sum(values.nbytes for values in seen.values()))
+
+
+def _pictures(file: h5py.File, thumbnails: Thumbnails) -> None:
+    file["thumbnails/ids"] = thumbnails.ids
+    file.create_dataset("thumbnails/images", data=np.stack(thumbnails.images), compression="gzip")
+    if thumbnails.means:
+        file.create_dataset("thumbnails/means", data=np.stack(thumbnails.means), compression="gzip")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ GROUND = {
         "examples",
         "sharpness_records",
         "training_records",
+        "spike_records",
         "mean_loss",
         "outcome",
         "registry",

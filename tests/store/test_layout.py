@@ -39,6 +39,7 @@ def write_everything(store: Path) -> None:
         Mining("simple", (pair,), (top,), (), (0,), N, provenance=provenance),
         Thumbnails(ids[:1], (picture,), (picture,) * 3),
     )
+    writer.write_seen(store, {"brightness": np.zeros(N, dtype=np.float32)}, "", trace.run.fingerprint, None)
     point = SharpnessPoint(1, (2.0,), (0.0,), True, 5, None, None)
     curves = {1: np.zeros(2, dtype=np.float32)}
     writer.write_sharpness(store, writer.SharpnessContent([point], (), curves, ids[:2], provenance))
