@@ -69,9 +69,9 @@ def sentence(
 
 
 def told_apart(of: ByClass, features: Sequence[FeatureSplit]) -> list[FeatureSplit]:
-    """The clear splits of classes that matter, named ones or large holders; the strongest correlation first."""
+    """The clear splits of classes that matter, named ones and large holders; the strongest correlation first."""
     large = {share.name for share in of.table if share.share >= LARGE}
-    matter = set(of.named) or large | {""}
+    matter = {"", *of.named, *large}
     clear = [split for split in features if split.p_value <= CLEAR and split.of in matter]
     return sorted(clear, key=lambda split: -abs(split.correlation))
 
