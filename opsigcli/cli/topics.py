@@ -151,4 +151,56 @@ LOSSES = Topic(
     ),
 )
 
-TOPICS = (SCALING, LOSSES)
+SPIKES = Topic(
+    "opsig-spikes",
+    "who held a spike of the mean loss, and how sure that is",
+    (
+        (
+            "DESCRIPTION",
+            (
+                "A spike is a climb of the mean loss, from bottom to top, of more than six robust standard "
+                "deviations of its steps and 2 % of the loss. opsig report and opsig mine attribute the "
+                "largest ones (24, fewer on more than 125,000 examples) to names, from the losses in the store "
+                "alone: no gradient, no model. What an example holds is its positive loss delta from bottom to "
+                "top times its weight in the mean loss; shares are of the sum of these, so that the classes "
+                "add up to 100 %. 'of the rise, nats' is a class's part of the rise of the mean loss, falls "
+                "counted, and adds up to that.",
+                "Features are looked at when a trace is made, in at most 10,000 random examples, and kept in "
+                "the store: brightness, contrast, colour axes and dominant colour of pictures, the same of "
+                "their rim (the background); the columns of tables; of texts the token before, position and "
+                "document.",
+            ),
+        ),
+        (
+            "NULLS",
+            (
+                "Class: random sets of as many examples, p by the largest excess of any class over 999 "
+                "permutations of the labels (fewer on large data). Group of a pair: class-matched random "
+                "groups. Feature: permutation within the class. Confidence before, p = exp(-loss) under "
+                "plain cross-entropy: as many random examples of every class; with p > 1/2 an example was "
+                "surely right, with p < 1/C surely wrong. The loss alone does not tell the margin in "
+                "between.",
+                "What is named is chosen on one half of the examples of every class and measured on the "
+                "other: the share, and the loss changes of the thirds, are of examples that did not choose "
+                "them. p-values are corrected for all spikes, classes and features measured (FDR). 'Again in "
+                "k of n other spikes': the same class splits by the same feature there, in either direction.",
+            ),
+        ),
+        (
+            "STRENGTH",
+            (
+                "seen: the named classes hold at least half of the held-out rise, with p at most .01.",
+                "likely: they hold less, or p is at most .05; or a feature parts a class that holds a fifth "
+                "of the rise, p at most .05 and a part 5 % above or below its size; or a group of a mined pair "
+                "holds more than class-matched ones, p at most .05 (it was mined from these losses, so that it "
+                "is never more than likely).",
+                "cannot be told from these checkpoints: none of these.",
+                "The strength is of who held the rise. That the optimizer was unstable is another question: "
+                "a spike is covered if a stability ratio was measured at a checkpoint from its bottom to its "
+                "top.",
+            ),
+        ),
+    ),
+)
+
+TOPICS = (SCALING, LOSSES, SPIKES)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Case, Mining, Spike
 
 NAMED_PAIRS = 3  # whose share of the largest spike is said
+NAMED_CLASSES = 3  # of the examples in no pair, likewise
 BY_CLASS = (
     0.5  # adjusted R² of high-passed loss deltas on the class from which whole classes oppose one another
 )
@@ -191,7 +192,9 @@ def _attribution(mining: Mining, spike: Spike, examples: int) -> str:
         f"{percent(held[i])} by pair {i} ({percent(pair_members(mining.pairs[i - 1]) / examples)} of the data)"
         for i in named
     ]
-    return _join([*parts, f"{percent(1 - sum(held[i] for i in named))} by all others"])
+    rest = list(spike.cause.rest.items())[:NAMED_CLASSES] if spike.cause else []
+    classes = f" ({', '.join(f'{name} {percent(share)}' for name, share in rest)} in no pair)" if rest else ""
+    return _join([*parts, f"{percent(1 - sum(held[i] for i in named))} by all others{classes}"])
 
 
 def _join(parts: Sequence[str]) -> str:

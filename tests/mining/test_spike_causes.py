@@ -30,7 +30,9 @@ def calm(examples: int = 400, seed: int = 0) -> Trace:
     losses += rng.uniform(0, 0.02, losses.shape)
     seen = {name: rng.standard_normal(examples).astype(np.float32) for name in ("brightness", "contrast")}
     labels = rng.permutation(np.arange(examples) % len(NAMES))
-    return Trace(losses, labels, np.arange(examples) + 1000, np.arange(STEPS) * 5, NAMES, seen=seen, loss="ce")
+    return Trace(
+        losses, labels, np.arange(examples) + 1000, np.arange(STEPS) * 5, NAMES, seen=seen, loss="ce"
+    )
 
 
 def rising(trace: Trace, amounts: np.ndarray, at: int = TOP) -> Trace:
@@ -48,7 +50,9 @@ def test_shares_by_class_are_those_of_a_loop_and_add_up() -> None:
     rng = np.random.default_rng(1)
     weights = rng.uniform(0.5, 1.5, len(trace.labels))
     trace = replace(trace, weights=weights / weights.mean())
-    trace = rising(trace, np.array([1.0, 3.0, -0.5, 0.1])[trace.labels] * rng.exponential(1, len(trace.labels)))
+    trace = rising(
+        trace, np.array([1.0, 3.0, -0.5, 0.1])[trace.labels] * rng.exponential(1, len(trace.labels))
+    )
     (spike,) = spikes_of(trace)
     cause = spike.cause
     assert cause is not None
@@ -112,7 +116,8 @@ def test_brightness_inside_one_class_is_found_and_says_by_how_much() -> None:
     lowest, _, highest = split.parts
     assert highest.share > 0.8
     assert highest.share > highest.high  # random thirds of the class hold less
-    assert lowest.change < 0.2 < 2.5 < highest.change
+    assert lowest.change < 0.2
+    assert highest.change > 2.5
     assert sum(part.share for part in split.parts) == pytest.approx(1, abs=1e-9)
     assert "within cow the highest third by brightness" in cause.words
     assert cause.named == ("cow",)
@@ -177,7 +182,9 @@ def test_a_mined_group_alone_makes_a_cause_no_more_than_likely() -> None:
     members = np.concatenate([rng.permutation(np.flatnonzero(trace.labels == k))[:10] for k in range(4)])
     amounts = np.full(400, 0.1)
     amounts[members] = 3.0
-    (spike,) = spikes_of(replace(rising(trace, amounts), seen={}), {FIRST: members[:20], SECOND: members[20:]})
+    (spike,) = spikes_of(
+        replace(rising(trace, amounts), seen={}), {FIRST: members[:20], SECOND: members[20:]}
+    )
     assert spike.cause is not None
     assert spike.cause.strength == LIKELY
     assert "pair 1" in spike.cause.words
@@ -328,7 +335,9 @@ def test_named_classes_are_significant_in_random_spikes_as_often_as_they_may(
 
 
 @pytest.mark.slow
-def test_features_that_say_nothing_are_significant_as_often_as_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_that_say_nothing_are_significant_as_often_as_they_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(nulls, "MOST", 99)
     rng = np.random.default_rng(11)
     trace = calm(160)
