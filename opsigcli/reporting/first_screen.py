@@ -147,4 +147,8 @@ def moved(case: Case) -> list[tuple[str, Ints, Floats]]:
         (f"rose {span}", most.cause.up_ids, most.cause.up_deltas),
         (f"fell {span}", most.cause.down_ids, most.cause.down_deltas),
     )
-    return [(words, np.asarray(ids, dtype=np.int64), np.asarray(deltas)) for words, ids, deltas in sides]
+    return [
+        (words, np.asarray(ids, dtype=np.int64), np.asarray(deltas))
+        for words, ids, deltas in sides
+        if len(ids)
+    ]

@@ -120,6 +120,8 @@ def spike_galleries(case: Case, spike: Spike, album: Album) -> list[Gallery]:
     sides = (("up", "rose most", spike.cause.up_ids), ("down", "fell most", spike.cause.down_ids))
     shown = []
     for role, title, ids in sides:
+        if not len(ids):
+            continue
         positions = case.trace.positions(np.asarray(ids, dtype=np.int64))
         losses = np.asarray(case.trace.losses[rows[0] : rows[-1] + 1, positions], dtype=np.float64)[[0, -1]]
         tiles = _tiles(case, positions, losses, album, [""] * len(positions))

@@ -60,10 +60,10 @@ def class_table(case: Case) -> dict[str, Any] | None:
 
 def _class_cell(share: Share | None, fell: bool) -> dict[str, Any]:
     if share is None:
-        return {"text": NOTHING, "clear": False, "fell": False, "title": ""}
+        return {"text": NOTHING, "bold": False, "fell": False, "title": ""}
     return {
         "text": percent(share.share),
-        "clear": share.p_value is not None and share.p_value <= SIGNIFICANT,
+        "bold": share.p_value is not None and share.p_value <= SIGNIFICANT,
         "fell": fell,
         "title": f"mean loss {signed(share.change)} nats, its part of the rise {signed(share.contribution)} nats",
     }

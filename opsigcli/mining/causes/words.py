@@ -24,7 +24,7 @@ def strength(of: ByClass, features: Sequence[FeatureSplit], groups: Sequence[Sha
     p = 1.0 if held is None or held.p_value is None else held.p_value
     if of.named and held is not None and held.share >= HALF and p <= SURE:
         return SEEN
-    by_group = any(g.p_value is not None and g.p_value <= SURE and g.share > g.high for g in groups)
+    by_group = any(g.p_value is not None and g.p_value <= CLEAR and g.share > g.high for g in groups)
     if of.named or by_group or told_apart(of, features):
         return LIKELY
     return UNTOLD
@@ -48,7 +48,7 @@ def sentence(
         parts.append(words)
     splits = told_apart(of, features)
     parts += [_split(split) for split in splits[:1]]
-    strong = [g for g in groups if g.p_value is not None and g.p_value <= SURE and g.share > g.high]
+    strong = [g for g in groups if g.p_value is not None and g.p_value <= CLEAR and g.share > g.high]
     if strong:
         best = max(strong, key=lambda g: g.share)
         parts.append(
