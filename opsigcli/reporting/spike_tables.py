@@ -62,7 +62,7 @@ def _attribution(spike: Spike) -> str:
 
 def rest_parts(spike: Spike) -> list[tuple[str, float]]:
     """What the examples in no group hold of the rise, by class, largest first; [] where that was not looked at."""
-    if spike.cause is None:
+    if spike.cause is None or len(spike.cause.classes) < 2:
         return []
     return list(spike.cause.rest.items()) or [(share.name, share.share) for share in spike.cause.classes]
 

@@ -77,7 +77,7 @@ def details(case: Case) -> list[dict[str, Any]]:
 def _detail(spike: Spike) -> dict[str, Any]:
     cause = spike.cause
     assert cause is not None
-    tables = [_table("by class", cause.classes)]
+    tables = [_table("by class", cause.classes)] if len(cause.classes) > 1 else []
     tables += [
         _table(
             f"{split.of or 'all examples'} by {split.feature}, on the half that did not choose it "

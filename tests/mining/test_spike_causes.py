@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from opsigcli.mean_loss import mean_loss
-from opsigcli.mining.causes import nulls
+from opsigcli.mining.causes import attribute, nulls
 from opsigcli.mining.causes.attribute import LARGEST, attributed_spikes, extremes
 from opsigcli.mining.causes.classes import by_class
 from opsigcli.mining.causes.features import feature_splits
@@ -128,7 +128,7 @@ def test_a_spike_of_everybody_alike_is_of_nobody() -> None:
     cause = spike.cause
     assert cause is not None
     assert (cause.strength, cause.named) == (UNTOLD, ())
-    assert "no class holds more than random sets of its size" in cause.words
+    assert "no class stands out on held-out examples" in cause.words
     assert "no visible feature explains more" in cause.words
 
 
@@ -361,3 +361,26 @@ def test_false_discovery_rates_are_those_of_the_paper() -> None:
     p = np.array([0.01, 0.04, 0.03, 0.5])
     assert false_discovery(p) == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
     assert false_discovery(np.array([0.9, 0.8])) == pytest.approx([0.9, 0.9])
+
+
+def test_data_of_one_class_are_parted_as_a_whole() -> None:
+    trace = calm()
+    amounts = np.where(trace.seen["brightness"] > 0.4, 3.0, 0.0) + 0.05
+    trace = replace(rising(trace, amounts), labels=np.zeros(400, dtype=np.int64), classes=("<unknown>",))
+    (spike,) = spikes_of(trace)
+    cause = spike.cause
+    assert cause is not None
+    assert [share.name for share in cause.classes] == ["all examples"]
+    assert (cause.strength, cause.named, cause.confidence) == (LIKELY, (), ())
+    (split,) = cause.features
+    assert (split.of, split.feature) == ("", "brightness")
+    assert "among all examples the highest third by brightness" in cause.words
+
+
+def test_fewer_spikes_of_many_examples_are_attributed(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = calm()
+    for at in (10, 20, 30, 40, 50):
+        trace = rising(trace, np.full(400, 0.5 + at / 50), at)
+    monkeypatch.setattr(attribute, "NUMBERS", 4 * 400)
+    causes = [spike.cause is not None for spike in spikes_of(trace)]
+    assert causes == [False, True, True, True, True]

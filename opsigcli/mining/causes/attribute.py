@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from opsigcli.mean_loss import MeanLoss
     from opsigcli.records import Case, Floats, GroupKey, Ints, Spike
 
-LARGEST = 24  # spikes that are attributed to names
+LARGEST, FEWEST = 24, 3  # spikes that are attributed to names
+NUMBERS = 6_000_000  # spikes times examples, above which there are fewer
 EXTREMES = 6  # examples on either side that a report shows
 PICTURED = 6  # spikes of which a report shows pictures
 PLAIN = ("ce",)  # losses whose exp(-loss) is the probability of the label
@@ -45,13 +46,15 @@ def attributed_spikes(
     """
     spikes = attribute_spikes(trace.losses, mean.values, trace.steps, groups, trace.weights, mean.examples)
     rows = find_spikes(mean.values)
-    asked = sorted(sorted(range(len(spikes)), key=lambda s: -spikes[s].rise)[:LARGEST])
+    most = int(np.clip(NUMBERS // max(mean.over, 1), FEWEST, LARGEST))
+    asked = sorted(sorted(range(len(spikes)), key=lambda s: -spikes[s].rise)[:most])
     if not asked or not mean.over:
         return spikes
     rises = read_rises(trace, mean.examples, [rows[s] for s in asked], seed)
     classes = by_class(rises, seed)
     features = feature_splits(rises, trace.seen, trace.classes, seed)
     held_by_groups = by_groups(rises, groups, seed)
+    plain = trace.loss in PLAIN and len(rises.names) > 1
     found = list(spikes)
     for at, s in enumerate(asked):
         of, deltas = classes[at], rises.deltas[at]
@@ -64,7 +67,7 @@ def attributed_spikes(
             of.named,
             of.held,
             of.falling,
-            by_confidence(rises, at, trace.outputs) if trace.loss in PLAIN and trace.outputs > 1 else (),
+            by_confidence(rises, at, trace.outputs) if plain else (),
             features[at],
             held_by_groups[at],
             rest_by_class(rises, at, groups) if groups else {},
@@ -133,4 +136,5 @@ def with_causes(case: Case, seen: tuple[Mapping[str, NDArray[Any]], str] | None)
         *(seen or ({}, UNSEEN)),
         run.loss,
     )
-    return replace(case, spikes=attributed_spikes(given, trace.mean_loss, groups))
+    made = case.mining.provenance if case.mining else None
+    return replace(case, spikes=attributed_spikes(given, trace.mean_loss, groups, made.seed if made else 0))

@@ -97,16 +97,21 @@ def _strata(rises: Rises, seen: Mapping[str, NDArray[Any]], spike: int) -> list[
     if not seen:
         return []
     at = _looked_at(rises, seen)
-    sizes = np.array(
-        [np.bincount(rises.classes[at & (rises.half == side)], minlength=len(rises.names)) for side in (0, 1)]
-    ).min(axis=0)
-    large = [k for k in np.flatnonzero(sizes >= FEWEST).tolist() if k != rises.nameless]
+    large = _large(rises, at) if len(rises.names) > 1 else []
     if not large:
         both = [int((at & (rises.half == side)).sum()) for side in (0, 1)]
         return [None] if min(both) >= FEWEST else []
     chooses = rises.half == 0
     held = np.bincount(rises.classes[chooses], rises.held[spike, chooses], minlength=len(rises.names))
     return list(sorted(large, key=lambda k: -held[k])[:STRATA])
+
+
+def _large(rises: Rises, at: NDArray[np.bool_]) -> list[int]:
+    """The classes with enough examples in either half that were looked at."""
+    sizes = np.array(
+        [np.bincount(rises.classes[at & (rises.half == side)], minlength=len(rises.names)) for side in (0, 1)]
+    ).min(axis=0)
+    return [k for k in np.flatnonzero(sizes >= FEWEST).tolist() if k != rises.nameless]
 
 
 def _columns(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 CLASSES = 200  # the largest ones are told apart, the others are one
 HALF = 20_000  # examples in either half, at most
-OTHERS = "other classes"
+OTHERS, EVERYBODY = "other classes", "all examples"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Rises:
     names: tuple[str, ...]  # (K,)
     half: NDArray[np.int8]  # (N,) 0 to choose on, 1 to measure on, -1 neither
 
-    @property
+    @cached_property
     def held(self) -> Floats:
         """(S, N) w max(Δℓ, 0)"""
         return self.weights * np.maximum(self.deltas, 0)
@@ -98,6 +99,8 @@ def _classes(labels: Ints, names: Sequence[str]) -> tuple[Ints, tuple[str, ...]]
     """Index of each example's class among those that are told apart, and their names."""
     values, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     spelled = [names[v] if 0 <= v < len(names) else f"class {v}" for v in values.tolist()]
+    if len(values) == 1:
+        return codes.astype(np.int64), (EVERYBODY,)
     if len(values) <= CLASSES:
         return codes.astype(np.int64), tuple(spelled)
     kept = np.sort(np.argsort(-counts, kind="stable")[: CLASSES - 1])

@@ -58,7 +58,7 @@ def sentence(
     if not parts:
         largest = of.table[0]
         parts.append(
-            f"no class holds more than random sets of its size (most: {largest.name} {largest.share:.0%}, "
+            f"no class stands out on held-out examples (most: {largest.name} {largest.share:.0%}, "
             f"{largest.expected:.0%} expected)"
             if len(of.table) > 1
             else "all examples are of one class"
