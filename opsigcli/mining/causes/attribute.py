@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Case, Floats, GroupKey, Ints, Spike
 
 LARGEST, FEWEST = 24, 3  # spikes that are attributed to names
-NUMBERS = 6_000_000  # spikes times examples, above which there are fewer
+NUMBERS = 3_000_000  # spikes times examples, above which there are fewer
 EXTREMES = 6  # examples on either side that a report shows
 PICTURED = 6  # spikes of which a report shows pictures
 PLAIN = ("ce",)  # losses whose exp(-loss) is the probability of the label

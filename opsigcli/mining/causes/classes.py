@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.mining.causes.nulls import false_discovery, partition_null, subset_null
-from opsigcli.mining.causes.rises import share_of
+from opsigcli.mining.causes.rises import Parted
 
 if TYPE_CHECKING:
     from opsigcli.mining.causes.rises import Rises
@@ -45,12 +45,11 @@ def by_class(rises: Rises, seed: int) -> list[ByClass]:
     held = _held(rises, named, rng)
     found = []
     for s, deltas in enumerate(rises.deltas):
+        parted = Parted(deltas, rises.weights)
         shares = [
-            share_of(
+            parted.share(
                 name,
-                rises.classes == k,
-                deltas,
-                rises.weights,
+                rises.rows(k),
                 (float(expected[k]), float(low[s, k]), float(high[s, k])),
                 float(p[s, k]) if len(rises.names) > 1 else None,
             )
@@ -60,7 +59,7 @@ def by_class(rises: Rises, seed: int) -> list[ByClass]:
         falling = [
             share
             for k, share in enumerate(shares)
-            if k != rises.nameless and share.change < 0 and _falls(deltas[rises.classes == k])
+            if k != rises.nameless and share.change < 0 and _falls(deltas[rises.rows(k)])
         ]
         falling.sort(key=lambda share: share.contribution)
         together = held[s]
@@ -112,9 +111,8 @@ def _held(rises: Rises, named: list[Ints], rng: np.random.Generator) -> list[Sha
     for place, s in enumerate(asked):
         low, high = np.quantile(null[:, place], (0.025, 0.975))
         name = " + ".join(rises.names[k] for k in named[s])
-        held = share_of(
-            name, inside[s], deltas[s], weights, (float(sizes[s] / len(classes)), float(low), float(high))
-        )
+        middle = float(sizes[s] / len(classes))
+        held = Parted(deltas[s], weights).share(name, inside[s], (middle, float(low), float(high)))
         shares.append(
             replace(held, p_value=float((1 + (null[:, place] >= held.share).sum()) / (1 + len(null))))
         )

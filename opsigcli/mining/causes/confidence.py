@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.causes.rises import share_of
+from opsigcli.mining.causes.rises import Parted
 
 if TYPE_CHECKING:
     from opsigcli.mining.causes.rises import Rises
@@ -39,6 +39,7 @@ def by_confidence(rises: Rises, spike: int, classes: int) -> tuple[Share, ...]:
     mean = np.bincount(rises.classes, held, minlength=len(sizes)) / sizes
     square = np.bincount(rises.classes, held**2, minlength=len(sizes)) / sizes
     variance = np.maximum(square - mean**2, 0)
+    parted = Parted(rises.deltas[spike], rises.weights)
     found = []
     for name, inside in parts.items():
         n = np.bincount(rises.classes[inside], minlength=len(sizes))
@@ -49,5 +50,5 @@ def by_confidence(rises: Rises, spike: int, classes: int) -> tuple[Share, ...]:
             else 0.0
         )
         low, high = (float(np.clip(middle + side * QUANTILE * spread, 0, 1)) for side in (-1, 1))
-        found.append(share_of(name, inside, rises.deltas[spike], rises.weights, (middle, low, high)))
+        found.append(parted.share(name, inside, (middle, low, high)))
     return tuple(found)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.mining.causes.nulls import false_discovery, partition_null
-from opsigcli.mining.causes.rises import share_of
+from opsigcli.mining.causes.rises import Parted
 from opsigcli.mining.tokens import PREDICTED, SEEN
 from opsigcli.mining.visible import COLOURS, DOMINANT
 from opsigcli.spike_records import FeatureSplit
@@ -183,12 +183,11 @@ def _measure(
     low, high, _ = partition_null(rises.held[which][:, rows[np.concatenate(pieces)]], sizes, rng)
     measured = []
     for place, c in enumerate(chosen):
+        parted = Parted(rises.deltas[c.spike, rows], rises.weights[rows])
         parts = tuple(
-            share_of(
+            parted.share(
                 name,
                 piece,
-                rises.deltas[c.spike, rows],
-                rises.weights[rows],
                 (len(piece) / n, float(low[place, k]), float(high[place, k])),
             )
             for k, (name, piece) in enumerate(zip(column.parts, pieces, strict=True))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.mining.causes.nulls import false_discovery
-from opsigcli.mining.causes.rises import share_of
+from opsigcli.mining.causes.rises import Parted
 from opsigcli.mining.class_matched import class_matched
 
 if TYPE_CHECKING:
@@ -37,19 +37,15 @@ def by_groups(rises: Rises, groups: Mapping[GroupKey, Ints], seed: int) -> list[
     everybody = np.unique(np.concatenate(list(rows.values())))
     held = rises.held
     whole = np.maximum(held.sum(axis=1), np.finfo(float).tiny)
+    parted = [Parted(deltas, rises.weights) for deltas in rises.deltas]
     rng = np.random.default_rng([seed, 5])
     for key, members in rows.items():
         (random,) = class_matched(rises.classes, (members,), everybody, rng, DRAWS)
         null = held[:, random].sum(axis=2) / whole[:, None]  # (S, draws)
         for s, shares in enumerate(found):
             low, high = np.quantile(null[s], (0.025, 0.975))
-            share = share_of(
-                str(key),
-                members,
-                rises.deltas[s],
-                rises.weights,
-                (float(null[s].mean()), float(low), float(high)),
-            )
+            middle = float(null[s].mean())
+            share = parted[s].share(str(key), members, (middle, float(low), float(high)))
             p = float((1 + (null[s] >= share.share - 1e-12).sum()) / (1 + DRAWS))
             shares.append(replace(share, p_value=p))
     corrected = false_discovery(np.array([share.p_value for shares in found for share in shares]))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.spike_records import Share
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
     from opsigcli.mining.inputs import Trace
     from opsigcli.records import Floats, Ints
-    from opsigcli.spike_records import Share
 
 CLASSES = 200  # the largest ones are told apart, the others are one
 HALF = 20_000  # examples in either half, at most
@@ -43,6 +44,11 @@ class Rises:
     def sizes(self) -> Ints:
         """(K,) examples in each class."""
         return np.bincount(self.classes, minlength=len(self.names)).astype(np.int64)
+
+    def rows(self, k: int) -> slice:
+        """The examples of a class."""
+        first, last = np.searchsorted(self.classes, (k, k + 1)).tolist()
+        return slice(first, last)
 
     @property
     def nameless(self) -> int | None:
@@ -109,26 +115,32 @@ def _classes(labels: Ints, names: Sequence[str]) -> tuple[Ints, tuple[str, ...]]
     return new[codes].astype(np.int64), (*(spelled[k] for k in kept), OTHERS)
 
 
-def share_of(
-    name: str,
-    members: NDArray[Any],
-    deltas: Floats,
-    weights: Floats,
-    null: tuple[float, float, float],
-    p_value: float | None = None,
-) -> Share:
-    """What ``members`` (rows or mask) hold of the positive deltas (N,), with what random sets hold: mean, low, high."""
-    from opsigcli.spike_records import Share
+class Parted:
+    """A set of examples in one spike, to be parted.
 
-    up = weights * np.maximum(deltas, 0)
-    own, whole = weights[members], float(up.sum())
-    moved = float(own @ deltas[members])
-    return Share(
-        name,
-        len(own),
-        float(up[members].sum()) / whole if whole > 0 else 0.0,
-        *null,
-        change=moved / float(own.sum()) if own.sum() > 0 else 0.0,
-        contribution=moved / float(weights.sum()),
-        p_value=p_value,
-    )
+    Args:
+        deltas: (n,) nats.
+        weights: (n,) in the mean loss.
+    """
+
+    def __init__(self, deltas: Floats, weights: Floats) -> None:
+        self._deltas, self._weights = deltas, weights
+        self._held = float(weights @ np.maximum(deltas, 0))
+        self._mass = float(weights.sum())
+
+    def share(
+        self, name: str, members: Any, null: tuple[float, float, float], p_value: float | None = None
+    ) -> Share:
+        """What ``members`` (rows, slice or mask) hold, with what random sets hold: mean, low and high."""
+        deltas, weights = self._deltas[members], self._weights[members]
+        moved, mass = float(weights @ deltas), float(weights.sum())
+        held = float(weights @ np.maximum(deltas, 0))
+        return Share(
+            name,
+            len(deltas),
+            held / self._held if self._held > 0 else 0.0,
+            *null,
+            change=moved / mass if mass > 0 else 0.0,
+            contribution=moved / self._mass if self._mass > 0 else 0.0,
+            p_value=p_value,
+        )
