@@ -119,11 +119,16 @@ def write_trace(store: Path, content: TraceContent) -> None:
         _json(file, "provenance/trace", content.provenance)
         if store.exists():
             with h5py.File(store, "r") as old:
-                # Of other data, other examples have the same ids.
+                # Of other data, other examples have the same ids; what tracing looks at, it looks at again.
                 same = json.loads(old["run"].asstr()[()])["fingerprint"] == content.run.fingerprint
+<<<<<<< HEAD
                 looked = ("seen", "thumbnails") if same else ()
                 known = ("gradients", "mining", "top", "groups", CRITICAL, *SHARPNESS, *TRAINING)
                 for name in (*known, *looked):
+=======
+                pictures = ("thumbnails",) if same and "mining" in old else ()
+                for name in ("gradients", "mining", "top", "groups", *pictures, CRITICAL, *SHARPNESS):
+>>>>>>> f8f2264 (A split counts as a cause where it is large as well as certain; what tracing looks at it looks at again)
                     if name in old:
                         old.copy(name, file)
                 for name in set(old.get("provenance", ())) - {"trace"}:

@@ -218,7 +218,8 @@ def test_tokens_are_named_by_their_word() -> None:
     trace = replace(rising(trace, amounts), seen={"token seen": tokens})
     (spike,) = spikes_of(trace)
     assert spike.cause is not None
-    split = next(split for split in spike.cause.features if split.of == "bee")
+    split = next(split for split in spike.cause.features if "bee" in split.of)
+    assert split.of == "'bee'"  # so is the class, where classes are tokens
     assert split.feature == "token seen 'cow'"  # the vocabulary's third word
     assert [part.name for part in split.parts] == ["others", "'cow'"]
     assert split.parts[1].share > 0.9
@@ -384,3 +385,14 @@ def test_fewer_spikes_of_many_examples_are_attributed(monkeypatch: pytest.Monkey
     monkeypatch.setattr(attribute, "NUMBERS", 4 * 400)
     causes = [spike.cause is not None for spike in spikes_of(trace)]
     assert causes == [False, True, True, True, True]
+
+
+def test_a_split_that_is_certain_and_tiny_is_no_cause() -> None:
+    trace = calm()
+    amounts = 5 + 0.05 * trace.seen["brightness"] + 1.0 * (trace.labels == 2)
+    (spike,) = spikes_of(rising(trace, amounts))
+    cause = spike.cause
+    assert cause is not None
+    assert all(split.p_value <= 0.05 for split in cause.features)
+    assert cause.features
+    assert cause.words.endswith("no visible feature explains more")

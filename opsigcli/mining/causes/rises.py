@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.mining.tokens import SEEN
 from opsigcli.spike_records import Share
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def read_rises(trace: Trace, counted: NDArray[np.bool_], rows: Sequence[tuple[in
         rows: (bottom, top) of each spike.
         seed: of the halves.
     """
-    codes, names = _classes(trace.labels[counted], trace.classes)
+    words = [f"'{word}'" for word in trace.classes] if SEEN in trace.seen else trace.classes
+    codes, names = _classes(trace.labels[counted], words)
     order = np.argsort(codes, kind="stable")
     positions = np.flatnonzero(counted)[order]
     known: dict[int, Floats] = {}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 HALF = 0.5  # of the rise
 SURE, CLEAR = 0.01, 0.05  # p
 FALLING = 2  # classes named
+LEAST = 0.05  # of a class's rise, by which a part holds more or less than its size
 LARGE = 0.2  # of the rise, from which a class that is not named matters
 
 
@@ -72,7 +73,13 @@ def told_apart(of: ByClass, features: Sequence[FeatureSplit]) -> list[FeatureSpl
     """The clear splits of classes that matter, named ones and large holders; the strongest correlation first."""
     large = {share.name for share in of.table if share.share >= LARGE}
     matter = {"", *of.named, *large}
-    clear = [split for split in features if split.p_value <= CLEAR and split.of in matter]
+    clear = [
+        split
+        for split in features
+        if split.p_value <= CLEAR
+        and split.of in matter
+        and max(abs(part.share - part.expected) for part in split.parts) >= LEAST
+    ]
     return sorted(clear, key=lambda split: -abs(split.correlation))
 
 
