@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from opsigcli.reporting.first_screen import held_together, largest, next_steps, spike_lines, stability
 from opsigcli.reporting.format import NOTHING, percent, signed
 from opsigcli.reporting.galleries import spike_galleries
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
 FIRST_CAUSES = 3  # spikes on the first screen
 DETAILED = 12  # spikes whose parts are listed
+ROWS = 16  # of a table of parts; the smaller ones are one
 COLUMNS = 12  # classes of the table of classes by spike
 
 
@@ -103,6 +102,7 @@ def _detail(spike: Spike) -> dict[str, Any]:
 
 
 def _table(title: str, shares: Sequence[Share]) -> dict[str, Any]:
+    listed = shares if len(shares) <= ROWS else shares[: ROWS - 1]
     rows = [
         (
             share.name,
@@ -114,7 +114,14 @@ def _table(title: str, shares: Sequence[Share]) -> dict[str, Any]:
             signed(share.change),
             signed(share.contribution),
         )
-        for share in shares
+        for share in listed
     ]
-    total = float(np.sum([share.share for share in shares]))
-    return {"title": title, "rows": rows, "total": percent(total)}
+    others = shares[len(listed) :]
+    if others:
+        held, expected, moved = (
+            sum(getattr(share, name) for share in others) for name in ("share", "expected", "contribution")
+        )
+        size = f"{sum(share.examples for share in others):,}"
+        more = f"{len(others):,} others"
+        rows.append((more, size, percent(held), percent(expected), NOTHING, NOTHING, NOTHING, signed(moved)))
+    return {"title": title, "rows": rows}

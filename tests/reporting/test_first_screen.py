@@ -111,3 +111,13 @@ def test_sharpness_without_a_ratio_says_why() -> None:
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_first_screen_keeps_to_the_width(width: int) -> None:
     assert max(map(len, show(render_report(told()), width).splitlines())) <= width
+
+
+def test_many_classes_leave_the_page_small_and_the_smaller_ones_are_one() -> None:
+    names = tuple(f"class-{k}" for k in range(100))
+    case = told(examples=600, classes=names)
+    page = render_html(case, {})
+    tables = re.findall(r'<table class="parts"><caption>by class.*?</table>', page, re.DOTALL)
+    assert len(tables) == 1
+    assert tables[0].count("<tr>") == 17  # with the heading
+    assert "85 others" in tables[0]
