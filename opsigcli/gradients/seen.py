@@ -11,7 +11,7 @@ import numpy as np
 
 from opsigcli.datasets.text import DOCUMENT_BITS, Text
 from opsigcli.errors import Interrupted
-from opsigcli.examples import IGNORED, ExampleSource
+from opsigcli.examples import ExampleSource
 from opsigcli.gradients.thumbnails import more_pictures
 from opsigcli.mining.causes.attribute import spike_examples
 from opsigcli.mining.tokens import PREDICTED, SEEN, labelled_tokens
@@ -135,7 +135,9 @@ def _tokens(source: ExampleSource, positions: Ints) -> dict[str, NDArray[Any]]:
         found.setdefault("document", rows[places])
         return found
     inputs, told = (read(positions).astype(np.int64) for read in (source.read, source.read_targets))
-    table = labelled_tokens(inputs, told, IGNORED)
+    if inputs.shape != told.shape:
+        return found
+    table = labelled_tokens(inputs, told)
     if table[PREDICTED].shape[1] == 1:
         return found | {name: tokens[:, 0].astype(np.int64) for name, tokens in table.items()}
     there = table[PREDICTED] >= 0

@@ -26,6 +26,11 @@ def decode(kind: Any, data: dict[str, Any], **convert: Any) -> Any:
     return kind(**{k: convert[k](v) if k in convert else v for k, v in data.items() if k in known})
 
 
+def tuples(lists: list[list[Any]]) -> tuple[tuple[Any, ...], ...]:
+    """Lists in a list, as a record holds them."""
+    return tuple(map(tuple, lists))
+
+
 def decode_layers(data: list[dict[str, Any]]) -> tuple[LayerCurvature, ...]:
     """The curvature of each layer, or of each kind of layer."""
     return tuple(decode(LayerCurvature, layer, shares=as_floats) for layer in data)

@@ -28,6 +28,7 @@ from opsigcli.records import (
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.decode import decode, decode_log, decode_pair, decode_point, decode_spike
 from opsigcli.store.lazy_arrays import CACHE, StoredMatrix, StoredTexts
+from opsigcli.store.looked import get_pictures, get_seen
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
 from opsigcli.training_records import AgainstLog, RecordedFact
 
@@ -198,19 +199,12 @@ class Store:
     @property
     def seen(self) -> tuple[dict[str, NDArray[Any]], str] | None:
         """Feature to (N,) of what can be seen in the examples, and why nothing can; None where nobody looked."""
-        group = self.file.get("seen")
-        if group is None or group.attrs["fingerprint"] != self.run.fingerprint:
-            return None
-        return {name: group[name][()] for name in group}, str(group.attrs["unseen"])
+        return get_seen(self.file, self.run.fingerprint)
 
     @property
     def thumbnails(self) -> Thumbnails | None:
         """Pictures of the examples a report shows, or None."""
-        if "thumbnails" not in self.file:
-            return None
-        group = self.file["thumbnails"]
-        means = tuple(group["means"][()]) if "means" in group else ()
-        return Thumbnails(group["ids"][()], tuple(group["images"][()]), means)
+        return get_pictures(self.file)
 
     @property
     def provenance(self) -> dict[str, Provenance]:

@@ -21,6 +21,7 @@ from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
 from opsigcli.records import Mining, Provenance, Run, Thumbnails
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
+from opsigcli.store.looked import put_pictures, put_seen
 from opsigcli.store.matrix_writer import write_rows, write_virtual
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
 from opsigcli.store.units import cannot_write, reserve, sweep, temporary_path
@@ -121,14 +122,9 @@ def write_trace(store: Path, content: TraceContent) -> None:
             with h5py.File(store, "r") as old:
                 # Of other data, other examples have the same ids; what tracing looks at, it looks at again.
                 same = json.loads(old["run"].asstr()[()])["fingerprint"] == content.run.fingerprint
-<<<<<<< HEAD
-                looked = ("seen", "thumbnails") if same else ()
-                known = ("gradients", "mining", "top", "groups", CRITICAL, *SHARPNESS, *TRAINING)
-                for name in (*known, *looked):
-=======
                 pictures = ("thumbnails",) if same and "mining" in old else ()
-                for name in ("gradients", "mining", "top", "groups", *pictures, CRITICAL, *SHARPNESS):
->>>>>>> f8f2264 (A split counts as a cause where it is large as well as certain; what tracing looks at it looks at again)
+                known = ("gradients", "mining", "top", "groups", CRITICAL, *SHARPNESS, *TRAINING)
+                for name in (*known, *pictures):
                     if name in old:
                         old.copy(name, file)
                 for name in set(old.get("provenance", ())) - {"trace"}:
@@ -188,7 +184,7 @@ def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> 
                     ids[row, : len(found)], deltas[row, : len(found)] = found, getattr(top, f"{side}_deltas")
                 file[f"top/{side}_ids"], file[f"top/{side}_deltas"] = ids, deltas
         if thumbnails is not None and len(thumbnails.ids):
-            _pictures(file, thumbnails)
+            put_pictures(file, thumbnails)
         if mining.provenance is not None:
             _drop(file, "provenance/mine")
             _json(file, "provenance/mine", mining.provenance)
@@ -198,41 +194,17 @@ def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> 
 
 
 def write_seen(
-    store: Path,
-    seen: Mapping[str, NDArray[Any]],
-    unseen: str,
-    fingerprint: str,
-    thumbnails: Thumbnails | None,
+    store: Path, seen: Mapping[str, NDArray[Any]], unseen: str, fingerprint: str, pictures: Thumbnails | None
 ) -> None:
-    """Keep what can be seen in the examples, and all pictures there are now where there are more.
-
-    Args:
-        store: the store.
-        seen: feature to (N,).
-        unseen: why there are none, or "".
-        fingerprint: of the data.
-        thumbnails: None leaves them as they are.
-    """
+    """Keep what can be seen in the examples; and all pictures there are now, None = as they are."""
 
     def fill(file: h5py.File) -> None:
-        _drop(file, "seen")
-        group = file.create_group("seen")
-        group.attrs.update(unseen=unseen, fingerprint=fingerprint)
-        for name, values in seen.items():
-            group.create_dataset(name, data=values, compression="gzip")
-        if thumbnails is not None:
-            _drop(file, "thumbnails")
-            _pictures(file, thumbnails)
+        put_seen(file, seen, unseen, fingerprint)
+        if pictures is not None:
+            put_pictures(file, pictures)
 
-    pictures = sum(image.nbytes for image in thumbnails.images) if thumbnails is not None else 0
-    _replace(store, fill, pictures + sum(values.nbytes for values in seen.values()))
-
-
-def _pictures(file: h5py.File, thumbnails: Thumbnails) -> None:
-    file["thumbnails/ids"] = thumbnails.ids
-    file.create_dataset("thumbnails/images", data=np.stack(thumbnails.images), compression="gzip")
-    if thumbnails.means:
-        file.create_dataset("thumbnails/means", data=np.stack(thumbnails.means), compression="gzip")
+    size = sum(image.nbytes for image in pictures.images) if pictures is not None else 0
+    _replace(store, fill, size + sum(values.nbytes for values in seen.values()))
 
 
 @dataclass(frozen=True)
