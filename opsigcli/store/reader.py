@@ -26,7 +26,7 @@ from opsigcli.records import (
     VirtualSteps,
 )
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
-from opsigcli.store.decode import decode, decode_log, decode_pair, decode_point, decode_spike
+from opsigcli.store.decode import decode, decode_log, decode_pair, decode_point, decode_spike, tuples
 from opsigcli.store.lazy_arrays import CACHE, StoredMatrix, StoredTexts
 from opsigcli.store.looked import get_pictures, get_seen
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
@@ -142,13 +142,8 @@ class Store:
         data["spikes"] = tuple(decode_spike(spike) for spike in data["spikes"])
         data["top"] = tuple(self._top())
         data["provenance"] = self.provenance.get("mine")
-        mining: Mining = decode(
-            Mining,
-            data,
-            gradient_steps=tuple,
-            notes=tuple,
-            opposing_classes=lambda sides: tuple(map(tuple, sides)),
-        )
+        kept = {"gradient_steps": tuple, "notes": tuple, "opposing_classes": tuples}
+        mining: Mining = decode(Mining, data, **kept)
         return mining
 
     @property
