@@ -50,9 +50,9 @@ class SpikeCause:
 
     ``seen``: the named classes hold at least half of the rise of the examples that did not choose them, p ≤ .01.
     ``likely``: they hold less, or p ≤ .05; or a feature parts a class that holds a fifth of the rise, p ≤ .05, and a
-    part holds 5 % of the class's rise more or less than its size; or a group of a pair holds more than class-matched
-    random groups, p ≤ .05 (it was mined from these same losses, so that it is never more than likely). Else it cannot
-    be told from these checkpoints.
+    part holds 5 % of the class's rise more or less than its size; or a group of a pair holds 5 % and more than
+    class-matched random groups, p ≤ .05 (it was mined from these same losses, so that it is never more than likely).
+    Else it cannot be told from these checkpoints.
     """
 
     strength: str  # SEEN, LIKELY or UNTOLD

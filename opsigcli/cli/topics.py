@@ -192,8 +192,8 @@ SPIKES = Topic(
                 "seen: the named classes hold at least half of the held-out rise, with p at most .01.",
                 "likely: they hold less, or p is at most .05; or a feature parts a class that holds a fifth "
                 "of the rise, p at most .05 and a part 5 % above or below its size; or a group of a mined pair "
-                "holds more than class-matched ones, p at most .05 (it was mined from these losses, so that it "
-                "is never more than likely).",
+                "holds at least 5 % and more than class-matched ones, p at most .05 (it was mined from these "
+                "losses, so that it is never more than likely).",
                 "cannot be told from these checkpoints: none of these.",
                 "The strength is of who held the rise. That the optimizer was unstable is another question: "
                 "a spike is covered if a stability ratio was measured at a checkpoint from its bottom to its "

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HALF = 0.5  # of the rise
 SURE, CLEAR = 0.01, 0.05  # p
 FALLING = 2  # classes named
-LEAST = 0.05  # of a class's rise, by which a part holds more or less than its size
+LEAST = 0.05  # of a class's rise, by which a part holds more or less than its size; of the rise, that a group holds
 LARGE = 0.2  # of the rise, from which a class that is not named matters
 
 
@@ -25,8 +25,7 @@ def strength(of: ByClass, features: Sequence[FeatureSplit], groups: Sequence[Sha
     p = 1.0 if held is None or held.p_value is None else held.p_value
     if of.named and held is not None and held.share >= HALF and p <= SURE:
         return SEEN
-    by_group = any(g.p_value is not None and g.p_value <= CLEAR and g.share > g.high for g in groups)
-    if of.named or by_group or told_apart(of, features):
+    if of.named or holding(groups) or told_apart(of, features):
         return LIKELY
     return UNTOLD
 
@@ -49,7 +48,7 @@ def sentence(
         parts.append(words)
     splits = told_apart(of, features)
     parts += [_split(split) for split in splits[:1]]
-    strong = [g for g in groups if g.p_value is not None and g.p_value <= CLEAR and g.share > g.high]
+    strong = holding(groups)
     if strong:
         best = max(strong, key=lambda g: g.share)
         parts.append(
@@ -67,6 +66,13 @@ def sentence(
     if not splits:
         parts.append(why_no_features or "no visible feature explains more")
     return "; ".join(parts)
+
+
+def holding(groups: Sequence[Share]) -> list[Share]:
+    """The groups that hold a part worth telling, and more than class-matched random groups."""
+    return [
+        g for g in groups if g.p_value is not None and g.p_value <= CLEAR and g.share >= max(g.high, LEAST)
+    ]
 
 
 def told_apart(of: ByClass, features: Sequence[FeatureSplit]) -> list[FeatureSplit]:
