@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MOST = 10_000  # examples looked at: a random part of larger sets
 COLUMNS = 64  # of tables, those that vary most
 PIECE = 64  # pictures at once
-WAIT = 3600.0  # seconds for another worker that looks as well
+WAIT = 300.0  # seconds for another worker that looks as well
 
 
 def keep_seen(path: Path, source: ExampleSource, progress: Progress) -> None:
