@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import Opsig, Result
 
-from opsigcli.store import units
+from opsigcli.store import beside
 from opsigcli.store.reader import open_store
 
 MODEL = ("--model", "mlp?hidden=32,32", "--data", "planted?n=400")
@@ -168,7 +168,7 @@ def test_a_full_disk_leaves_the_store_untouched(
     def full(_handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(units.os, "fsync", full)
+    monkeypatch.setattr(beside.os, "fsync", full)
     for words in (("trace", case / "run", "--fresh"), ("mine",), ("sharpness", "--fresh", "--every", 60)):
         _refused(opsig(*words, "--store", store), 3, "disk is full", "untouched")
     monkeypatch.undo()
@@ -188,7 +188,7 @@ def test_room_is_made_sure_of_before_hdf5_writes(
         asked.append(size)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(units.os, "posix_fallocate", full)
+    monkeypatch.setattr(beside.os, "posix_fallocate", full)
     for words in (("trace", case / "run", "--fresh"), ("mine",), ("sharpness", "--fresh", "--every", 60)):
         _refused(opsig(*words, "--store", store), 3, "disk is full", "untouched")
     assert min(asked) > len(before)

@@ -28,6 +28,7 @@ GROUND = {
         "query",
         "usercode",
         "trust",
+        "files",
     ),
     "__init__",
 }
