@@ -49,7 +49,7 @@ def gradients() -> dict[str, np.ndarray]:
         "feature-token seen": np.zeros((3, 7), dtype=np.int64),
         "swings-aa": np.zeros((2, 6)),
         "curvature-aa": np.zeros(20),
-        "joined-aa": np.array([3]),
+        "joined-aa": np.array([[0, 1, 3]]),
     }
 
 

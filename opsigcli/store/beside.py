@@ -77,10 +77,10 @@ class Folder:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK
             handle = os.open(self._at(temporary), flags, 0o666 if kept is None else 0o600, **self._in())
             with os.fdopen(handle, "w+b") as file:
-                if kept is not None:
-                    _make_alike(handle, kept)
                 yield file, self.path / temporary
                 file.flush()
+                if kept is not None:
+                    _make_alike(handle, kept)
                 os.fsync(handle)
                 made = self.status(temporary)
                 if made is None or not os.path.samestat(made, os.fstat(handle)):

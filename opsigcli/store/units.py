@@ -70,8 +70,13 @@ class Units:
         except OSError as error:
             raise cannot_write(self.folder, error) from error
 
-    def read(self, key: str, shape: tuple[int, ...] | None = None) -> NDArray[Any] | None:
-        """The unit, or None when it is absent, damaged, or not of the shape wanted (it is then computed again)."""
+    def read(self, key: str, shape: tuple[int | None, ...] | None = None) -> NDArray[Any] | None:
+        """The unit, or None when it is absent or damaged (it is then computed again).
+
+        Args:
+            key: its name.
+            shape: that it must have, where it is known; None for an axis of any length.
+        """
         try:
             with opened(self.folder) as folder, folder.read(self.path(key).name) as file:
                 header = json.loads(file.readline(LONGEST_HEADER))
@@ -81,7 +86,11 @@ class Units:
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         sound = sound and kind.kind in "biuf" and all(type(n) is int and n >= 0 for n in found)
-        if not sound or math.prod(found) * kind.itemsize != len(raw) or shape not in (None, found):
+        if not sound or math.prod(found) * kind.itemsize != len(raw):
+            return None
+        if shape is not None and (
+            len(shape) != len(found) or any(w not in (None, n) for w, n in zip(shape, found, strict=True))
+        ):
             return None
         return np.frombuffer(raw, dtype=kind).reshape(found)
 
