@@ -177,8 +177,8 @@ def _require_values(file: h5py.File, found: dict[str, Found]) -> None:
         *_named(found, "groups/"),
         *_named(found, "sharpness_examples"),
     ):
-        if not np.isin(_values(file, path), ids).all():
-            raise Refused(f"expected example ids in {path}, found a number that is none")
+        if not len(values := _values(file, path)) or not np.isin(values, ids).all():
+            raise Refused(f"expected example ids in {path}, found others or none")
 
 
 def _named(found: Iterable[str], start: str) -> list[str]:
