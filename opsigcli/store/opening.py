@@ -18,7 +18,7 @@ from opsigcli.files import NotAFile, open_file
 from opsigcli.store.guard import no_plugins, walk
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
 from opsigcli.store.seal import SIGNATURE, require_intact
-from opsigcli.store.validate import require_layout
+from opsigcli.store.validate import require_deltas, require_layout
 
 # Chunks of losses are larger than this, so HDF5 reads the part that is asked for and not whole chunks.
 CACHE = 1 << 19
@@ -70,11 +70,11 @@ def _open(path: Path, raw: IO[bytes]) -> tuple[h5py.File, frozenset[str]]:
         return _hdf5(path, identity), names
     if raw.read(len(SIGNATURE)) != SIGNATURE:
         raise _no_hdf5(path)
-    require_intact(raw, path)
+    sealed = require_intact(raw, path)
     with no_plugins():
         file = _hdf5(path, identity)
         try:
-            names = _look(file, path, raw)
+            names = _look(file, path, raw, sealed=sealed)
         except BaseException:
             file.close()
             raise
@@ -82,7 +82,7 @@ def _open(path: Path, raw: IO[bytes]) -> tuple[h5py.File, frozenset[str]]:
     return file, names
 
 
-def _look(file: h5py.File, path: Path, raw: IO[bytes]) -> frozenset[str]:
+def _look(file: h5py.File, path: Path, raw: IO[bytes], *, sealed: bool) -> frozenset[str]:
     """The paths of the datasets of a file that may be read.
 
     Raises:
@@ -110,6 +110,8 @@ def _look(file: h5py.File, path: Path, raw: IO[bytes]) -> frozenset[str]:
             )
         found = walk(file, size)
         require_layout(file, found, raw, size)
+        if not sealed:
+            require_deltas(file)
     except Refused as error:
         raise (Unsound if ours else StoreError)(
             f"{path} is no sound store: {error.message}", error.hint or hint

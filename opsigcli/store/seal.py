@@ -44,8 +44,8 @@ def seal(file: IO[bytes], datasets: Iterable[Stretch]) -> None:
     file.write(text + b"\n%016x %08x opsig-seal\n" % (len(text), zlib.crc32(text)))
 
 
-def require_intact(file: IO[bytes], path: Path) -> None:
-    """Hold the bytes of a store against its seal, where it has one.
+def require_intact(file: IO[bytes], path: Path) -> bool:
+    """Hold the bytes of a store against its seal; returns whether it has one.
 
     Args:
         file: open for reading.
@@ -60,7 +60,7 @@ def require_intact(file: IO[bytes], path: Path) -> None:
     tail = _TAIL.fullmatch(file.read(_LENGTH))
     if tail is None:
         _require_end(file, path, size)
-        return
+        return False
     length = int(tail[1], 16)
     end = size - _LENGTH - length
     if length > _MOST or end < 0:
@@ -78,6 +78,7 @@ def require_intact(file: IO[bytes], path: Path) -> None:
         at = stop
     if at != end:
         raise _damaged(path, "its seal", end, size)
+    return True
 
 
 def _rows(text: bytes, path: Path, end: int, size: int) -> list[tuple[str, int, int, int]]:

@@ -155,7 +155,7 @@ def _require_values(file: h5py.File, found: dict[str, Found]) -> None:
         raise Refused("expected at least one checkpoint and one example, found none")
     if steps[0] < 0 or (np.diff(steps) <= 0).any():
         raise Refused("expected increasing numbers in steps, found others")
-    if len(np.unique(ids)) != len(ids):
+    if (np.diff(np.sort(ids)) == 0).any():
         raise Refused("expected every number in example_ids once, found one again")
     for sha256 in read_texts(file["sha256"], "sha256"):
         if not re.fullmatch("[0-9a-f]{64}", sha256):
@@ -163,6 +163,9 @@ def _require_values(file: h5py.File, found: dict[str, Found]) -> None:
     for name in read_texts(file["files"], "files"):
         if not name or "\0" in name or name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name):
             raise Refused(f"expected files within the folder of checkpoints in files, found {name[:80]!r}")
+    lrs = _values(file, "lrs")
+    if ((lrs < 0) | np.isinf(lrs)).any():
+        raise Refused("expected learning rates, or NaN where one is not known, in lrs, found another number")
     if "weights" in found:
         weights = _values(file, "weights")
         if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
@@ -179,6 +182,23 @@ def _require_values(file: h5py.File, found: dict[str, Found]) -> None:
     ):
         if not len(values := _values(file, path)) or not np.isin(values, ids).all():
             raise Refused(f"expected example ids in {path}, found others or none")
+
+
+def require_deltas(file: h5py.File) -> None:
+    """Hold the loss deltas against the losses, which a store without a seal has to show that it is as it was written.
+
+    Raises:
+        Refused: they are not the differences.
+    """
+    losses, deltas = file["losses"], file["loss_deltas"]
+    before = losses[0]
+    for row in range(len(deltas)):
+        after = losses[row + 1]
+        with np.errstate(invalid="ignore", over="ignore"):
+            fits = np.array_equal(after - before, deltas[row], equal_nan=True)
+        if not fits:
+            raise Refused(f"expected the differences of losses in loss_deltas, found others in row {row}")
+        before = after
 
 
 def _named(found: Iterable[str], start: str) -> list[str]:

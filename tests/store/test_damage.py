@@ -109,6 +109,22 @@ def test_a_store_of_an_older_opsig_has_no_seal_and_opens(whole: bytes, tmp_path:
         pass
 
 
+def test_a_store_without_a_seal_shows_a_flipped_loss_by_its_deltas(whole: bytes, tmp_path: Path) -> None:
+    store = tmp_path / "s.h5"
+    for name in ("losses", "loss_deltas"):
+        store.write_bytes(_unsealed(whole))
+        with h5py.File(store) as file:
+            place = file[name].id.get_chunk_info(0).byte_offset
+        flipped = bytearray(_unsealed(whole))
+        flipped[place + 5] ^= 1
+        store.write_bytes(flipped)
+        with (
+            pytest.raises(Unsound, match="expected the differences of losses in loss_deltas"),
+            open_store(store),
+        ):
+            pass
+
+
 def test_a_program_that_changes_a_store_breaks_its_seal_and_no_more(whole: bytes, tmp_path: Path) -> None:
     store = tmp_path / "s.h5"
     store.write_bytes(whole)

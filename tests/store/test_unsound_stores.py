@@ -83,6 +83,12 @@ CASES: dict[str, tuple[Change, str]] = {
     "steps that do not increase": (lambda f: replaced(f, "steps", np.array([0, 2, 2])), "increasing numbers in steps"),
     "negative steps": (lambda f: replaced(f, "steps", np.array([-1, 0, 1])), "increasing numbers in steps"),
     "an example twice": (lambda f: replaced(f, "example_ids", np.array([0, 1, 1, 3])), "in example_ids once"),
+    "a learning rate without bound": (
+        lambda f: replaced(f, "lrs", np.array([0.1, np.inf, 0.1])), "expected learning rates"
+    ),
+    "deltas of other losses": (
+        lambda f: replaced(f, "losses", np.ones((T, N), np.float32)), "the differences of losses in loss_deltas"
+    ),
     "weights below zero": (lambda f: replaced(f, "weights", np.array([1.0, -1, 1, 1])), "at least 0 in weights"),
     "weights that are no numbers": (
         lambda f: replaced(f, "weights", np.array([1.0, np.nan, 1, 1])), "at least 0 in weights"
