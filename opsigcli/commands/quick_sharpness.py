@@ -25,9 +25,10 @@ from opsigcli.stability.measure import Meter
 from opsigcli.stability.plan import plan_sharpness
 from opsigcli.stability.quick_options import refuse_useless
 from opsigcli.store.decode import decode_unit
+from opsigcli.store.lock import locked
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
-from opsigcli.store.writer import QUICK, locked, write_critical
+from opsigcli.store.writer import QUICK, write_critical
 
 # What a value depends on beside the checkpoint and the one after it.
 NUMERICS = (

@@ -29,9 +29,10 @@ from opsigcli.stability.measure import Meter
 from opsigcli.stability.plan import plan_sharpness
 from opsigcli.stability.summary import outcome, warnings_of
 from opsigcli.store.decode import decode_unit
+from opsigcli.store.lock import locked
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
-from opsigcli.store.writer import SharpnessContent, locked, write_sharpness
+from opsigcli.store.writer import SharpnessContent, write_sharpness
 
 # What a point depends on beside the checkpoint; points made with other values are measured again.
 NUMERICS = (

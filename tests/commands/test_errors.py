@@ -272,7 +272,7 @@ def test_a_store_of_a_newer_opsig_is_refused_by_name(opsig: Opsig, case: Path) -
 
 
 def test_a_store_in_use_is_not_written(opsig: Opsig, case: Path) -> None:
-    from opsigcli.store.writer import locked
+    from opsigcli.store.lock import locked
 
     with locked(case / "opsig.h5"):
         _refused(opsig("mine", "--store", case / "opsig.h5"), 3, "in use by another opsig")

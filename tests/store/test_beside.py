@@ -17,9 +17,10 @@ from store_case import write_everything
 from opsigcli.errors import StoreError
 from opsigcli.store import beside
 from opsigcli.store.beside import sweep, write_file
+from opsigcli.store.lock import locked
 from opsigcli.store.reader import open_store
 from opsigcli.store.units import Units
-from opsigcli.store.writer import locked, write_critical
+from opsigcli.store.writer import write_critical
 
 TREASURE = "what took the user a year\n"
 
