@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from opsigcli.errors import UsageError
 from opsigcli.records import LossTrace, Mining
-from opsigcli.store.units import write_file
+from opsigcli.store.beside import write_file
 
 COLUMNS = ("pair", "side", "id", "label", "name", "verdict")
 FORMATS = (".csv", ".jsonl", ".npz", ".json", ".pt")

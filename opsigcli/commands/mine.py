@@ -25,8 +25,9 @@ from opsigcli.records import Case, LossTrace, Mining
 from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
 from opsigcli.stability.contradiction import contradiction
+from opsigcli.store.lock import locked
 from opsigcli.store.reader import Store, open_store
-from opsigcli.store.writer import locked, write_gradients, write_mining
+from opsigcli.store.writer import write_gradients, write_mining
 
 if TYPE_CHECKING:
     from opsigcli.records import Ints

@@ -11,8 +11,8 @@ from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
 from opsigcli.records import Case
 from opsigcli.reporting.training import training_facts
+from opsigcli.store.beside import write_file
 from opsigcli.store.reader import open_store
-from opsigcli.store.units import write_file
 
 
 def report(options: ReportOptions, progress: Progress) -> Outcome:

@@ -16,8 +16,9 @@ from opsigcli.gradients.thumbnails import more_pictures
 from opsigcli.mining.causes.attribute import spike_examples
 from opsigcli.mining.tokens import PREDICTED, SEEN, labelled_tokens
 from opsigcli.mining.visible import visible_features
+from opsigcli.store.lock import locked
 from opsigcli.store.reader import open_store
-from opsigcli.store.writer import locked, write_seen
+from opsigcli.store.writer import write_seen
 
 if TYPE_CHECKING:
     from pathlib import Path

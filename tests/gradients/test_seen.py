@@ -17,8 +17,9 @@ from opsigcli.gradients.thumbnails import more_pictures
 from opsigcli.mining.visible import COLOURS, DOMINANT, visible_features
 from opsigcli.progress import NoProgress
 from opsigcli.records import Thumbnails
+from opsigcli.store.lock import locked
 from opsigcli.store.reader import open_store
-from opsigcli.store.writer import locked, write_seen
+from opsigcli.store.writer import write_seen
 
 
 def pictures(tmp_path: Path, x: np.ndarray, query: str = "") -> str:

@@ -29,6 +29,7 @@ GROUND = {
         "query",
         "usercode",
         "trust",
+        "files",
     ),
     "__init__",
 }
