@@ -59,7 +59,7 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
 def _bug(terminal: Terminal, error: Exception) -> Bug:
     """What nobody foresaw, in a line; the whole trace only with --verbose."""
     if terminal.verbose:
-        terminal.err.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
+        terminal.log("".join(traceback.format_exception(error)))
     where = traceback.extract_tb(error.__traceback__)[-1]
     text = f"unexpected error: {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
     return Bug(text, "run again with --verbose and report what it prints; no result was changed")

@@ -29,6 +29,8 @@ GROUND = {
         "query",
         "usercode",
         "trust",
+        "files",
+        "printable",
     ),
     "__init__",
 }
