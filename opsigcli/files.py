@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 LARGEST_TEXT = 1 << 28  # bytes of a file that is read as a whole
 MOST_ENTRIES = 1 << 21  # of a folder that is looked through
@@ -29,6 +29,10 @@ class NotAFile(OSError):
     """Something that is no regular file stands where one should."""
 
 
+class TooLarge(OSError):
+    """A file or folder beyond the bound up to which it is read."""
+
+
 def strange_kind(path: str | Path) -> str:
     """What is at ``path`` when that is neither a regular file nor a folder; "" for these, and for nothing."""
     try:
@@ -38,7 +42,7 @@ def strange_kind(path: str | Path) -> str:
     return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else _kind(mode)
 
 
-def open_file(path: str | Path) -> IO[bytes]:
+def open_file(path: str | Path) -> BufferedReader:
     """The regular file at ``path``, opened for reading.
 
     Raises:
@@ -63,12 +67,16 @@ def read_file(path: str | Path, largest: int = LARGEST_TEXT) -> bytes:
         largest: bytes that it may have.
 
     Raises:
-        OSError: it is no regular file, is larger, or the system does not let us read it.
+        NotAFile: it is a pipe, a socket, a device or a folder.
+        TooLarge: it has more bytes.
+        OSError: the system does not let us read it.
     """
     with open_file(path) as file:
-        found = file.read(largest + 1)
-    if len(found) > largest:
-        raise OSError(errno.EFBIG, f"it has more than {largest:,} bytes", str(path))
+        # Some files of the system say 0 and give more.
+        size = os.fstat(file.fileno()).st_size
+        found = file.read(largest + 1) if size <= largest else None
+    if found is None or len(found) > largest:
+        raise TooLarge(errno.EFBIG, f"it has more than {largest:,} bytes", str(path))
     return found
 
 
@@ -77,13 +85,13 @@ def require_files(folder: str | Path) -> None:
 
     Raises:
         NotAFile: a pipe, a socket or a device is in it.
-        OSError: it has more than ``MOST_ENTRIES`` entries.
+        TooLarge: it has more than ``MOST_ENTRIES`` entries.
     """
     seen = 0
     for place, _, names in os.walk(folder):
         seen += len(names) + 1
         if seen > MOST_ENTRIES:
-            raise OSError(errno.EFBIG, f"it holds more than {MOST_ENTRIES:,} entries", str(folder))
+            raise TooLarge(errno.EFBIG, f"it holds more than {MOST_ENTRIES:,} entries", str(folder))
         for name in names:
             path = f"{place}{os.sep}{name}"
             if kind := strange_kind(path):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from opsigcli.checkpoints import atomic
 from opsigcli.errors import CheckpointError
+from opsigcli.files import read_file
 from opsigcli.options import MANIFEST
 from opsigcli.registry import nearest
 
@@ -66,12 +67,12 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / MANIFEST
     try:
-        text = path.read_bytes().decode()
+        text = read_file(path).decode()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise CheckpointError(
-            f"cannot read {path}: {error.strerror or error}", f"chmod a+r {path}"
+            f"cannot read {path}: {error.strerror or error}", "check that file and its mode"
         ) from error
     except UnicodeDecodeError as error:
         raise CheckpointError(f"expected UTF-8 text, found other bytes in {path}", _REPAIR) from error

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from opsigcli.files import read_file
+
 # Names under which training scripts keep optimizer updates made, most telling first.
 STEP_KEYS = ("global_step", "step", "iter_num", "iteration", "iter", "num_updates", "train_step")
 EPOCH_KEYS = ("epoch", "epochs_run", "current_epoch")
@@ -60,9 +62,7 @@ def sidecar(path: Path, *, alone: bool) -> dict[str, Any]:
     names = [path.with_suffix(".json"), *((path.parent / name for name in _SIDECARS) if alone else ())]
     for name in names:
         try:
-            if name.stat().st_size > _MAX_SIDECAR:
-                continue
-            entries = json.loads(name.read_bytes())
+            entries = json.loads(read_file(name, _MAX_SIDECAR))
         except (OSError, ValueError, RecursionError):
             continue
         if isinstance(entries, dict):

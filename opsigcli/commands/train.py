@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.checkpoints.example_weights import read_example_weights, write_example_weights
 from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest, write_manifest
 from opsigcli.checkpoints.writer import save_weights, state_path
@@ -23,7 +23,7 @@ from opsigcli.errors import CheckpointError, Interrupted, UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Optimizer
-from opsigcli.options import EXAMPLE_WEIGHTS, MANIFEST, TrainOptions
+from opsigcli.options import MANIFEST, TrainOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress, Task
 from opsigcli.runs.build_objective import build_objective
@@ -188,21 +188,15 @@ class _Run:
         Raises:
             UsageError: they differ.
         """
-        path = self.folder / EXAMPLE_WEIGHTS
-        before = json.loads(path.read_text())["sha256"] if path.exists() else ""
-        if before != self._digest():
+        if read_example_weights(self.folder)[0] != self._digest():
             raise UsageError(
                 f"{self.folder} holds a run with other --exclude or --downweight examples",
                 "give the same files to resume it, name another folder, or start anew with --fresh",
             )
 
     def _write_weights(self, source: ExampleSource) -> None:
-        path = self.folder / EXAMPLE_WEIGHTS
-        if self.weights is None:
-            path.unlink(missing_ok=True)
-            return
-        less = {str(int(i)): float(w) for i, w in zip(source.ids, self.weights, strict=True) if w < 1}
-        path.write_text(json.dumps({"sha256": self._digest(), "weights": less}))
+        counts = () if self.weights is None else zip(source.ids.tolist(), self.weights.tolist(), strict=True)
+        write_example_weights(self.folder, self._digest(), {i: w for i, w in counts if w < 1})
 
     def _files(self) -> list[Path]:
         return sorted((p for p in self.folder.iterdir() if WEIGHTS.fullmatch(p.name)), key=_step)
