@@ -37,7 +37,7 @@ def strange_kind(path: str | Path) -> str:
     """What is at ``path`` when that is neither a regular file nor a folder; "" for these, and for nothing."""
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116  (called for every file of a large folder)
-    except OSError:
+    except (OSError, ValueError):
         return ""
     return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else _kind(mode)
 
@@ -47,8 +47,10 @@ def open_file(path: str | Path) -> BufferedReader:
 
     Raises:
         NotAFile: it is a pipe, a socket, a device or a folder.
-        OSError: the system does not let us open it.
+        OSError: the system does not let us open it, or the path is none.
     """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "a path has no character 0", str(path))
     _require_file(path, os.stat(path).st_mode)  # noqa: PTH116  (a device is not even opened)
     handle = os.open(path, _FLAGS)
     try:

@@ -98,7 +98,7 @@ Device = Annotated[
     str, Option("auto, cpu, cuda, cuda:1 or mps.", "NAME", values=("auto", "cpu", "cuda", "mps"))
 ]
 BatchSize = Annotated[int, Option("Examples per forward pass; bounds memory.", "N", min=1)]
-Seed = Annotated[int, Option("Seed of everything random.", "N")]
+Seed = Annotated[int, Option("Seed of everything random.", "N", min=0)]
 Fresh = Annotated[bool, Option("Start anew instead of going on with what is there.", consent=True)]
 TrustManifest = Annotated[
     bool, Option("Run py: and file: code that a manifest or store names.", consent=True)

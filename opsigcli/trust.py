@@ -73,8 +73,11 @@ def _scheme(value: Value) -> str:
 
 def _key() -> bytes:
     """This user's secret key, made on first use; b"" when it can neither be read nor made."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-    path = Path(base) / "opsig" / "key"
+    try:
+        base = Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser())
+    except RuntimeError:  # a user without a home
+        return b""
+    path = base / "opsig" / "key"
     with contextlib.suppress(OSError):
         return path.read_bytes()
     with contextlib.suppress(OSError):

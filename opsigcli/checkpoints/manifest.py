@@ -22,6 +22,7 @@ Record = TypeVar("Record")
 
 SCHEMA = 1
 
+_MOST_DOTS, _HEADER_DOTS = 10_000, 100  # in a line; in one that may name a table
 _LARGEST = 1 << 26  # bytes: some hundred thousand checkpoints
 _REPAIR = f"repair the {MANIFEST}, or move it away and give --model and --data"
 
@@ -83,6 +84,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     except UnicodeDecodeError as error:
         raise CheckpointError(f"expected UTF-8 text, found other bytes in {path}", _REPAIR) from error
     try:
+        _refuse_endless(text)
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise CheckpointError(f"expected TOML, found a mistake in {path}: {error}", _REPAIR) from error
@@ -113,17 +115,22 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """
     import tomli_w
 
-    fields = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest)}
-    rows = [dataclasses.asdict(row) for row in fields.pop("checkpoints")]
-    document = {"schema": fields.pop("schema"), "run": fields, "checkpoints": rows}
     try:
-        text = tomli_w.dumps(_toml(document)).encode()
+        text = tomli_w.dumps(document(manifest)).encode()
     except UnicodeEncodeError as error:
         raise CheckpointError(
             f"expected names that are text for {folder / MANIFEST}, found {shown(error.object[error.start :])}",
             "rename the file or folder",
         ) from error
     atomic.write(folder / MANIFEST, text)
+
+
+def document(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as TOML has it; two manifests say the same where these are equal."""
+    fields = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest)}
+    rows = [dataclasses.asdict(row) for row in fields.pop("checkpoints")]
+    found: dict[str, Any] = _toml({"schema": fields.pop("schema"), "run": fields, "checkpoints": rows})
+    return found
 
 
 def _toml(value: Any) -> Any:
@@ -133,6 +140,21 @@ def _toml(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy
         return _toml(value.tolist())
     return [_toml(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _refuse_endless(text: str) -> None:
+    """Refuse keys of so many parts that tomllib, whose time grows with their square, would not come to an end.
+
+    Raises:
+        ValueError: there are such.
+    """
+    dots, header = 0, 0
+    for line in text.split("\n"):
+        found = line.count(".")
+        dots += found**2
+        header = max(header, found if line.lstrip().startswith("[") else 0)
+    if dots > _MOST_DOTS**2 or header > _HEADER_DOTS:
+        raise ValueError("names of thousands of parts")
 
 
 def _rows(rows: list[Any], path: Path) -> tuple[Row, ...]:

@@ -15,13 +15,14 @@ STEP_KEYS = ("global_step", "step", "iter_num", "iteration", "iter", "num_update
 EPOCH_KEYS = ("epoch", "epochs_run", "current_epoch")
 LR_KEYS = ("lr", "learning_rate")
 _SIDECARS = ("trainer_state.json", "train_state.json")
+LARGEST_STEP = 1 << 53  # a larger number is a hash, a time in nanoseconds, or no number that a float can hold
 _MAX_SIDECAR = 64 * 2**20  # bytes
 
 
 def whole(value: Any) -> int | None:
     """``value`` as a count: a whole number from 0 on, given as int, float or text; None for anything else."""
     number = real(value)
-    if number is None or number < 0 or number != int(number):
+    if number is None or not 0 <= number <= LARGEST_STEP or number != int(number):
         return None
     return int(number)
 

@@ -27,11 +27,13 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
     Raises:
         typer.Exit: always, with the command's exit code.
     """
-    restore = _catch_signals()
+    restore = _nothing
     keep_freed_memory()
     try:
-        # Imported only now: commands bring torch, which help and errors in options can do without.
+        # Imported only now: commands bring torch, which help and errors in options can do without. Until then there
+        # is nothing to finish, and an exception of ours within an import of theirs could be lost.
         command = getattr(import_module(f"opsigcli.commands.{verb}"), verb)
+        restore = _catch_signals()
         outcome: Outcome = command(options, terminal)
         terminal.outcome(outcome)
         code = outcome.exit_code
@@ -42,18 +44,42 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
         terminal.error(error, f"opsig/{verb}")
         code = error.exit_code
     except KeyboardInterrupt as error:
-        message = "interrupted before anything was finished; nothing was changed"
+        message = "interrupted before anything was finished"
         terminal.error(OpsigError(message, "run the same command again"), f"opsig/{verb}")
         code = ExitCode.TERMINATED if isinstance(error, Terminated) else ExitCode.INTERRUPTED
     except BrokenPipeError:
         raise
+    except MemoryError as error:
+        code = _say(terminal, verb, _too_large(error))
     except Exception as error:
-        bug = _bug(terminal, error)
-        terminal.error(bug, f"opsig/{verb}")
-        code = bug.exit_code
+        code = _say(terminal, verb, _too_large(error) if _is_too_large(error) else _bug(terminal, error))
     finally:
         restore()
     raise typer.Exit(int(code))
+
+
+def _nothing() -> None:
+    pass
+
+
+def _say(terminal: Terminal, verb: str, error: OpsigError) -> ExitCode:
+    terminal.error(error, f"opsig/{verb}")
+    return error.exit_code
+
+
+def _is_too_large(error: Exception) -> bool:
+    """Whether torch had no memory left, which it says in words alone on the processor."""
+    return type(error).__name__ == "OutOfMemoryError" or "not enough memory: you tried to allocate" in str(
+        error
+    )
+
+
+def _too_large(error: Exception) -> OpsigError:
+    what = str(error).partition("\n")[0] or "no memory is left"
+    return OpsigError(
+        f"expected the work to fit into memory; it does not: {what}",
+        "smaller batches, fewer examples or a smaller model need less; no result was changed",
+    )
 
 
 def _bug(terminal: Terminal, error: Exception) -> Bug:
@@ -69,7 +95,7 @@ def _catch_signals() -> Callable[[], None]:
     """First SIGINT or SIGTERM: finish tidily. Second: end at once. Returns what puts the old handlers back."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():
-        return lambda: None
+        return _nothing
 
     def handle(number: int, _frame: FrameType | None) -> None:
         for each in numbers:

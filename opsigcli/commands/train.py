@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.checkpoints import atomic
 from opsigcli.checkpoints.example_weights import read_example_weights, write_example_weights
 from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest, write_manifest
 from opsigcli.checkpoints.writer import save_weights, state_path
-from opsigcli.commands.export import read_ids
 from opsigcli.datasets import open_source
 from opsigcli.datasets.subset import Subset
 from opsigcli.errors import CheckpointError, Interrupted, UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Optimizer
-from opsigcli.options import MANIFEST, TrainOptions
+from opsigcli.options import EXAMPLE_WEIGHTS, MANIFEST, TrainOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress, Task
 from opsigcli.runs.build_objective import build_objective
+from opsigcli.runs.example_ids import read_ids
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.run_specs import signed_manifest
 from opsigcli.runs.trainer import Trainer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats
 
 MICRO_BATCH = 2048  # examples per pass of a full batch
+LEFT_BEHIND = rf"step-\d+(?:\.optimizer)?\.safetensors|{re.escape(MANIFEST)}|{re.escape(EXAMPLE_WEIGHTS)}"
 MANIFEST_SECONDS = 1.0  # the manifest is rewritten at most this often, and at the end
 WEIGHTS = re.compile(r"step-(\d+)\.safetensors")
 
@@ -123,6 +125,7 @@ class _Run:
         if self.rows:
             self._restore(self.rows[-1])
         else:
+            self.write_manifest()  # before the first checkpoint: a killed run is known again
             self._save()
 
     def train(self, task: Task) -> bool:
@@ -158,10 +161,11 @@ class _Run:
             raise CheckpointError(
                 f"the folder {self.folder} cannot be made: {error.strerror}", "name another folder"
             ) from error
-        old = read_manifest(self.folder)
+        atomic.sweep(self.folder, LEFT_BEHIND)
+        old = None if self.options.fresh else read_manifest(self.folder)
         found = self._files()
         if self.options.fresh:
-            for path in found:
+            for path in reversed(found):  # killed in between, what is left is the beginning of the old run
                 path.unlink()
                 state_path(path).unlink(missing_ok=True)
             return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -51,7 +52,7 @@ def open_hf(spec: Spec) -> Source:
     )
     settings = Settings.of(ours)
     listing, reader = collect(pairs, repr(str(spec)), settings.pictures)
-    name = absolute_path(spec.name) if Path(spec.name).is_dir() else spec.name
+    name = absolute_path(spec.name) if os.path.isdir(spec.name) else spec.name  # noqa: PTH112  (never raises)
     return Source(replace(spec, name=name), listing, reader, settings)
 
 
@@ -144,7 +145,7 @@ def _table(spec: Spec, options: Spec) -> tuple[Any, Path]:
     split = str(options.options.get("split", "train"))
     more = {key: options.options[key] for key in ("name", "revision") if key in options.options}
     with guarded(DatasetError, f"opening {str(spec)!r}", "check the name, the split, and the network"):
-        own = Path(spec.name).expanduser()
+        own = Path(absolute_path(spec.name))
         if own.is_dir():
             require_files(own)
             found = datasets.load_from_disk(str(own))

@@ -16,6 +16,7 @@ from opsigcli.datasets.planted_hard import HARD
 from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.errors import UsageError
 from opsigcli.examples import ExampleSource
+from opsigcli.query import LARGEST_SEED, integer
 from opsigcli.registry import unknown
 from opsigcli.specs import Spec
 
@@ -87,14 +88,6 @@ def open_planted(spec: Spec) -> Planted:
     Raises:
         UsageError: an option or the scenario is unknown, or has the wrong type.
     """
-    options = spec.only("scenario", "n", "seed").options
-    numbers = {"n": 900, "seed": 0}
-    for name, default in tuple(numbers.items()):
-        value = options.get(name, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise UsageError(
-                f"expected a whole number for {name} in {str(spec)!r}, found {value!r}",
-                "example: planted?scenario=img2&n=900&seed=0",
-            )
-        numbers[name] = value
-    return Planted(str(options.get("scenario", "img2")), **numbers)
+    scenario = str(spec.only("scenario", "n", "seed").options.get("scenario", "img2"))
+    n, seed = integer(spec, "n", 900), integer(spec, "seed", 0, minimum=0, maximum=LARGEST_SEED)
+    return Planted(scenario, n, seed)
