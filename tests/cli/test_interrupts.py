@@ -56,7 +56,7 @@ def test_a_killed_train_goes_on_by_itself_whenever_it_was_killed(
     whole = tmp_path / "whole"
     assert opsig("train", whole, *SMALL).code == 0
     expected = {path.name: path.read_bytes() for path in whole.glob("*.safetensors")}
-    for round_, files in enumerate((0, 1, 1, 2, 5)):
+    for round_, files in enumerate((1, 1, 4)):
         run = tmp_path / f"run-{round_}"
         process = started(tmp_path, "train", str(run), *SMALL)
         while process.poll() is None and len(list(run.glob("*.safetensors")) if run.exists() else []) < files:
