@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 EVERY = SCENARIOS | HARD
 SMALLEST = 200  # below this the planted groups are too small to be groups
+LARGEST = 5_000_000  # examples: those of pictures take some gigabytes
 PICTURE_SCALE = 6  # pixels of a picture per pixel of an input
 
 
@@ -89,5 +90,8 @@ def open_planted(spec: Spec) -> Planted:
         UsageError: an option or the scenario is unknown, or has the wrong type.
     """
     scenario = str(spec.only("scenario", "n", "seed").options.get("scenario", "img2"))
-    n, seed = integer(spec, "n", 900), integer(spec, "seed", 0, minimum=0, maximum=LARGEST_SEED)
+    n, seed = (
+        integer(spec, "n", 900, maximum=LARGEST),
+        integer(spec, "seed", 0, minimum=0, maximum=LARGEST_SEED),
+    )
     return Planted(scenario, n, seed)
