@@ -29,15 +29,15 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def no_hang() -> Iterator[None]:
-    """What takes longer than a minute fails, also while it waits for the system."""
+def no_hang() -> Iterator[Callable[[int], object]]:
+    """What takes longer than a minute fails, also while it waits for the system; ``no_hang(60)`` begins anew."""
 
     def late(*_: object) -> None:
         raise TimeoutError("this waits without end")
 
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(60)
-    yield
+    yield signal.alarm
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
 

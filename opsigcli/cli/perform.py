@@ -20,6 +20,8 @@ from opsigcli.cli.console import Terminal
 from opsigcli.errors import Bug, ExitCode, Interrupted, OpsigError, Terminated
 from opsigcli.outcome import Outcome
 
+_NO_MEMORY = ("you tried to allocate", "Storage size calculation overflowed")
+
 
 def perform(verb: str, terminal: Terminal, options: Any) -> None:
     """Run the command ``verb`` with its options, print its outcome or its error, and exit.
@@ -69,9 +71,7 @@ def _say(terminal: Terminal, verb: str, error: OpsigError) -> ExitCode:
 
 def _is_too_large(error: Exception) -> bool:
     """Whether torch had no memory left, which it says in words alone on the processor."""
-    return type(error).__name__ == "OutOfMemoryError" or "not enough memory: you tried to allocate" in str(
-        error
-    )
+    return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _NO_MEMORY)
 
 
 def _too_large(error: Exception) -> OpsigError:

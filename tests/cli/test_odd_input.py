@@ -19,16 +19,17 @@ from opsigcli.parameters import Argument, parameters
 from opsigcli.query import choice, integer, integers, numbers
 from opsigcli.specs import parse
 
+Hang = Callable[[int], object]
 pytestmark = pytest.mark.usefixtures("no_hang")
 
 CASES = 120  # of each kind of fuzz; more take more time and find the same kinds
 ODD = (
     "", " ", "0", "-1", "1", "2", "3.5", "1e400", "-1e400", "nan", "inf", "true", "false", "null", "9" * 20, "9" * 400,
     "9" * 5000, "²", "٣", "0x10", "1_000", "1979-05-27", "[1]", "{a=1}", "{" + "a." * 90 + "a=1}", "[" * 900, "'", '"',
-    ",", ",,", "a,b", "1,2,3", "1,", "~", "~no-such-user/x", "/", "/dev/zero", "/dev/null", ".", "..", "x" * 300, "x" * 5000,
-    "a\nb", "a?b", "a&b=c", "=", "&", "?", "?=", "::", ":", "py:", "py:os:getcwd", "file:", "npz:", "folder:",
-    "\x1b[2J", "é", "\u202e", "full", "auto", "first", "ce", "mse", "planted", "mlp", "adam", "2h", "1/2", "0/0", "5:3",
-    "0.9,0.95",
+    ",", ",,", "a,b", "1,2,3", "1,", "~", "~no-such-user/x", "/", "/dev/zero", "/dev/null", ".", "..",
+    "x" * 300, "x" * 5000, "a\nb", "a?b", "a&b=c", "=", "&", "?", "?=", "::", ":", "py:", "py:os:getcwd", "file:",
+    "npz:", "folder:", "\x1b[2J", "é", "\u202e", "full", "auto", "first", "ce", "mse", "planted", "mlp", "adam",
+    "2h", "1/2", "0/0", "5:3", "0.9,0.95",
 )  # fmt: skip
 
 
@@ -89,11 +90,12 @@ def spread(result: dict[int, int]) -> None:
 
 
 def test_fuzzed_options_are_answered_or_refused(
-    opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_hang: Hang
 ) -> None:
     monkeypatch.chdir(tmp_path)
     dice, codes = random.Random(1), Counter[int]()
     for _ in range(CASES):
+        no_hang(60)
         verb = dice.choice(list(COMMANDS))
         words: list[str] = (
             [dice.choice((".", "none", "/dev/null"))] if verb in ("train", "init", "trace", "inspect") else []
@@ -122,29 +124,74 @@ def test_fuzzed_options_are_answered_or_refused(
     spread(codes)
 
 
-@pytest.mark.parametrize("which", ["data", "model", "loss"])
+BEGINNINGS = {
+    "data": [
+        "planted?n=",
+        "planted?scenario=",
+        "npz:d.npz?limit=",
+        "npz:d.npz?mean=",
+        "npz:d.npz?standardize=",
+    ]
+    + [
+        "npz:d.npz?weights=",
+        "npz:d.npz?transform=",
+        "npz:d.npz?size=",
+        "text:t.txt?context=",
+        "text:t.txt?per=",
+    ]
+    + [
+        "text:t.txt?vocabulary=",
+        "babble?seed=",
+        "folder:",
+        "npz:",
+        "text:",
+        "torchvision:",
+        "hfds:run?split=",
+    ]
+    + ["torchvision:CIFAR10?root=", "py:", "file:", ""],
+    "model": [
+        "mlp?hidden=",
+        "mlp?activation=",
+        "cnn?widths=",
+        "vit?patch=",
+        "vit?heads=",
+        "gpt?width=",
+        "hf:",
+    ]
+    + [
+        "gpt?layers=",
+        "resnet?width=",
+        "vgg?widths=",
+        "torchvision:",
+        "torchvision:resnet18?num_classes=",
+        "timm:",
+    ]
+    + ["py:", "file:", ""],
+    "loss": [
+        "ce?label_smoothing=",
+        "ce?weight=",
+        "ce?ignore_index=",
+        "mse?scale=",
+        "mse?outputs=",
+        "focal?gamma=",
+    ]
+    + ["bce?pos_weight=", "huber?delta=", "lm?mean=", "sigmoid_focal?alpha=", "py:", "file:", ""],
+}
+
+
+@pytest.mark.parametrize("which", BEGINNINGS)
 def test_fuzzed_specs_are_answered_or_refused(
-    opsig: Opsig, case: Path, which: str, monkeypatch: pytest.MonkeyPatch
+    opsig: Opsig, case: Path, which: str, monkeypatch: pytest.MonkeyPatch, no_hang: Hang
 ) -> None:
     monkeypatch.chdir(case)
     (case / "run" / MANIFEST).unlink()
     np.savez(case / "d.npz", x=np.zeros((8, 3, 10, 10), np.float32), y=np.arange(8) % 2)
     (case / "t.txt").write_text("a b c d e f\n\nb c d\n")
-    known = {
-        "data": ("planted?n=", "planted?scenario=", "npz:d.npz?limit=", "npz:d.npz?mean=", "npz:d.npz?standardize=",
-                 "npz:d.npz?weights=", "npz:d.npz?transform=", "npz:d.npz?size=", "text:t.txt?context=", "text:t.txt?per=",
-                 "text:t.txt?vocabulary=", "babble?seed=", "folder:", "npz:", "text:", "torchvision:", "torchvision:CIFAR10?root=",
-                 "hfds:run?split=", "py:", "file:", ""),
-        "model": ("mlp?hidden=", "mlp?activation=", "cnn?widths=", "vit?patch=", "vit?heads=", "gpt?width=", "gpt?layers=",
-                  "resnet?width=", "vgg?widths=", "torchvision:", "torchvision:resnet18?num_classes=", "timm:", "hf:", "py:",
-                  "file:", ""),
-        "loss": ("ce?label_smoothing=", "ce?weight=", "ce?ignore_index=", "mse?scale=", "mse?outputs=", "focal?gamma=",
-                 "bce?pos_weight=", "huber?delta=", "lm?mean=", "sigmoid_focal?alpha=", "py:", "file:", ""),
-    }[which]  # fmt: skip
     dice = random.Random(2)
     base = {"data": "planted?n=400", "model": "mlp?hidden=32,32", "loss": "ce"}
     for _ in range(CASES // 2):
-        specs = base | {which: dice.choice(known) + dice.choice(ODD)}
+        no_hang(60)
+        specs = base | {which: dice.choice(BEGINNINGS[which]) + dice.choice(ODD)}
         words = [word for name, spec in specs.items() for word in (f"--{name}", spec)]
         result = opsig("init", case / "run", *words, "--fresh")
         assert result.code in (0, 2, 3), (specs, result.err)
@@ -169,7 +216,7 @@ def damaged(dice: random.Random, text: str) -> bytes:
     return bytes(raw)
 
 
-def test_fuzzed_manifests_are_read_or_refused(opsig: Opsig, case: Path) -> None:
+def test_fuzzed_manifests_are_read_or_refused(opsig: Opsig, case: Path, no_hang: Hang) -> None:
     run = case / "run"
     for path in sorted(run.glob("step-*.safetensors"))[3:]:
         path.unlink()
@@ -185,6 +232,7 @@ def test_fuzzed_manifests_are_read_or_refused(opsig: Opsig, case: Path) -> None:
     )
     kept = shutil.copytree(run, case / "kept")
     for _ in range(CASES):
+        no_hang(60)
         (run / MANIFEST).write_bytes(damaged(dice, good))
         words = dice.choice(commands)()
         result = opsig(*words)
@@ -197,7 +245,9 @@ def test_fuzzed_manifests_are_read_or_refused(opsig: Opsig, case: Path) -> None:
     assert codes[3]
 
 
-def test_fuzzed_files_of_ids_are_read_or_refused(opsig: Opsig, case: Path, tmp_path: Path) -> None:
+def test_fuzzed_files_of_ids_are_read_or_refused(
+    opsig: Opsig, case: Path, tmp_path: Path, no_hang: Hang
+) -> None:
     assert (
         opsig("mine", "--store", case / "opsig.h5", "--surrogates", 0, "--export", tmp_path / "g.csv").code
         == 0
@@ -211,6 +261,7 @@ def test_fuzzed_files_of_ids_are_read_or_refused(opsig: Opsig, case: Path, tmp_p
 
     dice = random.Random(4)
     for _ in range(CASES * 4):
+        no_hang(60)
         path = dice.choice(files)
         raw = bytearray(path.read_bytes())
         for _ in range(dice.choice((1, 1, 4, 40))):
