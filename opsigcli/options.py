@@ -358,7 +358,13 @@ class SharpnessOptions:
     per_example: Annotated[bool, Option("Each example's curvature along the top eigenvector.")] = False
     groups: Annotated[bool, Option("Each mined group's share of the sharpness.")] = False
     secant: Annotated[bool, Option("Curvature along the step to the next checkpoint.")] = False
-    spectrum: Annotated[bool, Option("Spectral density, outliers, trace, Gauss-Newton part.")] = False
+    spectrum: Annotated[
+        bool,
+        Option(
+            "Spectral density, outliers, trace, Gauss-Newton part: at most 381 products at each checkpoint, and "
+            "--max-matvecs more."
+        ),
+    ] = False
     no_step_check: Annotated[
         bool, Option("Do not hold the step to the next checkpoint against the rule whose threshold is given.")
     ] = False

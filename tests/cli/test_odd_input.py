@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 from collections import Counter
@@ -125,57 +126,13 @@ def test_fuzzed_options_are_answered_or_refused(
 
 
 BEGINNINGS = {
-    "data": [
-        "planted?n=",
-        "planted?scenario=",
-        "npz:d.npz?limit=",
-        "npz:d.npz?mean=",
-        "npz:d.npz?standardize=",
-    ]
-    + [
-        "npz:d.npz?weights=",
-        "npz:d.npz?transform=",
-        "npz:d.npz?size=",
-        "text:t.txt?context=",
-        "text:t.txt?per=",
-    ]
-    + [
-        "text:t.txt?vocabulary=",
-        "babble?seed=",
-        "folder:",
-        "npz:",
-        "text:",
-        "torchvision:",
-        "hfds:run?split=",
-    ]
-    + ["torchvision:CIFAR10?root=", "py:", "file:", ""],
-    "model": [
-        "mlp?hidden=",
-        "mlp?activation=",
-        "cnn?widths=",
-        "vit?patch=",
-        "vit?heads=",
-        "gpt?width=",
-        "hf:",
-    ]
-    + [
-        "gpt?layers=",
-        "resnet?width=",
-        "vgg?widths=",
-        "torchvision:",
-        "torchvision:resnet18?num_classes=",
-        "timm:",
-    ]
-    + ["py:", "file:", ""],
-    "loss": [
-        "ce?label_smoothing=",
-        "ce?weight=",
-        "ce?ignore_index=",
-        "mse?scale=",
-        "mse?outputs=",
-        "focal?gamma=",
-    ]
-    + ["bce?pos_weight=", "huber?delta=", "lm?mean=", "sigmoid_focal?alpha=", "py:", "file:", ""],
+    "data": "planted?n= planted?scenario= npz:d.npz?limit= npz:d.npz?mean= npz:d.npz?standardize= npz:d.npz?weights= "
+    "npz:d.npz?transform= npz:d.npz?size= text:t.txt?context= text:t.txt?per= text:t.txt?vocabulary= babble?seed= "
+    "folder: npz: text: torchvision: torchvision:CIFAR10?root= hfds:run?split= py: file: ",
+    "model": "mlp?hidden= mlp?activation= cnn?widths= vit?patch= vit?heads= gpt?width= gpt?layers= resnet?width= "
+    "vgg?widths= torchvision: torchvision:resnet18?num_classes= timm: hf: py: file: ",
+    "loss": "ce?label_smoothing= ce?weight= ce?ignore_index= mse?scale= mse?outputs= focal?gamma= bce?pos_weight= "
+    "huber?delta= lm?mean= sigmoid_focal?alpha= py: file: ",
 }
 
 
@@ -191,7 +148,7 @@ def test_fuzzed_specs_are_answered_or_refused(
     base = {"data": "planted?n=400", "model": "mlp?hidden=32,32", "loss": "ce"}
     for _ in range(CASES // 2):
         no_hang(60)
-        specs = base | {which: dice.choice(BEGINNINGS[which]) + dice.choice(ODD)}
+        specs = base | {which: dice.choice(BEGINNINGS[which].split(" ")) + dice.choice(ODD)}
         words = [word for name, spec in specs.items() for word in (f"--{name}", spec)]
         result = opsig("init", case / "run", *words, "--fresh")
         assert result.code in (0, 2, 3), (specs, result.err)
@@ -271,7 +228,5 @@ def test_fuzzed_files_of_ids_are_read_or_refused(
             )
         other = tmp_path / f"damaged{path.suffix}"
         other.write_bytes(raw)
-        try:
+        with contextlib.suppress(UsageError):
             assert (read_ids(other) >= 0).all()
-        except UsageError as error:
-            assert error.message.startswith("expected ")
