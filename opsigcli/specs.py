@@ -84,7 +84,10 @@ def _scalar(text: str) -> bool | int | float | str:
         return text
     try:
         found = tomllib.loads(f"v = {text}")
-    except (ValueError, RecursionError):  # no TOML, a number of thousands of digits, or lists in lists without end
+    except (
+        ValueError,
+        RecursionError,
+    ):  # no TOML, a number of thousands of digits, or lists in lists without end
         return float(text) if _FRACTION.fullmatch(text) else text
     value = found["v"]
     return value if len(found) == 1 and isinstance(value, bool | int | float | str) else text
