@@ -34,8 +34,16 @@ def absolute_path(text: str) -> str:
     try:
         path = str(Path(text).expanduser().resolve())
         path.encode()
-    except (RuntimeError, ValueError, OSError) as problem:  # no such user, a loop of links, a NUL, no Unicode
-        raise UsageError(f"expected a path, found {text[:200]!r}: {problem}", "check the path") from problem
+        os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # what is to be there says so itself, or is not there yet
+    except (
+        RuntimeError,
+        ValueError,
+        OSError,
+    ) as problem:  # no such user, a loop of links, a NUL, no Unicode, too long
+        reason = getattr(problem, "strerror", None) or problem
+        raise UsageError(f"expected a path, found {text[:200]!r}: {reason}", "check the path") from problem
     if "?" in path:
         raise UsageError(
             f"a spec cannot hold the path {path!r}: '?' begins the options",
