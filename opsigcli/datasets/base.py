@@ -78,7 +78,7 @@ class Settings:
                 f"in {str(spec)!r}: mean= and std= contradict standardize={standardize}", "give one of them"
             )
         if any(value < SMALLEST for value in std):
-            raise UsageError(f"in {str(spec)!r}: expected std= of at least {SMALLEST}")
+            raise UsageError(f"in {str(spec)!r}: expected std= above 0, of at least {SMALLEST}")
         return cls(limit, standardize, mean, std, Pictures.of(spec, mode), weights, shift)
 
 
