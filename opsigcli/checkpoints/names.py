@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from opsigcli.checkpoints.formats import suffixes
+from opsigcli.checkpoints.step_keys import LARGEST_STEP
 
 # The words that come before a number in the names people give checkpoints, and what the number counts.
 # A lone "e" must not follow a letter or a digit, or the 1e-4 of a learning rate would be epoch 4. Digits that run
@@ -42,12 +43,13 @@ def counts(name: str) -> dict[str, int]:
     """Unit (step, epoch, number) to the number a file name gives for it; the last of a kind counts."""
     text = stem(name.lower())
     if text.isdecimal():
-        return {"number": int(text)}
+        return {"number": int(text)} if int(text) <= LARGEST_STEP else {}
     found: dict[str, int] = {}
     for match in _COUNT.finditer(text):
         word = match[1] or match[2]
         unit = "epoch" if word in _EPOCH else "number" if word in _NUMBER else "step"
-        found[unit] = int(match[3])
+        if int(match[3]) <= LARGEST_STEP:
+            found[unit] = int(match[3])
     return found
 
 

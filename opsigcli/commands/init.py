@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 
-from opsigcli.checkpoints.manifest import Row, write_manifest
+from opsigcli.checkpoints import atomic
+from opsigcli.checkpoints.manifest import Row, document, write_manifest
 from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ObjectiveError, UsageError
@@ -29,7 +31,7 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
     be finite at both.
 
     Raises:
-        UsageError: model or data are not named, or there is a manifest already.
+        UsageError: model or data are not named, or there is a manifest already that says something else.
         CheckpointError: checkpoints cannot be read, or there are fewer than two.
         ModelError: the model cannot be built, or the weights do not fit.
         DatasetError: the data cannot be opened.
@@ -38,10 +40,12 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
     series = open_series(
         options.checkpoints, key=options.key, weights=options.weights or "", order=options.order
     )
-    if series.manifest is not None and not options.fresh:
-        raise UsageError(
-            f"there is a {MANIFEST} in {series.folder} already", "read it, or replace it with --fresh"
-        )
+    old = None if options.fresh else series.manifest
+    taken = UsageError(
+        f"there is a {MANIFEST} in {series.folder} already", "read it, or replace it with --fresh"
+    )
+    if old is not None and not (options.model and options.data):
+        raise taken
     if len(series) < 2:
         raise CheckpointError(
             f"expected a folder of two or more checkpoints, found one ({series.checkpoints[0].file}) in "
@@ -89,6 +93,9 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
         partial=options.partial,
         checkpoints=tuple(_rows(series)),
     )
+    if old is not None and document(old) != document(manifest):
+        raise taken
+    atomic.sweep(series.folder, re.escape(MANIFEST))
     write_manifest(series.folder, manifest)
     path = series.folder / MANIFEST
     return Outcome(

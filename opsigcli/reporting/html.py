@@ -1,7 +1,8 @@
 """The report of a case as one HTML file: no network, no plotting library, readable with scripts off.
 
 The page allows itself only its own style sheet and script, by hash, and pictures inside the file. Whatever
-comes from data (class names, paths, verdicts) goes through Jinja's escaping or ``html.escape``.
+comes from data (class names, paths, verdicts) goes through Jinja's escaping or ``html.escape``, and characters that are
+not seen are shown as such.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from opsigcli import __version__
 from opsigcli.command_line import command_line
 from opsigcli.outcome import plain
+from opsigcli.printable import escaped, printable_lines
 from opsigcli.records import REST
 from opsigcli.reporting.charts import CHARTS
 from opsigcli.reporting.charts.bars import sharpness_bars
@@ -85,11 +87,11 @@ def render_html(
         css=css,
         js=js,
         csp=content_security_policy(css, js),
-        data=_inert(data),
+        data=_inert(escaped(data)),
         version=__version__,
         **_view(case, thumbnails_per_group, definitions or {}),
     )
-    return page.encode("utf-8", "replace").decode()  # a file name may hold what is no text
+    return printable_lines(page)  # a file name may hold what is no text
 
 
 def content_security_policy(css: str, js: str) -> str:

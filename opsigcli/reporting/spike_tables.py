@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from opsigcli.printable import printable
 from opsigcli.records import REST
 from opsigcli.reporting.first_screen import largest
-from opsigcli.reporting.format import MARKS, NOTHING, count, percent, printable, shorten, signed
+from opsigcli.reporting.format import MARKS, NOTHING, count, percent, shorten, signed
 from opsigcli.reporting.tables import head, table_of
 
 if TYPE_CHECKING:

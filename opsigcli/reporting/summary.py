@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.options import COMMANDS
-from opsigcli.reporting.format import group_mark, number, percent, printable
+from opsigcli.printable import printable
+from opsigcli.reporting.format import group_mark, number, percent
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Evidence, Floats, Group, LossTrace, Mining, Pair, Provenance, TopDeltas

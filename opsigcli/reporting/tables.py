@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from opsigcli.printable import printable
 from opsigcli.reporting.format import (
     MARKS,
     NOTHING,
@@ -18,7 +19,6 @@ from opsigcli.reporting.format import (
     label_name,
     labels_text,
     percent,
-    printable,
     score,
     shorten,
     signed,

@@ -10,9 +10,10 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from opsigcli.printable import printable
 from opsigcli.reporting.critical import render_critical
 from opsigcli.reporting.first_screen import held_together, moved, next_steps, spike_lines, stability
-from opsigcli.reporting.format import count, label_name, number, printable, shorten, signed
+from opsigcli.reporting.format import count, label_name, number, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.spike_tables import spikes

@@ -20,6 +20,7 @@ from opsigcli.checkpoints.base import (
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.step_keys import content_counts, content_lr
 from opsigcli.errors import CheckpointError
+from opsigcli.files import open_file
 
 if TYPE_CHECKING:
     import torch
@@ -106,7 +107,7 @@ def _header(path: Path) -> tuple[dict[str, TensorFacts], dict[str, str]]:
         CheckpointError: the file cannot be read, is cut off, or its header is none.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             size = path.stat().st_size
             if size < 8:
                 raise _truncated(path, 8, size)

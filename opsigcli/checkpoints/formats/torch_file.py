@@ -23,6 +23,7 @@ from opsigcli.checkpoints.formats.torch_container import ZIP, Opened, Program, o
 from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
 from opsigcli.checkpoints.unchanged import Kept, identity
 from opsigcli.errors import CheckpointError
+from opsigcli.files import open_file
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +59,7 @@ class TorchFile(CheckpointFormat):
         if suffix in (".pt", ".pth", ".ckpt") or path.name.lower().endswith((".pth.tar", ".pt.tar")):
             return True
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 start = file.read(4)
         except OSError:
             return True  # so that reading it says why not
@@ -157,7 +158,7 @@ class _opened:
     def __enter__(self) -> tuple[IO[bytes], Opened]:
         path = self.path
         try:
-            self.file = path.open("rb")
+            self.file = open_file(path)
         except OSError as error:
             raise unreadable(path, error) from error
         try:
