@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opsigcli.options import COMMANDS
+from opsigcli.options import COMMANDS, STORE, STORE_VARIABLE
 from opsigcli.parameters import Argument, parameters
 
 if TYPE_CHECKING:
@@ -32,3 +35,29 @@ def command_line(name: str, provenance: Provenance) -> str:
         elif not parameter.declared.consent:
             flags += [parameter.flag] if value is True else [parameter.flag, str(value)]
     return shlex.join(words + flags)
+
+
+def next_command(name: str, *places: Path, store: Path = STORE, more: str = "") -> str:
+    """The line that says what to do next: ``next: opsig trace 'my runs'``.
+
+    Args:
+        name: of the command.
+        places: its arguments.
+        store: its case file.
+        more: options that the user has to fill in, as they are.
+    """
+    return "next: " + command(name, *places, store=store) + (f" {more}" if more else "")
+
+
+def command(name: str, *places: Path, store: Path = STORE, options: Sequence[str] = ()) -> str:
+    """A command to type, quoted for the shell: ``opsig mine --store 'my run.h5'``.
+
+    The store is named where the command would take another one.
+    """
+    words = ["opsig", name, *options]
+    if store != STORE or STORE_VARIABLE in os.environ:
+        words += ["--store", str(store)]
+    # A path that begins like an option is given another beginning.
+    return shlex.join(
+        [*words, *(f"./{place}" if str(place).startswith("-") else str(place) for place in places)]
+    )

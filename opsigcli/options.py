@@ -12,6 +12,7 @@ from typing import Annotated
 from opsigcli.parameters import Argument, Option
 
 STORE = Path("opsig.h5")
+STORE_VARIABLE = "OPSIG_STORE"  # of the environment, that names another one
 REPORT = Path("opsig-report.html")
 MANIFEST = "opsig-run.toml"
 EXAMPLE_WEIGHTS = "opsig-examples.json"  # beside the manifest: ids that count less
@@ -27,7 +28,7 @@ LOSS = Option(
 )
 
 Checkpoints = Annotated[Path, Argument("Folder of checkpoints.", "CKPTS")]
-Store = Annotated[Path, Option("The run's case file (HDF5).", "FILE", envvar="OPSIG_STORE")]
+Store = Annotated[Path, Option("The run's case file (HDF5).", "FILE", envvar=STORE_VARIABLE)]
 Model = Annotated[
     str | None,
     Option(
@@ -41,7 +42,7 @@ Data = Annotated[
     str | None,
     Option(
         "Data: planted, folder:DIR, npz:FILE, text:FILE, torchvision:CIFAR10?root=DIR, "
-        "py:pkg.mod:factory; options as size=32, mean=…, or transform=weights:ResNet18_Weights.DEFAULT; "
+        "py:pkg.mod:factory; options as size=32, mean=…, channels=bgr, or transform=weights:ResNet18_Weights.DEFAULT; "
         "weights=FILE.npy of the examples in the mean loss. "
         "Default: as the manifest or the store says.",
         "SPEC",
@@ -89,6 +90,12 @@ Order = Annotated[
         values="opsigcli.checkpoints.order:ORDERS",
     ),
 ]
+StepsPerEpoch = Annotated[
+    int | None,
+    Option(
+        "Optimizer steps in an epoch: checkpoints that count epochs are put at epoch times N.", "N", min=1
+    ),
+]
 Partial = Annotated[bool, Option("Load what fits, where weights fit the model in part.")]
 UnsafePickle = Annotated[
     bool, Option("Run the code in checkpoints that cannot be read otherwise. Only for files you made.")
@@ -123,8 +130,14 @@ class TrainOptions:
     optimizer: Annotated[str, Option("{choice}.", "NAME", values=OPTIMIZERS)] = "gd"
     lr: Annotated[float, Option("Learning rate.", "X", min=0.0)] = 0.3
     momentum: Annotated[
-        float, Option("Momentum, for the optimizers that have one.", "X", min=0.0, max=1.0)
-    ] = 0.9
+        float | None,
+        Option(
+            "Momentum, for the optimizers that have one. Default: 0.9; sgd has one where it is given.",
+            "X",
+            min=0.0,
+            max=1.0,
+        ),
+    ] = None
     batch_size: Annotated[
         int | None,
         Option("Examples per optimizer update.", "full|N", min=1, values=("full",), none="full"),
@@ -151,6 +164,7 @@ class InspectOptions:
     key: Key = None
     weights: Weights = None
     order: Order = "auto"
+    steps_per_epoch: StepsPerEpoch = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +178,23 @@ class InitOptions:
     key: Key = None
     weights: Weights = None
     order: Order = "auto"
+    steps_per_epoch: StepsPerEpoch = None
+    optimizer: Annotated[
+        str | None,
+        Option(
+            "The run's optimizer, also as PyTorch spells it. Default: as the checkpoints show; so for the next ones.",
+            "NAME",
+            values=OPTIMIZERS,
+        ),
+    ] = None
+    lr: Lr = None
+    momentum: Momentum = None
+    weight_decay: WeightDecay = None
+    betas: Betas = None
+    eps: Eps = None
+    batch_size: Annotated[
+        int | None, Option("Examples in a batch of the run. Default: not known, or all.", "N", min=1)
+    ] = None
     partial: Partial = False
     fresh: Annotated[bool, Option("Replace a manifest that is there.", consent=True)] = False
 
@@ -179,9 +210,16 @@ class TraceOptions:
     key: Key = None
     weights: Weights = None
     order: Order = "auto"
+    steps_per_epoch: StepsPerEpoch = None
     partial: Partial = False
     unsafe_pickle: UnsafePickle = False
-    dry_run: DryRun = False
+    dry_run: Annotated[
+        bool,
+        Option(
+            "Say what would be done, and whether the first and the last checkpoint fit the data, by a few examples; "
+            "write nothing."
+        ),
+    ] = False
     store: Store = STORE
     batch_size: Annotated[
         int | None,

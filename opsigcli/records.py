@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from opsigcli.axis import STEPS, Axis
 from opsigcli.errors import ReportError
 from opsigcli.mean_loss import MeanLoss, mean_loss
+from opsigcli.options import STORE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +63,11 @@ class Run:
     transform: dict[str, Any] = field(default_factory=dict)
     unit: str = ""  # what steps count: step, epoch, number or position; "" when not known
 
+    @property
+    def axis(self) -> Axis:
+        """What its steps count."""
+        return Axis(self.unit)
+
 
 class StoredNames(Protocol):
     """Names that stay in a file until somebody looks."""
@@ -76,7 +84,7 @@ class LossTrace:
     Losses and names may stay in a file, where every look costs more than what is looked at: ask for many at once.
     """
 
-    steps: Ints  # (T,) optimizer updates made
+    steps: Ints  # (T,) what ``axis`` says, increasing: optimizer updates made, epochs …
     example_ids: Ints  # (N,)
     labels: Ints  # (N,)
     losses: Floats  # (T, N) float32, nats; row t = checkpoint t; NaN = not measured, or not finite
@@ -85,6 +93,7 @@ class LossTrace:
     names: tuple[str, ...] | StoredNames = ()  # (N,) relative paths of the examples
     measured: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
     weights: Floats | None = None  # (N,) of each example in the mean loss, of mean 1; None = all alike
+    axis: Axis = STEPS  # what the steps count
 
     @cached_property
     def mean_loss(self) -> MeanLoss:
@@ -149,6 +158,7 @@ class TraceSummary:
     example_ids: Ints  # (N,)
     mean_loss: MeanLoss
     virtual: VirtualSteps | None = None
+    axis: Axis = STEPS
 
     @property
     def mean_losses(self) -> Floats:
@@ -287,4 +297,4 @@ class Case:
     training_log: AgainstLog | None = None
     recorded_facts: tuple[RecordedFact, ...] = ()
     spikes: tuple[Spike, ...] = ()  # of this trace, attributed to what is known now
-    path: str = ""  # of the store
+    store: Path = STORE  # where it is kept

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 # What a step number counts, best evidence of "optimizer updates made" first. "number" is a number in a file name
 # that does not say what it counts (checkpoint-12, model_3); "position" is the place in the series.
-UNITS = ("step", "epoch", "number")
+UNITS = ("step", "epoch", "number", "position")
+SOURCES = ("manifest", "content", "sidecar", "name")  # of such a number, the best first
 WEIGHTS = ("model", "ema")  # what --weights chooses between: the trained weights, or their moving average
 
 # Element type -> bytes of one element, for every type that opsig reads.

@@ -49,8 +49,9 @@ class Found:
 class Described:
     found: Found
     header: Header
-    numbers: dict[str, tuple[int, str]]
+    numbers: dict[str, dict[str, int]]  # source -> unit -> number
     lr: float | None
+    named: names.Counted = names.NOTHING
 
 
 def gather(
@@ -149,7 +150,8 @@ def once(entries: list[Found]) -> tuple[list[Found], list[Skipped]]:
     """The entries without second names of the same file; the name with a number in it is kept."""
     kept: dict[tuple[int, int], Found] = {}
     twins: list[Skipped] = []
-    for entry in sorted(entries, key=lambda e: not names.counts(e.file)):
+    named = names.counted(entry.file for entry in entries)
+    for entry in sorted(entries, key=lambda e: not named[e.file].numbers):
         inode = (entry.status.st_dev, entry.status.st_ino)
         if inode in kept:
             twins.append(Skipped(entry.file, f"the same file as {kept[inode].file}"))
@@ -160,7 +162,12 @@ def once(entries: list[Found]) -> tuple[list[Found], list[Skipped]]:
 
 
 def describe(
-    found: list[Found], key: str | None, weights: str, single: bool, examine: bool
+    found: list[Found],
+    manifest: Manifest | None,
+    key: str | None,
+    weights: str,
+    single: bool,
+    examine: bool,
 ) -> tuple[list[Described], list[Failed], list[Skipped]]:
     """What each file says about itself; those that cannot be read, and those that hold no weights.
 
@@ -171,6 +178,7 @@ def describe(
     described: list[Described] = []
     failed: list[Failed] = []
     empty: list[Skipped] = []
+    named = names.counted(entry.path.name for entry in found)
     for entry in found:
         several = False
         try:
@@ -178,7 +186,8 @@ def describe(
             several = key is None and not examine
             if not examine:
                 choose(entry.path, header.candidates, key, weights)
-            described.append(_numbers(entry, header, alone=len(found) == 1))
+            name = named[entry.path.name]
+            described.append(_numbers(entry, header, name, manifest, alone=len(found) == 1))
         except CheckpointError as error:
             if single or several:
                 raise
@@ -189,18 +198,21 @@ def describe(
     return described, failed, empty
 
 
-def _numbers(entry: Found, header: Header, *, alone: bool) -> Described:
-    """All numbers known for a file, each from the best source that has it: manifest, content, sidecar, name."""
+def _numbers(
+    entry: Found, header: Header, named: names.Counted, manifest: Manifest | None, *, alone: bool
+) -> Described:
+    """All numbers known for a file, by the source that has them: manifest, content, sidecar, name."""
     beside = step_keys.sidecar(entry.path, alone=alone)
-    numbers = {unit: (number, "name") for unit, number in names.counts(entry.path.name).items()}
-    aside = {**step_keys.content_counts(beside), **header.beside}
-    numbers |= {unit: (number, "sidecar") for unit, number in aside.items()}
-    numbers |= {unit: (number, "content") for unit, number in header.counts.items()}
+    numbers = {
+        "content": dict(header.counts),
+        "sidecar": {**step_keys.content_counts(beside), **header.beside},
+        "name": named.numbers,
+    }
     lr = header.lr if header.lr is not None else step_keys.sidecar_lr(beside)
-    if entry.row:
-        numbers["step"] = (entry.row.step, "manifest")
+    if entry.row and manifest:
+        numbers["manifest"] = {manifest.unit: entry.row.step}
         lr = entry.row.lr if entry.row.lr is not None else lr
-    return Described(entry, header, numbers, lr)
+    return Described(entry, header, numbers, lr, named)
 
 
 def nothing(folder: Path, failed: list[Failed], skipped: list[Skipped]) -> CheckpointError:

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from opsigcli.checkpoints import atomic
 from opsigcli.errors import CheckpointError
@@ -35,7 +35,7 @@ class Row:
     """One checkpoint of the run."""
 
     file: str  # path within the folder, with slashes
-    step: Count
+    step: Count  # in the manifest's unit
     epoch: Amount | None = None
     lr: Number | None = None
     sha256: Hexadecimal = ""
@@ -51,6 +51,7 @@ class Manifest:
     optimizer: str = ""
     hyper: dict[str, Plain] = field(default_factory=dict)  # lr, momentum, betas …
     batch_size: Positive | None = None  # None is the full batch
+    unit: Literal["step", "epoch", "number", "position"] = "step"  # what the checkpoints' steps count
     steps: Count = 0  # planned
     save_every: Positive = 1
     seed: Seed = 0

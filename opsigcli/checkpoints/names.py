@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 from opsigcli.checkpoints.formats import suffixes
 from opsigcli.checkpoints.step_keys import LARGEST_STEP
@@ -13,7 +16,18 @@ from opsigcli.checkpoints.step_keys import LARGEST_STEP
 _COUNT = re.compile(
     r"(?:(?:^|[^a-z])(global[_-]?step|step|iter(?:ation)?|it|ba(?:tch)?|epoch|ep|checkpoint|ckpt|model|snapshot)"
     r"|(?:^|[^a-z0-9])(e))"
-    r"[=_-]?(\d+)(?=[^0-9a-f]|$)"
+    r"[=_-]?(\d+)(?:(\.\d+)?([km])(?![a-z0-9]))?(?=[^0-9a-f]|$)"
+)
+_ALONE = re.compile(r"\d+(?:(?:\.\d+)?[km])?")
+_TIMES = {"k": 1000, "m": 1_000_000}  # 10k steps
+# Numbers of a name: 0.231 and 1e-4 measure, 00020 and 10k may count.
+_ANY = re.compile(
+    r"(?P<real>\d+(?:\.\d+)?e[+-]?\d+|\d+\.\d+(?![km](?![a-z0-9])))|(?P<whole>\d+(?:\.\d+)?(?:[km](?![a-z0-9]))?)"
+)
+# What such a number is of where these words stand before it: it measures, or tells runs apart that are no series.
+_NO_COUNT = re.compile(
+    r"(?:^|[^a-z])(?:loss|nll|acc(?:uracy)?|val|top|m?ap|m?iou|f|auc|psnr|ssim|fid|bleu|ppl|score|err(?:or)?|mse|mae"
+    r"|lr|wd|seed|fold|rank|worker|gpu)[=_-]?$"
 )
 _EPOCH = ("epoch", "ep", "e")
 _NUMBER = ("checkpoint", "ckpt", "model", "snapshot")
@@ -39,18 +53,100 @@ def stem(name: str) -> str:
     return name
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What a name counts, among those of its folder."""
+
+    numbers: dict[str, int] = field(default_factory=dict)  # unit (step, epoch, number) -> number
+    family: str = ""  # the name with * for the numbers in which it differs from others
+    guessed: bool = False  # no word in the name says what counts; it is the number that varies
+
+
+NOTHING = Counted()
+
+
 def counts(name: str) -> dict[str, int]:
-    """Unit (step, epoch, number) to the number a file name gives for it; the last of a kind counts."""
-    text = stem(name.lower())
-    if text.isdecimal():
-        return {"number": int(text)} if int(text) <= LARGEST_STEP else {}
-    found: dict[str, int] = {}
+    """Unit (step, epoch, number) to the number that words in a file name give for it; the last of a kind counts."""
+    return {unit: number for unit, (number, _) in _said(stem(name.lower())).items()}
+
+
+def _said(text: str) -> dict[str, tuple[int, int]]:
+    """Unit to a number that a word says to count, and the place where its digits begin."""
+    if _ALONE.fullmatch(text):
+        return {"number": (_whole(text), 0)} if _whole(text) <= LARGEST_STEP else {}
+    found: dict[str, tuple[int, int]] = {}
     for match in _COUNT.finditer(text):
         word = match[1] or match[2]
         unit = "epoch" if word in _EPOCH else "number" if word in _NUMBER else "step"
-        if int(match[3]) <= LARGEST_STEP:
-            found[unit] = int(match[3])
+        number = _whole(match[3] + (match[4] or "") + (match[5] or ""))
+        if number <= LARGEST_STEP:
+            found[unit] = number, match.start(3)
     return found
+
+
+def counted(files: Iterable[str]) -> dict[str, Counted]:
+    """What each of several names counts.
+
+    A word says it (``epoch=3-step=900``). Where no word does, it is the number that varies along names that are equal
+    but for it (``weights_00020``, ``resnet18_20``, ``w20``, ``10k``); where several vary, the first of those that tell
+    all names apart, if they put them in one order. A number that all of them share counts nothing.
+    """
+    texts = {file: stem(file.lower()) for file in files}
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for file, text in texts.items():
+        alike.setdefault(tuple(_ANY.split(text)[:: _ANY.groups + 1]), []).append(file)
+    found: dict[str, Counted] = {}
+    for between, group in alike.items():
+        found |= _of_family(between, {file: texts[file] for file in group})
+    return found
+
+
+def _of_family(between: Sequence[str], texts: dict[str, str]) -> dict[str, Counted]:
+    """What names count that are alike but for their numbers."""
+    said = {file: _said(text) for file, text in texts.items()}
+    rows = {file: list(_ANY.finditer(text)) for file, text in texts.items()}
+    columns = list(zip(*rows.values(), strict=True))
+    varying = {c for c, column in enumerate(columns) if len({match[0] for match in column}) > 1}
+    numbers = ["*" if c in varying else match[0] for c, match in enumerate(next(iter(rows.values())))]
+    family = "".join(text + number for text, number in zip(between, [*numbers, ""], strict=True))
+    if varying:  # a lone number that all share names the model, and no checkpoint
+        starts = {file: {row[c].start() for c in varying} for file, row in rows.items()}
+        said = {
+            file: {u: n for u, n in units.items() if u != "number" or n[1] in starts[file]}
+            for file, units in said.items()
+        }
+    told = {file: {unit: n for unit, (n, _) in units.items()} for file, units in said.items()}
+    spoken = any(
+        rows[f][c].start() == at for f, units in said.items() for _, at in units.values() for c in varying
+    )
+    free = [] if spoken else [c for c in sorted(varying) if _may_count(columns[c], between[c])]
+    series = {c: {file: _whole(rows[file][c][0]) for file in texts} for c in free}
+    apart = [c for c in free if len({*series[c].values()}) == len(texts)]
+    if not apart or any(not same_order(series[a], series[b]) for a, b in pairwise(apart)):
+        return {file: Counted(units, family) for file, units in told.items()}
+    return {file: Counted(told[file] | {"number": series[apart[0]][file]}, family, True) for file in texts}
+
+
+def same_order(a: Mapping[str, int], b: Mapping[str, int]) -> bool:
+    """Whether the second numbers never fall where the first ones rise, over the keys that both have."""
+    both = sorted((a[key], b[key]) for key in a.keys() & b.keys())
+    return all(x[1] <= y[1] for x, y in pairwise(both) if x[0] < y[0])
+
+
+def _may_count(column: Sequence[re.Match[str]], before: str) -> bool:
+    """Whether a column of numbers may count: whole ones, no part of a hash, and not said to be something else."""
+    return not _NO_COUNT.search(before) and all(
+        match["whole"]
+        and _whole(match[0]) <= LARGEST_STEP
+        and match.string[match.end() : match.end() + 1] not in tuple("abcdef")
+        for match in column
+    )
+
+
+def _whole(text: str) -> int:
+    """``20`` or ``2.5k`` as a number."""
+    times = _TIMES.get(text[-1])
+    return int(text) if times is None else round(float(text[:-1]) * times)
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

@@ -4,42 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 
+from opsigcli.checkpoints.agreement import undisputed
 from opsigcli.checkpoints.base import UNITS
-from opsigcli.checkpoints.names import counts, natural
-from opsigcli.errors import CheckpointError
+from opsigcli.checkpoints.names import natural
+from opsigcli.checkpoints.placed import Numbered, Order, Placed
+from opsigcli.checkpoints.step_keys import LARGEST_STEP
+from opsigcli.errors import CheckpointError, UsageError
 
 ORDERS = ("auto", "name", "mtime")
-
-
-@dataclass(frozen=True)
-class Numbered:
-    """A file with the numbers found for it."""
-
-    file: str
-    modified: float
-    numbers: Mapping[str, tuple[int, str]]  # unit -> (number, source)
-    lr: float | None = None
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A file's place in the series."""
-
-    file: str
-    step: int
-    source: str
-
-
-@dataclass(frozen=True)
-class Order:
-    """The files in order, the unit of their steps, and the files that found no place (file -> reason)."""
-
-    placed: tuple[Placed, ...]
-    unit: str
-    left_out: Mapping[str, str]
 
 
 def put_in_order(files: Sequence[Numbered], order: str) -> Order:
@@ -63,28 +38,27 @@ def put_in_order(files: Sequence[Numbered], order: str) -> Order:
     )
     ordered = sorted(files, key=key)
     for unit in UNITS:
-        if all(unit in f.numbers for f in ordered):
-            steps = [f.numbers[unit][0] for f in ordered]
-            if all(a < b for a, b in pairwise(steps)):
-                return Order(tuple(_place(f, unit) for f in ordered), unit, {})
+        found = [f.best(unit) for f in ordered]
+        if all(a and b and a[0] < b[0] for a, b in pairwise(found)) and found[0]:
+            return Order(tuple(_place(f, unit) for f in ordered), unit, {})
     return Order(tuple(Placed(f.file, i, "position") for i, f in enumerate(ordered)), "position", {})
 
 
 def _by_number(files: Sequence[Numbered]) -> Order:
-    if len(files) == 1 and not files[0].numbers:
+    if len(files) == 1 and not any(files[0].best(unit) for unit in UNITS):
         return Order((Placed(files[0].file, 0, "position"),), "position", {})
-    numbered = [f for f in files if f.numbers]
+    numbered = [f for f in files if any(f.best(unit) for unit in UNITS)]
     left_out = {
-        f.file: "no step number in its content, beside it or in its name" for f in files if not f.numbers
+        f.file: "no step number in its content, beside it or in its name" for f in files if f not in numbered
     }
     if not numbered:
         raise CheckpointError(
             f"expected step numbers, found none in the contents or names of {_list(list(left_out))}",
             "say how to order them: --order name, or --order mtime",
         )
-    shared = [unit for unit in UNITS if all(unit in f.numbers for f in numbered)]
+    shared = [unit for unit in UNITS if all(f.best(unit) for f in numbered)]
     if not shared:
-        examples = {unit: next((f.file for f in numbered if unit in f.numbers), None) for unit in UNITS}
+        examples = {unit: next((f.file for f in numbered if f.best(unit)), None) for unit in UNITS}
         found = "; ".join(f"{unit} in {file}" for unit, file in examples.items() if file)
         raise CheckpointError(
             f"expected one kind of number in all checkpoints, found several: {found}",
@@ -92,11 +66,15 @@ def _by_number(files: Sequence[Numbered]) -> Order:
         )
     clashes: list[str] = []
     for unit in shared:
-        kept, aside, clash = _one_per_number(numbered, unit)
+        kept, aside, clash = _one_per_number(numbered, {f.file: f.best(unit) for f in numbered}, unit)
         if not clash:
-            ordered = sorted(kept, key=lambda f: f.numbers[unit][0])
-            return Order(tuple(_place(f, unit) for f in ordered), unit, left_out | aside)
+            _require_one_series(kept, unit)
+            ordered = sorted(kept, key=lambda f: f.best(unit) or (0, ""))
+            order = Order(tuple(_place(f, unit) for f in ordered), unit, left_out | aside)
+            return undisputed(order, kept)
         clashes.append(clash)
+    if by_name := _by_names_alone(numbered, left_out):
+        return by_name
     raise CheckpointError(
         f"expected one checkpoint for each number, found {clashes[0]}",
         "they are of several starts of a run, as after a kill: keep the files of one, or say --order name or "
@@ -104,7 +82,9 @@ def _by_number(files: Sequence[Numbered]) -> Order:
     )
 
 
-def _one_per_number(files: list[Numbered], unit: str) -> tuple[list[Numbered], dict[str, str], str]:
+def _one_per_number(
+    files: list[Numbered], numbers: Mapping[str, tuple[int, str] | None], unit: str
+) -> tuple[list[Numbered], dict[str, str], str]:
     """The files to keep, those set aside with the reason, and the first clash there is no rule for.
 
     The rule: among files that say the same number, the one that has it in its name is meant, and best.pt or last.pt
@@ -112,11 +92,11 @@ def _one_per_number(files: list[Numbered], unit: str) -> tuple[list[Numbered], d
     """
     by_number: dict[int, list[Numbered]] = {}
     for f in files:
-        by_number.setdefault(f.numbers[unit][0], []).append(f)
+        by_number.setdefault((numbers[f.file] or (0, ""))[0], []).append(f)
     kept: list[Numbered] = []
     aside: dict[str, str] = {}
     for number, same in by_number.items():
-        named = [f for f in same if counts(f.file)] if len(same) > 1 else same
+        named = [f for f in same if f.numbers.get("name")] if len(same) > 1 else same
         if len(named) != 1:
             several = len({f.lr for f in same}) > 1
             told = [f"{f.file} (lr {f.lr:g})" if several and f.lr is not None else f.file for f in same]
@@ -124,6 +104,63 @@ def _one_per_number(files: list[Numbered], unit: str) -> tuple[list[Numbered], d
         kept += named
         aside |= {f.file: f"says {unit} {number}, as {named[0].file} does" for f in same if f not in named}
     return kept, aside, ""
+
+
+def _by_names_alone(files: Sequence[Numbered], left_out: Mapping[str, str]) -> Order | None:
+    """The files by the numbers in their names, where those in the files say some twice; None where names do too."""
+    for unit in UNITS:
+        named = [f for f in files if unit in f.numbers.get("name", ())]
+        meant = {f.file: f.numbers["name"][unit] for f in named}
+        if len(named) > 1 and len({*meant.values()}) == len(named):
+            _require_one_series(named, unit)
+            others = {f.file: "no number in its name, and that in the file is not its own" for f in files}
+            ordered = sorted(named, key=lambda f: meant[f.file])
+            placed = tuple(Placed(f.file, meant[f.file], "name") for f in ordered)
+            aside = {file: why for file, why in others.items() if file not in meant}
+            note = (
+                f"the order is that of the {unit} in the names: the numbers in the files are not one for each"
+            )
+            return Order(placed, unit, {**left_out, **aside}, (note,))
+    return None
+
+
+def _require_one_series(files: Sequence[Numbered], unit: str) -> None:
+    """Refuse numbers that only names give, of names that differ in more than a number.
+
+    Raises:
+        CheckpointError: there are several kinds of names.
+    """
+    series = sorted(
+        {f.named.family for f in files if f.named.guessed and (f.best(unit) or (0, ""))[1] == "name"}
+    )
+    if unit == "number" and len(series) > 1:
+        raise CheckpointError(
+            f"expected names that are alike but for one number, found several series: {_list(series)}",
+            "put each series into a folder of its own, or say --order name or --order mtime",
+        )
+
+
+def in_steps(order: Order, per_epoch: int) -> Order:
+    """The order with optimizer updates in place of epochs: epoch e is step ``e · per_epoch``.
+
+    A number of which the names do not say what it counts is taken for an epoch, as the user says that it is one.
+
+    Raises:
+        UsageError: the checkpoints count steps already, or only their places are known.
+    """
+    if order.unit not in ("epoch", "number"):
+        what = "steps" if order.unit == "step" else "nothing: only their places are known"
+        raise UsageError(
+            f"expected checkpoints that count epochs for --steps-per-epoch; these count {what}",
+            "leave --steps-per-epoch out",
+        )
+    placed = tuple(replace(p, step=p.step * per_epoch) for p in order.placed)
+    if placed and placed[-1].step > LARGEST_STEP:
+        raise UsageError(
+            f"expected steps of at most {LARGEST_STEP:,}, found {placed[-1].step:,} for {placed[-1].file}",
+            "give a smaller --steps-per-epoch",
+        )
+    return replace(order, placed=placed, unit="step")
 
 
 def gaps(steps: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -141,7 +178,7 @@ def gaps(steps: Sequence[int]) -> list[tuple[int, int, int]]:
 
 
 def _place(file: Numbered, unit: str) -> Placed:
-    number, source = file.numbers[unit]
+    number, source = file.best(unit) or (0, "position")
     return Placed(file.file, number, source)
 
 

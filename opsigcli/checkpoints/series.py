@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.checkpoints import digest, names
-from opsigcli.checkpoints.base import WEIGHTS, Checkpoint
+from opsigcli.checkpoints import digest
+from opsigcli.checkpoints.base import SOURCES, WEIGHTS, Checkpoint
 from opsigcli.checkpoints.choose import has_average
 from opsigcli.checkpoints.folder import Described, Failed, Skipped, describe, gather, nothing, once
 from opsigcli.checkpoints.formats import named
 from opsigcli.checkpoints.manifest import Manifest
-from opsigcli.checkpoints.order import ORDERS, Numbered, gaps, put_in_order
+from opsigcli.checkpoints.order import ORDERS, gaps, in_steps, put_in_order
+from opsigcli.checkpoints.placed import Numbered
 from opsigcli.options import MANIFEST
 from opsigcli.registry import unknown
 
@@ -101,6 +102,7 @@ def open_series(
     order: str = "auto",
     examine: bool = False,
     unsafe: bool = False,
+    steps_per_epoch: int | None = None,
 ) -> Series:
     """The checkpoints of a folder in order, or a single one.
 
@@ -112,10 +114,11 @@ def open_series(
         examine: only look: headers alone are read, no file is hashed to hold it against the manifest, files that
             hold several sets of weights are listed without asking for ``key``, and what is left out is no note.
         unsafe: let pickle run the code of files that cannot be read otherwise.
+        steps_per_epoch: optimizer updates in an epoch, for checkpoints that count epochs.
 
     Raises:
         CheckpointError: there is no checkpoint to read here, or no order to put them in.
-        UsageError: ``order`` or ``weights`` is not known.
+        UsageError: ``order`` or ``weights`` is not known, or checkpoints that count no epochs are to.
     """
     if order not in ORDERS:
         raise unknown("order", order, ORDERS)
@@ -125,7 +128,7 @@ def open_series(
     if manifest:
         key, weights = key or manifest.key, weights or manifest.weights
     found, inode_twins = once(entries)
-    described, failed, empty = describe(found, key, weights, path.is_file(), examine)
+    described, failed, empty = describe(found, manifest, key, weights, path.is_file(), examine)
     if not described:
         raise nothing(folder, failed, [*skipped, *empty])
     if not key and not weights and any(has_average(d.header.candidates) for d in described):
@@ -139,9 +142,10 @@ def open_series(
         described, content_twins, twin_notes = _drop_copies(described)
         notes += twin_notes
     files = {d.found.file: d for d in described}
-    arranged = put_in_order(
-        [Numbered(file, d.found.status.st_mtime, d.numbers, d.lr) for file, d in files.items()], order
-    )
+    arranged = put_in_order([_numbered(d) for d in described], order)
+    notes += arranged.notes
+    if steps_per_epoch:
+        arranged = in_steps(arranged, steps_per_epoch)
     series = Series(
         folder,
         tuple(_checkpoint(files[p.file], p.step, p.source) for p in arranged.placed),
@@ -167,15 +171,23 @@ def open_series(
     return series
 
 
+def _numbered(described: Described) -> Numbered:
+    """What the order goes by: the manifest, where there is one, whatever else the file says."""
+    own = described.numbers
+    numbers = {"manifest": own["manifest"]} if "manifest" in own else own
+    found = described.found
+    return Numbered(found.file, found.status.st_mtime, numbers, described.lr, described.named)
+
+
 def _drop_copies(described: list[Described]) -> tuple[list[Described], list[Skipped], list[str]]:
     """The files without copies; two names with different numbers are both kept, as a step may change nothing."""
     by_path = {d.found.path: d for d in described}
     dropped: dict[Path, Skipped] = {}
     notes: list[str] = []
     for group in digest.same_content(by_path):
-        first, *others = sorted(group, key=lambda path: not names.counts(path.name))
+        first, *others = sorted(group, key=lambda path: not by_path[path].numbers["name"])
         for other in others:
-            mine, its = names.counts(first.name), names.counts(other.name)
+            mine, its = (by_path[path].numbers["name"] for path in (first, other))
             if its and mine != its:
                 notes.append(f"{other.name} has the same bytes as {first.name}")
             else:
@@ -186,8 +198,9 @@ def _drop_copies(described: list[Described]) -> tuple[list[Described], list[Skip
 def _checkpoint(described: Described, step: int, source: str) -> Checkpoint:
     entry, header = described.found, described.header
     epoch = entry.row.epoch if entry.row else None
-    if epoch is None and "epoch" in described.numbers:
-        epoch = described.numbers["epoch"][0]
+    if epoch is None:
+        known = (described.numbers[source].get("epoch") for source in SOURCES if source in described.numbers)
+        epoch = next((number for number in known if number is not None), None)
     sets = [name for name in header.candidates if name]
     notes = [f"weights under {', '.join(sets)}"] if sets else []
     note = "; ".join([*notes, *header.notes])

@@ -40,7 +40,9 @@ VERBS = {
 
         For each checkpoint: its format, its step and where that was found (manifest, content, sidecar or name),
         learning rate, optimizer, type and number of the parameters, and the sets of weights to choose from. Files
-        that are left out are named with the reason. Only headers are read. For a store: the run it belongs to, the
+        that are left out are named with the reason. Where no word in a name says what counts, it is the number that
+        varies along names that are equal but for it; sources of numbers that would give another order than the names
+        or the epochs are named. Only headers are read. For a store: the run it belongs to, the
         checkpoints and examples that were traced, and whether these are a subset.
         """,
         """
@@ -55,13 +57,20 @@ VERBS = {
         "Write down which model and data checkpoints belong to.",
         """Write the manifest opsig-run.toml into a folder of checkpoints, so that opsig trace needs no options.
 
-        Checks first that the weights of the first and the last checkpoint fit the model, and that a batch of the data
-        has a finite loss at both.
+        Looks first: the weights of the first and the last checkpoint must fit the model, and 200 examples, drawn at
+        random from every class, come out with the losses and the share of right answers that are shown, beside those
+        of a uniform guess and of the most frequent class. Where the last checkpoint does no better than a guess, the
+        usual normalisations and both orders of colour channels are tried: if one does clearly better, the data are
+        refused and the spec to give is named; so they are where the model has outputs for another number of classes.
+        What is said of the optimizer (its name as in opsig or as in PyTorch: SGD with --momentum, AdamW) goes before
+        what the checkpoints show and serves all commands.
         """,
         """
         opsig init ckpts/
             names the models whose tensors fit, when no --model is given
         opsig init ckpts/ --model torchvision:resnet18 --data folder:images/train
+        opsig init ckpts/ --model py:mynet:build --data npz:train.npz \\
+            --optimizer SGD --lr 0.1 --momentum 0.9 --batch-size 128
         opsig init run/ --model hf:run/checkpoint-500 --data npz:train.npz
         """,
     ),

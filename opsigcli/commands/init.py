@@ -1,44 +1,45 @@
-"""``opsig init``: a manifest for checkpoints that something else made, written after checking that all fits."""
+"""``opsig init``: a manifest for checkpoints that something else made, written after a look at whether all fits."""
 
 from __future__ import annotations
 
-import math
 import re
 
 from opsigcli.checkpoints import atomic
-from opsigcli.checkpoints.manifest import Row, document, write_manifest
-from opsigcli.checkpoints.series import Series, open_series
+from opsigcli.checkpoints.manifest import document, write_manifest
+from opsigcli.checkpoints.series import open_series
+from opsigcli.command_line import next_command
 from opsigcli.datasets import open_source
-from opsigcli.errors import CheckpointError, ObjectiveError, UsageError
-from opsigcli.objective.independence import refuse_coupling
+from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.options import MANIFEST, InitOptions
-from opsigcli.outcome import Outcome, plain
+from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
-from opsigcli.runs.build_objective import build_objective
-from opsigcli.runs.load_weights import Loader
-from opsigcli.runs.optimizer_state import recognise
-from opsigcli.runs.run_specs import absolute_model, signed_manifest
+from opsigcli.runs.first_manifest import first_manifest
+from opsigcli.runs.look import look
+from opsigcli.runs.run_specs import absolute_model
 from opsigcli.runs.suggest_model import model_hint
 from opsigcli.usercode import absolute_spec
-
-BATCH = 64  # examples whose loss is computed to see that all fits
 
 
 def init(options: InitOptions, progress: Progress) -> Outcome:
     """Write ``opsig-run.toml`` into a folder of checkpoints.
 
-    Before that, the weights of the first and the last checkpoint must fit the model, and the loss of one batch must
-    be finite at both.
+    Before that, the weights of the first and the last checkpoint must fit the model, and a sample of the data must
+    come out better at the last one than by a guess, where inputs prepared otherwise do.
 
     Raises:
-        UsageError: model or data are not named, or there is a manifest already that says something else.
+        UsageError: model or data are not named, there is a manifest already that says something else, or the
+            optimizer is not known.
         CheckpointError: checkpoints cannot be read, or there are fewer than two.
         ModelError: the model cannot be built, or the weights do not fit.
         DatasetError: the data cannot be opened.
-        ObjectiveError: the loss of a batch is not finite.
+        ObjectiveError: the losses are not finite, or the data are not those of the run.
     """
     series = open_series(
-        options.checkpoints, key=options.key, weights=options.weights or "", order=options.order
+        options.checkpoints,
+        key=options.key,
+        weights=options.weights or "",
+        order=options.order,
+        steps_per_epoch=options.steps_per_epoch,
     )
     old = None if options.fresh else series.manifest
     taken = UsageError(
@@ -62,37 +63,9 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
     warnings = list(series.notes)
     source = open_source(options.data)
     model, loss = absolute_model(options.model), absolute_spec(options.loss)
-    objective = build_objective(model, source, loss, device="cpu", batch_size=BATCH)
-    loader = Loader(objective.model, options.partial)
-    means = {}
-    with progress.task("check", 2, "checkpoint") as task:
-        for index in (0, len(series) - 1):
-            checkpoint = series.checkpoints[index]
-            loader.load(series.read(index), checkpoint.file)
-            refuse_coupling(objective, checkpoint.file)
-            means[checkpoint.file] = objective.mean_loss(objective.counted[:BATCH])
-            if not math.isfinite(means[checkpoint.file]):
-                raise ObjectiveError(
-                    f"expected a finite loss on the first {min(BATCH, objective.n)} examples, found "
-                    f"{means[checkpoint.file]} at {checkpoint.file}",
-                    "check that --model, --data and --loss belong to these checkpoints",
-                )
-            task.advance(note=f"{checkpoint.file}: mean loss {means[checkpoint.file]:.4f}")
-    warnings += loader.fits
-    optimizer = recognise(series)
-    if optimizer.reason:
-        warnings.append(f"optimizer: {optimizer.reason}")
-    manifest = signed_manifest(
-        source,
-        model=model,
-        loss=loss,
-        optimizer=optimizer.name,
-        hyper=dict(plain(optimizer.hyper)),
-        key=series.key,
-        weights=series.weights,
-        partial=options.partial,
-        checkpoints=tuple(_rows(series)),
-    )
+    manifest = first_manifest(options, series, source, model, loss, warnings)
+    seen = look(series, source, model, loss, options.partial, progress)
+    seen.require()
     if old is not None and document(old) != document(manifest):
         raise taken
     atomic.sweep(series.folder, re.escape(MANIFEST))
@@ -108,17 +81,12 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
             "loss": manifest.loss,
             "optimizer": manifest.optimizer,
             "hyper": manifest.hyper,
+            "batch_size": manifest.batch_size,
             "checkpoints": len(series),
-            "mean_losses_of_a_batch": means,
-            "fit": loader.fits,
+            "unit": series.unit,
+            "look": seen,
+            "fit": list(seen.fits),
         },
-        warnings=tuple(warnings),
-        messages=(f"wrote {path}", f"next: opsig trace {series.folder}"),
+        warnings=(*warnings, *seen.fits, *seen.warnings),
+        messages=(*seen.messages, f"wrote {path}", next_command("trace", series.folder)),
     )
-
-
-def _rows(series: Series) -> list[Row]:
-    return [
-        Row(c.file, c.step, None if c.epoch is None else float(c.epoch), c.lr, series.sha256(index))
-        for index, c in enumerate(series)
-    ]

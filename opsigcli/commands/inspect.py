@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from opsigcli.checkpoints.base import Checkpoint
 from opsigcli.checkpoints.choose import is_average
 from opsigcli.checkpoints.folder import Failed, Skipped
+from opsigcli.checkpoints.parameter_count import parameter_count
 from opsigcli.checkpoints.recorded_facts import recorded_facts, traced_as
 from opsigcli.checkpoints.series import Series, open_series
+from opsigcli.command_line import next_command
 from opsigcli.errors import CheckpointError, ExitCode
 from opsigcli.options import InspectOptions
 from opsigcli.outcome import Outcome
@@ -86,19 +89,25 @@ def _inspect_store(path: Path) -> Outcome:
         inputs={"store": str(path)},
         result={
             "run": case.run,
+            "unit": case.run.axis.one,
             "steps": case.trace.steps,
             "examples": len(case.trace.example_ids),
             "subset": case.run.transform.get("examples"),
             "commands": [name for name, _ in origins(case)],
         },
-        messages=(f"next: opsig report --store {path}",),
+        messages=(next_command("report", store=path),),
         view=case,
     )
 
 
 def _open(options: InspectOptions, order: str) -> Series:
     return open_series(
-        options.checkpoints, key=options.key, weights=options.weights or "", order=order, examine=True
+        options.checkpoints,
+        key=options.key,
+        weights=options.weights or "",
+        order=order,
+        examine=True,
+        steps_per_epoch=options.steps_per_epoch,
     )
 
 
@@ -107,7 +116,7 @@ def _row(checkpoint: Checkpoint) -> dict[str, Any]:
     counts = {
         key or "(whole file)": {
             "tensors": len(tensors),
-            "parameters": sum(tensor.count for tensor in tensors.values()),
+            "parameters": parameter_count(tensors),
             "average": is_average(key, tensors.keys()),
         }
         for key, tensors in sets.items()
@@ -123,7 +132,7 @@ def _row(checkpoint: Checkpoint) -> dict[str, Any]:
         "lr": checkpoint.lr,
         "optimizer": optimizer_name(checkpoint.header) or None,
         "dtype": kinds.most_common(1)[0][0] if kinds else None,
-        "parameters": sum(tensor.count for tensor in first.values()),
+        "parameters": parameter_count(first),
         "weights": counts,
         "bytes": checkpoint.size,
         "notes": list(checkpoint.header.notes),
@@ -140,11 +149,19 @@ def _failed(item: Failed) -> dict[str, Any]:
 
 def _next(series: Series, rows: list[dict[str, Any]], options: InspectOptions) -> tuple[str, ...]:
     """The one thing to do next, with the choices made here."""
-    chosen = {"--key": options.key, "--weights": options.weights, "--order": options.order}
-    words = "".join(f" {name} {value}" for name, value in chosen.items() if value not in (None, "", "auto"))
+    chosen = {
+        "--key": options.key,
+        "--weights": options.weights,
+        "--order": options.order,
+        "--steps-per-epoch": options.steps_per_epoch,
+    }
+    given = [(name, str(value)) for name, value in chosen.items() if value not in (None, "", "auto")]
+    words = shlex.join([word for pair in given for word in pair])
     sets = list(rows[0]["weights"]) if rows else []
     if len(sets) > 1 and not options.key and not series.weights:
-        return (f"these hold {len(sets)} sets of weights: add --key {sets[0]} (or another) to opsig trace",)
+        return (
+            f"these hold {len(sets)} sets of weights: add --key {shlex.quote(sets[0])} (or another) to opsig trace",
+        )
     if series.manifest:
-        return (f"next: opsig trace {series.folder}{words}",)
-    return (f"next: opsig trace {series.folder}{words} --model SPEC --data SPEC",)
+        return (next_command("trace", series.folder, more=words),)
+    return (next_command("trace", series.folder, more=f"{words} --model SPEC --data SPEC".strip()),)

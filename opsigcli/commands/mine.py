@@ -67,6 +67,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 trace.weights,
                 *(store.seen or ({}, UNSEEN)),
                 run.loss,
+                trace.axis,
             )
             settings = _settings(options, given)
             sketches = Sketches(options, store, given.survey, settings.window, progress)
@@ -148,6 +149,7 @@ def _outcome(
             "top": found.top,
             "spikes": found.spikes,
             "recovery": found.recovery,
+            "unit": case.run.axis.one,
             "method": found.method,
             "gradient_steps": found.gradient_steps,
             "candidates": found.candidates,

@@ -109,7 +109,8 @@ def _recall(store: Store, units: Units) -> dict[int, CriticalSharpness]:
             points[row] = point
     # An update that was made up gives way to the real one, once the next checkpoint shows it.
     known = sorted(steps)
-    seen = {step for step, after in itertools.pairwise(known) if after == step + 1}
+    axis = store.run.axis
+    seen = {step for step, after in itertools.pairwise(known) if axis.one_update(step, after)}
     return {row: p for row, p in points.items() if p.direction == NEXT or p.step not in seen}
 
 
@@ -142,7 +143,7 @@ def _measure(
             if meter.parallel.rank == 0:
                 units.write(_key(store, row), np.frombuffer(json.dumps(plain(point)).encode(), np.uint8))
             ratio = "" if point.ratio is None else f": ratio {point.ratio:.3f}"
-            task.advance(note=f"step {point.step}{ratio}, {point.forward_passes} forward passes")
+            task.advance(note=f"checkpoint {point.step}{ratio}, {point.forward_passes} forward passes")
     return failed
 
 
@@ -165,7 +166,7 @@ def _outcome(
         if point.reason:
             reasons.setdefault(point.reason, []).append(point.step)
     warnings += [
-        f"{len(steps)} of {len(points)} values, step {steps[0]}: {reason}"
+        f"{len(steps)} of {len(points)} values, checkpoint {steps[0]}: {reason}"
         for reason, steps in reasons.items()
     ]
     if left and not failed:
@@ -173,6 +174,7 @@ def _outcome(
     result = {
         "store": str(options.store),
         "critical_sharpness": points,
+        "unit": case.run.axis.one,
         "peak": None if peak is None else {"step": peak.step, "ratio": peak.ratio},
         "first_step_past_threshold": next((p.step for p in known if (p.ratio or 0) >= 1), None),
         "forward_passes": sum(point.forward_passes for point in points),
@@ -200,7 +202,7 @@ def chosen_rows(store: Store, every: int, wanted: tuple[float, float]) -> list[i
     inside = [row for row, step in enumerate(steps) if wanted[0] <= step <= wanted[1]]
     if not inside:
         raise UsageError(
-            f"expected --steps to hold a checkpoint; the trace has steps {steps[0]} to {steps[-1]}",
+            f"expected --steps to hold a checkpoint; the trace has {steps[0]} to {steps[-1]}",
             f"example: --steps {steps[0]}:{steps[-1]}",
         )
     return inside[::every]

@@ -55,6 +55,7 @@ def summary(case: Case) -> dict[str, object]:
     return {
         "run": plain(case.run),
         "examples": len(case.trace.example_ids),
+        "unit": case.run.axis.one,
         "steps": plain(case.trace.steps),
         "mean_losses": plain(case.trace.mean_losses),
         "spikes": plain(case.spikes),

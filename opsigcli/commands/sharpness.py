@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from opsigcli.command_line import command
 from opsigcli.commands.quick_sharpness import chosen_rows, quick_sharpness
 from opsigcli.curvature.phases import phases
 from opsigcli.derivatives.data_parallel import DataParallel, process_group
@@ -178,7 +179,8 @@ def _mining(store: Store) -> Mining:
     mining = store.mining
     if mining is None:
         raise StoreError(
-            f"expected mined groups in {store.path} for --groups, found none", "run first: opsig mine"
+            f"expected mined groups in {store.path} for --groups, found none",
+            f"run first: {command('mine', store=store.path)}",
         )
     return mining
 
@@ -225,4 +227,4 @@ def _measure(job: _Job, meter: Meter, progress: Progress) -> None:
 
 def _note(point: SharpnessPoint) -> str:
     ratio = "" if point.ratio is None else f", ratio {point.ratio:.3f}"
-    return f"step {point.step}: {point.eigenvalues[0]:.4g}{ratio}"
+    return f"checkpoint {point.step}: {point.eigenvalues[0]:.4g}{ratio}"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from opsigcli.checkpoints.series import Series, open_series
+from opsigcli.command_line import command
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, UsageError
 from opsigcli.examples import ExampleSource
@@ -17,7 +18,7 @@ from opsigcli.progress import Progress
 from opsigcli.records import Run
 from opsigcli.reporting.training import training_words
 from opsigcli.runs.optimizer_state import optimizer_of
-from opsigcli.runs.run_specs import SPECS, absolute_model, specs
+from opsigcli.runs.run_specs import SPECS, absolute_model, same_spec, specs
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.suggest_model import model_hint
 from opsigcli.specs import parse
@@ -48,7 +49,7 @@ def trace(options: TraceOptions, progress: Progress) -> Outcome:
     warnings = list(series.notes)
     run, source = open_run(options, series, warnings)
     if options.dry_run:
-        return plan_trace(options, series, run, source, warnings)
+        return plan_trace(options, series, run, source, warnings, progress)
     session = Session(options, run, source, find_sharding(options.shard))
     session.trace(series, progress)
     return _outcome(session, series, warnings, progress)
@@ -61,6 +62,7 @@ def _series(options: TraceOptions) -> Series:
         weights=options.weights or "",
         order=options.order,
         unsafe=options.unsafe_pickle,
+        steps_per_epoch=options.steps_per_epoch,
     )
 
 
@@ -95,7 +97,7 @@ def _watch(options: TraceOptions, progress: Progress) -> Outcome:
                     seen, changed, warnings = now, time.monotonic(), list(series.notes)
                     session = session or Session(options, *open_run(options, series, warnings), None)
                     session.trace(series, progress)
-                    progress.log(f"traced up to step {series.steps[-1]}; watching {series.folder}")
+                    progress.log(f"traced up to {series.unit} {series.steps[-1]}; watching {series.folder}")
                     if (
                         series.manifest
                         and series.manifest.steps
@@ -130,7 +132,7 @@ def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tupl
     inherited: list[str] = []
     for name in SPECS:
         given, found = getattr(options, name), getattr(manifest, name, None)
-        if given and found and given != found:
+        if given and found and not same_spec(name, given, found):
             warnings.append(f"--{name} {given} is used, but {MANIFEST} says the run was made with {found}")
         if not given and found:
             inherited.append(found)
@@ -208,7 +210,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
     if infinite:
         first = ", ".join(map(str, infinite[:5])) + (" …" if len(infinite) > 5 else "")
         warnings.append(
-            f"some losses are not finite (NaN or infinite) at {len(infinite)} checkpoints: steps {first}"
+            f"some losses are not finite (NaN or infinite) at {len(infinite)} checkpoints: {first}"
             + (f"; the mean loss is {summary.mean_loss.words}" if summary and summary.mean_loss.words else "")
         )
     logged = session.log
@@ -234,6 +236,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
         "examples": len(session.source),
         "measured": worker.evaluator.objective.n,
         "mean": worker.evaluator.objective.mean or "over examples",
+        "unit": series.unit,
         "steps": summary.steps if summary else [],
         "mean_losses": summary.mean_losses if summary else [],
         "checkpoints": [
@@ -255,7 +258,8 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
         "recorded_facts": session.facts,
     }
     taken = session.source.transform.get("examples")
-    message = f"wrote {options.store}; next: opsig mine, opsig sharpness, opsig report"
+    further = ", ".join(command(verb, store=options.store) for verb in ("mine", "sharpness", "report"))
+    message = f"wrote {options.store}; next: {further}"
     if session.waiting:
         message = (
             f"worker {session.sharding}: {worker.computed} units computed; {session.waiting} units of other workers "

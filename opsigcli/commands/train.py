@@ -17,12 +17,14 @@ from opsigcli.checkpoints.example_weights import read_example_weights, write_exa
 from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest, write_manifest
 from opsigcli.checkpoints.writer import save_weights, state_path
+from opsigcli.command_line import next_command
 from opsigcli.datasets import open_source
 from opsigcli.datasets.subset import Subset
 from opsigcli.errors import CheckpointError, Interrupted, UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Optimizer
+from opsigcli.optimizers.spelling import meant
 from opsigcli.options import EXAMPLE_WEIGHTS, MANIFEST, TrainOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress, Task
@@ -84,7 +86,7 @@ def train(options: TrainOptions, progress: Progress) -> Outcome:
         inputs={"options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}},
         result=result,
         warnings=warnings,
-        messages=(done, f"next: opsig trace {options.directory}"),
+        messages=(done, next_command("trace", options.directory)),
     )
 
 
@@ -95,8 +97,10 @@ class _Run:
         self.options = options
         self.folder = options.directory
         source = open_source(options.data)
-        kind: Optimizer = OPTIMIZERS.load(options.optimizer)
-        given = {name: value for name, value in vars(options).items() if name in kind.train_options}
+        name, _ = meant(options.optimizer, {"momentum": options.momentum})
+        kind: Optimizer = OPTIMIZERS.load(name)
+        chosen = vars(options) | {"momentum": 0.9 if options.momentum is None else options.momentum}
+        given = {key: value for key, value in chosen.items() if key in kind.train_options}
         hyper = {name: value for name, value in plain(kind.settle(given)).items() if value is not None}
         model = absolute_spec(options.model)
         self.weights = _example_weights(options, source)
@@ -108,7 +112,7 @@ class _Run:
             source,
             model=model,
             loss=options.loss,
-            optimizer=options.optimizer,
+            optimizer=name,
             hyper=hyper,
             batch_size=options.batch_size,
             steps=options.steps,
@@ -221,7 +225,7 @@ class _Run:
 
     def _save(self) -> None:
         path = self.folder / f"step-{self.trainer.step:06d}.safetensors"
-        facts = {"step": self.trainer.step, "lr": self.options.lr, "optimizer": self.options.optimizer}
+        facts = {"step": self.trainer.step, "lr": self.options.lr, "optimizer": self.manifest.optimizer}
         state = self.trainer.state()
         # The state goes first: weights without it could not be resumed from.
         if state:

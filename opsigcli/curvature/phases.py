@@ -122,7 +122,7 @@ def _catapult(
         if over and rise > SPIKE and between[-1] <= losses[first]:
             top = int(steps[first + int(np.nanargmax(between))])
             text = (
-                f"mean loss {losses[first]:.3g} to {float(np.nanmax(between)):.3g} at step {top} and back to "
+                f"mean loss {losses[first]:.3g} to {float(np.nanmax(between)):.3g} at checkpoint {top} and back to "
                 f"{between[-1]:.3g}; sharpness from {peak:.4g} to {values[end]:.4g}"
             )
             return Phase("catapult", int(at[start]), int(at[end]), text)

@@ -33,7 +33,7 @@ SMALLEST = 1e-37  # that 32 bits hold in full
 BLOCK = 1024  # inputs per pass over the data
 
 # Options of every source of images or arrays.
-COMMON = ("limit", "weights", "standardize", "mean", "std", "size", "crop", "transform", "shift")
+COMMON = ("limit", "weights", "standardize", "mean", "std", "channels", "size", "crop", "transform", "shift")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Settings:
     mean of each channel (the first axis of an input) over the examples taken and divides by its standard
     deviation; ``standardize=image`` does so with each input's own mean and deviation; ``mean=…&std=…`` gives
     the constants of each channel. Where a deviation is 0 it counts as 1. ``transform=…`` says all of this in one word.
+    ``channels=bgr`` turns the order of the three channels round, before the constants, which are then in the new order.
     ``weights=FILE.npy`` gives one weight per example of the whole source, in its order, in the mean loss.
     ``shift=true`` says that labels of tokens stand beside their own tokens, and are to be shifted by one.
     """
@@ -54,6 +55,7 @@ class Settings:
     std: tuple[float, ...]
     pictures: Pictures
     weights: str = ""  # path
+    reverse: bool = False  # the channels
     shift: bool | None = None
 
     @classmethod
@@ -66,9 +68,10 @@ class Settings:
         """
         limit, prepared = integer(spec, "limit", None), prepared_by(spec, mode)
         weights = str(spec.options.get("weights", ""))
+        reverse = choice(spec, "channels", "rgb", ("rgb", "bgr")) == "bgr"
         shift = flag(spec, "shift", False) if "shift" in spec.options else None
         if prepared:
-            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, weights, shift)
+            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, weights, reverse, shift)
         mean, std = numbers(spec, "mean", ()), numbers(spec, "std", ())
         standardize = choice(spec, "standardize", "none", ("none", "channel", "image"))
         if bool(mean) != bool(std):
@@ -79,7 +82,7 @@ class Settings:
             )
         if any(value < SMALLEST for value in std):
             raise UsageError(f"in {str(spec)!r}: expected std= above 0, of at least {SMALLEST}")
-        return cls(limit, standardize, mean, std, Pictures.of(spec, mode), weights, shift)
+        return cls(limit, standardize, mean, std, Pictures.of(spec, mode), weights, reverse, shift)
 
 
 class Source(ExampleSource):
@@ -113,6 +116,9 @@ class Source(ExampleSource):
         self.classes, self.names, self.weights = taken.classes, taken.names, taken.weights
         self.beside = taken.beside
         self.input_shape = reader.shape
+        if settings.reverse and reader.shape[:1] != (3,):
+            raise UsageError(f"in {self.spec!r}: channels=bgr is for inputs (3, …); they are {reader.shape}")
+        self._reverse = settings.reverse
         if settings.pictures.code:
             self._refuse_randomness(reader, rows[:READ_TWICE])
         needed = len(self) * int(np.prod(reader.shape, dtype=np.int64)) * reader.dtype.itemsize
@@ -128,7 +134,7 @@ class Source(ExampleSource):
 
     def read(self, positions: Ints) -> Floats | Ints:
         """The inputs at ``positions``: (B, *input_shape) float32, or int64 where they are tokens."""
-        raw = self._raw(np.asarray(positions, dtype=np.int64))
+        raw = self._ordered(np.asarray(positions, dtype=np.int64))
         if raw.dtype == np.int64:  # tokens
             return raw
         inputs: NDArray[np.float32] = raw.astype(np.float32)
@@ -168,12 +174,17 @@ class Source(ExampleSource):
         """The inputs as they are kept, (B, C, H, W) uint8, where ``normalisation`` makes ``read`` of them."""
         if self._reader.dtype != np.uint8 or self._per_image:
             return None
-        found: Bytes = self._raw(np.asarray(positions, dtype=np.int64))
+        found: Bytes = self._ordered(np.asarray(positions, dtype=np.int64))
         return found
 
     def image(self, position: int) -> Bytes | None:
         """The example as a person would look at it: (H, W, 3) uint8, or None when it is no image."""
         return picture_of(self._raw(np.array([position], dtype=np.int64))[0])
+
+    def _ordered(self, positions: Ints) -> NDArray[Any]:
+        """Raw inputs with the channels in the order that the model is given."""
+        raw = self._raw(positions)
+        return np.ascontiguousarray(raw[:, ::-1]) if self._reverse else raw
 
     def _raw(self, positions: Ints) -> NDArray[Any]:
         return self._reader.read(self._rows[positions])
@@ -204,11 +215,14 @@ class Source(ExampleSource):
     def _resolve(self, settings: Settings) -> dict[str, Any]:
         transform: dict[str, Any] = {"scale": "1/255"} if self._reader.dtype == np.uint8 else {}
         transform |= settings.pictures.facts()
+        if self._reverse:
+            transform["channels"] = "bgr"
         if settings.standardize != "none":
             transform["standardize"] = settings.standardize
         mean, std = settings.mean, settings.std
         if settings.standardize == "channel":
             mean, std = self._channel_constants()
+            mean, std = (mean[::-1], std[::-1]) if self._reverse else (mean, std)
         if not mean:
             return transform
         channels = self.input_shape[0] if self.input_shape else 1

@@ -20,6 +20,9 @@ MOST_FOLDERS = 1 << 20  # below that of a class
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
+SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation"}
+
+
 def open_folder(spec: Spec) -> Source:
     """Open ``folder:DIR?mode=RGB|L`` with the layout ``DIR/<class>/**.<ext>``.
 
@@ -27,13 +30,14 @@ def open_folder(spec: Spec) -> Source:
     names are paths relative to DIR.
 
     Raises:
-        DatasetError: DIR is missing or has no class folders, a class folder has no image, or an image cannot be
-            read.
+        DatasetError: DIR is missing, has no class folders, or holds the parts of a data set (train, test), a class
+            folder has no image, or an image cannot be read.
         UsageError: an option is unknown or has a wrong value.
     """
     settings = Settings.of(spec.only("mode", *COMMON), mode="RGB")
     root = Path(absolute_path(spec.name))
     classes = _classes(root)
+    _refuse_splits(spec, root, classes)
     files: list[str] = []
     labels: list[int] = []
     empty: list[str] = []
@@ -72,6 +76,26 @@ def _classes(root: Path) -> list[str]:
     what = f"{images} images but no folders" if images else f"{len(found)} files and no folders"
     raise DatasetError(
         f"expected one folder per class in {root}; found {what}", "lay images out as DIR/<class>/<image>"
+    )
+
+
+def _refuse_splits(spec: Spec, root: Path, classes: list[str]) -> None:
+    """Refuse the parts of a data set as its classes: train/ and test/ with the classes below them.
+
+    Raises:
+        DatasetError: all folders are named as parts, and one holds folders of images.
+    """
+    if len(classes) < 2 or not {name.lower() for name in classes} <= SPLITS:
+        return
+    inner = [
+        name for name in classes if any(_images(path) for path in (root / name).iterdir() if path.is_dir())
+    ]
+    if not inner:
+        return
+    best = min(inner, key=lambda name: (not name.lower().startswith("train"), name))
+    raise DatasetError(
+        f"expected one folder per class in {root}; found the parts of a data set: {', '.join(classes)}",
+        f"did you mean {str(replace(spec, name=str(root / best)))!r}?",
     )
 
 

@@ -81,7 +81,7 @@ def compare_causes(
 
 def causal_words(causal: dict[str, Any]) -> tuple[str, ...]:
     """The comparison in lines."""
-    lines = [f"without … from step {causal['step']}, {causal['updates']} updates:"]
+    lines = [f"without … from checkpoint {causal['step']}, {causal['updates']} updates:"]
     for arm in causal["arms"]:
         size = f"{arm['examples']} examples"
         if arm["removed"] == RANDOM and arm["members"]:

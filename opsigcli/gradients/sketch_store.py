@@ -18,6 +18,7 @@ from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidate
 from opsigcli.mining.similarity import Gradients
 from opsigcli.options import MineOptions
 from opsigcli.progress import Progress, Task
+from opsigcli.runs.run_specs import absolute_model
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.store.reader import Store
 from opsigcli.store.units import Units
@@ -46,7 +47,7 @@ class Sketches:
         self._usable = np.flatnonzero(seen.examples).astype(np.int64)
         run = store.run
         made_from = {
-            "model": options.model or run.model,
+            "model": absolute_model(options.model) if options.model else run.model,
             "loss": run.loss,
             "fingerprint": run.fingerprint,
             "sha256": [store.sha256[row] for row in self.rows],

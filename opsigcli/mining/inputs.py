@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from opsigcli.axis import STEPS, Axis
 from opsigcli.errors import MiningError
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.trace_stats import survey
@@ -50,7 +51,7 @@ class Trace:
     losses: Any  # (T, N) nats, array or h5py dataset; NaN = not measured
     labels: Ints  # (N,) class indices
     ids: Ints  # (N,) example ids
-    steps: Ints  # (T,) optimizer updates
+    steps: Ints  # (T,) increasing
     classes: Sequence[str] = ()  # names of the classes; () = the indices are the names
     deltas: Any = None  # (T−1, N) loss deltas, where they are stored
     counted: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
@@ -60,6 +61,7 @@ class Trace:
     )  # feature -> (N,): numbers, NaN = not looked at; or categories, -1 likewise
     unseen: str = UNSEEN  # why, where there are none
     loss: str = ""  # its spec
+    axis: Axis = STEPS  # what the steps count
 
     @property
     def outputs(self) -> int:

@@ -47,9 +47,9 @@ def notes_on_trace(trace: Trace) -> list[str]:
             "or let a step be made from each checkpoint: opsig trace CKPTS --virtual-step"
         )
     gap = float(np.median(np.diff(trace.steps)))
-    if gap > 1:
+    if gap > 1 or not trace.axis.counts_updates:
         notes.append(
-            f"checkpoints are {gap:g} steps apart: opposing groups swap every step, so that loss changes over "
+            f"{trace.axis.apart(gap)}: opposing groups swap every step, so that loss changes over "
             "several steps understate them, over an even number most (shares and anti-phase are lower bounds; "
             "memberships come from gradients and hold); to see the swing save every step of a short window, or run: "
             "opsig trace CKPTS --virtual-step"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.text import Text
 
+from opsigcli.command_line import command
 from opsigcli.printable import printable
 from opsigcli.reporting.format import NOTHING, number
 from opsigcli.reporting.tables import head, table_of
@@ -25,11 +26,16 @@ SAID = (
 def render_critical(case: Case, rows: int | None = None) -> list[RenderableType]:
     """A row for every value, or for so many of them, with the sharpness where it was measured too."""
     if not case.critical:
-        return [Text("Critical sharpness was not measured: run opsig sharpness --quick.")]
+        return [
+            Text(
+                "Critical sharpness was not measured: run "
+                f"{command('sharpness', store=case.store, options=('--quick',))}."
+            )
+        ]
     points = case.critical
     top = {point.step: point.eigenvalues[0] for point in case.sharpness if point.converged}
     columns = [
-        ("step", "right"), ("critical sharpness", "right"), ("threshold", "right"), ("ratio", "right"),
+        (case.run.axis.one, "right"), ("critical sharpness", "right"), ("threshold", "right"), ("ratio", "right"),
         ("error", "right"), ("along", ""), ("passes", "right"),
     ]  # fmt: skip
     beside = any(point.step in top for point in points)

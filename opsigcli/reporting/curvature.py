@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from opsigcli.axis import Axis
 from opsigcli.printable import printable
 from opsigcli.reporting.format import NOTHING, number, percent, shorten
 from opsigcli.reporting.summary import largest_point, phase_lines
@@ -24,23 +25,27 @@ LAYERS = 12  # rows: the layers with the largest share
 
 def render_curvature(case: Case) -> list[RenderableType]:
     """Sharpness, and where it is: at the point with the largest sharpness, and along the steps."""
-    shown = render_sharpness(case.sharpness)
+    shown = render_sharpness(case.sharpness, case.run.axis)
     if case.phases:
-        shown += [head("Phases"), *(Text(printable(line)) for line in phase_lines(case.phases))]
-    shown += _along(case.sharpness)
+        shown += [
+            head("Phases"),
+            *(Text(printable(line)) for line in phase_lines(case.phases, case.run.axis)),
+        ]
+    shown += _along(case.sharpness, case.run.axis)
     point = largest_point(case.sharpness)
     if point is not None:
-        shown += _layers(point) + _groups(point) + _spectrum(point)
+        where = case.run.axis.at(point.step)
+        shown += _layers(point, where) + _groups(point, where) + _spectrum(point, where)
     return shown
 
 
-def _along(points: Sequence[SharpnessPoint]) -> list[RenderableType]:
+def _along(points: Sequence[SharpnessPoint], axis: Axis) -> list[RenderableType]:
     """Batch sharpness, secant curvature and concentration at every point that has them."""
     listed = [p for p in points if (p.batch_sharpness, p.secant, p.concentration) != (None, None, None)]
     if not listed:
         return []
     table = table_of(
-        ("step", "right"), ("batch sharpness", "right"), ("ratio", "right"),
+        (axis.one, "right"), ("batch sharpness", "right"), ("ratio", "right"),
         ("secant curvature", "right"), ("held by 5 % of examples", "right"),
     )  # fmt: skip
     for p in listed:
@@ -56,7 +61,7 @@ def _along(points: Sequence[SharpnessPoint]) -> list[RenderableType]:
     return shown
 
 
-def _layers(point: SharpnessPoint) -> list[RenderableType]:
+def _layers(point: SharpnessPoint, where: str) -> list[RenderableType]:
     if not point.layers:
         return []
     table = table_of(
@@ -72,7 +77,7 @@ def _layers(point: SharpnessPoint) -> list[RenderableType]:
         for kind in point.kinds:
             share = percent(kind.shares[0])
             table.add_row(f"all {kind.name}", kind.kind, f"{kind.parameters:,}", share, _block(kind))
-    shown: list[RenderableType] = [head(f"Layers at step {point.step:,}, the largest sharpness"), table]
+    shown: list[RenderableType] = [head(f"Layers at {where}, the largest sharpness"), table]
     if len(ordered) > LAYERS:
         shown.append(Text(f"The {LAYERS} largest of {len(ordered)} are shown.", style="dim"))
     return shown
@@ -82,7 +87,7 @@ def _block(layer: LayerCurvature) -> str:
     return number(layer.eigenvalue, 4) + ("" if layer.converged or layer.eigenvalue is None else " ?")
 
 
-def _groups(point: SharpnessPoint) -> list[RenderableType]:
+def _groups(point: SharpnessPoint, where: str) -> list[RenderableType]:
     if not point.groups:
         return []
     table = table_of(
@@ -99,7 +104,7 @@ def _groups(point: SharpnessPoint) -> list[RenderableType]:
             cosine,
         )
     said = "Null: as many examples of the same classes."
-    return [head(f"Groups at step {point.step:,}"), table, Text(said, style="dim")]
+    return [head(f"Groups at {where}"), table, Text(said, style="dim")]
 
 
 def _with_null(evidence: Evidence) -> Text:
@@ -108,7 +113,7 @@ def _with_null(evidence: Evidence) -> Text:
     return text.append(f" (null {null})", style="dim")
 
 
-def _spectrum(point: SharpnessPoint) -> list[RenderableType]:
+def _spectrum(point: SharpnessPoint, where: str) -> list[RenderableType]:
     found = point.spectrum
     if found is None:
         return []
@@ -120,4 +125,4 @@ def _spectrum(point: SharpnessPoint) -> list[RenderableType]:
         f"Of the sharpness {number(point.eigenvalues[0], 4)}, {number(found.gauss_newton, 4)} is the Gauss-Newton "
         f"part and {number(found.remainder, 4)} the rest; Gauss-Newton alone has {number(found.gauss_newton_top, 4)}.",
     )
-    return [head(f"Spectrum at step {point.step:,}"), *map(Text, lines)]
+    return [head(f"Spectrum at {where}"), *map(Text, lines)]

@@ -50,7 +50,7 @@ def spike_lines(case: Case, limit: int = SHOWN) -> list[SpikeLine]:
         ratios = [ratio for ratio in ratios if math.isfinite(ratio)]
         if ratios:
             words += f"; sharpness came to {number(max(ratios))} \u00d7 the stability threshold there"
-        span = f"step {spike.step:,} to {spike.next_step:,}"
+        span = case.run.axis.between(spike.step, spike.next_step)
         lines.append(SpikeLine(span, signed(spike.rise), spike.cause.strength, words))
     return lines
 
@@ -96,14 +96,14 @@ def stability(case: Case) -> str:
     words = f"Stability ratio at {len(with_ratio)} of {count(total, 'checkpoint')}"
     if converged:
         peak = max(converged, key=lambda p: p.ratio or 0.0)
-        words += f": at most {number(peak.ratio)} \u00d7 the threshold, at step {peak.step:,}"
+        words += f": at most {number(peak.ratio)} \u00d7 the threshold, at {case.run.axis.at(peak.step)}"
     if len(converged) < len(with_ratio):
         words += f"; {len(with_ratio) - len(converged)} did not converge"
     bare = uncovered(case)
     if bare:
         named = ", ".join(f"{spike.step:,}" for spike in bare[:UNCOVERED])
         more = f" and {len(bare) - UNCOVERED} more" if len(bare) > UNCOVERED else ""
-        words += f"; spikes from step{'s' if len(bare) > 1 else ''} {named}{more} not covered"
+        words += f"; spikes from {case.run.axis.named(len(bare))} {named}{more} not covered"
     elif case.spikes:
         words += "; every spike is covered"
     return words + "."
@@ -118,7 +118,7 @@ def uncovered(case: Case) -> list[Spike]:
 def next_steps(case: Case) -> list[str]:
     """Commands that would tell more, the most useful one first."""
     found = []
-    store = [] if case.path in ("", str(STORE)) else ["--store", case.path]
+    store = [] if case.store == STORE else ["--store", str(case.store)]
     bare = uncovered(case)
     ratios = [p for p in case.sharpness if p.ratio is not None]
     if not case.sharpness or (ratios and bare):
@@ -142,7 +142,7 @@ def moved(case: Case) -> list[tuple[str, Ints, Floats]]:
         return []
     most = max(told, key=lambda spike: spike.rise)
     assert most.cause is not None
-    span = f"most from step {most.step:,} to {most.next_step:,}"
+    span = f"most from {case.run.axis.between(most.step, most.next_step)}"
     sides = (
         (f"rose {span}", most.cause.up_ids, most.cause.up_deltas),
         (f"fell {span}", most.cause.down_ids, most.cause.down_deltas),

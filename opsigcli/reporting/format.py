@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.axis import STEPS, Axis
+
 if TYPE_CHECKING:
     from opsigcli.records import Floats, GroupKey, Ints, Side
 
@@ -81,14 +83,14 @@ def group_mark(key: GroupKey) -> str:
     return f"{key.pair}{MARKS[key.side]}" if key.pair else str(key)
 
 
-def range_words(what: str, steps: Sequence[int] | Ints, values: Floats) -> str:
+def range_words(what: str, steps: Sequence[int] | Ints, values: Floats, axis: Axis = STEPS) -> str:
     """Where a curve begins and ends, and its least and its greatest value."""
     finite = np.flatnonzero(np.isfinite(values))
     if not len(finite):
         return f"{what}: no finite value."
     low, high = (finite[pick(values[finite])] for pick in (np.argmin, np.argmax))
     return (
-        f"{what} from step {int(steps[0])} to {int(steps[-1])}: {number(values[finite[0]])} at first, "
-        f"{number(values[finite[-1]])} at last, least {number(values[low])} at step {int(steps[low])}, greatest "
-        f"{number(values[high])} at step {int(steps[high])}."
+        f"{what} from {axis.between(int(steps[0]), int(steps[-1]))}: {number(values[finite[0]])} at first, "
+        f"{number(values[finite[-1]])} at last, least {number(values[low])} at {axis.at(int(steps[low]))}, greatest "
+        f"{number(values[high])} at {axis.at(int(steps[high]))}."
     )

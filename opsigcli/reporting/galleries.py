@@ -54,7 +54,7 @@ class Gallery:
 def group_gallery(
     case: Case, group: Group, role: str, row: int | None, album: Album, per_group: int
 ) -> Gallery:
-    """Members of a group: the nearest prototype, then those whose loss changed most at the pair's strongest step."""
+    """Members of a group: the nearest prototype, then those whose loss changed most at the pair's strongest change."""
     positions = case.trace.positions(group.ids)
     losses = _around(case, row, positions)
     change = np.abs(losses[1] - losses[0])
@@ -145,7 +145,7 @@ def top_galleries(case: Case, album: Album) -> list[dict[str, Any]]:
             _top_side(case, "up", "Loss went up most", top.up_ids, row, album, member_of),
             _top_side(case, "down", "Loss went down most", top.down_ids, row, album, member_of),
         ]
-        shown.append({"between": f"step {top.step:,} to {top.next_step:,}", "galleries": sides})
+        shown.append({"between": case.run.axis.between(top.step, top.next_step), "galleries": sides})
     return shown
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.command_line import command
 from opsigcli.reporting.format import NOTHING, count, number, percent, signed
 from opsigcli.reporting.summary import pair_members, sharpness_name, sharpness_values
 
@@ -61,10 +62,14 @@ Part = tuple[list[str], list[str], list[str]]
 def _pairs(case: Case) -> Part:
     mining, total = case.mining, len(case.trace.example_ids)
     if mining is None:
-        return ["opposing groups were not looked for"], [], ["Nothing was mined yet: run opsig mine."]
+        return (
+            ["opposing groups were not looked for"],
+            [],
+            [f"Nothing was mined yet: run {command('mine', store=case.store)}."],
+        )
     looked = (
         f"{count(mining.candidates, 'candidate example')} of {total:,}, gradients compared at "
-        f"{count(len(mining.gradient_steps), 'checkpoint')} (step{'s' if len(mining.gradient_steps) != 1 else ''} "
+        f"{count(len(mining.gradient_steps), 'checkpoint')} ({case.run.axis.named(len(mining.gradient_steps))} "
         f"{', '.join(f'{step:,}' for step in mining.gradient_steps) or NOTHING})"
     )
     if not mining.pairs:
@@ -112,7 +117,7 @@ def _active(mining: Mining, total: int) -> list[str]:
 
 def _sharpness(case: Case) -> Part:
     if not case.sharpness:
-        return [], [], ["Sharpness was not measured: run opsig sharpness."]
+        return [], [], [f"Sharpness was not measured: run {command('sharpness', store=case.store)}."]
     values = dict(zip(case.sharpness, sharpness_values(case.sharpness), strict=True))
     good = [p for p in case.sharpness if p.converged and math.isfinite(values[p])]
     open_ends = sum(not p.converged for p in case.sharpness)
@@ -129,7 +134,8 @@ def _sharpness(case: Case) -> Part:
         name = f"eval-mode {name}"
         missing.append(
             "BatchNorm used its running statistics; the steps of the run saw those of their batches, whose sharpness "
-            "can be several times smaller: opsig sharpness --batch-norm batch."
+            "can be several times smaller: "
+            f"{command('sharpness', store=case.store, options=('--batch-norm', 'batch'))}."
         )
     against = [p for p in good if p.ratio is not None and math.isfinite(p.ratio)]
     if not against:
@@ -138,7 +144,7 @@ def _sharpness(case: Case) -> Part:
         what = "There is no stability ratio" if known else "The stability threshold is not known"
         why = next((f" ({p.reason.removeprefix('no ratio: ')})" for p in good if p.reason), "")
         missing.append(f"{what}{why}, so sharpness is held against nothing.")
-        return [f"{name} peaked at {number(values[peak])} (step {peak.step:,})"], [], missing
+        return [f"{name} peaked at {number(values[peak])} ({case.run.axis.at(peak.step)})"], [], missing
     unlike = [p for p in against if p.step_check is not None and p.step_check.verdict == "contradicted"]
     if unlike:
         missing.append(
@@ -147,7 +153,7 @@ def _sharpness(case: Case) -> Part:
         )
     peak = max(against, key=lambda p: p.ratio or 0)
     top = (
-        f"{number(peak.ratio)}\u00a0\u00d7 the stability threshold at step {peak.step:,} "
+        f"{number(peak.ratio)}\u00a0\u00d7 the stability threshold at {case.run.axis.at(peak.step)} "
         f"({number(values[peak])} against {number(peak.threshold)})"
     )
     first = next((p for p in against if (p.ratio or 0) >= 1), None)
@@ -160,7 +166,7 @@ def _sharpness(case: Case) -> Part:
                 "stability threshold even at the edge of stability."
             )
     else:
-        title = f"{name} reached the stability threshold by step {first.step:,}"
+        title = f"{name} reached the stability threshold by {case.run.axis.at(first.step)}"
         if first is against[0]:
             title = f"{name} was at or above the stability threshold from the first measured checkpoint on"
         said = f"{name} peaked at {top}."
@@ -172,7 +178,9 @@ def _spikes(case: Case) -> Part:
     top = max(spikes, key=lambda spike: spike.rise, default=None)
     if top is None:
         return [], [], ["No spike of the mean loss was found."]
-    size = f"The largest spike is {signed(top.rise)} nats from step {top.step:,} to {top.next_step:,}"
+    size = (
+        f"The largest spike is {signed(top.rise)} nats from {case.run.axis.between(top.step, top.next_step)}"
+    )
     held = _attribution(case.mining, top, len(case.trace.example_ids)) if case.mining else ""
     found = [f"{size}; the rises in it are held {held}." if held else f"{size}."]
     times = {1: "once", 2: "twice"}.get(len(spikes), f"{_words_for(len(spikes))} times")

@@ -148,6 +148,7 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
             if (text := _definition(name, entry, definitions))
         ],
         "provenance": [(name, entry, command_line(name, entry)) for name, entry in origins(case)],
+        "axis": case.run.axis,
         "transform": case.run.transform,
         "fingerprint": case.run.fingerprint,
     }
@@ -163,7 +164,7 @@ def _pair(
         "reasons": pair.reasons,
         "members": count(pair_members(pair), "example"),
         "fraction": percent(pair_members(pair) / len(case.trace.example_ids)),
-        "between": _between(case, row) or f"step {pair.strongest_step:,}",
+        "between": _between(case, row) or case.run.axis.at(pair.strongest_step),
         "evidence": [_evidence(name, entry, definitions) for name, entry in evidence_of(pair).items()],
         "means": album.means(index),
         "galleries": [
@@ -175,7 +176,7 @@ def _pair(
 def _between(case: Case, row: int | None) -> str:
     if row is None:
         return ""
-    return f"step {int(case.trace.steps[row]):,} to {int(case.trace.steps[row + 1]):,}"
+    return case.run.axis.between(int(case.trace.steps[row]), int(case.trace.steps[row + 1]))
 
 
 def _evidence(name: str, entry: Evidence, definitions: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from opsigcli.axis import STEPS, Axis
 from opsigcli.printable import printable
 from opsigcli.records import REST
 from opsigcli.reporting.first_screen import largest
@@ -25,14 +26,14 @@ CLASS_COLUMNS = 6  # of the table of classes by spike
 SIGNIFICANT = 0.05
 
 
-def spikes(found: Sequence[Spike]) -> list[RenderableType]:
+def spikes(found: Sequence[Spike], axis: Axis = STEPS) -> list[RenderableType]:
     """The largest spikes: the attribution of their rise, its share by class, and the cause of each."""
     if not found:
         return [head("Spikes"), Text("No spike of the mean loss was found.")]
     shown_spikes = largest(found, SPIKE_ROWS)
     table = table_of(
-        ("from step", "right"),
-        ("to step", "right"),
+        (f"from {axis.one}", "right"),
+        (f"to {axis.one}", "right"),
         ("rise", "right"),
         ("attribution (positive loss deltas)", ""),
     )
@@ -43,7 +44,7 @@ def spikes(found: Sequence[Spike]) -> list[RenderableType]:
     shown: list[RenderableType] = [head("Spikes of the mean loss"), table]
     if len(found) > len(shown_spikes):
         shown.append(Text(f"The {len(shown_spikes)} largest of {len(found)} are shown.", style="dim"))
-    return shown + _classes(shown_spikes) + _causes(shown_spikes)
+    return shown + _classes(shown_spikes) + _causes(shown_spikes, axis)
 
 
 def _attribution(spike: Spike) -> str:
@@ -106,7 +107,7 @@ def _classes(found: Sequence[Spike]) -> list[RenderableType]:
     return [head("Spikes by class"), table, Text(words, style="dim")]
 
 
-def _causes(found: Sequence[Spike]) -> list[RenderableType]:
+def _causes(found: Sequence[Spike], axis: Axis) -> list[RenderableType]:
     """The cause of each spike, and how sure the network was of what rose in the largest one."""
     told = [spike for spike in found if spike.cause is not None]
     if not told:
@@ -114,7 +115,7 @@ def _causes(found: Sequence[Spike]) -> list[RenderableType]:
     shown: list[RenderableType] = [head("Causes")]
     for spike in told:
         assert spike.cause is not None
-        line = Text(f"- step {spike.step:,} to {spike.next_step:,}, ")
+        line = Text(f"- {axis.between(spike.step, spike.next_step)}, ")
         line.append(spike.cause.strength, style="bold")
         shown.append(line.append(f": {printable(spike.cause.words)}"))
     most = max(told, key=lambda spike: spike.rise)
@@ -123,5 +124,5 @@ def _causes(found: Sequence[Spike]) -> list[RenderableType]:
             f"{share.name}: {percent(share.share)} (as many of the same classes {percent(share.expected)})"
             for share in most.cause.confidence
         )
-        shown.append(Text(f"- of the rise from step {most.step:,}: {parts}; p = exp(-loss)", style="dim"))
+        shown.append(Text(f"- of the rise from {axis.at(most.step)}: {parts}; p = exp(-loss)", style="dim"))
     return shown

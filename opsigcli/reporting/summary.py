@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.axis import STEPS, Axis
 from opsigcli.options import COMMANDS
 from opsigcli.printable import printable
 from opsigcli.reporting.format import group_mark, number, percent
@@ -118,7 +119,7 @@ def facts(case: Case) -> list[tuple[str, str]]:
         ("checkpoints", f"{run.checkpoints}"),
         (
             "series",
-            f"{len(trace.steps):,} checkpoints, steps {int(trace.steps[0]):,} to {int(trace.steps[-1]):,}",
+            f"{len(trace.steps):,} checkpoints, {trace.axis.span(int(trace.steps[0]), int(trace.steps[-1]))}",
         ),
         (
             "examples",
@@ -173,13 +174,15 @@ def notes(case: Case) -> list[str]:
         lines.append(
             f"{unmeasured} of {len(case.trace.steps)} checkpoints were not measured on all examples."
         )
-    lines += [_sentence(line) for line in [*step_check_lines(case.sharpness), *curvature_lines(case)]]
+    lines += [
+        _sentence(line) for line in [*step_check_lines(case.sharpness, case.run.axis), *curvature_lines(case)]
+    ]
     return lines + [
         _sentence(f"sharpness: {reason}") for reason in sorted({p.reason for p in case.sharpness if p.reason})
     ]
 
 
-def step_check_lines(points: Sequence[SharpnessPoint]) -> list[str]:
+def step_check_lines(points: Sequence[SharpnessPoint], axis: Axis = STEPS) -> list[str]:
     """Whether the weights confirm the rule whose threshold is given, a line for each verdict and its reason."""
     checks = [(point.step, point.step_check) for point in points if point.step_check is not None]
     told = [(step, check) for step, check in checks if check.relative_error is not None]
@@ -197,7 +200,9 @@ def step_check_lines(points: Sequence[SharpnessPoint]) -> list[str]:
         errors = {step: check.relative_error or 0.0 for step, check in told}
         for steps in by_reason.values():
             where = (
-                f"at step {steps[0]:,}" if len(steps) == 1 else f"at {len(steps)} steps from {steps[0]:,} on"
+                f"at {axis.at(steps[0])}"
+                if len(steps) == 1
+                else f"at {len(steps)} {axis.many} from {steps[0]:,} on"
             )
             most = max(errors[step] for step in steps)
             off = " to the bit" if not most else f" (to {most:.1g} of the step)"
@@ -210,12 +215,12 @@ def _without_numbers(text: str) -> str:
     return re.sub(r"\d[\d.,e+-]*", "#", text)
 
 
-def phase_lines(phases: Sequence[Phase]) -> list[str]:
+def phase_lines(phases: Sequence[Phase], axis: Axis = STEPS) -> list[str]:
     """What the sharpness did along the run, a line for each phase."""
     return [
-        f"steps {p.first_step:,} to {p.last_step:,}: {p.name} ({p.evidence})"
+        f"{axis.span(p.first_step, p.last_step)}: {p.name} ({p.evidence})"
         if p.last_step > p.first_step
-        else f"step {p.first_step:,}: {p.name} ({p.evidence})"
+        else f"{axis.at(p.first_step)}: {p.name} ({p.evidence})"
         for p in phases
     ]
 
@@ -228,18 +233,18 @@ def largest_point(points: Sequence[SharpnessPoint]) -> SharpnessPoint | None:
 
 def curvature_lines(case: Case) -> list[str]:
     """Phases of the run, and the layer and the groups that hold the largest sharpness."""
-    lines = phase_lines(case.phases)
+    lines = phase_lines(case.phases, case.run.axis)
     point = largest_point(case.sharpness)
     if point is None:
         return lines
     if len(point.layers) > 1:
         layer = max(point.layers, key=lambda layer: layer.shares[0])
         lines.append(
-            f"at step {point.step:,} layer {printable(layer.name)} holds {percent(layer.shares[0])} of the top "
-            "eigenvector"
+            f"at {case.run.axis.at(point.step)} layer {printable(layer.name)} holds {percent(layer.shares[0])} of the "
+            "top eigenvector"
         )
     lines += [
-        f"at step {point.step:,} {group.name} holds {percent(group.share.value)} of the sharpness with "
+        f"at {case.run.axis.at(point.step)} {group.name} holds {percent(group.share.value)} of the sharpness with "
         f"{percent(group.fraction)} of the examples; as many of the same classes hold {percent(group.share.null or 0)}"
         for group in point.groups
         if group.share.value > group.fraction

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from opsigcli.axis import STEPS
 from opsigcli.printable import printable
 from opsigcli.reporting.format import (
     MARKS,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Evidence, LossTrace, Mining, Pair, Side
 
 STYLES: Mapping[Side, str] = {"first": "yellow", "second": "cyan"}
-CLOSE_UP = 12  # checkpoints on each side of a pair's strongest step
+CLOSE_UP = 12  # checkpoints on each side of a pair's strongest change
 
 
 def head(words: str) -> RenderableType:
@@ -59,10 +60,11 @@ def table_of(*columns: tuple[str, str]) -> Table:
 def pairs(mining: Mining, trace: LossTrace | None) -> list[RenderableType]:
     """Every pair: its groups, its evidence beside the null, the verdict and its reasons."""
     if not mining.pairs:
+        axis = trace.axis if trace else STEPS
         steps = ", ".join(f"{step:,}" for step in mining.gradient_steps) or NOTHING
         looked = (
             f"No pair of opposing groups was found. Looked at: {count(mining.candidates, 'candidate example')}, "
-            f"gradients compared at steps {steps}."
+            f"gradients compared at {axis.many} {steps}."
         )
         return [head("Pairs"), Text(looked)]
     table = table_of(
@@ -137,7 +139,7 @@ def _share(evidence: dict[str, Evidence]) -> Text:
 
 
 def _swing(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
-    """The groups' mean losses around the pair's strongest step, as two sparklines on one scale."""
+    """The groups' mean losses around the pair's strongest change, as two sparklines on one scale."""
     row = delta_row(trace, pair.strongest_step) if trace else None
     if trace is None or row is None or len(trace.steps) < 4:
         return []
@@ -152,14 +154,14 @@ def _swing(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
     lines = Text(no_wrap=True)
     for (side, style), curve in zip(STYLES.items(), curves, strict=True):
         lines.append(f"{MARKS[side]} {sparkline(curve, scale)}\n", style=style)
-    lines.append(f"  mean losses, steps {int(steps[0]):,} to {int(steps[-1]):,}", style="dim")
+    lines.append(f"  mean losses, {trace.axis.span(int(steps[0]), int(steps[-1]))}", style="dim")
     return [Padding(lines, (0, 0, 0, 2))]
 
 
 def top(
     mining: Mining, classes: Sequence[str], trace: LossTrace | None, rows: int | None
 ) -> list[RenderableType]:
-    """The examples with the largest loss deltas at the strongest step."""
+    """The examples with the largest loss deltas at the strongest change."""
     strongest = strongest_top(mining, 1)
     if not strongest:
         return []
@@ -184,6 +186,7 @@ def top(
             label = shorten(printable(labels.get(int(ids[i]), NOTHING)), 12)
             cells += [str(int(ids[i])), Text(label), signed(float(deltas[i])), member_of.get(int(ids[i]), "")]
         table.add_row(*cells)
-    span = f"from step {largest.step:,} to {largest.next_step:,}"
+    axis = trace.axis if trace else STEPS
+    span = f"from {axis.between(largest.step, largest.next_step)}"
     title = f"Top loss deltas, nats, {span}, the strongest of {len(mining.top):,}"
     return [head(title), table]

@@ -10,6 +10,8 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from opsigcli.axis import STEPS, Axis
+from opsigcli.command_line import command
 from opsigcli.printable import printable
 from opsigcli.reporting.critical import render_critical
 from opsigcli.reporting.first_screen import held_together, moved, next_steps, spike_lines, stability
@@ -49,13 +51,13 @@ def render_trace(trace: LossTrace | TraceSummary) -> list[RenderableType]:
     """The loss trace: how much of it there is, the mean loss, and what virtual steps did."""
     shown = [*_trace_words(trace), _loss_plot(trace, ())]
     virtual = getattr(trace, "virtual", None)
-    return shown if virtual is None else shown + render_virtual(virtual)
+    return shown if virtual is None else shown + render_virtual(virtual, axis=trace.axis)
 
 
 def render_mine(case: Case) -> list[RenderableType]:
     """What ``opsig mine`` found, with the labels of the examples."""
     if case.mining is None:
-        return [Text("Nothing was mined yet: run opsig mine.")]
+        return [Text(f"Nothing was mined yet: run {command('mine', store=case.store)}.")]
     shown = render_mining(case.mining, case.run.classes, trace=case.trace)
     if case.virtual is not None:
         shown += render_virtual(case.virtual, case.trace, case.run.classes)
@@ -69,26 +71,26 @@ def render_mining(
     trace: LossTrace | None = None,
     top_rows: int | None = None,
 ) -> list[RenderableType]:
-    """Pairs with their evidence, spikes, and the top examples of the strongest step.
+    """Pairs with their evidence, spikes, and the top examples of the strongest change.
 
     Args:
         mining: what was found.
         classes: class names.
-        trace: adds labels of the top examples and the groups' losses around the strongest step.
+        trace: adds labels of the top examples and the groups' losses around the strongest change.
         top_rows: top examples on each side of the step; None shows all that were kept.
 
     Returns:
         Renderables for a terminal of 60 columns or more.
     """
     shown = pairs(mining, trace)
-    shown += spikes(mining.spikes)
+    shown += spikes(mining.spikes, trace.axis if trace else STEPS)
     shown += top(mining, classes, trace, top_rows)
     return shown + _notes(mining_notes(mining))
 
 
-def render_sharpness(points: Sequence[SharpnessPoint]) -> list[RenderableType]:
+def render_sharpness(points: Sequence[SharpnessPoint], axis: Axis = STEPS) -> list[RenderableType]:
     """Sharpness against the stability threshold: a plot, and a row for every point."""
-    return _sharpness(points, rows=None)
+    return _sharpness(points, axis, rows=None)
 
 
 def render_report(case: Case) -> list[RenderableType]:
@@ -101,14 +103,14 @@ def render_report(case: Case) -> list[RenderableType]:
     shown += [head("Run"), _facts(case)]
     shown += render_training(case)
     if case.sharpness:
-        shown += [Text(), *_sharpness(case.sharpness, rows=SHARPNESS_ROWS)]
+        shown += [Text(), *_sharpness(case.sharpness, case.run.axis, rows=SHARPNESS_ROWS)]
     if case.critical:
         shown += render_critical(case, SHARPNESS_ROWS)
     if case.virtual is not None:
         shown += render_virtual(case.virtual, case.trace, case.run.classes)
     if case.mining:
         shown += pairs(case.mining, case.trace)
-    shown += spikes(case.spikes)
+    shown += spikes(case.spikes, case.run.axis)
     if case.mining:
         shown += top(case.mining, case.run.classes, case.trace, TOP_ROWS)
     return shown + _notes(notes(case))
@@ -153,7 +155,7 @@ def _trace_words(trace: LossTrace | TraceSummary) -> list[RenderableType]:
     steps, mean = trace.steps, trace.mean_losses
     finite = np.flatnonzero(np.isfinite(mean))
     words = (
-        f"{count(len(steps), 'checkpoint')}, steps {int(steps[0]):,} to {int(steps[-1]):,}, "
+        f"{count(len(steps), 'checkpoint')}, {trace.axis.span(int(steps[0]), int(steps[-1]))}, "
         f"{count(len(trace.example_ids), 'example')}"
     )
     if len(finite):
@@ -172,18 +174,18 @@ def _loss_plot(trace: LossTrace | TraceSummary, spikes: Sequence[Spike], height:
     y = value_scale(mean, allow_log=True)
     marked = f", {count(len(spikes), 'spike')} marked below" if spikes else ""
     title = f"Mean loss, nats{' (log scale)' if y.log else ''}{marked}"
-    plot = TextPlot(Scale(int(trace.steps[0]), int(trace.steps[-1])), y, height, title)
+    plot = TextPlot(Scale(int(trace.steps[0]), int(trace.steps[-1])), y, height, title, trace.axis)
     plot.curve(trace.steps, mean)
     plot.steps_below([spike.next_step for spike in spikes])
     return plot
 
 
-def _sharpness(points: Sequence[SharpnessPoint], rows: int | None) -> list[RenderableType]:
+def _sharpness(points: Sequence[SharpnessPoint], axis: Axis, rows: int | None) -> list[RenderableType]:
     if not points:
         return [Text("Sharpness was not measured: run opsig sharpness.")]
-    shown: list[RenderableType] = [_sharpness_plot(points, sharpness_title(points))]
+    shown: list[RenderableType] = [_sharpness_plot(points, sharpness_title(points), axis)]
     table = table_of(
-        ("step", "right"), (sharpness_name(points), "right"), ("residual", "right"), ("converged", ""),
+        (axis.one, "right"), (sharpness_name(points), "right"), ("residual", "right"), ("converged", ""),
         ("threshold", "right"), ("ratio", "right"),
     )  # fmt: skip
     values = sharpness_values(points)
@@ -205,12 +207,12 @@ def _sharpness(points: Sequence[SharpnessPoint], rows: int | None) -> list[Rende
         shown.append(Text(f"{len(listed)} of {len(points)} points are shown, evenly spread.", style="dim"))
     if rows is None:
         reasons = sorted({point.reason for point in points if point.reason})
-        reasons += step_check_lines(points)
+        reasons += step_check_lines(points, axis)
         shown += [Text(printable(reason), style="dim") for reason in reasons]
     return shown
 
 
-def _sharpness_plot(points: Sequence[SharpnessPoint], name: str) -> TextPlot:
+def _sharpness_plot(points: Sequence[SharpnessPoint], name: str, axis: Axis) -> TextPlot:
     steps = [point.step for point in points]
     values = sharpness_values(points)
     limits = np.array([math.nan if p.threshold is None else p.threshold for p in points])
@@ -218,7 +220,8 @@ def _sharpness_plot(points: Sequence[SharpnessPoint], name: str) -> TextPlot:
     hollow = any(not point.converged for point in points)
     title = name + (" (log scale)" if y.log else "")
     title += ", \u2504 stability threshold" if np.isfinite(limits).any() else ", no stability threshold known"
-    plot = TextPlot(Scale(steps[0], steps[-1]), y, 10, title + (", \u25cb not converged" if hollow else ""))
+    title += ", \u25cb not converged" if hollow else ""
+    plot = TextPlot(Scale(steps[0], steps[-1]), y, 10, title, axis)
     plot.limit(np.array(steps), limits)
     signs = ["\u25cf" if point.converged else "\u25cb" for point in points]
     plot.points(steps, values, signs, SHARP)

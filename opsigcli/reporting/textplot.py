@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.text import Text
 
+from opsigcli.axis import STEPS, Axis
 from opsigcli.reporting.scales import Scale, tick_text
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ class TextPlot:
         y: scale of the values.
         height: rows.
         title: the line above.
+        axis: what the steps count.
     """
 
-    def __init__(self, x: Scale, y: Scale, height: int, title: str) -> None:
-        self.x, self.y, self.height, self.title = x, y, height, title
+    def __init__(self, x: Scale, y: Scale, height: int, title: str, axis: Axis = STEPS) -> None:
+        self.x, self.y, self.height, self.title, self.axis = x, y, height, title, axis
         self.curves: list[tuple[Ints, Floats, str]] = []
         self.marks: list[tuple[Sequence[float], Sequence[float], Sequence[str], str]] = []
         self.limits: list[tuple[Ints, Floats]] = []
@@ -103,11 +105,11 @@ class TextPlot:
                 character, style = cells.get((row, column), (" ", "not dim"))
                 line.append(sign(character), style=f"not dim {style}")
             lines.append(line)
-        axis = Text(
+        floor = Text(
             f"{'':>{GUTTER - 1}}{sign(chr(0x2514))}{sign(chr(0x2500)) * width}", style="dim", no_wrap=True
         )
-        lines.append(axis)
-        low, high = f"{int(self.x.low):,}", f"step {int(self.x.high):,}"
+        lines.append(floor)
+        low, high = f"{int(self.x.low):,}", self.axis.at(int(self.x.high))
         under = [" "] * width
         for step in self.below:
             under[self._column(step, width)] = sign("\u25b2")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.padding import Padding
 from rich.text import Text
 
+from opsigcli.axis import Axis
 from opsigcli.printable import printable
 from opsigcli.reporting.format import number, shorten
 from opsigcli.reporting.tables import head, table_of
@@ -34,7 +35,7 @@ def training_facts(case: Case) -> list[RecordedFact]:
     facts = list(case.recorded_facts)
     if unlike:
         (step, check), more = unlike[0], len(unlike) - 1
-        where = f"the weights at step {step:,}" + (f" and at {more:,} more" if more else "")
+        where = f"the weights at {case.run.axis.at(step)}" + (f" and at {more:,} more" if more else "")
         facts.append(RecordedFact("steps of another rule", "", where, check.reason))
     return facts
 
@@ -97,7 +98,7 @@ def render_training(case: Case) -> list[RenderableType]:
     if not facts and log is None:
         return []
     shown: list[RenderableType] = [head(TITLE)]
-    shown += _log(log) if log is not None else []
+    shown += _log(log, case.run.axis) if log is not None else []
     return shown + render_facts(facts)
 
 
@@ -109,11 +110,11 @@ def render_facts(facts: Sequence[RecordedFact]) -> list[RenderableType]:
     return shown
 
 
-def _log(log: AgainstLog) -> list[RenderableType]:
+def _log(log: AgainstLog, axis: Axis) -> list[RenderableType]:
     shown: list[RenderableType] = [Text(printable(line)) for line in _log_lines(log)]
     if log.steps:
         table = table_of(
-            ("step", "right"), ("traced", "right"), ("logged", "right"), ("allowed apart", "right")
+            (axis.one, "right"), ("traced", "right"), ("logged", "right"), ("allowed apart", "right")
         )
         for row in log_rows(log, ROWS):
             table.add_row(*row)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.axis import STEPS, Axis
 from opsigcli.printable import printable
 from opsigcli.reporting.format import label_name, number, shorten, signed
 from opsigcli.reporting.tables import head, table_of
@@ -22,7 +23,10 @@ HTML_ROWS, HTML_NAMED = 60, 10
 
 
 def render_virtual(
-    virtual: VirtualSteps, trace: LossTrace | None = None, classes: Sequence[str] = ()
+    virtual: VirtualSteps,
+    trace: LossTrace | None = None,
+    classes: Sequence[str] = (),
+    axis: Axis | None = None,
 ) -> list[RenderableType]:
     """One row for each of some checkpoints, evenly spread.
 
@@ -30,9 +34,11 @@ def render_virtual(
         virtual: what the steps did.
         trace: adds the examples' labels.
         classes: class names.
+        axis: what the steps count; the trace's, where there is one.
     """
+    axis = axis or (trace.axis if trace else STEPS)
     table = table_of(
-        ("step", "right"), ("mean delta", "right"), ("interference D", "right"), ("fraction up", "right"),
+        (axis.one, "right"), ("mean delta", "right"), ("interference D", "right"), ("fraction up", "right"),
         ("most up (id)", ""), ("most down (id)", ""),
     )  # fmt: skip
     for t in _spread(virtual, ROWS):

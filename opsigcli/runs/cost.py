@@ -23,7 +23,7 @@ def plan_lines(result: dict[str, Any], what: str, store: Path) -> tuple[str, ...
         f"dry run: {what}",
         f"{result['units']} units of work; reads {_bytes(result['bytes_to_read'])}, "
         f"writes about {_bytes(result['bytes_to_write'])} to {store}; {duration}",
-        "nothing was computed and nothing was written",
+        "nothing was written",
     )
 
 

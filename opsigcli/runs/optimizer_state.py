@@ -15,6 +15,7 @@ from opsigcli.checkpoints.writer import state_path
 from opsigcli.errors import CheckpointError
 from opsigcli.optimizers.recognise import Recognised, from_state_dict
 from opsigcli.optimizers.recognise import recognise as recognise_groups
+from opsigcli.optimizers.spelling import meant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +38,7 @@ def optimizer_of(series: Series) -> Recognised:
     """The optimizer of a series: as its manifest says, else as its last checkpoint shows."""
     manifest = series.manifest
     if manifest is not None and manifest.optimizer:
-        return Recognised(manifest.optimizer, manifest.hyper)
+        return Recognised(*meant(manifest.optimizer, manifest.hyper))
     return recognise(series)
 
 

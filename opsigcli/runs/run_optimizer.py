@@ -12,6 +12,7 @@ from opsigcli.errors import CheckpointError
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Optimizer, plain_value
 from opsigcli.optimizers.recognise import Recognised, common_keys, recognise
+from opsigcli.optimizers.spelling import meant
 from opsigcli.records import Run
 from opsigcli.runs.given_hyper import hyper_text, rates_of
 from opsigcli.runs.optimizer_state import saved_optimizer, state_by_parameter
@@ -57,11 +58,11 @@ class RunOptimizer:
         lrs: Sequence[float] = (),
     ) -> None:
         self.asked = name
-        self.name = name or run.optimizer
+        self._given = {key: value for key, value in given.items() if value is not None}
+        self.name = meant(name or run.optimizer, run.hyper | self._given)[0] if name or run.optimizer else ""
         self.rule: Optimizer | None = OPTIMIZERS.load(self.name) if self.name else None  # None when not known
         self.unusable = ""  # why the state of a checkpoint cannot be used
         self._of_run = dict(run.hyper) if self.name == run.optimizer else {}
-        self._given = {key: value for key, value in given.items() if value is not None}
         self._lr_groups = rates_of(lr_groups) if lr_groups else {}
         known = [lr for lr in lrs if math.isfinite(lr)]
         self._scheduled = bool(known) and max(known) > min(known) * (1 + SAME)
@@ -78,7 +79,7 @@ class RunOptimizer:
             lr: the checkpoint's; None or not finite when it is not known.
         """
         known = {"lr": lr} if lr is not None and math.isfinite(lr) else {}
-        return self._of_run | known | self._given
+        return _of_rule(self.rule, self._of_run | known | self._given)
 
     def state(self, checkpoint: Path, objective: Objective) -> dict[str, dict[str, Tensor]]:
         """The state at a checkpoint by the name of each parameter; {} where there is none that can be used."""
@@ -203,20 +204,25 @@ class RunOptimizer:
         """The rule that is asked for, or that of the group."""
         keys = common_keys(slot.entry for slot in group.slots if slot.entry)
         found = recognise([group.hyper], keys)
-        return Recognised(rule=self.asked, name=found.rule) if self.asked else found
+        return Recognised(rule=self._asked(group), name=found.rule) if self.asked else found
+
+    def _asked(self, group: Group) -> str:
+        """The rule that is asked for; of SGD, the one that the group's and the given hyper-parameters make of it."""
+        own = {key: plain_value(value) for key, value in group.hyper.items()}
+        return meant(self.asked or "", own | self._given)[0]
 
     def _hyper(self, group: Group, rule: Optimizer, number: int) -> dict[str, Any]:
         """A group's own hyper-parameters, with the given ones in place of some."""
         found = rule.of_group(group.hyper) | self._given
         if str(number) in self._lr_groups:
             found["lr"] = self._lr_groups[str(number)]
-        return rule.settle(found)
+        return rule.settle(_of_rule(rule, found))
 
     def _contradictions(self, groups: Sequence[tuple[Group, Recognised]]) -> Iterator[str]:
         """Where options say something else than the checkpoint."""
         for group, one in groups:
-            if self.asked and one.name and {self.asked, one.name} != {"gd", "sgd"} and one.name != self.asked:
-                yield f"--optimizer {self.asked} is used, but the checkpoint has the state of {one.name}"
+            if self.asked and one.name and {one.rule, one.name} != {"gd", "sgd"} and one.name != one.rule:
+                yield f"--optimizer {one.rule} is used, but the checkpoint has the state of {one.name}"
             for key, value in self._given.items():
                 own = plain_value(group.hyper.get(key))
                 if own is not None and hyper_text(own) != hyper_text(value):
@@ -243,6 +249,12 @@ class RunOptimizer:
             state, self.unusable = {}, error.message
         part = Part("all parameters", self.name, self.rule, self.rule.settle(hyper), tuple(train))
         return Tuning(tuple(self._by_rate(part)), state, unusable=self.unusable)
+
+
+def _of_rule(rule: Optimizer | None, hyper: dict[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters without a momentum of 0, which a rule that has none does not know."""
+    none = rule is not None and "momentum" not in rule.defaults and hyper.get("momentum") == 0
+    return {key: value for key, value in hyper.items() if not (none and key == "momentum")}
 
 
 def _assumed(groups: Sequence[tuple[Group, Recognised]]) -> Iterator[str]:

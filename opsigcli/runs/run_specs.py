@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opsigcli.checkpoints.manifest import Manifest
+from opsigcli.datasets import SOURCES
 from opsigcli.examples import ExampleSource
 from opsigcli.models import MODELS
 from opsigcli.records import Run
@@ -43,6 +44,26 @@ def absolute_model(spec_text: str) -> str:
     return absolute_spec(spec_text)
 
 
+def same_spec(name: str, given: str, found: str) -> bool:
+    """Whether two specs name the same model, data or loss, be their paths relative or absolute.
+
+    Raises:
+        UsageError: one is not in the grammar.
+    """
+    return given == found or ABSOLUTE[name](given) == ABSOLUTE[name](found)
+
+
+def absolute_data(spec_text: str) -> str:
+    """A data spec whose paths are absolute."""
+    spec = parse(spec_text)
+    if SOURCES.names_path(spec):
+        spec = replace(spec, name=absolute_path(spec.name))
+    return absolute_spec(str(spec))
+
+
+ABSOLUTE = {"model": absolute_model, "data": absolute_data, "loss": absolute_spec}  # by what the spec is of
+
+
 def specs(run: Run | Manifest) -> list[str]:
     """The specs of a run that may name code, in the order they are signed."""
     return [getattr(run, name) for name in SPECS]
@@ -56,7 +77,7 @@ def trusted_run(store: Store, options: SpecOptions) -> Run:
     """
     run = store.run
     chosen = {"model": options.model, "data": options.data}
-    given = {name: spec for name, spec in chosen.items() if spec is not None}
+    given = {name: ABSOLUTE[name](spec) for name, spec in chosen.items() if spec is not None}
     inherited = [spec for name, spec in vars(run).items() if name in SPECS and name not in given]
     require_trust(
         inherited, specs(run), store.signature, f"the store {store.path}", trusted=options.trust_manifest

@@ -91,7 +91,8 @@ class CriticalMeter:
         self.meter.train(tuning, trained)
         if elsewhere := next((part.name for part in tuning.parts if part.rule.gradient_at is not None), ""):
             tuning = Tuning(reason=f"no ratio along updates of {elsewhere}: leave out --quick")
-        moved = self._difference(row) if following == step + 1 and not averaged else None
+        one = self.run.run.axis.one_update(step, following)
+        moved = self._difference(row) if one and not averaged else None
         self.run.load(row)
         if bad := self.meter.not_finite():
             return CriticalSharpness(step, None, None, None, None, None, NONE, 0, 0, bad, self.run.files[row])

@@ -72,7 +72,9 @@ class StepChecker:
             return StepCheck(UNTOLD, "it is the last checkpoint")
         apart = int(steps[row + 1] - steps[row])
         if apart != 1:
-            return StepCheck(UNTOLD, f"the next checkpoint is {apart:,} steps away, not one")
+            return StepCheck(
+                UNTOLD, f"the next checkpoint is {apart:,} {self.run.run.axis.many} away, not one"
+            )
         if why := hindrance(self.run, self.manifest, whole=self.whole):
             return StepCheck(UNTOLD, why)
         try:
@@ -236,10 +238,11 @@ class StepChecker:
         causes = [*OTHER_DATA, "another optimizer, or a state that is not this checkpoint's"]
         batches = "minibatches (--minibatch N tests them)"
         causes = [*causes, "minibatches"] if self.whole else [batches, *causes]
-        if self.run.run.unit not in ("", "step"):
-            causes.insert(0, f"checkpoints that are a {self.run.run.unit} apart, not an update")
+        updates = self.run.run.axis.counts_updates
+        if not updates:
+            causes.insert(0, f"checkpoints that are one {self.run.run.axis.one} apart, not an update")
         reason = "; ".join([off, *signs, f"likely: {', '.join(causes)}"])
-        sure = self.whole and self.run.run.unit in ("", "step")
+        sure = self.whole and updates
         return replace(found, verdict=CONTRADICTED if sure else UNTOLD, reason=reason)
 
     def _of_batches(

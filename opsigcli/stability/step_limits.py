@@ -25,8 +25,9 @@ def hindrance(run: StoredRun, manifest: Manifest | None, *, whole: bool) -> str:
         return "the examples are not those that the run was trained on, by their fingerprint"
     if "examples" in run.run.transform:
         return f"the trace is of a subset of the examples ({run.run.transform['examples']})"
-    if run.run.unit == "epoch" and not whole:
-        return "the next checkpoint is an epoch away, and nothing says that it is one update"
+    if not run.run.axis.counts_updates and not whole:
+        by = run.run.axis.one
+        return f"checkpoints are told apart by their {by}, and nothing says that they are one update apart"
     if batch_norms(run.objective.model):
         needed = _batch_bytes(run.objective)
         if needed > BATCH_BYTES:

@@ -32,7 +32,7 @@ def warnings_of(
     if loose:
         coarse = options.precision == "float32" and any("wider type" in point.reason for point in loose)
         warnings.append(
-            f"{len(loose)} of {len(points)} points did not converge; step {loose[0].step}: {loose[0].reason}"
+            f"{len(loose)} of {len(points)} points did not converge; checkpoint {loose[0].step}: {loose[0].reason}"
             + ("; that is --precision float64" if coarse else "")
         )
     if left or any(point.partial for point in points):
@@ -72,8 +72,8 @@ def _step_warning(points: list[SharpnessPoint]) -> list[str]:
     checked = sum(p.step_check is not None and p.step_check.relative_error is not None for p in points)
     reason = unlike[0].step_check.reason if unlike[0].step_check else ""
     return [
-        f"the threshold is not confirmed by the weights at {len(unlike)} of {checked} steps; step {unlike[0].step}: "
-        f"{reason}"
+        f"the threshold is not confirmed by the weights at {len(unlike)} of {checked} checkpoints; checkpoint "
+        f"{unlike[0].step}: {reason}"
     ]
 
 
@@ -83,7 +83,7 @@ def _once(said: list[tuple[SharpnessPoint, str]]) -> list[str]:
     for point, text in said:
         kinds.setdefault(re.sub(r"[-+.\de]*\d", "#", text), []).append((point, text))
     return [
-        first if len(rest) == 0 else f"{first} (step {point.step}, and so at {len(rest)} more)"
+        first if len(rest) == 0 else f"{first} (checkpoint {point.step}, and so at {len(rest)} more)"
         for (point, first), *rest in kinds.values()
     ]
 
@@ -102,7 +102,7 @@ def _subset_warning(points: list[SharpnessPoint], examples: int) -> list[str]:
     if spread is None:
         return []
     return [
-        f"sharpness is of {spread['examples']} of {examples} examples; at step {spread['step']} "
+        f"sharpness is of {spread['examples']} of {examples} examples; at checkpoint {spread['step']} "
         f"{spread['subsets']} subsets of that size give {spread['least']:.4g} to {spread['most']:.4g}"
     ]
 
@@ -151,6 +151,7 @@ def outcome(
     reached = next((p.step for p in points if p.ratio is not None and p.ratio >= 1), None)
     result = {
         "store": str(options.store),
+        "unit": case.run.axis.one,
         "points": points,
         "phases": case.phases,
         "peak": None

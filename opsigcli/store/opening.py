@@ -13,6 +13,7 @@ from typing import IO, Any
 import h5py
 from h5py import h5a, h5t
 
+from opsigcli.command_line import command
 from opsigcli.errors import Refused, StoreError, Unsound
 from opsigcli.files import NotAFile, open_file
 from opsigcli.store.guard import no_plugins, walk
@@ -40,7 +41,8 @@ def open_checked(path: Path) -> tuple[h5py.File, frozenset[str]]:
             return _open(path, raw)
     except FileNotFoundError as error:
         raise StoreError(
-            f"expected a store at {path}, found nothing there", "make one with: opsig trace CHECKPOINTS"
+            f"expected a store at {path}, found nothing there",
+            f"make one with: {command('trace', store=path)} CHECKPOINTS",
         ) from error
     except PermissionError as error:
         raise StoreError(f"{path} cannot be read: permission denied", "check its owner and mode") from error
@@ -90,7 +92,7 @@ def _look(file: h5py.File, path: Path, raw: IO[bytes], *, sealed: bool) -> froze
         StoreError: it is none, or of a newer opsig.
     """
     size = os.fstat(raw.fileno()).st_size
-    hint = "name another file with --store, or make it again with: opsig trace --fresh"
+    hint = f"name another file with --store, or make it again with: {command('trace', store=path)} --fresh CHECKPOINTS"
     ours = False
     try:
         if attribute(file, "format") != FORMAT:
@@ -168,5 +170,5 @@ def _identity(handle: int) -> tuple[int, ...]:
 def _no_hdf5(path: Path) -> StoreError:
     return StoreError(
         f"expected an opsig store, found something that is no readable HDF5 file: {path}",
-        "name another file with --store, or remove it and make it again with: opsig trace CHECKPOINTS",
+        f"name another file with --store, or remove it and make it again: {command('trace', store=path)} CHECKPOINTS",
     )

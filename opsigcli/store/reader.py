@@ -115,7 +115,7 @@ class Store:
         """The mean loss, and the steps at which some loss is not finite, read one checkpoint at a time."""
         steps, found = self.file["steps"][()], mean_loss(self.losses, self.measured, self.weights)
         infinite = steps[found.finite < max(found.total, 1)].tolist()
-        return TraceSummary(steps, self.file["example_ids"][()], found, self.virtual), infinite
+        return TraceSummary(steps, self.file["example_ids"][()], found, self.virtual, self.run.axis), infinite
 
     @property
     def virtual(self) -> VirtualSteps | None:
@@ -140,6 +140,7 @@ class Store:
             names=names,
             measured=self.measured if "measured" in self.names else None,
             weights=self.weights,
+            axis=self.run.axis,
         )
 
     @property
@@ -229,7 +230,7 @@ class Store:
             self.critical,
             self.training_log,
             self.recorded_facts,
-            path=str(self.path),
+            store=self.path,
         )
 
     def gradients(self, key: str) -> dict[str, NDArray[Any]] | None:

@@ -37,7 +37,9 @@ LAYOUT: dict[str, Part] = {
     "run_signature": Part(
         "", "text", "shows that this user wrote `run`; without it, code named there is not run", always=True
     ),
-    "steps": Part("(T)", "int", "optimizer updates made at each checkpoint, increasing", always=True),
+    "steps": Part(
+        "(T)", "int", "number of each checkpoint, increasing; what it counts is `unit` of `run`", always=True
+    ),
     "files": Part("(T)", "text", "checkpoint file of each row, relative to run.checkpoints", always=True),
     "sha256": Part("(T)", "text", "of each checkpoint file", always=True),
     "lrs": Part("(T)", "float", "learning rate at each checkpoint; NaN = unknown", always=True),

@@ -72,7 +72,7 @@ def _words(verdict: str, log: TrainingLog, found: list[tuple[int, float, float, 
             f"the traced mean loss agrees with {log.path.name} ({log.column}), within what minibatches and "
             "augmentation can explain"
         )
-    text = f"the traced mean loss is {traced:.3g} at step {step:,}, where {where}"
+    text = f"the traced mean loss is {traced:.3g} at checkpoint {step:,}, where {where}"
     if verdict == "above":
         return (
             f"{text}. Augmentation and dropout make the logged loss the larger one: labels, their order, "

@@ -8,8 +8,10 @@ from opsigcli.checkpoints.series import Series
 from opsigcli.examples import ExampleSource
 from opsigcli.options import TraceOptions
 from opsigcli.outcome import Outcome
+from opsigcli.progress import Progress
 from opsigcli.records import Run
 from opsigcli.runs.cost import estimated_seconds, plan_lines
+from opsigcli.runs.look import look
 from opsigcli.store.reader import open_store
 from opsigcli.tracing.rows import plan_rows
 
@@ -17,13 +19,20 @@ BATCH = 256  # examples of a forward pass, where the command would find a number
 
 
 def plan_trace(
-    options: TraceOptions, series: Series, run: Run, source: ExampleSource, warnings: list[str]
+    options: TraceOptions,
+    series: Series,
+    run: Run,
+    source: ExampleSource,
+    warnings: list[str],
+    progress: Progress,
 ) -> Outcome:
-    """What ``opsig trace`` would compute.
+    """What ``opsig trace`` would compute, and what a sample of the data says of the run.
 
     Raises:
         StoreError: the store holds another run.
-        ModelError: the model cannot be built.
+        ModelError: the model cannot be built, or weights do not fit it.
+        ObjectiveError: the loss does not fit, or is not finite.
+        CheckpointError: the first or the last checkpoint cannot be read.
     """
     from opsigcli.objective.evaluate import LARGEST_SHARD
 
@@ -36,24 +45,28 @@ def plan_trace(
     shards = -(-n // LARGEST_SHARD)
     read = sum(series.checkpoints[row.place].size for row in todo if row.place is not None)
     seconds = estimated_seconds(run, source, len(todo) * n, options.device, options.batch_size or BATCH)
+    seen = look(series, source, run.model, run.loss, run.partial, progress)
     result = {
         "dry_run": True,
         "checkpoints": [
             {"file": row.file, "step": row.step, "status": "todo" if row.stored is None else "kept"}
             for row in rows
         ],
+        "unit": series.unit,
         "examples": n,
         "units": len(todo) * shards,
         "forward_passes": len(todo) * n,
         "bytes_to_read": read,
         "bytes_to_write": 8 * len(rows) * n,  # losses and loss deltas, float32
         "estimated_seconds": seconds,
+        "look": seen,
     }
     return Outcome(
         schema="opsig/plan",
         inputs={"checkpoints": str(options.checkpoints), "run": run},
         result=result,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *seen.fits, *seen.warnings),
+        messages=seen.messages,
         view=plan_lines(
             result, f"trace {len(todo)} of {len(rows)} checkpoints on {n} examples", options.store
         ),

@@ -62,8 +62,8 @@ def require_precision(precision: str, objective: Objective, loader: Loader, seri
         if found.drowns:
             steps = series.steps
             raise ObjectiveError(
-                f"{precision} would drown the signal: between steps {steps[place]} and {steps[place + 1]} its error "
-                f"in the loss delta is {found.error:.2g} nats (median of {len(chosen)} examples), "
+                f"{precision} would drown the signal: between checkpoints {steps[place]} and {steps[place + 1]} its "
+                f"error in the loss delta is {found.error:.2g} nats (median of {len(chosen)} examples), "
                 f"{found.share:.0%} of the typical delta of {found.delta:.2g}; at most {LARGEST_SHARE:.0%} is allowed",
                 "leave --precision out to trace in float32",
             )

@@ -61,7 +61,7 @@ def plan_rows(series: Series, store: Store | None) -> list[Row]:
     for before, after in itertools.pairwise(rows):
         if before.step == after.step and store is not None:
             raise StoreError(
-                f"{store.path} holds another run: at step {after.step} it has other weights than "
+                f"{store.path} holds another run: at checkpoint {after.step} it has other weights than "
                 f"{series.folder} ({before.file} and {after.file} differ)",
                 "name another store with --store, or replace this one with --fresh",
             )

@@ -307,6 +307,11 @@ def require_same_run(store: Store, run: Run) -> None:
         StoreError: it holds another run.
     """
     old = store.run
+    if old.unit and run.unit and old.unit != run.unit:
+        raise StoreError(
+            f"the checkpoints in {store.path} are told apart by their {old.unit}, these by their {run.unit}",
+            "name another store with --store, or replace this one with --fresh",
+        )
     for name in IDENTITY:
         before, now = getattr(old, name), getattr(run, name)
         if before != now:

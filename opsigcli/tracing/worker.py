@@ -115,7 +115,7 @@ class Worker:
                 self.computed += 1
                 with np.errstate(invalid="ignore"):
                     mean = np.nanmean(losses) if np.isfinite(losses).any() else float("nan")
-                task.advance(note=f"step {unit.row.step}, mean loss {mean:.4f}")
+                task.advance(note=f"checkpoint {unit.row.step}, mean loss {mean:.4f}")
             if written is not None:
                 written.result()
         return first

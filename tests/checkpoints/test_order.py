@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from opsigcli.checkpoints.names import counts, natural, never_weights
-from opsigcli.checkpoints.order import Numbered, Order, gaps, put_in_order
-from opsigcli.errors import CheckpointError
+from opsigcli.checkpoints.names import counted, counts, natural, never_weights
+from opsigcli.checkpoints.order import gaps, in_steps, put_in_order
+from opsigcli.checkpoints.placed import Numbered, Order
+from opsigcli.errors import CheckpointError, UsageError
 
 NAMES = {
     "epoch=3-step=400.ckpt": {"epoch": 3, "step": 400},
@@ -76,9 +77,16 @@ def test_weights_are_not_taken_for_training_state(name: str) -> None:
 def arranged(
     files: dict[str, dict[str, int]], order: str = "auto", times: list[float] | None = None
 ) -> Order:
+    """The order of files with these numbers in their content, beside those in their names."""
+    named = counted(files)
     return put_in_order(
         [
-            Numbered(file, times[i] if times else 0.0, {unit: (n, "name") for unit, n in numbers.items()})
+            Numbered(
+                file,
+                times[i] if times else 0.0,
+                {"content": numbers, "name": named[file].numbers},
+                named=named[file],
+            )
             for i, (file, numbers) in enumerate(files.items())
         ],
         order,
@@ -86,7 +94,7 @@ def arranged(
 
 
 def named(*files: str, order: str = "auto", times: list[float] | None = None) -> Order:
-    return arranged({file: counts(file) for file in files}, order, times)
+    return arranged({file: {} for file in files}, order, times)
 
 
 def test_steps_are_preferred_to_epochs() -> None:
@@ -138,8 +146,8 @@ def test_one_file_without_a_number_is_a_series_of_one() -> None:
 
 
 def test_order_by_name_takes_every_file_and_numbers_them() -> None:
-    order = named("net10.pt", "net9.pt", "net8.pt", order="name")
-    assert [(p.file, p.step) for p in order.placed] == [("net8.pt", 0), ("net9.pt", 1), ("net10.pt", 2)]
+    order = named("net-c.pt", "net-b.pt", "net-a.pt", order="name")
+    assert [(p.file, p.step) for p in order.placed] == [("net-a.pt", 0), ("net-b.pt", 1), ("net-c.pt", 2)]
     assert order.unit == "position"
 
 
@@ -148,6 +156,104 @@ def test_order_by_time_keeps_step_numbers_that_rise_with_it() -> None:
     assert ([p.step for p in order.placed], order.unit) == ([5, 10], "step")
     order = named("step_10.pt", "step_5.pt", order="mtime", times=[1.0, 2.0])
     assert ([p.file for p in order.placed], order.unit) == (["step_10.pt", "step_5.pt"], "position")
+
+
+FAMILIES: dict[tuple[str, ...], list[int]] = {
+    ("weights_00020.pth", "weights_00040.pth"): [20, 40],
+    ("net_000020", "net_000100"): [20, 100],
+    ("resnet_20.pt", "resnet_9.pt"): [20, 9],
+    ("resnet18_20.pth", "resnet18_40.pth", "resnet18_5.pth"): [20, 40, 5],
+    ("cifar10_r18_3_0.91.pth", "cifar10_r18_4_0.89.pth"): [3, 4],
+    ("w20.pt", "w3.pt"): [20, 3],
+    ("1k.pt", "10k.pt", "500.pt"): [1000, 10000, 500],
+    ("net-1.5k.pt", "net-2k.pt"): [1500, 2000],
+    ("net_3_acc91.pt", "net_4_acc90.pt"): [3, 4],
+    ("e2e_model18_1.pt", "e2e_model18_2.pt"): [1, 2],
+    ("params_0001.pt", "params_0002.pt"): [1, 2],
+    ("run2_net_3_300.pt", "run2_net_4_400.pt"): [3, 4],
+}
+NO_FAMILIES = [
+    ("net_lr1e-4.pt", "net_lr1e-3.pt"),
+    ("net_0.5.pt", "net_0.7.pt"),
+    ("net_seed1.pt", "net_seed2.pt"),
+    ("a-f37072fd.pth", "a-5c106cde.pth"),
+    ("net_3_91.pt", "net_4_90.pt"),
+    ("resnet18.pth", "vgg16.pth"),
+]
+
+
+@pytest.mark.parametrize("files", FAMILIES)
+def test_the_number_that_varies_along_otherwise_equal_names_counts(files: tuple[str, ...]) -> None:
+    found = counted(files)
+    assert [found[file].numbers.get("number") for file in files] == FAMILIES[files]
+    order = named(*files)
+    assert [p.step for p in order.placed] == sorted(FAMILIES[files])
+    assert order.unit == "number"
+
+
+@pytest.mark.parametrize("files", NO_FAMILIES)
+def test_numbers_that_measure_or_contradict_one_another_count_nothing(files: tuple[str, ...]) -> None:
+    assert all(not found.numbers for found in counted(files).values())
+    with pytest.raises(CheckpointError, match="found none"):
+        named(*files)
+
+
+def test_two_series_of_names_are_not_made_one() -> None:
+    with pytest.raises(CheckpointError, match=r"several series: disc_\*, gen_\*") as caught:
+        named("gen_10.pt", "gen_20.pt", "disc_30.pt", "disc_40.pt")
+    assert "--order" in caught.value.hint
+
+
+def test_a_restarted_count_in_the_files_does_not_move_them() -> None:
+    files = {f"model_{n}.pt": {"step": s} for n, s in ((1000, 1000), (2000, 2000), (2500, 500), (3000, 1500))}
+    order = arranged(files)
+    assert [p.step for p in order.placed] == [1000, 2000, 2500, 3000]
+    assert order.unit == "number"
+    (note,) = order.notes
+    assert "order is that of the number in the names" in note
+    assert "model_2000.pt has 2,000, model_2500.pt 500" in note
+
+
+def test_phases_that_count_epochs_anew_are_ordered_by_the_names() -> None:
+    files = {
+        f"epoch_{n}.pt": {"epoch": e, "step": 10 * e + 10}
+        for n, e in zip(range(1, 6), (0, 1, 0, 1, 2), strict=True)
+    }
+    order = arranged(files)
+    assert [p.step for p in order.placed] == [1, 2, 3, 4, 5]
+    assert order.unit == "epoch"
+    assert "not one for each" in order.notes[0]
+
+
+def test_epochs_in_the_files_go_before_steps_that_contradict_them() -> None:
+    order = arranged({"a.pt": {"epoch": 1, "step": 90}, "b.pt": {"epoch": 2, "step": 30}})
+    assert ([p.file for p in order.placed], order.unit) == (["a.pt", "b.pt"], "epoch")
+    assert "step in the files would give another one" in order.notes[0]
+
+
+def test_sources_that_contradict_one_another_in_names_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="at odds") as caught:
+        named("epoch=0-step=200.ckpt", "epoch=1-step=100.ckpt")
+    assert "--order name" in caught.value.hint
+
+
+def test_names_of_two_kinds_are_not_held_against_one_another() -> None:
+    order = arranged({"0.pt": {"step": 0}, "9.pt": {"step": 9}, "s3.pt": {"step": 10}, "s4.pt": {"step": 11}})
+    assert ([p.step for p in order.placed], order.notes) == ([0, 9, 10, 11], ())
+
+
+def test_a_count_that_stands_still_contradicts_nothing() -> None:
+    order = arranged({f"epoch_{n}.pt": {"step": 390} for n in (1, 2, 3)})
+    assert ([p.step for p in order.placed], order.unit, order.notes) == ([1, 2, 3], "epoch", ())
+
+
+def test_epochs_become_steps_where_the_user_says_how_many() -> None:
+    order = in_steps(named("ep2.pt", "ep10.pt"), 50)
+    assert ([p.step for p in order.placed], order.unit) == ([100, 500], "step")
+    with pytest.raises(UsageError, match="these count steps"):
+        in_steps(named("step_1.pt", "step_2.pt"), 50)
+    with pytest.raises(UsageError, match="places"):
+        in_steps(named("a.pt", "b.pt", order="name"), 50)
 
 
 def test_gaps_are_distances_larger_than_the_usual_one() -> None:

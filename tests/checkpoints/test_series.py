@@ -41,10 +41,10 @@ def test_a_folder_is_read_in_the_order_of_its_steps(tmp_path: Path) -> None:
 
 
 def test_step_in_the_content_beats_sidecar_and_name(tmp_path: Path) -> None:
-    save(tmp_path, 1, "step_1.safetensors", step=70, epoch=2, lr=0.5)
-    save(tmp_path, 2, "step_2.safetensors")
-    (tmp_path / "step_1.json").write_text(json.dumps({"step": 8}))
-    (tmp_path / "step_2.json").write_text(json.dumps({"step": 9, "lr": 0.25}))
+    save(tmp_path, 1, "step_7.safetensors", step=70, epoch=2, lr=0.5)
+    save(tmp_path, 2, "step_5.safetensors")
+    (tmp_path / "step_7.json").write_text(json.dumps({"step": 80}))
+    (tmp_path / "step_5.json").write_text(json.dumps({"step": 9, "lr": 0.25}))
     save(tmp_path, 3)
     series = open_series(tmp_path)
     assert [(c.step, c.step_source, c.lr) for c in series] == [

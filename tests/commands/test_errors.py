@@ -152,7 +152,7 @@ def test_a_store_of_another_run_is_not_touched(opsig: Opsig, ckpts: Path, case: 
     before = store.read_bytes()
     other = tmp_path / "other"
     opsig("train", other, "--data", "planted?n=400", "--model", "mlp?hidden=32,32", "--steps", 3, "--seed", 9)
-    _refused(opsig("trace", other, "--store", store), 3, "another run", "at step")
+    _refused(opsig("trace", other, "--store", store), 3, "another run", "at checkpoint 0")
     words = ("--model", "mlp?hidden=32,32", "--data", "planted?n=400&seed=3")
     _refused(opsig("trace", ckpts, *words, "--store", store), 3, "another run", "fingerprint")
     assert store.read_bytes() == before

@@ -12,6 +12,7 @@ import opsigcli
 PACKAGE = Path(opsigcli.__file__).parent
 GROUND = {
     *(
+        "axis",
         "errors",
         "options",
         "parameters",

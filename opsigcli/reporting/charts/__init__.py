@@ -29,7 +29,7 @@ CHARTS = Registry(
         ),
         "close-up": Entry(
             "opsigcli.reporting.charts.groups:close_ups",
-            "the groups around a pair's strongest step, in its section; needs pairs and four checkpoints",
+            "the groups around a pair's strongest change, in its section; needs pairs and four checkpoints",
         ),
     },
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from opsigcli.printable import printable
@@ -33,7 +33,7 @@ class Bars:
     """A table whose rows are bars, with its words."""
 
     key: str
-    title: str
+    title: str  # the checkpoint is added
     words: str
     header: tuple[str, ...]  # of the name and the cells after the bar
     rows: tuple[Row, ...]
@@ -44,18 +44,20 @@ def sharpness_bars(case: Case) -> list[Bars]:
     point = largest_point(case.sharpness)
     if point is None:
         return []
-    return [bars for name in BARS if (bars := BARS.load(name)(point)) is not None]
+    where = case.run.axis.at(point.step)
+    found = [bars for name in BARS if (bars := BARS.load(name)(point)) is not None]
+    return [replace(bars, title=f"{bars.title}, at {where}") for bars in found]
 
 
 def layer_bars(point: SharpnessPoint) -> Bars | None:
     """The layers' parts of the top eigenvector."""
-    return _layers(point.layers, point.step) if len(point.layers) > 1 else None
+    return _layers(point.layers) if len(point.layers) > 1 else None
 
 
 def kind_bars(point: SharpnessPoint) -> Bars | None:
     """The same for all layers of a kind together, where that says something new."""
     new = 1 < len(point.kinds) < len(point.layers)
-    return _layers(point.kinds, point.step, kinds=True) if new else None
+    return _layers(point.kinds, kinds=True) if new else None
 
 
 def bar(value: float, against: float | None, largest: float, role: str) -> str:
@@ -76,7 +78,7 @@ def bar(value: float, against: float | None, largest: float, role: str) -> str:
     return f'<svg class="bar" width="100%" height="18" overflow="visible" aria-hidden="true">{"".join(parts)}</svg>'
 
 
-def _layers(layers: Sequence[LayerCurvature], step: int, *, kinds: bool = False) -> Bars:
+def _layers(layers: Sequence[LayerCurvature], *, kinds: bool = False) -> Bars:
     """In the model's order, as depth is what one looks for."""
     parameters = sum(layer.parameters for layer in layers)
     largest = sorted(layers, key=lambda layer: -layer.shares[0])[:LAYERS]
@@ -104,7 +106,7 @@ def _layers(layers: Sequence[LayerCurvature], step: int, *, kinds: bool = False)
     what = "kind of layer" if kinds else "layer"
     return Bars(
         "kinds" if kinds else "layers",
-        f"By {what}, at step {step:,}",
+        f"By {what}",
         f"How much of the top eigenvector lies in each {what} (bar), beside its part of the parameters (line)."
         + (" A block eigenvalue is the sharpness if only these weights moved." if blocks else ""),
         (what, "share", "of parameters", *(["block eigenvalue"] if blocks else [])),
@@ -134,7 +136,7 @@ def group_bars(point: SharpnessPoint) -> Bars | None:
     )
     return Bars(
         "sharp-groups",
-        f"By group, at step {point.step:,}",
+        "By group",
         "How much of the sharpness each group's examples hold (bar), beside what as many examples of the same classes "
         "hold (line). Alignment: how much of the group's mean gradient lies in the top eigenvectors; its null is that "
         "of random groups of the same classes.",

@@ -47,14 +47,25 @@ def critical_charts(sheet: Sheet) -> list[Figure]:
         for point in points
     )
     over = sum(1 for value in values if value >= 1)
-    description = range_words(TITLE, steps, np.array(values)) + f" {over} of {len(points)} are at 1 or above."
+    description = (
+        range_words(TITLE, steps, np.array(values), sheet.trace.axis)
+        + f" {over} of {len(points)} are at 1 or above."
+    )
     return [
         Figure(
             "critical",
             TITLE,
-            chart.svg("critical", f"{TITLE} over steps", description),
+            chart.svg("critical", f"{TITLE} over {sheet.trace.axis.many}", description),
             legend,
-            ("step", "ratio", "critical sharpness", "threshold", "error", "along", "forward passes"),
+            (
+                sheet.trace.axis.one,
+                "ratio",
+                "critical sharpness",
+                "threshold",
+                "error",
+                "along",
+                "forward passes",
+            ),
             rows,
             "every measured checkpoint",
             log=y.log,

@@ -1,4 +1,4 @@
-"""The mean losses of a pair's two groups: along the run, and around the pair's strongest step."""
+"""The mean losses of a pair's two groups: along the run, and around the pair's strongest change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opsigcli.reporting.svg import Chart, Figure, Key, swatch
 if TYPE_CHECKING:
     from opsigcli.reporting.charts.sheet import Sheet
 
-CLOSE_UP = 16  # checkpoints shown on each side of a pair's strongest step
+CLOSE_UP = 16  # checkpoints shown on each side of a pair's strongest change
 DENSE = 100  # checkpoints from which curves are thin
 
 
@@ -29,14 +29,16 @@ def group_charts(sheet: Sheet) -> list[Figure]:
 
 
 def close_ups(sheet: Sheet) -> list[Figure]:
-    """The same around each pair's strongest step, every checkpoint marked: do they move in anti-phase?"""
+    """The same around each pair's strongest change, every checkpoint marked: do they move in anti-phase?"""
     steps, found = sheet.trace.steps, []
     for index, pair in enumerate(sheet.pairs, start=1):
         row = delta_row(sheet.trace, pair.strongest_step)
         if row is None or len(steps) < 4:
             continue
         rows = range(max(0, row - CLOSE_UP), min(len(steps), row + 2 + CLOSE_UP))
-        title = f"Around the strongest step: {int(steps[row]):,} to {int(steps[row + 1]):,}"
+        title = (
+            f"Around the strongest change, {sheet.trace.axis.between(int(steps[row]), int(steps[row + 1]))}"
+        )
         found.append(_figure(sheet, index, rows, f"close{index}", title, strongest=row))
     return found
 
@@ -75,8 +77,8 @@ def _figure(
     sizes = (len(pair.first.ids), len(pair.second.ids))
     description = (
         f"Mean losses of the first group ({sizes[0]} examples, solid) and the second group ({sizes[1]}, dashed) of "
-        f"pair {index}, in nats, steps {int(steps[0])} to {int(steps[-1])}, with the mean loss of {sheet.everybody} "
-        "(dotted)."
+        f"pair {index}, in nats, {sheet.trace.axis.span(int(steps[0]), int(steps[-1]))}, with the mean loss of "
+        f"{sheet.everybody} (dotted)."
     )
     return Figure(
         key,
@@ -87,7 +89,7 @@ def _figure(
             Key(swatch("second", dash="dash", shape="down"), f"second group ({sizes[1]:,})", 2),
             Key(swatch("muted", dash="dot"), sheet.everybody, 3),
         ),
-        ("step", "first group", "second group", sheet.everybody),
+        (sheet.trace.axis.one, "first group", "second group", sheet.everybody),
         table,
         sheet.listed_words(listed) if strongest is None else "",
         log=y.log,

@@ -42,16 +42,15 @@ def loss_chart(sheet: Sheet) -> list[Figure]:
     rises = {spike.next_step: spike.rise for spike in sheet.spikes}
     listed = sheet.listed()
     rows = tuple((f"{int(steps[i]):,}", number(mean[i], 4), signed(rises.get(int(steps[i])))) for i in listed)
-    description = (
-        f"{range_words('Mean loss in nats', steps, mean)} {count(len(sheet.spikes), 'spike')} marked."
-    )
+    words = range_words("Mean loss in nats", steps, mean, sheet.trace.axis)
+    description = f"{words} {count(len(sheet.spikes), 'spike')} marked."
     return [
         Figure(
             "loss",
             "Mean loss",
-            chart.svg("loss", "Mean loss over steps", description),
+            chart.svg("loss", f"Mean loss over {sheet.trace.axis.many}", description),
             tuple(legend),
-            ("step", "mean loss", "spike"),
+            (sheet.trace.axis.one, "mean loss", "spike"),
             rows,
             sheet.listed_words(listed),
             log=y.log,

@@ -82,16 +82,16 @@ def _figure(
     )
     over = sum(1 for p in points if p.converged and p.ratio is not None and p.ratio >= 1)
     description = (
-        range_words(title, steps, np.array(values))
+        range_words(title, steps, np.array(values), sheet.trace.axis)
         + (f" {over} of {len(points)} points are at or above the stability threshold." if known else "")
         + (f" {sum(hollow)} points did not converge." if any(hollow) else "")
     )
     return Figure(
         key,
         title,
-        chart.svg(key, f"{title} over steps", description),
+        chart.svg(key, f"{title} over {sheet.trace.axis.many}", description),
         tuple(legend),
-        ("step", title.lower(), "converged", "threshold", "ratio", "residual", "matvecs"),
+        (sheet.trace.axis.one, title.lower(), "converged", "threshold", "ratio", "residual", "matvecs"),
         rows,
         "every measured checkpoint",
         log=y.log,

@@ -23,6 +23,7 @@
       chart.rows.push({ step: value(cells[0]), cells: cells });
     }, figure);
     if (!chart.rows.length) return;
+    chart.unit = figure.querySelector("thead th").textContent;
     var height = +svg.dataset.height;
     var area = make("rect", { x: 0, y: 0, width: "100%", height: height, fill: "transparent" }, svg);
     make("title", {}, area);  // an empty one keeps the browser's own tooltip away
@@ -75,7 +76,7 @@
       chart.tag.setAttribute("x", 100 * share + "%");
       chart.tag.setAttribute("dx", right ? -5 : 5);
       chart.tag.setAttribute("text-anchor", right ? "end" : "start");
-      chart.tag.textContent = "step " + row.cells[0];
+      chart.tag.textContent = chart.unit + " " + row.cells[0];
     });
   }
   function hide() { show(NaN); }

@@ -1,0 +1,70 @@
+"""What the steps of a run count, in words: optimizer steps, epochs, numbers in file names, or places in a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_WORDS = {
+    "": "steps",
+    "step": "optimizer steps",
+    "epoch": "epochs",
+    "number": "the numbers in the checkpoints' names, which do not say what they count",
+    "position": "the places of the checkpoints in their order",
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The unit of the numbers that checkpoints are told apart by."""
+
+    unit: str = ""  # step, epoch, number or position; "" when not known, as in stores of older versions
+
+    @property
+    def one(self) -> str:
+        """The name of one number, as a column has it."""
+        return self.unit or "step"
+
+    @property
+    def many(self) -> str:
+        """The name of several."""
+        return f"{self.one}s"
+
+    def named(self, amount: int) -> str:
+        """The name of so many."""
+        return self.one if amount == 1 else self.many
+
+    @property
+    def words(self) -> str:
+        """What the numbers count, in a sentence."""
+        return _WORDS.get(self.unit, self.many)
+
+    @property
+    def counts_updates(self) -> bool:
+        """Whether two numbers that differ by one are one update apart, as far as is known."""
+        return self.one == "step"
+
+    def apart(self, gap: float) -> str:
+        """How far checkpoints are from one another, in a sentence."""
+        if self.unit in ("number", "position"):
+            return "nothing says how many steps apart the checkpoints are; they may be many"
+        between = f"{gap:g} {self.named(int(gap)) if gap == int(gap) else self.many}"
+        return f"checkpoints are {between} apart" + ("" if self.counts_updates else ", which are many steps")
+
+    def one_update(self, first: int, last: int | None) -> bool:
+        """Whether two checkpoints are one update apart, as far as is known: one epoch or one name on is none."""
+        return last is not None and self.counts_updates and last == first + 1
+
+    def at(self, step: int) -> str:
+        """One checkpoint: ``epoch 1,200``."""
+        return f"{self.one} {step:,}"
+
+    def span(self, first: int, last: int) -> str:
+        """From one checkpoint to another: ``epochs 3 to 12``."""
+        return f"{self.many} {first:,} to {last:,}"
+
+    def between(self, first: int, last: int) -> str:
+        """What lies between two checkpoints: ``epoch 3 to 4``."""
+        return f"{self.one} {first:,} to {last:,}"
+
+
+STEPS = Axis()

@@ -1,0 +1,184 @@
+"""Inputs prepared in other ways than the data's spec says: which of the usual ones the weights were trained with."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opsigcli.runs.right_answers import right_answers
+from opsigcli.specs import Spec, parse
+
+if TYPE_CHECKING:
+    from opsigcli.objective.base import Objective
+    from opsigcli.records import Floats, Ints
+
+EXAMPLES = 100  # of the sample, at most
+SECONDS = 20.0  # that the search may take
+CLEARLY = 0.9  # of the loss as given, which the better one must be below, and
+ERRORS = 3.0  # standard errors of the difference
+ALIKE = 2.0  # standard errors within which two ways cannot be told apart
+CONSTANTS = ("mean", "std", "standardize", "channels")
+
+# Name -> mean and standard deviation of each channel, of inputs in [0, 1].
+COLOUR: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "no normalisation": ((), ()),
+    "the normalisation of ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "the normalisation of CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "the normalisation of CIFAR-10 with deviations of .20": (
+        (0.4914, 0.4822, 0.4465),
+        (0.2023, 0.1994, 0.2010),
+    ),
+    "the normalisation of CIFAR-100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    "the normalisation of CLIP": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "inputs from -1 to 1": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "inputs from 0 to 255": ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
+    "the normalisation of Caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)),
+}
+GREY: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "no normalisation": ((), ()),
+    "the normalisation of MNIST": ((0.1307,), (0.3081,)),
+    "the normalisation of Fashion-MNIST": ((0.2860,), (0.3530,)),
+    "inputs from -1 to 1": ((0.5,), (0.5,)),
+    "inputs from 0 to 255": ((0.0,), (1 / 255,)),
+}
+
+
+@dataclass(frozen=True)
+class Better:
+    """A way of preparing the inputs with which the last checkpoint does clearly better."""
+
+    name: str
+    data: str  # spec
+    mean_loss: float
+    right: float | None
+    as_given: float  # mean loss of the same examples
+    others: tuple[str, ...] = ()  # ways that cannot be told from it by their losses
+
+    @property
+    def words(self) -> str:
+        """What to give instead."""
+        right = "" if self.right is None else f" and {self.right:.1%} right"
+        others = f"; {' and '.join(self.others)} cannot be told from it" if self.others else ""
+        return (
+            f"with {self.name} the same examples have a mean loss of {self.mean_loss:.4g}{right} in place of "
+            f"{self.as_given:.4g}: give --data {shlex.quote(self.data)}{others}"
+        )
+
+
+def better_prepared(objective: Objective, sample: Ints, weights: Floats) -> Better | None:
+    """The usual normalisation and order of channels that suits the loaded weights clearly better; None where none does.
+
+    Args:
+        objective: with the weights; its source reads pictures, or nothing is looked for.
+        sample: positions of examples.
+        weights: of each, adding up to 1.
+    """
+    source = objective.source
+    if len(source.input_shape) != 3 or source.input_shape[0] not in (1, 3):
+        return None
+    rows = np.random.default_rng(1).permutation(len(sample))[:EXAMPLES]
+    positions, share = sample[rows], weights[rows] / weights[rows].sum()
+    bare = _bare(source.spec)
+    raw = None if bare is None else _raw(objective, positions)
+    if raw is None or bare is None:
+        return None
+    given, _ = _losses(objective, source.read(positions), positions)
+    as_given = float(share @ given)
+    found: list[tuple[Better, Floats]] = []
+    until = time.monotonic() + SECONDS
+    for name, options, inputs in _ways(raw):
+        if time.monotonic() > until:
+            break
+        losses, outputs = _losses(objective, inputs, positions)
+        right = right_answers(objective, outputs, positions)
+        mean = float(share @ losses)
+        spec = str(replace(bare, options=bare.options | options))
+        better = Better(name, spec, mean, None if right is None else float(share @ right), as_given)
+        if np.isfinite(mean):
+            found.append((better, losses))
+    if not found:
+        return None
+    best, losses = min(found, key=lambda one: one[0].mean_loss)
+    if not (best.mean_loss < CLEARLY * as_given and _apart(given - losses) > ERRORS):
+        return None
+    alike = (other.name for other, its in found if other is not best and _apart(its - losses) < ALIKE)
+    return replace(best, others=tuple(alike))
+
+
+def _apart(differences: Floats) -> float:
+    """The mean of differences (B,), in its standard errors."""
+    error = float(differences.std(ddof=1)) / np.sqrt(len(differences)) if len(differences) > 1 else np.inf
+    return float(differences.mean()) / error if error > 0 else float(np.sign(differences.mean())) * np.inf
+
+
+def _losses(objective: Objective, inputs: Any, positions: Ints) -> tuple[Floats, Any]:
+    import torch
+
+    objective.settle()
+    with torch.inference_mode():
+        outputs = objective.model(
+            torch.as_tensor(np.ascontiguousarray(inputs)).to(objective.device, objective.dtype)
+        )
+        losses = objective.example_loss(outputs, objective.targets(positions))
+    return losses.double().cpu().numpy(), outputs
+
+
+def _bare(text: str) -> Spec | None:
+    """The spec without constants; None where a transform of its own makes the inputs."""
+    spec = parse(text)
+    if "transform" in spec.options:
+        return None
+    return replace(spec, options={key: value for key, value in spec.options.items() if key not in CONSTANTS})
+
+
+def _raw(objective: Objective, positions: Ints) -> Floats | None:
+    """The inputs (B, C, H, W) before constants, channels as the data have them; None where they cannot be had."""
+    source = objective.source
+    if source.transform.get("standardize") == "image":
+        return None
+    inputs = np.asarray(source.read(positions), dtype=np.float64)
+    if source.normalisation is not None:
+        mean, std = source.normalisation
+        inputs = inputs * std + mean
+    return inputs[:, ::-1] if source.transform.get("channels") == "bgr" else inputs
+
+
+def _ways(raw: Floats) -> Iterator[tuple[str, dict[str, Any], Any]]:
+    """Name, options of the data's spec and inputs (B, C, H, W) of every usual way."""
+    low, high = float(raw.min()), float(raw.max())
+    if low < -1e-3:
+        return  # normalised before they were saved
+    unit = 1.0 if high <= 1 + 1e-3 else 255.0
+    colour = raw.shape[1] == 3
+    for reverse in (False, True) if colour else (False,):
+        inputs = raw[:, ::-1] if reverse else raw
+        order: dict[str, Any] = {"channels": "bgr"} if reverse else {}
+        words = ", channels in the order BGR" if reverse else ""
+        for name, constants in (COLOUR if colour else GREY).items():
+            mean, std = ([v * unit for v in (each[::-1] if reverse else each)] for each in constants)
+            options = {} if unit == 1 and not mean else _options(mean or [0.0], std or [unit])
+            yield name + words, order | options, _scaled(inputs, options)
+        for key, whose, axes in (("channel", "the data", (0, 2, 3)), ("image", "each picture", (1, 2, 3))):
+            spread = inputs.std(axes, keepdims=True)
+            scaled = (inputs - inputs.mean(axes, keepdims=True)) / np.where(spread > 0, spread, 1)
+            name = f"the mean and deviation of {whose}{words}"
+            yield name, order | {"standardize": key}, scaled.astype(np.float32)
+
+
+def _options(mean: list[float], std: list[float]) -> dict[str, Any]:
+    """The constants as options of a spec, rounded as they are written."""
+    found = {"mean": [round(v, 6) for v in mean], "std": [round(v, 8) for v in std]}
+    return {key: values if len(values) > 1 else values[0] for key, values in found.items()}
+
+
+def _scaled(inputs: Floats, options: dict[str, Any]) -> Floats:
+    """Inputs (B, C, H, W) less the mean, over the deviation, of each channel."""
+    mean, std = (
+        np.reshape(options.get(key, default), (1, -1, 1, 1)) for key, default in (("mean", 0), ("std", 1))
+    )
+    return ((inputs - mean) / std).astype(np.float32)

@@ -1,0 +1,45 @@
+"""Which examples a model answers rightly: the largest output is that of the label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from opsigcli.examples import IGNORED
+from opsigcli.objective.counting import marked
+
+if TYPE_CHECKING:
+    from opsigcli.objective.base import Objective
+    from opsigcli.records import Floats, Ints
+
+
+def right_answers(objective: Objective, outputs: Tensor, positions: Ints) -> Floats | None:
+    """(B,) share of each example's labels that have the largest output; None where outputs are no classes."""
+    labels = labels_of(objective, positions)
+    dim = class_dimension(objective, outputs, labels)
+    if dim is None:
+        return None
+    labelled = labels != IGNORED
+    hits = ((outputs.argmax(dim) == labels) & labelled).reshape(len(labels), -1).sum(1).double()
+    return np.asarray((hits / labelled.reshape(len(labels), -1).sum(1).clamp(min=1)).cpu().numpy())
+
+
+def labels_of(objective: Objective, positions: Ints) -> Tensor:
+    """The labels (B, …) at some positions, on the device."""
+    return marked(torch.as_tensor(objective.source.read_targets(positions)), objective.kind).to(
+        objective.device
+    )
+
+
+def class_dimension(objective: Objective, outputs: Tensor, labels: Tensor) -> int | None:
+    """The dimension of the outputs (B, C, …) or (B, L, C) that runs over the classes of labels (B, …)."""
+    if objective.kind.classes is None or labels.is_floating_point() or outputs.ndim != labels.ndim + 1:
+        return None
+    if objective.kind.of_tokens is not None and outputs.shape[:-1] == labels.shape:
+        return outputs.ndim - 1
+    return (
+        1 if (outputs.shape[0], *outputs.shape[2:]) == tuple(labels.shape) and outputs.shape[1] > 1 else None
+    )
