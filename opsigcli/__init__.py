@@ -3,7 +3,8 @@
 The rooms, from the ground up (imports go down, never up, and sideways only where named here):
 
 0. ground: ``errors``, ``registry``, ``parameters``, ``options``, ``mean_loss``, ``records``, ``examples``,
-   ``sharpness_records``, ``command_line``, ``outcome``, ``specs``, ``query``, ``usercode``, ``trust``, ``progress``
+   ``sharpness_records``, ``training_records``, ``spike_records``, ``command_line``, ``outcome``, ``specs``,
+   ``query``, ``usercode``, ``trust``, ``progress``
 1. materials: ``checkpoints``, ``datasets``, ``models``, ``optimizers``, ``objective``, ``store``
 2. instruments: ``derivatives`` (of an ``objective``), ``curvature``, ``mining``, ``reporting``
 3. benches, where materials and instruments meet: ``runs``; upon it ``tracing``, ``stability``, ``gradients``

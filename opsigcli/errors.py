@@ -61,6 +61,14 @@ class StoreError(OpsigError):
     """A store that cannot be read or written, or that holds another run."""
 
 
+class Refused(StoreError):
+    """Something in a file is not of a store; the one who opens it adds which file that is."""
+
+
+class Unsound(StoreError):
+    """A store, which opsig wrote, is not as it was. ``opsig trace --fresh`` makes it anew; other files it leaves."""
+
+
 class CurvatureError(OpsigError):
     """A Hessian-vector product that the model does not support."""
 

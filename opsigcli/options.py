@@ -105,7 +105,7 @@ Device = Annotated[
     str, Option("auto, cpu, cuda, cuda:1 or mps.", "NAME", values=("auto", "cpu", "cuda", "mps"))
 ]
 BatchSize = Annotated[int, Option("Examples per forward pass; bounds memory.", "N", min=1)]
-Seed = Annotated[int, Option("Seed of everything random.", "N")]
+Seed = Annotated[int, Option("Seed of everything random.", "N", min=0)]
 Fresh = Annotated[bool, Option("Start anew instead of going on with what is there.", consent=True)]
 TrustManifest = Annotated[
     bool, Option("Run py: and file: code that a manifest or store names.", consent=True)
@@ -396,7 +396,13 @@ class SharpnessOptions:
     per_example: Annotated[bool, Option("Each example's curvature along the top eigenvector.")] = False
     groups: Annotated[bool, Option("Each mined group's share of the sharpness.")] = False
     secant: Annotated[bool, Option("Curvature along the step to the next checkpoint.")] = False
-    spectrum: Annotated[bool, Option("Spectral density, outliers, trace, Gauss-Newton part.")] = False
+    spectrum: Annotated[
+        bool,
+        Option(
+            "Spectral density, outliers, trace, Gauss-Newton part: at most 381 products at each checkpoint, and "
+            "--max-matvecs more."
+        ),
+    ] = False
     no_step_check: Annotated[
         bool, Option("Do not hold the step to the next checkpoint against the rule whose threshold is given.")
     ] = False

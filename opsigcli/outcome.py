@@ -10,6 +10,7 @@ from typing import Any
 
 from opsigcli import __version__
 from opsigcli.errors import ExitCode, OpsigError
+from opsigcli.printable import escaped
 from opsigcli.records import GroupKey
 
 SCHEMA_VERSION = 1
@@ -76,4 +77,4 @@ def plain(value: Any) -> Any:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(plain(value), indent=2, ensure_ascii=False)
+    return escaped(json.dumps(plain(value), indent=2, ensure_ascii=False))

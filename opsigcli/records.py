@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
+    from opsigcli.spike_records import SpikeCause
     from opsigcli.training_records import AgainstLog, RecordedFact
 
     Floats = NDArray[np.floating[Any]]
@@ -240,6 +241,7 @@ class Spike:
     rise: float  # nats
     share_of_rise: dict[GroupKey, float]  # part of all positive deltas, REST last; adds up to 1
     kind: str = ""  # catapult, divergence, or unresolved at the end of the trace
+    cause: SpikeCause | None = None  # by name, of the largest spikes; not stored, the losses give it again
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,7 @@ class Mining:
     explained: dict[str, float] = field(
         default_factory=dict
     )  # adjusted R² of high-passed loss deltas, by what
+    opposing_classes: tuple[tuple[str, ...], ...] = ()  # on either side of the main swing of whole classes
     provenance: Provenance | None = None
 
     @property
@@ -293,4 +296,5 @@ class Case:
     critical: tuple[CriticalSharpness, ...] = ()
     training_log: AgainstLog | None = None
     recorded_facts: tuple[RecordedFact, ...] = ()
+    spikes: tuple[Spike, ...] = ()  # of this trace, attributed to what is known now
     store: Path = STORE  # where it is kept

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from opsigcli.errors import UsageError
 
 _FRACTION = re.compile(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?")  # 1. and .5, which Python has and TOML has not
+LONGEST = 1000  # characters of a value that may be more than text
+
 Value = bool | int | float | str | list["bool | int | float | str"]
 
 
@@ -78,11 +80,17 @@ def _value(text: str) -> Value:
 
 
 def _scalar(text: str) -> bool | int | float | str:
+    if len(text) > LONGEST:
+        return text
     try:
-        value = tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+        found = tomllib.loads(f"v = {text}")
+    except (
+        ValueError,
+        RecursionError,
+    ):  # no TOML, a number of thousands of digits, or lists in lists without end
         return float(text) if _FRACTION.fullmatch(text) else text
-    return value if isinstance(value, bool | int | float | str) else text
+    value = found["v"]
+    return value if len(found) == 1 and isinstance(value, bool | int | float | str) else text
 
 
 def _text(value: Value) -> str:

@@ -58,7 +58,8 @@ def require_trust(
         TrustError: an inherited spec is code, ``signature`` is not this user's, and ``trusted`` is false.
     """
     code = [spec for spec in inherited if is_code(spec)]
-    if not code or trusted or (signature and hmac.compare_digest(signature, sign(signed))):
+    found, own = signature.encode(errors="replace"), sign(signed).encode()
+    if not code or trusted or (found and hmac.compare_digest(found, own)):
         return
     raise TrustError(
         f"{where} names code to run ({', '.join(code)}), and it was not written by you on this machine",
@@ -72,8 +73,11 @@ def _scheme(value: Value) -> str:
 
 def _key() -> bytes:
     """This user's secret key, made on first use; b"" when it can neither be read nor made."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-    path = Path(base) / "opsig" / "key"
+    try:
+        base = Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser())
+    except RuntimeError:  # a user without a home
+        return b""
+    path = base / "opsig" / "key"
     with contextlib.suppress(OSError):
         return path.read_bytes()
     with contextlib.suppress(OSError):

@@ -29,9 +29,21 @@ def absolute_path(text: str) -> str:
     """``text`` as an absolute path that a spec can hold, so that the spec works from any folder.
 
     Raises:
-        UsageError: the path has a ``?``, with which the options of a spec begin.
+        UsageError: the path has a ``?``, with which the options of a spec begin; or it is none, or no text.
     """
-    path = str(Path(text).expanduser().resolve())
+    try:
+        path = str(Path(text).expanduser().resolve())
+        path.encode()
+        os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # what is to be there says so itself, or is not there yet
+    except (
+        RuntimeError,
+        ValueError,
+        OSError,
+    ) as problem:  # no such user, a loop of links, a NUL, no Unicode, too long
+        reason = getattr(problem, "strerror", None) or problem
+        raise UsageError(f"expected a path, found {text[:200]!r}: {reason}", "check the path") from problem
     if "?" in path:
         raise UsageError(
             f"a spec cannot hold the path {path!r}: '?' begins the options",

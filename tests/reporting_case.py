@@ -87,11 +87,13 @@ def make_case(
         fingerprint="ab" * 32,
         transform={"standardize": "channel"},
     )
+    mining = _mining(trace, sides, classes)
     pictures = tuple(np.full((4, 6, 3), i % 256, dtype=np.uint8) for i in range(examples))
     return Case(
         run=run,
         trace=trace,
-        mining=_mining(trace, sides, classes),
+        mining=mining,
+        spikes=mining.spikes,
         sharpness=tuple(_point(int(step), 10.0 + int(step) / every) for step in steps[::4]),
         thumbnails=Thumbnails(ids, pictures) if images else None,
         provenance={

@@ -17,6 +17,7 @@ from opsigcli.checkpoints.logs.wandb_file import config
 from opsigcli.checkpoints.series import Series
 from opsigcli.checkpoints.yaml_scalars import yaml_scalars
 from opsigcli.errors import CheckpointError, UsageError
+from opsigcli.files import read_file
 from opsigcli.options import MANIFEST
 from opsigcli.specs import parse
 
@@ -25,11 +26,11 @@ LARGEST = 1 << 22  # bytes of a file of settings
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:
-    return yaml_scalars(path.read_bytes().decode("utf-8", "replace"))
+    return yaml_scalars(read_file(path, LARGEST).decode("utf-8", "replace"))
 
 
 def _json(path: Path) -> Mapping[str, Any]:
-    return flattened(json.loads(path.read_bytes()))
+    return flattened(json.loads(read_file(path, LARGEST)))
 
 
 # Files of settings in the folder of checkpoints or the one above it, by who writes them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -42,6 +43,20 @@ def write(path: Path, data: bytes) -> None:
             if full
             else "check that the folder is writable",
         ) from error
+
+
+def sweep(folder: Path, name: str) -> None:
+    """Remove the parts that a killed writer of files in ``folder`` left behind.
+
+    Args:
+        folder: where no other process writes such files now.
+        name: a pattern of the names of the files that were to be.
+    """
+    pattern = re.compile(rf"\.(?:{name})\.[0-9a-f]{{8}}\.part")
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if pattern.fullmatch(path.name) and not path.is_dir():
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from opsigcli.checkpoints.base import unreadable
 from opsigcli.checkpoints.formats import recognise
 from opsigcli.checkpoints.unchanged import identity
+from opsigcli.files import open_file
 
 _BLOCK = 1 << 16
 _known: dict[tuple[int, ...], str] = {}  # identity -> sha256
@@ -28,7 +29,7 @@ def sha256(path: Path) -> str:
         state = identity(path.stat())
         if state in _known:
             return _known[state]
-        with path.open("rb") as file:
+        with open_file(path) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if state is not None:
             _known[state] = found
@@ -74,7 +75,7 @@ def _glance(path: Path) -> bytes:
     try:
         for part in _files(path):
             length = part.stat().st_size
-            with part.open("rb") as file:
+            with open_file(part) as file:
                 for start in (0, length // 2, max(0, length - _BLOCK)):
                     file.seek(start)
                     digest.update(file.read(_BLOCK))

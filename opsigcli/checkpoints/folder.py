@@ -13,6 +13,7 @@ from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats import foreign, formats, suffixes
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest
 from opsigcli.errors import CheckpointError
+from opsigcli.files import strange_kind
 from opsigcli.options import MANIFEST
 
 _FOLDER = "a folder"
@@ -68,6 +69,11 @@ def gather(
             raise CheckpointError(
                 f"expected a folder of checkpoints, or a checkpoint, found nothing at {path}",
                 "check the path",
+            )
+        if kind := strange_kind(path):
+            raise CheckpointError(
+                f"expected a folder of checkpoints, or a checkpoint, found {kind} at {path}",
+                "name the folder",
             )
         single = path.is_file() or is_one(path)
         folder = path.parent if single else path
@@ -165,7 +171,7 @@ def _never(entry: Path) -> str:
         return "one shard of a checkpoint kept in several files"
     if entry.is_symlink() and not entry.exists():
         return "a link to nothing"
-    return ""
+    return strange_kind(entry)
 
 
 def once(entries: list[Found]) -> tuple[list[Found], list[Skipped]]:

@@ -1,27 +1,33 @@
-"""The manifest ``opsig-run.toml`` beside the checkpoints: how the run was made, and a row per checkpoint."""
+"""The manifest ``opsig-run.toml`` beside the checkpoints: how the run was made, and a row per checkpoint.
+
+Its format is documented in opsig-manifest(5), which is made from the records here.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from opsigcli.checkpoints import atomic
-from opsigcli.checkpoints.base import UNITS
 from opsigcli.errors import CheckpointError
+from opsigcli.files import read_file
 from opsigcli.options import MANIFEST
-from opsigcli.registry import nearest
+from opsigcli.typed import Amount, Count, Hexadecimal, Misfit, Number, Positive, Seed, shown, typed
+
+Record = TypeVar("Record")
 
 SCHEMA = 1
 
-_Record = TypeVar("_Record")
+_MOST_DOTS, _HEADER_DOTS = 10_000, 100  # in a line; in one that may name a table
+_LARGEST = 1 << 26  # bytes: some hundred thousand checkpoints
 _REPAIR = f"repair the {MANIFEST}, or move it away and give --model and --data"
+
+
+Plain = bool | int | float | str | list[bool | int | float | str]
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,10 @@ class Row:
     """One checkpoint of the run."""
 
     file: str  # path within the folder, with slashes
-    step: int  # in the manifest's unit
-    epoch: float | None = None
-    lr: float | None = None
-    sha256: str = ""
+    step: Count  # in the manifest's unit
+    epoch: Amount | None = None
+    lr: Number | None = None
+    sha256: Hexadecimal = ""
 
 
 @dataclass(frozen=True)
@@ -43,22 +49,22 @@ class Manifest:
     data: str  # spec
     loss: str  # spec
     optimizer: str = ""
-    hyper: dict[str, Any] = field(default_factory=dict)  # lr, momentum, betas …
-    batch_size: int | None = None  # None is the full batch
-    unit: str = "step"  # what the checkpoints' steps count: step, epoch, number or position
-    steps: int = 0  # planned
-    save_every: int = 1
-    seed: int = 0
-    input_shape: tuple[int, ...] = ()
+    hyper: dict[str, Plain] = field(default_factory=dict)  # lr, momentum, betas …
+    batch_size: Positive | None = None  # None is the full batch
+    unit: Literal["step", "epoch", "number", "position"] = "step"  # what the checkpoints' steps count
+    steps: Count = 0  # planned
+    save_every: Positive = 1
+    seed: Seed = 0
+    input_shape: tuple[Count, ...] = ()
     classes: tuple[str, ...] = ()
     fingerprint: str = ""  # of the dataset
     transform: dict[str, Any] = field(default_factory=dict)
     key: str | None = None  # which part of a checkpoint holds the weights
     weights: str = ""  # model or ema, where a checkpoint holds both
     partial: bool = False  # the weights fit the model in part
-    signature: str = ""  # of the specs, by the user who wrote this
+    signature: Hexadecimal = ""  # of the specs, by the user who wrote this
     checkpoints: tuple[Row, ...] = ()
-    schema: int = SCHEMA
+    schema: Positive = SCHEMA
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -69,18 +75,19 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / MANIFEST
     try:
-        text = path.read_bytes().decode()
+        text = read_file(path, _LARGEST).decode()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise CheckpointError(
-            f"cannot read {path}: {error.strerror or error}", f"chmod a+r {path}"
+            f"cannot read {path}: {error.strerror or error}", "check that file and its mode"
         ) from error
     except UnicodeDecodeError as error:
         raise CheckpointError(f"expected UTF-8 text, found other bytes in {path}", _REPAIR) from error
     try:
+        _refuse_endless(text)
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise CheckpointError(f"expected TOML, found a mistake in {path}: {error}", _REPAIR) from error
     schema = data.get("schema")
     if type(schema) is int and schema > SCHEMA:
@@ -89,19 +96,16 @@ def read_manifest(folder: Path) -> Manifest | None:
             "update opsig: pip install --upgrade opsig",
         )
     if type(schema) is not int or schema < 1:
-        raise CheckpointError(f"expected 'schema = {SCHEMA}', found {schema!r} in {path}", _REPAIR)
+        raise CheckpointError(f"expected 'schema = {SCHEMA}', found {shown(schema)} in {path}", _REPAIR)
     run, rows = data.get("run", {}), data.get("checkpoints", [])
-    if not isinstance(run, dict) or not isinstance(rows, list):
-        raise CheckpointError(f"expected [run] and [[checkpoints]] tables in {path}", _REPAIR)
-    checkpoints = tuple(_record(Row, row, f"{path}, checkpoint {i + 1}") for i, row in enumerate(rows))
-    for row in checkpoints:
-        _check_file(row.file, path)
-    found = _record(Manifest, run | {"checkpoints": checkpoints, "schema": schema}, f"{path}, [run]")
-    if found.unit not in UNITS:
-        raise CheckpointError(
-            f"expected unit to be one of {', '.join(UNITS)}, found {found.unit!r} at {path}, [run]", _REPAIR
-        )
-    return found
+    strange = next((key for key in data if key not in ("schema", "run", "checkpoints")), None)
+    if not isinstance(run, dict) or not isinstance(rows, list) or strange is not None:
+        what = f", found {shown(strange)}" if strange is not None else ""
+        raise CheckpointError(f"expected [run] and [[checkpoints]] tables{what} in {path}", _REPAIR)
+    made = {"schema": schema, "checkpoints": _rows(rows, path)}
+    if both := made.keys() & run.keys():
+        raise CheckpointError(f"expected no {min(both)!r} in [run], found one in {path}", _REPAIR)
+    return _fitting(Manifest, run | made, f"{path}, [run]")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -112,18 +116,22 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """
     import tomli_w
 
-    fields = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest)}
-    rows = [dataclasses.asdict(row) for row in fields.pop("checkpoints")]
-    document = {"schema": fields.pop("schema"), "run": fields, "checkpoints": rows}
     try:
-        text = tomli_w.dumps(_toml(document)).encode()
+        text = tomli_w.dumps(document(manifest)).encode()
     except UnicodeEncodeError as error:
-        name = error.object[max(error.start - 20, 0) : error.end + 20]
         raise CheckpointError(
-            f"expected names in UTF-8 for {MANIFEST}, found {os.fsencode(name)!r}",
-            "rename the file or folder, or link to it under another name",
+            f"expected names that are text for {folder / MANIFEST}, found {shown(error.object[error.start :])}",
+            "rename the file or folder",
         ) from error
     atomic.write(folder / MANIFEST, text)
+
+
+def document(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as TOML has it; two manifests say the same where these are equal."""
+    fields = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest)}
+    rows = [dataclasses.asdict(row) for row in fields.pop("checkpoints")]
+    found: dict[str, Any] = _toml({"schema": fields.pop("schema"), "run": fields, "checkpoints": rows})
+    return found
 
 
 def _toml(value: Any) -> Any:
@@ -135,43 +143,47 @@ def _toml(value: Any) -> Any:
     return [_toml(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _record(kind: type[_Record], data: Any, where: str) -> _Record:
-    """A table of the file as a record, every value of the type its field has.
+def _refuse_endless(text: str) -> None:
+    """Refuse keys of so many parts that tomllib, whose time grows with their square, would not come to an end.
 
     Raises:
-        CheckpointError: it is no table, names a field that is not known, or lacks one.
+        ValueError: there are such.
     """
-    if not isinstance(data, dict):
-        raise CheckpointError(f"expected a table at {where}, found {data!r}", _REPAIR)
-    hints = typing.get_type_hints(kind)
-    strange = next((key for key in data if key not in hints), None)
-    if strange is not None:
-        close = nearest(strange, hints)
-        hint = f"did you mean {close[0]}?" if close else _REPAIR
-        raise CheckpointError(f"expected one of {', '.join(hints)}, found {strange!r} at {where}", hint)
-    values: dict[str, Any] = {}
-    for entry in dataclasses.fields(kind):  # type: ignore[arg-type]
-        needed = entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
-        if entry.name in data:
-            values[entry.name] = _value(hints[entry.name], data[entry.name], f"{entry.name} at {where}")
-        elif needed:
-            raise CheckpointError(f"expected a value for {entry.name!r}, found none at {where}", _REPAIR)
-    return kind(**values)
+    dots, header = 0, 0
+    for line in text.split("\n"):
+        found = line.count(".")
+        dots += found**2
+        header = max(header, found if line.lstrip().startswith("[") else 0)
+    if dots > _MOST_DOTS**2 or header > _HEADER_DOTS:
+        raise ValueError("names of thousands of parts")
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
-    wanted = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
-    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return tuple(_value(wanted[0], item, where) for item in value)
-    plain = wanted[0] if isinstance(hint, types.UnionType) else typing.get_origin(hint) or hint
-    if plain is float and type(value) is int:
-        return float(value)
-    if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
-        raise CheckpointError(f"expected {_WORDS.get(plain, 'a list')}, found {value!r} for {where}", _REPAIR)
-    return value
+def _rows(rows: list[Any], path: Path) -> tuple[Row, ...]:
+    """The rows of the checkpoints.
+
+    Raises:
+        CheckpointError: one does not fit, names a file outside the folder, or one that another row names.
+    """
+    found: dict[str, Row] = {}
+    for number, data in enumerate(rows, 1):
+        row = _fitting(Row, data, f"{path}, checkpoint {number}")
+        _check_file(row.file, path)
+        if row.file in found:
+            raise CheckpointError(f"expected each file once, found {row.file!r} twice in {path}", _REPAIR)
+        found[row.file] = row
+    return tuple(found.values())
 
 
-_WORDS = {str: "text", int: "a whole number", float: "a number", dict: "a table"}
+def _fitting(kind: type[Record], data: Any, where: str) -> Record:
+    """A table of the file as a record.
+
+    Raises:
+        CheckpointError: it does not fit.
+    """
+    try:
+        return typed(kind, data, where)
+    except Misfit as problem:
+        raise CheckpointError(problem.message, problem.hint or _REPAIR) from problem
 
 
 def _check_file(file: str, where: Path) -> None:
@@ -181,5 +193,5 @@ def _check_file(file: str, where: Path) -> None:
         CheckpointError: it names another.
     """
     parts = PurePosixPath(file)
-    if not file or parts.is_absolute() or ".." in parts.parts or "\\" in file or "\0" in file:
+    if not parts.parts or parts.is_absolute() or ".." in parts.parts or "\\" in file or "\0" in file:
         raise CheckpointError(f"expected a file within the folder, found {file!r} in {where}", _REPAIR)

@@ -8,19 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from opsigcli.files import read_file
+
 # Names under which training scripts keep optimizer updates made, most telling first.
 STEP_KEYS = ("global_step", "step", "iter_num", "iteration", "iter", "num_updates", "train_step")
 EPOCH_KEYS = ("epoch", "epochs_run", "current_epoch")
 LR_KEYS = ("lr", "learning_rate")
 _SIDECARS = ("trainer_state.json", "train_state.json")
-LARGEST_STEP = 2**53  # that counts something
+LARGEST_STEP = 1 << 53  # a larger number is a hash, a time in nanoseconds, or no number that a float can hold
 _MAX_SIDECAR = 64 * 2**20  # bytes
 
 
 def whole(value: Any) -> int | None:
     """``value`` as a count: a whole number from 0 on, given as int, float or text; None for anything else."""
     number = real(value)
-    if number is None or number < 0 or number != int(number):
+    if number is None or not 0 <= number <= LARGEST_STEP or number != int(number):
         return None
     return int(number)
 
@@ -61,9 +63,7 @@ def sidecar(path: Path, *, alone: bool) -> dict[str, Any]:
     names = [path.with_suffix(".json"), *((path.parent / name for name in _SIDECARS) if alone else ())]
     for name in names:
         try:
-            if name.stat().st_size > _MAX_SIDECAR:
-                continue
-            entries = json.loads(name.read_bytes())
+            entries = json.loads(read_file(name, _MAX_SIDECAR))
         except (OSError, ValueError, RecursionError):
             continue
         if isinstance(entries, dict):

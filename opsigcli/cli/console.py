@@ -1,4 +1,8 @@
-"""Two streams: stdout holds the result, stderr everything said on the way to it."""
+"""Two streams: stdout holds the result, stderr everything said on the way to it.
+
+This is the one place that prints, and it lets nothing through that could steer a terminal or be taken for opsig's own
+words: text is never markup, and what is not seen is shown as such (see ``opsigcli.printable``).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,10 +21,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.segment import Segment
 from rich.table import Column
+from rich.text import Text
 
 from opsigcli.errors import OpsigError
 from opsigcli.outcome import Outcome, error_json
+from opsigcli.printable import printable, printable_lines
 from opsigcli.progress import Task
 
 LINE_SECONDS = 10.0  # without a terminal, a task says how far it is about this often
@@ -50,8 +56,8 @@ class Terminal:
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
-        self.out = _Stream(highlight=False)
-        self.err = _Stream(stderr=True, highlight=False)
+        self.out = _Stream(highlight=False, markup=False, emoji=False)
+        self.err = _Stream(stderr=True, highlight=False, markup=False, emoji=False)
 
     def outcome(self, outcome: Outcome) -> None:
         """Print what a command returned."""
@@ -60,24 +66,24 @@ class Terminal:
         else:
             self._view(outcome)
         for warning in outcome.warnings:
-            self.err.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+            self._say(warning, "warning:", "yellow")
         if not self.quiet and not self.as_json:
             for message in outcome.messages:
-                self.err.print(escape(message), soft_wrap=True)
+                self._say(message)
 
     def error(self, error: OpsigError, schema: str) -> None:
         """Print an error: the message, and the hint on a line of its own."""
         if self.as_json:
             with contextlib.suppress(OSError):  # it may be what the error is about
                 print(error_json(schema, error))
-        self.err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+        self._say(error.message, "error:", "bold red")
         if error.hint:
-            self.err.print(f"[cyan]hint:[/] {escape(error.hint)}", soft_wrap=True)
+            self._say(error.hint, "hint:", "cyan")
 
     def log(self, message: str) -> None:
         """Say something on the side, with --verbose."""
         if self.verbose and not self.quiet:
-            self.err.print(escape(message), soft_wrap=True)
+            self._say(message)
 
     @contextmanager
     def task(self, name: str, total: int, unit: str = "it") -> Iterator[Task]:
@@ -88,12 +94,16 @@ class Terminal:
             yield _Lines(self.err, name, total, unit, every=0.0 if self.verbose else LINE_SECONDS)
         else:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=12),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+                TextColumn(
+                    "{task.fields[note]}",
+                    table_column=Column(no_wrap=True, overflow="ellipsis"),
+                    markup=False,
+                ),
             )
             with RichProgress(*columns, console=self.err) as bars:
                 yield _Bar(bars, bars.add_task(name, total=total, rate="", note=""))
@@ -104,7 +114,26 @@ class Terminal:
         from opsigcli.reporting import RENDERERS
 
         for renderable in RENDERERS.load(outcome.schema)(outcome.view):
-            self.out.print(renderable)
+            self.out.print(_Seen(renderable))
+
+    def _say(self, message: str, head: str = "", style: str = "") -> None:
+        """A message on stderr; lines after its first are set in, so that none looks like a message of its own."""
+        first, *more = printable_lines(message).split("\n")
+        text = Text.assemble((head, style), " " if head else "", first)
+        for line in more:
+            text.append(f"\n  {line.removeprefix('  ')}")
+        self.err.print(text, soft_wrap=True)
+
+
+class _Seen:
+    """A renderable of which only what is seen reaches the terminal; styles are kept."""
+
+    def __init__(self, inner: ConsoleRenderable) -> None:
+        self.inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for text, style, control in console.render(self.inner, options):
+            yield Segment(text if control else printable_lines(text), style, control)
 
 
 class _Bar:
@@ -112,7 +141,7 @@ class _Bar:
         self.bars, self.task = bars, task
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        self.bars.update(self.task, advance=units, note=note)
+        self.bars.update(self.task, advance=units, note=printable(note))
         speed = self.bars.tasks[0].speed
         if speed:
             self.bars.update(self.task, rate=f"{speed:.3g}/s" if speed >= 1 else f"{1 / speed:.3g} s each")
@@ -137,7 +166,7 @@ class _Lines:
         self.last = now
         rate = self.done / max(now - self.start, 1e-9)
         line = f"{self.name}: {self.done}/{self.total}, {rate:.3g} {self.unit}/s"
-        self.console.print(escape(line + (f", {note}" if note else "")), soft_wrap=True)
+        self.console.print(printable(line + (f", {note}" if note else "")), soft_wrap=True)
 
 
 def flush() -> None:

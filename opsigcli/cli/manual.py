@@ -32,7 +32,7 @@ def pages() -> dict[str, str]:
     made = {"opsig.1": _page("opsig", root, list(root.commands))}
     for name, command in root.commands.items():
         made[f"opsig-{name}.1"] = _page(f"opsig {name}", command, [])
-    return made | {f"{topic.name}.7": _topic(topic) for topic in TOPICS}
+    return made | {f"{topic.name}.{topic.section}": _topic(topic) for topic in TOPICS}
 
 
 def _page(title: str, command: Any, verbs: list[str]) -> str:
@@ -74,14 +74,14 @@ def _page(title: str, command: Any, verbs: list[str]) -> str:
         lines += [".SH EXAMPLES", ".nf", *(_text(line[2:]) for line in examples), ".fi"]
     others = [verb for verb in VERBS if f"opsig {verb}" != title]
     related = ["opsig"] * (not verbs) + [f"opsig-{verb}" for verb in others]
-    pages = [f"{name} (1)" for name in related] + [f"{topic.name} (7)" for topic in TOPICS]
+    pages = [f"{name} (1)" for name in related] + [f"{topic.name} ({topic.section})" for topic in TOPICS]
     lines += [".SH SEE ALSO", " ,\n".join(f".BR {_text(page)}" for page in pages)]
     return "\n".join(lines) + "\n"
 
 
 def _topic(topic: Topic) -> str:
     lines = [
-        f'.TH {topic.name.upper()} 7 "" "opsig {__version__}" "opsig manual"',
+        f'.TH {topic.name.upper()} {topic.section} "" "opsig {__version__}" "opsig manual"',
         ".SH NAME",
         f"{_text(topic.name)} \\- {_text(topic.summary)}",
     ]
@@ -92,7 +92,8 @@ def _topic(topic: Topic) -> str:
                 lines += [".PP", ".nf", *(_text(line[2:]) for line in text.splitlines()), ".fi"]
             else:
                 lines += [".PP", _text(text)]
-    lines += [".SH SEE ALSO", ".BR opsig\\-trace (1) ,\n.BR opsig\\-sharpness (1)"]
+    related = " ,\n".join(f".BR opsig\\-{name} (1)" for name in topic.related)
+    lines += [".SH SEE ALSO", related]
     return "\n".join(lines) + "\n"
 
 

@@ -20,6 +20,8 @@ from opsigcli.cli.console import Terminal
 from opsigcli.errors import Bug, ExitCode, Interrupted, OpsigError, StoreError, Terminated
 from opsigcli.outcome import Outcome
 
+_NO_MEMORY = ("you tried to allocate", "Storage size calculation overflowed")
+
 
 def perform(verb: str, terminal: Terminal, options: Any) -> None:
     """Run the command ``verb`` with its options, print its outcome or its error, and exit.
@@ -27,11 +29,13 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
     Raises:
         typer.Exit: always, with the command's exit code.
     """
-    restore = _catch_signals()
+    restore = _nothing
     keep_freed_memory()
     try:
-        # Imported only now: commands bring torch, which help and errors in options can do without.
+        # Imported only now: commands bring torch, which help and errors in options can do without. Until then there
+        # is nothing to finish, and an exception of ours within an import of theirs could be lost.
         command = getattr(import_module(f"opsigcli.commands.{verb}"), verb)
+        restore = _catch_signals()
         outcome: Outcome = command(options, terminal)
         _print(terminal, outcome)
         code = outcome.exit_code
@@ -42,15 +46,15 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
         terminal.error(error, f"opsig/{verb}")
         code = error.exit_code
     except KeyboardInterrupt as error:
-        message = "interrupted before anything was finished; nothing was changed"
+        message = "interrupted before anything was finished"
         terminal.error(OpsigError(message, "run the same command again"), f"opsig/{verb}")
         code = ExitCode.TERMINATED if isinstance(error, Terminated) else ExitCode.INTERRUPTED
     except BrokenPipeError:
         raise
+    except MemoryError as error:
+        code = _say(terminal, verb, _too_large(error))
     except Exception as error:
-        bug = _bug(terminal, error)
-        terminal.error(bug, f"opsig/{verb}")
-        code = bug.exit_code
+        code = _say(terminal, verb, _too_large(error) if _is_too_large(error) else _bug(terminal, error))
     finally:
         restore()
     raise typer.Exit(int(code))
@@ -70,10 +74,32 @@ def _print(terminal: Terminal, outcome: Outcome) -> None:
         ) from error
 
 
+def _nothing() -> None:
+    pass
+
+
+def _say(terminal: Terminal, verb: str, error: OpsigError) -> ExitCode:
+    terminal.error(error, f"opsig/{verb}")
+    return error.exit_code
+
+
+def _is_too_large(error: Exception) -> bool:
+    """Whether torch had no memory left, which it says in words alone on the processor."""
+    return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _NO_MEMORY)
+
+
+def _too_large(error: Exception) -> OpsigError:
+    what = str(error).partition("\n")[0] or "no memory is left"
+    return OpsigError(
+        f"expected the work to fit into memory; it does not: {what}",
+        "smaller batches, fewer examples or a smaller model need less; no result was changed",
+    )
+
+
 def _bug(terminal: Terminal, error: Exception) -> Bug:
     """What nobody foresaw, in a line; the whole trace only with --verbose."""
     if terminal.verbose:
-        terminal.err.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
+        terminal.log("".join(traceback.format_exception(error)))
     where = traceback.extract_tb(error.__traceback__)[-1]
     text = f"unexpected error: {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
     return Bug(text, "run again with --verbose and report what it prints; no result was changed")
@@ -83,7 +109,7 @@ def _catch_signals() -> Callable[[], None]:
     """First SIGINT or SIGTERM: finish tidily. Second: end at once. Returns what puts the old handlers back."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():
-        return lambda: None
+        return _nothing
 
     def handle(number: int, _frame: FrameType | None) -> None:
         for each in numbers:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import math
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +15,9 @@ import typer
 from opsigcli.options import TerminalOptions
 from opsigcli.parameters import Argument, Option, Parameter, parameters
 from opsigcli.registry import Registry
+
+LARGEST = 1 << 53  # of whole numbers
+DIGITS = 20  # no number in range has as many
 
 Act = Callable[[TerminalOptions, Any], None]
 
@@ -37,9 +44,10 @@ def function_of(options: type, act: Act) -> Callable[..., None]:
 
 def _parameter(parameter: Parameter) -> inspect.Parameter:
     kind, default, declared = parameter.type, parameter.default, parameter.declared
+    parser = _path if kind in (Path, Path | None) else None
     info: Any
     if isinstance(declared, Argument):
-        info = typer.Argument(metavar=declared.metavar, help=declared.help)
+        info = typer.Argument(metavar=declared.metavar, help=declared.help, parser=parser)
     else:
         bounds: dict[str, Any] = {"min": declared.min, "max": declared.max}
         if declared.none:
@@ -51,6 +59,7 @@ def _parameter(parameter: Parameter) -> inspect.Parameter:
             metavar=declared.metavar,
             envvar=declared.envvar,
             autocompletion=_completion(declared) if declared.values else None,
+            parser=parser,
             **bounds,
         )
     return inspect.Parameter(
@@ -62,22 +71,57 @@ def _parameter(parameter: Parameter) -> inspect.Parameter:
 
 
 def _value(parameter: Parameter, given: Any) -> Any:
-    """What was given, where a word can stand for None.
+    """What was given, where it makes sense; a word can stand for None.
 
     Raises:
-        typer.BadParameter: it is neither that word nor a number in range.
+        typer.BadParameter: it is neither that word nor a number in range, or names no file where one is meant.
     """
     declared = parameter.declared
-    if not isinstance(declared, Option) or declared.none is None:
-        return given
-    if given == declared.none:
-        return None
-    if not given.isdigit() or int(given) < (declared.min or 0):
+    if isinstance(declared, Option) and declared.none is not None:
+        return None if given == declared.none else _whole(parameter, declared, given)
+    hint = f"'{declared.metavar if isinstance(declared, Argument) else parameter.flag}'"
+    if isinstance(given, int) and not isinstance(given, bool) and abs(given) > LARGEST:
+        raise typer.BadParameter(f"expected a number of at most {LARGEST:,}, found {given}", param_hint=hint)
+    if isinstance(given, float) and (math.isnan(given) or (math.isinf(given) and declared.metavar == "X")):
+        raise typer.BadParameter(f"expected a finite number, found {given}", param_hint=hint)
+    if isinstance(given, Path) and declared.metavar == "FILE" and os.path.isdir(given):  # noqa: PTH112  (never raises)
+        raise typer.BadParameter(
+            f"expected the name of a file, found the folder {str(given)!r}", param_hint=hint
+        )
+    return given
+
+
+def _whole(parameter: Parameter, declared: Option, given: str) -> int:
+    """The number in a text.
+
+    Raises:
+        typer.BadParameter: it is none, or not in range.
+    """
+    digits = given.isdecimal() and len(given) < DIGITS
+    if not digits or not (declared.min or 0) <= int(given) <= LARGEST:
         raise typer.BadParameter(
             f"expected {declared.none!r} or a number of at least {declared.min}, found {given!r}",
             param_hint=f"'{parameter.flag}'",
         )
     return int(given)
+
+
+def _path(text: str | Path) -> Path:
+    """A path as it was given.
+
+    Raises:
+        typer.BadParameter: it is empty, or no path that this system can have.
+    """
+    if not str(text):
+        raise typer.BadParameter("expected a path, found an empty text")
+    try:
+        os.lstat(text)
+    except ValueError as problem:  # it holds a character 0
+        raise typer.BadParameter(f"expected a path: {problem}") from problem
+    except OSError as problem:
+        if problem.errno == errno.ENAMETOOLONG:
+            raise typer.BadParameter("expected a path, found a name that is too long") from problem
+    return Path(text)
 
 
 def _completion(option: Option) -> Callable[[str], Iterator[tuple[str, str]]]:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Topic:
-    """A page of section 7: headings with paragraphs; one that begins with two spaces is shown as it is."""
+    """A page about no single command: headings with paragraphs; one that begins with two spaces is shown as it is."""
 
     name: str
     summary: str
     sections: tuple[tuple[str, tuple[str, ...]], ...]
+    section: int = 7  # of the manual
+    related: tuple[str, ...] = ("trace", "sharpness")  # commands
 
 
 SCALING = Topic(
@@ -151,4 +153,132 @@ LOSSES = Topic(
     ),
 )
 
-TOPICS = (SCALING, LOSSES)
+SPIKES = Topic(
+    "opsig-spikes",
+    "who held a spike of the mean loss, and how sure that is",
+    (
+        (
+            "DESCRIPTION",
+            (
+                "A spike is a climb of the mean loss, from bottom to top, of more than six robust standard "
+                "deviations of its steps and 2 % of the loss. opsig report and opsig mine attribute the "
+                "largest ones (24, fewer on more than 125,000 examples) to names, from the losses in the store "
+                "alone: no gradient, no model. What an example holds is its positive loss delta from bottom to "
+                "top times its weight in the mean loss; shares are of the sum of these, so that the classes "
+                "add up to 100 %. 'of the rise, nats' is a class's part of the rise of the mean loss, falls "
+                "counted, and adds up to that.",
+                "Features are looked at when a trace is made, in at most 10,000 random examples, and kept in "
+                "the store: brightness, contrast, colour axes and dominant colour of pictures, the same of "
+                "their rim (the background); the columns of tables; of texts the token before, position and "
+                "document.",
+            ),
+        ),
+        (
+            "NULLS",
+            (
+                "Class: random sets of as many examples, p by the largest excess of any class over 999 "
+                "permutations of the labels (fewer on large data). Group of a pair: class-matched random "
+                "groups. Feature: permutation within the class. Confidence before, p = exp(-loss) under "
+                "plain cross-entropy: as many random examples of every class; with p > 1/2 an example was "
+                "surely right, with p < 1/C surely wrong. The loss alone does not tell the margin in "
+                "between.",
+                "What is named is chosen on one half of the examples of every class and measured on the "
+                "other: the share, and the loss changes of the thirds, are of examples that did not choose "
+                "them. p-values are corrected for all spikes, classes and features measured (FDR). 'Again in "
+                "k of n other spikes': the same class splits by the same feature there, in either direction.",
+            ),
+        ),
+        (
+            "STRENGTH",
+            (
+                "seen: the named classes hold at least half of the held-out rise, with p at most .01.",
+                "likely: they hold less, or p is at most .05; or a feature parts a class that holds a fifth "
+                "of the rise, p at most .05 and a part 5 % above or below its size; or a group of a mined pair "
+                "holds at least 5 % and more than class-matched ones, p at most .05 (it was mined from these "
+                "losses, so that it is never more than likely).",
+                "cannot be told from these checkpoints: none of these.",
+                "The strength is of who held the rise. That the optimizer was unstable is another question: "
+                "a spike is covered if a stability ratio was measured at a checkpoint from its bottom to its "
+                "top.",
+            ),
+        ),
+    ),
+)
+
+MANIFEST = Topic(
+    "opsig-manifest",
+    "the file that says how a run was made",
+    (
+        (
+            "DESCRIPTION",
+            (
+                "opsig-run.toml lies beside the checkpoints of a run. opsig train writes it, opsig init writes "
+                "it for "
+                "checkpoints that something else made, and every other command reads it. It is TOML in UTF-8 "
+                "of at most "
+                "64 MiB with one number and two tables. Nothing else may stand in it, and each value has the "
+                "type and the "
+                "bounds given here: a manifest that does not fit is refused with exit status 3, saying what "
+                "was expected, "
+                "what was found, and where.",
+                "  schema = 1\n\n"
+                "  [run]\n"
+                '  model = "mlp?hidden=32,32"\n'
+                '  data = "npz:/data/train.npz"\n'
+                '  loss = "ce"\n'
+                '  optimizer = "momentum"\n\n'
+                "  [run.hyper]\n"
+                "  lr = 0.1\n"
+                "  momentum = 0.9\n\n"
+                "  [[checkpoints]]\n"
+                '  file = "step-000000.safetensors"\n'
+                "  step = 0",
+            ),
+        ),
+        (
+            "THE RUN",
+            (
+                "model, data, loss: specs, as --model, --data and --loss take them, with absolute paths. All "
+                "three have to "
+                "be there; what follows may be left out.",
+                "optimizer: the update rule, a name that --optimizer takes, or empty. hyper: a table of its "
+                "hyper-parameters: numbers, true or false, text, or lists of these.",
+                "batch_size: examples per update, 1 or more; absent for the full batch. steps: updates "
+                "planned, 0 or more. "
+                "save_every: updates between checkpoints, 1 or more. seed: a whole number of 64 bits.",
+                "input_shape: a list of whole numbers, of one example. classes: a list of names. fingerprint: "
+                "of the data, text; other data are warned of. transform: a table of what is done to inputs: "
+                "text, numbers and lists.",
+                "key: which part of a checkpoint holds the weights. weights: model or ema, where it holds "
+                "both. partial: "
+                "true where the weights fit the model in part.",
+                "signature: hexadecimal, of the specs, by the user who wrote them on this machine. Without it, "
+                "code that a "
+                "py: or file: spec names is not run unless --trust-manifest says so.",
+            ),
+        ),
+        (
+            "THE CHECKPOINTS",
+            (
+                "A [[checkpoints]] table for each, in their order. Files of the folder that no row names are "
+                "left out; "
+                "without rows, all are taken.",
+                "file: path within the folder, with slashes; not absolute, without '..', and in one row alone. step: "
+                "optimizer updates made, a whole number from 0 to 2^53. Both have to be there.",
+                "epoch: a number of at least 0. lr: the learning rate there. sha256: of the file, hexadecimal.",
+            ),
+        ),
+        (
+            "BOUNDS",
+            (
+                "Numbers are finite, and whole numbers have at most 64 bits. Dates and times stand nowhere. Names of "
+                "tables have at most a hundred parts. A manifest of a newer schema is refused by name; "
+                "older ones are read.",
+            ),
+        ),
+    ),
+    section=5,
+    related=("init", "train", "trace"),
+)
+
+TOPICS = (SCALING, LOSSES, SPIKES, MANIFEST)

@@ -150,7 +150,8 @@ VERBS = {
         "Show the whole case, in the terminal or as HTML.",
         """Show the whole case: in the terminal, or as one HTML file that needs no network.
 
-        Reads the store alone: neither the model, the data nor the checkpoints.
+        It begins with the loss and who held its spikes (man opsig-spikes), how near the edge of stability the run
+        was, and what to run next. Reads the store alone: neither the model, the data nor the checkpoints.
         """,
         """
         opsig report

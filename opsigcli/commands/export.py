@@ -8,14 +8,12 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opsigcli.errors import UsageError
 from opsigcli.records import LossTrace, Mining
-from opsigcli.store.units import write_file
+from opsigcli.store.beside import write_file
 
 COLUMNS = ("pair", "side", "id", "label", "name", "verdict")
 FORMATS = (".csv", ".jsonl", ".npz", ".json", ".pt")
@@ -104,40 +102,6 @@ WRITERS: dict[str, Callable[[Path, list[dict[str, Any]], Mining], None]] = {
     ".json": _fiftyone,
     ".pt": _subset,
 }
-
-
-def read_ids(path: Path) -> NDArray[np.int64]:
-    """Example ids of a file: one that ``export_groups`` wrote, or plain text with an id per line.
-
-    Raises:
-        UsageError: the file is missing, or holds no ids.
-    """
-    hint = "make one with: opsig mine --export groups.csv"
-    try:
-        if path.suffix == ".npz":
-            with np.load(path) as arrays:
-                return np.unique(arrays["ids"].astype(np.int64))
-        if path.suffix == ".pt":
-            import torch
-
-            return np.unique(np.array(torch.load(path, weights_only=True)["indices"], dtype=np.int64))
-        text = path.read_text()
-        if path.suffix == ".csv":
-            found = [row["id"] for row in csv.DictReader(io.StringIO(text))]
-        elif path.suffix == ".jsonl":
-            found = [json.loads(line)["id"] for line in text.splitlines() if line.strip()]
-        elif path.suffix == ".json":
-            found = [sample["id"] for sample in json.loads(text)["labels"].values()]
-        else:
-            found = text.split()
-        ids = np.unique(np.array([int(i) for i in found], dtype=np.int64))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, BadZipFile) as error:
-        raise UsageError(
-            f"expected a file of example ids, found {path}: {type(error).__name__}: {error}", hint
-        ) from error
-    if not len(ids):
-        raise UsageError(f"expected example ids in {path}, found none", hint)
-    return ids
 
 
 def _rows(mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:

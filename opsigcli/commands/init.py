@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from opsigcli.checkpoints.manifest import write_manifest
+import re
+
+from opsigcli.checkpoints import atomic
+from opsigcli.checkpoints.manifest import document, write_manifest
 from opsigcli.checkpoints.series import open_series
 from opsigcli.command_line import next_command
 from opsigcli.datasets import open_source
@@ -24,7 +27,8 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
     come out better at the last one than by a guess, where inputs prepared otherwise do.
 
     Raises:
-        UsageError: model or data are not named, there is a manifest already, or the optimizer is not known.
+        UsageError: model or data are not named, there is a manifest already that says something else, or the
+            optimizer is not known.
         CheckpointError: checkpoints cannot be read, or there are fewer than two.
         ModelError: the model cannot be built, or the weights do not fit.
         DatasetError: the data cannot be opened.
@@ -37,8 +41,12 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
         order=options.order,
         steps_per_epoch=options.steps_per_epoch,
     )
-    if series.manifest is not None and not options.fresh:
-        raise UsageError(f"{series.folder} has its {MANIFEST} already", "read it, or replace it with --fresh")
+    old = None if options.fresh else series.manifest
+    taken = UsageError(
+        f"there is a {MANIFEST} in {series.folder} already", "read it, or replace it with --fresh"
+    )
+    if old is not None and not (options.model and options.data):
+        raise taken
     if len(series) < 2:
         raise CheckpointError(
             f"expected a folder of two or more checkpoints, found one ({series.checkpoints[0].file}) in "
@@ -58,6 +66,9 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
     manifest = first_manifest(options, series, source, model, loss, warnings)
     seen = look(series, source, model, loss, options.partial, progress)
     seen.require()
+    if old is not None and document(old) != document(manifest):
+        raise taken
+    atomic.sweep(series.folder, re.escape(MANIFEST))
     write_manifest(series.folder, manifest)
     path = series.folder / MANIFEST
     return Outcome(

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.planted_recovery import tell_known_pairs
-from opsigcli.examples import ExampleSource
 from opsigcli.gradients.ablation import causal_words, compare_causes
 from opsigcli.gradients.fork import fork, optimizer_of_run
 from opsigcli.gradients.pair_curvature import PairCurvature
 from opsigcli.gradients.sketch_store import Sketches
-from opsigcli.gradients.thumbnails import same_groups, take_pictures, wanted_ids
+from opsigcli.gradients.thumbnails import pictures_of
 from opsigcli.mining import METHODS
-from opsigcli.mining.inputs import Candidates, Settings, Trace, require_two
+from opsigcli.mining.inputs import UNSEEN, Candidates, Settings, Trace, require_two
 from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.window import first_window
@@ -22,12 +21,13 @@ from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
-from opsigcli.records import Case, LossTrace, Mining, Thumbnails
+from opsigcli.records import Case, LossTrace, Mining
 from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
 from opsigcli.stability.contradiction import contradiction
+from opsigcli.store.lock import locked
 from opsigcli.store.reader import Store, open_store
-from opsigcli.store.writer import locked, write_gradients, write_mining
+from opsigcli.store.writer import write_gradients, write_mining
 
 if TYPE_CHECKING:
     from opsigcli.records import Ints
@@ -65,6 +65,8 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 store.loss_deltas,
                 trace.measured,
                 trace.weights,
+                *(store.seen or ({}, UNSEEN)),
+                run.loss,
                 trace.axis,
             )
             settings = _settings(options, given)
@@ -90,12 +92,13 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             objective = sketches.run.objective if sketches.run else None
             warnings += sketches.run.notes if sketches.run else []
             found = replace(found, provenance=provenance("mine", options, objective, seed=options.seed))
-            pictures = _pictures(store, found, trace, sketches.source)
+            pictures = pictures_of(store, found, trace, sketches.source)
         if sketches.new:
             write_gradients(options.store, sketches.key, sketches.arrays(candidates.gradients))
             sketches.units.clear()
         write_mining(options.store, found, pictures)
-    return _outcome(options, replace(case, mining=found), found, known_pairs, causal, tuple(warnings))
+    case = replace(case, mining=found, spikes=found.spikes)
+    return _outcome(options, case, found, known_pairs, causal, tuple(warnings))
 
 
 def _refuse_unknown(options: MineOptions) -> None:
@@ -159,18 +162,3 @@ def _outcome(
         warnings=warnings,
         view=case,
     )
-
-
-def _pictures(
-    store: Store, found: Mining, trace: LossTrace, source: ExampleSource | None
-) -> Thumbnails | None:
-    """Pictures for the report; those the store has are used again."""
-    ids = wanted_ids(found, trace)
-    kept = store.thumbnails
-    if kept is not None and set(ids) <= set(map(int, kept.ids)) and same_groups(store.mining, found):
-        return kept
-    if source is None:
-        from opsigcli.datasets import open_source
-
-        source = open_source(store.run.data)
-    return take_pictures(source, ids, found)

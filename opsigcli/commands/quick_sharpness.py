@@ -24,10 +24,11 @@ from opsigcli.stability.critical_sharpness import NEXT, CriticalMeter
 from opsigcli.stability.measure import Meter
 from opsigcli.stability.plan import plan_sharpness
 from opsigcli.stability.quick_options import refuse_useless
-from opsigcli.store.decode import decode
+from opsigcli.store.decode import decode_unit
+from opsigcli.store.lock import locked
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
-from opsigcli.store.writer import QUICK, locked, write_critical
+from opsigcli.store.writer import QUICK, write_critical
 
 # What a value depends on beside the checkpoint and the one after it.
 NUMERICS = (
@@ -104,8 +105,8 @@ def _recall(store: Store, units: Units) -> dict[int, CriticalSharpness]:
         points = {steps[point.step]: point for point in store.critical if point.step in steps}
     for row in steps.values():
         raw = units.read(_key(store, row))
-        if raw is not None:
-            points[row] = decode(CriticalSharpness, json.loads(raw.tobytes()))
+        if raw is not None and (point := decode_unit(CriticalSharpness, raw.tobytes())) is not None:
+            points[row] = point
     # An update that was made up gives way to the real one, once the next checkpoint shows it.
     known = sorted(steps)
     axis = store.run.axis

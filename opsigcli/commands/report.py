@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.errors import ReportError
+from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.options import ReportOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
 from opsigcli.records import Case
 from opsigcli.reporting.training import training_facts
+from opsigcli.store.beside import write_file
 from opsigcli.store.reader import open_store
-from opsigcli.store.units import write_file
 
 
 def report(options: ReportOptions, progress: Progress) -> Outcome:
@@ -22,7 +23,7 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         ReportError: the HTML file cannot be written.
     """
     with open_store(options.store) as store:
-        case, known_pairs = store.case, store.known_pairs
+        case, known_pairs = with_causes(store.case, store.seen), store.known_pairs
     result, mean = summary(case), case.trace.mean_loss
     messages = tell_known_pairs(known_pairs, case)
     if options.html:
@@ -57,6 +58,7 @@ def summary(case: Case) -> dict[str, object]:
         "unit": case.run.axis.one,
         "steps": plain(case.trace.steps),
         "mean_losses": plain(case.trace.mean_losses),
+        "spikes": plain(case.spikes),
         "mining": plain(case.mining),
         "sharpness": plain(case.sharpness),
         "critical_sharpness": plain(case.critical),

@@ -29,10 +29,11 @@ from opsigcli.stability.curvature_attribution import spread_rows
 from opsigcli.stability.measure import Meter
 from opsigcli.stability.plan import plan_sharpness
 from opsigcli.stability.summary import outcome, warnings_of
-from opsigcli.store.decode import decode_point
+from opsigcli.store.decode import decode_unit
+from opsigcli.store.lock import locked
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
-from opsigcli.store.writer import SharpnessContent, locked, write_sharpness
+from opsigcli.store.writer import SharpnessContent, write_sharpness
 
 # What a point depends on beside the checkpoint; points made with other values are measured again.
 NUMERICS = (
@@ -88,8 +89,9 @@ class _Job:
             self.curvatures = self.store.example_curvature()
         for step, row in steps.items():
             raw = self.units.read(self.key(row))
-            if raw is not None:
-                self.points[row] = decode_point(json.loads(raw.tobytes()))
+            point = None if raw is None else decode_unit(SharpnessPoint, raw.tobytes())
+            if point is not None:
+                self.points[row] = point
                 found = self.units.read(self.key(row, "curvature"))
                 if found is not None:
                     self.curvatures[step] = found

@@ -11,6 +11,7 @@ from opsigcli.command_line import command
 from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, UsageError
 from opsigcli.examples import ExampleSource
+from opsigcli.gradients.seen import keep_seen
 from opsigcli.options import MANIFEST, InitOptions, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
@@ -51,7 +52,7 @@ def trace(options: TraceOptions, progress: Progress) -> Outcome:
         return plan_trace(options, series, run, source, warnings, progress)
     session = Session(options, run, source, find_sharding(options.shard))
     session.trace(series, progress)
-    return _outcome(session, series, warnings)
+    return _outcome(session, series, warnings, progress)
 
 
 def _series(options: TraceOptions) -> Series:
@@ -102,7 +103,7 @@ def _watch(options: TraceOptions, progress: Progress) -> Outcome:
                         and series.manifest.steps
                         and series.steps[-1] >= series.manifest.steps
                     ):
-                        return _outcome(session, series, warnings)
+                        return _outcome(session, series, warnings, progress)
             except CheckpointError as found:  # nothing there yet
                 error = found
             if time.monotonic() - changed > options.idle:
@@ -111,7 +112,7 @@ def _watch(options: TraceOptions, progress: Progress) -> Outcome:
                         f"expected at least two checkpoints in {options.checkpoints} within {options.idle:g} s",
                         "start watching when the run has begun, or wait longer with --idle",
                     )
-                return _outcome(session, series, warnings)
+                return _outcome(session, series, warnings, progress)
             time.sleep(POLL)
     except KeyboardInterrupt as signal:
         traced = len(session.done) if session else 0
@@ -199,11 +200,13 @@ def _narrowed(data: str, options: TraceOptions) -> str:
     return str(replace(spec, options=asked))
 
 
-def _outcome(session: Session, series: Series, warnings: list[str]) -> Outcome:
+def _outcome(session: Session, series: Series, warnings: list[str], progress: Progress) -> Outcome:
     options, failed = session.options, session.failed
     worker = session.worker
     assert worker is not None
     summary, infinite = session.summary, session.infinite
+    if summary is not None:
+        keep_seen(options.store, session.source, progress)
     if infinite:
         first = ", ".join(map(str, infinite[:5])) + (" …" if len(infinite) > 5 else "")
         warnings.append(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import time
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.checkpoints import atomic
+from opsigcli.checkpoints.example_weights import read_example_weights, write_example_weights
 from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest, write_manifest
 from opsigcli.checkpoints.writer import save_weights, state_path
 from opsigcli.command_line import next_command
-from opsigcli.commands.export import read_ids
 from opsigcli.datasets import open_source
 from opsigcli.datasets.subset import Subset
 from opsigcli.errors import CheckpointError, Interrupted, UsageError
@@ -29,6 +29,7 @@ from opsigcli.options import EXAMPLE_WEIGHTS, MANIFEST, TrainOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress, Task
 from opsigcli.runs.build_objective import build_objective
+from opsigcli.runs.example_ids import read_ids
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.run_specs import signed_manifest
 from opsigcli.runs.trainer import Trainer
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats
 
 MICRO_BATCH = 2048  # examples per pass of a full batch
+LEFT_BEHIND = rf"step-\d+(?:\.optimizer)?\.safetensors|{re.escape(MANIFEST)}|{re.escape(EXAMPLE_WEIGHTS)}"
 MANIFEST_SECONDS = 1.0  # the manifest is rewritten at most this often, and at the end
 WEIGHTS = re.compile(r"step-(\d+)\.safetensors")
 
@@ -127,6 +129,7 @@ class _Run:
         if self.rows:
             self._restore(self.rows[-1])
         else:
+            self.write_manifest()  # before the first checkpoint: a killed run is known again
             self._save()
 
     def train(self, task: Task) -> bool:
@@ -162,10 +165,11 @@ class _Run:
             raise CheckpointError(
                 f"the folder {self.folder} cannot be made: {error.strerror}", "name another folder"
             ) from error
-        old = read_manifest(self.folder)
+        atomic.sweep(self.folder, LEFT_BEHIND)
+        old = None if self.options.fresh else read_manifest(self.folder)
         found = self._files()
         if self.options.fresh:
-            for path in found:
+            for path in reversed(found):  # killed in between, what is left is the beginning of the old run
                 path.unlink()
                 state_path(path).unlink(missing_ok=True)
             return []
@@ -192,21 +196,15 @@ class _Run:
         Raises:
             UsageError: they differ.
         """
-        path = self.folder / EXAMPLE_WEIGHTS
-        before = json.loads(path.read_text())["sha256"] if path.exists() else ""
-        if before != self._digest():
+        if read_example_weights(self.folder)[0] != self._digest():
             raise UsageError(
                 f"{self.folder} holds a run with other --exclude or --downweight examples",
                 "give the same files to resume it, name another folder, or start anew with --fresh",
             )
 
     def _write_weights(self, source: ExampleSource) -> None:
-        path = self.folder / EXAMPLE_WEIGHTS
-        if self.weights is None:
-            path.unlink(missing_ok=True)
-            return
-        less = {str(int(i)): float(w) for i, w in zip(source.ids, self.weights, strict=True) if w < 1}
-        path.write_text(json.dumps({"sha256": self._digest(), "weights": less}))
+        counts = () if self.weights is None else zip(source.ids.tolist(), self.weights.tolist(), strict=True)
+        write_example_weights(self.folder, self._digest(), {i: w for i, w in counts if w < 1})
 
     def _files(self) -> list[Path]:
         return sorted((p for p in self.folder.iterdir() if WEIGHTS.fullmatch(p.name)), key=_step)

@@ -6,6 +6,7 @@ class that inherits from ``opsigcli.examples.ExampleSource``, or an opener that 
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def open_source(spec_text: str) -> ExampleSource:
         DatasetError: the data cannot be read, or a plug-in gives no source.
     """
     spec = parse(spec_text)
-    if not spec.scheme and spec.name not in SOURCES.entries and Path(spec.name).exists():
+    if not spec.scheme and spec.name not in SOURCES.entries and os.path.exists(spec.name):  # noqa: PTH110  (never raises)
         kind = "folder" if Path(spec.name).is_dir() else "file"
         scheme = next(name for name, entry in SOURCES.entries.items() if entry.path == kind)
         raise UsageError(

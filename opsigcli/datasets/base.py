@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MEMORY_BUDGET = 2 << 30  # bytes of raw inputs that are decoded once and kept; more are decoded at every read
 READ_TWICE = 16  # first examples that are read a second time: augmentation shows as a difference
+SMALLEST = 1e-37  # that 32 bits hold in full
 BLOCK = 1024  # inputs per pass over the data
 
 # Options of every source of images or arrays.
@@ -79,8 +80,8 @@ class Settings:
             raise UsageError(
                 f"in {str(spec)!r}: mean= and std= contradict standardize={standardize}", "give one of them"
             )
-        if any(value <= 0 for value in std):
-            raise UsageError(f"in {str(spec)!r}: expected std= above 0")
+        if any(value < SMALLEST for value in std):
+            raise UsageError(f"in {str(spec)!r}: expected std= above 0, of at least {SMALLEST}")
         return cls(limit, standardize, mean, std, Pictures.of(spec, mode), weights, reverse, shift)
 
 

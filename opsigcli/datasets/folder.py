@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from opsigcli.errors import DatasetError
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
 
+MOST_FOLDERS = 1 << 20  # below that of a class
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -98,12 +100,30 @@ def _refuse_splits(spec: Spec, root: Path, classes: list[str]) -> None:
 
 
 def _images(folder: Path) -> list[str]:
-    def refuse(problem: OSError) -> None:
-        raise DatasetError(f"expected to read {problem.filename}: {problem.strerror}") from problem
-
     return [
         f"{place}{os.sep}{name}"  # as text: a Path for each of a million files takes minutes
-        for place, _, names in sorted(os.walk(folder, onerror=refuse, followlinks=True))
+        for place, names in sorted(_walk(folder))
         for name in sorted(names)
         if name.lower().endswith(EXTENSIONS)
     ]
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """The folders below ``folder``, links followed, each with the names of its files.
+
+    Raises:
+        DatasetError: one cannot be read, a link leads back to a folder around it, or there are too many.
+    """
+
+    def refuse(problem: OSError) -> None:
+        raise DatasetError(f"expected to read {problem.filename}: {problem.strerror}") from problem
+
+    around: dict[str, frozenset[tuple[int, int]]] = {}  # folder -> identities of those around it
+    for number, (place, inner, names) in enumerate(os.walk(folder, onerror=refuse, followlinks=True)):
+        status = os.stat(place)  # noqa: PTH116  (a Path for each takes longer)
+        own, outer = (status.st_dev, status.st_ino), around.pop(place, frozenset())
+        if own in outer or number > MOST_FOLDERS:
+            what = "a link that leads back to a folder around it" if own in outer else "too many folders"
+            raise DatasetError(f"expected folders of images in {folder}, found {what}: {place}", "remove it")
+        around |= {f"{place}{os.sep}{name}": outer | {own} for name in inner}
+        yield place, names

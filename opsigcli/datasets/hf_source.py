@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 from opsigcli.datasets.base import Settings, Source
 from opsigcli.datasets.mapstyle import collect
+from opsigcli.datasets.picture_files import picture_of_bytes
 from opsigcli.datasets.python_source import split_options
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.examples import BESIDE, IGNORED
+from opsigcli.files import read_file, require_files
 from opsigcli.query import integer
 from opsigcli.registry import nearest
 from opsigcli.specs import Spec
@@ -38,29 +41,34 @@ def open_hf(spec: Spec) -> Source:
     """
     ours, theirs = split_options(spec, set())
     theirs.only(*_OPTIONS)
-    table = _table(spec, theirs)
+    table, own = _table(spec, theirs)
     columns = list(table.column_names)
     pairs = _Pairs(
         table,
         _column(spec, "input", columns, _INPUTS),
         _column(spec, "target", columns, _LABELS),
         integer(spec, "pad", None, minimum=0),
+        own.resolve(),
     )
     settings = Settings.of(ours)
     listing, reader = collect(pairs, repr(str(spec)), settings.pictures)
-    name = absolute_path(spec.name) if Path(spec.name).is_dir() else spec.name
+    name = absolute_path(spec.name) if os.path.isdir(spec.name) else spec.name  # noqa: PTH112  (never raises)
     return Source(replace(spec, name=name), listing, reader, settings)
 
 
 class _Pairs:
-    """A table as a map-style dataset of (input, target)."""
+    """A table as a map-style dataset of (input, target). Pictures may lie in files below the folder ``own`` alone."""
 
-    def __init__(self, table: Any, first: str, second: str, pad: int | None) -> None:
-        self.table, self.first, self.second = table, first, second
+    def __init__(self, table: Any, first: str, second: str, pad: int | None, own: Path) -> None:
+        self.table, self.first, self.second, self.own = table, first, second, own
+        self.image = table.features[first]
+        self.encoded = type(self.image).__name__ == "Image"
+        if self.encoded:  # opened here, as Pillow and the library would open anything
+            self.table = table.cast_column(first, type(self.image)(decode=False))
         self.beside = [] if first in _FEATURES else [name for name in BESIDE if name in table.column_names]
         self.pad = pad
         if pad is not None:
-            if not len(table) or not isinstance(table[0][first], list):
+            if not len(table) or not isinstance(self.table[0][first], list):
                 raise UsageError(
                     f"expected lists of tokens in the column {first!r} for pad={pad}", "leave out pad="
                 )
@@ -76,6 +84,8 @@ class _Pairs:
 
         found = self._filled(self.table[row])
         value = found[self.first]
+        if self.encoded:
+            return self._picture(value, row), found[self.second]
         if isinstance(value, list):
             value = np.asarray(value)
             if value.dtype.kind not in "iu" or value.ndim != 1 or self.first in _FEATURES:
@@ -97,8 +107,35 @@ class _Pairs:
                 found[name] = row[name] + [value] * (self.longest - length)
         return found
 
+    def _picture(self, value: Any, row: int) -> Any:
+        """The picture in a cell, turned upright and in the column's mode, as the library itself gives it.
 
-def _table(spec: Spec, options: Spec) -> Any:
+        Raises:
+            DatasetError: it names a file in place of holding it, or is no picture.
+        """
+        from PIL import ImageOps
+
+        content = (value or {}).get("bytes")
+        if content is None:
+            path = (value or {}).get("path")
+            if not path or not Path(path).resolve().is_relative_to(self.own):
+                raise DatasetError(
+                    f"expected a picture in row {row}, found "
+                    + (f"the name of a file elsewhere: {path}" if path else "none"),
+                    "save the dataset with its pictures in it: dataset.save_to_disk(DIR)",
+                )
+            with guarded(DatasetError, f"reading the picture in row {row}"):
+                content = read_file(path)
+        picture = ImageOps.exif_transpose(picture_of_bytes(content, f"row {row}"))
+        return picture.convert(self.image.mode) if self.image.mode else picture
+
+
+def _table(spec: Spec, options: Spec) -> tuple[Any, Path]:
+    """The rows, and the folder that their files lie below.
+
+    Raises:
+        DatasetError: the library is not installed, or finds no rows.
+    """
     try:
         datasets: Any = import_module("datasets")
     except ImportError as error:
@@ -108,16 +145,19 @@ def _table(spec: Spec, options: Spec) -> Any:
     split = str(options.options.get("split", "train"))
     more = {key: options.options[key] for key in ("name", "revision") if key in options.options}
     with guarded(DatasetError, f"opening {str(spec)!r}", "check the name, the split, and the network"):
-        if Path(spec.name).expanduser().is_dir():
-            found = datasets.load_from_disk(str(Path(spec.name).expanduser()))
+        own = Path(absolute_path(spec.name))
+        if own.is_dir():
+            require_files(own)
+            found = datasets.load_from_disk(str(own))
             found = found[split] if isinstance(found, datasets.DatasetDict) else found
         else:
+            own = Path(datasets.config.HF_CACHE_HOME)
             found = datasets.load_dataset(spec.name, split=split, **more)
     if not isinstance(found, datasets.Dataset):
         raise DatasetError(
             f"expected a dataset with rows for {str(spec)!r}, found {type(found).__name__}", "add split=train"
         )
-    return found
+    return found, own
 
 
 def _column(spec: Spec, option: str, columns: list[str], usual: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from opsigcli.datasets import base
 from opsigcli.datasets.arrays import array_reader, as_array
 from opsigcli.datasets.listing import Listing, are_tokens, beside_tokens, listing_of
+from opsigcli.datasets.picture_files import keep_pictures_harmless
 from opsigcli.datasets.pictures import Pictures
 from opsigcli.datasets.readers import ArrayReader, Reader
 from opsigcli.datasets.weights import checked_weights
@@ -40,6 +41,7 @@ class MapReader:
         self.dataset = dataset
         self.where = where
         self.pictures = pictures
+        keep_pictures_harmless()
         first = self.item(0).input
         self.shape = tuple(first.shape)
         self.dtype: np.dtype[Any] = first.dtype

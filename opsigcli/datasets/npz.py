@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +10,11 @@ import numpy as np
 from opsigcli.datasets.arrays import array_reader
 from opsigcli.datasets.base import COMMON, Settings, Source
 from opsigcli.datasets.listing import are_tokens, beside_tokens, follow, listing_of
+from opsigcli.datasets.npz_sizes import refuse_oversized
 from opsigcli.datasets.weights import checked_weights
 from opsigcli.errors import DatasetError
 from opsigcli.examples import BESIDE
+from opsigcli.files import open_file
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
 
@@ -66,8 +67,8 @@ def _load(path: str) -> dict[str, NDArray[Any]]:
     """
     wanted = ("x", "y", "ids", "classes", "weights", *BESIDE)
     try:
-        # NumPy leaves a file open that it opened itself and then cannot read.
-        with Path(path).open("rb") as file:
+        with open_file(path) as file:
+            refuse_oversized(file, wanted, path)
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DatasetError(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Bytes
 
 MODES = ("RGB", "L")
+LARGEST_SIDE = 1 << 14  # pixels that size= and crop= may ask for
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")  # as PIL names them
 PLAIN_MODES = ("L", "RGB", "RGBA")  # what one byte per channel can hold
 
@@ -45,8 +46,8 @@ class Pictures:
         Raises:
             UsageError: a value is not of its form.
         """
-        size = integers(spec, "size", ())
-        crop = integers(spec, "crop", size if len(size) == 1 else ())
+        size = integers(spec, "size", (), maximum=LARGEST_SIDE)
+        crop = integers(spec, "crop", size if len(size) == 1 else (), maximum=LARGEST_SIDE)
         for key, found in (("size", size), ("crop", crop)):
             if len(found) > 2:
                 raise UsageError(

@@ -16,6 +16,7 @@ from opsigcli.datasets.planted_hard import HARD
 from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.errors import UsageError
 from opsigcli.examples import ExampleSource
+from opsigcli.query import LARGEST_SEED, integer
 from opsigcli.registry import unknown
 from opsigcli.specs import Spec
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 EVERY = SCENARIOS | HARD
 SMALLEST = 200  # below this the planted groups are too small to be groups
+LARGEST = 5_000_000  # examples: those of pictures take some gigabytes
 PICTURE_SCALE = 6  # pixels of a picture per pixel of an input
 
 
@@ -87,14 +89,9 @@ def open_planted(spec: Spec) -> Planted:
     Raises:
         UsageError: an option or the scenario is unknown, or has the wrong type.
     """
-    options = spec.only("scenario", "n", "seed").options
-    numbers = {"n": 900, "seed": 0}
-    for name, default in tuple(numbers.items()):
-        value = options.get(name, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise UsageError(
-                f"expected a whole number for {name} in {str(spec)!r}, found {value!r}",
-                "example: planted?scenario=img2&n=900&seed=0",
-            )
-        numbers[name] = value
-    return Planted(str(options.get("scenario", "img2")), **numbers)
+    scenario = str(spec.only("scenario", "n", "seed").options.get("scenario", "img2"))
+    n, seed = (
+        integer(spec, "n", 900, maximum=LARGEST),
+        integer(spec, "seed", 0, minimum=0, maximum=LARGEST_SEED),
+    )
+    return Planted(scenario, n, seed)

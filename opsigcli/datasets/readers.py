@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from opsigcli.datasets.picture_files import open_picture
 from opsigcli.datasets.pictures import Pictures
 from opsigcli.errors import DatasetError
 
@@ -124,23 +125,9 @@ class FileReader:
         return digest.digest()
 
     def _decode(self, row: int) -> NDArray[Any]:
-        from PIL import Image
-
         path = self._files[row]
-        try:
-            with Image.open(path) as picture:
-                return self._pictures.pixels(picture, str(path))
-        except DatasetError:
-            raise
-        except FileNotFoundError:
-            raise DatasetError(
-                f"expected an image at {path}; it is not there", "was it moved or deleted?"
-            ) from None
-        except Exception as problem:  # PIL raises OSError, SyntaxError, ValueError, struct.error and its own
-            raise DatasetError(
-                f"expected a readable image, found a broken or unreadable one: {path} ({problem})",
-                "restore that file, or delete it",
-            ) from problem
+        with open_picture(path) as picture:
+            return self._pictures.pixels(picture, str(path))
 
     def _uneven(self, row: int, pixels: NDArray[Any]) -> DatasetError:
         shape = pixels.shape

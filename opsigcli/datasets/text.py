@@ -17,7 +17,7 @@ from opsigcli.datasets.synthetic_text import babble
 from opsigcli.datasets.tokens import Stream, Tokenizer, read_documents
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.examples import IGNORED, ExampleSource, TokenSequences
-from opsigcli.query import choice, integer
+from opsigcli.query import LARGEST_SEED, choice, integer
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 DOCUMENT_BITS = 32  # the id of a token is document << 32 | position
 MOST_TOKENS = 1 << 24  # examples of a trace by token: each takes about 100 bytes of memory
 NAMED = 200_000  # examples up to which each carries its context as a name
+MOST_SENTENCES = 10_000_000  # generated
 SHOWN = 6  # tokens of context in a name
 
 
@@ -203,7 +204,8 @@ def open_text(spec: Spec) -> Text:
 
 def open_babble(spec: Spec) -> Text:
     """Open ``babble?sentences=400&seed=0``, a generated text, with the options of ``text:``."""
-    sentences, seed = integer(spec, "sentences", 400), integer(spec, "seed", 0, minimum=0)
+    sentences = integer(spec, "sentences", 400, maximum=MOST_SENTENCES)
+    seed = integer(spec, "seed", 0, minimum=0, maximum=LARGEST_SEED)
     documents = babble(sentences, seed)
     return _open(spec, lambda: enumerate(documents), "sentences", "seed")
 

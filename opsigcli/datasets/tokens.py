@@ -6,12 +6,13 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from opsigcli.errors import DatasetError
+from opsigcli.files import open_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +37,7 @@ def read_documents(path: str) -> Iterator[tuple[int, str]]:
     document, size, between = 0, 0, ""
     at_start = True  # of a line
     try:
-        with Path(path).open(encoding="utf-8", errors="replace") as file:
+        with TextIOWrapper(open_file(path), encoding="utf-8", errors="replace") as file:
             while piece := file.readline(BLOCK):
                 while len(piece) >= BLOCK and not piece[-1].isspace() and (more := file.read(1)):
                     piece += more  # never cut a word

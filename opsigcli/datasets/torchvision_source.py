@@ -12,10 +12,12 @@ from opsigcli.datasets.arrays import array_reader
 from opsigcli.datasets.base import Settings, Source
 from opsigcli.datasets.listing import Listing, listing_of
 from opsigcli.datasets.mapstyle import class_names, collect
+from opsigcli.datasets.picture_files import keep_pictures_harmless
 from opsigcli.datasets.pictures import Pictures
 from opsigcli.datasets.python_source import split_options
 from opsigcli.datasets.readers import FileReader, Reader
 from opsigcli.errors import DatasetError, UsageError
+from opsigcli.files import require_files
 from opsigcli.registry import did_you_mean, nearest
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path, call_factory, guarded, parameters
@@ -54,6 +56,10 @@ def open_torchvision(spec: Spec) -> Source:
                 f"in {str(spec)!r}: {key}= is Python code and cannot stand in a spec",
                 "use transform=, or py:pkg.mod:factory",
             )
+    root = spec.options.get("root")
+    with guarded(DatasetError, f"looking through {root}"):
+        require_files(str(root) if root else "")
+    keep_pictures_harmless()
     # Files on disk have modes of their own; datasets held as arrays have one.
     of_files = isinstance(factory, type) and issubclass(factory, datasets.DatasetFolder)
     settings = Settings.of(ours, mode="RGB" if of_files else None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opsigcli.errors import DatasetError
+from opsigcli.files import open_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,7 @@ def read_weights(path: str, count: int) -> NDArray[np.float64] | None:
         DatasetError: there is no such file, or its numbers are no weights of ``count`` examples.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_file(path) as file:
             found = np.load(file, allow_pickle=False)
     except Exception as problem:  # the system and NumPy each have errors of their own
         raise DatasetError(

@@ -62,7 +62,7 @@ class Screen:
                 for at in missing:
                     self._compute(at, task)
         for at in range(0, total, PIECE):
-            both = self._units.read(self._key(at))
+            both = self._units.read(self._key(at), (min(PIECE, total - at), None))
             if both is None:  # damaged on the disk
                 with self._progress.task("screening", min(PIECE, total - at), "example") as task:
                     both = self._compute(at, task)
@@ -75,7 +75,7 @@ class Screen:
     def degree(self) -> Floats:
         """Opposition degree of every example, (len(positions),)."""
         key = f"opposition-{self.row}"
-        degree = self._units.read(key)
+        degree = self._units.read(key, (len(self._positions),))
         if degree is None:
             total = len(self._positions)
             drawn = np.random.default_rng(self._seed).permutation(total)[:REFERENCES]

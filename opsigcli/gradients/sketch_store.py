@@ -205,8 +205,13 @@ class Sketches:
 
     def _at(self, row: int, task: Task) -> Gradients:
         """Gradients of the candidates at one checkpoint; each array is a unit of its own."""
-        names = ("sketch", "norms", "residuals")
-        units = [self.units.read(f"gradients-{row}-{name}") for name in names]
+        count = len(self.candidates)
+        names = {
+            "sketch": (count, self.options.sketch_dimensions),
+            "norms": (count,),
+            "residuals": (count, None),
+        }
+        units = [self.units.read(f"gradients-{row}-{name}", shape) for name, shape in names.items()]
         parts = [unit for unit in units if unit is not None]
         if len(parts) == len(names):
             task.advance(len(self.candidates), note="kept")

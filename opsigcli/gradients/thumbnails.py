@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.examples import ExampleSource
+from opsigcli.mining.causes.attribute import moved_ids
 from opsigcli.mining.features import image_features
 from opsigcli.mining.tokens import labelled_tokens
 from opsigcli.records import LossTrace, Mining, Pair, Thumbnails
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.records import Bytes, Ints
+    from opsigcli.store.reader import Store
 
 PER_GROUP = 24  # pictures of each group: the most that `report --thumbnails` can show
 LARGEST = 96  # pixels on the longer side; larger pictures are shrunk
@@ -50,8 +52,8 @@ def look(source: ExampleSource, positions: Ints) -> dict[str, NDArray[Any]]:
 def wanted_ids(mining: Mining, trace: LossTrace) -> list[int]:
     """Ids of the examples a report shows, without repetition.
 
-    Of each group the nearest prototype and those whose loss changed most at the pair's strongest step, and the top
-    examples.
+    Of each group the nearest prototype and those whose loss changed most at the pair's strongest step, the top
+    examples, and those that the largest spikes moved most.
     """
     ids: list[int] = []
     for pair in mining.pairs:
@@ -62,7 +64,26 @@ def wanted_ids(mining: Mining, trace: LossTrace) -> list[int]:
             change = np.nan_to_num(np.abs(after - before))
             ids += [] if group.nearest is None else [group.nearest]
             ids += [int(i) for i in group.ids[np.argsort(-change, kind="stable")[:PER_GROUP]]]
-    return list(dict.fromkeys([*ids, *top_ids(mining)]))
+    return list(dict.fromkeys([*ids, *top_ids(mining), *moved_ids(mining.spikes)]))
+
+
+def pictures_of(
+    store: Store, found: Mining, trace: LossTrace, source: ExampleSource | None
+) -> Thumbnails | None:
+    """Pictures for the report of what was mined; those the store has are used again.
+
+    Raises:
+        DatasetError: the data cannot be opened.
+    """
+    ids = wanted_ids(found, trace)
+    kept = store.thumbnails
+    if kept is not None and set(ids) <= set(map(int, kept.ids)) and same_groups(store.mining, found):
+        return kept
+    if source is None:
+        from opsigcli.datasets import open_source
+
+        source = open_source(store.run.data)
+    return take_pictures(source, ids, found)
 
 
 def same_groups(old: Mining | None, new: Mining) -> bool:
@@ -90,6 +111,20 @@ def take_pictures(source: ExampleSource, ids: list[int], mining: Mining) -> Thum
         return None
     means = [picture for pair in mining.pairs for picture in _means(source, pair, position)]
     return Thumbnails(np.array(ids, dtype=np.int64), tuple(images), tuple(means))
+
+
+def more_pictures(source: ExampleSource, ids: list[int], kept: Thumbnails | None) -> Thumbnails | None:
+    """The pictures kept and those of more examples; None where none is lacking, or examples are no pictures."""
+    known = [] if kept is None else kept.ids.tolist()
+    new = [example for example in dict.fromkeys(ids) if example not in set(known)]
+    found = [source.image(int(np.flatnonzero(source.ids == example)[0])) for example in new]
+    shown = [_shrunk(image) for image in found if image is not None]
+    old = () if kept is None else kept.images
+    if not new or len(shown) < len(new) or len({image.shape for image in (*old, *shown)}) > 1:
+        return None
+    return Thumbnails(
+        np.array([*known, *new], dtype=np.int64), (*old, *shown), () if kept is None else kept.means
+    )
 
 
 def _means(source: ExampleSource, pair: Pair, position: dict[int, int]) -> list[Bytes]:

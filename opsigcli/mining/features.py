@@ -102,6 +102,39 @@ def _either(value: float) -> float:
     return max(value, 1 - value)
 
 
+def opposing_classes(
+    high_passed: Floats, labels: Ints, classes: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The classes on either side of the main swing, those that swing most first; three of a side at most.
+
+    The first principal component of the classes' mean high-passed loss deltas, each counted by the root of its size;
+    a class is named if its loading is at least half of the largest.
+
+    Args:
+        high_passed: (T', M) high-passed loss deltas; steps with unmeasured entries are left out.
+        labels: (M,).
+        classes: names of the classes; () = the indices are the names.
+    """
+    rows = high_passed[np.isfinite(high_passed).all(axis=1)].astype(np.float64)
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    values = np.unique(labels)
+    if len(values) < 2 or not rows.any():
+        return (), ()
+    means = np.column_stack(
+        [rows[:, labels == value].sum(axis=1) / np.sqrt((labels == value).sum()) for value in values]
+    )
+    loadings = np.linalg.svd(means, full_matrices=False)[2][0]
+    order = np.argsort(-np.abs(loadings), kind="stable")
+    large = [k for k in order if abs(loadings[k]) >= 0.5 * np.abs(loadings).max()]
+    sides = ([k for k in large if loadings[k] > 0][:3], [k for k in large if loadings[k] < 0][:3])
+    sides = sides if order[0] in sides[0] else sides[::-1]
+    first, second = (
+        tuple(classes[v] if 0 <= v < len(classes) else f"class {v}" for v in values[side].tolist())
+        for side in sides
+    )
+    return first, second
+
+
 def explained(high_passed: Floats, labels: Ints, features: Mapping[str, NDArray[Any]]) -> dict[str, float]:
     """Adjusted R² of high-passed loss deltas on the class, and on class × image features.
 
@@ -114,7 +147,7 @@ def explained(high_passed: Floats, labels: Ints, features: Mapping[str, NDArray[
         features: name to (M,); what has more dimensions is left out.
 
     Returns:
-        ``class`` and, with features, ``class and features``.
+        ``class`` and, with features, ``class and features`` and each by itself, ``class and brightness``.
     """
     rows = high_passed[np.isfinite(high_passed).all(axis=1)].astype(np.float64)
     rows = rows - rows.mean(axis=1, keepdims=True)
@@ -123,10 +156,12 @@ def explained(high_passed: Floats, labels: Ints, features: Mapping[str, NDArray[
         return {}
     found = {}
     designs = {"class": np.ones((m, 1))}
-    seen = [values for values in features.values() if values.ndim == 1]  # tokens are no numbers
+    seen = {
+        f"class and {name}": (v - v.mean()) / (v.std() or 1.0) for name, v in features.items() if v.ndim == 1
+    }  # tokens are no numbers
     if seen:
-        columns = [(v - v.mean()) / (v.std() or 1.0) for v in seen]
-        designs["class and features"] = np.column_stack([np.ones(m), *columns])
+        designs["class and features"] = np.column_stack([np.ones(m), *seen.values()])
+        designs |= {name: np.column_stack([np.ones(m), column]) for name, column in seen.items()}
     for name, design in designs.items():
         left, used = 0.0, 0
         for label in np.unique(labels):

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     Swings = Callable[[Ints, Ints, Ints], Floats]
 
 
+UNSEEN = "what can be seen in the examples is not in the store: opsig trace looks at it"
+
+
 class Curvature(Protocol):
     """Curvature of the loss along a pair's direction."""
 
@@ -53,7 +56,17 @@ class Trace:
     deltas: Any = None  # (T−1, N) loss deltas, where they are stored
     counted: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
     weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
+    seen: Mapping[str, NDArray[Any]] = field(
+        default_factory=dict
+    )  # feature -> (N,): numbers, NaN = not looked at; or categories, -1 likewise
+    unseen: str = UNSEEN  # why, where there are none
+    loss: str = ""  # its spec
     axis: Axis = STEPS  # what the steps count
+
+    @property
+    def outputs(self) -> int:
+        """Classes that the model tells apart, as far as names and labels say."""
+        return max(len(self.classes), int(self.labels.max(initial=-1)) + 1)
 
     @cached_property
     def survey(self) -> Survey:

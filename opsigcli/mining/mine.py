@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.mining import METHODS
+from opsigcli.mining.causes.attribute import attributed_spikes
 from opsigcli.mining.describe import Findings, describe
 from opsigcli.mining.evidence import Material, Proposed
 from opsigcli.mining.evidence.material import touched
 from opsigcli.mining.extend import extend
-from opsigcli.mining.features import explained
+from opsigcli.mining.features import explained, opposing_classes
 from opsigcli.mining.inputs import Candidates, Settings, Trace, require_fit
 from opsigcli.mining.methods import NEEDS_GRADIENTS
 from opsigcli.mining.notes import (
@@ -26,7 +27,6 @@ from opsigcli.mining.outliers import keep_outliers
 from opsigcli.mining.recovery import recovery
 from opsigcli.mining.search import Search
 from opsigcli.mining.similarity import gradient_similarity
-from opsigcli.mining.spikes import attribute_spikes
 from opsigcli.mining.surrogate import clearest_by_chance
 from opsigcli.mining.top import top_deltas
 from opsigcli.mining.trace_stats import first_step
@@ -65,7 +65,7 @@ def mine(
     usable = _usable(trace, candidates, settings)
     swings = oscillation(trace.losses, usable.positions, trace.survey)
     notes = notes_on_trace(trace)
-    shares = _explained(trace, usable, swings, settings)
+    shares, opposed = _explained(trace, usable, swings, settings)
     pairs: tuple[Proposed, ...] = ()
     records: tuple[Pair, ...] = ()
     if reason := _nothing_to_search(usable, settings):
@@ -73,7 +73,7 @@ def mine(
     else:
         found = _search(trace, usable, swings, settings, shares)
         pairs, records = found.pairs, tuple(describe(found, pair) for pair in found.pairs)
-        notes += _notes(found, settings, dropped=len(candidates.positions) - len(usable.positions))
+        notes += _notes(found, settings, len(candidates.positions) - len(usable.positions), opposed)
     groups = {
         GroupKey(number, side): members
         for number, pair in enumerate(pairs, 1)
@@ -84,13 +84,12 @@ def mine(
         method=settings.method,
         pairs=records,
         top=top_deltas(trace.losses, trace.ids, trace.steps, settings.top, trace.deltas),
-        spikes=attribute_spikes(
-            trace.losses, trace.survey.mean_loss.values, trace.steps, groups, trace.weights
-        ),
+        spikes=attributed_spikes(trace, trace.survey.mean_loss, groups, settings.seed),
         gradient_steps=tuple(int(trace.steps[at.checkpoint]) for at in usable.gradients),
         candidates=len(usable.positions) if usable.gradients or not _by_gradients(settings) else 0,
         notes=tuple(notes),
         explained=shares,
+        opposing_classes=opposed,
         recovery=recovery(ids, known_pairs) if known_pairs else None,
     )
 
@@ -109,13 +108,17 @@ def _usable(trace: Trace, candidates: Candidates, settings: Settings) -> Candida
     return candidates.only(good)
 
 
-def _explained(trace: Trace, usable: Candidates, swings: Oscillation, settings: Settings) -> dict[str, float]:
-    """How much of the candidates' high-passed loss deltas their classes explain, within the window."""
+def _explained(
+    trace: Trace, usable: Candidates, swings: Oscillation, settings: Settings
+) -> tuple[dict[str, float], tuple[tuple[str, ...], ...]]:
+    """How much of the candidates' high-passed loss deltas their classes explain in the window; which of them oppose."""
     steps = len(swings.high_passed)
     begin, end = settings.window or (first_step(steps), steps)
     if not len(usable.positions):
-        return {}
-    return explained(swings.high_passed[begin:end], trace.labels[usable.positions], usable.features)
+        return {}, ()
+    swing, labels = swings.high_passed[begin:end], trace.labels[usable.positions]
+    sides = opposing_classes(swing, labels, trace.classes)
+    return explained(swing, labels, usable.features), sides if all(sides) else ()
 
 
 def _nothing_to_search(usable: Candidates, settings: Settings) -> str | None:
@@ -179,7 +182,9 @@ def _asked_to_join(usable: Candidates, settings: Settings) -> Outside | None:
     return usable.outside if settings.similarity == "adjusted" else None
 
 
-def _notes(found: Findings, settings: Settings, dropped: int) -> list[str]:
+def _notes(
+    found: Findings, settings: Settings, dropped: int, opposed: tuple[tuple[str, ...], ...]
+) -> list[str]:
     """What limits the pairs that were found."""
     material, seen, by_gradients = found.material, found.trace.survey, _by_gradients(settings)
     asked = _asked_to_join(material.candidates, settings)
@@ -188,6 +193,6 @@ def _notes(found: Findings, settings: Settings, dropped: int) -> list[str]:
     apart = by_gradients and settings.window is None and first_window(seen.amplitude)[1] < len(seen.amplitude)
     return [
         *(notes_on_gradients(material, dropped, joined) if by_gradients else [LOSSES_ALONE]),
-        *notes_on_classes(found.explained, bool(found.pairs) and apart),
+        *notes_on_classes(found.explained, opposed, bool(found.pairs) and apart),
         *notes_on_shares(seen.energy, [pair.members for pair in found.pairs]),
     ]

@@ -20,6 +20,8 @@ LOSSES_ALONE = (
     "missed, and whole classes taken for groups; with the model at hand use --method full"
 )
 MOSTLY_CLASS = 0.5  # adjusted R² of high-passed loss deltas on the class
+ALONE = "class and "  # what class and one feature explain
+FEATURES = 3  # named
 SHORT = 10  # checkpoints below which an oscillation is hardly seen
 
 
@@ -89,11 +91,14 @@ def notes_on_gradients(material: Material, dropped: int, joined: int | None = No
     return notes
 
 
-def notes_on_classes(shares: Mapping[str, float], apart: bool) -> list[str]:
+def notes_on_classes(
+    shares: Mapping[str, float], opposed: tuple[tuple[str, ...], ...], apart: bool
+) -> list[str]:
     """Whether the oscillation is one of whole classes.
 
     Args:
         shares: of the high-passed loss deltas, explained by what is known of the examples (``features.explained``).
+        opposed: the classes on either side of the main swing; () where there are none.
         apart: the first oscillation was not mined by itself, and could be.
 
     Returns:
@@ -104,8 +109,19 @@ def notes_on_classes(shares: Mapping[str, float], apart: bool) -> list[str]:
         return []
     words = f"the class alone explains {by_class:.0%} of the high-passed loss deltas (adjusted R²)"
     if "class and features" in shares:
-        words += f", class and image features {shares['class and features']:.0%}"
+        single = {
+            name.removeprefix(ALONE): share
+            for name, share in shares.items()
+            if name.startswith(ALONE) and name != f"{ALONE}features"
+        }
+        best = sorted(single, key=lambda name: -single[name])[:FEATURES]
+        each = ", ".join(f"{name} {single[name]:.0%}" for name in best)
+        words += (
+            f", class and image features {shares['class and features']:.0%} (class and one of them: {each})"
+        )
     words += ": this run's oscillation is mostly of whole classes"
+    if opposed:
+        words += f", {' and '.join(opposed[0])} against {' and '.join(opposed[1])}"
     return [words + ("; mine its beginning with --window first" if apart else "")]
 
 

@@ -11,6 +11,8 @@ from opsigcli.records import REST, Spike
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from opsigcli.records import Floats, GroupKey, Ints
 
 SIGMAS = 6.0  # robust standard deviations of the mean loss's steps
@@ -56,6 +58,7 @@ def attribute_spikes(
     steps: Ints,
     groups: Mapping[GroupKey, Ints],
     weights: Floats | None = None,
+    counted: NDArray[np.bool_] | None = None,
 ) -> tuple[Spike, ...]:
     """For every spike, each group's share of ``Σ_i w_i max(Δℓ_i, 0)``, Δℓ from the bottom to the top.
 
@@ -69,6 +72,7 @@ def attribute_spikes(
         steps: (T,) optimizer updates.
         groups: disjoint positions of each group.
         weights: (N,) w, of each example in the mean loss; None = all alike.
+        counted: (N,) the examples that the mean loss is over; None = those with a loss at bottom and top.
 
     Returns:
         Spikes in order.
@@ -78,6 +82,7 @@ def attribute_spikes(
         with np.errstate(invalid="ignore"):  # inf − inf is NaN, which holds nothing
             delta = np.asarray(losses[top], dtype=np.float64) - np.asarray(losses[bottom], dtype=np.float64)
         up = np.where(np.isfinite(delta), np.maximum(delta, 0), 0)
+        up = up if counted is None else up * counted
         up = up if weights is None else weights * up
         whole = float(up.sum())
         shares = {key: float(up[positions].sum()) / whole for key, positions in groups.items()}

@@ -16,7 +16,7 @@ from opsigcli.examples import BESIDE, ReadsPadded
 from opsigcli.models.extras import need
 from opsigcli.query import integer
 from opsigcli.specs import Spec
-from opsigcli.usercode import guarded
+from opsigcli.usercode import absolute_path, guarded
 
 # Ends of the names of classes whose tokens do not see those that follow, and which predict each next one.
 _CAUSAL = ("LMHeadModel", "ForCausalLM")
@@ -40,7 +40,7 @@ def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int) -> nn.Modul
     spec.only("attention", "padding")
     given = spec.options.get("padding")
     padding = None if given == "none" else integer(spec, "padding", None, minimum=0)
-    folder = Path(spec.name).expanduser()
+    folder = Path(absolute_path(spec.name))
     config_file = folder / "config.json" if folder.is_dir() else folder
     if config_file.name != "config.json" or not config_file.is_file():
         raise UsageError(

@@ -54,6 +54,19 @@ def coupled_l2_penalty(hyper: Hyper) -> float:
     return 0.0 if apart else l2_penalty(hyper)
 
 
+def _as_many(name: str, key: str, values: Any, count: int) -> tuple[Any, ...]:
+    """Several values of one hyper-parameter, such as betas.
+
+    Raises:
+        UsageError: they are not as many.
+    """
+    if not isinstance(values, list | tuple) or len(values) != count:
+        raise UsageError(
+            f"expected {count} numbers for {key} of {name}, found {values!r}", f"give {key} again"
+        )
+    return tuple(values)
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """An update rule with its stability threshold.
@@ -143,8 +156,9 @@ class Optimizer:
             if key not in self.defaults:
                 raise unknown(f"hyper-parameter of {self.name}", key, self.defaults)
         settled = {**self.defaults, **hyper}
-        if "betas" in settled:
-            settled["betas"] = tuple(settled["betas"])
+        for key, default in self.defaults.items():
+            if isinstance(default, tuple):
+                settled[key] = _as_many(self.name, key, settled[key], len(default))
         for key, value in settled.items():
             for number in value if isinstance(value, tuple) else (value,):
                 if number is None:

@@ -8,7 +8,8 @@ import numpy as np
 from rich.text import Text
 
 from opsigcli.command_line import command
-from opsigcli.reporting.format import NOTHING, number, printable
+from opsigcli.printable import printable
+from opsigcli.reporting.format import NOTHING, number
 from opsigcli.reporting.tables import head, table_of
 
 if TYPE_CHECKING:

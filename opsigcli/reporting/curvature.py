@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from opsigcli.axis import Axis
-from opsigcli.reporting.format import NOTHING, number, percent, printable, shorten
+from opsigcli.printable import printable
+from opsigcli.reporting.format import NOTHING, number, percent, shorten
 from opsigcli.reporting.summary import largest_point, phase_lines
 from opsigcli.reporting.tables import head, table_of
 from opsigcli.reporting.terminal import render_sharpness

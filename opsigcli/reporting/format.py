@@ -73,11 +73,6 @@ def shorten(text: str, width: int) -> str:
     return text[: width - 1 - tail] + "\u2026" + text[len(text) - tail :]
 
 
-def printable(text: str) -> str:
-    """``text`` without characters that could steer a terminal; every kind of space is a plain one."""
-    return "".join(" " if c.isspace() else c if c.isprintable() else "\ufffd" for c in text)
-
-
 def label_name(label: int, classes: Sequence[str]) -> str:
     """The class's name, or its number when it has no name."""
     return classes[label] if 0 <= label < len(classes) else str(label)

@@ -13,7 +13,7 @@ from opsigcli.reporting.format import count, label_name, labels_text, number, si
 from opsigcli.reporting.summary import delta_row, member_marks, strongest_top
 
 if TYPE_CHECKING:
-    from opsigcli.records import Case, Floats, Group, Ints, Mining
+    from opsigcli.records import Case, Floats, Group, Ints, Mining, Spike
     from opsigcli.reporting.pictures import Album
 
 TOP_STEPS = 3  # steps whose top examples are shown
@@ -110,6 +110,27 @@ def top_ids(mining: Mining) -> list[int]:
     tops = strongest_top(mining, TOP_STEPS)
     ids = [int(i) for top in tops for side in (top.up_ids, top.down_ids) for i in side[:TOP_EXAMPLES]]
     return list(dict.fromkeys(ids))
+
+
+def spike_galleries(case: Case, spike: Spike, album: Album) -> list[Gallery]:
+    """The examples that rose and fell most in a spike."""
+    if spike.cause is None:
+        return []
+    rows = np.flatnonzero(np.isin(case.trace.steps, (spike.step, spike.next_step)))
+    sides = (("up", "rose most", spike.cause.up_ids), ("down", "fell most", spike.cause.down_ids))
+    shown = []
+    for role, title, ids in sides:
+        if not len(ids):
+            continue
+        positions = case.trace.positions(np.asarray(ids, dtype=np.int64))
+        losses = np.asarray(case.trace.losses[rows[0] : rows[-1] + 1, positions], dtype=np.float64)[[0, -1]]
+        tiles = _tiles(case, positions, losses, album, [""] * len(positions))
+        labels = Counter(
+            label_name(label, case.run.classes) for label in case.trace.labels[positions].tolist()
+        )
+        pictured = any(tile.picture for tile in tiles)
+        shown.append(Gallery(role, title, labels_text(dict(labels.most_common()), 70), tiles, 0, pictured))
+    return shown
 
 
 def top_galleries(case: Case, album: Album) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Case, Mining, Spike
 
 NAMED_PAIRS = 3  # whose share of the largest spike is said
+NAMED_CLASSES = 3  # of the examples in no pair, likewise
 BY_CLASS = (
     0.5  # adjusted R² of high-passed loss deltas on the class from which whole classes oppose one another
 )
@@ -41,6 +42,8 @@ def headline(case: Case) -> Headline:
         titles += title
         found += yes
         missing += no
+    if case.mining is None and len(titles) > 1:  # said once, below
+        titles = titles[1:]
     mean = case.trace.mean_loss
     if mean.words:
         missing.append(f"The mean loss is {mean.words}.")
@@ -72,11 +75,13 @@ def _pairs(case: Case) -> Part:
     if not mining.pairs:
         by_class = mining.explained.get("class", 0.0)
         if by_class >= BY_CLASS:
+            sides = " against ".join(_join(side) for side in mining.opposing_classes)
             words = (
-                f"Class-level opposition only: the class alone explains {percent(by_class)} of the high-passed loss "
-                f"deltas (adjusted R²), and no groups of outliers oppose one another beyond that. Looked at: {looked}."
+                f"Class-level opposition only{f', {sides}' if sides else ''}: the class alone explains "
+                f"{percent(by_class)} of the high-passed loss deltas (adjusted R²), and no groups of outliers oppose "
+                f"one another beyond that. Looked at: {looked}."
             )
-            return ["only whole classes oppose one another"], [words], []
+            return [f"only whole classes oppose one another{f' ({sides})' if sides else ''}"], [words], []
         return ["no pair of opposing groups was found"], [], [f"No pair was found. Looked at: {looked}."]
     numbers: dict[str, list[str]] = {}
     for i, pair in enumerate(mining.pairs, start=1):
@@ -169,16 +174,14 @@ def _sharpness(case: Case) -> Part:
 
 
 def _spikes(case: Case) -> Part:
-    if case.mining is None:
-        return [], [], []
-    spikes = case.mining.spikes
+    spikes = case.spikes
     top = max(spikes, key=lambda spike: spike.rise, default=None)
     if top is None:
         return [], [], ["No spike of the mean loss was found."]
     size = (
         f"The largest spike is {signed(top.rise)} nats from {case.run.axis.between(top.step, top.next_step)}"
     )
-    held = _attribution(case.mining, top, len(case.trace.example_ids))
+    held = _attribution(case.mining, top, len(case.trace.example_ids)) if case.mining else ""
     found = [f"{size}; the rises in it are held {held}." if held else f"{size}."]
     times = {1: "once", 2: "twice"}.get(len(spikes), f"{_words_for(len(spikes))} times")
     return [f"the mean loss spiked {times}"], found, []
@@ -197,7 +200,9 @@ def _attribution(mining: Mining, spike: Spike, examples: int) -> str:
         f"{percent(held[i])} by pair {i} ({percent(pair_members(mining.pairs[i - 1]) / examples)} of the data)"
         for i in named
     ]
-    return _join([*parts, f"{percent(1 - sum(held[i] for i in named))} by all others"])
+    rest = list(spike.cause.rest.items())[:NAMED_CLASSES] if spike.cause else []
+    classes = f" ({', '.join(f'{name} {percent(share)}' for name, share in rest)} in no pair)" if rest else ""
+    return _join([*parts, f"{percent(1 - sum(held[i] for i in named))} by all others{classes}"])
 
 
 def _join(parts: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """The report of a case as one HTML file: no network, no plotting library, readable with scripts off.
 
 The page allows itself only its own style sheet and script, by hash, and pictures inside the file. Whatever
-comes from data (class names, paths, verdicts) goes through Jinja's escaping or ``html.escape``.
+comes from data (class names, paths, verdicts) goes through Jinja's escaping or ``html.escape``, and characters that are
+not seen are shown as such.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from opsigcli import __version__
 from opsigcli.command_line import command_line
 from opsigcli.outcome import plain
+from opsigcli.printable import escaped, printable_lines
 from opsigcli.records import REST
 from opsigcli.reporting.charts import CHARTS
 from opsigcli.reporting.charts.bars import sharpness_bars
@@ -26,6 +28,8 @@ from opsigcli.reporting.format import NOTHING, count, group_mark, percent, score
 from opsigcli.reporting.galleries import group_gallery, top_galleries
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.pictures import Album
+from opsigcli.reporting.spike_tables import rest_parts
+from opsigcli.reporting.spike_view import class_table, details, first_view
 from opsigcli.reporting.summary import (
     delta_row,
     evidence_of,
@@ -41,6 +45,7 @@ from opsigcli.reporting.virtual import virtual_view
 if TYPE_CHECKING:
     from opsigcli.records import Case, Evidence, GroupKey, Pair, Spike
 
+CLASSES = 5  # named of the rest of a rise
 FIRST_SPIKES = 60  # rows of the spike table, largest rises first when there are more
 
 
@@ -74,7 +79,7 @@ def render_html(
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters["true_minus"] = lambda text: str(text).replace("-", "\u2212")
+    environment.filters["true_minus"] = lambda text: re.sub(r"(?<![\w-])-(?=[\d.])", "\u2212", str(text))
     assert environment.loader is not None
     css, js = (environment.loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
     data = json.dumps(plain(dict(result)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -82,11 +87,11 @@ def render_html(
         css=css,
         js=js,
         csp=content_security_policy(css, js),
-        data=_inert(data),
+        data=_inert(escaped(data)),
         version=__version__,
         **_view(case, thumbnails_per_group, definitions or {}),
     )
-    return page.encode("utf-8", "replace").decode()  # a file name may hold what is no text
+    return printable_lines(page)  # a file name may hold what is no text
 
 
 def content_security_policy(css: str, js: str) -> str:
@@ -119,7 +124,9 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         "title": PurePath(case.run.checkpoints).name or case.run.checkpoints,
         "headline": headline(case),
         "facts": facts(case),
-        "figures": [figure for figure in figures if figure.pair is None],
+        "first": first_view(case, album),
+        "loss_figures": [figure for figure in figures if figure.key == "loss"],
+        "figures": [figure for figure in figures if figure.pair is None and figure.key != "loss"],
         "sharpness_bars": sharpness_bars(case),
         "mining": mining,
         "pairs": [
@@ -128,6 +135,8 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
             for i, pair in pairs
         ],
         "spikes": _spikes(case),
+        "spike_classes": class_table(case),
+        "spike_details": details(case),
         "tops": top_galleries(case, album),
         "virtual": virtual_view(case),
         "training": training_view(case),
@@ -194,13 +203,13 @@ def _anchor(name: str) -> str:
 
 def _spikes(case: Case) -> dict[str, Any] | None:
     """The spike table: the attribution of each rise, beside each group's fraction of the data."""
-    if case.mining is None or not case.mining.spikes:
+    if not case.spikes:
         return None
     total = len(case.trace.example_ids)
-    groups = case.mining.groups
+    groups = case.mining.groups if case.mining else {}
     fractions = {key: len(group.ids) / total for key, group in groups.items()}
     fractions[REST] = 1 - len({int(i) for group in groups.values() for i in group.ids}) / total
-    largest = sorted(case.mining.spikes, key=lambda spike: -spike.rise)[:FIRST_SPIKES]
+    largest = sorted(case.spikes, key=lambda spike: -spike.rise)[:FIRST_SPIKES]
     rows = []
     for spike in sorted(largest, key=lambda spike: spike.step):
         parts = _attribution(spike, fractions)
@@ -209,30 +218,41 @@ def _spikes(case: Case) -> dict[str, Any] | None:
                 "step": f"{spike.step:,}",
                 "next_step": f"{spike.next_step:,}",
                 "rise": signed(spike.rise),
-                "bar": shares([(group_mark(part.group), part.share, part.role) for part in parts]),
-                "attribution": [(group_mark(part.group), part.group, part.words) for part in parts],
+                "bar": shares([(part.mark, part.share, part.role) for part in parts]),
+                "attribution": [(part.mark, part.name, part.words) for part in parts],
             }
         )
     return {
         "rows": rows,
-        "omitted": len(case.mining.spikes) - len(rows),
+        "omitted": len(case.spikes) - len(rows),
     }
 
 
 @dataclass(frozen=True)
 class Part:
-    """A group's part of a spike's rise."""
+    """A group's part of a spike's rise, or a class's part of the rest."""
 
-    group: GroupKey
+    mark: str
+    name: str
     share: float
     role: str  # colour
     words: str
 
 
 def _attribution(spike: Spike, fractions: Mapping[GroupKey, float]) -> list[Part]:
-    """A spike's rise by group, with each group's fraction of the data."""
+    """A spike's rise by group, with each group's fraction of the data, and the rest by class."""
     parts = []
     for key, share in spike.share_of_rise.items():
+        if key == REST and (classes := rest_parts(spike)):
+            parts += [
+                Part(name, f"{name}, in no group", part, "muted", percent(part))
+                for name, part in classes[:CLASSES]
+            ]
+            more = sum(part for _, part in classes[CLASSES:])
+            parts += (
+                [Part("others", "other classes", more, "muted", percent(more))] if classes[CLASSES:] else []
+            )
+            continue
         words = percent(share) + (f" (of the data {percent(fractions[key])})" if key in fractions else "")
-        parts.append(Part(key, share, "muted" if key == REST else key.side, words))
+        parts.append(Part(group_mark(key), str(key), share, "muted" if key == REST else key.side, words))
     return parts

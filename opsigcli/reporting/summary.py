@@ -11,7 +11,8 @@ import numpy as np
 
 from opsigcli.axis import STEPS, Axis
 from opsigcli.options import COMMANDS
-from opsigcli.reporting.format import group_mark, number, percent, printable
+from opsigcli.printable import printable
+from opsigcli.reporting.format import group_mark, number, percent
 
 if TYPE_CHECKING:
     from opsigcli.records import Case, Evidence, Floats, Group, LossTrace, Mining, Pair, Provenance, TopDeltas

@@ -1,4 +1,4 @@
-"""Tables of what mining found, for a terminal: pairs, spikes and top examples."""
+"""Tables of what mining found, for a terminal: pairs and top examples."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from opsigcli.axis import STEPS, Axis
-from opsigcli.records import REST
+from opsigcli.axis import STEPS
+from opsigcli.printable import printable
 from opsigcli.reporting.format import (
     MARKS,
     NOTHING,
@@ -20,7 +20,6 @@ from opsigcli.reporting.format import (
     label_name,
     labels_text,
     percent,
-    printable,
     score,
     shorten,
     signed,
@@ -32,12 +31,10 @@ from opsigcli.reporting.textplot import sparkline
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from opsigcli.records import Evidence, GroupKey, LossTrace, Mining, Pair, Side, Spike
+    from opsigcli.records import Evidence, LossTrace, Mining, Pair, Side
 
 STYLES: Mapping[Side, str] = {"first": "yellow", "second": "cyan"}
 CLOSE_UP = 12  # checkpoints on each side of a pair's strongest change
-SPIKE_ROWS = 8  # the largest ones
-HOLDERS = 2  # groups named for each spike
 
 
 def head(words: str) -> RenderableType:
@@ -159,36 +156,6 @@ def _swing(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
         lines.append(f"{MARKS[side]} {sparkline(curve, scale)}\n", style=style)
     lines.append(f"  mean losses, {trace.axis.span(int(steps[0]), int(steps[-1]))}", style="dim")
     return [Padding(lines, (0, 0, 0, 2))]
-
-
-def spikes(found: Sequence[Spike], axis: Axis = STEPS) -> list[RenderableType]:
-    """The largest spikes, and the attribution of their rise."""
-    if not found:
-        return [head("Spikes"), Text("No spike of the mean loss was found.")]
-    largest = sorted(sorted(found, key=lambda s: -s.rise)[:SPIKE_ROWS], key=lambda s: s.step)
-    table = table_of(
-        (f"from {axis.one}", "right"),
-        (f"to {axis.one}", "right"),
-        ("rise", "right"),
-        ("attribution (positive loss deltas)", ""),
-    )
-    for spike in largest:
-        table.add_row(
-            f"{spike.step:,}", f"{spike.next_step:,}", signed(spike.rise), _attribution(spike.share_of_rise)
-        )
-    shown: list[RenderableType] = [head("Spikes of the mean loss"), table]
-    if len(found) > len(largest):
-        shown.append(Text(f"The {len(largest)} largest of {len(found)} are shown.", style="dim"))
-    return shown
-
-
-def _attribution(shares: Mapping[GroupKey, float]) -> str:
-    """The groups with the largest shares of a rise, the other groups together, and the rest of the examples."""
-    groups = sorted((key for key in shares if key != REST), key=lambda key: (-shares[key], key))
-    words = [f"pair {key.pair} {MARKS[key.side]} {percent(shares[key])}" for key in groups[:HOLDERS]]
-    if groups[HOLDERS:]:
-        words.append(f"other groups {percent(sum(shares[key] for key in groups[HOLDERS:]))}")
-    return ", ".join([*words, f"rest {percent(shares.get(REST, 0.0))}"])
 
 
 def top(

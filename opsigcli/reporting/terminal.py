@@ -12,10 +12,13 @@ from rich.text import Text
 
 from opsigcli.axis import STEPS, Axis
 from opsigcli.command_line import command
+from opsigcli.printable import printable
 from opsigcli.reporting.critical import render_critical
-from opsigcli.reporting.format import count, number, printable
+from opsigcli.reporting.first_screen import held_together, moved, next_steps, spike_lines, stability
+from opsigcli.reporting.format import count, label_name, number, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.scales import Scale, value_scale
+from opsigcli.reporting.spike_tables import spikes
 from opsigcli.reporting.summary import (
     facts,
     mining_notes,
@@ -27,7 +30,7 @@ from opsigcli.reporting.summary import (
     sharpness_values,
     step_check_lines,
 )
-from opsigcli.reporting.tables import head, pairs, spikes, table_of, top
+from opsigcli.reporting.tables import head, pairs, table_of, top
 from opsigcli.reporting.textplot import TextPlot
 from opsigcli.reporting.training import render_training
 from opsigcli.reporting.virtual import render_virtual
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from opsigcli.sharpness_records import SharpnessPoint
 
 SHARP = "green"
+FIRST_HEIGHT = 7  # rows of the loss in a report, whose first 40 lines say what matters
 TOP_ROWS = 5  # examples on each side of a step, in the whole report
 SHARPNESS_ROWS = 12  # rows of the sharpness table in the whole report
 
@@ -93,10 +97,10 @@ def render_report(case: Case) -> list[RenderableType]:
     """The whole case: verdict, run, curves, pairs, spikes, top examples and notes."""
     said = headline(case)
     shown: list[RenderableType] = [Text(printable(said.title), style="bold")]
+    shown += [_loss_plot(case.trace, case.spikes, FIRST_HEIGHT), *_first(case), Text()]
     shown += [Text(printable(line)) for line in said.found]
     shown += [Text(f"o {printable(line)}", style="dim") for line in said.missing]
-    shown += [head("Run"), _facts(case), Text()]
-    shown.append(_loss_plot(case.trace, case.mining.spikes if case.mining else ()))
+    shown += [head("Run"), _facts(case)]
     shown += render_training(case)
     if case.sharpness:
         shown += [Text(), *_sharpness(case.sharpness, case.run.axis, rows=SHARPNESS_ROWS)]
@@ -106,9 +110,30 @@ def render_report(case: Case) -> list[RenderableType]:
         shown += render_virtual(case.virtual, case.trace, case.run.classes)
     if case.mining:
         shown += pairs(case.mining, case.trace)
-        shown += spikes(case.mining.spikes, case.run.axis)
+    shown += spikes(case.spikes, case.run.axis)
+    if case.mining:
         shown += top(case.mining, case.run.classes, case.trace, TOP_ROWS)
     return shown + _notes(notes(case))
+
+
+def _first(case: Case) -> list[RenderableType]:
+    """Who held the spikes, what rose and fell most, how near the edge the run was, and what to run next."""
+    lines: list[RenderableType] = []
+    if together := held_together(case):
+        lines.append(Text(printable(f"{together[:1].upper()}{together[1:]}.")))
+    for line in spike_lines(case):
+        text = Text(f"{line.span}, {line.rise} nats, ").append(line.strength, style="bold")
+        lines.append(text.append(f": {printable(line.words)}"))
+    for words, ids, deltas in moved(case):
+        labels = case.trace.labels[case.trace.positions(ids)] if len(ids) else ids
+        each = ", ".join(
+            f"{shorten(printable(label_name(int(label), case.run.classes)), 12)} {int(i)} {signed(float(delta))}"
+            for i, label, delta in zip(ids, labels, deltas, strict=True)
+        )
+        lines.append(Text(words, style="dim").append(f": {each}", style="not dim"))
+    lines.append(Text(printable(stability(case))))
+    lines += [Text(f"next: {printable(command)}") for command in next_steps(case)]
+    return lines
 
 
 def render_store(case: Case) -> list[RenderableType]:
@@ -144,12 +169,12 @@ def _trace_words(trace: LossTrace | TraceSummary) -> list[RenderableType]:
     return shown
 
 
-def _loss_plot(trace: LossTrace | TraceSummary, spikes: Sequence[Spike]) -> TextPlot:
+def _loss_plot(trace: LossTrace | TraceSummary, spikes: Sequence[Spike], height: int = 10) -> TextPlot:
     mean = trace.mean_losses
     y = value_scale(mean, allow_log=True)
     marked = f", {count(len(spikes), 'spike')} marked below" if spikes else ""
     title = f"Mean loss, nats{' (log scale)' if y.log else ''}{marked}"
-    plot = TextPlot(Scale(int(trace.steps[0]), int(trace.steps[-1])), y, 10, title, trace.axis)
+    plot = TextPlot(Scale(int(trace.steps[0]), int(trace.steps[-1])), y, height, title, trace.axis)
     plot.curve(trace.steps, mean)
     plot.steps_below([spike.next_step for spike in spikes])
     return plot

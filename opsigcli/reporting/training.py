@@ -9,7 +9,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from opsigcli.axis import Axis
-from opsigcli.reporting.format import number, printable, shorten
+from opsigcli.printable import printable
+from opsigcli.reporting.format import number, shorten
 from opsigcli.reporting.tables import head, table_of
 from opsigcli.training_records import AgainstLog, RecordedFact
 

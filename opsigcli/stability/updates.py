@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from opsigcli.checkpoints.example_weights import read_example_weights
 from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.optimizers import OPTIMIZERS
-from opsigcli.options import EXAMPLE_WEIGHTS
 from opsigcli.runs.build_optimizer import build_optimizer
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.trainer import Trainer
@@ -167,12 +166,10 @@ class Updates:
 
     def _example_weights(self) -> Floats | None:
         """How much each example counted in a run of ``opsig train`` that left some out; None where all count alike."""
-        path = Path(self.run.run.checkpoints) / EXAMPLE_WEIGHTS
-        try:
-            less = json.loads(path.read_text())["weights"]
-        except (OSError, ValueError, KeyError):
+        _, less = read_example_weights(Path(self.run.run.checkpoints))
+        if not less:
             return None
-        return np.array([less.get(str(i), 1.0) for i in self.run.source.ids.tolist()], dtype=np.float32)
+        return np.array([less.get(i, 1.0) for i in self.run.source.ids.tolist()], dtype=np.float32)
 
 
 def _alien(tuning: Tuning, error: Exception) -> CheckpointError:

@@ -11,8 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-# Chunks of losses are larger than this, so HDF5 reads the part that is asked for and not whole chunks.
-CACHE = 1 << 19
+from opsigcli.store.opening import open_checked
 
 
 class _Stored:
@@ -27,7 +26,7 @@ class _Stored:
         return self.shape[0]
 
     def _open(self) -> AbstractContextManager[h5py.File]:
-        file: AbstractContextManager[h5py.File] = h5py.File(self._path, "r", rdcc_nbytes=CACHE)
+        file: AbstractContextManager[h5py.File] = open_checked(self._path)[0]
         return file
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from opsigcli.command_line import command
 from opsigcli.errors import StoreError
 from opsigcli.mean_loss import mean_loss
 from opsigcli.records import (
@@ -27,29 +26,38 @@ from opsigcli.records import (
     VirtualSteps,
 )
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
-from opsigcli.store.decode import decode, decode_log, decode_pair, decode_point, decode_spike
-from opsigcli.store.lazy_arrays import CACHE, StoredMatrix, StoredTexts
-from opsigcli.store.schema import FORMAT, FORMAT_VERSION
+from opsigcli.store.decode import decode_text
+from opsigcli.store.lazy_arrays import StoredMatrix, StoredTexts
+from opsigcli.store.opening import attribute, open_checked
+from opsigcli.store.schema import part_at
 from opsigcli.training_records import AgainstLog, RecordedFact
+
+R = TypeVar("R")
 
 
 class Store:
-    """An open store, read only. Use ``open_store``."""
+    """An open store, read only. Use ``open_store``.
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
+    Args:
+        path: of the file.
+        file: open, and looked at.
+        names: paths of its datasets.
+    """
+
+    def __init__(self, path: Path, file: h5py.File, names: frozenset[str]) -> None:
         self.path = path
         self.file = file
+        self.names = names
 
     @property
     def run(self) -> Run:
         """The run the store belongs to."""
-        run: Run = decode(Run, self._json("run"), input_shape=tuple, classes=tuple)
-        return run
+        return self._record(Run, "run")
 
     @property
     def signature(self) -> str:
         """Signature over ``run`` (see trust)."""
-        return str(self.file["run_signature"].asstr()[()])
+        return self._text("run_signature")
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -69,8 +77,11 @@ class Store:
     @property
     def known_pairs(self) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
         """Ids of planted pairs, () for real data."""
-        group = self.file.get("known_pairs", {})
-        return tuple((group[name]["first"][()], group[name]["second"][()]) for name in sorted(group, key=int))
+        pairs = sorted({int(name.split("/")[1]) for name in self._within("known_pairs")})
+        return tuple(
+            (self._ints(f"known_pairs/{pair}/first"), self._ints(f"known_pairs/{pair}/second"))
+            for pair in pairs
+        )
 
     @property
     def losses(self) -> h5py.Dataset:
@@ -90,14 +101,14 @@ class Store:
     @property
     def measured(self) -> NDArray[np.bool_]:
         """(N,) False where an example's label says to ignore it."""
-        if "measured" not in self.file:
+        if "measured" not in self.names:
             return np.ones(len(self.file["example_ids"]), dtype=bool)
         return np.asarray(self.file["measured"][()], dtype=bool)
 
     @property
     def weights(self) -> NDArray[np.float64] | None:
         """(N,) of each example in the mean loss, of mean 1; None where all count alike."""
-        return np.asarray(self.file["weights"][()], dtype=np.float64) if "weights" in self.file else None
+        return np.asarray(self.file["weights"][()], dtype=np.float64) if "weights" in self.names else None
 
     @property
     def summary(self) -> tuple[TraceSummary, list[int]]:
@@ -109,17 +120,16 @@ class Store:
     @property
     def virtual(self) -> VirtualSteps | None:
         """What virtual steps from each checkpoint did, or None where none were taken."""
-        group = self.file.get("virtual")
-        if group is None:
+        if not self._within("virtual"):
             return None
-        return VirtualSteps(self.file["steps"][()], **{name: group[name][()] for name in group})
+        return VirtualSteps(self.file["steps"][()], **self._arrays("virtual"))
 
     @property
     def trace(self) -> LossTrace:
         """The loss trace. Losses and names stay in the file; what is looked at is read, also after it was closed."""
         file = self.file
         losses: Any = StoredMatrix(self.path, file["losses"])
-        names = StoredTexts(self.path, file["example_names"]) if "example_names" in file else ()
+        names = StoredTexts(self.path, file["example_names"]) if "example_names" in self.names else ()
         return LossTrace(
             steps=file["steps"][()],
             example_ids=file["example_ids"][()],
@@ -128,7 +138,7 @@ class Store:
             complete=file["complete"][()],
             files=self.files,
             names=names,
-            measured=self.measured if "measured" in file else None,
+            measured=self.measured if "measured" in self.names else None,
             weights=self.weights,
             axis=self.run.axis,
         )
@@ -136,75 +146,74 @@ class Store:
     @property
     def mining(self) -> Mining | None:
         """What ``opsig mine`` found, or None."""
-        if "mining" not in self.file:
+        if "mining" not in self.names:
             return None
-        data = self._json("mining")
-        data["pairs"] = tuple(decode_pair(pair) for pair in data["pairs"])
-        data["spikes"] = tuple(decode_spike(spike) for spike in data["spikes"])
-        data["top"] = tuple(self._top())
-        data["provenance"] = self.provenance.get("mine")
-        mining: Mining = decode(Mining, data, gradient_steps=tuple, notes=tuple)
-        return mining
+        found = self._record(Mining, "mining")
+        return replace(found, top=tuple(self._top()), provenance=self.provenance.get("mine"))
 
     @property
     def sharpness(self) -> tuple[SharpnessPoint, ...]:
         """The sharpness points, by step."""
-        if "sharpness" not in self.file:
-            return ()
-        return tuple(decode_point(point) for point in self._json("sharpness"))
+        return self._records(SharpnessPoint, "sharpness")
 
     @property
     def critical(self) -> tuple[CriticalSharpness, ...]:
         """Critical sharpness along the run's updates, by step."""
-        if "critical_sharpness" not in self.file:
-            return ()
-        return tuple(decode(CriticalSharpness, point) for point in self._json("critical_sharpness"))
+        return self._records(CriticalSharpness, "critical_sharpness")
 
     @property
     def training_log(self) -> AgainstLog | None:
         """The mean loss beside the one that the run logged, or None."""
-        return decode_log(self._json("training_log")) if "training_log" in self.file else None
+        return self._record(AgainstLog, "training_log") if "training_log" in self.names else None
 
     @property
     def recorded_facts(self) -> tuple[RecordedFact, ...]:
         """What training did and the trace does not, as far as it is recorded."""
-        if "recorded_facts" not in self.file:
-            return ()
-        return tuple(decode(RecordedFact, fact) for fact in self._json("recorded_facts"))
+        return self._records(RecordedFact, "recorded_facts")
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What the sharpness did along the run."""
-        if "phases" not in self.file:
-            return ()
-        return tuple(decode(Phase, phase) for phase in self._json("phases"))
+        return self._records(Phase, "phases")
 
     @property
     def subset(self) -> NDArray[np.int64] | None:
         """(n,) ids of the examples that sharpness was measured on, or None for all."""
-        return self.file["sharpness_examples"][()] if "sharpness_examples" in self.file else None
+        return self.file["sharpness_examples"][()] if "sharpness_examples" in self.names else None
 
     def example_curvature(self) -> dict[int, NDArray[np.float32]]:
         """Step -> v₁ᵀH_i v₁ of each example (or of those of the subset), where it was measured."""
-        if "example_curvature" not in self.file:
+        if not self._within("example_curvature"):
             return {}
-        group = self.file["example_curvature"]
-        return dict(zip(map(int, group["steps"][()]), group["values"][()], strict=True))
+        group = self._arrays("example_curvature")
+        return dict(zip(group["steps"].tolist(), group["values"], strict=True))
+
+    @property
+    def seen(self) -> tuple[dict[str, NDArray[Any]], str] | None:
+        """Feature to (N,) of what can be seen in the examples, and why nothing can; None where nobody looked."""
+        if "seen" not in self.file or attribute(self.file["seen"], "fingerprint") != self.run.fingerprint:
+            return None
+        return self._arrays("seen"), str(attribute(self.file["seen"], "unseen") or "")
 
     @property
     def thumbnails(self) -> Thumbnails | None:
-        """Pictures of the examples a report shows, or None."""
-        if "thumbnails" not in self.file:
+        """Pictures of the examples a report shows, or None.
+
+        Raises:
+            StoreError: they cannot be unpacked.
+        """
+        if not self._within("thumbnails"):
             return None
-        group = self.file["thumbnails"]
-        means = tuple(group["means"][()]) if "means" in group else ()
-        return Thumbnails(group["ids"][()], tuple(group["images"][()]), means)
+        group = self._arrays("thumbnails")
+        return Thumbnails(group["ids"], tuple(group["images"]), tuple(group.get("means", ())))
 
     @property
     def provenance(self) -> dict[str, Provenance]:
         """Command -> how its part was made."""
-        group = self.file["provenance"]
-        return {name: decode(Provenance, json.loads(group[name].asstr()[()])) for name in group}
+        return {
+            name.removeprefix("provenance/"): self._record(Provenance, name)
+            for name in self._within("provenance")
+        }
 
     @property
     def case(self) -> Case:
@@ -221,21 +230,19 @@ class Store:
             self.critical,
             self.training_log,
             self.recorded_facts,
-            self.path,
+            store=self.path,
         )
 
     def gradients(self, key: str) -> dict[str, NDArray[Any]] | None:
         """The kept gradient sketches, if they are those that ``key`` names."""
-        group = self.file.get("gradients")
-        if group is None or group.attrs.get("key") != key:
+        if not self._within("gradients") or attribute(self.file["gradients"], "key") != key:
             return None
-        return {name: group[name][()] for name in group}
+        return self._arrays("gradients")
 
     def _top(self) -> Iterator[TopDeltas]:
-        group = self.file.get("top")
-        if group is None:
+        if not self._within("top"):
             return
-        columns = {name: group[name][()] for name in group}
+        columns = self._arrays("top")
         for row, (step, following) in enumerate(columns["steps"]):
             up, down = columns["up_ids"][row] >= 0, columns["down_ids"][row] >= 0
             yield TopDeltas(
@@ -247,8 +254,38 @@ class Store:
                 columns["down_deltas"][row][down],
             )
 
-    def _json(self, name: str) -> Any:
-        return json.loads(self.file[name].asstr()[()])
+    def _within(self, group: str) -> list[str]:
+        """The datasets of a group that are known here, in order."""
+        return [name for name in sorted(self.names) if name.startswith(f"{group}/") and part_at(name)]
+
+    def _arrays(self, group: str) -> dict[str, NDArray[Any]]:
+        """The datasets of a group, by their names in it.
+
+        Raises:
+            StoreError: one cannot be unpacked.
+        """
+        found = {}
+        for name in self._within(group):
+            try:
+                found[name.removeprefix(f"{group}/")] = self.file[name][()]
+            except OSError as error:
+                raise StoreError(
+                    f"the store {self.path} is damaged: {name} cannot be unpacked",
+                    "put a copy of it in its place, or make it again with: opsig trace --fresh",
+                ) from error
+        return found
+
+    def _ints(self, name: str) -> NDArray[np.int64]:
+        return np.asarray(self.file[name][()], dtype=np.int64)
+
+    def _record(self, kind: type[R], name: str) -> R:
+        return decode_text(kind, self._text(name), name)
+
+    def _records(self, kind: type[R], name: str) -> tuple[R, ...]:
+        return decode_text(tuple[kind, ...], self._text(name), name) if name in self.names else ()  # type: ignore[valid-type]
+
+    def _text(self, name: str) -> str:
+        return str(self.file[name].asstr()[()])
 
     def _texts(self, name: str) -> tuple[str, ...]:
         return tuple(str(text) for text in self.file[name].asstr()[()])
@@ -259,39 +296,9 @@ def open_store(path: Path) -> Iterator[Store]:
     """Open a store for reading.
 
     Raises:
-        StoreError: there is none, it is not a store, it is damaged, or it was written by a newer opsig.
+        StoreError: there is none, it is not a store, it is damaged, it reaches outside of itself, or it was written
+            by a newer opsig.
     """
-    if not path.exists():
-        raise StoreError(
-            f"expected a store at {path}, found nothing there",
-            f"make one with: {command('trace', store=path)} CHECKPOINTS",
-        )
-    try:
-        file = h5py.File(path, "r", rdcc_nbytes=CACHE)
-    except PermissionError as error:
-        raise StoreError(f"{path} cannot be read: permission denied", "check its owner and mode") from error
-    except OSError as error:
-        raise StoreError(
-            f"expected an opsig store, found something that is no readable HDF5 file: {path}",
-            f"name another file with --store, or make it again with: {command('trace', store=path)} CHECKPOINTS",
-        ) from error
+    file, names = open_checked(path)
     with file:
-        if file.attrs.get("format") != FORMAT:
-            raise StoreError(
-                f"expected an opsig store, found another kind of HDF5 file: {path}",
-                "name another file with --store",
-            )
-        version = int(file.attrs.get("format_version", 0))
-        if version > FORMAT_VERSION:
-            raise StoreError(
-                f"{path} has store format {version} (written by opsig {file.attrs.get('opsig_version')}); "
-                f"this opsig reads up to {FORMAT_VERSION}",
-                "upgrade opsig",
-            )
-        try:
-            yield Store(path, file)
-        except (KeyError, json.JSONDecodeError) as error:
-            raise StoreError(
-                f"the store {path} is incomplete: {error}",
-                f"make it again with: {command('trace', store=path)} --fresh CHECKPOINTS",
-            ) from error
+        yield Store(path, file, names)

@@ -6,16 +6,23 @@ from pathlib import Path
 
 import h5py
 
+from opsigcli.errors import Refused, StoreError
+from opsigcli.files import open_file
+from opsigcli.store.opening import attribute
 from opsigcli.store.schema import FORMAT
-
-SIGNATURE = b"\x89HDF\r\n\x1a\n"  # HDF5 specification, section II.A
+from opsigcli.store.seal import SIGNATURE, require_intact
 
 
 def is_store(path: Path) -> bool:
     """Whether the file is a store, of whatever version; or a damaged HDF5 file, which may have been one."""
     try:
+        with open_file(path) as raw:
+            if raw.read(len(SIGNATURE)) != SIGNATURE:
+                return False
+            require_intact(raw, path)
         with h5py.File(path, "r") as file:
-            return bool(file.attrs.get("format") == FORMAT)
+            return attribute(file, "format") == FORMAT
+    except (StoreError, Refused):
+        return True
     except OSError:
-        with path.open("rb") as raw:
-            return raw.read(len(SIGNATURE)) == SIGNATURE
+        return path.is_file()

@@ -8,25 +8,21 @@ put in place with ``os.replace``: a process killed at any moment loses at most t
 from __future__ import annotations
 
 import contextlib
-import errno
-import glob
 import hashlib
 import json
-import os
-import re
-import socket
+import math
+import stat
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opsigcli.errors import StoreError
+from opsigcli.store.beside import cannot_write, opened, real_path
 
-_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "here"
-_TEMPORARY = re.compile(r".+\.(?P<host>[A-Za-z0-9-]+)\.(?P<process>\d+)\.tmp")
+LONGEST_HEADER = 1 << 16  # bytes
 
 
 class Units:
@@ -35,10 +31,14 @@ class Units:
     Args:
         store: the store the units belong to.
         configuration: everything the numbers depend on; units made under another one are ignored.
+
+    Raises:
+        StoreError: the store is a link to nothing.
     """
 
     def __init__(self, store: Path, configuration: dict[str, Any]) -> None:
-        self.folder = store.with_name(store.name + ".parts")
+        self.store = real_path(store)
+        self.folder = self.store.with_name(self.store.name + ".parts")
         text = json.dumps(configuration, sort_keys=True, default=str)
         self.hash = hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -62,31 +62,44 @@ class Units:
             "crc32": zlib.crc32(raw),
         }
 
-        def fill(file: BinaryIO) -> None:
-            file.write(json.dumps(header).encode() + b"\n")
-            file.write(raw)
-
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            with opened(self.folder) as folder, folder.replacing(self.path(key).name) as (file, _):
+                file.write(json.dumps(header).encode() + b"\n")
+                file.write(raw)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
-        write_file(self.path(key), fill)
 
-    def read(self, key: str) -> NDArray[Any] | None:
-        """The unit, or None when it is absent or damaged (it is then computed again)."""
+    def read(self, key: str, shape: tuple[int | None, ...] | None = None) -> NDArray[Any] | None:
+        """The unit, or None when it is absent or damaged (it is then computed again).
+
+        Args:
+            key: its name.
+            shape: that it must have, where it is known; None for an axis of any length.
+        """
         try:
-            with self.path(key).open("rb") as file:
-                header = json.loads(file.readline())
+            with opened(self.folder) as folder, folder.read(self.path(key).name) as file:
+                header = json.loads(file.readline(LONGEST_HEADER))
                 raw = file.read()
-        except (OSError, ValueError):
+            kind, found = np.dtype(header["dtype"]), tuple(header["shape"])
+            sound = header["configuration"] == self.hash and header["crc32"] == zlib.crc32(raw)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
-        if header.get("configuration") != self.hash or header.get("crc32") != zlib.crc32(raw):
+        sound = sound and kind.kind in "biuf" and all(type(n) is int and n >= 0 for n in found)
+        if not sound or math.prod(found) * kind.itemsize != len(raw):
             return None
-        return np.frombuffer(raw, dtype=np.dtype(header["dtype"])).reshape(header["shape"])
+        if shape is not None and (
+            len(shape) != len(found) or any(w not in (None, n) for w, n in zip(shape, found, strict=True))
+        ):
+            return None
+        return np.frombuffer(raw, dtype=kind).reshape(found)
 
     def has(self, key: str) -> bool:
         """Whether a file for the unit is there; only ``read`` tells that it is sound."""
-        return self.path(key).exists()
+        try:
+            return stat.S_ISREG(self.path(key).lstat().st_mode)
+        except OSError:
+            return False
 
     def none(self) -> bool:
         """Whether no unit of this configuration is there."""
@@ -94,91 +107,15 @@ class Units:
 
     def discard(self, key: str) -> None:
         """Remove one unit, if it is there."""
-        self.path(key).unlink(missing_ok=True)
+        with contextlib.suppress(OSError), opened(self.folder) as folder:
+            folder.remove(self.path(key).name)
 
     def clear(self, keep: Collection[str] = ()) -> None:
         """Remove the units of this configuration but those in ``keep``, and the folder when it is then empty."""
-        kept = {self.path(key) for key in keep}
-        for path in self.folder.glob(f"*-{self.hash}.unit"):
-            if path not in kept:
-                path.unlink(missing_ok=True)
+        kept = {self.path(key).name for key in keep}
+        with contextlib.suppress(OSError), opened(self.folder) as folder:
+            for name in folder.names():
+                if name.endswith(f"-{self.hash}.unit") and name not in kept:
+                    folder.remove(name)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
-
-
-def temporary_path(path: Path) -> Path:
-    """Where this process writes ``path`` before it is put in place; the name says whose it is."""
-    return path.with_name(f"{path.name}.{_HOST}.{os.getpid()}.tmp")
-
-
-def sweep(store: Path) -> None:
-    """Remove what killed processes of this machine left half written beside a store and among its units."""
-    folder = store.with_name(store.name + ".parts")
-    for path in [*store.parent.glob(f"{glob.escape(store.name)}.*.tmp"), *folder.glob("*.tmp")]:
-        match = _TEMPORARY.fullmatch(path.name)
-        if match and match["host"] == _HOST and not _alive(int(match["process"])):
-            path.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it lives, and belongs to somebody else
-        return True
-    return True
-
-
-def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that it is either whole or not there.
-
-    Raises:
-        StoreError: the disk is full, or the place cannot be written.
-    """
-    temporary = temporary_path(path)
-    try:
-        with temporary.open("wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def reserve(path: Path, size: int) -> None:
-    """Make sure that ``size`` bytes fit beside ``path``, before a library starts that cannot bear a full disk.
-
-    HDF5 crashes the process when a write fails half-way, so the room is taken and given back first.
-
-    Raises:
-        StoreError: they do not fit.
-    """
-    if not hasattr(os, "posix_fallocate"):
-        return
-    room = path.with_name(f"{path.name}.room")
-    try:
-        with room.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        room.unlink(missing_ok=True)
-
-
-def cannot_write(path: Path, error: OSError) -> StoreError:
-    """The error for a place that cannot be written, with the reason in words."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error)
-    if full:
-        return StoreError(
-            f"the disk is full: {path} could not be written; what was there before is untouched",
-            "free some space and run the same command again: finished units are kept",
-        )
-    reason = error.strerror or str(error)
-    return StoreError(
-        f"{path} cannot be written: {reason}; what was there before is untouched",
-        "check the folder and its permissions, or name another place with --store",
-    )

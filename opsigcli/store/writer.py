@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import filelock
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli import __version__
-from opsigcli.errors import StoreError
+from opsigcli.errors import Unsound
 from opsigcli.outcome import plain
 from opsigcli.records import Mining, Provenance, Run, Thumbnails
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
-from opsigcli.store.locking import acquired
+from opsigcli.store.beside import cannot_write, opened, real_path, reserve
+from opsigcli.store.guard import walk
+from opsigcli.store.looked import put_pictures, put_seen
 from opsigcli.store.matrix_writer import write_rows, write_virtual
+from opsigcli.store.opening import open_checked
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
-from opsigcli.store.units import cannot_write, reserve, sweep, temporary_path
+from opsigcli.store.seal import seal
 from opsigcli.training_records import AgainstLog, RecordedFact
 
 SLACK = 1 << 20  # bytes: HDF5's own structures, JSON, and short arrays
@@ -32,37 +33,6 @@ TEXT = h5py.string_dtype()
 SHARPNESS = ("sharpness", "phases", "sharpness_examples", "example_curvature")  # what that command writes
 TRAINING = ("training_log", "recorded_facts")  # what is known of the training, beside its losses
 CRITICAL, QUICK = "critical_sharpness", "sharpness --quick"  # what its option writes, and its provenance
-
-
-@contextmanager
-def locked(store: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold the store against other opsig processes, and clear away what killed ones left half written.
-
-    Args:
-        store: the file; the lock is a file beside it.
-        wait: seconds to wait for another process to finish.
-
-    Raises:
-        StoreError: another process holds it, or its folder cannot be written.
-    """
-    place = store.with_name(store.name + ".lock")
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        lock = acquired(place, wait)
-    except filelock.Timeout as error:
-        raise StoreError(
-            f"{store} is in use by another opsig process",
-            "wait for it to finish, or name another store with --store",
-        ) from error
-    except OSError as error:
-        raise cannot_write(store, error) from error
-    try:
-        sweep(store)
-        yield
-    finally:
-        # Removed while it is held: a process that has opened it already sees that the file has no name any more.
-        place.unlink(missing_ok=True)
-        lock.release()
 
 
 @dataclass(frozen=True)
@@ -118,27 +88,27 @@ def write_trace(store: Path, content: TraceContent) -> None:
         if content.virtual is not None:
             write_virtual(file, content.virtual, count, content.example_ids, content.virtual_top)
         _json(file, "provenance/trace", content.provenance)
-        if store.exists():
-            with h5py.File(store, "r") as old:
-                for name in (
-                    "gradients",
-                    "mining",
-                    "top",
-                    "groups",
-                    "thumbnails",
-                    CRITICAL,
-                    *SHARPNESS,
-                    *TRAINING,
-                ):
-                    if name in old:
-                        old.copy(name, file)
-                for name in set(old.get("provenance", ())) - {"trace"}:
-                    old.copy(f"provenance/{name}", file["provenance"])
+        if carried is not None:
+            # Of other data, other examples have the same ids; what tracing looks at, it looks at again.
+            same = json.loads(carried["run"].asstr()[()])["fingerprint"] == content.run.fingerprint
+            pictures = ("thumbnails",) if same and "mining" in carried else ()
+            known = ("gradients", "mining", "top", "groups", CRITICAL, *SHARPNESS, *TRAINING)
+            for name in (*known, *pictures):
+                if name in carried:
+                    carried.copy(name, file)
+            for name in set(carried["provenance"]) - {"trace"}:
+                carried.copy(f"provenance/{name}", file["provenance"])
 
     rows, columns = chunk(count, examples)
     padded = -(-max(count, 1) // rows) * rows * -(-max(examples, 1) // columns) * columns
     matrices = 2 if content.virtual is None else 3
-    _replace(store, fill, matrices * 4 * padded + 64 * examples + sum(map(len, content.names)), copy=False)
+    size = matrices * 4 * padded + 64 * examples + sum(map(len, content.names))
+    with contextlib.ExitStack() as stack:
+        carried = None
+        if store.exists():
+            with contextlib.suppress(Unsound):
+                carried = stack.enter_context(open_checked(store)[0])
+        _replace(store, fill, size, copy=False)
 
 
 def write_training(store: Path, log: AgainstLog | None, facts: tuple[RecordedFact, ...]) -> None:
@@ -173,7 +143,8 @@ def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> 
     def fill(file: h5py.File) -> None:
         for name in ("mining", "top", "groups", "thumbnails"):
             _drop(file, name)
-        _json(file, "mining", replace(mining, top=(), provenance=None))
+        spikes = tuple(replace(spike, cause=None) for spike in mining.spikes)
+        _json(file, "mining", replace(mining, top=(), provenance=None, spikes=spikes))
         for number, pair in enumerate(mining.pairs, 1):
             file[f"groups/pair-{number:02d}-first"] = np.asarray(pair.first.ids, dtype=np.int64)
             file[f"groups/pair-{number:02d}-second"] = np.asarray(pair.second.ids, dtype=np.int64)
@@ -188,16 +159,27 @@ def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> 
                     ids[row, : len(found)], deltas[row, : len(found)] = found, getattr(top, f"{side}_deltas")
                 file[f"top/{side}_ids"], file[f"top/{side}_deltas"] = ids, deltas
         if thumbnails is not None and len(thumbnails.ids):
-            file["thumbnails/ids"] = thumbnails.ids
-            file.create_dataset("thumbnails/images", data=np.stack(thumbnails.images), compression="gzip")
-            if thumbnails.means:
-                file.create_dataset("thumbnails/means", data=np.stack(thumbnails.means), compression="gzip")
+            put_pictures(file, thumbnails)
         if mining.provenance is not None:
             _drop(file, "provenance/mine")
             _json(file, "provenance/mine", mining.provenance)
 
     pictures = sum(image.nbytes for image in thumbnails.images) if thumbnails is not None else 0
     _replace(store, fill, pictures + sum(64 * len(top.up_ids) for top in mining.top))
+
+
+def write_seen(
+    store: Path, seen: Mapping[str, NDArray[Any]], unseen: str, fingerprint: str, pictures: Thumbnails | None
+) -> None:
+    """Keep what can be seen in the examples; and all pictures there are now, None = as they are."""
+
+    def fill(file: h5py.File) -> None:
+        put_seen(file, seen, unseen, fingerprint)
+        if pictures is not None:
+            put_pictures(file, pictures)
+
+    size = sum(image.nbytes for image in pictures.images) if pictures is not None else 0
+    _replace(store, fill, size + sum(values.nbytes for values in seen.values()))
 
 
 @dataclass(frozen=True)
@@ -256,23 +238,25 @@ def _replace(store: Path, fill: Callable[[h5py.File], None], size: int, *, copy:
     Raises:
         StoreError: the store cannot be written; what was there stays.
     """
-    temporary = temporary_path(store)
-    old = store.stat().st_size if store.exists() else 0
     try:
-        reserve(store, old + size + SLACK)
-        if copy:
-            shutil.copyfile(store, temporary)
-        with h5py.File(temporary, "r+" if copy else "w") as file:
-            fill(file)
-        with temporary.open("rb+") as raw:
-            os.fsync(raw.fileno())
-        temporary.replace(store)
+        store = real_path(store)
+        with opened(store.parent) as folder, folder.replacing(store.name) as (raw, path):
+            old = store.stat().st_size if store.exists() else 0
+            reserve(raw, old + size + SLACK)
+            if copy:
+                open_checked(store)[0].close()  # what is carried over was looked at
+                with store.open("rb") as source:
+                    shutil.copyfileobj(source, raw, 1 << 20)
+                raw.flush()
+            with h5py.File(path, "r+" if copy else "w") as file:
+                fill(file)
+            with h5py.File(path, "r") as file:
+                found = walk(file, path.stat().st_size)
+            seal(raw, [(name, *stretch) for name, data in found.items() for stretch in data.stretches])
     except OSError as error:
         raise cannot_write(store, error) from error
     except RuntimeError as error:  # h5py reports a failed flush on close as RuntimeError
         raise cannot_write(store, OSError(str(error))) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _json(file: h5py.File, name: str, value: Any) -> None:

@@ -26,9 +26,11 @@ from opsigcli.runs.provenance import provenance
 from opsigcli.runs.run_specs import specs
 from opsigcli.runs.stored_run import another_mean
 from opsigcli.runs.virtual_step import VirtualStep
+from opsigcli.store.lock import locked
+from opsigcli.store.opening import require_replaceable
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
-from opsigcli.store.writer import TraceContent, locked, write_trace, write_training
+from opsigcli.store.writer import TraceContent, write_trace, write_training
 from opsigcli.tracing.beside import facts_of, log_beside
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.rows import Row, plan_rows
@@ -178,6 +180,8 @@ class Session:
 
     def _open(self, stack: ExitStack) -> Store | None:
         """The store that is added to; None for a new one."""
+        if self._fresh:
+            require_replaceable(self.options.store)
         if not self.options.store.exists() or self._fresh:
             return None
         store = stack.enter_context(open_store(self.options.store))

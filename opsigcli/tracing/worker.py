@@ -21,6 +21,7 @@ from opsigcli.objective.evaluate import Evaluator
 from opsigcli.objective.independence import refuse_coupling
 from opsigcli.progress import Task
 from opsigcli.runs.load_weights import Loader
+from opsigcli.store.decode import decode_unit
 from opsigcli.store.units import Units
 from opsigcli.tracing.rows import Row
 from opsigcli.tracing.sharding import Sharding
@@ -129,8 +130,9 @@ class Worker:
             except CheckpointError as error:  # not even its name among the units can be told
                 self.failed[row.file] = error.message
                 continue
-            if raw is not None:
-                self.failed[row.file] = str(json.loads(raw.tobytes()))
+            reason = None if raw is None else decode_unit(str, raw.tobytes())
+            if reason is not None:
+                self.failed[row.file] = reason
         return self.failed
 
     def row(self, row: Row) -> NDArray[np.float32]:
@@ -146,7 +148,9 @@ class Worker:
         return -(-len(self.evaluator.objective.source) // self.evaluator.shard_size)
 
     def _unit(self, unit: Unit) -> NDArray[np.float32]:
-        found = self.units.read(unit.key)
+        total, size = len(self.evaluator.objective.source), self.evaluator.shard_size
+        count = total if unit.shard == VIRTUAL else min(size, total - unit.shard * size)
+        found = self.units.read(unit.key, (count,))
         if found is None:
             with ThreadPoolExecutor(1) as reading:
                 found = self._losses(unit, None, reading)

@@ -245,14 +245,14 @@ def test_permission_denied_has_its_own_words(
         torch.save({"w": torch.ones(2)}, path)
     else:
         save_weights(path, {"w": torch.ones(2)}, {})
-    opened = Path.open
+    opened = os.open
 
-    def deny(self: Path, *args: Any, **options: Any) -> Any:
-        if self == path:
-            raise PermissionError(13, "Permission denied", str(self))
-        return opened(self, *args, **options)
+    def deny(file: Any, *args: Any, **options: Any) -> int:
+        if file == path:
+            raise PermissionError(13, "Permission denied", str(file))
+        return opened(file, *args, **options)
 
-    monkeypatch.setattr(Path, "open", deny)
+    monkeypatch.setattr(os, "open", deny)
     assert "permission denied" in refused(path)
 
 

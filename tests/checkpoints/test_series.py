@@ -76,8 +76,8 @@ def test_files_that_are_never_weights_are_not_opened(tmp_path: Path, monkeypatch
     (tmp_path / "step_1.optimizer.safetensors").write_bytes(b"x")
     (tmp_path / "rng_state_0.pth").write_bytes(b"x")
     opened: list[str] = []
-    plain = Path.open
-    monkeypatch.setattr(Path, "open", lambda self, *a, **k: opened.append(self.name) or plain(self, *a, **k))
+    plain = os.open
+    monkeypatch.setattr(os, "open", lambda at, *a, **k: opened.append(Path(at).name) or plain(at, *a, **k))
     series = open_series(tmp_path)
     assert len(series) == 1
     assert set(opened) - {"opsig-run.toml"} == {"step_1.safetensors"}

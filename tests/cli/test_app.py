@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,23 @@ def test_the_page_on_many_workers_has_the_numbers_and_names_of_the_code() -> Non
     page = (MAN / "opsig-scaling.7").read_text().replace("\\-", "-")
     assert f"{LARGEST_SHARD:,} examples" in page
     assert all(name in page for pair in LAUNCHERS for name in pair)
+
+
+def test_the_page_on_manifests_names_every_field_and_its_example_is_read(tmp_path: Path) -> None:
+    from dataclasses import fields
+
+    from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest
+
+    page = (MAN / "opsig-manifest.5").read_text()
+    plain = page.replace("\\-", "-")
+    named = {field.name for record in (Manifest, Row) for field in fields(record)}
+    assert not {name for name in named if not re.search(rf"\b{name}\b", plain)}
+    example = plain.split(".nf\n")[1].split("\n.fi")[0]
+    (tmp_path / "opsig-run.toml").write_text(example)
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    assert manifest.checkpoints == (Row("step-000000.safetensors", 0),)
+    assert manifest.hyper == {"lr": 0.1, "momentum": 0.9}
 
 
 def test_results_go_to_stdout_and_words_to_stderr(opsig: Opsig, case: Path) -> None:

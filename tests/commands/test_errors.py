@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import Opsig, Result
 
-from opsigcli.store import units
+from opsigcli.store import beside
 from opsigcli.store.reader import open_store
 
 MODEL = ("--model", "mlp?hidden=32,32", "--data", "planted?n=400")
@@ -168,7 +168,7 @@ def test_a_full_disk_leaves_the_store_untouched(
     def full(_handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(units.os, "fsync", full)
+    monkeypatch.setattr(beside.os, "fsync", full)
     for words in (("trace", case / "run", "--fresh"), ("mine",), ("sharpness", "--fresh", "--every", 60)):
         _refused(opsig(*words, "--store", store), 3, "disk is full", "untouched")
     monkeypatch.undo()
@@ -188,7 +188,7 @@ def test_room_is_made_sure_of_before_hdf5_writes(
         asked.append(size)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(units.os, "posix_fallocate", full)
+    monkeypatch.setattr(beside.os, "posix_fallocate", full)
     for words in (("trace", case / "run", "--fresh"), ("mine",), ("sharpness", "--fresh", "--every", 60)):
         _refused(opsig(*words, "--store", store), 3, "disk is full", "untouched")
     assert min(asked) > len(before)
@@ -272,7 +272,7 @@ def test_a_store_of_a_newer_opsig_is_refused_by_name(opsig: Opsig, case: Path) -
 
 
 def test_a_store_in_use_is_not_written(opsig: Opsig, case: Path) -> None:
-    from opsigcli.store.writer import locked
+    from opsigcli.store.lock import locked
 
     with locked(case / "opsig.h5"):
         _refused(opsig("mine", "--store", case / "opsig.h5"), 3, "in use by another opsig")

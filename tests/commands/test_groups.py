@@ -11,10 +11,10 @@ import pytest
 import torch
 from conftest import Opsig
 
-from opsigcli.commands.export import read_ids
 from opsigcli.datasets.planted import Planted
 from opsigcli.datasets.subset import Subset
 from opsigcli.objective.base import Objective
+from opsigcli.runs.example_ids import read_ids
 from opsigcli.runs.trainer import Trainer
 
 

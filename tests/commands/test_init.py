@@ -59,7 +59,8 @@ def test_a_manifest_makes_options_needless(opsig: Opsig, folder: Path, tmp_path:
     points = opsig("sharpness", "--store", tmp_path / "s.h5", "--json").json["result"]["points"]
     assert points[0]["threshold"] == pytest.approx(38 / 0.125)
     assert points[0]["ratio"] is not None
-    again = opsig("init", folder, "--model", MODEL, "--data", data)
+    assert opsig("init", folder, "--model", MODEL, "--data", data).code == 0  # it says the same
+    again = opsig("init", folder, "--model", MODEL, "--data", f"{data}?limit=6")
     assert again.code == 2
     assert "--fresh" in again.err
     assert opsig("init", folder, "--model", MODEL, "--data", data, "--fresh").code == 0

@@ -184,7 +184,7 @@ def test_a_store_says_of_which_run_it_is_and_that_it_covers_a_subset(opsig: Opsi
     store.write_bytes(store.read_bytes()[:3000])
     done = opsig("inspect", store)
     assert done.code == 3
-    assert "no readable HDF5" in done.err
+    assert "is damaged" in done.err
 
 
 def test_hdf5_that_is_no_store_is_no_checkpoint(opsig: Opsig, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from opsigcli.curvature.density import density, hessian_trace
+from opsigcli.curvature.density import DEGREE, density, hessian_trace
 
 BULK = 0.1 * np.random.default_rng(2).normal(size=1000)
 SPECTRUM = np.r_[9.0, 7.0, 4.0, 2.0, BULK]
@@ -80,3 +80,23 @@ def test_the_trace_of_a_small_operator_is_exact():
     found = hessian_trace(matvec(np.array([3.0, -1.0, 0.5])), 3, dtype=torch.float64)
     assert found.value == pytest.approx(2.5)
     assert found.error == 0
+
+
+def test_products_are_at_most_as_many_as_the_help_says() -> None:
+    from typing import get_args, get_type_hints
+
+    from opsigcli.options import SharpnessOptions
+
+    spent = 0
+
+    def matvec(v: torch.Tensor) -> torch.Tensor:
+        nonlocal spent
+        spent += 1
+        return torch.linspace(-1, 1, 500, dtype=v.dtype) ** 9 * v
+
+    density(matvec, 500)
+    hessian_trace(matvec, 500)
+    said = get_args(get_type_hints(SharpnessOptions, include_extras=True)["spectrum"])[1].help
+    most = 8 * DEGREE + 60 + 1  # starts of the density, trace, and the part of the top eigenvector
+    assert f"at most {most} products" in said
+    assert spent <= most - 1

@@ -166,9 +166,9 @@ def test_pictures_show_the_border_colour_of_the_pair() -> None:
     [
         ("planted?scenario=imgg2", "'img2'"),
         ("planted?sead=1", "'seed'"),
-        ("planted?n=lots", "whole number for n"),
-        ("planted?n=true", "whole number for n"),
-        ("planted?seed=-1", "whole number for seed"),
+        ("planted?n=lots", "expected n to be a whole number"),
+        ("planted?n=true", "expected n to be a whole number"),
+        ("planted?seed=-1", "expected seed to be a whole number"),
         ("planted?n=10", "at least 200"),
     ],
 )

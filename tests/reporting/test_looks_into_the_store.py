@@ -21,10 +21,11 @@ from opsigcli.store.reader import open_store
 from opsigcli.store.writer import write_mining, write_trace
 
 PAIRS = 3
+SPIKE = 4  # opens: bottom and top, for groups and for names
 HTML = (
-    16 + 4 * PAIRS
-)  # opens: store, mean loss, group curves and top examples; losses and names of every group
-TERMINAL = 3 + 2 * PAIRS
+    16 + 4 * PAIRS + SPIKE + 4
+)  # opens: store, mean loss, group curves and top examples; losses and names of every group, and of what a spike moved
+TERMINAL = 3 + 2 * PAIRS + SPIKE
 PICTURES = 2 * PAIRS
 
 

@@ -10,8 +10,9 @@ import pytest
 from reporting_case import SPIKE_AT, make_case, with_losses
 
 from opsigcli.errors import ReportError
+from opsigcli.printable import printable
 from opsigcli.records import REST, Group, GroupKey, Spike
-from opsigcli.reporting.format import labels_text, number, percent, printable, score, shorten, signed
+from opsigcli.reporting.format import labels_text, number, percent, score, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.summary import (
     delta_row,
@@ -165,7 +166,7 @@ def test_headline_says_when_there_is_no_threshold() -> None:
 
 
 def test_headline_says_what_was_not_looked_at() -> None:
-    case = replace(make_case(), mining=None, sharpness=())
+    case = replace(make_case(), mining=None, sharpness=(), spikes=())
     said = headline(case)
     assert said.title == "Opposing groups were not looked for."
     assert any("opsig mine" in line for line in said.missing)
@@ -175,7 +176,7 @@ def test_headline_says_what_was_not_looked_at() -> None:
 def test_headline_without_pairs_says_what_was_looked_at() -> None:
     case = make_case(pairs=0)
     assert case.mining is not None
-    said = headline(replace(case, mining=replace(case.mining, spikes=())))
+    said = headline(replace(case, spikes=()))
     assert said.title.startswith("No pair of opposing groups was found")
     assert any("24 candidate examples of 24" in line and "(steps 8, 16)" in line for line in said.missing)
     assert any("No spike" in line for line in said.missing)
@@ -194,7 +195,7 @@ def test_shares_of_a_spike_named_for_no_known_pair_count_as_others() -> None:
     case = make_case()
     assert case.mining is not None
     spike = Spike(1, 2, 0.5, {GroupKey(9, "first"): 0.4, REST: 0.6})
-    said = headline(replace(case, mining=replace(case.mining, spikes=(spike,))))
+    said = headline(replace(case, spikes=(spike,)))
     assert any(line == "The largest spike is +0.500 nats from step 1 to 2." for line in said.found)
 
 

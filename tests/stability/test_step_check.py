@@ -12,7 +12,8 @@ import torch
 from conftest import Opsig
 from short_runs import Make, checks, sgd, short_run
 
-from opsigcli.store.decode import decode_point
+from opsigcli.sharpness_records import SharpnessPoint
+from opsigcli.store.decode import build
 from opsigcli.store.reader import open_store
 
 pytestmark = pytest.mark.slow  # many short runs
@@ -141,4 +142,5 @@ def test_a_contradiction_is_told_everywhere(
 
 def test_points_written_before_there_was_a_check_have_none() -> None:
     old = {"step": 1, "eigenvalues": [2.0], "residuals": [0.0], "converged": True, "matvecs": 3}
-    assert decode_point(json.loads(json.dumps(old | {"threshold": None, "ratio": None}))).step_check is None
+    data = json.loads(json.dumps(old | {"threshold": None, "ratio": None}))
+    assert build(SharpnessPoint, data, "a point").step_check is None

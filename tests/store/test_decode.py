@@ -8,8 +8,8 @@ import pytest
 
 from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.outcome import plain
-from opsigcli.records import Evidence
-from opsigcli.store.decode import decode_pair
+from opsigcli.records import Evidence, Pair
+from opsigcli.store.decode import build
 
 NAMED = {
     "gradient_cosine": Evidence(-0.9, 0.1, 0.005, "gradient_cosine"),
@@ -32,7 +32,7 @@ def test_evidence_knows_its_definition_feature_and_side_also_from_an_older_store
             for name, item in items.items()
         }
     data = {"first": group, "second": group, "verdict": "opposing outliers"}
-    pair = decode_pair({**data, "opposition": items.pop("opposition"), "evidence": items})
+    pair = build(Pair, {**data, "opposition": items.pop("opposition"), "evidence": items}, "a pair")
     assert pair.opposition == opposition
     assert pair.evidence == NAMED
     assert {entry.definition for entry in NAMED.values()} <= set(DEFINITIONS)
@@ -42,7 +42,6 @@ def test_what_a_store_says_of_evidence_is_not_read_from_its_name() -> None:
     group = {"ids": [1], "labels": {}}
     odd = replace(NAMED["sides by brightness"], definition="gradient_cosine", feature="")
     items = plain({"opposition": odd, "sides by brightness": odd})
-    pair = decode_pair(
-        {"first": group, "second": group, "verdict": "", "opposition": items["opposition"], "evidence": items}
-    )
+    data = {"first": group, "second": group, "verdict": ""}
+    pair = build(Pair, {**data, "opposition": items["opposition"], "evidence": items}, "a pair")
     assert pair.evidence["sides by brightness"] == odd

@@ -10,7 +10,7 @@ from opsigcli.errors import StoreError
 from opsigcli.outcome import plain
 from opsigcli.records import REST, Evidence, GroupKey, Spike
 from opsigcli.sharpness_records import GroupCurvature
-from opsigcli.store.decode import decode_curvatures, decode_spike, group_key
+from opsigcli.store.decode import build, group_key
 
 
 @pytest.mark.parametrize("key", [GroupKey(1, "first"), GroupKey(12, "second"), REST])
@@ -30,7 +30,7 @@ def test_the_json_of_spikes_and_of_curvature_names_groups_in_words() -> None:
     spike = Spike(1, 2, 0.5, {GroupKey(3, "first"): 0.4, REST: 0.6}, "catapult")
     written = plain(spike)
     assert written["share_of_rise"] == {"pair 3 first": 0.4, "rest": 0.6}
-    assert decode_spike(json.loads(json.dumps(written))) == spike
+    assert build(Spike, json.loads(json.dumps(written)), "a spike") == spike
     held = GroupCurvature(GroupKey(1, "second"), 0.1, Evidence(0.5, 0.1), Evidence(0.3, 0.2), -0.5)
     assert plain(held)["name"] == "pair 1 second"
-    assert decode_curvatures([json.loads(json.dumps(plain(held)))]) == (held,)
+    assert build(GroupCurvature, json.loads(json.dumps(plain(held))), "a group") == held

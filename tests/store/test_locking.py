@@ -10,8 +10,8 @@ import filelock
 import pytest
 
 from opsigcli.errors import StoreError
+from opsigcli.store.lock import locked
 from opsigcli.store.locking import acquired
-from opsigcli.store.writer import locked
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, 524])

@@ -18,9 +18,10 @@ from benchmarks.kill import content, stamps
 from conftest import Opsig, Result
 
 from opsigcli.objective.evaluate import Evaluator
-from opsigcli.store import units as units_room
+from opsigcli.store import beside
+from opsigcli.store.beside import sweep
 from opsigcli.store.reader import open_store
-from opsigcli.store.units import Units, sweep
+from opsigcli.store.units import Units
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
 
@@ -111,7 +112,7 @@ def test_a_full_disk_keeps_finished_units(
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 
-    monkeypatch.setattr(units_room.os, "fsync", full)
+    monkeypatch.setattr(beside.os, "fsync", full)
     result = opsig("trace", run, "--store", store)
     assert result.code == 3
     assert "disk is full" in result.err
@@ -143,10 +144,10 @@ def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_are_no
     store = tmp_path / "s.h5"
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    dead = store.with_name(f"s.h5.{units_room._HOST}.{process.pid}.tmp")
-    alive = store.with_name(f"s.h5.{units_room._HOST}.{os.getpid()}.tmp")
+    dead = store.with_name(f"s.h5.{beside._HOST}.{process.pid}.tmp")
+    alive = store.with_name(f"s.h5.{beside._HOST}.{os.getpid()}.tmp")
     elsewhere = store.with_name(f"s.h5.another-machine.{process.pid}.tmp")
-    in_parts = tmp_path / "s.h5.parts" / f"losses-0-a.unit.{units_room._HOST}.{process.pid}.tmp"
+    in_parts = tmp_path / "s.h5.parts" / f"losses-0-a.unit.{beside._HOST}.{process.pid}.tmp"
     in_parts.parent.mkdir()
     for path in (dead, alive, elsewhere, in_parts):
         path.write_bytes(b"half")

@@ -126,7 +126,7 @@ def test_a_checkpoint_that_one_worker_cannot_read_does_not_stop_the_merge(
 
 
 def test_one_worker_twice_is_refused(opsig: Opsig, run: Path, tmp_path: Path) -> None:
-    from opsigcli.store.writer import locked
+    from opsigcli.store.lock import locked
 
     with locked(tmp_path / "s.h5.1-of-2"):
         result = opsig("trace", run, "--store", tmp_path / "s.h5", "--shard", "1/2")

@@ -16,6 +16,7 @@ from opsigcli.checkpoints.formats.torch_container import Opened, open_torch
 from opsigcli.checkpoints.formats.torch_file import TorchFile, resolved
 from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
 from opsigcli.errors import CheckpointError
+from opsigcli.files import open_file
 
 if TYPE_CHECKING:
     import torch
@@ -153,7 +154,7 @@ class _Files:
 
     def _file(self, name: str) -> IO[bytes]:
         if name not in self.open:
-            self.open[name] = self.stack.enter_context((self.path / name).open("rb"))
+            self.open[name] = self.stack.enter_context(open_file(self.path / name))
         return self.open[name]
 
     def _tree(self) -> Mapping[str, Any]:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from opsigcli.files import open_file, strange_kind
+
 _PLAIN = re.compile(r"[\w./@+=,:-]+")
 
 
@@ -29,6 +31,8 @@ class Kind:
 
 def recognise(path: Path) -> Kind | None:
     """The kind of a checkpoint that opsig knows and does not open; None for anything else."""
+    if strange_kind(path):  # looking into it could wait without end
+        return None
     with contextlib.suppress(OSError):
         return next((kind for kind in FOREIGN if kind.recognises(path)), None)
     return None
@@ -52,7 +56,7 @@ def _deepspeed(path: Path) -> bool:
 def _gguf(path: Path) -> bool:
     if not _ends(path, ".bin"):
         return _ends(path, ".gguf", ".ggml")
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(4) == b"GGUF"
 
 

@@ -21,6 +21,7 @@ from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats.torch_container import START, saved_by_torch
 from opsigcli.checkpoints.step_keys import content_counts, content_lr
 from opsigcli.errors import CheckpointError
+from opsigcli.files import open_file
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +106,7 @@ class SafetensorsFile(CheckpointFormat):
 def begins(path: Path) -> bool:
     """Whether a file begins with the size of a header within it, and a header."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             start = file.read(16)
             size = path.stat().st_size
     except OSError:
@@ -115,7 +116,7 @@ def begins(path: Path) -> bool:
 
 def _by_torch(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return saved_by_torch(file.read(START))
     except OSError:
         return False
@@ -128,7 +129,7 @@ def _header(path: Path) -> tuple[dict[str, TensorFacts], dict[str, str]]:
         CheckpointError: the file cannot be read, is cut off, or its header is none.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             size = path.stat().st_size
             if size < 8:
                 raise _truncated(path, 8, size)

@@ -31,6 +31,7 @@ from opsigcli.checkpoints.formats.torch_container import (
 from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
 from opsigcli.checkpoints.unchanged import Kept, identity
 from opsigcli.errors import CheckpointError
+from opsigcli.files import open_file
 from opsigcli.state_dict import StateDict, moved
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class TorchFile(CheckpointFormat):
         if not path.is_file():
             return False
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 start = file.read(START)
         except OSError:
             return suffix in self.suffixes
@@ -183,7 +184,7 @@ class _opened:
     def __enter__(self) -> tuple[IO[bytes], Opened]:
         path = self.path
         try:
-            self.file = path.open("rb")
+            self.file = open_file(path)
         except OSError as error:
             raise unreadable(path, error) from error
         try:

@@ -16,6 +16,7 @@ from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.formats.settings import flattened
 from opsigcli.checkpoints.formats.torch_file import TorchFile
 from opsigcli.errors import CheckpointError
+from opsigcli.files import NotAFile, TooLarge, read_file
 
 if TYPE_CHECKING:
     import torch
@@ -176,9 +177,9 @@ def read_json(file: Path) -> dict[str, Any]:
         CheckpointError: it may not be read.
     """
     try:
-        if not file.is_file() or file.stat().st_size > _MAX_JSON:
-            return {}
-        entries = json.loads(file.read_bytes())
+        entries = json.loads(read_file(file, _MAX_JSON))
+    except (FileNotFoundError, NotAFile, TooLarge):
+        return {}
     except OSError as error:
         raise unreadable(file, error) from error
     except (ValueError, RecursionError):

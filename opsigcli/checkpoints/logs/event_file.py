@@ -15,6 +15,7 @@ from typing import IO
 
 from opsigcli.checkpoints.logs.broken import BrokenLog
 from opsigcli.checkpoints.logs.protobuf import fields, real, signed, text, within
+from opsigcli.files import open_file
 
 LONGEST = 1 << 12  # bytes of an event that is read
 MOST = 5_000_000  # events that are looked at
@@ -31,7 +32,7 @@ def scalars(path: Path) -> Iterator[dict[str, float]]:
     Raises:
         BrokenLog: the file is cut off or damaged, or holds more than five million events.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         for count, event in enumerate(_events(file)):
             if count >= MOST:
                 raise BrokenLog(f"it holds more than {MOST:,} events")

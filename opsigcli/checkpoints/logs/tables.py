@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opsigcli.checkpoints.logs.broken import BrokenLog
+from opsigcli.files import read_file
 
 LARGEST = 64 << 20  # bytes of a log that are read
 
@@ -65,7 +66,7 @@ def _text(path: Path) -> str:
     if path.stat().st_size > LARGEST:
         raise BrokenLog(f"it is larger than {LARGEST >> 20} MiB")
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_file(path, LARGEST).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BrokenLog("it is no text") from error
 

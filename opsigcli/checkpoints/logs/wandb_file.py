@@ -18,6 +18,7 @@ from typing import IO, Any
 from opsigcli.checkpoints.logs.broken import BrokenLog
 from opsigcli.checkpoints.logs.protobuf import fields, signed, text, within
 from opsigcli.checkpoints.logs.tables import flat
+from opsigcli.files import open_file
 
 HEAD = b":W&B\xe1\xbe\x00"
 BLOCK = 1 << 15
@@ -99,7 +100,7 @@ def _records(path: Path) -> Iterator[bytes]:
     Raises:
         BrokenLog: the file is in another form, or a record has no beginning.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         if file.read(len(HEAD)) != HEAD:
             raise BrokenLog("it is no file of a W&B run, or of a later format")
         parts, size, begun = [b""], 0, False

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from opsigcli.printable import printable
 from opsigcli.reporting.charts import BARS
-from opsigcli.reporting.format import NOTHING, count, number, percent, printable
+from opsigcli.reporting.format import NOTHING, count, number, percent
 from opsigcli.reporting.summary import largest_point
 from opsigcli.reporting.svg import ROLES
 

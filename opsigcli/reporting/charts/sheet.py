@@ -24,7 +24,7 @@ class Sheet:
     def __init__(self, case: Case) -> None:
         trace = case.trace
         self.case, self.trace, self.points = case, trace, case.sharpness
-        self.spikes = case.mining.spikes if case.mining else ()
+        self.spikes = case.spikes
         self.pairs = case.mining.pairs if case.mining else ()
         mean = trace.mean_loss
         self.mean = mean.values

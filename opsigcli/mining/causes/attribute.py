@@ -1,0 +1,140 @@
+"""The spikes of a trace, each attributed to groups and to names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.mining.causes.classes import by_class
+from opsigcli.mining.causes.confidence import by_confidence
+from opsigcli.mining.causes.features import feature_splits
+from opsigcli.mining.causes.groups import by_groups, rest_by_class
+from opsigcli.mining.causes.rises import read_rises
+from opsigcli.mining.causes.words import sentence, strength
+from opsigcli.mining.inputs import UNSEEN, Trace
+from opsigcli.mining.spikes import attribute_spikes, find_spikes
+from opsigcli.spike_records import SpikeCause
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from opsigcli.mean_loss import MeanLoss
+    from opsigcli.records import Case, Floats, GroupKey, Ints, Spike
+
+LARGEST, FEWEST = 24, 3  # spikes that are attributed to names
+NUMBERS = 3_000_000  # spikes times examples, above which there are fewer
+EXTREMES = 6  # examples on either side that a report shows
+PICTURED = 6  # spikes of which a report shows pictures
+PLAIN = ("ce",)  # losses whose exp(-loss) is the probability of the label
+
+
+def attributed_spikes(
+    trace: Trace, mean: MeanLoss, groups: Mapping[GroupKey, Ints], seed: int = 0
+) -> tuple[Spike, ...]:
+    """All spikes of the mean loss; the largest ones with their cause.
+
+    Args:
+        trace: losses, what the examples are, and what can be seen in them.
+        mean: the mean loss.
+        groups: positions of the groups of mined pairs, disjoint; {} where none are known.
+        seed: of halves and nulls.
+    """
+    spikes = attribute_spikes(trace.losses, mean.values, trace.steps, groups, trace.weights, mean.examples)
+    rows = find_spikes(mean.values)
+    most = int(np.clip(NUMBERS // max(mean.over, 1), FEWEST, LARGEST))
+    asked = sorted(sorted(range(len(spikes)), key=lambda s: -spikes[s].rise)[:most])
+    if not asked or not mean.over:
+        return spikes
+    rises = read_rises(trace, mean.examples, [rows[s] for s in asked], seed)
+    classes = by_class(rises, seed)
+    features = feature_splits(rises, trace.seen, trace.classes, seed)
+    held_by_groups = by_groups(rises, groups, seed)
+    plain = trace.loss in PLAIN and len(rises.names) > 1
+    found = list(spikes)
+    for at, s in enumerate(asked):
+        of, deltas = classes[at], rises.deltas[at]
+        up, down = extremes(deltas)
+        ids = trace.ids[rises.positions]
+        cause = SpikeCause(
+            strength(of, features[at], held_by_groups[at]),
+            sentence(of, features[at], held_by_groups[at], "" if trace.seen else trace.unseen),
+            of.table,
+            of.named,
+            of.held,
+            of.falling,
+            by_confidence(rises, at, trace.outputs) if plain else (),
+            features[at],
+            held_by_groups[at],
+            rest_by_class(rises, at, groups) if groups else {},
+            ids[up],
+            deltas[up],
+            ids[down],
+            deltas[down],
+        )
+        found[s] = replace(spikes[s], cause=cause)
+    return tuple(found)
+
+
+def moved_ids(spikes: Sequence[Spike]) -> list[int]:
+    """Ids of the examples that rose and fell most in the spikes of which a report shows pictures."""
+    largest = sorted((s for s in spikes if s.cause is not None), key=lambda s: -s.rise)[:PICTURED]
+    sides = [side for s in largest if s.cause is not None for side in (s.cause.up_ids, s.cause.down_ids)]
+    return list(dict.fromkeys(int(example) for side in sides for example in side))
+
+
+def spike_examples(case: Case) -> list[int]:
+    """The same from a trace whose spikes are not attributed yet."""
+    trace, mean = case.trace, case.trace.mean_loss
+    rows = sorted(find_spikes(mean.values), key=lambda row: mean.values[row[0]] - mean.values[row[1]])[
+        :PICTURED
+    ]
+    found: list[int] = []
+    for bottom, top in rows:
+        deltas = np.asarray(trace.losses[top], dtype=np.float64) - np.asarray(
+            trace.losses[bottom], dtype=np.float64
+        )
+        inside = np.flatnonzero(mean.examples)
+        up, down = extremes(deltas[inside])
+        found += trace.example_ids[inside[np.concatenate([up, down])]].tolist()
+    return list(dict.fromkeys(found))
+
+
+def extremes(deltas: Floats) -> tuple[Ints, Ints]:
+    """Rows of the largest positive deltas, largest first, and of the most negative ones."""
+    order = np.argsort(-deltas, kind="stable")
+    up, down = order[:EXTREMES], order[::-1][:EXTREMES]
+    return up[deltas[up] > 0], down[deltas[down] < 0]
+
+
+def with_causes(case: Case, seen: tuple[Mapping[str, NDArray[Any]], str] | None) -> Case:
+    """A case with its spikes attributed, from what the store holds of it.
+
+    Args:
+        case: the losses, and what was mined.
+        seen: feature to (N,), as in ``Trace.seen``, and why there are none; None where nobody looked.
+    """
+    trace, run = case.trace, case.run
+    if len(trace.steps) < 2:
+        return case
+    groups = (
+        {key: trace.positions(group.ids) for key, group in case.mining.groups.items()} if case.mining else {}
+    )
+    given = Trace(
+        trace.losses,
+        trace.labels,
+        trace.example_ids,
+        trace.steps,
+        run.classes,
+        None,
+        trace.measured,
+        trace.weights,
+        *(seen or ({}, UNSEEN)),
+        run.loss,
+    )
+    made = case.mining.provenance if case.mining else None
+    return replace(case, spikes=attributed_spikes(given, trace.mean_loss, groups, made.seed if made else 0))

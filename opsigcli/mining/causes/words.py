@@ -1,0 +1,111 @@
+"""The cause of a spike in a sentence, and how sure it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opsigcli.spike_records import LIKELY, SEEN, UNTOLD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opsigcli.mining.causes.classes import ByClass
+    from opsigcli.spike_records import FeatureSplit, Share
+
+HALF = 0.5  # of the rise
+SURE, CLEAR = 0.01, 0.05  # p
+FALLING = 2  # classes named
+LEAST = 0.05  # of a class's rise, by which a part holds more or less than its size; of the rise, that a group holds
+LARGE = 0.2  # of the rise, from which a class that is not named matters
+
+
+def strength(of: ByClass, features: Sequence[FeatureSplit], groups: Sequence[Share]) -> str:
+    """How sure it is who holds the rise; the rules are in ``SpikeCause``."""
+    held = of.held
+    p = 1.0 if held is None or held.p_value is None else held.p_value
+    if of.named and held is not None and held.share >= HALF and p <= SURE:
+        return SEEN
+    if of.named or holding(groups) or told_apart(of, features):
+        return LIKELY
+    return UNTOLD
+
+
+def sentence(
+    of: ByClass, features: Sequence[FeatureSplit], groups: Sequence[Share], why_no_features: str
+) -> str:
+    """Who holds the rise: classes, what parts them, groups; or that nothing seen does."""
+    parts = []
+    held = of.held
+    if of.named and held is not None:
+        words = (
+            f"{_listed(of.named)} hold{'' if len(of.named) > 1 else 's'} {held.share:.0%} of the rise "
+            f"(on held-out examples; random sets of that size {held.expected:.0%}, p {_p(held.p_value)})"
+        )
+        falling = [share for share in of.table if share.name in of.falling[:FALLING]]
+        if falling:
+            each = _listed([f"{share.name} ({_signed(share.change)})" for share in falling])
+            words += f" while {each} fall{'' if len(falling) > 1 else 's'}"
+        parts.append(words)
+    splits = told_apart(of, features)
+    parts += [_split(split) for split in splits[:1]]
+    strong = holding(groups)
+    if strong:
+        best = max(strong, key=lambda g: g.share)
+        parts.append(
+            f"{best.name} holds {best.share:.0%} (class-matched random groups {best.expected:.0%}, "
+            f"p {_p(best.p_value)})"
+        )
+    if not parts:
+        largest = of.table[0]
+        parts.append(
+            f"no class stands out on held-out examples (most: {largest.name} {largest.share:.0%}, "
+            f"{largest.expected:.0%} expected)"
+            if len(of.table) > 1
+            else "all examples are of one class"
+        )
+    if not splits:
+        parts.append(why_no_features or "no visible feature explains more")
+    return "; ".join(parts)
+
+
+def holding(groups: Sequence[Share]) -> list[Share]:
+    """The groups that hold a part worth telling, and more than class-matched random groups."""
+    return [
+        g for g in groups if g.p_value is not None and g.p_value <= CLEAR and g.share >= max(g.high, LEAST)
+    ]
+
+
+def told_apart(of: ByClass, features: Sequence[FeatureSplit]) -> list[FeatureSplit]:
+    """The clear splits of classes that matter, named ones and large holders; the strongest correlation first."""
+    large = {share.name for share in of.table if share.share >= LARGE}
+    matter = {"", *of.named, *large}
+    clear = [
+        split
+        for split in features
+        if split.p_value <= CLEAR
+        and split.of in matter
+        and max(abs(part.share - part.expected) for part in split.parts) >= LEAST
+    ]
+    return sorted(clear, key=lambda split: -abs(split.correlation))
+
+
+def _split(split: FeatureSplit) -> str:
+    lowest, highest = split.parts[0], split.parts[-1]
+    whose = f"within {split.of}" if split.of else "among all examples"
+    again = f", again in {split.again} of {split.others} other spikes" if split.others else ""
+    return (
+        f"{whose} the {highest.name} by {split.feature} changed by {_signed(highest.change)}, the {lowest.name} by "
+        f"{_signed(lowest.change)} (p {_p(split.p_value)}{again})"
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words) if len(words) > 2 else " and ".join(words)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f} nats".replace("-", "\u2212")
+
+
+def _p(value: float | None) -> str:
+    return "\u2013" if value is None else f"{value:.2g}"

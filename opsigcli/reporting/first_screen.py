@@ -1,0 +1,154 @@
+"""What a report says first: who held each spike, how sure that is, how near the edge the run was, what to run next."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.options import STORE
+from opsigcli.reporting.format import count, number, percent, signed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opsigcli.records import Case, Floats, Ints, Spike
+
+SHOWN = 3  # spikes, the largest ones
+SETS = 3  # of classes that held spikes together
+LISTED = 4  # shares of a set; more are given as a range
+UNCOVERED = 6  # spikes without a ratio that are named
+
+
+@dataclass(frozen=True)
+class SpikeLine:
+    """The cause of a spike."""
+
+    span: str
+    rise: str
+    strength: str
+    words: str
+
+
+def largest(spikes: Sequence[Spike], limit: int) -> list[Spike]:
+    """The spikes that rose most, in order of step."""
+    return sorted(sorted(spikes, key=lambda spike: -spike.rise)[:limit], key=lambda spike: spike.step)
+
+
+def spike_lines(case: Case, limit: int = SHOWN) -> list[SpikeLine]:
+    """A sentence for each of the largest spikes."""
+    lines = []
+    for spike in largest([spike for spike in case.spikes if spike.cause is not None], limit):
+        assert spike.cause is not None
+        words = spike.cause.words
+        ratios = [
+            p.ratio for p in case.sharpness if spike.step <= p.step <= spike.next_step and p.ratio is not None
+        ]
+        ratios = [ratio for ratio in ratios if math.isfinite(ratio)]
+        if ratios:
+            words += f"; sharpness came to {number(max(ratios))} \u00d7 the stability threshold there"
+        span = case.run.axis.between(spike.step, spike.next_step)
+        lines.append(SpikeLine(span, signed(spike.rise), spike.cause.strength, words))
+    return lines
+
+
+def held_together(case: Case) -> str:
+    """Which classes held which part of how many spikes, or ""."""
+    sets: dict[frozenset[str], list[Spike]] = {}
+    for spike in case.spikes:
+        if spike.cause is not None and spike.cause.named:
+            sets.setdefault(frozenset(spike.cause.named), []).append(spike)
+    if not sets:
+        return ""
+    order = sorted(sets.values(), key=lambda spikes: -sum(spike.rise for spike in spikes))
+    parts = [_held(sorted(spikes, key=lambda spike: -spike.rise)) for spikes in order[:SETS]]
+    others = sum(map(len, order[SETS:]))
+    more = f"; other classes {count(others, 'more spike', 'more spikes')}" if others else ""
+    return "; ".join(parts) + more
+
+
+def _held(spikes: Sequence[Spike]) -> str:
+    """What the same classes held of each of some spikes, the largest one first."""
+    causes = [spike.cause for spike in spikes if spike.cause is not None]
+    shares = [cause.held.share for cause in causes if cause.held is not None]
+    held = f"{100 * min(shares):.0f} to {percent(max(shares))}"
+    if len(shares) <= LISTED:
+        held = " and ".join(
+            filter(None, [", ".join(f"{100 * s:.0f}" for s in shares[:-1]), percent(shares[-1])])
+        )
+    return f"{' + '.join(causes[0].named)} held {held} of {count(len(shares), 'spike')}"
+
+
+def stability(case: Case) -> str:
+    """The largest stability ratio, and at how many checkpoints and spikes there is one."""
+    total = len(case.trace.steps)
+    with_ratio = [p for p in case.sharpness if p.ratio is not None and math.isfinite(p.ratio)]
+    if not with_ratio:
+        measured = len(case.sharpness)
+        why = next((f" ({p.reason.removeprefix('no ratio: ')})" for p in case.sharpness if p.reason), "")
+        if not measured:
+            return f"Stability ratio: measured at 0 of {count(total, 'checkpoint')}."
+        return f"Stability ratio: none; sharpness at {measured} of {count(total, 'checkpoint')}{why}."
+    converged = [p for p in with_ratio if p.converged]
+    words = f"Stability ratio at {len(with_ratio)} of {count(total, 'checkpoint')}"
+    if converged:
+        peak = max(converged, key=lambda p: p.ratio or 0.0)
+        words += f": at most {number(peak.ratio)} \u00d7 the threshold, at {case.run.axis.at(peak.step)}"
+    if len(converged) < len(with_ratio):
+        words += f"; {len(with_ratio) - len(converged)} did not converge"
+    bare = uncovered(case)
+    if bare:
+        named = ", ".join(f"{spike.step:,}" for spike in bare[:UNCOVERED])
+        more = f" and {len(bare) - UNCOVERED} more" if len(bare) > UNCOVERED else ""
+        words += f"; spikes from {case.run.axis.named(len(bare))} {named}{more} not covered"
+    elif case.spikes:
+        words += "; every spike is covered"
+    return words + "."
+
+
+def uncovered(case: Case) -> list[Spike]:
+    """Spikes without a stability ratio at any checkpoint from bottom to top."""
+    steps = np.array([p.step for p in case.sharpness if p.ratio is not None and math.isfinite(p.ratio)])
+    return [s for s in case.spikes if not ((steps >= s.step) & (steps <= s.next_step)).any()]
+
+
+def next_steps(case: Case) -> list[str]:
+    """Commands that would tell more, the most useful one first."""
+    found = []
+    store = [] if case.store == STORE else ["--store", str(case.store)]
+    bare = uncovered(case)
+    ratios = [p for p in case.sharpness if p.ratio is not None]
+    if not case.sharpness or (ratios and bare):
+        rows = {int(step): row for row, step in enumerate(case.trace.steps.tolist())}
+        widths = [
+            rows[s.next_step] - rows[s.step] + 1 for s in bare if s.step in rows and s.next_step in rows
+        ]
+        every = min(widths, default=1)
+        found.append(["opsig", "sharpness", *(["--every", str(every)] if every > 1 else []), *store])
+    if case.mining is None:
+        found.append(["opsig", "mine", *store])
+    elif case.mining.pairs:
+        found.append(["opsig", "mine", "--causal", *store])
+    return [shlex.join(words) for words in found]
+
+
+def moved(case: Case) -> list[tuple[str, Ints, Floats]]:
+    """What rose and what fell most in the largest spike: words, ids and deltas."""
+    told = [spike for spike in case.spikes if spike.cause is not None]
+    if not told:
+        return []
+    most = max(told, key=lambda spike: spike.rise)
+    assert most.cause is not None
+    span = f"most from {case.run.axis.between(most.step, most.next_step)}"
+    sides = (
+        (f"rose {span}", most.cause.up_ids, most.cause.up_deltas),
+        (f"fell {span}", most.cause.down_ids, most.cause.down_deltas),
+    )
+    return [
+        (words, np.asarray(ids, dtype=np.int64), np.asarray(deltas))
+        for words, ids, deltas in sides
+        if len(ids)
+    ]

@@ -1,0 +1,127 @@
+"""What the page shows of spikes: the first screen, classes by spike, and what parts the classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opsigcli.reporting.first_screen import held_together, largest, next_steps, spike_lines, stability
+from opsigcli.reporting.format import NOTHING, percent, signed
+from opsigcli.reporting.galleries import spike_galleries
+from opsigcli.reporting.spike_tables import SIGNIFICANT, class_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opsigcli.records import Case, Spike
+    from opsigcli.reporting.pictures import Album
+    from opsigcli.spike_records import Share
+
+FIRST_CAUSES = 3  # spikes on the first screen
+DETAILED = 12  # spikes whose parts are listed
+ROWS = 16  # of a table of parts; the smaller ones are one
+COLUMNS = 12  # classes of the table of classes by spike
+
+
+def first_view(case: Case, album: Album) -> dict[str, Any]:
+    """The first screen: causes, what moved most, how near the edge, what to run next."""
+    told = [spike for spike in case.spikes if spike.cause is not None]
+    most = max(told, key=lambda spike: spike.rise, default=None)
+    together = held_together(case)
+    return {
+        "together": f"{together[:1].upper()}{together[1:]}." if together else "",
+        "causes": [
+            {"span": line.span, "rise": line.rise, "strength": line.strength, "words": line.words}
+            for line in spike_lines(case, FIRST_CAUSES)
+        ],
+        "omitted": len(case.spikes) - min(len(told), FIRST_CAUSES),
+        "moved": [] if most is None else spike_galleries(case, most, album),
+        "between": "" if most is None else f"step {most.step:,} to {most.next_step:,}",
+        "stability": stability(case),
+        "next": next_steps(case),
+    }
+
+
+def class_table(case: Case) -> dict[str, Any] | None:
+    """Share of each rise by class, beside what is expected from its size."""
+    told = [spike for spike in case.spikes if spike.cause is not None]
+    names = class_columns(told, COLUMNS)
+    if len(names) < 2:
+        return None
+    rows, expected = [], dict.fromkeys(names, 0.0)
+    for spike in told:
+        assert spike.cause is not None
+        of = {share.name: share for share in spike.cause.classes}
+        expected |= {name: of[name].expected for name in names if name in of}
+        cells = [_class_cell(of.get(name), name in spike.cause.falling) for name in names]
+        rows.append({"step": f"{spike.step:,}", "rise": signed(spike.rise), "cells": cells})
+    return {"names": names, "rows": rows, "expected": [percent(expected[name]) for name in names]}
+
+
+def _class_cell(share: Share | None, fell: bool) -> dict[str, Any]:
+    if share is None:
+        return {"text": NOTHING, "bold": False, "fell": False, "title": ""}
+    return {
+        "text": percent(share.share),
+        "bold": share.p_value is not None and share.p_value <= SIGNIFICANT,
+        "fell": fell,
+        "title": f"mean loss {signed(share.change)} nats, its part of the rise {signed(share.contribution)} nats",
+    }
+
+
+def details(case: Case) -> list[dict[str, Any]]:
+    """The parts of the largest spikes, a table for each way to part them."""
+    return [_detail(spike) for spike in largest([s for s in case.spikes if s.cause is not None], DETAILED)]
+
+
+def _detail(spike: Spike) -> dict[str, Any]:
+    cause = spike.cause
+    assert cause is not None
+    tables = [_table("by class", cause.classes)] if len(cause.classes) > 1 else []
+    tables += [
+        _table(
+            f"{split.of or 'all examples'} by {split.feature}, on the half that did not choose it "
+            f"(Spearman {split.correlation:.2f}, p {split.p_value:.2g}, again in {split.again} of {split.others} "
+            "other spikes)",
+            split.parts,
+        )
+        for split in cause.features
+    ]
+    if cause.confidence:
+        tables.append(
+            _table("by p = exp(\u2212loss) of the label at the checkpoint before", cause.confidence)
+        )
+    if cause.groups:
+        tables.append(_table("by group of a mined pair, beside class-matched random groups", cause.groups))
+    return {
+        "span": f"step {spike.step:,} to {spike.next_step:,}",
+        "rise": signed(spike.rise),
+        "strength": cause.strength,
+        "words": cause.words,
+        "tables": tables,
+    }
+
+
+def _table(title: str, shares: Sequence[Share]) -> dict[str, Any]:
+    listed = shares if len(shares) <= ROWS else shares[: ROWS - 1]
+    rows = [
+        (
+            share.name,
+            f"{share.examples:,}",
+            percent(share.share),
+            percent(share.expected),
+            f"{percent(share.low)} to {percent(share.high)}",
+            NOTHING if share.p_value is None else f"{share.p_value:.2g}",
+            signed(share.change),
+            signed(share.contribution),
+        )
+        for share in listed
+    ]
+    others = shares[len(listed) :]
+    if others:
+        held, expected, moved = (
+            sum(getattr(share, name) for share in others) for name in ("share", "expected", "contribution")
+        )
+        size = f"{sum(share.examples for share in others):,}"
+        more = f"{len(others):,} others"
+        rows.append((more, size, percent(held), percent(expected), NOTHING, NOTHING, NOTHING, signed(moved)))
+    return {"title": title, "rows": rows}

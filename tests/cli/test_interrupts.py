@@ -1,0 +1,130 @@
+"""A signal at any moment ends a command with its code and words, and the same command goes on afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Opsig
+
+from opsigcli.checkpoints.manifest import read_manifest
+from opsigcli.options import MANIFEST
+
+SMALL = ("--data", "planted?n=200", "--model", "mlp?hidden=4", "--steps", "40", "--save-every", "1")
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+# A module of that name is imported in place of the command line: it says that it has begun, and takes its time.
+SLOW = "import time, sys\nsys.stderr.write('begun\\n'); sys.stderr.flush()\ntime.sleep(60)\n"
+
+
+def started(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "opsigcli", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([*environment.values(), *map(str, sys.path)])},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", CODES)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_signal_during_the_first_imports_is_no_traceback(
+    tmp_path: Path, number: signal.Signals, as_json: bool
+) -> None:
+    (tmp_path / "typer").mkdir()
+    (tmp_path / "typer" / "__init__.py").write_text(SLOW)
+    process = started(tmp_path, "report", *(("--json",) if as_json else ()), first=str(tmp_path))
+    assert process.stderr is not None
+    assert process.stderr.readline() == "begun\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == CODES[number]
+    assert err == "error: interrupted before anything was begun; nothing was changed\n"
+    assert not out or json.loads(out)["error"]["code"] == CODES[number]
+    assert bool(out) == as_json
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [*CODES, signal.SIGKILL])
+def test_a_killed_train_goes_on_by_itself_whenever_it_was_killed(
+    opsig: Opsig, tmp_path: Path, number: signal.Signals
+) -> None:
+    whole = tmp_path / "whole"
+    assert opsig("train", whole, *SMALL).code == 0
+    expected = {path.name: path.read_bytes() for path in whole.glob("*.safetensors")}
+    for round_, files in enumerate((1, 1, 4)):
+        run = tmp_path / f"run-{round_}"
+        process = started(tmp_path, "train", str(run), *SMALL)
+        while process.poll() is None and len(list(run.glob("*.safetensors")) if run.exists() else []) < files:
+            time.sleep(0.001)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        assert "Traceback" not in err
+        assert process.returncode in (0, CODES.get(number, -9), -number)
+        again = opsig("train", run, *SMALL)
+        assert again.code == 0, again.err
+        assert {path.name: path.read_bytes() for path in run.glob("*.safetensors")} == expected
+        assert not list(run.glob(".*"))
+
+
+def test_a_train_killed_before_its_first_manifest_row_and_amid_writing_goes_on(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert opsig("train", run, *SMALL, "--steps", 2).code == 0
+    manifest = read_manifest(run)
+    assert manifest is not None
+    text = (run / MANIFEST).read_text()
+    (run / MANIFEST).write_text(
+        text[: text.index("[[checkpoints]]")]
+    )  # as it was before the first checkpoint
+    for name in ("step-000001.safetensors", "step-000002.safetensors"):
+        (run / name).unlink()
+    for name in ("step-000001.safetensors", MANIFEST, "opsig-examples.json"):
+        (run / f".{name}.0a1b2c3d.part").write_bytes(b"half")
+    (run / ".mine.part").write_text("kept")
+    assert opsig("train", run, *SMALL, "--steps", 2).code == 0
+    assert read_manifest(run) == manifest
+    assert [path.name for path in run.glob(".*")] == [".mine.part"]
+
+
+def test_an_init_killed_after_its_manifest_says_again_what_it_says(opsig: Opsig, case: Path) -> None:
+    run = case / "run"
+    (run / MANIFEST).unlink()
+    words = ("init", run, "--model", "mlp?hidden=32,32", "--data", "planted?n=400")
+    assert opsig(*words).code == 0
+    before = (run / MANIFEST).read_bytes()
+    (run / f".{MANIFEST}.0a1b2c3d.part").write_bytes(b"half")
+    assert opsig(*words).code == 0
+    assert (run / MANIFEST).read_bytes() == before
+    assert not list(run.glob(".*"))
+    assert opsig(*words, "--loss", "mse").code in (2, 3)
+    assert opsig("init", run).code == 2
+    assert (run / MANIFEST).read_bytes() == before
+
+
+def test_weights_of_examples_that_are_broken_are_named(opsig: Opsig, tmp_path: Path) -> None:
+    run, ids = tmp_path / "run", tmp_path / "ids.txt"
+    ids.write_text("1\n2\n")
+    words = ("train", run, *SMALL, "--steps", 1, "--downweight", ids)
+    assert opsig(*words).code == 0
+    good = (run / "opsig-examples.json").read_text()
+    for wrong in (
+        "",
+        "{",
+        "[]",
+        "3",
+        '{"sha256": 3, "weights": {}}',
+        good[:40],
+        '{"sha256": "a", "weights": {"x": 1}}',
+    ):
+        (run / "opsig-examples.json").write_text(wrong)
+        result = opsig(*words)
+        assert result.code == 3
+        assert "opsig-examples.json" in result.err
+    (run / "opsig-examples.json").write_text(good)
+    assert opsig(*words).code == 0

@@ -1,0 +1,107 @@
+"""A small store with everything that the layout knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from benchmarks.store import content
+
+from opsigcli.records import (
+    REST,
+    Evidence,
+    Group,
+    GroupKey,
+    Mining,
+    Pair,
+    Provenance,
+    Spike,
+    Thumbnails,
+    TopDeltas,
+)
+from opsigcli.sharpness_records import (
+    CriticalSharpness,
+    GroupCurvature,
+    HessianSpectrum,
+    LayerCurvature,
+    Phase,
+    SharpnessPoint,
+    StepCheck,
+)
+from opsigcli.store import writer
+from opsigcli.training_records import AgainstLog, RecordedFact
+
+T, N = 3, 4
+NAN = float("nan")
+
+
+def gradients() -> dict[str, np.ndarray]:
+    single = np.float32
+    return {
+        "sketches": np.zeros((2, 3, 5), dtype=single),
+        "norms": np.ones((2, 3), dtype=single),
+        "residuals": np.zeros((2, 3, 2), dtype=single),
+        "positions": np.arange(3),
+        "rows": np.array([0, 2]),
+        "weights": np.ones(3),
+        "feature-brightness": np.zeros(3),
+        "feature-token seen": np.zeros((3, 7), dtype=np.int64),
+        "swings-aa": np.zeros((2, 6)),
+        "curvature-aa": np.zeros(20),
+        "joined-aa": np.array([[0, 1, 3]]),
+    }
+
+
+def points() -> list[SharpnessPoint]:
+    layer = LayerCurvature("head", "mlp", 8, (1.0,), 2.0, 0.0, True)
+    evidence = Evidence(0.5, NAN, 0.1, "share")
+    group = GroupCurvature(GroupKey(1, "first"), 0.5, evidence, evidence, NAN)
+    spectrum = HessianSpectrum(
+        (0.0, 1.0), (1.0, NAN), (0.0, 0.0), 0.1, 2, 3, 0.5, 1, (1, 2), 3.0, 0.1, 1.0, 0.0, 1.0, 40
+    )
+    return [
+        SharpnessPoint(0, (2.0, NAN), (0.0, 0.5), True, 5, None, None),
+        SharpnessPoint(
+            1, (2.0,), (0.0,), True, 5, 4.0, 0.5, layers=(layer,), kinds=(layer,), groups=(group,),
+            spectrum=spectrum, notes=("as said",), step_check=StepCheck("confirmed", bound=0.1),
+        ),
+    ]  # fmt: skip
+
+
+def mining() -> Mining:
+    ids = np.arange(N)
+    sides = Group(ids[:2], {"class 0": 2}, 1), Group(ids[2:], {"class 0": 2})
+    pair = Pair(
+        *sides, Evidence(0.5, 0.1, 0.01), {"loss_swing": Evidence(NAN)}, "opposing", ("why",), 1, ("active",)
+    )
+    deltas = np.ones(2, dtype=np.float32)
+    top = tuple(TopDeltas(step, step + 1, ids[:2], deltas, ids[2:], -deltas) for step in range(T - 1))
+    spike = Spike(0, 1, 0.5, {GroupKey(1, "first"): 0.75, REST: 0.25}, "catapult")
+    return Mining("full", (pair,), top, (spike,), (0, 2), N, ("a note",), {"f1": 1.0}, {"pair 1": 0.5},
+                  (("cat",), ("dog",)), Provenance("mine", {"top": 20}, "0"))  # fmt: skip
+
+
+def write_everything(store: Path, *, seed: int = 0) -> None:
+    """Every part of the layout, with losses of a seed."""
+    ids = np.arange(N)
+    matrix = np.random.default_rng(seed).normal(size=(T, N)).astype(np.float32)
+    trace = replace(
+        content(N, T), names=("a", "b", "ü", "d"), known_pairs=((ids[:2], ids[2:]),), rows=iter(matrix),
+        measured=np.ones(N, dtype=bool), weights=np.ones(N), virtual=iter(matrix),
+    )  # fmt: skip
+    made = Provenance("sharpness", {"notes": ["a note"], "mean": "over examples"}, "0")
+    picture = np.full((2, 2, 3), 7, dtype=np.uint8)
+    writer.write_trace(store, trace)
+    writer.write_gradients(store, "key", gradients())
+    writer.write_mining(store, mining(), Thumbnails(ids[:1], (picture,), (picture,) * 3))
+    seen = {"brightness": np.zeros(N, dtype=np.float32), "colour": np.zeros(N, dtype=np.int64)}
+    writer.write_seen(store, seen, "", trace.run.fingerprint, None)
+    curves = {1: np.zeros(2, dtype=np.float32)}
+    phases = (Phase("progressive sharpening", 0, 1, "λ rises"),)
+    writer.write_sharpness(store, writer.SharpnessContent(points(), phases, curves, ids[:2], made))
+    critical = CriticalSharpness(1, 2.0, 1.0, 4.0, 0.5, 0.01, "next checkpoint", 6, 0)
+    writer.write_critical(store, [critical], replace(made, command="sharpness --quick"))
+    fact = RecordedFact("dropout", "0.1", "args.yaml: dropout", "units were left out")
+    log = AgainstLog("log.csv", "loss", (1,), (1.0,), (1.5,), (NAN,), "below", "x")
+    writer.write_training(store, log, (fact,))
