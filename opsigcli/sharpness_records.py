@@ -114,6 +114,11 @@ class SharpnessPoint:
     notes: tuple[str, ...] = ()  # where options contradict the checkpoint; memory that one example takes
     step_check: StepCheck | None = None  # None where it was not made
 
+    @property
+    def fixed_statistics(self) -> bool:
+        """The derivatives took BatchNorm's statistics for constants, as no step of training did."""
+        return self.batch_norm not in (None, "batch")
+
 
 @dataclass(frozen=True)
 class CriticalSharpness:

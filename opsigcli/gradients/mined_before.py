@@ -24,7 +24,9 @@ def mining_key(options: MineOptions, store: Store, sketches: Sketches) -> str:
         "gradients": sketches.key,
         "trace": [*store.sha256, *map(int, store.file["steps"][()])],
         "sharpness": [(point.step, *point.eigenvalues) for point in store.sharpness],
-        "seen": sorted((store.seen or ({},))[0]),  # features of the examples, of whose data the gradients know
+        "seen": sorted(
+            (store.seen or ({},))[0]
+        ),  # features of the examples, of whose data the gradients know
         "version": __version__,
         **{name: getattr(options, name) for name in CHOICES},
     }

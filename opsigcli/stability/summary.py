@@ -90,12 +90,10 @@ def _once(said: list[tuple[SharpnessPoint, str]]) -> list[str]:
 
 
 def _statistics_warning(points: list[SharpnessPoint]) -> list[str]:
-    if not any(
-        p.batch_norm in ("running", "stored") and p.ratio is not None and p.ratio >= EDGE for p in points
-    ):
+    if not any(p.fixed_statistics and p.ratio is not None and p.ratio >= EDGE for p in points):
         return []
     return [
-        "BatchNorm used its stored statistics; the steps of the run saw those of their batches, whose sharpness "
+        "BatchNorm's statistics were held fixed; the steps of the run saw those of their batches, whose sharpness "
         "can be several times smaller: hold that against the threshold, with --batch-norm batch"
     ]
 
