@@ -168,7 +168,7 @@ class Session:
             new = [row for row in self.done if row.stored is None]
             enough = len(self.done) >= min(2, len(self.rows))
             if new and enough:
-                write_trace(self.options.store, self._content(worker, store))
+                write_trace(self.options.store, self._content(worker, store, stopped is not None))
             if stopped is None and self.options.store.exists():
                 self._look_beside(worker, series)
             if stopped is None or (new and enough):
@@ -265,11 +265,11 @@ class Session:
                 "name another store with --store, give the same options, or replace this one with --fresh",
             )
 
-    def _content(self, worker: Worker, store: Store | None) -> TraceContent:
+    def _content(self, worker: Worker, store: Store | None, stopping: bool) -> TraceContent:
         objective = worker.evaluator.objective
         made = provenance("trace", self.options, objective, precision=self.run.precision)
         made.options.update(plain(self.measured))
-        if self.run.batch_norm:
+        if self.run.batch_norm and not stopping:  # a signal does not wait for more passes
             made.options["batch_norm_gap"] = plain(batch_norm_gaps(worker, self.rows))
         if objective.notes:
             made.options["notes"] = list(objective.notes)
