@@ -143,7 +143,7 @@ def _arm(
     objective = Objective(
         whole.model, Subset(run.source, left), whole.loss, device=whole.device, batch_size=whole.batch_size
     )
-    objective.use_statistics(run.batch_norm)
+    objective.use_statistics("stored" if whole.data_statistics is None else "re-estimate")
     trainer = Trainer(objective, build_optimizer(tuning, objective), run.run.batch_size, seed=0)
     trainer.settle_statistics()
     before = _sharpness(objective)

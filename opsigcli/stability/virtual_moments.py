@@ -63,7 +63,7 @@ class VirtualMoments:
             for name in part.parameters
             if not tuning.state.get(name)
         ]
-        if not lacking:
+        if not lacking or not self.run.steps[row]:  # before the first update there are none
             return tuning
         if self.batch is None:
             return replace(tuning, unusable=tuning.unusable or UNKNOWN)
