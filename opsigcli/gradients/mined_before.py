@@ -27,6 +27,7 @@ def mining_key(options: MineOptions, store: Store, sketches: Sketches) -> str:
         "seen": sorted(
             (store.seen or ({},))[0]
         ),  # features of the examples, of whose data the gradients know
+        "weights": None if store.weights is None else hashlib.sha256(store.weights.tobytes()).hexdigest(),
         "version": __version__,
         **{name: getattr(options, name) for name in CHOICES},
     }
