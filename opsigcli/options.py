@@ -231,8 +231,8 @@ class TraceOptions:
     dry_run: Annotated[
         bool,
         Option(
-            "Say what would be done, and whether the first and the last checkpoint fit the data, by a few examples; "
-            "write nothing."
+            "Say what would be done, and whether the first and the last checkpoint fit the data, by a few examples, "
+            "and how long it takes, by real batches; write nothing."
         ),
     ] = False
     store: Store = STORE
