@@ -27,6 +27,19 @@ LOSS = Option(
     values=LOSSES,
 )
 
+BATCH_NORM = ("stored", "re-estimate", "batch")  # statistics of BatchNorm
+BatchNorm = Annotated[
+    str | None,
+    Option(
+        "Statistics of BatchNorm: stored in the checkpoint (right for layers frozen in training); re-estimate: of the "
+        "data at the weights of each checkpoint, held fixed in derivatives; batch: the same losses and gradients of "
+        "examples, and the sharpness goes through them, as the steps of training did: held fixed, it can be 10 times "
+        "as large. Default: as the store's trace; batch for a new one.",
+        "NAME",
+        values=BATCH_NORM,
+    ),
+]
+
 Checkpoints = Annotated[Path, Argument("Folder of checkpoints.", "CKPTS")]
 Store = Annotated[Path, Option("The run's case file (HDF5).", "FILE", envvar=STORE_VARIABLE)]
 Model = Annotated[
@@ -100,7 +113,9 @@ Partial = Annotated[bool, Option("Load what fits, where weights fit the model in
 UnsafePickle = Annotated[
     bool, Option("Run the code in checkpoints that cannot be read otherwise. Only for files you made.")
 ]
-DryRun = Annotated[bool, Option("Say what would be done; compute and write nothing.")]
+DryRun = Annotated[
+    bool, Option("Say what would be done, and how long by the time of a real batch; write nothing.")
+]
 Device = Annotated[
     str, Option("auto, cpu, cuda, cuda:1 or mps.", "NAME", values=("auto", "cpu", "cuda", "mps"))
 ]
@@ -216,8 +231,8 @@ class TraceOptions:
     dry_run: Annotated[
         bool,
         Option(
-            "Say what would be done, and whether the first and the last checkpoint fit the data, by a few examples; "
-            "write nothing."
+            "Say what would be done, and whether the first and the last checkpoint fit the data, by a few examples, "
+            "and how long it takes, by real batches; write nothing."
         ),
     ] = False
     store: Store = STORE
@@ -238,6 +253,7 @@ class TraceOptions:
             values=PRECISIONS,
         ),
     ] = "float32"
+    batch_norm: BatchNorm = None
     virtual_step: Annotated[
         bool,
         Option(
@@ -334,6 +350,7 @@ class MineOptions:
     sketch_dimensions: Annotated[
         int, Option("Dimensions gradients are projected to at random.", "N", min=16)
     ] = 512
+    batch_norm: BatchNorm = None
     store: Store = STORE
     model: Model = None
     data: Data = None
@@ -377,14 +394,7 @@ class SharpnessOptions:
     all_parameters: Annotated[
         bool, Option("Measure over all weights, also those that do not train; then without a ratio.")
     ] = False
-    batch_norm: Annotated[
-        str,
-        Option(
-            "Statistics of BatchNorm: running, or batch: of all examples together, as in a full-batch step.",
-            "NAME",
-            values=("running", "batch"),
-        ),
-    ] = "running"
+    batch_norm: BatchNorm = None
     steps: Annotated[str | None, Option("Only checkpoints from step A to step B.", "A:B")] = None
     budget: Annotated[
         str | None, Option("Stop after 90s, 10m, 2h or 500hvp, with what there is by then.", "B")

@@ -57,6 +57,7 @@ class Run:
     hyper: dict[str, Any] = field(default_factory=dict)  # lr, momentum, betas …
     batch_size: int | None = None  # None is full batch or unknown
     precision: str = "float32"  # of the forward passes that gave the losses
+    batch_norm: str = ""  # its statistics: stored, re-estimate or batch; "" without BatchNorm, or stored
     input_shape: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     fingerprint: str = ""  # of the dataset

@@ -92,7 +92,8 @@ class SharpnessPoint:
     file: str = ""
     lr: float | None = None
     partial: bool = False  # the budget ended here; measured again by the next command
-    batch_norm: str | None = None  # statistics used: running or batch; None without BatchNorm
+    batch_norm: str | None = None  # statistics used, stored (running), re-estimate or batch; None without
+    estimated: str = ""  # what the preconditioner was estimated from, where the checkpoint does not have it
     examples: int | None = None  # in the subset; None when all were used
     subsets: tuple[float, ...] = ()  # λ₁ on other subsets of that size, where it was measured
     batch_sharpness: float | None = None  # mean of gᵀHg / ‖g‖² over random minibatches
@@ -113,6 +114,11 @@ class SharpnessPoint:
     notes: tuple[str, ...] = ()  # where options contradict the checkpoint; memory that one example takes
     step_check: StepCheck | None = None  # None where it was not made
 
+    @property
+    def fixed_statistics(self) -> bool:
+        """The derivatives took BatchNorm's statistics for constants, as no step of training did."""
+        return self.batch_norm not in (None, "batch")
+
 
 @dataclass(frozen=True)
 class CriticalSharpness:
@@ -130,7 +136,7 @@ class CriticalSharpness:
     reason: str = ""  # why something was not found
     file: str = ""
     lr: float | None = None
-    batch_norm: str | None = None  # statistics used: running or batch; None without BatchNorm
+    batch_norm: str | None = None  # statistics used, stored (running), re-estimate or batch; None without
     examples: int | None = None  # in the subset; None when all were used
 
 

@@ -163,15 +163,27 @@ def _of_criterion(checkpoint: Checkpoint, settings: Iterable[Argument]) -> list[
     ]
 
 
-def batch_norm_fact(layers: int, where: str) -> RecordedFact:
-    """BatchNorm, which training and trace use differently."""
+def batch_norm_fact(layers: int, where: str, mode: str = "", gaps: str = "") -> RecordedFact:
+    """BatchNorm, which training and trace use differently.
+
+    Args:
+        layers: how many there are.
+        where: they were found.
+        mode: statistics of the trace; "" those stored.
+        gaps: what these do to the mean loss, in words.
+    """
+    stored = mode in ("", "stored")
+    used = (
+        "those stored in the checkpoint" if stored else "those of the data at the weights of each checkpoint"
+    )
+    effect = "they can be those of another function" if stored else "losses differ by batch"
     return RecordedFact(
         "BatchNorm",
-        f"{layers} layer{'s' if layers > 1 else ''}",
+        f"{layers} layer{'s' if layers > 1 else ''}" + (f"; {gaps}" if gaps else ""),
         where,
-        "training used the statistics of each batch, the trace those stored in the checkpoint: losses differ, and "
-        "sharpness by several times",
-        "opsig sharpness --batch-norm batch",
+        f"training used the statistics of each batch, the trace {used}: {effect}",
+        "" if mode == "batch" else "opsig trace --fresh --batch-norm batch",
+        matched=mode == "batch",
     )
 
 

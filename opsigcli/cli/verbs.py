@@ -116,9 +116,11 @@ VERBS = {
         Sharpness is the largest eigenvalue of the Hessian of the mean loss, by Lanczos on exact Hessian-vector
         products over all examples. It is right to the tolerance, but for a chance of about 1 % that a nearly equal,
         larger eigenvalue was passed over; a value that did not converge is marked so. For Adam and its kin the ratio
-        uses the preconditioned Hessian, when the checkpoint holds the optimizer's second moments. For runs with
-        minibatches the mean curvature along their gradients (batch sharpness) is measured as well. BatchNorm uses its
-        running statistics, or those of all examples together, which a step of full-batch descent saw.
+        uses the preconditioned Hessian, with the second moments in the checkpoint; where it has none they are
+        estimated from batches of the run's size (--minibatch), and marked so, or there is no ratio. For runs with
+        minibatches the mean curvature along their gradients (batch sharpness) is measured as well. BatchNorm's
+        statistics are those of the trace (--batch-norm): by default those of the data, through which the derivatives
+        go.
 
         --quick measures the critical sharpness instead, 2/ηc, where ηc is the smallest learning rate at which the run's
         own update raises the loss: the difference to the next checkpoint where that is one step away, else the step

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.planted_recovery import tell_known_pairs
+from opsigcli.errors import Interrupted
 from opsigcli.gradients.ablation import causal_words, compare_causes
 from opsigcli.gradients.fork import fork, optimizer_of_run
+from opsigcli.gradients.mined_before import KEY, mined_before, mining_key
 from opsigcli.gradients.pair_curvature import PairCurvature
 from opsigcli.gradients.sketch_store import Sketches
 from opsigcli.gradients.thumbnails import pictures_of
@@ -49,6 +51,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
         Interrupted: a signal arrived; the gradients computed so far are kept.
     """
     _refuse_unknown(options)
+    stopped: KeyboardInterrupt | None = None
     with locked(options.store):
         with open_store(options.store) as store:
             trace, run = store.trace, store.run
@@ -75,10 +78,18 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 tuning, at = fork(sketches.opened, sketches.rows[0]), [sketches.rows[0]]
                 if why := contradiction(sketches.opened, optimizer_of_run(sketches.opened), at, options.seed):
                     warnings.append(f"--causal trains by a rule that the weights contradict: {why}")
-            candidates = _candidates(options, store, trace, sketches)
-            found = find_pairs(given, candidates, settings, known_pairs)
+            key = mining_key(options, store, sketches)
+            found = before = mined_before(store, key)
+            if before is None:
+                candidates = _candidates(options, store, trace, sketches)
+                try:
+                    found = find_pairs(given, candidates, settings, known_pairs, progress)
+                except KeyboardInterrupt as signal:
+                    stopped = signal
+            else:
+                progress.log(f"{options.store} was mined in this way; nothing is computed again")
             causal = None
-            if options.causal and sketches.rows:
+            if options.causal and sketches.rows and found is not None:
                 causal = compare_causes(
                     found,
                     sketches.opened,
@@ -91,12 +102,19 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 )
             objective = sketches.run.objective if sketches.run else None
             warnings += sketches.run.notes if sketches.run else []
-            found = replace(found, provenance=provenance("mine", options, objective, seed=options.seed))
-            pictures = pictures_of(store, found, trace, sketches.source)
+            if before is None and found is not None:
+                made = provenance("mine", options, objective, seed=options.seed)
+                made.options[KEY] = key
+                found = replace(found, provenance=made)
+                pictures = pictures_of(store, found, trace, sketches.source)
         if sketches.new:
             write_gradients(options.store, sketches.key, sketches.arrays(candidates.gradients))
             sketches.units.clear()
-        write_mining(options.store, found, pictures)
+        if stopped is not None or found is None:
+            assert stopped is not None
+            raise Interrupted(stopped, "interrupted: gradients and what was computed of pairs are kept")
+        if before is None:
+            write_mining(options.store, found, pictures)
     case = replace(case, mining=found, spikes=found.spikes)
     return _outcome(options, case, found, known_pairs, causal, tuple(warnings))
 

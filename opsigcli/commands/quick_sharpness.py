@@ -64,7 +64,8 @@ def _quick(
     meter: Meter | None = None
     failed: dict[str, str] = {}
     with open_store(options.store) as store:
-        units = Units(options.store, {"quick": True} | {name: getattr(options, name) for name in NUMERICS})
+        numerics = {"quick": True} | {name: getattr(options, name) for name in NUMERICS}
+        units = Units(options.store, numerics | {"batch_norm": options.batch_norm or store.run.batch_norm})
         rows = chosen_rows(store, options.every, wanted)
         points = {} if options.fresh else _recall(store, units)
         todo = [row for row in rows if row not in points]

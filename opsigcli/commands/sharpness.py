@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from opsigcli.runs.provenance import provenance
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.sharpness_records import SharpnessPoint
 from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
+from opsigcli.stability.configuration import SPECTRUM, held_against_rule, numerics, without_rule
 from opsigcli.stability.curvature_attribution import spread_rows
 from opsigcli.stability.measure import Meter
 from opsigcli.stability.plan import plan_sharpness
@@ -34,14 +34,6 @@ from opsigcli.store.lock import locked
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import SharpnessContent, write_sharpness
-
-# What a point depends on beside the checkpoint; points made with other values are measured again.
-NUMERICS = (
-    *("top", "tolerance", "max_matvecs", "precision", "seed", "model", "data", "examples"),
-    *("optimizer", "lr", "momentum", "weight_decay", "minibatch", "batch_norm"),
-    *("betas", "eps", "lr_groups", "all_parameters"),
-    *("layers", "per_example", "groups", "secant", "spectrum"),
-)
 
 
 def sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
@@ -57,7 +49,7 @@ def sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
         OpsigError: model or data cannot be opened, or no checkpoint can.
         Interrupted: a signal arrived; the points found so far are in the store.
     """
-    require(options, "batch_norm", "precision")
+    require(options, "precision", *(["batch_norm"] if options.batch_norm else []))
     if options.quick:
         return quick_sharpness(options, progress)
     budget, steps = Budget(options.budget), step_range(options.steps)
@@ -74,19 +66,22 @@ class _Job:
     rows: list[int]  # of the trace
     parallel: DataParallel
     points: dict[int, SharpnessPoint] = field(default_factory=dict)  # by row
+    other: dict[int, SharpnessPoint] = field(default_factory=dict)  # the same with another rule
     curvatures: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # step -> per example
     failed: dict[str, str] = field(default_factory=dict)
     new: int = 0
     stopped: KeyboardInterrupt | None = None
 
-    def recall(self) -> None:
-        """Take the points already measured in this very way: in the store, or left by a stopped command."""
+    def recall(self, same: str) -> None:
+        """Take the points measured in this very way, in the store or left by a stopped command; or by another rule."""
         made = self.store.provenance.get("sharpness")
         steps = {int(step): row for row, step in enumerate(self.store.file["steps"][()])}
         if made is not None and made.options.get("configuration") == self.units.hash:
             known = {point.step: point for point in self.store.sharpness if not point.partial}
             self.points = {steps[step]: point for step, point in known.items() if step in steps}
             self.curvatures = self.store.example_curvature()
+        elif made is not None and made.options.get(SPECTRUM) == same:
+            self.other = {steps[point.step]: point for point in self.store.sharpness if point.step in steps}
         for step, row in steps.items():
             raw = self.units.read(self.key(row))
             point = None if raw is None else decode_unit(SharpnessPoint, raw.tobytes())
@@ -122,13 +117,11 @@ def _sharpness(
 ) -> Outcome:
     with open_store(options.store) as store:
         mining = _mining(store) if options.groups else None
-        numerics = {name: getattr(options, name) for name in NUMERICS}
-        if mining is not None:
-            groups = [[pair.first.ids.tolist(), pair.second.ids.tolist()] for pair in mining.pairs]
-            numerics["mining"] = hashlib.sha256(json.dumps(groups).encode()).hexdigest()
-        job = _Job(store, Units(options.store, numerics), chosen_rows(store, options.every, wanted), parallel)
+        chosen = numerics(options, options.batch_norm or store.run.batch_norm, mining)
+        same = without_rule(chosen)
+        job = _Job(store, Units(options.store, chosen), chosen_rows(store, options.every, wanted), parallel)
         if not options.fresh:
-            job.recall()
+            job.recall(same)
         if options.dry_run:
             return plan_sharpness(options, [row for row in job.rows if row not in job.points], store)
         meter = None
@@ -150,7 +143,7 @@ def _sharpness(
             seed=options.seed,
             precision=options.precision,
         )
-        made.options["configuration"] = job.units.hash
+        made.options.update({"configuration": job.units.hash, SPECTRUM: same})
         made.options["processes"] = parallel.processes
         used = subset if options.examples is not None else None
         curvatures = {
@@ -205,6 +198,11 @@ def _measure(job: _Job, meter: Meter, progress: Progress) -> None:
                     break
                 following = int(steps[row + 1]) if row + 1 < len(steps) else None
                 try:
+                    old = job.other.get(row)
+                    if old is not None and (point := held_against_rule(meter, row, old)):
+                        job.keep(row, point, job.store.example_curvature().get(point.step))
+                        task.advance(note=f"{_note(point)}, kept")
+                        continue
                     measured = meter.measure(
                         row,
                         int(steps[row]),

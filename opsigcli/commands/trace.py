@@ -24,6 +24,7 @@ from opsigcli.runs.suggest_model import model_hint
 from opsigcli.specs import parse
 from opsigcli.stability.contradiction import contradiction
 from opsigcli.store.reader import open_store
+from opsigcli.tracing.batch_norm_gap import gap_warnings
 from opsigcli.tracing.plan import plan_trace
 from opsigcli.tracing.rows import Row
 from opsigcli.tracing.session import Session
@@ -221,6 +222,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
             "there is one checkpoint: its losses and sharpness can be measured, but loss deltas, and what opsig mine "
             "finds in them, need two"
         )
+    warnings += gap_warnings(session.gaps, session.run.batch_norm)
     warnings += worker.evaluator.objective.notes
     warnings += worker.loader.fits
     warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
@@ -256,6 +258,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
         "virtual": summary.virtual if summary else None,
         "training_log": logged,
         "recorded_facts": session.facts,
+        "batch_norm": session.batch_norm,
     }
     taken = session.source.transform.get("examples")
     further = ", ".join(command(verb, store=options.store) for verb in ("mine", "sharpness", "report"))

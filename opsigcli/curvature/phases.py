@@ -45,8 +45,8 @@ def phases(points: Sequence[SharpnessPoint], steps: Ints, mean_losses: Floats) -
     at = np.array([p.step for p in used], dtype=np.int64)
     values = np.array([_value(p) for p in used])
     ratios = np.array([np.nan if p.ratio is None else p.ratio for p in used])
-    running = any(p.batch_norm == "running" for p in used)
-    note = ", with BatchNorm's running statistics, which the steps did not see" if running else ""
+    running = any(p.fixed_statistics for p in used)
+    note = ", with BatchNorm's statistics held fixed, as they were not in the steps" if running else ""
     found = list(_stretches(at, values, ratios, note))
     found += _catapults(at, values, ratios, steps, mean_losses)
     return tuple(sorted(found, key=lambda phase: (phase.first_step, phase.last_step)))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CONTROLS = 1  # class-matched random sets: every arm is trained anew
 RANDOM = "random examples of the same classes"
 STEPS = 60  # full-batch or minibatch updates of every arm, with a fresh optimizer state
+NOTHING = "there is nothing to test: no pair was found"
 CAVEAT = (
     "removing the groups lowers curvature and oscillation at first; within some tens of steps another direction can "
     "take the sharpness back to the edge, so that a single number says nothing about the long run"
@@ -36,8 +37,8 @@ def compare_causes(
     seed: int,
     progress: Progress,
     test: str | None,
-) -> dict[str, Any] | None:
-    """Arms that go on from one checkpoint without some examples, with what they do; None without pairs.
+) -> dict[str, Any]:
+    """Arms that go on from one checkpoint without some examples, with what they do; none without pairs.
 
     λ₁ is that of the mean loss of the examples left, at the common start and after the last update; the oscillation
     is the sum of all rises of that mean loss from update to update. ``members`` of an arm counts how many of its
@@ -57,7 +58,7 @@ def compare_causes(
         UsageError: the classes of the test data are others.
     """
     if not found.pairs:
-        return None
+        return {"step": int(trace.steps[start]), "updates": 0, "arms": [], "caveat": NOTHING}
     groups = [group.ids for pair in found.pairs for group in (pair.first, pair.second)]
     members = np.unique(trace.positions(np.concatenate(groups)))
     held_out = open_test(test, run.source) if test else None
@@ -81,6 +82,8 @@ def compare_causes(
 
 def causal_words(causal: dict[str, Any]) -> tuple[str, ...]:
     """The comparison in lines."""
+    if not causal["arms"]:
+        return (f"--causal: {causal['caveat']}",)
     lines = [f"without … from checkpoint {causal['step']}, {causal['updates']} updates:"]
     for arm in causal["arms"]:
         size = f"{arm['examples']} examples"
@@ -93,6 +96,10 @@ def causal_words(causal: dict[str, Any]) -> tuple[str, ...]:
         if arm["accuracy"] is not None:
             text += f"; test accuracy {arm['accuracy']:.3f}"
         lines.append(text)
+    if not any(arm["rises"] for arm in causal["arms"]):
+        lines.append(
+            "  the mean loss rises in no arm, nor with all examples: these updates tell nothing of a spike"
+        )
     return (*lines, f"caveat: {causal['caveat']}")
 
 
@@ -136,6 +143,7 @@ def _arm(
     objective = Objective(
         whole.model, Subset(run.source, left), whole.loss, device=whole.device, batch_size=whole.batch_size
     )
+    objective.use_statistics("stored" if whole.data_statistics is None else "re-estimate")
     trainer = Trainer(objective, build_optimizer(tuning, objective), run.run.batch_size, seed=0)
     trainer.settle_statistics()
     before = _sharpness(objective)

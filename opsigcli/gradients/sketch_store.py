@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opsigcli.errors import Interrupted
+from opsigcli.errors import Interrupted, StoreError
 from opsigcli.examples import ExampleSource
 from opsigcli.gradients.candidate_screening import Screen
 from opsigcli.gradients.thumbnails import look
@@ -46,6 +46,12 @@ class Sketches:
         self.rows = checkpoints_to_compare(store.losses, options.gradient_checkpoints, window, seen)
         self._usable = np.flatnonzero(seen.examples).astype(np.int64)
         run = store.run
+        if options.batch_norm not in (None, run.batch_norm or "stored"):
+            raise StoreError(
+                f"the losses in {store.path} were traced with --batch-norm {run.batch_norm or 'stored'}, and gradients "
+                f"with {options.batch_norm} would be of another function",
+                "leave out --batch-norm, or trace again with it and --fresh",
+            )
         made_from = {
             "model": absolute_model(options.model) if options.model else run.model,
             "loss": run.loss,
@@ -56,6 +62,8 @@ class Sketches:
             "dimensions": options.sketch_dimensions,
             "seed": options.seed,
         }
+        if run.batch_norm:
+            made_from["batch_norm"] = run.batch_norm
         self.key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
         self.units = Units(options.store, {"key": self.key})
         self.run: StoredRun | None = None
@@ -145,9 +153,11 @@ class Sketches:
 
         def compute() -> Floats:
             rows = []
-            for row in self.rows:
-                self.opened.load(row)
-                rows.append(swing(self.opened.objective, first, second, watched))
+            with self.progress.task("swings", len(self.rows), "checkpoint") as task:
+                for row in self.rows:
+                    self.opened.load(row)
+                    rows.append(swing(self.opened.objective, first, second, watched))
+                    task.advance()
             return np.stack(rows)
 
         return self.once("swings", (first.tobytes(), second.tobytes(), watched.tobytes()), compute)

@@ -31,6 +31,7 @@ from opsigcli.mining.surrogate import clearest_by_chance
 from opsigcli.mining.top import top_deltas
 from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining.window import first_window
+from opsigcli.progress import NoProgress, Progress
 from opsigcli.records import SIDES, GroupKey, Mining, Pair
 
 if TYPE_CHECKING:
@@ -42,8 +43,15 @@ if TYPE_CHECKING:
     Sides = tuple[Ints, Ints]
 
 
+SILENT = NoProgress()
+
+
 def mine(
-    trace: Trace, candidates: Candidates, settings: Settings, known_pairs: Sequence[Sides] = ()
+    trace: Trace,
+    candidates: Candidates,
+    settings: Settings,
+    known_pairs: Sequence[Sides] = (),
+    progress: Progress = SILENT,
 ) -> Mining:
     """Opposing pairs with their evidence, the top loss deltas of every step, and the loss spikes attributed.
 
@@ -52,6 +60,7 @@ def mine(
         candidates: what is known of the examples that pairs are sought among.
         settings: how they are sought.
         known_pairs: ids of planted pairs, to compare with; () when there are none.
+        progress: told of surrogates and pairs.
 
     Returns:
         The record of all that was found. The same inputs and seed give the same record.
@@ -71,8 +80,12 @@ def mine(
     if reason := _nothing_to_search(usable, settings):
         notes.append(reason)
     else:
-        found = _search(trace, usable, swings, settings, shares)
-        pairs, records = found.pairs, tuple(describe(found, pair) for pair in found.pairs)
+        found = _search(trace, usable, swings, settings, shares, progress)
+        pairs = found.pairs
+        with progress.task("evidence", len(pairs), "pair") as task:
+            for pair in pairs:
+                records = (*records, describe(found, pair))
+                task.advance()
         notes += _notes(found, settings, len(candidates.positions) - len(usable.positions), opposed)
     groups = {
         GroupKey(number, side): members
@@ -133,7 +146,12 @@ def _nothing_to_search(usable: Candidates, settings: Settings) -> str | None:
 
 
 def _search(
-    trace: Trace, usable: Candidates, swings: Oscillation, settings: Settings, shares: dict[str, float]
+    trace: Trace,
+    usable: Candidates,
+    swings: Oscillation,
+    settings: Settings,
+    shares: dict[str, float],
+    progress: Progress,
 ) -> Findings:
     """Pairs as the method proposes them, kept to outliers and joined by others; and what speaks for them."""
     labels, similarity = trace.labels[usable.positions], None
@@ -156,7 +174,8 @@ def _search(
     if similarity is not None:
         proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights)
         if proposed and settings.surrogates:
-            by_chance = clearest_by_chance(similarity, labels, settings.surrogates, settings.seed)
+            with progress.task("surrogates", settings.surrogates, "search") as task:
+                by_chance = clearest_by_chance(similarity, labels, settings.surrogates, settings.seed, task)
     energy, whole = trace.survey.energy, float(trace.survey.energy.sum())
     share = energy[usable.positions] / whole if whole > 0 else np.zeros(len(labels))
     material = Material(usable, labels, similarity, swings.high_passed, share, len(energy), by_chance)

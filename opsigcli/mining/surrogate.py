@@ -8,6 +8,7 @@ import numpy as np
 
 from opsigcli.mining.fixed_point import TAIL_SHARES
 from opsigcli.mining.proposals import propose
+from opsigcli.progress import Task
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
@@ -44,7 +45,9 @@ def rotated(similarity: Floats, labels: Ints, rng: np.random.Generator) -> Float
     return whole
 
 
-def clearest_by_chance(similarity: Floats, labels: Ints, count: int, seed: int) -> Floats:
+def clearest_by_chance(
+    similarity: Floats, labels: Ints, count: int, seed: int, task: Task | None = None
+) -> Floats:
     """Clarity of the clearest pair that the search finds in each of ``count`` surrogates, (count,)."""
     best: Floats = np.zeros(count)
     for number in range(count):
@@ -52,6 +55,8 @@ def clearest_by_chance(similarity: Floats, labels: Ints, count: int, seed: int) 
         found = [p for p in propose(surrogate, STARTS) if p.holds]
         found += [p for p in propose(surrogate, STARTS, int(TAIL_SHARES[-1] * len(surrogate))) if p.is_tail]
         best[number] = max((p.score for p in found), default=0.0)
+        if task is not None:
+            task.advance()
     return best
 
 

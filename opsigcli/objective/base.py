@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from opsigcli.errors import ObjectiveError
 from opsigcli.examples import IGNORED, ExampleSource, ReadsPadded
-from opsigcli.objective.batch_norm import batch_statistics
+from opsigcli.objective.batch_norm import DataStatistics, batch_statistics, statistics_of
 from opsigcli.objective.convert import convert
 from opsigcli.objective.counting import (
     BLOCK,
@@ -81,6 +81,7 @@ class Objective:
         self.dtype = dtype
         # BatchNorm over each batch as it comes, for derivatives of the mean loss.
         self.batch_statistics = False
+        self.data_statistics: DataStatistics | None = None  # None: BatchNorm uses those stored
         self.measured = measured_examples(source, self.kind)
         if not self.measured.any():
             raise ObjectiveError(
@@ -119,14 +120,24 @@ class Objective:
         """The context in which derivatives of the mean loss are taken: with BatchNorm's statistics as wanted."""
         return batch_statistics(self.model) if self.batch_statistics else nullcontext()
 
+    def use_statistics(self, mode: str) -> None:
+        """From now on BatchNorm uses the statistics of ``mode``: stored, re-estimate, or batch.
+
+        The last is the second, but that derivatives of the mean loss go through the statistics; the batch size must
+        then hold all examples.
+        """
+        self.data_statistics = statistics_of(mode, self.model, self.counted, self.read)
+
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Put weights (a full state dict that fits) into the model."""
         clear_caches(self.model)
         self.model.load_state_dict(dict(weights), strict=True)
 
     def settle(self) -> None:
-        """Put the model into eval mode, with nothing kept from passes before."""
+        """Put the model into eval mode, with nothing kept from passes before and BatchNorm's statistics as wanted."""
         clear_caches(self.model.eval())
+        if self.data_statistics is not None:
+            self.data_statistics.refresh(self.model)
 
     def outputs(self, inputs: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
         """The model's outputs, to be differentiated; with other ``weights`` by name, for torch.func transforms."""

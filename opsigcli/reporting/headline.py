@@ -130,10 +130,10 @@ def _sharpness(case: Case) -> Part:
     if not good:
         return [], [], missing
     name = sharpness_name(good)
-    if any(p.batch_norm == "running" for p in good):
+    if any(p.fixed_statistics for p in good):
         name = f"eval-mode {name}"
         missing.append(
-            "BatchNorm used its running statistics; the steps of the run saw those of their batches, whose sharpness "
+            "BatchNorm's statistics were held fixed; the steps of the run saw those of their batches, whose sharpness "
             "can be several times smaller: "
             f"{command('sharpness', store=case.store, options=('--batch-norm', 'batch'))}."
         )

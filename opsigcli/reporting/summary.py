@@ -83,6 +83,8 @@ def sharpness_name(points: Sequence[SharpnessPoint]) -> str:
     kinds = {point.units.rpartition("): ")[2] for point in points if point.preconditioned is not None}
     if not kinds:
         return "sharpness"
+    if any(point.estimated for point in points):
+        return "preconditioned sharpness (second moments estimated)"
     if len(kinds) > 1:  # as where Adam gives way to SGD
         return "sharpness as each threshold takes it"
     formula = kinds.pop().partition(" with ")[0]
@@ -91,9 +93,17 @@ def sharpness_name(points: Sequence[SharpnessPoint]) -> str:
 
 def sharpness_title(points: Sequence[SharpnessPoint]) -> str:
     """The same as a heading, with what its letters mean and its threshold where those are not the usual ones."""
-    units = {point.units.rpartition("): ")[2] for point in points if point.preconditioned is not None}
+    estimated = any(point.estimated for point in points)
+    units = {
+        "" if estimated else p.units.rpartition("): ")[2] for p in points if p.preconditioned is not None
+    }
     name = f"sharpness {units.pop()}" if len(units) == 1 and any(units) else sharpness_name(points)
     return name[:1].upper() + name[1:]
+
+
+def held_against(point: SharpnessPoint) -> float:
+    """The threshold that the point is held against; NaN without a ratio, as it may be one of another quantity."""
+    return math.nan if point.threshold is None or point.ratio is None else point.threshold
 
 
 def residual(point: SharpnessPoint) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.spike_tables import spikes
 from opsigcli.reporting.summary import (
     facts,
+    held_against,
     mining_notes,
     notes,
     origins,
@@ -199,7 +199,7 @@ def _sharpness(points: Sequence[SharpnessPoint], axis: Axis, rows: int | None) -
             number(values[i], 4),
             number(residual(point), 2),
             "yes" if point.converged else Text("no", style="bold"),
-            number(point.threshold, 4),
+            number(held_against(point), 4),
             number(point.ratio),
         )
     shown += [Text(), table]
@@ -215,7 +215,7 @@ def _sharpness(points: Sequence[SharpnessPoint], axis: Axis, rows: int | None) -
 def _sharpness_plot(points: Sequence[SharpnessPoint], name: str, axis: Axis) -> TextPlot:
     steps = [point.step for point in points]
     values = sharpness_values(points)
-    limits = np.array([math.nan if p.threshold is None else p.threshold for p in points])
+    limits = np.array([held_against(p) for p in points])
     y = value_scale([*values, *limits], allow_log=True)
     hollow = any(not point.converged for point in points)
     title = name + (" (log scale)" if y.log else "")

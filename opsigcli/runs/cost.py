@@ -1,24 +1,26 @@
-"""What ``--dry-run`` tells of a command: units of work, bytes, and seconds from operation counts."""
+"""What ``--dry-run`` tells of a command: units of work, bytes, and seconds from real batches."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from opsigcli.examples import ExampleSource
 from opsigcli.records import Run
-from opsigcli.runs.build_objective import build_module
-from opsigcli.runs.device import pick_device
 
-LAUNCH = 2e-5  # seconds that a layer of a batch takes, however small it is
-_SECONDS = 0.1  # spent on finding out how fast this machine multiplies
+TIMED_BATCHES = 2  # per timing of a forward pass
+TIMED_EXAMPLES = 64  # at most, of a gradient
+SECONDS, LEAST_TIMES, MOST_TIMES = 0.3, 2, 20  # spent on a timing
 
 
 def plan_lines(result: dict[str, Any], what: str, store: Path) -> tuple[str, ...]:
     """What a plan says in the terminal: what would be done, its units, bytes and seconds."""
     seconds = result["estimated_seconds"]
-    duration = "time not known" if seconds is None else f"{_duration(seconds)} (from operation counts)"
+    duration = f"{_duration(seconds)} (from the time of a real batch)"
     return (
         f"dry run: {what}",
         f"{result['units']} units of work; reads {_bytes(result['bytes_to_read'])}, "
@@ -27,36 +29,56 @@ def plan_lines(result: dict[str, Any], what: str, store: Path) -> tuple[str, ...
     )
 
 
-def estimated_seconds(
-    run: Run, source: ExampleSource, passes: int, device: str, batch_size: int
-) -> float | None:
-    """Time of forward passes of one example each: operations counted on the meta device, over this machine's rate."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
+def seconds_of_losses(
+    run: Run, source: ExampleSource, device: str, batch_size: int | None, precision: str, statistics: str
+) -> float:
+    """Time of one checkpoint of a trace: a few batches of the run's model, in the form that a trace uses.
 
-    try:
-        with torch.device("meta"):
-            model = build_module(run.model, source).eval()
-            inputs = torch.empty(1, *source.input_shape)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model.to("meta")(inputs)
-    except Exception:  # whatever a model that needs values raises: then the time is not known
-        return None
-    calls = passes / batch_size * len(list(model.modules())) * LAUNCH
-    return passes * int(counter.get_total_flops()) / _rate(device) + calls
+    Args:
+        run: its model and loss.
+        source: all examples.
+        device: where to compute.
+        batch_size: examples per forward pass; None as suits.
+        precision: of the forward pass.
+        statistics: of BatchNorm.
+    """
+    from opsigcli.objective.evaluate import Evaluator
+    from opsigcli.runs.build_objective import build_objective
+
+    objective = build_objective(run.model, source, run.loss, device=device, batch_size=256)
+    objective.use_statistics(statistics)
+    evaluator = Evaluator(objective, batch_size=batch_size, precision=precision)
+    held = min(len(source), evaluator.batch_size * max(evaluator.threads, TIMED_BATCHES))
+    evaluator.hold(np.arange(held))
+    own = 0.0
+    if (kept := objective.data_statistics) is not None:
+
+        def renew() -> None:
+            kept.forget()
+            kept.refresh(objective.model.eval())
+
+        own = _timed(renew)
+    return own + _timed(evaluator.losses) * len(source) / held
 
 
-def _rate(device: str) -> float:
-    """Operations per second of this machine in float32, by a product of matrices."""
-    import torch
+def seconds_of_gradient(run: Run, source: ExampleSource, device: str, batch_size: int) -> float:
+    """Time of one example's part in a gradient of the mean loss: a batch of the run's model, forward and backward."""
+    from opsigcli.runs.build_objective import build_objective
 
-    place = pick_device(device)
-    matrix = torch.ones(512, 512, device=place)
-    done, begin = 0, time.perf_counter()
-    while done < 3 or time.perf_counter() - begin < _SECONDS:
-        float((matrix @ matrix)[0, 0])
-        done += 1
-    return done * 2 * 512**3 / (time.perf_counter() - begin)
+    objective = build_objective(run.model, source, run.loss, device=device, batch_size=batch_size)
+    some = objective.counted[: min(batch_size, objective.n, TIMED_EXAMPLES)]
+    return _timed(lambda: objective.mean_loss_and_gradient(some)) / len(some)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    """Seconds that ``work`` takes when it has been done before: the shortest of some."""
+    work()
+    times: list[float] = []
+    while len(times) < LEAST_TIMES or (sum(times) < SECONDS and len(times) < MOST_TIMES):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return min(times)
 
 
 def _duration(seconds: float) -> str:

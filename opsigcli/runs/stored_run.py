@@ -36,6 +36,10 @@ class StoredRunOptions(SpecOptions, Protocol):
         """Examples per pass."""
 
     @property
+    def batch_norm(self) -> str | None:
+        """Statistics of BatchNorm; None as those of the trace."""
+
+    @property
     def unsafe_pickle(self) -> bool:
         """Let pickle run the code of checkpoints that cannot be read otherwise."""
 
@@ -76,6 +80,8 @@ class StoredRun:
             precision=precision,
         )
         self.notes = [ANOTHER_MEAN] if another_mean(store.weights, self.objective) else []
+        self.batch_norm = options.batch_norm or run.batch_norm or "stored"
+        self.objective.use_statistics(self.batch_norm)
         self.unsafe = options.unsafe_pickle
         self.loader = Loader(self.objective.model, run.partial)
 
@@ -115,6 +121,7 @@ class StoredRun:
             )
         reader = next(reader for reader in formats(self.unsafe) if reader.recognises(path))
         self.loader.load(reader.read(path, self.run.key, self.run.weights), str(path))
+        self.objective.settle()
 
 
 def another_mean(before: Floats | None, objective: Objective) -> bool:

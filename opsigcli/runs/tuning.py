@@ -28,6 +28,7 @@ class Tuning:
     state: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by parameter
     reason: str = ""  # why there is no threshold
     unusable: str = ""  # why the state cannot be used
+    estimated: str = ""  # what of the state is an estimate, in words
     named: bool = True  # the checkpoint says which parameter each piece of state is of
     notes: tuple[str, ...] = ()  # where options contradict the checkpoint
 

@@ -15,6 +15,7 @@ from opsigcli.derivatives.check_hvp import check_second_derivatives
 from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.derivatives.hvp import HessianOperator
 from opsigcli.derivatives.input_subspace import InputSubspace, find_input_subspace
+from opsigcli.derivatives.micro_batch import fit_micro_batch
 from opsigcli.errors import UsageError
 from opsigcli.objective.batch_norm import batch_norms
 from opsigcli.objective.independence import refuse_coupling
@@ -33,6 +34,9 @@ from opsigcli.stability.gradient_place import to_gradients
 from opsigcli.stability.ratio import Stability, plain, stability
 from opsigcli.stability.solver import Solver
 from opsigcli.stability.step_check import StepChecker
+from opsigcli.stability.virtual_moments import VirtualMoments
+
+LEAST = 32  # examples in a batch whose statistics are used, at least
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,14 @@ class Meter:
         self.positions = run.objective.counted
         if self.sampled:
             self.positions = self.positions[subset(options.examples or n, n, options.seed)]
+        self.notes: tuple[str, ...] = ()
+        self.batch_norm = self._statistics()
         self.tuned = TunedRun(run, self.optimizer, self.positions)
+        batch = options.minibatch or run.run.batch_size
+        self.moments = VirtualMoments(run, self.positions, batch, options.seed)
         self.movement = self.tuned.movement
         self.solver = Solver(run.objective, options, budget, parallel)
         self.further = Further(run, options, self.solver, self.positions, mining)
-        self.batch_norm = options.batch_norm if batch_norms(run.objective.model) else None
-        if options.batch_norm == "batch":
-            self._couple()
         self.steps = StepChecker(run, self.optimizer, options.minibatch, options.seed)
         self._checked = False
         self._plain = True  # λ₁ itself is held against the threshold
@@ -109,6 +114,7 @@ class Meter:
         tuning = to_gradients(self.tuned.at(row), self.run.objective.model)
         self.train(tuning, self.movement.moved())
         self._plain = plain(tuning)
+        tuning = self.moments.complete(tuning, row)
         if not self._checked:
             refuse_coupling(self.run.objective, self.run.files[row])
             check_second_derivatives(self.run.objective)
@@ -130,7 +136,7 @@ class Meter:
                 plain=self._plain,
                 spread=spread and self.sampled,
             )
-        return Measured(replace(point, partial=self.over(), step_check=self._step_check(row)), curvatures)
+        return Measured(replace(point, partial=self.over(), step_check=self.step_check(row)), curvatures)
 
     def _point(
         self,
@@ -165,12 +171,13 @@ class Meter:
             file=self.run.files[row],
             lr=tuning.lr,
             batch_norm=self.batch_norm,
+            estimated=tuning.estimated if stable.preconditioned is not None else "",
             examples=len(self.positions) if self.sampled else None,
             optimizer=", ".join(dict.fromkeys(part.name for part in tuning.parts)),
             units=stable.units,
             parameters=sum(p.numel() for p in self.run.objective.parameters),
             untrained=self.tuned.untrained(),
-            notes=(*tuning.notes, *([operator.note] if operator.note else [])),
+            notes=(*self.notes, *tuning.notes, *([operator.note] if operator.note else [])),
         )
 
     def _nothing(self, row: int, step: int, lr: float, reason: str) -> SharpnessPoint:
@@ -208,7 +215,7 @@ class Meter:
         if self.tuned.train(names):
             self._checked = False
 
-    def _step_check(self, row: int) -> StepCheck | None:
+    def step_check(self, row: int) -> StepCheck | None:
         """Whether the weights confirm the rule at checkpoint ``row``; leaves another one loaded."""
         if self.options.no_step_check or self.over() or self.parallel.rank:
             return None
@@ -221,23 +228,45 @@ class Meter:
         self.run.load(row)
         return self.steps.check(row, lambda at: self.tuned.at(at, with_state=True))
 
-    def _couple(self) -> None:
-        """BatchNorm over all examples together, as a step of full-batch descent saw them.
+    def _statistics(self) -> str | None:
+        """Which statistics BatchNorm uses, set up; None without BatchNorm.
+
+        For ``batch`` the loss is of random batches as large as memory allows, of one where it can be.
 
         Raises:
-            UsageError: there is no BatchNorm, or what is asked for needs examples that do not depend on each other.
+            UsageError: batch was asked for, and there is no BatchNorm, or something else asked for needs examples that
+                do not depend on each other.
         """
+        objective, asked = self.run.objective, self.options.batch_norm == "batch"
+        mode = self.run.batch_norm if batch_norms(objective.model) else None
+        if mode != "batch" and not asked:
+            return mode
         wrong = {
-            "a model with BatchNorm, found none": self.batch_norm is None,
+            "a model with BatchNorm, found none": mode is None,
             "one process, found several": self.parallel.processes > 1,
             "no --per-example and no --groups: the batch's statistics couple the examples": (
                 self.options.per_example or self.options.groups
             ),
         }
         for text in (text for text, found in wrong.items() if found):
-            raise UsageError(f"expected, for --batch-norm batch, {text}", "leave out --batch-norm")
-        self.run.objective.batch_statistics = True
-        self.run.objective.batch_size = len(self.positions)
+            if asked:
+                raise UsageError(f"expected, for --batch-norm batch, {text}", "leave out --batch-norm")
+            why = text.partition(", found")[0].partition(":")[0]
+            self.notes = (
+                f"BatchNorm's statistics are held fixed; that the sharpness goes through them takes {why}",
+            )
+            return "re-estimate"
+        n = objective.batch_size = len(self.positions)
+        fit_micro_batch(objective, objective.parameters)
+        batches = -(-n // max(objective.batch_size, LEAST))
+        if batches > 1:
+            self.positions = np.random.default_rng(self.options.seed).permutation(self.positions)
+            self.notes = (
+                f"BatchNorm's statistics are those of {batches} random batches: all at once take too much",
+            )
+        objective.batch_size = -(-n // batches)
+        objective.batch_statistics = True
+        return mode
 
     def _find_subspace(self) -> InputSubspace | None:
         """Shorter vectors for the first layer, where all products are of the plain Hessian in one process."""

@@ -9,12 +9,13 @@ from opsigcli.checkpoints import digest
 from opsigcli.curvature.critical_rate import MOST_PASSES
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome
-from opsigcli.runs.cost import estimated_seconds, plan_lines
+from opsigcli.runs.cost import plan_lines, seconds_of_gradient
 from opsigcli.runs.run_specs import trusted_run
 from opsigcli.store.reader import Store
 
 GRADIENT_PASSES = 3  # a gradient costs about this many forward passes
-HVP_PASSES = 6  # a Hessian-vector product, likewise
+HVP_GRADIENTS = 2  # a Hessian-vector product costs about this many gradients
+MATVECS = 30  # of a checkpoint whose largest eigenvalue converges, where the store has none to tell from
 
 
 def plan_sharpness(options: SharpnessOptions, rows: list[int], store: Store) -> Outcome:
@@ -40,11 +41,16 @@ def plan_sharpness(options: SharpnessOptions, rows: list[int], store: Store) -> 
     what: dict[str, Any]
     if options.quick:
         passes, read, write = len(rows) * (MOST_PASSES + GRADIENT_PASSES) * n, 2 * read, 512
+        gradients = passes / GRADIENT_PASSES
         what, words = {"forward_passes": passes}, f"at most {MOST_PASSES} forward passes each"
     else:
         products, write = len(rows) * options.max_matvecs, 1024
-        passes = products * n * HVP_PASSES
-        what, words = {"hessian_vector_products": products}, f"at most {products} HVPs"
+        usual = min(_usual(store) or MATVECS * options.top, options.max_matvecs)
+        gradients = len(rows) * usual * n * HVP_GRADIENTS
+        what, words = (
+            {"hessian_vector_products": products},
+            f"about {len(rows) * usual} HVPs, at most {products}",
+        )
     result = {
         "dry_run": True,
         "checkpoints": [{"file": files[row], "status": "todo"} for row in rows],
@@ -53,7 +59,9 @@ def plan_sharpness(options: SharpnessOptions, rows: list[int], store: Store) -> 
         **what,
         "bytes_to_read": read,
         "bytes_to_write": write * len(rows),
-        "estimated_seconds": estimated_seconds(run, source, passes, options.device, options.batch_size),
+        "estimated_seconds": gradients * seconds_of_gradient(run, source, options.device, options.batch_size)
+        if rows
+        else 0.0,
     }
     return Outcome(
         schema="opsig/plan",
@@ -61,3 +69,9 @@ def plan_sharpness(options: SharpnessOptions, rows: list[int], store: Store) -> 
         result=result,
         view=plan_lines(result, f"measure {len(rows)} checkpoints, {words}", options.store),
     )
+
+
+def _usual(store: Store) -> int:
+    """HVPs that a measured checkpoint of this run took, in the median; 0 where none was measured."""
+    spent = sorted(point.matvecs for point in store.sharpness)
+    return spent[len(spent) // 2] if spent else 0

@@ -71,8 +71,8 @@ def plain(tuning: Tuning) -> bool:
 def stability(
     tuning: Tuning,
     spectrum: Spectrum,
-    operator: HessianOperator,
-    solve: Callable[[HessianOperator], Spectrum],
+    operator: HessianOperator | None,
+    solve: Callable[[HessianOperator], Spectrum] | None,
 ) -> Stability:
     """``λmax(H) / threshold``, or ``λmax(P⁻¹(H + shift·I)) / threshold`` for a rule that preconditions with P.
 
@@ -85,8 +85,9 @@ def stability(
     Args:
         tuning: of the checkpoint.
         spectrum: of H.
-        operator: H at the weights of the checkpoint, over the parameters that train.
-        solve: finds the largest eigenvalue.
+        operator: H at the weights of the checkpoint, over the parameters that train; None where the rule is ``plain``
+            and needs no gradient.
+        solve: finds the largest eigenvalue; None likewise.
 
     Raises:
         CurvatureError: the preconditioner is not positive, or memory is too small.
@@ -101,16 +102,18 @@ def stability(
             return Stability(reason=_unstable(part))
     sharpness = float(spectrum.eigenvalues[0])
     needed = any(part.rule.needs_gradient for part in tuning.parts)
-    gradient = operator.objective.mean_loss_and_gradient()[1] if needed else []
+    gradient = operator.objective.mean_loss_and_gradient()[1] if needed and operator else []
     magnified = tuning.parts[0].rule.magnified(sharpness, gradient, tuning.parts[0].hyper)
     if plain(tuning):
         threshold = tuning.parts[0].rule.stability_threshold(tuning.parts[0].hyper) / magnified
         return Stability(threshold, sharpness / threshold)
+    assert operator is not None
+    assert solve is not None
     reference, units = _reference(tuning, limits)
     weights, unseen, lacking = _weights(tuning, limits, reference, operator.objective, gradient)
     if weights is None:
         why = tuning.unusable or f"the checkpoint has no second moments of {lacking}"
-        return Stability(reference, reason=f"no ratio: {why}", units=units)
+        return Stability(reason=f"no ratio: {why}")
     penalty = _by_parameter(tuning, [limit.penalty for limit in limits], operator.objective)
     if not any(part.rule.preconditions for part in tuning.parts) and bool((weights == 1).all()):
         least, most = float(penalty.min()), float(penalty.max())

@@ -44,6 +44,7 @@ def warnings_of(
     warnings += _once([(point, point.reason) for point in bare])
     warnings += _once([(point, point.units) for point in points if point.units])
     warnings += _once([(point, note) for point in points for note in point.notes])
+    warnings += _once([(p, f"estimated, not the run's own: {p.estimated}") for p in points if p.estimated])
     left_out = [point for point in points if point.untrained]
     if left_out:
         point = left_out[0]
@@ -89,10 +90,10 @@ def _once(said: list[tuple[SharpnessPoint, str]]) -> list[str]:
 
 
 def _statistics_warning(points: list[SharpnessPoint]) -> list[str]:
-    if not any(p.batch_norm == "running" and p.ratio is not None and p.ratio >= EDGE for p in points):
+    if not any(p.fixed_statistics and p.ratio is not None and p.ratio >= EDGE for p in points):
         return []
     return [
-        "BatchNorm used its running statistics; the steps of the run saw those of their batches, whose sharpness "
+        "BatchNorm's statistics were held fixed; the steps of the run saw those of their batches, whose sharpness "
         "can be several times smaller: hold that against the threshold, with --batch-norm batch"
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from opsigcli.checkpoints.recorded_facts import Traced, batch_norm_fact, merged,
 from opsigcli.checkpoints.training_log import find_log
 from opsigcli.models.training_only import batch_norms, differs_in_training, drawn_at_random
 from opsigcli.tracing.against_log import against_log
+from opsigcli.tracing.batch_norm_gap import Gap, gap_words
 from opsigcli.training_records import AgainstLog, RecordedFact
 
 if TYPE_CHECKING:
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 PROBED = 8  # examples that pass the model in training mode
 
 
-def facts_of(series: Series, run: Run, objective: Objective) -> tuple[RecordedFact, ...]:
+def facts_of(
+    series: Series, run: Run, objective: Objective, gaps: Sequence[Gap] = ()
+) -> tuple[RecordedFact, ...]:
     """What makes the trace another function than the one trained: what files record, and what the model does."""
     traced = Traced(run.loss, run.weights, run.precision)
-    of_model = facts_of_model(objective)
+    of_model = facts_of_model(objective, run.batch_norm, gaps)
     built = {fact.name for fact in of_model}
     files = [
         fact for fact in recorded_facts(series, traced) if fact.name != "BatchNorm" or fact.name not in built
@@ -34,7 +38,7 @@ def facts_of(series: Series, run: Run, objective: Objective) -> tuple[RecordedFa
     return tuple(merged([*files, *of_model]))
 
 
-def facts_of_model(objective: Objective) -> list[RecordedFact]:
+def facts_of_model(objective: Objective, mode: str = "", gaps: Sequence[Gap] = ()) -> list[RecordedFact]:
     """What the model draws at random in training, and the statistics that it takes of batches there."""
     effects = {kind.name: kind.effect for kind in KINDS}
     model: nn.Module = objective.model
@@ -45,7 +49,7 @@ def facts_of_model(objective: Objective) -> list[RecordedFact]:
             drawn = {"dropout": "some, in no module that says so"}
     found = [RecordedFact(name, value, "the model", effects[name]) for name, value in drawn.items()]
     if layers := batch_norms(model):
-        found.append(batch_norm_fact(layers, "the model"))
+        found.append(batch_norm_fact(layers, "the model", mode, gap_words(gaps)))
     return found
 
 

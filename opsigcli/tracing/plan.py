@@ -10,12 +10,10 @@ from opsigcli.options import TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
 from opsigcli.records import Run
-from opsigcli.runs.cost import estimated_seconds, plan_lines
+from opsigcli.runs.cost import plan_lines, seconds_of_losses
 from opsigcli.runs.look import look
 from opsigcli.store.reader import open_store
 from opsigcli.tracing.rows import plan_rows
-
-BATCH = 256  # examples of a forward pass, where the command would find a number that suits the machine
 
 
 def plan_trace(
@@ -40,12 +38,14 @@ def plan_trace(
         known = options.store.exists() and not options.fresh
         store = stack.enter_context(open_store(options.store)) if known else None
         rows = plan_rows(series, store)
+        before = store.run if store is not None else None
     todo = [row for row in rows if row.stored is None]
     n = len(source)
     shards = -(-n // LARGEST_SHARD)
     read = sum(series.checkpoints[row.place].size for row in todo if row.place is not None)
-    seconds = estimated_seconds(run, source, len(todo) * n, options.device, options.batch_size or BATCH)
     seen = look(series, source, run.model, run.loss, run.partial, progress)
+    statistics = options.batch_norm or (before.batch_norm or "stored" if before else "batch")
+    each = seconds_of_losses(run, source, options.device, options.batch_size, options.precision, statistics)
     result = {
         "dry_run": True,
         "checkpoints": [
@@ -58,7 +58,7 @@ def plan_trace(
         "forward_passes": len(todo) * n,
         "bytes_to_read": read,
         "bytes_to_write": 8 * len(rows) * n,  # losses and loss deltas, float32
-        "estimated_seconds": seconds,
+        "estimated_seconds": len(todo) * each if todo else 0.0,
         "look": seen,
     }
     return Outcome(

@@ -31,6 +31,7 @@ from opsigcli.store.opening import require_replaceable
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import TraceContent, write_trace, write_training
+from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of, normalised
 from opsigcli.tracing.beside import facts_of, log_beside
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.rows import Row, plan_rows
@@ -83,6 +84,7 @@ class Session:
         self.infinite: list[int] = []  # steps at which some loss is not finite
         self.log: AgainstLog | None = None
         self.facts: tuple[RecordedFact, ...] = ()
+        self.gaps: tuple[Gap, ...] = ()  # of the losses with BatchNorm's stored statistics
 
     def trace(self, series: Series, progress: Progress) -> None:
         """Bring the store up to date with the series.
@@ -130,6 +132,11 @@ class Session:
                 stopped, f"interrupted: {kept} checkpoints are traced and kept, {left} units are left"
             )
 
+    @property
+    def batch_norm(self) -> dict[str, Any] | None:
+        """BatchNorm's statistics, and how far the loss with those stored is off; None without BatchNorm."""
+        return {"statistics": self.run.batch_norm, "gaps": self.gaps} if self.run.batch_norm else None
+
     def _finished(self, worker: Worker) -> list[Row]:
         """The rows with nothing left to compute."""
         missing = {unit.row.file for unit in worker.missing(self.rows)}
@@ -161,7 +168,7 @@ class Session:
             new = [row for row in self.done if row.stored is None]
             enough = len(self.done) >= min(2, len(self.rows))
             if new and enough:
-                write_trace(self.options.store, self._content(worker, store))
+                write_trace(self.options.store, self._content(worker, store, stopped is not None))
             if stopped is None and self.options.store.exists():
                 self._look_beside(worker, series)
             if stopped is None or (new and enough):
@@ -172,7 +179,8 @@ class Session:
         with open_store(self.options.store) as store:
             self.summary, self.infinite = store.summary
             log = log_beside(series, self.summary)
-            facts = facts_of(series, self.run, worker.evaluator.objective)
+            self.gaps = gaps_of(store.provenance["trace"].options)
+            facts = facts_of(series, self.run, worker.evaluator.objective, self.gaps)
             known = (log, facts) == (store.training_log, store.recorded_facts)
         self.log, self.facts = log, facts
         if not known:
@@ -194,6 +202,7 @@ class Session:
             objective = build_objective(
                 self.run.model, self.source, self.run.loss, device=own_device(options.device), batch_size=256
             )
+            objective.use_statistics(self._statistics(objective, store))
             self._loader = Loader(objective.model, self.run.partial)
             require_precision(options.precision, objective, self._loader, series)
             self._evaluator = Evaluator(objective, batch_size=options.batch_size, precision=options.precision)
@@ -209,6 +218,8 @@ class Session:
             "device": evaluator.objective.device.type,
             "virtual": virtual.facts if virtual else None,
         }
+        if self.run.batch_norm:
+            self.measured["batch_norm"] = self.run.batch_norm
         if evaluator.objective.mean:
             self.measured["mean"] = evaluator.objective.mean
         if evaluator.objective.padding:
@@ -219,6 +230,25 @@ class Session:
             _require_same_padding(store, evaluator.objective)
         units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
         return Worker(series, evaluator, loader, units, virtual, self.sharding)
+
+    def _statistics(self, objective: Objective, store: Store | None) -> str:
+        """Which statistics BatchNorm uses: those of the store's rows, and of the data for a new store.
+
+        Raises:
+            StoreError: others than those of the store were asked for.
+        """
+        if not normalised(objective.model):
+            return "stored"
+        asked, before = self.options.batch_norm, None if store is None else store.run.batch_norm or "stored"
+        if before is not None and asked not in (None, before):
+            raise StoreError(
+                f"the trace in {self.options.store} was made with --batch-norm {before}, and is not continued with "
+                f"{asked}",
+                "leave out --batch-norm, name another store with --store, or replace this one with --fresh",
+            )
+        mode = asked or before or "batch"
+        self.run = replace(self.run, batch_norm=mode)
+        return mode
 
     def _require_same_virtual(self, store: Store) -> None:
         """Refuse to mix rows with virtual steps and rows without, or steps of two kinds.
@@ -235,10 +265,12 @@ class Session:
                 "name another store with --store, give the same options, or replace this one with --fresh",
             )
 
-    def _content(self, worker: Worker, store: Store | None) -> TraceContent:
+    def _content(self, worker: Worker, store: Store | None, stopping: bool) -> TraceContent:
         objective = worker.evaluator.objective
         made = provenance("trace", self.options, objective, precision=self.run.precision)
         made.options.update(plain(self.measured))
+        if self.run.batch_norm and not stopping:  # a signal does not wait for more passes
+            made.options["batch_norm_gap"] = plain(batch_norm_gaps(worker, self.rows))
         if objective.notes:
             made.options["notes"] = list(objective.notes)
         return TraceContent(

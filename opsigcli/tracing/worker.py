@@ -172,6 +172,7 @@ class Worker:
         if following is not None and following.row.place is not None and following.row.place != place:
             self._weights = {following.row.place: reading.submit(self._fetch, following.row.place)}
         self.loader.load(weights.result(), unit.row.file)
+        self.evaluator.objective.settle()
         if not self._independent:
             self._independent = refuse_coupling(self.evaluator.objective, unit.row.file)
         if unit.shard != VIRTUAL:

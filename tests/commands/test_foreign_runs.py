@@ -30,6 +30,7 @@ WORDS = {
     "timm": ["--model", "timm:test_resnet", "--weights", "model"],
     "torchvision": ["--model", "torchvision:squeezenet1_1", "--weights", "model"],
 }
+STORED = ("--batch-norm", "stored")  # the losses of the frameworks are those of eval mode
 FOLDER = {"accelerate": "ckpts/checkpoints"}
 
 
@@ -68,7 +69,9 @@ def test_traced_losses_are_those_of_the_framework_itself(
     run = runs(name)
     words = [word.format(run=run) for word in WORDS[name]]
     store = tmp_path / "opsig.h5"
-    done = opsig("trace", run / FOLDER.get(name, "ckpts"), "--data", data_of(run), *words, "--store", store)
+    done = opsig(
+        "trace", run / FOLDER.get(name, "ckpts"), "--data", data_of(run), *words, *STORED, "--store", store
+    )
     assert done.code == 0, done.err
     expected = np.load(run / "losses.npz")
     with h5py.File(store) as file:
@@ -142,7 +145,9 @@ def test_the_model_that_fits_is_named_and_not_used(
 ) -> None:
     run = runs(name)
     weights = ["--weights", "model"] if name != "trainer" else []
-    done = opsig("trace", run / "ckpts", "--data", data_of(run), *weights, "--store", tmp_path / "s.h5")
+    done = opsig(
+        "trace", run / "ckpts", "--data", data_of(run), *weights, *STORED, "--store", tmp_path / "s.h5"
+    )
     assert done.code == 2
     assert spec in done.err
     assert not (tmp_path / "s.h5").exists()
@@ -152,7 +157,7 @@ def test_both_sets_of_weights_of_timm_are_there_to_choose(
     opsig: Opsig, runs: Callable[[str], Path], tmp_path: Path
 ) -> None:
     run = runs("timm")
-    words = ("trace", run / "ckpts", "--model", "timm:test_resnet", "--data", data_of(run))
+    words = ("trace", run / "ckpts", "--model", "timm:test_resnet", "--data", data_of(run), *STORED)
     told = opsig(*words, "--store", tmp_path / "m.h5")
     assert told.code == 0
     assert "the trained weights are read" in told.err

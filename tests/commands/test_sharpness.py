@@ -21,6 +21,7 @@ from opsigcli.derivatives.hvp import hessian_operator
 from opsigcli.errors import UsageError
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
+from opsigcli.stability.solver import Solver
 
 DATA, MODEL = "planted?n=200", "mlp?hidden=6"
 SGD = ("--optimizer", "sgd", "--batch-size", 20, "--lr", 0.2)
@@ -302,13 +303,13 @@ def normed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_batch_norm_has_running_statistics_or_those_of_all_examples(opsig: Opsig, normed: Path) -> None:
+def test_batch_norm_has_stored_statistics_or_those_of_all_examples(opsig: Opsig, normed: Path) -> None:
     words = ("sharpness", "--store", normed, "--every", 3, "--json")
-    running, batch = (opsig(*words, "--batch-norm", name).json for name in ("running", "batch"))
-    for found, name in ((running, "running"), (batch, "batch")):
+    running, batch = (opsig(*words, "--batch-norm", name).json for name in ("stored", "batch"))
+    for found, name in ((running, "stored"), (batch, "batch")):
         assert [p["batch_norm"] for p in found["result"]["points"]] == [name] * 3
-        told = any("running statistics" in line for line in found["warnings"])
-        assert told == (name == "running" and max(p["ratio"] for p in found["result"]["points"]) >= 0.9)
+        told = any("held fixed" in line for line in found["warnings"])
+        assert told == (name == "stored" and max(p["ratio"] for p in found["result"]["points"]) >= 0.9)
     first, second = running["result"]["points"], batch["result"]["points"]
     assert all(a["eigenvalues"] != b["eigenvalues"] for a, b in zip(first, second, strict=True))
     # Along the step the gradients are those of training: the secant's equation holds with them alone.
@@ -317,7 +318,11 @@ def test_batch_norm_has_running_statistics_or_those_of_all_examples(opsig: Opsig
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["--groups"], "couple"), (["--per-example"], "couple"), (["--batch-norm", "none"], "running, batch")],
+    [
+        (["--groups"], "couple"),
+        (["--per-example"], "couple"),
+        (["--batch-norm", "none"], "stored, re-estimate, batch"),
+    ],
 )
 def test_batch_statistics_that_cannot_be_had_are_an_error(
     opsig: Opsig, normed: Path, words: list[str], said: str
@@ -370,3 +375,34 @@ def test_two_processes_give_the_answer_of_one(opsig: Opsig, store: Path, tmp_pat
             assert a["secant"] == pytest.approx(b["secant"], rel=1e-3)
     with h5py.File(both) as file:
         assert json.loads(file["provenance/sharpness"].asstr()[()])["options"]["processes"] == 2
+
+
+def test_another_learning_rate_keeps_the_eigenvalues_and_gives_the_numbers_of_measuring_anew(
+    opsig: Opsig, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (
+        "sharpness",
+        "--store",
+        store,
+        "--every",
+        10,
+        "--no-step-check",
+        "--json",
+        "--optimizer",
+        "momentum",
+    )
+    other = ("--lr", 0.02, "--weight-decay", 0.01, "--momentum", 0.8)
+    anew = opsig(*words, *other, "--fresh").json["result"]["points"]
+    assert opsig(*words, "--lr", 0.5, "--fresh").code == 0
+    monkeypatch.setattr(Solver, "solve", lambda *_: pytest.fail("eigenvalues were computed again"))
+    kept = opsig(*words, *other).json["result"]["points"]
+    assert len(kept) == len(anew) > 1
+    for one, two in zip(kept, anew, strict=True):
+        assert one == two
+
+
+def test_a_preconditioned_operator_is_solved_again_for_another_rule(opsig: Opsig, store: Path) -> None:
+    words = ("sharpness", "--store", store, "--every", 20, "--no-step-check", "--json")
+    opsig(*words, "--optimizer", "gd", "--lr", 0.5, "--fresh")
+    moved = opsig(*words, "--optimizer", "adam", "--lr", 0.01).json["result"]["points"]
+    assert all(point["threshold"] is None and "second moments" in point["reason"] for point in moved)

@@ -80,12 +80,12 @@ def test_points_that_did_not_converge_do_not_count():
     assert names == ["progressive sharpening"]
 
 
-def test_an_edge_seen_with_running_statistics_is_told_as_such():
-    for name, said in (("running", True), ("batch", False)):
+def test_an_edge_seen_with_statistics_held_fixed_is_told_as_such():
+    for name, said in (("running", True), ("stored", True), ("batch", False)):
         some = points([0.5, 0.7, 1.1, 1.0, 1.1], batch_norm=name)
         found = phases(some, np.arange(50), np.ones(50))
         (edge,) = [phase for phase in found if phase.name == "at the edge"]
-        assert ("running statistics" in edge.evidence) == said
+        assert ("held fixed" in edge.evidence) == said
 
 
 def test_no_points_no_phases():

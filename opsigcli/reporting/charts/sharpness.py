@@ -11,7 +11,7 @@ import numpy as np
 
 from opsigcli.reporting.format import number, range_words
 from opsigcli.reporting.scales import value_scale
-from opsigcli.reporting.summary import residual, sharpness_title, sharpness_values
+from opsigcli.reporting.summary import held_against, residual, sharpness_title, sharpness_values
 from opsigcli.reporting.svg import Chart, Figure, Key, swatch
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def sharpness_charts(sheet: Sheet) -> list[Figure]:
     if not points:
         return []
     figure = partial(_figure, sheet)
-    limits = [math.nan if p.threshold is None else p.threshold for p in points]
+    limits = [held_against(p) for p in points]
     plain = [p.eigenvalues[0] if p.eigenvalues else math.nan for p in points]
     if all(p.preconditioned is None for p in points):
         figures = [figure("sharpness", "Sharpness", plain, limits)]

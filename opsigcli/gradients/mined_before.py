@@ -1,0 +1,40 @@
+"""What mining depends on, so that a store that was mined in the same way is not mined again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from opsigcli import __version__
+from opsigcli.options import MineOptions
+from opsigcli.records import Mining
+
+if TYPE_CHECKING:
+    from opsigcli.gradients.sketch_store import Sketches
+    from opsigcli.store.reader import Store
+
+KEY = "configuration"  # among the options of the provenance
+CHOICES = ("top", "method", "similarity", "window", "surrogates", "data")
+
+
+def mining_key(options: MineOptions, store: Store, sketches: Sketches) -> str:
+    """The hash of all that the result depends on: trace, gradients, choices, sharpness, version."""
+    parts = {
+        "gradients": sketches.key,
+        "trace": [*store.sha256, *map(int, store.file["steps"][()])],
+        "sharpness": [(point.step, *point.eigenvalues) for point in store.sharpness],
+        "seen": sorted(
+            (store.seen or ({},))[0]
+        ),  # features of the examples, of whose data the gradients know
+        "weights": None if store.weights is None else hashlib.sha256(store.weights.tobytes()).hexdigest(),
+        "version": __version__,
+        **{name: getattr(options, name) for name in CHOICES},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def mined_before(store: Store, key: str) -> Mining | None:
+    """What the store has of the same mining; None where it has none, or another one."""
+    made = store.provenance.get("mine")
+    return store.mining if made is not None and made.options.get(KEY) == key else None

@@ -1,0 +1,82 @@
+"""What a point depends on beside the checkpoint, and what can be kept of one when the rule alone is another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opsigcli.curvature.spectrum import Spectrum
+from opsigcli.options import SharpnessOptions
+from opsigcli.records import Mining
+from opsigcli.sharpness_records import SharpnessPoint
+from opsigcli.stability.ratio import plain, stability
+
+if TYPE_CHECKING:
+    from opsigcli.stability.measure import Meter
+
+OF_RULE = ("optimizer", "lr", "momentum", "weight_decay", "betas", "eps", "lr_groups")
+OF_SPECTRUM = (
+    *("top", "tolerance", "max_matvecs", "precision", "seed", "model", "data", "examples", "minibatch"),
+    *("all_parameters", "layers", "per_example", "groups", "secant", "spectrum"),
+)
+SPECTRUM = "spectrum_configuration"  # among the options of the provenance
+
+
+def numerics(options: SharpnessOptions, batch_norm: str, mining: Mining | None) -> dict[str, Any]:
+    """The options that a point depends on, with statistics of BatchNorm and the groups that are looked at."""
+    found: dict[str, Any] = {name: getattr(options, name) for name in (*OF_SPECTRUM, *OF_RULE)}
+    found["batch_norm"] = batch_norm
+    if mining is not None:
+        groups = [[pair.first.ids.tolist(), pair.second.ids.tolist()] for pair in mining.pairs]
+        found["mining"] = hashlib.sha256(json.dumps(groups).encode()).hexdigest()
+    return found
+
+
+def without_rule(found: dict[str, Any]) -> str:
+    """The hash of all of them but the rule's: points that share it have the same eigenvalues."""
+    kept = {name: value for name, value in found.items() if name not in OF_RULE}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def held_against_rule(meter: Meter, row: int, old: SharpnessPoint) -> SharpnessPoint | None:
+    """A point with the threshold of another rule, or of other hyper-parameters; None where it must be solved again.
+
+    λ₁ of the Hessian itself depends on no rule. P⁻¹H does, with its learning rates by group, its second moments and its
+    L2 penalty; so do gradients taken elsewhere than at the weights, and another set of weights that train.
+
+    Args:
+        meter: with the new rule.
+        row: of the trace.
+        old: measured there, with all else equal.
+    """
+    if not old.converged or old.preconditioned is not None or old.partial:
+        return None
+    meter.run.load(row)
+    tuning = meter.tuned.at(row)
+    rules = [part.rule for part in tuning.parts]
+    if not plain(tuning) or any(rule.needs_gradient or rule.gradient_at is not None for rule in rules):
+        return None
+    meter.train(tuning, meter.movement.moved())
+    objective = meter.run.objective
+    if old.parameters != sum(p.numel() for p in objective.parameters) or meter.options.all_parameters:
+        return None
+    values = np.array(old.eigenvalues)
+    vectors = objective.parameters[0].new_empty(0)
+    spectrum = Spectrum(values, np.array(old.residuals), old.converged, 0, vectors=vectors)
+    found = stability(tuning, spectrum, None, None)
+    batch = old.batch_sharpness
+    return replace(
+        old,
+        threshold=found.threshold,
+        ratio=found.ratio,
+        reason=found.reason,
+        lr=tuning.lr,
+        optimizer=", ".join(dict.fromkeys(part.name for part in tuning.parts)),
+        notes=tuning.notes,
+        batch_ratio=batch / found.threshold if batch is not None and found.threshold else None,
+        step_check=meter.step_check(row),
+    )

@@ -1,0 +1,53 @@
+"""A store that was mined in the same way is not mined again; one that differs in anything is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Opsig
+
+from opsigcli.commands import mine as command
+from opsigcli.gradients.ablation import NOTHING, causal_words
+
+WORDS = ("--gradient-checkpoints", 2, "--surrogates", 2, "--json")
+
+
+@pytest.fixture
+def mined(opsig: Opsig, tmp_path: Path) -> tuple[Path, dict[str, object]]:
+    """A mined store of a short run, and what was printed."""
+    run, store = tmp_path / "run", tmp_path / "s.h5"
+    assert opsig("train", run, "--data", "planted?n=200", "--steps", 12, "--lr", 1.0).code == 0
+    assert opsig("trace", run, "--store", store).code == 0
+    return store, opsig("mine", "--store", store, *WORDS).json["result"]
+
+
+def test_mining_again_gives_the_same_and_computes_nothing(
+    opsig: Opsig, mined: tuple[Path, dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, first = mined
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "find_pairs", lambda *_: pytest.fail("the store was mined again"))
+        again = opsig("mine", "--store", store, *WORDS, "--export", tmp_path / "ids.csv").json["result"]
+    assert again == first
+    assert (tmp_path / "ids.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "other", [("--seed", 1), ("--top", 3), ("--method", "losses"), ("--similarity", "raw")]
+)
+def test_another_choice_is_mined(
+    opsig: Opsig,
+    mined: tuple[Path, dict[str, object]],
+    other: tuple[object, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+    real = command.find_pairs
+    monkeypatch.setattr(command, "find_pairs", lambda *given: (calls.append(1), real(*given))[1])
+    assert opsig("mine", "--store", mined[0], *WORDS, *other).code == 0
+    assert calls
+
+
+def test_a_causal_comparison_without_pairs_says_that_there_is_nothing_to_test() -> None:
+    assert NOTHING in causal_words({"step": 1, "updates": 0, "arms": [], "caveat": NOTHING})[0]
