@@ -34,7 +34,7 @@ BatchNorm = Annotated[
         "Statistics of BatchNorm: stored in the checkpoint (right for layers frozen in training); re-estimate: of the "
         "data at the weights of each checkpoint, held fixed in derivatives; batch: the same losses and gradients of "
         "examples, and the sharpness goes through them, as the steps of training did: held fixed, it can be 10 times "
-        "as large. Default: as the store's trace; batch for a new one.",
+        "as large. Default: as the store's trace; for a new one batch, or stored where they never change.",
         "NAME",
         values=BATCH_NORM,
     ),

@@ -12,6 +12,8 @@ from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.objective.batch_norm import batch_norms, statistics_of
 
 if TYPE_CHECKING:
+    from opsigcli.checkpoints.series import Series
+    from opsigcli.runs.load_weights import Loader
     from opsigcli.tracing.rows import Row
     from opsigcli.tracing.worker import Worker
 
@@ -74,6 +76,26 @@ def batch_norm_gaps(worker: Worker, rows: Sequence[Row]) -> list[Gap]:
     return found
 
 
+def statistics_stay(loader: Loader, series: Series) -> bool:
+    """Whether the first and the last checkpoint have other weights and the same statistics of every BatchNorm."""
+    first: list[torch.Tensor] = []
+    for place in (0, len(series) - 1):
+        try:
+            loader.load(series.read(place), series.checkpoints[place].file)
+        except (CheckpointError, ModelError):
+            return False  # which is said where the checkpoint is traced
+        if not place:
+            first = [value.detach().clone() for value in (*loader.model.parameters(), *_stored(loader.model))]
+    same = list(map(torch.equal, first, (*loader.model.parameters(), *_stored(loader.model))))
+    weights = len(list(loader.model.parameters()))
+    return not all(same[:weights]) and all(same[weights:])
+
+
+def _stored(model: torch.nn.Module) -> list[torch.Tensor]:
+    kept = [norm for norm in batch_norms(model) if norm.running_mean is not None]
+    return [value for norm in kept for value in (norm.running_mean, norm.running_var) if value is not None]
+
+
 def gaps_of(options: dict[str, Any]) -> tuple[Gap, ...]:
     """The gaps that a store's trace was written with."""
     return tuple(Gap(**gap) for gap in options.get("batch_norm_gap", ()))
@@ -89,10 +111,14 @@ def gap_words(gaps: Sequence[Gap]) -> str:
 
 def gap_warnings(gaps: Sequence[Gap], mode: str) -> list[str]:
     """A warning where the stored statistics are those of other weights, and the trace uses them."""
-    if mode != "stored" and gaps and gaps[-1].frozen:
+    if gaps and gaps[-1].frozen:
+        frozen = (
+            "BatchNorm's stored statistics never change along the run, so its layers were frozen in training"
+        )
         return [
-            "BatchNorm's stored statistics never change along the run, so its layers were frozen in training: trace "
-            "with --batch-norm stored --fresh"
+            f"{frozen}, and the losses are with them ({gap_words(gaps)}); --batch-norm batch takes those of the data"
+            if mode == "stored"
+            else f"{frozen}: trace with --batch-norm stored --fresh"
         ]
     large = [gap for gap in gaps if not abs(gap.stored - gap.re_estimated) <= LARGE * gap.re_estimated]
     if not large:

@@ -31,7 +31,7 @@ from opsigcli.store.opening import require_replaceable
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import TraceContent, write_trace, write_training
-from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of, normalised
+from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of, normalised, statistics_stay
 from opsigcli.tracing.beside import facts_of, log_beside
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.rows import Row, plan_rows
@@ -202,8 +202,8 @@ class Session:
             objective = build_objective(
                 self.run.model, self.source, self.run.loss, device=own_device(options.device), batch_size=256
             )
-            objective.use_statistics(self._statistics(objective, store))
             self._loader = Loader(objective.model, self.run.partial)
+            objective.use_statistics(self._statistics(objective, series, store))
             require_precision(options.precision, objective, self._loader, series)
             self._evaluator = Evaluator(objective, batch_size=options.batch_size, precision=options.precision)
             objective.batch_size = self._evaluator.batch_size  # suits gradients as well
@@ -231,8 +231,9 @@ class Session:
         units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
         return Worker(series, evaluator, loader, units, virtual, self.sharding)
 
-    def _statistics(self, objective: Objective, store: Store | None) -> str:
-        """Which statistics BatchNorm uses: those of the store's rows, and of the data for a new store.
+    def _statistics(self, objective: Objective, series: Series, store: Store | None) -> str:
+        """Which statistics BatchNorm uses: those of the store's rows; for a new store those of the data, or the stored
+        ones where training left them as they were.
 
         Raises:
             StoreError: others than those of the store were asked for.
@@ -246,7 +247,8 @@ class Session:
                 f"{asked}",
                 "leave out --batch-norm, name another store with --store, or replace this one with --fresh",
             )
-        mode = asked or before or "batch"
+        assert self._loader is not None
+        mode = asked or before or ("stored" if statistics_stay(self._loader, series) else "batch")
         self.run = replace(self.run, batch_norm=mode)
         return mode
 

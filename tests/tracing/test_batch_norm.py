@@ -134,8 +134,11 @@ def test_statistics_that_were_frozen_in_training_are_told_by_their_standing_stil
         torch.save({"model": state["model"] | kept, "step": step}, folder / f"step_{step}.pt")
     given = words(run, "frozen.h5")
     given[1] = str(folder)
-    assert "--batch-norm stored" in " ".join(opsig(*given).err.split())
-    assert "never change" in " ".join(opsig(*given, "--fresh").err.split())
+    taken = opsig(*given, "--json")
+    assert taken.json["result"]["batch_norm"]["statistics"] == "stored"
+    assert "never change" in " ".join(taken.err.split())
+    again = opsig(*given, "--fresh", "--batch-norm", "batch")
+    assert "trace with --batch-norm stored" in " ".join(again.err.split())
 
 
 def test_sharpness_is_by_default_of_the_statistics_of_the_trace(opsig: Opsig, run: Path) -> None:
