@@ -36,7 +36,7 @@ SOURCES = Registry(
         ),
         "hfds": Entry(
             "opsigcli.datasets.hf_source:open_hf",
-            "hfds:NAME_OR_DIR?split=train: Hugging Face datasets (extra: hf)",
+            "hfds:NAME_OR_PATH?split=train: Hugging Face datasets, parquet, json (extra: hf)",
         ),
         "text": Entry(
             "opsigcli.datasets.text:open_text", "text:FILE?context=64&tokenizer=word: for lm", path="file"
