@@ -60,7 +60,9 @@ class Function(Pictures):
         Raises:
             DatasetError: the function fails, or gives something else.
         """
-        if self.mode and picture.mode != self.mode and not deep(picture):  # whose numbers are for the function
+        if (
+            self.mode and picture.mode != self.mode and not deep(picture)
+        ):  # whose numbers are for the function
             picture = picture.convert(self.mode)
         with guarded(DatasetError, f"calling {self.text!r} on {where}"):
             found = self.function(picture)
