@@ -217,6 +217,8 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
     logged = session.log
     if logged is not None and logged.verdict == "above":
         warnings.append(logged.words)
+    if session.look is not None:
+        warnings += session.look.warnings
     if len(session.rows) == 1:
         warnings.append(
             "there is one checkpoint: its losses and sharpness can be measured, but loss deltas, and what opsig mine "
@@ -259,6 +261,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
         "training_log": logged,
         "recorded_facts": session.facts,
         "batch_norm": session.batch_norm,
+        "look": session.look,
     }
     taken = session.source.transform.get("examples")
     further = ", ".join(command(verb, store=options.store) for verb in ("mine", "sharpness", "report"))
@@ -276,6 +279,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
         messages=(
             *((f"a subset of the examples was traced, {taken}",) if taken else ()),
             *((f"the mean loss is {mean}",) if (mean := worker.evaluator.objective.mean) else ()),
+            *((session.look.sentence,) if session.look is not None else ()),
             *training_words(logged, session.facts),
             message,
         ),

@@ -13,6 +13,7 @@ from opsigcli.specs import Spec, Value
 from opsigcli.usercode import absolute_path
 
 SHOWN = 12  # names in a message
+ORDERED = ("folder", "csv")  # schemes whose specs have classes=
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

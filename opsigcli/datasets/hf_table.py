@@ -66,7 +66,11 @@ def open_table(spec: Spec, options: Spec) -> tuple[Any, Path]:
 
 
 def _of_path(datasets: Any, path: Path, options: Spec) -> Any:
-    """What lies at a path: one table, or one for each split."""
+    """What lies at a path: one table, or one for each split.
+
+    Raises:
+        DatasetError: it is a file that the library has no reader for.
+    """
     if path.is_dir() and any((path / name).is_file() for name in SAVED):
         return datasets.load_from_disk(str(path))
     if path.is_dir():

@@ -64,7 +64,11 @@ def check_contract(objective: Objective) -> bool:
 
 
 def _check_single(objective: Objective, inputs: Tensor, outputs: Tensor) -> None:
-    """Refuse a model that drops the dimension of a batch of one: the last batch may be one."""
+    """Refuse a model that drops the dimension of a batch of one: the last batch may be one.
+
+    Raises:
+        ObjectiveError: it does, fails on one example, or gives something other than a tensor.
+    """
     if not isinstance(outputs, Tensor):
         raise ObjectiveError(
             f"expected the model to return one tensor, found {type(outputs).__name__}",

@@ -79,7 +79,11 @@ class OfLabels:
 
 
 def per_label(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Outputs (B, C, 1, …) as (B, C) where each example has one label."""
+    """Outputs (B, C, 1, …) as (B, C) where each example has one label.
+
+    Raises:
+        ObjectiveError: there are outputs for several places, and one label.
+    """
     if targets.ndim == 1 and outputs.ndim > 2 and not targets.is_floating_point():
         if math.prod(outputs.shape[2:]) != 1:
             raise ObjectiveError(
