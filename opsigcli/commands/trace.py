@@ -217,8 +217,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
     logged = session.log
     if logged is not None and logged.verdict == "above":
         warnings.append(logged.words)
-    if session.look is not None:
-        warnings += session.look.warnings
+    warnings += () if session.look is None else session.look.warnings
     if len(session.rows) == 1:
         warnings.append(
             "there is one checkpoint: its losses and sharpness can be measured, but loss deltas, and what opsig mine "
@@ -279,8 +278,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
         messages=(
             *((f"a subset of the examples was traced, {taken}",) if taken else ()),
             *((f"the mean loss is {mean}",) if (mean := worker.evaluator.objective.mean) else ()),
-            *((session.look.sentence,) if session.look is not None else ()),
-            *training_words(logged, session.facts),
+            *training_words(logged, session.facts, session.look),
             message,
         ),
         exit_code=ExitCode.INCOMPLETE if failed else ExitCode.OK,

@@ -6,14 +6,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from opsigcli.datasets.listing import Listing, one_each
 from opsigcli.errors import UsageError
+from opsigcli.files import read_file
 from opsigcli.registry import nearest
 from opsigcli.specs import Spec, Value
 from opsigcli.usercode import absolute_path
 
+if TYPE_CHECKING:
+    from opsigcli.records import Ints
+
 SHOWN = 12  # names in a message
-ORDERED = ("folder", "csv")  # schemes whose specs have classes=
+ORDERED = ("folder", "csv", "npz", "hfds", "torchvision", "py", "file")  # schemes whose specs have classes=
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -51,6 +59,34 @@ def ordered(spec: Spec, names: Sequence[str]) -> list[str]:
     return given
 
 
+def relabelled(listing: Listing, spec: Spec) -> Listing:
+    """A listing whose labels are in the order of ``classes=``; the examples and their ids stay as they are.
+
+    Raises:
+        UsageError: the data name no classes, or others.
+    """
+    if not listing.classes:
+        raise UsageError(
+            f"in {str(spec)!r}: expected names of classes in the data for classes=; there are none",
+            "leave out classes=, and number the labels in the order of the model's outputs",
+        )
+    names = ordered(spec, listing.classes)
+    new = np.array([names.index(name) for name in listing.classes], dtype=np.int64)
+    targets = listing.targets
+    if targets.ndim == 2 and targets.shape[1] == len(names) > 1 and one_each(targets) is not None:
+        targets = targets[:, np.argsort(new)]
+    elif targets.dtype.kind == "i":
+        targets = _mapped(targets.astype(np.int64), new)
+    labels = _mapped(listing.labels, new) if listing.labelled else listing.labels
+    return replace(listing, labels=labels, targets=targets, classes=tuple(names))
+
+
+def _mapped(labels: Ints, new: Ints) -> Ints:
+    """Labels by their new numbers; those that are no class stay as they are."""
+    found: Ints = np.where((labels >= 0) & (labels < len(new)), new[labels.clip(0, len(new) - 1)], labels)
+    return found
+
+
 def absolute_classes(spec: Spec) -> Spec:
     """The spec with the path of a file of class names made absolute."""
     asked = spec.options.get("classes")
@@ -61,7 +97,7 @@ def absolute_classes(spec: Spec) -> Spec:
 
 def _listed(asked: Value) -> list[str]:
     if isinstance(asked, str) and Path(asked).expanduser().is_file():
-        lines = Path(asked).expanduser().read_text(errors="surrogateescape").splitlines()
+        lines = read_file(Path(asked).expanduser()).decode(errors="surrogateescape").splitlines()
         return [line.strip() for line in lines if line.strip()]
     names = asked if isinstance(asked, list) else [asked]
     return [str(name).lower() if isinstance(name, bool) else str(name) for name in names]

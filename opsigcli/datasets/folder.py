@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from opsigcli.datasets.base import COMMON, Settings, Source
-from opsigcli.datasets.class_order import absolute_classes, ordered
 from opsigcli.datasets.listing import listing_of
 from opsigcli.datasets.readers import FileReader
 from opsigcli.errors import DatasetError
@@ -28,20 +27,18 @@ def open_folder(spec: Spec) -> Source:
     """Open ``folder:DIR?mode=RGB|L|F&classes=sorted`` with the layout ``DIR/<class>/**.<ext>``.
 
     Classes and files are sorted, so class indices and ids are those of ``torchvision.datasets.ImageFolder``;
-    ``classes=natural`` numbers 1, 2, 10 as timm does, and ``classes=cat,dog`` in the order given. Names are paths
-    relative to DIR.
+    ``classes=natural`` numbers 1, 2, 10 as timm does, and ``classes=cat,dog`` in the order given; ids stay those of
+    the sorted files. Names are paths relative to DIR.
 
     Raises:
         DatasetError: DIR is missing, has no class folders, or holds the parts of a data set (train, test), a class
             folder has no image, or an image cannot be read.
         UsageError: an option is unknown or has a wrong value.
     """
-    spec = absolute_classes(spec)
-    settings = Settings.of(spec.only("mode", "classes", *COMMON), mode="RGB")
+    settings = Settings.of(spec.only("mode", *COMMON), mode="RGB")
     root = Path(absolute_path(spec.name))
     classes = _classes(root)
     _refuse_splits(spec, root, classes)
-    classes = ordered(spec, classes)
     files: list[str] = []
     labels: list[int] = []
     empty: list[str] = []

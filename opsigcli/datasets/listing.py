@@ -29,6 +29,12 @@ class Listing:
     weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
     beside: Mapping[str, Ints] = field(default_factory=dict)  # (N, L) by name in ``BESIDE``, of tokens
 
+    @property
+    def labelled(self) -> bool:
+        """Whether each example has one class."""
+        one = self.targets.shape == self.labels.shape or one_each(self.targets) is not None
+        return one and (self.targets.dtype.kind == "i" or self.targets.ndim > 1)
+
     def take(self, rows: Ints) -> Listing:
         """The listing of some rows."""
         names = tuple(self.names[row] for row in rows) if self.names else ()

@@ -41,9 +41,11 @@ def training_facts(case: Case) -> list[RecordedFact]:
     return facts
 
 
-def training_words(log: AgainstLog | None, facts: Sequence[RecordedFact]) -> tuple[str, ...]:
+def training_words(
+    log: AgainstLog | None, facts: Sequence[RecordedFact], look: Look | None = None
+) -> tuple[str, ...]:
     """What a command says of it in passing; what is wrong is a warning, and not said here."""
-    lines = []
+    lines = [look.sentence] if look is not None else []
     if log is not None:
         lines += [log.words] if log.verdict in ("below", "alike") else []
         lines += [f"a log of the training loss is not read: {line}" for line in log.not_read]

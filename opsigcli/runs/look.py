@@ -16,6 +16,7 @@ from opsigcli.examples import ExampleSource
 from opsigcli.look_records import LISTED, Look, Score
 from opsigcli.progress import Progress
 from opsigcli.runs.build_objective import build_objective
+from opsigcli.runs.class_order_beside import require_class_order
 from opsigcli.runs.guesses import guesses
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.normalisations import better_prepared
@@ -47,9 +48,11 @@ def look(
         ModelError: the model cannot be built, or the weights do not fit.
         ObjectiveError: the loss does not fit, couples examples, or is not finite.
         CheckpointError: a checkpoint cannot be read.
+        DatasetError: the classes of the data have another order than the run wrote down.
     """
     from opsigcli.objective.independence import refuse_coupling
 
+    require_class_order(series, source)
     objective = build_objective(model, source, loss, device="cpu", batch_size=BATCH)
     loader = Loader(objective.model, partial)
     ends = dict.fromkeys((0, len(series) - 1))

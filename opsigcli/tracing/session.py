@@ -21,6 +21,7 @@ from opsigcli.outcome import plain
 from opsigcli.progress import Progress
 from opsigcli.records import Run, TraceSummary
 from opsigcli.runs.build_objective import build_objective
+from opsigcli.runs.class_order_beside import require_class_order
 from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.provenance import provenance
@@ -95,6 +96,7 @@ class Session:
             CheckpointError: no checkpoint could be traced, as the first one cannot be read.
             ModelError: the model cannot be built, or no checkpoint fits it.
             UsageError: options do not go together, or not with this run.
+            DatasetError: the classes of the data have another order than the run wrote down.
             ObjectiveError: the precision would drown the loss deltas.
             StoreError: the store holds another run, is in use, or cannot be written.
             Interrupted: a signal arrived; finished checkpoints are kept.
@@ -203,6 +205,7 @@ class Session:
     def _worker(self, series: Series, store: Store | None) -> Worker:
         options = self.options
         if self._evaluator is None:
+            require_class_order(series, self.source)
             objective = build_objective(
                 self.run.model, self.source, self.run.loss, device=own_device(options.device), batch_size=256
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import Opsig
+from PIL import Image
 from torch import nn
 
 from opsigcli.look_records import Look
@@ -22,7 +24,6 @@ CODE = """
 from torch import nn
 def build(c=11, width=12): return nn.Sequential(nn.Flatten(), nn.Linear(width, c))
 """
-PIL = pytest.importorskip("PIL.Image")
 
 
 def pictures(folder: Path, names: list[str], each: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,7 +34,7 @@ def pictures(folder: Path, names: list[str], each: int = 8) -> tuple[torch.Tenso
         base = rng.integers(0, 256, (2, 2, 3))
         for i in range(each):
             pixels = np.clip(base + rng.normal(0, 9, base.shape), 0, 255).astype("u1")
-            PIL.fromarray(pixels).save(folder / name / f"{i}.png")
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
             x.append(pixels.transpose(2, 0, 1) / np.float32(255))
             y.append(label)
     return torch.tensor(np.array(x, dtype="f4")), torch.tensor(y)
@@ -99,10 +100,38 @@ def test_an_order_of_classes_that_is_not_that_of_training_is_named_and_mended(
     with torch.no_grad():
         truth = F.cross_entropy(net(x), y, reduction="none").numpy()
     with open_store(tmp_path / "s.h5") as store:
-        np.testing.assert_allclose(store.trace.losses[1], truth, rtol=1e-4, atol=1e-6)
+        order = np.argsort(
+            [names[label] for label in y], kind="stable"
+        )  # files are in the order of their names
+        np.testing.assert_allclose(store.trace.losses[1], truth[order], rtol=1e-4, atol=1e-6)
         assert store.look is not None
         assert store.look.permutation is None
         assert store.look.last.right == pytest.approx(1)
+
+
+@pytest.mark.parametrize("file", ["config.json", "class_to_idx.json", "classes.txt"])
+def test_an_order_that_the_run_wrote_down_is_kept_to(opsig: Opsig, tmp_path: Path, file: str) -> None:
+    names = ["Dog", "cat", "ant_lion", "eel", "bee"]
+    x, y = pictures(tmp_path / "im", names)
+    net = train(tmp_path / "run", x, y, F.cross_entropy, 5)
+    written = [name.replace("_", " ") for name in names] if file == "config.json" else names
+    text = {
+        "config.json": json.dumps({"id2label": dict(enumerate(written))}),
+        "class_to_idx.json": json.dumps({name: i for i, name in enumerate(written)}),
+        "classes.txt": "\n".join(written),
+    }[file]
+    (tmp_path / "run" / file).write_text(text)
+    refused = trace(opsig, tmp_path, f"folder:{tmp_path / 'im'}", model="build?c=5")
+    assert refused.code == 3
+    assert file in refused.json["error"]["message"]
+    right = trace(opsig, tmp_path, advised(refused.json["error"]["hint"]), model="build?c=5")
+    assert right.code == 0, right.err
+    assert not right.json["warnings"]
+    with torch.no_grad():
+        truth = F.cross_entropy(net(x), y, reduction="none").numpy()
+    order = np.argsort([names[label] for label in y], kind="stable")  # files are in the order of their names
+    with open_store(tmp_path / "s.h5") as store:
+        np.testing.assert_allclose(store.trace.losses[1], truth[order], rtol=1e-4, atol=1e-6)
 
 
 def test_the_report_says_it_and_json_has_it(opsig: Opsig, tmp_path: Path) -> None:
