@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks.store import content
 
+from opsigcli.look_records import Look, Score
 from opsigcli.records import (
     REST,
     Evidence,
