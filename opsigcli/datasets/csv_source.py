@@ -128,7 +128,11 @@ def _columns(
 
 
 def _targets(columns: Sequence[list[str]], where: str) -> tuple[NDArray[Any], list[str]]:
-    """Labels (N,) and their names, or numbers (N,) or (N, K)."""
+    """Labels (N,) and their names, or numbers (N,) or (N, K).
+
+    Raises:
+        DatasetError: a row has no label, or one of several targets is no number.
+    """
     if len(columns) > 1:
         each = [_numbers(column, "a target", where) for column in columns]
         stacked = np.stack(each, axis=1)
@@ -149,6 +153,11 @@ def _targets(columns: Sequence[list[str]], where: str) -> tuple[NDArray[Any], li
 
 
 def _numbers(column: list[str], name: str, where: str) -> NDArray[np.float32]:
+    """A column (N,) of numbers.
+
+    Raises:
+        DatasetError: a value is none.
+    """
     for row, text in enumerate(column, start=2):
         try:
             float(text)

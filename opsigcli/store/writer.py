@@ -59,7 +59,10 @@ class TraceContent:
 
 
 def write_trace(store: Path, content: TraceContent) -> None:
-    """Make the store anew from ``content``; results of other commands in an existing store are carried over."""
+    """Make the store anew from ``content``; results of other commands in an existing store are carried over.
+
+    What is known of the training is of the trace, and is written anew after it.
+    """
     count, examples = len(content.steps), len(content.example_ids)
 
     def fill(file: h5py.File) -> None:
@@ -93,7 +96,7 @@ def write_trace(store: Path, content: TraceContent) -> None:
             # Of other data, other examples have the same ids; what tracing looks at, it looks at again.
             same = json.loads(carried["run"].asstr()[()])["fingerprint"] == content.run.fingerprint
             pictures = ("thumbnails",) if same and "mining" in carried else ()
-            known = ("gradients", "mining", "top", "groups", CRITICAL, *SHARPNESS, *TRAINING)
+            known = ("gradients", "mining", "top", "groups", CRITICAL, *SHARPNESS)
             for name in (*known, *pictures):
                 if name in carried:
                     carried.copy(name, file)
