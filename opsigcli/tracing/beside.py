@@ -10,11 +10,13 @@ import numpy as np
 from opsigcli.checkpoints.fact_kinds import KINDS
 from opsigcli.checkpoints.recorded_facts import Traced, batch_norm_fact, merged, recorded_facts
 from opsigcli.checkpoints.training_log import find_log
+from opsigcli.errors import ObjectiveError, OpsigError
 from opsigcli.models.training_only import batch_norms, differs_in_training, drawn_at_random
 from opsigcli.runs.look import look_at
 from opsigcli.tracing.against_log import against_log
 from opsigcli.tracing.batch_norm_gap import Gap, gap_words
 from opsigcli.training_records import AgainstLog, RecordedFact
+from opsigcli.usercode import guarded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,7 +70,7 @@ def look_at_ends(
 ) -> Look | None:
     """How the first and the last checkpoint do beside a guess; as it is known, where those are the same.
 
-    None where neither can be read any more.
+    None where they cannot be read any more, as in a folder that keeps its newest files alone, which is noted.
     """
     places = [row.place for row in rows if row.place is not None]
     if not places:
@@ -76,4 +78,9 @@ def look_at_ends(
     ends = tuple(dict.fromkeys((places[0], places[-1])))
     if known is not None and list(known.checkpoints) == [series.checkpoints[place].file for place in ends]:
         return known
-    return look_at(objective, loader, series, ends)
+    try:
+        with guarded(ObjectiveError, "comparing the ends of the run with a guess"):
+            return look_at(objective, loader, series, ends)
+    except OpsigError as error:  # the losses are traced: nothing of them is lost for this
+        objective.notes.append(f"the ends of the run are not compared with a guess: {error.message}")
+        return None

@@ -228,3 +228,33 @@ def test_a_large_loss_with_right_answers_is_no_guess() -> None:
 
     look = Look(100, 100, {}, 10, Score(2.3, 0.1), Score(2.3, 0.1), {"a": Score(4.0, 0.7)}, ())
     assert not look.a_guess
+
+
+def test_a_checkpoint_that_is_gone_by_then_costs_no_trace(
+    opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opsigcli.errors import CheckpointError
+    from opsigcli.tracing import beside
+
+    def gone(*_: object) -> None:
+        raise CheckpointError("expected a checkpoint; it is gone", "")
+
+    x, y = torch.randn(60, 12), torch.arange(60) % 3
+    train(tmp_path / "run", x, y, F.cross_entropy, 3)
+    np.savez(tmp_path / "d.npz", x=x.numpy(), y=y.numpy())
+    monkeypatch.setattr(beside, "look_at", gone)
+    found = trace(opsig, tmp_path, f"npz:{tmp_path / 'd.npz'}", model="build?c=3")
+    assert found.code == 0
+    assert any("it is gone" in line for line in found.json["warnings"])
+    assert found.json["result"]["look"] is None
+
+
+def test_another_run_in_the_same_store_is_looked_at_anew(opsig: Opsig, tmp_path: Path) -> None:
+    x, y = torch.randn(60, 12), torch.arange(60) % 3
+    train(tmp_path / "run", x, y, F.cross_entropy, 3)
+    np.savez(tmp_path / "d.npz", x=x.numpy(), y=y.numpy())
+    data = f"npz:{tmp_path / 'd.npz'}"
+    first = trace(opsig, tmp_path, data, model="build?c=3").json["result"]["look"]
+    np.savez(tmp_path / "d.npz", x=x.numpy()[::-1], y=y.numpy())
+    second = trace(opsig, tmp_path, data, "--fresh", model="build?c=3").json["result"]["look"]
+    assert second["checkpoints"] != first["checkpoints"]
