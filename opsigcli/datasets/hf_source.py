@@ -14,11 +14,11 @@ from opsigcli.datasets.picture_files import picture_of_bytes
 from opsigcli.datasets.python_source import split_options
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.examples import BESIDE, IGNORED
-from opsigcli.files import read_file, require_files
+from opsigcli.files import read_file
 from opsigcli.query import integer
 from opsigcli.registry import nearest
 from opsigcli.specs import Spec
-from opsigcli.usercode import absolute_path
+from opsigcli.usercode import absolute_path, guarded
 
 _LABELS = ("label", "labels", "fine_label", "target", "y")
 _INPUTS = ("image", "img", "pixel_values", "input_ids", "x", "features")

@@ -120,7 +120,10 @@ LAYOUT: dict[str, Part] = {
         "", "JSON", "what training did and the trace does not", record=tuple[RecordedFact, ...]
     ),
     "look": Part(
-        "", "JSON", "the first and the last checkpoint traced beside a guess; absent in older stores", record=Look
+        "",
+        "JSON",
+        "the first and the last checkpoint traced beside a guess; absent in older stores",
+        record=Look,
     ),
     "provenance/trace": Part("", "JSON", "how the trace was made", always=True, record=Provenance),
     "provenance/*": Part("", "JSON", "how what another command found was made", record=Provenance),
