@@ -135,7 +135,7 @@ CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("npz", "a split"): arrays(
         "?split=train",
         train_images=pictures(N, 5, 4, 3),
-        train_labels=LABELS[:, None],
+        train_labels=LABELS,
         test_images=pictures(2, 5, 4, 3),
     ),
     ("csv", "pictures"): partial(rows, "image=file"),
