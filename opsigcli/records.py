@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from opsigcli.look_records import Look
     from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
     from opsigcli.spike_records import SpikeCause
     from opsigcli.training_records import AgainstLog, RecordedFact
@@ -299,3 +300,4 @@ class Case:
     recorded_facts: tuple[RecordedFact, ...] = ()
     spikes: tuple[Spike, ...] = ()  # of this trace, attributed to what is known now
     store: Path = STORE  # where it is kept
+    look: Look | None = None  # the ends of the run beside a guess

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks.store import content
 
+from opsigcli.look_records import Look, Score
 from opsigcli.records import (
     REST,
     Evidence,
@@ -104,4 +105,6 @@ def write_everything(store: Path, *, seed: int = 0) -> None:
     writer.write_critical(store, [critical], replace(made, command="sharpness --quick"))
     fact = RecordedFact("dropout", "0.1", "args.yaml: dropout", "units were left out")
     log = AgainstLog("log.csv", "loss", (1,), (1.0,), (1.5,), (NAN,), "below", "x")
-    writer.write_training(store, log, (fact,))
+    score = Score(1.0, 0.5)
+    look = Look(2, 2, {"a": 1, "b": 1}, 2, score, score, {"f.pt": score}, ())
+    writer.write_training(store, log, (fact,), look)

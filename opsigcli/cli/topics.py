@@ -111,7 +111,9 @@ LOSSES = Topic(
                 "ce?label_smoothing=0.1&weight=0.2,1,5&ignore_index=255 is torch.nn.CrossEntropyLoss with these "
                 "arguments: with weights of classes w of an example is that of its label, as torch divides by their "
                 "sum. Maps of labels (B, H, W) under outputs (B, C, H, W) are averaged over all labelled places. "
-                "Labels of -100 are ignored always.",
+                "Labels of -100 are ignored always. Outputs that a softmax or a sigmoid makes are refused: with "
+                "of=probabilities the loss is -log p of those of a softmax, and of=logits takes them for logits, as a "
+                "run did that gave probabilities to CrossEntropyLoss.",
                 "nll?weight=...&ignore_index=... is the same for outputs that are log-probabilities.",
                 "lm?mean=tokens&label_smoothing=...&weight=...&ignore_index=... is for outputs (B, L, "
                 "V) and tokens (B, L), "
@@ -120,7 +122,8 @@ LOSSES = Topic(
                 "minimise: w of a sequence is the number of its labelled tokens. mean=sequences lets all sequences "
                 "count alike. A sequence's own loss is the mean over its tokens either way.",
                 "focal?gamma=2&weight=... (softmax), sigmoid_focal?gamma=2&alpha=0.25 (as torchvision's), "
-                "bce?pos_weight=3&weight=... of logits, bce_prob?weight=... of probabilities; "
+                "bce?pos_weight=3&weight=... of logits (of=logits insists on it), bce_prob?weight=... of "
+                "probabilities; "
                 "pos_weight and weight are one "
                 "number, or one for each output, and as in torch enter no denominator.",
                 "mse, l1, huber?delta=1, smooth_l1?beta=1: mean over an example's outputs; outputs=sum adds them up, "

@@ -81,6 +81,12 @@ VERBS = {
         Reads the checkpoints of most frameworks, running no code from them (see opsig inspect), evaluates each
         example in a fixed order, unshuffled and unaugmented, and writes the loss trace to the store. Run again, it
         computes only what is new.
+
+        Model, loss and data are held against one another on a real batch first. At the end the first and the last
+        checkpoint are put beside a uniform guess and the best constant one, in losses and right answers (R² under
+        mse). Where the last does no better, or answers classes as one another, the likeliest cause is named with the
+        --data to give: an order of classes, a normalisation. An order that the run wrote down beside its weights
+        (id2label in config.json, class_to_idx.json, classes.txt) is kept to.
         """,
         """
         opsig trace runs/demo

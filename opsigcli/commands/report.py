@@ -65,4 +65,5 @@ def summary(case: Case) -> dict[str, object]:
         "virtual": plain(case.virtual),
         "training_log": plain(case.training_log),
         "recorded_facts": plain(training_facts(case)),
+        "look": plain(case.look),
     }

@@ -217,6 +217,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
     logged = session.log
     if logged is not None and logged.verdict == "above":
         warnings.append(logged.words)
+    warnings += () if session.look is None else session.look.warnings
     if len(session.rows) == 1:
         warnings.append(
             "there is one checkpoint: its losses and sharpness can be measured, but loss deltas, and what opsig mine "
@@ -259,6 +260,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
         "training_log": logged,
         "recorded_facts": session.facts,
         "batch_norm": session.batch_norm,
+        "look": session.look,
     }
     taken = session.source.transform.get("examples")
     further = ", ".join(command(verb, store=options.store) for verb in ("mine", "sharpness", "report"))
@@ -276,7 +278,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
         messages=(
             *((f"a subset of the examples was traced, {taken}",) if taken else ()),
             *((f"the mean loss is {mean}",) if (mean := worker.evaluator.objective.mean) else ()),
-            *training_words(logged, session.facts),
+            *training_words(logged, session.facts, session.look),
             message,
         ),
         exit_code=ExitCode.INCOMPLETE if failed else ExitCode.OK,

@@ -28,7 +28,12 @@ SOURCES = Registry(
         ),
         "npz": Entry(
             "opsigcli.datasets.npz:open_npz",
-            "npz:FILE: arrays x, y and optionally ids, classes, weights",
+            "npz:FILE: arrays x, y and optionally ids, classes, weights; npz:FILE?split=train",
+            path="file",
+        ),
+        "csv": Entry(
+            "opsigcli.datasets.csv_source:open_csv",
+            "csv:FILE?image=COLUMN&label=COLUMN&root=DIR: pictures or numbers in a table",
             path="file",
         ),
         "torchvision": Entry(
@@ -36,7 +41,7 @@ SOURCES = Registry(
         ),
         "hfds": Entry(
             "opsigcli.datasets.hf_source:open_hf",
-            "hfds:NAME_OR_DIR?split=train: Hugging Face datasets (extra: hf)",
+            "hfds:NAME_OR_PATH?split=train: Hugging Face datasets, parquet, json (extra: hf)",
         ),
         "text": Entry(
             "opsigcli.datasets.text:open_text", "text:FILE?context=64&tokenizer=word: for lm", path="file"
@@ -52,6 +57,12 @@ SOURCES = Registry(
         ),
     },
     group="opsig.datasets",
+)
+
+
+# Ending of a file -> the scheme that reads it.
+SCHEMES = {".csv": "csv", ".tsv": "csv", ".txt": "text"} | dict.fromkeys(
+    (".parquet", ".jsonl", ".json", ".arrow"), "hfds"
 )
 
 
@@ -71,7 +82,9 @@ def open_source(spec_text: str) -> ExampleSource:
     spec = parse(spec_text)
     if not spec.scheme and spec.name not in SOURCES.entries and os.path.exists(spec.name):  # noqa: PTH110  (never raises)
         kind = "folder" if Path(spec.name).is_dir() else "file"
-        scheme = next(name for name, entry in SOURCES.entries.items() if entry.path == kind)
+        scheme = SCHEMES.get(Path(spec.name).suffix.lower()) or next(
+            name for name, entry in SOURCES.entries.items() if entry.path == kind
+        )
         raise UsageError(
             f"expected a spec like scheme:name, found the path {spec.name!r}",
             f"write {replace(spec, scheme=scheme)!s}",

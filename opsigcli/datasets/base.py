@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.datasets.class_order import absolute_classes, relabelled
 from opsigcli.datasets.listing import Listing, spread
 from opsigcli.datasets.pictures import Pictures, picture_of
 from opsigcli.datasets.readers import ArrayReader, Reader
@@ -33,7 +34,19 @@ SMALLEST = 1e-37  # that 32 bits hold in full
 BLOCK = 1024  # inputs per pass over the data
 
 # Options of every source of images or arrays.
-COMMON = ("limit", "weights", "standardize", "mean", "std", "channels", "size", "crop", "transform", "shift")
+COMMON = (
+    "limit",
+    "weights",
+    "standardize",
+    "mean",
+    "std",
+    "channels",
+    "size",
+    "crop",
+    "transform",
+    "shift",
+    "classes",
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,7 @@ class Settings:
     the constants of each channel. Where a deviation is 0 it counts as 1. ``transform=…`` says all of this in one word.
     ``channels=bgr`` turns the order of the three channels round, before the constants, which are then in the new order.
     ``weights=FILE.npy`` gives one weight per example of the whole source, in its order, in the mean loss.
+    ``classes=natural`` or ``classes=cat,dog`` or ``classes=FILE.txt`` says which number each class name has.
     ``shift=true`` says that labels of tokens stand beside their own tokens, and are to be shifted by one.
     """
 
@@ -57,6 +71,7 @@ class Settings:
     weights: str = ""  # path
     reverse: bool = False  # the channels
     shift: bool | None = None
+    classes: bool = False  # their order is given
 
     @classmethod
     def of(cls, spec: Spec, mode: str | None = None) -> Settings:
@@ -70,8 +85,9 @@ class Settings:
         weights = str(spec.options.get("weights", ""))
         reverse = choice(spec, "channels", "rgb", ("rgb", "bgr")) == "bgr"
         shift = flag(spec, "shift", False) if "shift" in spec.options else None
+        more = (weights, reverse, shift, "classes" in spec.options)
         if prepared:
-            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, weights, reverse, shift)
+            return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, *more)
         mean, std = numbers(spec, "mean", ()), numbers(spec, "std", ())
         standardize = choice(spec, "standardize", "none", ("none", "channel", "image"))
         if bool(mean) != bool(std):
@@ -82,7 +98,7 @@ class Settings:
             )
         if any(value < SMALLEST for value in std):
             raise UsageError(f"in {str(spec)!r}: expected std= above 0, of at least {SMALLEST}")
-        return cls(limit, standardize, mean, std, Pictures.of(spec, mode), weights, reverse, shift)
+        return cls(limit, standardize, mean, std, Pictures.of(spec, mode), *more)
 
 
 class Source(ExampleSource):
@@ -105,6 +121,9 @@ class Source(ExampleSource):
     """
 
     def __init__(self, spec: Spec, listing: Listing, reader: Reader, settings: Settings) -> None:
+        spec = absolute_classes(spec)
+        if settings.classes:
+            listing = relabelled(listing, spec)
         if settings.weights:
             path = absolute_path(settings.weights)
             listing = replace(listing, weights=read_weights(path, len(listing.ids)))

@@ -1,4 +1,4 @@
-"""``folder:DIR``: images in one folder per class, in the order of torchvision's ``ImageFolder``."""
+"""``folder:DIR``: images in one folder per class, in the order of torchvision's ``ImageFolder`` or in another one."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "tes
 
 
 def open_folder(spec: Spec) -> Source:
-    """Open ``folder:DIR?mode=RGB|L`` with the layout ``DIR/<class>/**.<ext>``.
+    """Open ``folder:DIR?mode=RGB|L|F&classes=sorted`` with the layout ``DIR/<class>/**.<ext>``.
 
     Classes and files are sorted, so class indices and ids are those of ``torchvision.datasets.ImageFolder``;
-    names are paths relative to DIR.
+    ``classes=natural`` numbers 1, 2, 10 as timm does, and ``classes=cat,dog`` in the order given; ids stay those of
+    the sorted files. Names are paths relative to DIR.
 
     Raises:
         DatasetError: DIR is missing, has no class folders, or holds the parts of a data set (train, test), a class

@@ -1,20 +1,20 @@
-"""``hfds:NAME``: the datasets of Hugging Face, where the library is installed."""
+"""``hfds:NAME``: data sets that the library of Hugging Face reads, where it is installed: from a path, or by name."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from opsigcli.datasets.base import Settings, Source
+from opsigcli.datasets.hf_table import open_table
 from opsigcli.datasets.mapstyle import collect
 from opsigcli.datasets.picture_files import picture_of_bytes
 from opsigcli.datasets.python_source import split_options
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.examples import BESIDE, IGNORED
-from opsigcli.files import read_file, require_files
+from opsigcli.files import read_file
 from opsigcli.query import integer
 from opsigcli.registry import nearest
 from opsigcli.specs import Spec
@@ -29,7 +29,8 @@ _OPTIONS = ("split", "input", "target", "name", "revision", "pad")
 def open_hf(spec: Spec) -> Source:
     """Open ``hfds:NAME_OR_DIR?split=train&input=image&target=label``.
 
-    A folder is one that ``save_to_disk`` made; anything else is a name on the hub, or in its cache. ``input`` and
+    A path is a folder that ``save_to_disk`` made, or a folder or file of parquet, arrow, json or csv, or of pictures
+    in folders: it is read from there alone. Anything else is a name on the hub, or in its cache. ``input`` and
     ``target`` name the columns; without them the usual names are looked for, and two that fit are an error. Lists of
     whole numbers are tokens, all padded to one length, or with ``pad=ID`` filled up with that token behind their last.
     The columns ``attention_mask`` and ``token_type_ids`` beside them say which are padding, and which sentence they are
@@ -41,7 +42,7 @@ def open_hf(spec: Spec) -> Source:
     """
     ours, theirs = split_options(spec, set())
     theirs.only(*_OPTIONS)
-    table, own = _table(spec, theirs)
+    table, own = open_table(spec, theirs)
     columns = list(table.column_names)
     pairs = _Pairs(
         table,
@@ -52,7 +53,7 @@ def open_hf(spec: Spec) -> Source:
     )
     settings = Settings.of(ours)
     listing, reader = collect(pairs, repr(str(spec)), settings.pictures)
-    name = absolute_path(spec.name) if os.path.isdir(spec.name) else spec.name  # noqa: PTH112  (never raises)
+    name = absolute_path(spec.name) if os.path.exists(spec.name) else spec.name  # noqa: PTH110  (never raises)
     return Source(replace(spec, name=name), listing, reader, settings)
 
 
@@ -128,36 +129,6 @@ class _Pairs:
                 content = read_file(path)
         picture = ImageOps.exif_transpose(picture_of_bytes(content, f"row {row}"))
         return picture.convert(self.image.mode) if self.image.mode else picture
-
-
-def _table(spec: Spec, options: Spec) -> tuple[Any, Path]:
-    """The rows, and the folder that their files lie below.
-
-    Raises:
-        DatasetError: the library is not installed, or finds no rows.
-    """
-    try:
-        datasets: Any = import_module("datasets")
-    except ImportError as error:
-        raise DatasetError(
-            f"expected datasets to be installed for {str(spec)!r}; it is not", "pip install 'opsig[hf]'"
-        ) from error
-    split = str(options.options.get("split", "train"))
-    more = {key: options.options[key] for key in ("name", "revision") if key in options.options}
-    with guarded(DatasetError, f"opening {str(spec)!r}", "check the name, the split, and the network"):
-        own = Path(absolute_path(spec.name))
-        if own.is_dir():
-            require_files(own)
-            found = datasets.load_from_disk(str(own))
-            found = found[split] if isinstance(found, datasets.DatasetDict) else found
-        else:
-            own = Path(datasets.config.HF_CACHE_HOME)
-            found = datasets.load_dataset(spec.name, split=split, **more)
-    if not isinstance(found, datasets.Dataset):
-        raise DatasetError(
-            f"expected a dataset with rows for {str(spec)!r}, found {type(found).__name__}", "add split=train"
-        )
-    return found, own
 
 
 def _column(spec: Spec, option: str, columns: list[str], usual: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,12 @@ class Listing:
     weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
     beside: Mapping[str, Ints] = field(default_factory=dict)  # (N, L) by name in ``BESIDE``, of tokens
 
+    @property
+    def labelled(self) -> bool:
+        """Whether each example has one class."""
+        one = self.targets.shape == self.labels.shape or one_each(self.targets) is not None
+        return one and (self.targets.dtype.kind == "i" or self.targets.ndim > 1)
+
     def take(self, rows: Ints) -> Listing:
         """The listing of some rows."""
         names = tuple(self.names[row] for row in rows) if self.names else ()
@@ -51,7 +57,8 @@ def listing_of(
     floats (N, …) regression targets, and integers (N, L) the tokens that follow those of the inputs, where ``tokens``
     says so.
 
-    With targets of several entries every label is 0, so that groups are not told apart by class.
+    A column (N, 1) and one-hot rows (N, C) are labels too, whose targets stay as they are. With other targets of
+    several entries every label is 0, so that groups are not told apart by class.
 
     Raises:
         DatasetError: ``y`` is neither, a label has no class name, a target is not finite,
@@ -64,12 +71,16 @@ def listing_of(
         bad = np.flatnonzero(~np.isfinite(y.reshape(len(y), -1)).all(axis=1))
         if bad.size:
             raise DatasetError(f"expected finite targets in {where}; that of row {bad[0]} is not")
-        labels: Ints = np.zeros(len(y), dtype=np.int64)
+        own = one_each(y) if y.ndim == 2 and y.shape[1] > 1 else None
+        labels: Ints = np.zeros(len(y), dtype=np.int64) if own is None else own
         return Listing(_unique(ids, len(y), where), labels, y.astype(np.float32), names)
     if tokens:
         none: Ints = np.zeros(len(y), dtype=np.int64)
         return Listing(_unique(ids, len(y), where), none, y.astype(np.int64), names)
     labels = _labels(y, where)
+    if y.ndim > 1 and (own := one_each(labels)) is not None:
+        listing = listing_of(own, where, classes=classes, ids=ids)
+        return replace(listing, targets=labels)
     # Which label is void, and how many classes there are, is for loss and model to say.
     if y.ndim > 1:
         return Listing(_unique(ids, len(y), where), np.zeros(len(y), dtype=np.int64), labels, names)
@@ -81,6 +92,14 @@ def listing_of(
             "check the labels and the class names",
         )
     return Listing(_unique(ids, len(y), where), labels, labels, names)
+
+
+def one_each(y: NDArray[Any]) -> Ints | None:
+    """The labels (N,) of a column (N, 1), or of rows (N, C) with one 1 and 0 elsewhere; None where ``y`` is neither."""
+    if y.ndim == 2 and y.shape[1] > 1:
+        one_hot = ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all()
+        return y.argmax(axis=1).astype(np.int64) if one_hot else None
+    return y.reshape(-1).astype(np.int64) if y.size == len(y) else None
 
 
 def spread(labels: Ints, limit: int | None) -> Ints:

@@ -12,6 +12,7 @@ import numpy as np
 from opsigcli.datasets import base
 from opsigcli.datasets.arrays import array_reader, as_array
 from opsigcli.datasets.listing import Listing, are_tokens, beside_tokens, listing_of
+from opsigcli.datasets.parts import PAIR, Parts
 from opsigcli.datasets.picture_files import keep_pictures_harmless
 from opsigcli.datasets.pictures import Pictures
 from opsigcli.datasets.readers import ArrayReader, Reader
@@ -37,8 +38,9 @@ class Item(NamedTuple):
 class MapReader:
     """Inputs of a map-style dataset, read one by one each time."""
 
-    def __init__(self, dataset: Any, where: str, pictures: Pictures) -> None:
+    def __init__(self, dataset: Any, where: str, pictures: Pictures, parts: Parts = PAIR) -> None:
         self.dataset = dataset
+        self.parts = parts
         self.where = where
         self.pictures = pictures
         keep_pictures_harmless()
@@ -55,18 +57,13 @@ class MapReader:
         what = f"example {row} of {self.where}"
         with guarded(DatasetError, f"reading {what}"):
             found = self.dataset[row]
-        if not isinstance(found, tuple | list) or len(found) != 2:
-            raise DatasetError(
-                f"expected {what} to be a pair (input, target); found {type(found).__name__}"
-                + (f" of length {len(found)}" if isinstance(found, tuple | list | dict) else ""),
-                "wrap the dataset so that dataset[i] returns (input, target)",
-            )
-        given, beside = found[0], {}
+        given, target = self.parts.of(found, what)
+        beside = {}
         if isinstance(given, Mapping) and "input_ids" in given:
             with guarded(DatasetError, f"converting the input of {what}"):
                 beside = {name: as_array(given[name]) for name in BESIDE if name in given}
             given = given["input_ids"]
-        return Item(self._input(given, what), _target(found[1], what), beside)
+        return Item(self._input(given, what), _target(target, what), beside)
 
     def read(self, rows: Ints) -> NDArray[Any]:
         """The inputs at ``rows``, (B, *shape)."""
@@ -114,7 +111,7 @@ class MapReader:
         return one
 
 
-def collect(dataset: Any, where: str, pictures: Pictures) -> tuple[Listing, Reader]:
+def collect(dataset: Any, where: str, pictures: Pictures, parts: Parts = PAIR) -> tuple[Listing, Reader]:
     """Read a map-style dataset once, in order.
 
     Args:
@@ -122,6 +119,7 @@ def collect(dataset: Any, where: str, pictures: Pictures) -> tuple[Listing, Read
             examples in the mean loss.
         where: the spec, for messages.
         pictures: what is done to PIL images and uint8 arrays.
+        parts: which parts of an example are its input and its target.
 
     Returns:
         The listing, and a reader of the inputs: of arrays where they fit memory, else of the dataset itself.
@@ -130,7 +128,7 @@ def collect(dataset: Any, where: str, pictures: Pictures) -> tuple[Listing, Read
         DatasetError: it is no such dataset, is empty, fails, or reads differently twice.
     """
     count = _length(dataset, where)
-    reader = MapReader(dataset, where, pictures)
+    reader = MapReader(dataset, where, pictures, parts)
     refuse_randomness(reader, count)
     size = int(np.prod(reader.shape, dtype=np.int64)) * reader.dtype.itemsize
     kept = (

@@ -1,4 +1,4 @@
-"""``npz:FILE``: NumPy arrays ``x (N, …)`` and ``y (N,)``, optionally ``ids``, ``classes`` and ``weights``."""
+"""``npz:FILE``: NumPy arrays ``x (N, …)`` and ``y (N,)``, or of other names, with ``ids``, ``classes``, ``weights``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.datasets.array_names import named_arrays
 from opsigcli.datasets.arrays import array_reader
 from opsigcli.datasets.base import COMMON, Settings, Source
 from opsigcli.datasets.listing import are_tokens, beside_tokens, follow, listing_of
 from opsigcli.datasets.npz_sizes import refuse_oversized
 from opsigcli.datasets.weights import checked_weights
-from opsigcli.errors import DatasetError
-from opsigcli.examples import BESIDE
+from opsigcli.errors import DatasetError, OpsigError
 from opsigcli.files import open_file
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 def open_npz(spec: Spec) -> Source:
-    """Open ``npz:FILE``.
+    """Open ``npz:FILE``, or ``npz:FILE?split=train`` where arrays are ``train_images`` and ``train_labels`` (as in
+    MedMNIST) or ``x_train`` and ``y_train`` (as in Keras), or ``npz:FILE?input=images&target=labels``.
 
     Float ``x`` is used as it is (as float32); uint8 images (N, H, W, C) or (N, H, W) become float [0, 1]
     (C, H, W). Integer ``y (N,)`` holds class indices, integer ``y (N, …)`` maps of them (of pixels); float ``y (N, …)``
@@ -36,15 +37,9 @@ def open_npz(spec: Spec) -> Source:
             or ids are not unique.
         UsageError: an option is unknown or has a wrong value.
     """
-    settings = Settings.of(spec.only(*COMMON))
+    settings = Settings.of(spec.only("split", "input", "target", *COMMON))
     path = absolute_path(spec.name)
-    arrays = _load(path)
-    missing = [name for name in ("x", "y") if name not in arrays]
-    if missing:
-        raise DatasetError(
-            f"expected arrays x and y in {path}; {' and '.join(missing)} not found among: {', '.join(arrays)}",
-            "save with numpy.savez(path, x=inputs, y=labels)",
-        )
+    arrays = _load(path, spec)
     x, y = arrays["x"], arrays["y"]
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise DatasetError(f"expected x and y of one length in {path}; found shapes {x.shape} and {y.shape}")
@@ -59,16 +54,15 @@ def open_npz(spec: Spec) -> Source:
     return Source(replace(spec, name=path), listing, reader, settings)
 
 
-def _load(path: str) -> dict[str, NDArray[Any]]:
-    """The named arrays of the file, without unpickling.
+def _load(path: str, spec: Spec) -> dict[str, NDArray[Any]]:
+    """The arrays of the file by what they are, without unpickling.
 
     Raises:
-        DatasetError: there is no such file, or it is no archive of arrays of numbers.
+        DatasetError: there is no such file, or it is no archive of arrays of numbers, or has other names.
+        UsageError: a name that is asked for is not in it.
     """
-    wanted = ("x", "y", "ids", "classes", "weights", *BESIDE)
     try:
         with open_file(path) as file:
-            refuse_oversized(file, wanted, path)
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DatasetError(
@@ -76,12 +70,10 @@ def _load(path: str) -> dict[str, NDArray[Any]]:
                     "save with numpy.savez(path, x=inputs, y=labels)",
                 )
             with archive:
-                found = {name: archive[name] for name in archive.files if name in wanted}
-                # Other arrays are named in messages, and not read.
-                return (
-                    found if {"x", "y"} <= found.keys() else dict.fromkeys(archive.files, np.empty(0)) | found
-                )
-    except DatasetError:
+                names = named_arrays(spec, archive.files)
+                refuse_oversized(file, names.values(), path)
+                return {what: archive[name] for what, name in names.items()}
+    except OpsigError:
         raise
     except FileNotFoundError:
         raise DatasetError(

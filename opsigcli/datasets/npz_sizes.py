@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Container
+from collections.abc import Collection
 from typing import IO
 
 from opsigcli.errors import DatasetError
@@ -12,7 +12,7 @@ from opsigcli.errors import DatasetError
 UNKNOWN = 1 << 40  # bytes of memory where the system does not say
 
 
-def refuse_oversized(file: IO[bytes], wanted: Container[str], path: str) -> None:
+def refuse_oversized(file: IO[bytes], wanted: Collection[str], path: str) -> None:
     """Refuse an archive whose arrays need more memory than there is: a few kilobytes can claim to hold terabytes.
 
     No member can unpack to more than it claims, so the claims are what counts. The file's position is at its

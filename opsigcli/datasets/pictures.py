@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     from opsigcli.records import Bytes
 
-MODES = ("RGB", "L")
+MODES = ("RGB", "L", "F")  # F: one channel of numbers as they are stored, unscaled
 LARGEST_SIDE = 1 << 14  # pixels that size= and crop= may ask for
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")  # as PIL names them
 PLAIN_MODES = ("L", "RGB", "RGBA")  # what one byte per channel can hold
+DEEP_MODES = ("I", "F")  # what it cannot, with those of 16 bits, I;16 and I;16B
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,21 @@ class Pictures:
         return facts
 
     def pixels(self, picture: Image, where: str) -> NDArray[Any]:
-        """One PIL picture as (C, H, W) uint8.
+        """One PIL picture as (C, H, W) uint8, or as float32 in mode F.
 
         Raises:
-            DatasetError: the crop is larger than the picture.
+            DatasetError: the crop is larger than the picture, or its numbers are more than bytes can hold.
         """
         from PIL import Image
+
+        if deep(picture) and self.mode != "F":
+            raise DatasetError(
+                f"expected a picture of 8 bits per channel, found mode {picture.mode} "
+                f"({'float' if picture.mode == 'F' else '16 or 32 bits'}) in {where}; as bytes it would be white or "
+                "black",
+                "add mode=F to --data, which takes the numbers as they are; mean=0&std=65535 then brings 16 bits to "
+                "[0, 1]",
+            )
 
         mode = self.mode or (picture.mode if picture.mode in PLAIN_MODES else "RGB")
         if picture.mode == "1" and self.mode is None:
@@ -112,6 +122,11 @@ class Pictures:
         short = self.size[0]
         long = int(short * max(height, width) / min(height, width))
         return (short, long) if height <= width else (long, short)
+
+
+def deep(picture: Image) -> bool:
+    """Whether a picture holds numbers that bytes cannot."""
+    return picture.mode in DEEP_MODES or picture.mode.startswith("I;")
 
 
 def channels_first(x: NDArray[Any], where: str) -> Bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from opsigcli.datasets.base import COMMON, Settings, Source
 from opsigcli.datasets.mapstyle import collect
+from opsigcli.datasets.parts import OPTIONS, Parts
 from opsigcli.errors import DatasetError
 from opsigcli.specs import Spec
 from opsigcli.usercode import call_factory, importable, load_factory, parameters
@@ -13,7 +16,8 @@ def open_python(spec: Spec) -> Source:
     """Open the map-style dataset of ``(input, target)`` that ``factory(**query)`` returns.
 
     Inputs are tensors, arrays or PIL images, or as a tokenizer gives them: a mapping with ``input_ids`` and perhaps
-    ``attention_mask`` and ``token_type_ids``. Integer targets are class labels, float targets regression targets.
+    ``attention_mask`` and ``token_type_ids``. Examples that are mappings, or tuples of more than two, are told apart by
+    ``input=`` and ``target=``, a key or a place. Integer targets are class labels, float targets regression targets.
     Options of every source (``limit``, ``standardize``, ``mean``, ``std``, ``size``, ``crop``, ``mode``,
     ``transform``, ``shift``) are applied here, unless the factory has a parameter of that name: then they are the
     factory's.
@@ -23,11 +27,14 @@ def open_python(spec: Spec) -> Source:
         UsageError: an option does not fit the factory.
     """
     factory = load_factory(spec, DatasetError)
-    ours, theirs = split_options(spec, parameters(factory))
+    taken = parameters(factory)
+    ours, theirs = split_options(spec, taken)
     settings = Settings.of(ours)
-    dataset = call_factory(factory, theirs.options, spec, DatasetError)
+    own = {key: value for key, value in theirs.options.items() if key not in OPTIONS or key in taken}
+    parts = Parts.of_spec(replace(theirs, options={k: v for k, v in theirs.options.items() if k not in own}))
+    dataset = call_factory(factory, own, spec, DatasetError)
     with importable(spec):
-        listing, reader = collect(dataset, repr(str(spec)), settings.pictures)
+        listing, reader = collect(dataset, repr(str(spec)), settings.pictures, parts)
     return Source(spec, listing, reader, settings)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from opsigcli.datasets.arrays import as_array
-from opsigcli.datasets.pictures import INTERPOLATIONS, MODES, Pictures
+from opsigcli.datasets.pictures import INTERPOLATIONS, MODES, Pictures, deep
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.query import choice
 from opsigcli.registry import did_you_mean, nearest
@@ -60,7 +60,9 @@ class Function(Pictures):
         Raises:
             DatasetError: the function fails, or gives something else.
         """
-        if self.mode and picture.mode != self.mode:
+        if (
+            self.mode and picture.mode != self.mode and not deep(picture)
+        ):  # whose numbers are for the function
             picture = picture.convert(self.mode)
         with guarded(DatasetError, f"calling {self.text!r} on {where}"):
             found = self.function(picture)

@@ -14,23 +14,15 @@ from torch.func import functional_call
 from opsigcli.errors import ObjectiveError
 from opsigcli.examples import IGNORED, ExampleSource, ReadsPadded
 from opsigcli.objective.batch_norm import DataStatistics, batch_statistics, statistics_of
+from opsigcli.objective.contract import check_contract
 from opsigcli.objective.convert import convert
-from opsigcli.objective.counting import (
-    BLOCK,
-    check_labels,
-    check_maps,
-    check_tokens,
-    example_counts,
-    marked,
-    measured_examples,
-)
+from opsigcli.objective.counting import example_counts, marked, measured_examples
+from opsigcli.objective.label_forms import as_stored
 from opsigcli.objective.losses.base import ExampleLoss, open_loss
 from opsigcli.objective.module_caches import clear_caches
 from opsigcli.objective.padding import padding_of, with_beside
 from opsigcli.objective.torch_workarounds import Workarounds
 from opsigcli.objective.weighting import pack_weights, unweighted, weighted
-from opsigcli.objective.weights_of_loss import watch_weights
-from opsigcli.usercode import guarded
 
 RESIDENT_BYTES = 1 << 30  # inputs that fit are read once and stay on the device
 
@@ -93,7 +85,8 @@ class Objective:
         # (N,) of the examples in the mean loss, with a mean of 1 over those that count; None = all 1.
         self.weights: NDArray[np.float64] | None = None
         self.mean = ""  # how the mean is taken, in words, where not all examples count alike
-        self.outputs_per_token = self._check_outputs()
+        self.kind = as_stored(self)
+        self.outputs_per_token = check_contract(self)
         self._weigh()
 
     @property
@@ -264,61 +257,3 @@ class Objective:
         self.loss_fn = weighted(self.kind.of_examples, like)
         self.weights = weights / mean
         self.mean = f"Σ w ℓ / Σ w, w of an example = {by}"
-
-    @torch.inference_mode()
-    def _check_outputs(self) -> bool:
-        """Refuse outputs that do not fit the loss or the labels before an hour is spent.
-
-        Returns:
-            Whether they are (B, L, …) for labels (B, L).
-
-        Raises:
-            ObjectiveError: they do not.
-        """
-        some = self.counted[:8]
-        inputs, targets = self.read(some), self.targets(some)
-        outputs = self.model(inputs)
-        self._check_tokens_seen()
-        if self.kind.classes is not None and not targets.is_floating_point():
-            if self.kind.of_tokens is not None:
-                check_tokens(outputs, targets, self.source, self.kind, self.loss)
-            elif targets.ndim == 1:
-                check_labels(self.kind.classes(outputs), self.source, self.kind, self.loss)
-            elif self.kind.of_maps:
-                check_maps(outputs, targets, self.source, self.kind, self.loss)
-        what = f"the loss {self.loss!r} of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
-        hint = "choose a --loss that fits the model's outputs"
-        with guarded(ObjectiveError, what, hint), watch_weights(self.kind.foreign) as seen:
-            losses = self.kind.of_examples(outputs, targets)
-        self.notes += [
-            f"the loss {self.loss!r} multiplies by weights of classes: its mean here is Σ w ℓ / N over N examples, and "
-            f"torch's own mean is Σ w ℓ / Σ w. If the run was trained with that, give --loss {spec!r}"
-            for spec in seen
-            if self.kind.counts is None or self.kind.counts(targets) is None
-        ]
-        if losses.shape != (len(targets),):
-            raise ObjectiveError(
-                f"expected one loss per example, shape ({len(targets)},), found {tuple(losses.shape)} from "
-                f"outputs {tuple(outputs.shape)}",
-                hint,
-            )
-        return not targets.is_floating_point() and outputs.ndim > 2 and outputs.shape[:-1] == targets.shape
-
-    def _check_tokens_seen(self) -> None:
-        """Pass the examples with the least and the largest token through the model.
-
-        Raises:
-            ObjectiveError: it fails, as where its vocabulary is smaller than that of the data.
-        """
-        if self.source.sequences is not None or self.read(self.counted[:1]).is_floating_point():
-            return
-        found: dict[int, int] = {}  # token -> an example that has it
-        for at in range(0, len(self.source), BLOCK):
-            tokens = self.source.read(np.arange(at, min(at + BLOCK, len(self.source))))
-            flat = tokens.reshape(len(tokens), -1)
-            for place in (int(flat.argmin()), int(flat.argmax())):
-                found.setdefault(int(flat.flat[place]), at + place // flat.shape[1])
-        for token in (min(found), max(found)):
-            what = f"a forward pass over token {token} (example {self.source.ids[found[token]]})"
-            with guarded(ObjectiveError, what, "check that --model has the vocabulary that numbered --data"):
-                self.model(self.read(np.array([found[token]])))

@@ -15,11 +15,19 @@ from opsigcli.examples import IGNORED, ExampleSource
 from opsigcli.objective.losses.base import Loss
 
 BLOCK = 1024  # examples whose targets are looked at together
+SUM = 1e-3  # by which probabilities of classes may miss 1 in sum
 
 
 def marked(targets: Tensor, loss: Loss) -> Tensor:
-    """Targets in which ``IGNORED`` stands for every label that the loss ignores."""
-    if loss.ignore_index == IGNORED or targets.is_floating_point():
+    """Targets in which labels are (B,) where they are one for each example, and ``IGNORED`` stands for every label that
+    the loss ignores."""
+    if targets.is_floating_point():
+        return targets
+    if loss.labels == "column":
+        targets = targets.reshape(-1)
+    elif loss.labels == "one-hot":
+        targets = targets.argmax(1)
+    if loss.ignore_index == IGNORED:
         return targets
     return targets.masked_fill(targets == loss.ignore_index, IGNORED)
 
@@ -90,6 +98,52 @@ def check_maps(outputs: Tensor, targets: Tensor, source: ExampleSource, loss: Lo
     check_labels(outputs.shape[1], source, loss, name)
 
 
+def check_dense(outputs: Tensor, targets: Tensor, source: ExampleSource, loss: Loss, name: str) -> None:
+    """Refuse targets of several numbers that are not what the loss takes: probabilities, of classes or of yes and no.
+
+    Args:
+        outputs: of the model, of a few examples.
+        targets: theirs.
+        source: all examples.
+        loss: the loss.
+        name: its spec, for messages.
+
+    Raises:
+        ObjectiveError: they are others.
+    """
+    if not loss.dense or (targets.ndim == 1 and not targets.is_floating_point()):
+        return
+    of_classes = loss.dense == "of classes"
+    if of_classes and not targets.is_floating_point():
+        return  # maps of labels
+    if of_classes and targets.shape != outputs.shape:
+        whole = all(bool((block == block.round()).all()) for block in _targets(source, loss))
+        column = "[:, 0]" if targets.ndim > 1 and targets.shape[1] == 1 else ""
+        raise ObjectiveError(
+            f"expected whole numbers as labels under {name}, or probabilities {tuple(outputs.shape)} of the classes; "
+            f"found {str(targets.dtype).removeprefix('torch.')} {tuple(targets.shape)}",
+            f"if they are classes, store y{column}.astype('int64')"
+            if whole
+            else "for numbers as targets give --loss mse",
+        )
+    for number, block in enumerate(_targets(source, loss)):
+        rows = block.reshape(len(block), -1)
+        wrong = ((rows < 0) | (rows > 1)).any(1)
+        if of_classes:
+            wrong |= ((block.sum(1) - 1).abs() > SUM).reshape(len(block), -1).any(1)
+        if wrong.any():
+            row = int(wrong.nonzero()[0])
+            shown = ", ".join(f"{float(v):.4g}" for v in rows[row][:5])
+            raise ObjectiveError(
+                f"expected targets under {name} to be probabilities"
+                f"{' that add up to 1 over the classes' if of_classes else ' from 0 to 1'}; those of example "
+                f"{source.ids[number * BLOCK + row]} are {shown}{' …' if rows.shape[1] > 5 else ''}",
+                "several labels at once are for --loss bce, other numbers for --loss mse"
+                if of_classes
+                else "other numbers are for --loss mse",
+            )
+
+
 def check_tokens(outputs: Tensor, targets: Tensor, source: ExampleSource, loss: Loss, name: str) -> None:
     """Refuse outputs that are no logits over the tokens of the targets.
 
@@ -134,6 +188,11 @@ def check_labels(classes: float, source: ExampleSource, loss: Loss, name: str) -
                 raise ObjectiveError(
                     f"expected labels of at least 0 for one output, {where}",
                     "number the labels from 0, or give numbers as floats: y.astype('float32')",
+                )
+            if classes == 1:
+                raise ObjectiveError(
+                    f"expected outputs (B, C) of several classes for {name}, found one output, {where}",
+                    "one output that says yes or no is for --loss bce, one that is a number for --loss mse",
                 )
             ignoring = f"{name}{'&' if '?' in name else '?'}ignore_index={label}"
             void = f"give --loss '{ignoring}'" if loss.ignores else f"write {IGNORED} in its place"

@@ -19,9 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opsigcli.errors import ObjectiveError
 from opsigcli.objective import forms
 from opsigcli.objective.base import Objective
 from opsigcli.objective.counting import marked
+from opsigcli.usercode import guarded
 
 RESIDENT_BYTES = 1 << 30  # inputs of one shard, as they are kept
 LARGEST_SHARD = 1 << 18  # examples
@@ -95,7 +97,16 @@ class Evaluator:
         )
 
     def losses(self) -> NDArray[np.float32]:
-        """Losses (N,) float32, nats, of the examples held, at the weights that the model has now."""
+        """Losses (N,) float32, nats, of the examples held, at the weights that the model has now.
+
+        Raises:
+            ObjectiveError: model or loss fail on them.
+        """
+        what = f"the loss {self.objective.loss!r} of {self._count} examples"
+        with guarded(ObjectiveError, what, "check that --model, --loss and --data belong together"):
+            return self._computed()
+
+    def _computed(self) -> NDArray[np.float32]:
         self.objective.settle()
         forward = self._forward()
         out = torch.empty(self._count, dtype=torch.float32, device=self.objective.device)

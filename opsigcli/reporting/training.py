@@ -17,6 +17,7 @@ from opsigcli.training_records import AgainstLog, RecordedFact
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from opsigcli.look_records import Look
     from opsigcli.records import Case
 
 TITLE = "Training beside the trace"
@@ -40,9 +41,11 @@ def training_facts(case: Case) -> list[RecordedFact]:
     return facts
 
 
-def training_words(log: AgainstLog | None, facts: Sequence[RecordedFact]) -> tuple[str, ...]:
+def training_words(
+    log: AgainstLog | None, facts: Sequence[RecordedFact], look: Look | None = None
+) -> tuple[str, ...]:
     """What a command says of it in passing; what is wrong is a warning, and not said here."""
-    lines = []
+    lines = [look.sentence] if look is not None else []
     if log is not None:
         lines += [log.words] if log.verdict in ("below", "alike") else []
         lines += [f"a log of the training loss is not read: {line}" for line in log.not_read]
@@ -85,19 +88,19 @@ def remedy(fact: RecordedFact) -> str:
 
 def training_view(case: Case) -> dict[str, Any] | None:
     """The same for the HTML report; None where there is neither."""
-    facts, log = training_facts(case), case.training_log
-    if not facts and log is None:
+    facts, log, look = training_facts(case), case.training_log, look_lines(case.look)
+    if not facts and log is None and not look:
         return None
     losses = log_rows(log, HTML_ROWS) if log is not None and log.steps else []
-    return {"title": TITLE, "facts": fact_lines(facts), "log": _log_lines(log), "losses": losses}
+    return {"title": TITLE, "facts": fact_lines(facts), "log": look + _log_lines(log), "losses": losses}
 
 
 def render_training(case: Case) -> list[RenderableType]:
     """The log's verdict with some of its numbers, and a paragraph for each fact; [] where there is neither."""
-    facts, log = training_facts(case), case.training_log
-    if not facts and log is None:
+    facts, log, look = training_facts(case), case.training_log, look_lines(case.look)
+    if not facts and log is None and not look:
         return []
-    shown: list[RenderableType] = [head(TITLE)]
+    shown: list[RenderableType] = [head(TITLE), *(Text(printable(line)) for line in look)]
     shown += _log(log, case.run.axis) if log is not None else []
     return shown + render_facts(facts)
 
@@ -108,6 +111,16 @@ def render_facts(facts: Sequence[RecordedFact]) -> list[RenderableType]:
     for first, then in fact_lines(facts):
         shown += [Text(f"- {printable(first)}"), Padding(Text(printable(then), style="dim"), (0, 0, 0, 2))]
     return shown
+
+
+def look_lines(look: Look | None) -> list[str]:
+    """How the ends of the run do beside a guess, and what speaks against its data, as sentences."""
+    if look is None:
+        return []
+    return [
+        f"{line[:1].upper()}{line[1:]}."
+        for line in (f"right answers and losses of {look.sentence}", *look.warnings)
+    ]
 
 
 def _log(log: AgainstLog, axis: Axis) -> list[RenderableType]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.look_records import Better
 from opsigcli.runs.right_answers import right_answers
 from opsigcli.specs import Spec, parse
 
@@ -46,28 +46,6 @@ GREY: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "inputs from -1 to 1": ((0.5,), (0.5,)),
     "inputs from 0 to 255": ((0.0,), (1 / 255,)),
 }
-
-
-@dataclass(frozen=True)
-class Better:
-    """A way of preparing the inputs with which the last checkpoint does clearly better."""
-
-    name: str
-    data: str  # spec
-    mean_loss: float
-    right: float | None
-    as_given: float  # mean loss of the same examples
-    others: tuple[str, ...] = ()  # ways that cannot be told from it by their losses
-
-    @property
-    def words(self) -> str:
-        """What to give instead."""
-        right = "" if self.right is None else f" and {self.right:.1%} right"
-        others = f"; {' and '.join(self.others)} cannot be told from it" if self.others else ""
-        return (
-            f"with {self.name} the same examples have a mean loss of {self.mean_loss:.4g}{right} in place of "
-            f"{self.as_given:.4g}: give --data {shlex.quote(self.data)}{others}"
-        )
 
 
 def better_prepared(objective: Objective, sample: Ints, weights: Floats) -> Better | None:

@@ -1,4 +1,4 @@
-"""Which examples a model answers rightly: the largest output is that of the label."""
+"""Which examples a model answers rightly: the largest output is that of the label, or each lies on its label's side."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 
 def right_answers(objective: Objective, outputs: Tensor, positions: Ints) -> Floats | None:
-    """(B,) share of each example's labels that have the largest output; None where outputs are no classes."""
+    """(B,) share of each example's labels that have the largest output, or, where each output says yes or no, lie on
+    its side; None where targets are numbers, or a function of the user's takes them."""
     labels = labels_of(objective, positions)
+    if says_yes_or_no(objective, outputs, labels):
+        edge = 0.5 if objective.kind.takes == "probabilities" else 0.0
+        flat, wanted = outputs.reshape(len(labels), -1), labels.reshape(len(labels), -1)
+        return np.asarray(((flat > edge) == (wanted > 0.5)).double().mean(1).cpu().numpy())
     dim = class_dimension(objective, outputs, labels)
     if dim is None:
         return None
+    outputs = outputs.flatten(1) if labels.ndim == 1 else outputs
     labelled = labels != IGNORED
     hits = ((outputs.argmax(dim) == labels) & labelled).reshape(len(labels), -1).sum(1).double()
     return np.asarray((hits / labelled.reshape(len(labels), -1).sum(1).clamp(min=1)).cpu().numpy())
@@ -34,9 +40,20 @@ def labels_of(objective: Objective, positions: Ints) -> Tensor:
     )
 
 
+def says_yes_or_no(objective: Objective, outputs: Tensor, labels: Tensor) -> bool:
+    """Whether each output says yes or no to a label of its own."""
+    return objective.kind.dense == "of each" and outputs.numel() // len(outputs) == labels.numel() // len(
+        labels
+    )
+
+
 def class_dimension(objective: Objective, outputs: Tensor, labels: Tensor) -> int | None:
     """The dimension of the outputs (B, C, …) or (B, L, C) that runs over the classes of labels (B, …)."""
-    if objective.kind.classes is None or labels.is_floating_point() or outputs.ndim != labels.ndim + 1:
+    if objective.kind.classes is None or labels.is_floating_point() or outputs.ndim < labels.ndim + 1:
+        return None
+    if labels.ndim == 1 and outputs[0].numel() == outputs.shape[1] > 1:
+        return 1
+    if outputs.ndim != labels.ndim + 1:
         return None
     if objective.kind.of_tokens is not None and outputs.shape[:-1] == labels.shape:
         return outputs.ndim - 1

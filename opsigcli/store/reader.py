@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.errors import StoreError
+from opsigcli.look_records import Look
 from opsigcli.mean_loss import mean_loss
 from opsigcli.records import (
     Case,
@@ -172,6 +173,11 @@ class Store:
         return self._records(RecordedFact, "recorded_facts")
 
     @property
+    def look(self) -> Look | None:
+        """The first and the last checkpoint beside a guess, or None."""
+        return self._record(Look, "look") if "look" in self.names else None
+
+    @property
     def phases(self) -> tuple[Phase, ...]:
         """What the sharpness did along the run."""
         return self._records(Phase, "phases")
@@ -231,6 +237,7 @@ class Store:
             self.training_log,
             self.recorded_facts,
             store=self.path,
+            look=self.look,
         )
 
     def gradients(self, key: str) -> dict[str, NDArray[Any]] | None:

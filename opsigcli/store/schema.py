@@ -14,6 +14,7 @@ import re
 from functools import cache
 from typing import Any, NamedTuple
 
+from opsigcli.look_records import Look
 from opsigcli.records import Mining, Provenance, Run
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.training_records import AgainstLog, RecordedFact
@@ -117,6 +118,12 @@ LAYOUT: dict[str, Part] = {
     ),
     "recorded_facts": Part(
         "", "JSON", "what training did and the trace does not", record=tuple[RecordedFact, ...]
+    ),
+    "look": Part(
+        "",
+        "JSON",
+        "the first and the last checkpoint traced beside a guess; absent in older stores",
+        record=Look,
     ),
     "provenance/trace": Part("", "JSON", "how the trace was made", always=True, record=Provenance),
     "provenance/*": Part("", "JSON", "how what another command found was made", record=Provenance),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from opsigcli import __version__
 from opsigcli.errors import Unsound
+from opsigcli.look_records import Look
 from opsigcli.outcome import plain
 from opsigcli.records import Mining, Provenance, Run, Thumbnails
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
@@ -31,7 +32,7 @@ from opsigcli.training_records import AgainstLog, RecordedFact
 SLACK = 1 << 20  # bytes: HDF5's own structures, JSON, and short arrays
 TEXT = h5py.string_dtype()
 SHARPNESS = ("sharpness", "phases", "sharpness_examples", "example_curvature")  # what that command writes
-TRAINING = ("training_log", "recorded_facts")  # what is known of the training, beside its losses
+TRAINING = ("training_log", "recorded_facts", "look")  # what is known of the training, beside its losses
 CRITICAL, QUICK = "critical_sharpness", "sharpness --quick"  # what its option writes, and its provenance
 
 
@@ -58,7 +59,10 @@ class TraceContent:
 
 
 def write_trace(store: Path, content: TraceContent) -> None:
-    """Make the store anew from ``content``; results of other commands in an existing store are carried over."""
+    """Make the store anew from ``content``; results of other commands in an existing store are carried over.
+
+    What is known of the training is of the trace, and is written anew after it.
+    """
     count, examples = len(content.steps), len(content.example_ids)
 
     def fill(file: h5py.File) -> None:
@@ -92,7 +96,7 @@ def write_trace(store: Path, content: TraceContent) -> None:
             # Of other data, other examples have the same ids; what tracing looks at, it looks at again.
             same = json.loads(carried["run"].asstr()[()])["fingerprint"] == content.run.fingerprint
             pictures = ("thumbnails",) if same and "mining" in carried else ()
-            known = ("gradients", "mining", "top", "groups", CRITICAL, *SHARPNESS, *TRAINING)
+            known = ("gradients", "mining", "top", "groups", CRITICAL, *SHARPNESS)
             for name in (*known, *pictures):
                 if name in carried:
                     carried.copy(name, file)
@@ -111,8 +115,11 @@ def write_trace(store: Path, content: TraceContent) -> None:
         _replace(store, fill, size, copy=False)
 
 
-def write_training(store: Path, log: AgainstLog | None, facts: tuple[RecordedFact, ...]) -> None:
-    """Write what the run recorded of its training. The losses are left as they are."""
+def write_training(
+    store: Path, log: AgainstLog | None, facts: tuple[RecordedFact, ...], look: Look | None
+) -> None:
+    """Write what the run recorded of its training, and how its ends do beside a guess. The losses are left as they
+    are."""
 
     def fill(file: h5py.File) -> None:
         for name in TRAINING:
@@ -120,8 +127,11 @@ def write_training(store: Path, log: AgainstLog | None, facts: tuple[RecordedFac
         if log is not None:
             _json(file, "training_log", log)
         _json(file, "recorded_facts", facts)
+        if look is not None:
+            _json(file, "look", look)
 
-    _replace(store, fill, 200 * len(log.steps) + 1000 * len(facts) if log else 1000 * len(facts))
+    classes = 0 if look is None else len(look.classes)
+    _replace(store, fill, (200 * len(log.steps) if log else 0) + 1000 * (len(facts) + 4) + 200 * classes)
 
 
 def write_gradients(store: Path, key: str, arrays: dict[str, NDArray[Any]]) -> None:

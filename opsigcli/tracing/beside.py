@@ -1,4 +1,4 @@
-"""What a run recorded of its training, looked up when its losses are traced."""
+"""What stands beside the losses of a trace: what the run recorded of its training, and a look at its ends."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ import numpy as np
 from opsigcli.checkpoints.fact_kinds import KINDS
 from opsigcli.checkpoints.recorded_facts import Traced, batch_norm_fact, merged, recorded_facts
 from opsigcli.checkpoints.training_log import find_log
+from opsigcli.errors import ObjectiveError, OpsigError
 from opsigcli.models.training_only import batch_norms, differs_in_training, drawn_at_random
+from opsigcli.runs.look import look_at
 from opsigcli.tracing.against_log import against_log
 from opsigcli.tracing.batch_norm_gap import Gap, gap_words
 from opsigcli.training_records import AgainstLog, RecordedFact
+from opsigcli.usercode import guarded
 
 if TYPE_CHECKING:
     from torch import nn
 
     from opsigcli.checkpoints.series import Series
+    from opsigcli.look_records import Look
     from opsigcli.objective.base import Objective
     from opsigcli.records import Run, TraceSummary
+    from opsigcli.runs.load_weights import Loader
+    from opsigcli.tracing.rows import Row
 
 PROBED = 8  # examples that pass the model in training mode
 
@@ -57,3 +63,24 @@ def log_beside(series: Series, summary: TraceSummary) -> AgainstLog | None:
     """The traced mean losses against those that the run logged; None without a log, and with nothing like one."""
     log, not_read = find_log(series.folder, series.steps, series.unit)
     return against_log(summary.steps, summary.mean_losses, log, not_read)
+
+
+def look_at_ends(
+    objective: Objective, loader: Loader, series: Series, rows: list[Row], known: Look | None
+) -> Look | None:
+    """How the first and the last checkpoint do beside a guess; as it is known, where those are the same.
+
+    None where they cannot be read any more, as in a folder that keeps its newest files alone, which is noted.
+    """
+    places = [row.place for row in rows if row.place is not None]
+    if not places:
+        return known
+    ends = tuple(dict.fromkeys((places[0], places[-1])))
+    if known is not None and list(known.checkpoints) == [series.checkpoints[place].file for place in ends]:
+        return known
+    try:
+        with guarded(ObjectiveError, "comparing the ends of the run with a guess"):
+            return look_at(objective, loader, series, ends)
+    except OpsigError as error:  # the losses are traced: nothing of them is lost for this
+        objective.notes.append(f"the ends of the run are not compared with a guess: {error.message}")
+        return None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import Interrupted, StoreError, UsageError
 from opsigcli.examples import ExampleSource
+from opsigcli.look_records import Look
 from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.options import TraceOptions
@@ -20,6 +21,7 @@ from opsigcli.outcome import plain
 from opsigcli.progress import Progress
 from opsigcli.records import Run, TraceSummary
 from opsigcli.runs.build_objective import build_objective
+from opsigcli.runs.class_order_beside import require_class_order
 from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.provenance import provenance
@@ -32,7 +34,7 @@ from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import TraceContent, write_trace, write_training
 from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of, normalised, statistics_stay
-from opsigcli.tracing.beside import facts_of, log_beside
+from opsigcli.tracing.beside import facts_of, log_beside, look_at_ends
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.rows import Row, plan_rows
 from opsigcli.tracing.sharding import Sharding
@@ -85,6 +87,7 @@ class Session:
         self.log: AgainstLog | None = None
         self.facts: tuple[RecordedFact, ...] = ()
         self.gaps: tuple[Gap, ...] = ()  # of the losses with BatchNorm's stored statistics
+        self.look: Look | None = None  # how the ends of the run do beside a guess
 
     def trace(self, series: Series, progress: Progress) -> None:
         """Bring the store up to date with the series.
@@ -93,6 +96,7 @@ class Session:
             CheckpointError: no checkpoint could be traced, as the first one cannot be read.
             ModelError: the model cannot be built, or no checkpoint fits it.
             UsageError: options do not go together, or not with this run.
+            DatasetError: the classes of the data have another order than the run wrote down.
             ObjectiveError: the precision would drown the loss deltas.
             StoreError: the store holds another run, is in use, or cannot be written.
             Interrupted: a signal arrived; finished checkpoints are kept.
@@ -176,15 +180,17 @@ class Session:
 
     def _look_beside(self, worker: Worker, series: Series) -> None:
         """Keep what the run recorded of its training, where the store does not say the same already."""
+        objective = worker.evaluator.objective
         with open_store(self.options.store) as store:
             self.summary, self.infinite = store.summary
             log = log_beside(series, self.summary)
             self.gaps = gaps_of(store.provenance["trace"].options)
-            facts = facts_of(series, self.run, worker.evaluator.objective, self.gaps)
-            known = (log, facts) == (store.training_log, store.recorded_facts)
-        self.log, self.facts = log, facts
+            facts = facts_of(series, self.run, objective, self.gaps)
+            look = look_at_ends(objective, worker.loader, series, self.done, store.look)
+            known = (log, facts, look) == (store.training_log, store.recorded_facts, store.look)
+        self.log, self.facts, self.look = log, facts, look
         if not known:
-            write_training(self.options.store, log, facts)
+            write_training(self.options.store, log, facts, look)
 
     def _open(self, stack: ExitStack) -> Store | None:
         """The store that is added to; None for a new one."""
@@ -199,6 +205,7 @@ class Session:
     def _worker(self, series: Series, store: Store | None) -> Worker:
         options = self.options
         if self._evaluator is None:
+            require_class_order(series, self.source)
             objective = build_objective(
                 self.run.model, self.source, self.run.loss, device=own_device(options.device), batch_size=256
             )

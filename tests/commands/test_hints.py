@@ -26,7 +26,10 @@ class Heads(nn.Module):
         self.kind, self.embed, self.out = kind, nn.Embedding(9, 4), nn.Linear(4, outputs)
     def forward(self, x):
         each = self.out(torch.tanh(self.embed(x)))
-        return {"one": each.mean(1), "tokens": each, "maps": each.transpose(1, 2)}[self.kind]
+        return {"one": each.mean(1), "tokens": each, "maps": each.transpose(1, 2),
+                "softmax": each.mean(1).softmax(-1)[:, :, None, None].flatten(1), "sigmoid": each.mean(1).sigmoid(),
+                "cells": each.mean(1)[:, :, None, None], "squeezed": each.mean(1).squeeze(),
+                }[self.kind]
 
 def make(kind="one", outputs=3): return Heads(kind, outputs)
 """
@@ -109,9 +112,50 @@ CASES: dict[str, Words] = {
         squares,
     ),
     "classes last": ("tokens", "ce", EACH, "logits", "--loss lm", None, cross_entropy(-100, 2)),
-    "one-hot": (
-        *("one", "ce", np.eye(3, dtype=np.int64)[ONE], "logits", "y.argmax(1)", lambda y: y.argmax(1)),
+    "labels as floats": (
+        *("one", "ce", ONE.astype("f8"), "float32", "y.astype('int64')", lambda y: y.astype("int64")),
         cross_entropy(-100),
+    ),
+    "labels as floats in a column": (
+        *("one", "ce", ONE[:, None].astype("f8"), "float32", "y[:, 0].astype('int64')"),
+        *(lambda y: y[:, 0].astype("int64"), cross_entropy(-100)),
+    ),
+    "several at once, as floats": (
+        *("one", "ce", random.integers(0, 2, (N, 3)).astype("f4"), "add up to 1", "--loss bce", None),
+        lambda z, y: F.binary_cross_entropy_with_logits(z, y.to(z.dtype)),
+    ),
+    "numbers under bce": (
+        *("one", "bce", random.normal(size=(N, 3)).astype("f4"), "from 0 to 1", "--loss mse", None),
+        lambda z, y: F.mse_loss(z, y.to(z.dtype)),
+    ),
+    "probabilities": (
+        *("softmax", "ce", ONE, "softmax", "--loss 'ce?of=probabilities'", None),
+        lambda z, y: F.nll_loss(z.log(), y),
+    ),
+    "probabilities taken for logits": (
+        *("softmax", "ce?label_smoothing=0", ONE, "softmax", "--loss 'ce?label_smoothing=0&of=logits'", None),
+        F.cross_entropy,
+    ),
+    "probabilities of yes and no": (
+        *("sigmoid", "bce", random.integers(0, 2, (N, 3)), "sigmoid", "--loss 'bce_prob'", None),
+        lambda z, y: F.binary_cross_entropy(z, y.to(z.dtype)),
+    ),
+    "yes and no under ce": (
+        *("sigmoid", "ce", ONE, "sigmoid", "--loss 'bce_prob'", None),
+        lambda z, y: F.binary_cross_entropy(z, F.one_hot(y, 3).to(z.dtype)),
+    ),
+    "logits under nll": ("one", "nll", ONE, "log-probabilities", "--loss ce", None, cross_entropy(-100)),
+    "probabilities under nll": (
+        *("softmax", "nll", ONE, "log-probabilities", "--loss 'ce?of=probabilities'", None),
+        lambda z, y: F.nll_loss(z.log(), y),
+    ),
+    "logits under bce_prob": (
+        *("one", "bce_prob", random.integers(0, 2, (N, 3)), "probabilities", "--loss bce", None),
+        lambda z, y: F.binary_cross_entropy_with_logits(z, y.to(z.dtype)),
+    ),
+    "one output": (
+        *("one&outputs=1", "ce", ONE % 2, "one output", "--loss bce", None),
+        lambda z, y: F.binary_cross_entropy_with_logits(z[:, 0], y.to(z.dtype)),
     ),
     "several at once": (
         *("one", "ce", random.integers(0, 2, (N, 3)), "logits", "--loss bce", None),
@@ -170,3 +214,52 @@ def test_a_hint_that_is_followed_leads_to_the_loss_of_torch(opsig: Opsig, tmp_pa
     assert ran.json["result"]["mean_losses"][-1] == pytest.approx(truth, rel=1e-5)
     with open_store(tmp_path / "s.h5") as store:
         assert len(store.trace.losses) == 2
+
+
+# Labels and outputs that come in another form, and need no hint.
+FORMS = {
+    "a column": ("one", "ce", ONE[:, None]),
+    "one-hot rows": ("one", "ce", np.eye(3, dtype=np.int64)[ONE]),
+    "one-hot rows of floats": ("one", "ce", np.eye(3)[ONE]),
+    "cells": ("cells", "ce", ONE),
+    "cells, column": ("cells", "ce", ONE[:, None]),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_labels_in_another_form_are_labels_and_their_class_is_stored(
+    opsig: Opsig, tmp_path: Path, name: str
+) -> None:
+    kind, loss, y = FORMS[name]
+    run = write(tmp_path, kind, y)
+    ran = opsig("trace", *run, "--loss", loss, "--store", tmp_path / "s.h5", "--json")
+    assert ran.code == 0, ran.err
+    model: dict[str, Any] = {}
+    exec(CODE, model)
+    net = model["make"](kind, 3)
+    net.load_state_dict(torch.load(tmp_path / "run" / "step_2.pt"))
+    with torch.no_grad():
+        truth = F.cross_entropy(net(torch.as_tensor(X)).flatten(1), torch.as_tensor(ONE), reduction="none")
+    with open_store(tmp_path / "s.h5") as store:
+        np.testing.assert_allclose(store.trace.losses[1], truth, rtol=1e-5)
+        assert store.trace.labels.tolist() == ONE.tolist()
+
+
+def test_a_model_that_squeezes_a_batch_of_one_away_is_refused(opsig: Opsig, tmp_path: Path) -> None:
+    found = opsig("trace", *write(tmp_path, "squeezed", ONE), "--store", tmp_path / "s.h5", "--json")
+    assert found.code == 3
+    assert "squeeze" in found.json["error"]["hint"]
+
+
+def write(folder: Path, kind: str, y: np.ndarray) -> tuple[Any, ...]:
+    """A run of two checkpoints and its data; the arguments that name them."""
+    (folder / "net.py").write_text(CODE)
+    made: dict[str, Any] = {}
+    exec(CODE, made)
+    (folder / "run").mkdir()
+    for step in (1, 2):
+        torch.manual_seed(step)
+        torch.save(made["make"](kind, 3).state_dict(), folder / "run" / f"step_{step}.pt")
+    np.savez(folder / "d.npz", x=X, y=y)
+    model, data = f"file:{folder / 'net.py'}:make?kind={kind}", f"npz:{folder / 'd.npz'}"
+    return folder / "run", "--model", model, "--data", data

@@ -106,6 +106,14 @@ def own(scheme: str, kind: str, folder: Path) -> str:
     return f"{scheme}:{place}:Made?kind={kind}"
 
 
+def rows(what: str, folder: Path) -> str:
+    """A case of ``csv:``."""
+    images("", folder)
+    lines = [f"images/{'abc'[i % 3]}/{i}.png,{'abc'[i % 3]},{i / 4},{i}" for i in range(N)]
+    (folder / "t.csv").write_text("\n".join(["file,label,a,b", *lines]))
+    return f"csv:{folder / 't.csv'}?label=label&{what}"
+
+
 LABELS = np.arange(N) % 3
 WEIGHTS = np.arange(N) / 4
 TOKENS = np.random.default_rng(0).integers(0, 5, (N, 7))
@@ -124,6 +132,14 @@ CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("npz", "tokens"): arrays("", x=TOKENS[:, :-1], y=TOKENS[:, 1:], weights=WEIGHTS),
     ("npz", "ignored"): arrays("", x=numbers(0, N, 4), y=np.where(np.arange(N) % 4, LABELS, IGNORED)),
     ("npz", "part"): arrays("?limit=5", x=numbers(0, N, 4), y=LABELS, weights=WEIGHTS),
+    ("npz", "a split"): arrays(
+        "?split=train",
+        train_images=pictures(N, 5, 4, 3),
+        train_labels=LABELS,
+        test_images=pictures(2, 5, 4, 3),
+    ),
+    ("csv", "pictures"): partial(rows, "image=file"),
+    ("csv", "numbers"): partial(rows, "columns=a,b&classes=b,c,a"),
     ("torchvision", "made"): lambda _: f"torchvision:FakeData?size={N}&image_size=3,8,8&num_classes=3",
     ("hfds", "rows"): table,
     ("text", "sequences"): partial(written, "?context=4"),

@@ -141,8 +141,8 @@ Y = np.arange(3)
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"inputs": X, "y": Y}, r"x not found among: inputs, y"),
-        ({"a": X}, r"x and y not found among: a"),
+        ({"odd": X, "y": Y}, r"x not found among: odd, y"),
+        ({"a": X}, r"x not found among: a"),
         ({"x": X, "y": np.arange(4)}, r"one length .* \(3, 2\) and \(4,\)"),
         ({"x": X, "y": np.int64(3)}, "one length"),
         ({"x": X[:0], "y": Y[:0]}, "found none"),

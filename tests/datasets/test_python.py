@@ -64,7 +64,7 @@ def broken():
 
 def items(what):
     item = {
-        "dict": lambda i: {"x": 1, "y": 2},
+        "dict": lambda i: {"p": 1, "q": 2},
         "one": lambda i: torch.zeros(2),
         "words": lambda i: ("text", 0),
         "none": lambda i: (None, 0),
@@ -186,7 +186,7 @@ def test_random_augmentation_is_refused_by_the_examples_name(code: str) -> None:
     ("call", "words"),
     [
         ("broken", r"reading example 2 of .* failed: ValueError: disk on fire \(.*my_data.py:\d+, in item\)"),
-        ("items?what=dict", r"pair \(input, target\); found dict of length 2"),
+        ("items?what=dict", r"to name its input; it has no usual names"),
         ("items?what=one", r"pair \(input, target\); found Tensor"),
         ("items?what=words", "floats, or uint8 images; found <U4"),
         ("items?what=none", "floats, or uint8 images; found object"),

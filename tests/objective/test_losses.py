@@ -116,7 +116,7 @@ CASES = {
     ("bce", "one output"): Case(RNG.normal(size=(N, 1)), LABELS % 2, binary),
     ("bce", "several labels"): Case(RNG.normal(size=(N, C)), RNG.random((N, C)).round(), binary),
     ("lm", "tokens"): Case(RNG.normal(size=(N, L, C)), TOKENS, next_token),
-    ("nll", "labels"): Case(RNG.normal(size=(N, C)), LABELS, log_likelihood),
+    ("nll", "labels"): Case(np.log(softmax(RNG.normal(size=(N, C)))), LABELS, log_likelihood),
     ("focal", "labels"): Case(RNG.normal(size=(N, C)), LABELS, focal),
     ("sigmoid_focal", "labels"): Case(RNG.normal(size=(N, C)), LABELS, sigmoid_focal),
     ("sigmoid_focal", "several labels"): Case(
@@ -223,6 +223,13 @@ class Probabilities(Linear):
         return 0.5 + 0.01 * super().forward(x)
 
 
+class LogProbabilities(Linear):
+    """Of classes, from logits linear in the inputs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).log_softmax(-1)
+
+
 def problem(
     folder: Path, name: str, targets: np.ndarray, shape: tuple[int, ...], batch_size: int
 ) -> Objective:
@@ -237,6 +244,8 @@ def problem(
         model = Linear(L, shape)
         if name == "bce_prob":
             model = Probabilities(L, shape)
+        elif name == "nll":
+            model = LogProbabilities(L, shape)
     source = open_source(f"npz:{folder / 'd.npz'}")
     return Objective(model, source, name, batch_size=batch_size, dtype=torch.float64)
 
@@ -249,7 +258,10 @@ def test_the_gradient_of_the_mean_loss_is_the_chain_of_residual_and_inputs(
     inputs, _ = objective.batch(np.arange(N))
     targets = objective.source.read_targets(np.arange(N))
     targets = targets if targets.dtype.kind == "i" else targets.astype(np.float64)
-    losses, residuals = case.naive(objective.model(inputs).detach().numpy(), targets)
+    outputs = objective.model(inputs).detach().numpy()
+    losses, residuals = case.naive(outputs, targets)
+    if name == "nll":  # from log-probabilities to logits
+        residuals = residuals - np.exp(outputs) * residuals.sum(1, keepdims=True)
     counts = (targets != IGNORED).sum(1) if name == "lm" else np.ones(N)  # trainers' mean is over tokens
     mean, (found,) = objective.mean_loss_and_gradient()
     assert mean == pytest.approx(np.average(losses, weights=counts), rel=1e-12)

@@ -22,6 +22,7 @@ GROUND = {
         "sharpness_records",
         "training_records",
         "spike_records",
+        "look_records",
         "mean_loss",
         "outcome",
         "registry",

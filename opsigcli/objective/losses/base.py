@@ -42,6 +42,15 @@ class Loss:
     # Targets (B, …) -> w (B,), how much each counts, or None where all examples with such targets count alike.
     counts: Callable[[Tensor], Tensor | None] | None = None
     counts_by: str = ""  # what w is, in words
+    takes: str = (
+        ""  # what outputs have to be: logits, log-probabilities, probabilities (of classes); "" = anything
+    )
+    dense: str = (
+        ""  # what targets of many numbers have to be: probabilities "of classes", "of each"; "" = any numbers
+    )
+    labels: str = (
+        ""  # how data store them: "" = as the loss takes them, "column" (N, 1), or "one-hot" rows (N, C)
+    )
     ignores: bool = False  # ``ignore_index=`` is an option
     ignore_index: int = IGNORED  # another label that says to ignore
     foreign: bool = False  # a function of the user's
@@ -164,10 +173,16 @@ def one_per_output(outputs: Tensor, targets: Tensor) -> Tensor:
         ObjectiveError: there are more or fewer targets than outputs.
     """
     if not targets.is_floating_point() and targets.ndim == 1:
-        labels = targets.clamp_min(0)  # what is ignored has a place as well
-        if _single(outputs):
+        labels, width = targets.clamp_min(0), _width(outputs)  # what is ignored has a place as well
+        if width == 1:
             return labels.to(outputs.dtype).reshape(outputs.shape)
-        return F.one_hot(labels, outputs.shape[-1]).to(outputs.dtype)
+        if max(outputs.shape[1:]) != width:
+            raise ObjectiveError(
+                f"expected one output for each class, (B, C), for labels {tuple(targets.shape)}; found outputs "
+                f"{tuple(outputs.shape)}",
+                "let the model put out one row of classes for each example",
+            )
+        return F.one_hot(labels, width).to(outputs.dtype).reshape(outputs.shape)
     if targets.numel() != outputs.numel():
         raise ObjectiveError(
             f"expected targets of the outputs' shape {tuple(outputs.shape)}, found {tuple(targets.shape)}",
@@ -178,11 +193,13 @@ def one_per_output(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def one_hot_classes(outputs: Tensor) -> float:
     """How many classes the labels of ``one_per_output`` may name: any where there is one output."""
-    return math.inf if _single(outputs) else outputs.shape[-1]
+    width = _width(outputs)
+    return math.inf if width == 1 else width
 
 
-def _single(outputs: Tensor) -> bool:
-    return outputs.ndim == 1 or outputs.shape[-1] == 1
+def _width(outputs: Tensor) -> int:
+    """Outputs of one example."""
+    return math.prod(outputs.shape[1:])
 
 
 def constants(values: tuple[float, ...]) -> Callable[[Tensor], Tensor]:

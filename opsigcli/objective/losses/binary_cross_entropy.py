@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,8 +28,10 @@ def binary_cross_entropy(spec: Spec) -> Loss:
 
     Outputs are logits (B, C, …); targets probabilities of as many entries, or class labels (B,), which count as
     one-hot vectors, or as 0 and 1 where there is one output. ``pos_weight`` is π and ``weight`` is v, one number for
-    all outputs or one for each; as in torch neither enters the denominator.
+    all outputs or one for each; as in torch neither enters the denominator. ``of=logits`` says that outputs which a
+    sigmoid made are logits all the same.
     """
+    insisted = choice(spec, "of", "", ("logits",))
     positive, weight = _for_outputs(spec, "pos_weight"), _for_outputs(spec, "weight")
 
     def each(outputs: Tensor, dense: Tensor) -> Tensor:
@@ -39,7 +43,7 @@ def binary_cross_entropy(spec: Spec) -> Loss:
             reduction="none",
         )
 
-    return _of_outputs(spec, each)
+    return replace(_of_outputs(spec, each), takes="" if insisted else "logits")
 
 
 def of_probabilities(spec: Spec) -> Loss:
@@ -48,9 +52,11 @@ def of_probabilities(spec: Spec) -> Loss:
 
     def each(outputs: Tensor, dense: Tensor) -> Tensor:
         own = constants(weight)(outputs) if weight else None
-        return F.binary_cross_entropy(outputs, dense, weight=own, reduction="none")
+        # torch refuses a whole batch for one output that is not a number.
+        found = F.binary_cross_entropy(outputs.nan_to_num(0.5), dense, weight=own, reduction="none")
+        return found + 0 * outputs
 
-    return _of_outputs(spec, each)
+    return replace(_of_outputs(spec, each), takes="probabilities")
 
 
 def sigmoid_focal(spec: Spec) -> Loss:
@@ -90,7 +96,7 @@ def _of_outputs(spec: Spec, each: ExampleLoss) -> Loss:
     def losses(outputs: Tensor, targets: Tensor) -> Tensor:
         return over_outputs(each(outputs, one_per_output(outputs, targets)), targets, how)
 
-    return Loss(losses, classes=one_hot_classes)
+    return Loss(losses, classes=one_hot_classes, dense="of each")
 
 
 def _for_outputs(spec: Spec, key: str) -> tuple[float, ...]:
@@ -100,6 +106,6 @@ def _for_outputs(spec: Spec, key: str) -> tuple[float, ...]:
     return found
 
 
-BCE = Configurable(binary_cross_entropy, ("pos_weight", "weight", "outputs"))
+BCE = Configurable(binary_cross_entropy, ("pos_weight", "weight", "outputs", "of"))
 BCE_PROB = Configurable(of_probabilities, ("weight", "outputs"))
 SIGMOID_FOCAL = Configurable(sigmoid_focal, ("gamma", "alpha", "outputs"))

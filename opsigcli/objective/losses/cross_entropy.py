@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opsigcli.errors import UsageError
+from opsigcli.errors import ObjectiveError, UsageError
 from opsigcli.examples import IGNORED
 from opsigcli.objective.losses.base import Configurable, Loss, constants, mean_of_labelled
-from opsigcli.query import integer, numbers
+from opsigcli.query import choice, integer, numbers
 from opsigcli.specs import Spec
 
 # Outputs (B, C, …), targets (B, …), weights of the classes or None -> weighted losses (B, …), 0 where ignored.
@@ -36,6 +37,7 @@ class OfLabels:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each example, (B,); NaN where its label is ignored."""
+        outputs = per_label(outputs, targets)
         if targets.is_floating_point() or not self.weight:
             weight = constants(self.weight)(outputs) if self.weight else None
             return mean_of_labelled(self.entries(outputs, targets, weight), targets)
@@ -74,6 +76,22 @@ class OfLabels:
         if not self.weight:
             return "its labelled entries"
         return f"the weight of its class ({', '.join(f'{w:g}' for w in self.weight)}), summed over its labels"
+
+
+def per_label(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Outputs (B, C, 1, …) as (B, C) where each example has one label.
+
+    Raises:
+        ObjectiveError: there are outputs for several places, and one label.
+    """
+    if targets.ndim == 1 and outputs.ndim > 2 and not targets.is_floating_point():
+        if math.prod(outputs.shape[2:]) != 1:
+            raise ObjectiveError(
+                f"expected outputs (B, C) for labels (B,), found {tuple(outputs.shape)}",
+                "let the model put out one row of classes for each example; for outputs (B, L, C), labels are (B, L)",
+            )
+        return outputs.flatten(1)
+    return outputs
 
 
 def class_weights(spec: Spec) -> tuple[float, ...]:
@@ -137,10 +155,18 @@ def cross_entropy(spec: Spec) -> Loss:
     """Cross-entropy of each example in nats, ``log Σ_c exp z_c − z_y``.
 
     Outputs are logits (B, C, …), targets class labels (B, …), or class probabilities (B, C, …). With
-    ``label_smoothing=ε`` the label's one-hot vector is mixed with ε/C of every class.
+    ``label_smoothing=ε`` the label's one-hot vector is mixed with ε/C of every class. ``of=probabilities`` takes
+    outputs p that a softmax made, ``−log p_y``; ``of=logits`` says that what looks like those are logits.
     """
-    weight = class_weights(spec)
-    return _loss(spec, entries_of_logits(smoothed(spec, weight)), weight)
+    weight, of = class_weights(spec), choice(spec, "of", "", ("logits", "probabilities"))
+    smoothing = smoothed(spec, weight)
+    entries = entries_of_logits(smoothing)
+    if of == "probabilities":
+        # log p are logits of the same p, whose log-sum-exp is 0.
+        return replace(
+            _loss(spec, lambda p, y, w: entries(p.log(), y, w), weight), takes="probabilities of classes"
+        )
+    return replace(_loss(spec, entries, weight), takes="" if of else "logits")
 
 
 def negative_log_likelihood(spec: Spec) -> Loss:
@@ -149,7 +175,7 @@ def negative_log_likelihood(spec: Spec) -> Loss:
     def entries(outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
         return F.nll_loss(outputs, targets, weight, reduction="none")
 
-    return _loss(spec, entries, class_weights(spec))
+    return replace(_loss(spec, entries, class_weights(spec)), takes="log-probabilities", dense="")
 
 
 def focal(spec: Spec) -> Loss:
@@ -181,6 +207,7 @@ def _loss(spec: Spec, entries: Entries, weight: tuple[float, ...]) -> Loss:
         found,
         classes=lambda outputs: outputs.shape[1] if outputs.ndim > 1 else 1,
         of_maps=True,
+        dense="of classes",
         counts=found.counts,
         counts_by=found.words,
         ignores=True,
@@ -188,6 +215,6 @@ def _loss(spec: Spec, entries: Entries, weight: tuple[float, ...]) -> Loss:
     )
 
 
-CROSS_ENTROPY = Configurable(cross_entropy, ("label_smoothing", "weight", "ignore_index"))
+CROSS_ENTROPY = Configurable(cross_entropy, ("label_smoothing", "weight", "ignore_index", "of"))
 NLL = Configurable(negative_log_likelihood, ("weight", "ignore_index"))
 FOCAL = Configurable(focal, ("gamma", "weight", "ignore_index"))

@@ -1,0 +1,181 @@
+"""The nouns of a look at a run: how its first and its last checkpoint do on the data, beside a guess."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import dataclass
+
+from opsigcli.errors import ObjectiveError
+
+NEAR = 0.95  # of the loss of a guess: above it a checkpoint knows next to nothing
+LISTED = 20  # classes
+PERMUTED = 4  # classes named as others
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a sample comes out."""
+
+    mean_loss: float  # nats, weighted as the whole data are
+    right: float | None  # share of labels that have the largest output, likewise; None where there are none
+    explained: float | None = None  # R², of numbers under mse
+
+    @property
+    def words(self) -> str:
+        """Both numbers in words."""
+        right = "" if self.right is None else f"{self.right:.1%} right, "
+        right = right if self.explained is None else f"R² {self.explained:.3f}, "
+        return f"{right}mean loss {self.mean_loss:.4g}"
+
+
+@dataclass(frozen=True)
+class Better:
+    """A way of preparing the inputs with which the last checkpoint does clearly better."""
+
+    name: str
+    data: str  # spec
+    mean_loss: float
+    right: float | None
+    as_given: float  # mean loss of the same examples
+    others: tuple[str, ...] = ()  # ways that cannot be told from it by their losses
+
+    @property
+    def words(self) -> str:
+        """What to give instead."""
+        right = "" if self.right is None else f" and {self.right:.1%} right"
+        others = f"; {' and '.join(self.others)} cannot be told from it" if self.others else ""
+        return (
+            f"with {self.name} the same examples have a mean loss of {self.mean_loss:.4g}{right} in place of "
+            f"{self.as_given:.4g}: give --data {shlex.quote(self.data)}{others}"
+        )
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """Classes that the model answers as one another: a relabelling of the data would make these answers right."""
+
+    answered: dict[str, str]  # class of the data -> class that most of its examples are answered as
+    right: float  # share of right answers of the sample, as labelled
+    relabelled: float  # and with the labels permuted
+    natural: bool = False  # it is that of names sorted 1, 10, 2 in place of 1, 2, 10
+    data: str = (
+        ""  # spec with the classes in the order of the outputs; "" where the source has no option for that
+    )
+
+    @property
+    def words(self) -> str:
+        """What is permuted, and what to give instead."""
+        named = [f"{one!r} as {other!r}" for one, other in list(self.answered.items())[:PERMUTED]]
+        more = f" and {len(self.answered) - PERMUTED} more" if len(self.answered) > PERMUTED else ""
+        why = (
+            "the classes seem to be numbered in natural order, 1, 2, 10"
+            if self.natural
+            else "labels are permuted"
+        )
+        advice = f": give --data {shlex.quote(self.data)}" if self.data else ": relabel the data"
+        return (
+            f"the last checkpoint answers {', '.join(named)}{more}; {why}, and the order of classes is not that of "
+            f"training ({self.right:.1%} right, {self.relabelled:.1%} if they are put in order){advice}"
+        )
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a sample of the data says of a run."""
+
+    examples: int  # of the sample
+    of: int  # that count
+    classes: dict[str, int]  # name -> examples, of all the data; {} where there are none
+    outputs: int | None  # classes that the model tells apart
+    uniform: Score | None  # of a guess that takes all classes for equally likely
+    prior: Score | None  # of one that knows how frequent they are; of the best constant, for numbers
+    checkpoints: dict[str, Score]  # file -> score, of the first and the last
+    fits: tuple[str, ...]  # how the weights were made to fit
+    better: Better | None = (
+        None  # inputs prepared otherwise, with which the last checkpoint does clearly better
+    )
+    permutation: Permutation | None = None
+
+    @property
+    def last(self) -> Score:
+        """The score of the last checkpoint."""
+        return list(self.checkpoints.values())[-1]
+
+    @property
+    def a_guess(self) -> bool:
+        """The last checkpoint does no better than a guess: its loss is above, or near it with as many right answers."""
+        if not self.checkpoints or not math.isfinite(self.last.mean_loss):
+            return False
+        if self.prior is None or self.last.mean_loss < NEAR * self.prior.mean_loss:
+            return False
+        if self.last.right is None or self.prior.right is None:
+            return True
+        if self.last.right > max(0.5, 2 * self.prior.right):
+            return False  # a large loss of few examples, as that of examples not trained on
+        if self.last.mean_loss > self.prior.mean_loss:
+            return True
+        chance = max(self.prior.right, self.uniform.right if self.uniform and self.uniform.right else 0.0)
+        return self.last.right <= chance + 2 * math.sqrt(chance * (1 - chance) / self.examples)
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """What was seen, a sentence each."""
+        if not self.classes:
+            return (self.sentence,)
+        named = [f"{name} {count:,}" for name, count in list(self.classes.items())[:LISTED]]
+        more = f", and {len(self.classes) - LISTED} more" if len(self.classes) > LISTED else ""
+        return (self.sentence, f"{len(self.classes)} classes: {', '.join(named)}{more}")
+
+    @property
+    def sentence(self) -> str:
+        """How the first and the last checkpoint do, beside guesses."""
+        said = [f"{score.words} at {file}" for file, score in self.checkpoints.items()]
+        guesses = [("a uniform guess", self.uniform), ("the best constant guess", self.prior)]
+        against = [f"{name}: {score.words}" for name, score in guesses if score is not None]
+        return f"{self.examples:,} of {self.of:,} examples: {'; '.join([*said, *against])}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against it, the likeliest cause first."""
+        lines = [] if self.permutation is None else [self.permutation.words]
+        if self.better is not None:
+            lines.append(self.better.words)
+        if self.a_guess:
+            lines.append(
+                f"the last checkpoint does no better than a guess ({self._against_guess}): labels, the order of "
+                "classes, normalisation, transform or loss are not those of training, or the run failed"
+            )
+        if self.outputs is not None and self.classes and self.outputs != len(self.classes):
+            lines.append(f"the model tells {self.outputs} classes apart, the data have {len(self.classes)}")
+        return tuple(lines)
+
+    @property
+    def _against_guess(self) -> str:
+        return f"{self.last.words}; a guess has {self.prior.words}" if self.prior else self.last.words
+
+    def require(self) -> None:
+        """Refuse a run whose data are not those of its training.
+
+        Raises:
+            ObjectiveError: classes are answered as one another; or the last checkpoint does no better than a guess, and
+                with inputs prepared otherwise it does, or it has outputs for other classes than the data.
+        """
+        if self.permutation is not None:
+            raise ObjectiveError(
+                "expected the classes of the data in the order of the model's outputs", self.permutation.words
+            )
+        if not self.a_guess:
+            return
+        if self.outputs is not None and self.classes and self.outputs != len(self.classes):
+            named = ", ".join(list(self.classes)[:LISTED])
+            raise ObjectiveError(
+                f"expected {self.outputs} classes, as many as the model has outputs; the data have {len(self.classes)} "
+                f"({named}), and the last checkpoint does no better than a guess",
+                "check that --data are those of the run's training",
+            )
+        if self.better is not None:
+            raise ObjectiveError(
+                f"expected the last checkpoint to do better than a guess, found {self.last.words}",
+                self.better.words,
+            )
