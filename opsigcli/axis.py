@@ -22,7 +22,7 @@ class Axis:
     @property
     def one(self) -> str:
         """The name of one number, as a column has it."""
-        return self.unit or "step"
+        return self.unit if self.unit and self.unit in _WORDS else "step"
 
     @property
     def many(self) -> str:
@@ -36,7 +36,7 @@ class Axis:
     @property
     def words(self) -> str:
         """What the numbers count, in a sentence."""
-        return _WORDS.get(self.unit, self.many)
+        return _WORDS.get(self.unit, "steps")
 
     @property
     def counts_updates(self) -> bool:

@@ -249,6 +249,8 @@ MANIFEST = Topic(
                 "batch_size: examples per update, 1 or more; absent for the full batch. steps: updates "
                 "planned, 0 or more. "
                 "save_every: updates between checkpoints, 1 or more. seed: a whole number of 64 bits.",
+                "unit: what the steps of checkpoints count: step, epoch, number (in a name that does not say what) or "
+                "position.",
                 "input_shape: a list of whole numbers, of one example. classes: a list of names. fingerprint: "
                 "of the data, text; other data are warned of. transform: a table of what is done to inputs: "
                 "text, numbers and lists.",

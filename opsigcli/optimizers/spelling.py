@@ -27,7 +27,8 @@ def meant(name: str, hyper: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     known = {key: value for key, value in hyper.items() if value is not None}
     rule = name.strip().lower()
     rule = rule if rule in OPTIMIZERS else rule.rpartition(".")[2]
-    rule = next((rule.removesuffix(end) for end in ENDINGS if rule.endswith(end)), rule)
+    if rule not in OPTIMIZERS.unlisted:  # which has an AdamW of Hugging Face's own
+        rule = next((rule.removesuffix(end) for end in ENDINGS if rule.endswith(end)), rule)
     rule = rule if rule in OPTIMIZERS or rule in OPTIMIZERS.unlisted else name
     if rule == "sgd":
         if known.get("momentum"):

@@ -165,6 +165,7 @@ def test_a_report_after_a_trace_alone_names_the_cause_from_the_store(opsig: Opsi
         steep = night & (bright > np.median(bright[night]))
         file["losses"][...] = np.linspace(1, 0.5, 41)[:, None] + rng.uniform(0, 0.01, (41, 160))
         file["losses"][30] = file["losses"][30] + np.where(steep, 2.0, 0.02)
+        file["loss_deltas"][...] = np.diff(file["losses"][()], axis=0)
     (tmp_path / "d.npz").unlink()
     shutil.rmtree(run)
     (spike,) = opsig("report", "--store", store, "--json").json["result"]["spikes"]

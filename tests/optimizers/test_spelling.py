@@ -22,7 +22,6 @@ SPELT: list[tuple[str, dict[str, Any], str]] = [
     ("AdamW", {}, "adamw"),
     ("optim.AdamW", {}, "adamw"),
     ("adamw_torch_fused", {}, "adamw"),
-    ("adamw_hf", {}, "adamw"),
     ("RMSprop", {}, "rmsprop"),
     ("NAdam", {}, "nadam"),
     ("RAdam", {}, "radam"),

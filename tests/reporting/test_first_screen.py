@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_a_ratio_inside_the_spike_is_said_with_its_cause() -> None:
 
 def test_spikes_that_no_ratio_covers_are_named_and_the_next_command_covers_them() -> None:
     case = told()
-    far = replace(case, sharpness=case.sharpness[:5], path="my store.h5")
+    far = replace(case, sharpness=case.sharpness[:5], store=Path("my store.h5"))
     assert "spikes from step 20 not covered" in stability(far)
     assert next_steps(far)[0] == "opsig sharpness --every 2 --store 'my store.h5'"
     none = replace(case, sharpness=(), mining=None)
