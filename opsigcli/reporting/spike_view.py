@@ -12,6 +12,7 @@ from opsigcli.reporting.spike_tables import SIGNIFICANT, class_columns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from opsigcli.axis import Axis
     from opsigcli.records import Case, Spike
     from opsigcli.reporting.pictures import Album
     from opsigcli.spike_records import Share
@@ -35,7 +36,7 @@ def first_view(case: Case, album: Album) -> dict[str, Any]:
         ],
         "omitted": len(case.spikes) - min(len(told), FIRST_CAUSES),
         "moved": [] if most is None else spike_galleries(case, most, album),
-        "between": "" if most is None else f"step {most.step:,} to {most.next_step:,}",
+        "between": "" if most is None else case.run.axis.between(most.step, most.next_step),
         "stability": stability(case),
         "next": next_steps(case),
     }
@@ -70,10 +71,13 @@ def _class_cell(share: Share | None, fell: bool) -> dict[str, Any]:
 
 def details(case: Case) -> list[dict[str, Any]]:
     """The parts of the largest spikes, a table for each way to part them."""
-    return [_detail(spike) for spike in largest([s for s in case.spikes if s.cause is not None], DETAILED)]
+    return [
+        _detail(spike, case.run.axis)
+        for spike in largest([s for s in case.spikes if s.cause is not None], DETAILED)
+    ]
 
 
-def _detail(spike: Spike) -> dict[str, Any]:
+def _detail(spike: Spike, axis: Axis) -> dict[str, Any]:
     cause = spike.cause
     assert cause is not None
     tables = [_table("by class", cause.classes)] if len(cause.classes) > 1 else []
@@ -93,7 +97,7 @@ def _detail(spike: Spike) -> dict[str, Any]:
     if cause.groups:
         tables.append(_table("by group of a mined pair, beside class-matched random groups", cause.groups))
     return {
-        "span": f"step {spike.step:,} to {spike.next_step:,}",
+        "span": axis.between(spike.step, spike.next_step),
         "rise": signed(spike.rise),
         "strength": cause.strength,
         "words": cause.words,

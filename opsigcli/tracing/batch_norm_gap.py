@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from opsigcli.axis import STEPS, Axis
 from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.objective.batch_norm import batch_norms, statistics_of
 
@@ -101,22 +102,24 @@ def gaps_of(options: dict[str, Any]) -> tuple[Gap, ...]:
     return tuple(Gap(**gap) for gap in options.get("batch_norm_gap", ()))
 
 
-def gap_words(gaps: Sequence[Gap]) -> str:
+def gap_words(gaps: Sequence[Gap], axis: Axis = STEPS) -> str:
     """The gaps in words; "" without any."""
     if not gaps:
         return ""
-    each = ", ".join(f"{gap.stored:.3g} against {gap.re_estimated:.3g} at step {gap.step:,}" for gap in gaps)
+    each = ", ".join(
+        f"{gap.stored:.3g} against {gap.re_estimated:.3g} at {axis.at(gap.step)}" for gap in gaps
+    )
     return f"mean loss with the stored statistics against those of the data: {each}"
 
 
-def gap_warnings(gaps: Sequence[Gap], mode: str) -> list[str]:
+def gap_warnings(gaps: Sequence[Gap], mode: str, axis: Axis = STEPS) -> list[str]:
     """A warning where the stored statistics are those of other weights, and the trace uses them."""
     if gaps and gaps[-1].frozen:
         frozen = (
             "BatchNorm's stored statistics never change along the run, so its layers were frozen in training"
         )
         return [
-            f"{frozen}, and the losses are with them ({gap_words(gaps)}); --batch-norm batch takes those of the data"
+            f"{frozen}, and are used ({gap_words(gaps, axis)}); --batch-norm batch takes those of the data"
             if mode == "stored"
             else f"{frozen}: trace with --batch-norm stored --fresh"
         ]
@@ -125,10 +128,10 @@ def gap_warnings(gaps: Sequence[Gap], mode: str) -> list[str]:
         return []
     if mode == "stored":
         return [
-            f"BatchNorm's stored statistics do not belong to the weights: {gap_words(large)}; loss deltas and spikes "
-            "may be those of stale statistics alone: trace with --batch-norm batch"
+            f"BatchNorm's stored statistics do not belong to the weights: {gap_words(large, axis)}; loss deltas and "
+            "spikes may be those of stale statistics alone: trace with --batch-norm batch"
         ]
     return [
-        f"BatchNorm's stored statistics do not belong to the weights ({gap_words(large)}) and are not "
+        f"BatchNorm's stored statistics do not belong to the weights ({gap_words(large, axis)}) and are not "
         "used; --batch-norm stored takes them, as for layers that were frozen in training"
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.axis import STEPS, Axis
 from opsigcli.checkpoints.fact_kinds import KINDS
 from opsigcli.checkpoints.recorded_facts import Traced, batch_norm_fact, merged, recorded_facts
 from opsigcli.checkpoints.training_log import find_log
@@ -36,7 +37,7 @@ def facts_of(
 ) -> tuple[RecordedFact, ...]:
     """What makes the trace another function than the one trained: what files record, and what the model does."""
     traced = Traced(run.loss, run.weights, run.precision)
-    of_model = facts_of_model(objective, run.batch_norm, gaps)
+    of_model = facts_of_model(objective, run.batch_norm, gaps, run.axis)
     built = {fact.name for fact in of_model}
     files = [
         fact for fact in recorded_facts(series, traced) if fact.name != "BatchNorm" or fact.name not in built
@@ -44,7 +45,9 @@ def facts_of(
     return tuple(merged([*files, *of_model]))
 
 
-def facts_of_model(objective: Objective, mode: str = "", gaps: Sequence[Gap] = ()) -> list[RecordedFact]:
+def facts_of_model(
+    objective: Objective, mode: str = "", gaps: Sequence[Gap] = (), axis: Axis = STEPS
+) -> list[RecordedFact]:
     """What the model draws at random in training, and the statistics that it takes of batches there."""
     effects = {kind.name: kind.effect for kind in KINDS}
     model: nn.Module = objective.model
@@ -55,7 +58,7 @@ def facts_of_model(objective: Objective, mode: str = "", gaps: Sequence[Gap] = (
             drawn = {"dropout": "some, in no module that says so"}
     found = [RecordedFact(name, value, "the model", effects[name]) for name, value in drawn.items()]
     if layers := batch_norms(model):
-        found.append(batch_norm_fact(layers, "the model", mode, gap_words(gaps)))
+        found.append(batch_norm_fact(layers, "the model", mode, gap_words(gaps, axis)))
     return found
 
 

@@ -26,7 +26,6 @@ from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.run_specs import specs
-from opsigcli.runs.stored_run import another_mean
 from opsigcli.runs.virtual_step import VirtualStep
 from opsigcli.store.lock import locked
 from opsigcli.store.opening import require_replaceable
@@ -37,13 +36,18 @@ from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of, norma
 from opsigcli.tracing.beside import facts_of, log_beside, look_at_ends
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.rows import Row, plan_rows
+from opsigcli.tracing.same_trace import (
+    IDENTITY,
+    require_same_mean,
+    require_same_padding,
+    require_same_run,
+    require_same_virtual,
+)
 from opsigcli.tracing.sharding import Sharding
 from opsigcli.tracing.worker import Worker
 from opsigcli.training_records import AgainstLog, RecordedFact
 from opsigcli.trust import sign
 
-# What the losses depend on. Another value of any of these is another run, and belongs in another store.
-IDENTITY = ("model", "loss", "fingerprint", "key", "weights", "partial", "precision")
 MERGING = 3600.0  # seconds that a worker waits for another one to merge
 
 
@@ -232,9 +236,9 @@ class Session:
         if evaluator.objective.padding:
             self.measured["padding"] = evaluator.objective.padding
         if store is not None:
-            self._require_same_virtual(store)
-            _require_same_mean(store, evaluator.objective)
-            _require_same_padding(store, evaluator.objective)
+            require_same_virtual(store, self.measured["virtual"])
+            require_same_mean(store, evaluator.objective)
+            require_same_padding(store, evaluator.objective)
         units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
         return Worker(series, evaluator, loader, units, virtual, self.sharding)
 
@@ -258,21 +262,6 @@ class Session:
         mode = asked or before or ("stored" if statistics_stay(self._loader, series) else "batch")
         self.run = replace(self.run, batch_norm=mode)
         return mode
-
-    def _require_same_virtual(self, store: Store) -> None:
-        """Refuse to mix rows with virtual steps and rows without, or steps of two kinds.
-
-        Raises:
-            StoreError: the store would mix them.
-        """
-        made = store.provenance["trace"].options.get("virtual")
-        if made != plain(self.measured["virtual"]):
-            raise StoreError(
-                f"the trace in {store.path} was made {'without' if made is None else 'with other'} virtual steps"
-                if self.measured["virtual"] is not None
-                else f"the trace in {store.path} was made with --virtual-step",
-                "name another store with --store, give the same options, or replace this one with --fresh",
-            )
 
     def _content(self, worker: Worker, store: Store | None, stopping: bool) -> TraceContent:
         objective = worker.evaluator.objective
@@ -310,54 +299,3 @@ class Session:
             else:
                 with np.errstate(invalid="ignore"):
                     yield worker.after_virtual_step(row) - worker.row(row)
-
-
-def _require_same_mean(store: Store, objective: Objective) -> None:
-    """Refuse to mix rows of examples that count otherwise, as in stores of older versions, which held w ℓ.
-
-    Raises:
-        StoreError: the weights are others.
-    """
-    if another_mean(store.weights, objective):
-        raise StoreError(
-            f"the trace in {store.path} was made with another mean; here "
-            f"{objective.mean or 'all examples count alike'}",
-            "name another store with --store, or replace this one with --fresh",
-        )
-
-
-def _require_same_padding(store: Store, objective: Objective) -> None:
-    """Refuse to mix rows of models that read padding and rows of models that do not, as in stores of older versions.
-
-    Raises:
-        StoreError: the padding is another.
-    """
-    before = store.provenance["trace"].options.get("padding", "")
-    if before != objective.padding:
-        raise StoreError(
-            f"the trace in {store.path} was made with {before or 'no token as padding'}; here "
-            f"{objective.padding or 'no token is padding'}",
-            "name another store with --store, or replace this one with --fresh",
-        )
-
-
-def require_same_run(store: Store, run: Run) -> None:
-    """Refuse a store of another run, naming what differs.
-
-    Raises:
-        StoreError: it holds another run.
-    """
-    old = store.run
-    if old.unit and run.unit and old.unit != run.unit:
-        raise StoreError(
-            f"the checkpoints in {store.path} are told apart by their {old.unit}, these by their {run.unit}",
-            "name another store with --store, or replace this one with --fresh",
-        )
-    for name in IDENTITY:
-        before, now = getattr(old, name), getattr(run, name)
-        if before != now:
-            what = "data (by its fingerprint)" if name == "fingerprint" else name
-            raise StoreError(
-                f"{store.path} holds another run: its {what} is {before}, here it is {now}",
-                "name another store with --store, or replace this one with --fresh",
-            )

@@ -1,0 +1,82 @@
+"""Refuses to add rows to a store that holds those of another run, or of losses taken otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opsigcli.errors import StoreError
+from opsigcli.objective.base import Objective
+from opsigcli.outcome import plain
+from opsigcli.records import Run
+from opsigcli.runs.stored_run import another_mean
+from opsigcli.store.reader import Store
+
+# What the losses depend on. Another value of any of these is another run, and belongs in another store.
+IDENTITY = ("model", "loss", "fingerprint", "key", "weights", "partial", "precision")
+
+
+def require_same_mean(store: Store, objective: Objective) -> None:
+    """Refuse to mix rows of examples that count otherwise, as in stores of older versions, which held w ℓ.
+
+    Raises:
+        StoreError: the weights are others.
+    """
+    if another_mean(store.weights, objective):
+        raise StoreError(
+            f"the trace in {store.path} was made with another mean; here "
+            f"{objective.mean or 'all examples count alike'}",
+            "name another store with --store, or replace this one with --fresh",
+        )
+
+
+def require_same_padding(store: Store, objective: Objective) -> None:
+    """Refuse to mix rows of models that read padding and rows of models that do not, as in stores of older versions.
+
+    Raises:
+        StoreError: the padding is another.
+    """
+    before = store.provenance["trace"].options.get("padding", "")
+    if before != objective.padding:
+        raise StoreError(
+            f"the trace in {store.path} was made with {before or 'no token as padding'}; here "
+            f"{objective.padding or 'no token is padding'}",
+            "name another store with --store, or replace this one with --fresh",
+        )
+
+
+def require_same_run(store: Store, run: Run) -> None:
+    """Refuse a store of another run, naming what differs.
+
+    Raises:
+        StoreError: it holds another run.
+    """
+    old = store.run
+    if old.unit and run.unit and old.unit != run.unit:
+        raise StoreError(
+            f"the checkpoints in {store.path} are told apart by their {old.unit}, these by their {run.unit}",
+            "name another store with --store, or replace this one with --fresh",
+        )
+    for name in IDENTITY:
+        before, now = getattr(old, name), getattr(run, name)
+        if before != now:
+            what = "data (by its fingerprint)" if name == "fingerprint" else name
+            raise StoreError(
+                f"{store.path} holds another run: its {what} is {before}, here it is {now}",
+                "name another store with --store, or replace this one with --fresh",
+            )
+
+
+def require_same_virtual(store: Store, virtual: Any) -> None:
+    """Refuse to mix rows with virtual steps and rows without, or steps of two kinds.
+
+    Raises:
+        StoreError: the store would mix them.
+    """
+    made = store.provenance["trace"].options.get("virtual")
+    if made != plain(virtual):
+        raise StoreError(
+            f"the trace in {store.path} was made {'without' if made is None else 'with other'} virtual steps"
+            if virtual is not None
+            else f"the trace in {store.path} was made with --virtual-step",
+            "name another store with --store, give the same options, or replace this one with --fresh",
+        )
