@@ -70,8 +70,9 @@ def _by_number(files: Sequence[Numbered]) -> Order:
         if not clash:
             _require_one_series(kept, unit)
             ordered = sorted(kept, key=lambda f: f.best(unit) or (0, ""))
-            order = Order(tuple(_place(f, unit) for f in ordered), unit, left_out | aside)
-            return undisputed(order, kept)
+            said = tuple(f"found {other}: the order is that of the {unit}" for other in clashes)
+            order = undisputed(Order(tuple(_place(f, unit) for f in ordered), unit, left_out | aside), kept)
+            return replace(order, notes=(*order.notes, *said))
         clashes.append(clash)
     if by_name := _by_names_alone(numbered, left_out):
         return by_name
