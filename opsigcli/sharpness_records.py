@@ -72,6 +72,7 @@ class StepCheck:
     )
     cosine: float | None = None  # of Δ and Δ̂
     bound: float | None = None  # of the relative error of a confirmed step
+    whole: bool = False  # the step is that of the mean loss over all examples
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class StepChecker:
         error = norm(loud * (step - update.step)) / (norm(loud * step) or math.inf)
         found = StepCheck(CONFIRMED, "", error, cosine(loud * step, loud * update.step), bound)
         if error <= bound:
-            return replace(found, reason="the step is the rule's on all examples")
+            return replace(found, reason="the step is the rule's on all examples", whole=True)
         states = StateCheck(self.updates, row, tuning, start, step, update.gradient, found)
         first = self.run.steps[row] == 0 and _keeps_state(tuning)  # whose state is empty
         if (state or first) and (verdict := self._of_state(states, at, state, update)):

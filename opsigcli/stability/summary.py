@@ -57,7 +57,11 @@ def warnings_of(
             "with minibatches, the sharpness of the full loss stays below the stability threshold; "
             "batch sharpness is what is held against it"
         )
-    elif optimizer in OPTIMIZERS and OPTIMIZERS.load(optimizer).batch is Batch.MINI:
+    elif (
+        optimizer in OPTIMIZERS
+        and OPTIMIZERS.load(optimizer).batch is Batch.MINI
+        and not any(point.step_check is not None and point.step_check.whole for point in points)
+    ):
         warnings.append(
             "with minibatches, the sharpness of the full loss stays below the stability threshold; give the "
             "run's batch size with --minibatch to have batch sharpness as well"

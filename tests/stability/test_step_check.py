@@ -89,6 +89,15 @@ def test_the_state_of_another_rule_stops_no_measurement(opsig: Opsig, foreign: C
     assert "not one of nadam" in found["reason"]
 
 
+def test_a_run_whose_steps_are_on_all_examples_is_not_told_of_minibatches(
+    opsig: Opsig, foreign: Callable[..., Path]
+) -> None:
+    """The optimizer is SGD by its state, which alone says nothing of batches."""
+    words = ("sharpness", "--store", foreign(sgd(lr=0.2)), "--steps", "4:4")
+    assert "minibatches" in opsig(*words, "--no-step-check", "--fresh").err
+    assert "minibatches" not in opsig(*words, "--fresh").err
+
+
 def test_label_smoothing_is_named(opsig: Opsig, foreign: Callable[..., Path]) -> None:
     (found,) = checks(opsig, foreign(sgd(lr=0.2), smoothing=0.1), "--steps", "4:4")
     assert found["verdict"] == "contradicted"
