@@ -26,6 +26,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import kill_rounds
 from fuzz_kinds import KINDS, Case, template
 from trial import FAKES, End, Place, attempt
 
@@ -133,6 +134,20 @@ def table(found: dict[str, Tally]) -> str:
     return "\n".join(lines)
 
 
+def kill_table(found: dict[str, kill_rounds.Killed]) -> str:
+    """One line for each command that was killed."""
+    columns = ("exit", "traceback", "not resumed", "leftover", "lost", "different")
+    lines = [
+        f"{'command':10} {'kills':>6} {'late':>6} {'redone':>7} " + " ".join(f"{c:>11}" for c in columns)
+    ]
+    for name, tally in found.items():
+        counts = " ".join(f"{tally.wrong[c]:11}" for c in columns)
+        lines.append(
+            f"{name:10} {tally.kills:6} {tally.late:6} {tally.redone:7} {counts}  {dict(tally.codes)}"
+        )
+    return "\n".join(lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -141,6 +156,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=300, help="in all commands together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="kinds whose name holds this word")
+    parser.add_argument("--command", default="", help="commands to kill whose name holds this word")
     chosen = parser.parse_args()
     kinds = [name for name in KINDS if chosen.only in name]
     with tempfile.TemporaryDirectory() as place:
@@ -151,9 +167,20 @@ def main() -> int:
             if chosen.cases
             else {}
         )
-        print(table(found))
+        if found:
+            print(table(found))
+        killed = {}
+        commands = [name for name in kill_rounds.COMMANDS if chosen.kills and chosen.command in name]
+        for name in commands:
+            where, each = Place(base / "killed"), -(-chosen.kills // len(commands))
+            killed[name] = kill_rounds.torture(
+                where, folder, kill_rounds.COMMANDS[name], each, f"{chosen.seed} {name}"
+            )
+            print("\n".join(killed[name].said), flush=True)
+        if killed:
+            print(kill_table(killed))
         print(f"{time.monotonic() - begin:.0f} s")
-    return int(any(tally.wrong for tally in found.values()))
+    return int(any(tally.wrong for tally in (*found.values(), *killed.values())))
 
 
 if __name__ == "__main__":
