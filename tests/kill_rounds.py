@@ -124,7 +124,7 @@ def _units(work: Path) -> dict[str, tuple[int, int]]:
 
 
 def torture(place: Place, template: Path, words: Words, kills: int, seed: str) -> Killed:
-    """Kill a command ``kills`` times; after one kill or a few it runs to its end and is held against an undisturbed one."""
+    """Kill a command ``kills`` times; after one kill or a few it ends and is held against an undisturbed run."""
     dice, tally = random.Random(seed), Killed()
     ends, seconds = [], 0.0
     for _ in range(2):  # what differs between two undisturbed runs is a time
