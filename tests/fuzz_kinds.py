@@ -321,7 +321,7 @@ def _(dice: Dice, place: Place) -> Case:
         ("inspect", which), ("inspect", which, "--json"), ("trace", which, *SPECS, "--store", "new.h5"),
         ("init", which, *SPECS),
     ))  # fmt: skip
-    if which == "st" and dice.random() < 0.3:
+    if said == "bytes" and which == "st" and dice.random() < 0.3:
         shutil.copytree(place.work / "st", place.work / "run", dirs_exist_ok=True)
         words = looks(dice)
     return Case(words, f"{which}: {said}")

@@ -48,6 +48,25 @@ def test_a_signal_during_the_first_imports_is_no_traceback(
     assert bool(out) == as_json
 
 
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_within_a_finalizer_is_not_lost(
+    opsig: Opsig, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    class Falls:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+            sum(range(9))
+
+    def slow(*_: object) -> None:
+        Falls()
+        time.sleep(60)
+
+    monkeypatch.setattr("opsigcli.commands.report.report", slow)
+    result = opsig("report")
+    assert result.code == CODES[number]
+    assert "interrupted" in result.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [*CODES, signal.SIGKILL])
 def test_a_killed_train_goes_on_by_itself_whenever_it_was_killed(
