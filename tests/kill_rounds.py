@@ -140,7 +140,7 @@ def torture(place: Place, template: Path, words: Words, kills: int, seed: str) -
         ends.append(outcome(place.work))
     times = {name for name in ends[0] if ends[0][name] != ends[1].get(name)}
     place.lay(template)
-    while tally.kills + tally.late < kills:
+    while tally.kills < kills and tally.late < kills:
         number = dice.choice(list(SIGNALS))
         before = _units(place.work)
         child, begin = start(place, words, dice.random() * COLD < 1)
@@ -157,7 +157,7 @@ def torture(place: Place, template: Path, words: Words, kills: int, seed: str) -
             tally.fault("traceback", f"{what}: {said[-400:]}")
         after = _units(place.work)
         tally.redone += sum(name in after and after[name] != stamp for name, stamp in before.items())
-        if dice.random() < 0.3 and tally.kills + tally.late < kills:
+        if dice.random() < 0.3 and tally.kills < kills:
             continue  # killed again before it came to an end
         again, _ = finish(place, words)
         if again:
