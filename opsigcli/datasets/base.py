@@ -116,7 +116,7 @@ class Source(ExampleSource):
         settings: which to take, and what to do with the inputs.
 
     Raises:
-        DatasetError: an input cannot be read, is not finite or has no numbers; labels are the tokens that they stand beside.
+        DatasetError: an input cannot be read, is not finite or has no numbers; labels are the tokens beside them.
         UsageError: ``mean=`` or ``std=`` do not fit the channels, or ``shift=`` the labels.
     """
 
