@@ -21,6 +21,7 @@ from opsigcli.errors import Bug, ExitCode, Interrupted, OpsigError, StoreError, 
 from opsigcli.outcome import Outcome
 
 _NO_MEMORY = ("you tried to allocate", "Storage size calculation overflowed")
+_FINALIZED = 0.02  # seconds after which a finalizer that was interrupted has ended
 
 
 def perform(verb: str, terminal: Terminal, options: Any) -> None:
@@ -116,9 +117,21 @@ def _catch_signals() -> Callable[[], None]:
             signal.signal(each, signal.SIG_DFL)
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    old = [signal.signal(number, handle) for number in numbers]
+    def again(dropped: sys.UnraisableHookArgs) -> None:
+        """What we raised within a finalizer is dropped by Python: raise it again once that has ended."""
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            hook(dropped)
+            return
+        for each in numbers:
+            signal.signal(each, handle)
+        number = signal.SIGTERM if isinstance(dropped.exc_value, Terminated) else signal.SIGINT
+        threading.Timer(_FINALIZED, signal.raise_signal, (number,)).start()
+
+    old, hook = [signal.signal(number, handle) for number in numbers], sys.unraisablehook
+    sys.unraisablehook = again
 
     def restore() -> None:
+        sys.unraisablehook = hook
         for number, handler in zip(numbers, old, strict=True):
             signal.signal(number, handler)
 

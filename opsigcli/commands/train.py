@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.checkpoints import atomic
+from opsigcli.checkpoints.digest import sha256
 from opsigcli.checkpoints.example_weights import read_example_weights, write_example_weights
 from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest, write_manifest
@@ -207,7 +208,13 @@ class _Run:
         write_example_weights(self.folder, self._digest(), {i: w for i, w in counts if w < 1})
 
     def _files(self) -> list[Path]:
-        return sorted((p for p in self.folder.iterdir() if WEIGHTS.fullmatch(p.name)), key=_step)
+        found = sorted((p for p in self.folder.iterdir() if WEIGHTS.fullmatch(p.name)), key=_step)
+        for path in (each for file in found for each in (file, state_path(file))):
+            if path.is_dir():
+                raise CheckpointError(
+                    f"expected a file at {path}, found a folder", "move it away, or name another folder"
+                )
+        return found
 
     def _saved(self, known: dict[str, Row]) -> list[Row]:
         """A row for every checkpoint in the folder."""
@@ -236,9 +243,7 @@ class _Run:
             self.write_manifest()
 
     def _row(self, path: Path) -> Row:
-        return Row(
-            path.name, _step(path), lr=self.options.lr, sha256=hashlib.sha256(path.read_bytes()).hexdigest()
-        )
+        return Row(path.name, _step(path), lr=self.options.lr, sha256=sha256(path))
 
     def _restore(self, row: Row) -> None:
         path = self.folder / row.file

@@ -116,7 +116,7 @@ class Source(ExampleSource):
         settings: which to take, and what to do with the inputs.
 
     Raises:
-        DatasetError: an input cannot be read or is not finite; labels are the tokens that they stand beside.
+        DatasetError: an input cannot be read, is not finite or has no numbers; labels are the tokens beside them.
         UsageError: ``mean=`` or ``std=`` do not fit the channels, or ``shift=`` the labels.
     """
 
@@ -138,6 +138,10 @@ class Source(ExampleSource):
         if settings.reverse and reader.shape[:1] != (3,):
             raise UsageError(f"in {self.spec!r}: channels=bgr is for inputs (3, …); they are {reader.shape}")
         self._reverse = settings.reverse
+        if 0 in reader.shape:
+            raise DatasetError(
+                f"expected inputs with numbers in them in {self.spec}, found inputs of shape {reader.shape}"
+            )
         if settings.pictures.code:
             self._refuse_randomness(reader, rows[:READ_TWICE])
         needed = len(self) * int(np.prod(reader.shape, dtype=np.int64)) * reader.dtype.itemsize

@@ -48,6 +48,25 @@ def test_a_signal_during_the_first_imports_is_no_traceback(
     assert bool(out) == as_json
 
 
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_within_a_finalizer_is_not_lost(
+    opsig: Opsig, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    class Falls:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+            sum(range(9))
+
+    def slow(*_: object) -> None:
+        Falls()
+        time.sleep(60)
+
+    monkeypatch.setattr("opsigcli.commands.report.report", slow)
+    result = opsig("report")
+    assert result.code == CODES[number]
+    assert "interrupted" in result.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [*CODES, signal.SIGKILL])
 def test_a_killed_train_goes_on_by_itself_whenever_it_was_killed(
@@ -90,6 +109,26 @@ def test_a_train_killed_before_its_first_manifest_row_and_amid_writing_goes_on(
     assert opsig("train", run, *SMALL, "--steps", 2).code == 0
     assert read_manifest(run) == manifest
     assert [path.name for path in run.glob(".*")] == [".mine.part"]
+
+
+@pytest.mark.parametrize("strange", ["a link to nothing", "a pipe", "a folder", "a state that is a folder"])
+@pytest.mark.usefixtures("no_hang")
+def test_what_stands_in_place_of_a_checkpoint_of_the_run_is_named(
+    opsig: Opsig, tmp_path: Path, strange: str
+) -> None:
+    run = tmp_path / "run"
+    assert opsig("train", run, *SMALL, "--steps", 2).code == 0
+    path = run / "step-000003.safetensors"
+    {
+        "a link to nothing": lambda: path.symlink_to(tmp_path / "nothing"),
+        "a pipe": lambda: os.mkfifo(path),
+        "a folder": path.mkdir,
+        "a state that is a folder": (run / "step-000002.optimizer.safetensors").mkdir,
+    }[strange]()
+    result = opsig("train", run, *SMALL, "--steps", 4)
+    assert result.code == 3
+    assert "step-00000" in result.err
+    assert (opsig("train", run, *SMALL, "--steps", 4, "--fresh").code == 3) == ("folder" in strange)
 
 
 def test_an_init_killed_after_its_manifest_says_again_what_it_says(opsig: Opsig, case: Path) -> None:

@@ -51,6 +51,13 @@ def test_uint8_images_become_floats_with_channels_first(tmp_path: Path, rng: np.
     np.testing.assert_array_equal(source.image(3), x[3])
 
 
+@pytest.mark.parametrize("option", ["", "?standardize=channel", "?standardize=image", "?limit=2"])
+def test_inputs_without_numbers_are_refused(tmp_path: Path, option: str) -> None:
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 3, 0), np.float32), y=np.arange(4) % 2)
+    with pytest.raises(DatasetError, match=r"found inputs of shape \(3, 0\)"):
+        open_source(f"npz:{tmp_path / 'd.npz'}{option}")
+
+
 def test_uint8_images_without_channels_have_one(tmp_path: Path, rng: np.random.Generator) -> None:
     x = rng.integers(0, 256, (4, 7, 6), dtype=np.uint8)
     source = open_source(write(tmp_path, x=x, y=np.arange(4)))
