@@ -258,9 +258,8 @@ class Mining:
     candidates: int  # examples whose gradients were compared
     notes: tuple[str, ...] = ()  # limits and advice, in words
     recovery: dict[str, float] | None = None  # against known pairs: found, known, f1, precision
-    explained: dict[str, float] = field(
-        default_factory=dict
-    )  # adjusted R² of high-passed loss deltas, by what
+    # What -> the adjusted R² of the high-passed loss deltas by it.
+    explained: dict[str, float] = field(default_factory=dict)
     opposing_classes: tuple[tuple[str, ...], ...] = ()  # on either side of the main swing of whole classes
     provenance: Provenance | None = None
 

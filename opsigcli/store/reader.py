@@ -252,14 +252,9 @@ class Store:
         columns = self._arrays("top")
         for row, (step, following) in enumerate(columns["steps"]):
             up, down = columns["up_ids"][row] >= 0, columns["down_ids"][row] >= 0
-            yield TopDeltas(
-                int(step),
-                int(following),
-                columns["up_ids"][row][up],
-                columns["up_deltas"][row][up],
-                columns["down_ids"][row][down],
-                columns["down_deltas"][row][down],
-            )
+            risen = columns["up_ids"][row][up], columns["up_deltas"][row][up]
+            fallen = columns["down_ids"][row][down], columns["down_deltas"][row][down]
+            yield TopDeltas(int(step), int(following), *risen, *fallen)
 
     def _within(self, group: str) -> list[str]:
         """The datasets of a group that are known here, in order."""
