@@ -39,7 +39,7 @@ def strange_kind(path: str | Path) -> str:
         mode = os.stat(path).st_mode  # noqa: PTH116  (called for every file of a large folder)
     except (OSError, ValueError):
         return ""
-    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else _kind(mode)
+    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else kind_of(mode)
 
 
 def open_file(path: str | Path) -> BufferedReader:
@@ -102,8 +102,9 @@ def require_files(folder: str | Path) -> None:
 
 def _require_file(path: str | Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise NotAFile(errno.EINVAL, f"it is {_kind(mode)}, not a regular file", str(path))
+        raise NotAFile(errno.EINVAL, f"it is {kind_of(mode)}, not a regular file", str(path))
 
 
-def _kind(mode: int) -> str:
+def kind_of(mode: int) -> str:
+    """What a file of this mode is, in words."""
     return next((name for test, name in _KINDS if test(mode)), "something else")

@@ -15,10 +15,12 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from opsigcli.errors import StoreError
+from opsigcli.files import kind_of, strange_kind
 
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "here"
 _TEMPORARY = re.compile(r"\.(?P<host>[A-Za-z0-9-]+)\.(?P<process>\d+)(-[0-9a-f]{8})?\.tmp")
@@ -73,6 +75,9 @@ class Folder:
         temporary = f"{name}.{_HOST}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
         try:
             old = self.status(name)
+            if old is not None and not (stat.S_ISREG(old.st_mode) or stat.S_ISLNK(old.st_mode)):
+                # Nothing but a file or a link is ever taken away: a device would be gone for the whole machine.
+                raise OSError(errno.EINVAL, f"it is {kind_of(old.st_mode)}, not a file", name)
             kept = old if old is not None and stat.S_ISREG(old.st_mode) else None
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK
             handle = os.open(self._at(temporary), flags, 0o666 if kept is None else 0o600, **self._in())
@@ -135,8 +140,12 @@ def real_path(store: Path) -> Path:
     """Where the file of a store lies, of which ``store`` may be a link.
 
     Raises:
-        StoreError: it is a link to nothing.
+        StoreError: it is a link to nothing, or what is there is a pipe, a socket or a device.
     """
+    if strange := strange_kind(store):
+        raise StoreError(
+            f"expected a store or nothing at {store}, found {strange}", "name another file with --store"
+        )
     if store.is_symlink() and not store.exists():
         raise StoreError(
             f"expected a store or nothing at {store}, found a link to {store.readlink()}, where nothing is",
@@ -148,14 +157,32 @@ def real_path(store: Path) -> Path:
 def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     """Write a file so that it is either whole or not there. A link at its place is replaced, not followed.
 
+    What is no file is written into: a pipe, a terminal, ``/dev/stdout`` or ``/dev/null``.
+
     Raises:
         StoreError: the disk is full, or the place cannot be written.
     """
     try:
+        if _takes_bytes(path):
+            data = BytesIO()  # some writers go back in what they write
+            fill(data)
+            with path.open("wb", buffering=0) as stream:
+                stream.write(data.getvalue())
+            return
         with opened(path.parent, follow=True) as folder, folder.replacing(path.name) as (file, _):
             fill(file)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def _takes_bytes(path: Path) -> bool:
+    """Whether a path is a pipe or a character device itself, or one of the system's own names for an open file."""
+    own = path.absolute().parent in (Path("/dev"), Path("/dev/fd"))
+    try:
+        mode = path.stat().st_mode if own else path.lstat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or (own and stat.S_ISREG(mode))
 
 
 def reserve(file: BinaryIO, size: int) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import stat
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 
@@ -239,3 +242,40 @@ def test_a_report_replaces_a_link_and_does_not_follow_it(tmp_path: Path, treasur
     assert _untouched(treasure)
     assert link.read_bytes() == b"report"
     assert not link.is_symlink()
+
+
+def test_what_is_no_file_is_never_taken_away(tmp_path: Path) -> None:
+    """Run by the superuser, that would be a device of the whole machine."""
+    place = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as found:
+        found.bind(str(place))
+        with pytest.raises(StoreError, match="it is a socket, not a file"):
+            write_file(place, lambda file: file.write(b"report"))
+        assert stat.S_ISSOCK(place.lstat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_report_goes_into_a_pipe_and_the_pipe_stays(tmp_path: Path) -> None:
+    place, read = tmp_path / "pipe", []
+    os.mkfifo(place)
+    reader = threading.Thread(target=lambda: read.append(place.read_bytes()))
+    reader.start()
+    write_file(place, lambda file: file.write(b"report"))
+    reader.join(10)
+    assert read == [b"report"]
+    assert stat.S_ISFIFO(place.lstat().st_mode)
+
+
+@pytest.mark.parametrize("fresh", [(), ("--fresh",)])
+def test_a_trace_does_not_take_the_place_of_a_pipe_behind_a_link(
+    opsig: Opsig, tmp_path: Path, fresh: tuple[str, ...]
+) -> None:
+    run, store, pipe = tmp_path / "run", tmp_path / "s.h5", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    store.symlink_to(pipe)
+    opsig("train", run, "--data", "planted?n=200", "--model", "mlp?hidden=4", "--steps", 2)
+    refused = opsig("trace", run, "--store", store, *fresh)
+    assert refused.code == 3
+    assert "found a named pipe" in refused.err
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert store.is_symlink()
