@@ -16,6 +16,7 @@ SECRET = "a line that only the user may read, 5f0c2e"
 BOUND = 60  # seconds of a command
 MEMORY = 12 << 30  # bytes of address space
 PROGRAMS = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn")
+DEVICES = tuple(Path("/dev") / name for name in ("null", "zero", "full", "tty", "stdout", "stderr"))
 FAKES = ("gs", "gswin64c", "xv", "convert", "magick", "djpeg", "netpbm", "ppmtogif")
 
 
@@ -121,13 +122,15 @@ def _end_of(child: int, until: float) -> int | None:
 
 
 def _state(folder: Path) -> dict[Path, tuple[int, int, bytes]]:
-    """Everything below a folder: modes, times and bytes."""
-    found = {}
+    """Everything below a folder, and devices: modes, times and bytes."""
+    found: dict[Path, tuple[int, int, bytes]] = {}
     for path in folder.rglob("*"):
         status = path.lstat()
         data = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
         time_of = status.st_mtime_ns if stat.S_ISREG(status.st_mode) else 0
         found[path.relative_to(folder)] = (status.st_mode, time_of, data)
+    # The superuser can take a device away for the whole machine.
+    found |= {path: (path.lstat().st_mode, 0, b"") for path in DEVICES if os.path.lexists(path)}
     return found
 
 
