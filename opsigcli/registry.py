@@ -71,6 +71,11 @@ class Registry:
             UsageError: it is not in the table, or the spec has not the form of its entry. Plug-ins take both forms.
         """
         key = spec.scheme or spec.name
+        if key.endswith(".py") and "file" in self.entries and key not in self.plugins():
+            raise UsageError(
+                f"expected a {self.noun}, found the file {key!r}",
+                f"name what is in it: file:{spec if spec.scheme else f'{key}:FUNCTION'}",
+            )
         found, entry = self.load(key), self.entries.get(key)
         if entry is not None and entry.bare == bool(spec.scheme):
             raise UsageError(

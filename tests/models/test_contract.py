@@ -147,3 +147,10 @@ def test_the_form_of_a_spec_is_that_of_its_entry(name: str) -> None:
     other = f"{name}:x" if MODELS.entries[name].bare else name
     with pytest.raises(UsageError, match=f"expected {name}"):
         build(other, input_shape=(4,), outputs=2)
+
+
+@pytest.mark.parametrize(("spec", "meant"), [("net.py:make", "file:net.py:make"), ("net.py", "file:net.py:")])
+def test_a_file_by_its_name_alone_is_answered_with_the_spec_of_it(spec: str, meant: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        build(spec, input_shape=(12,), outputs=5)
+    assert meant in caught.value.hint
