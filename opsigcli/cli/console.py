@@ -7,6 +7,7 @@ words: text is never markup, and what is not seen is shown as such (see ``opsigc
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -170,8 +171,14 @@ class _Lines:
 
 
 def flush() -> None:
-    """Push out what is buffered; a reader that has gone away is no error."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
+    """Push out what is buffered; a reader that has gone away is no error.
+
+    What cannot be written is given up: Python would try again at its end, and exit with a status of its own.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        try:
             if stream is not None:  # as it is where the command was started with it closed
                 stream.flush()
+        except (OSError, ValueError):
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123
