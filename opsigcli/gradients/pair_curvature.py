@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.errors import OpsigError
 from opsigcli.gradients.sketch_store import Sketches
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.evidence.directions import CURVATURE_DRAWS
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 class PairCurvature:
     """``uᵀHu / λ₁`` of a pair, u ∝ mean g_A − mean g_B, as ``inputs.Curvature`` has it.
 
-    It is measured where the model is open anyhow, at the checkpoint with converged sharpness nearest to one of those
-    compared; what was measured before is kept with the gradients.
+    It is measured wherever the model can be opened, so that it does not hang on earlier runs, at the checkpoint with
+    converged sharpness nearest to one of those compared; what was measured before is kept with the gradients.
 
     Args:
         sketches: keeps what is measured, and has the model where it was opened.
@@ -42,7 +43,7 @@ class PairCurvature:
             return None
         seed = sketches.options.seed
         of = str(point.step).encode(), str(seed).encode(), sides[0].tobytes(), sides[1].tobytes()
-        if sketches.run is None and not sketches.knows("curvature", of):
+        if not sketches.knows("curvature", of) and not _can_be_opened(sketches):
             return None
 
         def measure() -> NDArray[np.float64]:
@@ -54,6 +55,14 @@ class PairCurvature:
 
         value, *nulls = sketches.once("curvature", of, measure) / point.eigenvalues[0]
         return Evidence(float(value), float(np.mean(nulls)))
+
+
+def _can_be_opened(sketches: Sketches) -> bool:
+    """Whether model, data and checkpoints are there; a store may have come without them."""
+    try:
+        return sketches.opened is not None
+    except OpsigError:
+        return False
 
 
 def _nearest(sharpness: tuple[SharpnessPoint, ...], steps: Ints) -> SharpnessPoint | None:

@@ -169,7 +169,11 @@ def test_a_full_disk_leaves_the_store_untouched(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(beside.os, "fsync", full)
-    for words in (("trace", case / "run", "--fresh"), ("mine",), ("sharpness", "--fresh", "--every", 60)):
+    for words in (
+        ("trace", case / "run", "--fresh"),
+        ("mine", "--top", 7),
+        ("sharpness", "--fresh", "--every", 60),
+    ):
         _refused(opsig(*words, "--store", store), 3, "disk is full", "untouched")
     monkeypatch.undo()
     assert store.read_bytes() == before
@@ -189,7 +193,11 @@ def test_room_is_made_sure_of_before_hdf5_writes(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(beside.os, "posix_fallocate", full)
-    for words in (("trace", case / "run", "--fresh"), ("mine",), ("sharpness", "--fresh", "--every", 60)):
+    for words in (
+        ("trace", case / "run", "--fresh"),
+        ("mine", "--top", 7),
+        ("sharpness", "--fresh", "--every", 60),
+    ):
         _refused(opsig(*words, "--store", store), 3, "disk is full", "untouched")
     assert min(asked) > len(before)
     assert store.read_bytes() == before

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from opsigcli.errors import CheckpointError
 from opsigcli.gradients import pair_curvature
 from opsigcli.gradients.pair_curvature import PairCurvature
 from opsigcli.gradients.sketch_store import Sketches
@@ -27,8 +28,13 @@ class Keeps:
     def __init__(self, *, opened: bool) -> None:
         self.rows, self.options, self.kept = [2, 4], SimpleNamespace(seed=0), dict[str, np.ndarray]()
         self.loaded: list[int] = []
-        self.opened = SimpleNamespace(load=self.loaded.append)
-        self.run = self.opened if opened else None
+        self.run = SimpleNamespace(load=self.loaded.append) if opened else None
+
+    @property
+    def opened(self) -> Any:
+        if self.run is None:
+            raise CheckpointError("expected a folder of checkpoints, found nothing", "check the path")
+        return self.run
 
     once, knows = Sketches.once, Sketches.knows
 
@@ -81,7 +87,7 @@ def test_it_is_measured_at_the_converged_point_nearest_to_a_compared_checkpoint(
     assert probe(keeps, point(25, 2.0))((FIRST, SECOND), MEMBERS) is None  # no checkpoint of the trace
 
 
-def test_what_was_measured_is_kept_and_the_model_is_not_opened_for_it(
+def test_what_was_measured_is_kept_and_where_the_model_is_gone_there_is_no_more(
     measured: list[tuple[set[int], set[int]]],
 ) -> None:
     keeps = Keeps(opened=True)
