@@ -22,7 +22,6 @@ from opsigcli.records import (
     Provenance,
     Run,
     Thumbnails,
-    TopDeltas,
     TraceSummary,
     VirtualSteps,
 )
@@ -31,6 +30,7 @@ from opsigcli.store.decode import decode_text
 from opsigcli.store.lazy_arrays import StoredMatrix, StoredTexts
 from opsigcli.store.opening import attribute, open_checked
 from opsigcli.store.schema import part_at
+from opsigcli.store.top_deltas import top_deltas
 from opsigcli.training_records import AgainstLog, RecordedFact
 
 R = TypeVar("R")
@@ -150,7 +150,7 @@ class Store:
         if "mining" not in self.names:
             return None
         found = self._record(Mining, "mining")
-        return replace(found, top=tuple(self._top()), provenance=self.provenance.get("mine"))
+        return replace(found, top=top_deltas(self._arrays("top")), provenance=self.provenance.get("mine"))
 
     @property
     def sharpness(self) -> tuple[SharpnessPoint, ...]:
@@ -245,16 +245,6 @@ class Store:
         if not self._within("gradients") or attribute(self.file["gradients"], "key") != key:
             return None
         return self._arrays("gradients")
-
-    def _top(self) -> Iterator[TopDeltas]:
-        if not self._within("top"):
-            return
-        columns = self._arrays("top")
-        for row, (step, following) in enumerate(columns["steps"]):
-            up, down = columns["up_ids"][row] >= 0, columns["down_ids"][row] >= 0
-            risen = columns["up_ids"][row][up], columns["up_deltas"][row][up]
-            fallen = columns["down_ids"][row][down], columns["down_deltas"][row][down]
-            yield TopDeltas(int(step), int(following), *risen, *fallen)
 
     def _within(self, group: str) -> list[str]:
         """The datasets of a group that are known here, in order."""

@@ -32,17 +32,11 @@ from opsigcli.store.opening import require_replaceable
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import TraceContent, write_trace, write_training
+from opsigcli.tracing import same_trace
 from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of, normalised, statistics_stay
 from opsigcli.tracing.beside import facts_of, log_beside, look_at_ends
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.rows import Row, plan_rows
-from opsigcli.tracing.same_trace import (
-    IDENTITY,
-    require_same_mean,
-    require_same_padding,
-    require_same_run,
-    require_same_virtual,
-)
 from opsigcli.tracing.sharding import Sharding
 from opsigcli.tracing.worker import Worker
 from opsigcli.training_records import AgainstLog, RecordedFact
@@ -203,7 +197,7 @@ class Session:
         if not self.options.store.exists() or self._fresh:
             return None
         store = stack.enter_context(open_store(self.options.store))
-        require_same_run(store, self.run)
+        same_trace.require_same_run(store, self.run)
         return store
 
     def _worker(self, series: Series, store: Store | None) -> Worker:
@@ -236,10 +230,12 @@ class Session:
         if evaluator.objective.padding:
             self.measured["padding"] = evaluator.objective.padding
         if store is not None:
-            require_same_virtual(store, self.measured["virtual"])
-            require_same_mean(store, evaluator.objective)
-            require_same_padding(store, evaluator.objective)
-        units = Units(options.store, {name: getattr(self.run, name) for name in IDENTITY} | self.measured)
+            same_trace.require_same_virtual(store, self.measured["virtual"])
+            same_trace.require_same_mean(store, evaluator.objective)
+            same_trace.require_same_padding(store, evaluator.objective)
+        units = Units(
+            options.store, {name: getattr(self.run, name) for name in same_trace.IDENTITY} | self.measured
+        )
         return Worker(series, evaluator, loader, units, virtual, self.sharding)
 
     def _statistics(self, objective: Objective, series: Series, store: Store | None) -> str:

@@ -15,6 +15,7 @@ GROUND = {
         "axis",
         "errors",
         "options",
+        "shared_options",
         "parameters",
         "command_line",
         "records",
