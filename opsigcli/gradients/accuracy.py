@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opsigcli.examples import IGNORED
+from opsigcli.runs.right_answers import labels_of, right_labels
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from opsigcli.objective.base import Objective
 
-# Losses of one output each, of which 0 is as likely a yes as a no; others put out 1/2 there.
-_OF_LOGITS = ("bce", "sigmoid_focal")
-
 
 def accuracy(objective: Objective) -> float | None:
-    """The share of labelled entries whose largest output is their label's; with one output, that lie on its side.
+    """The share of labelled entries that ``right_labels`` finds right, or, for losses that do not say what outputs are,
+    whose largest output, or side of 1/2, is that of the label.
 
     ``Σ_p [argmax_c z_pc = y_p] / P`` over the examples' own labels, the tokens of sequences or the places of maps, of
     which those to be ignored are left out.
@@ -26,25 +25,30 @@ def accuracy(objective: Objective) -> float | None:
     """
     import torch
 
-    from opsigcli.objective.counting import marked
-
     right = labelled = 0
     objective.settle()
     with torch.inference_mode():
         for at in range(0, objective.n, objective.batch_size):
             rows = objective.counted[at : at + objective.batch_size]
-            targets = marked(torch.as_tensor(objective.source.read_targets(rows)), objective.kind)
-            if targets.is_floating_point():
+            outputs = objective.model(objective.batch(rows)[0])
+            found = right_labels(objective, outputs, rows)
+            if (
+                found is None
+                and (found := _of_another_loss(objective, outputs, labels_of(objective, rows))) is None
+            ):
                 return None
-            found = _said(objective, objective.model(objective.batch(rows)[0]).cpu(), targets)
-            right += int((found == targets).sum())
-            labelled += int((targets != IGNORED).sum())
+            right, labelled = right + int(found[0].sum()), labelled + int(found[1].sum())
     return right / labelled
 
 
-def _said(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
-    """The label that the model names for each entry, in the targets' shape."""
-    if outputs.numel() == targets.numel():
-        edge = 0.0 if objective.loss.partition("?")[0].strip() in _OF_LOGITS else 0.5
-        return (outputs.reshape(targets.shape) > edge).long()
-    return outputs.argmax(dim=-1 if objective.outputs_per_token else 1)
+def _of_another_loss(objective: Objective, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The same where the loss does not say what its outputs are: one of mean squares, or a function of the user's."""
+    if labels.is_floating_point():
+        return None
+    if outputs.numel() == labels.numel():
+        named = (outputs.reshape(labels.shape) > 0.5).long()
+    else:
+        named = outputs.argmax(dim=-1 if objective.outputs_per_token else 1)
+    if named.shape != labels.shape:
+        return None
+    return named == labels, labels != IGNORED

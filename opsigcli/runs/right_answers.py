@@ -17,20 +17,28 @@ if TYPE_CHECKING:
 
 
 def right_answers(objective: Objective, outputs: Tensor, positions: Ints) -> Floats | None:
-    """(B,) share of each example's labels that have the largest output, or, where each output says yes or no, lie on
-    its side; None where targets are numbers, or a function of the user's takes them."""
+    """(B,) share of each example's labels that are answered rightly; None where ``right_labels`` has none."""
+    found = right_labels(objective, outputs, positions)
+    if found is None:
+        return None
+    hits, labelled = (each.reshape(len(positions), -1).sum(1).double() for each in found)
+    return np.asarray((hits / labelled.clamp(min=1)).cpu().numpy())
+
+
+def right_labels(objective: Objective, outputs: Tensor, positions: Ints) -> tuple[Tensor, Tensor] | None:
+    """Which labels (B, …) have the largest output or, where each output says yes or no, lie on its side; and which are
+    not to be ignored. None where targets are numbers, or a function of the user's takes them."""
     labels = labels_of(objective, positions)
     if says_yes_or_no(objective, outputs, labels):
         edge = 0.5 if objective.kind.takes == "probabilities" else 0.0
-        flat, wanted = outputs.reshape(len(labels), -1), labels.reshape(len(labels), -1)
-        return np.asarray(((flat > edge) == (wanted > 0.5)).double().mean(1).cpu().numpy())
+        hits = (outputs.reshape(labels.shape) > edge) == (labels > 0.5)
+        return hits, torch.ones_like(hits)
     dim = class_dimension(objective, outputs, labels)
     if dim is None:
         return None
     outputs = outputs.flatten(1) if labels.ndim == 1 else outputs
     labelled = labels != IGNORED
-    hits = ((outputs.argmax(dim) == labels) & labelled).reshape(len(labels), -1).sum(1).double()
-    return np.asarray((hits / labelled.reshape(len(labels), -1).sum(1).clamp(min=1)).cpu().numpy())
+    return (outputs.argmax(dim) == labels) & labelled, labelled
 
 
 def labels_of(objective: Objective, positions: Ints) -> Tensor:
