@@ -94,7 +94,9 @@ class Terminated(KeyboardInterrupt):
 class Interrupted(OpsigError):
     """A signal ended the work; what is done is saved. The command line adds the command that resumes it."""
 
-    def __init__(self, cause: KeyboardInterrupt, message: str) -> None:
-        super().__init__(message, "run the same command again to resume")
+    def __init__(
+        self, cause: KeyboardInterrupt, message: str, hint: str = "run the same command again to resume"
+    ) -> None:
+        super().__init__(message, hint)
         terminated = isinstance(cause, Terminated)
         self.exit_code = ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED

@@ -52,13 +52,18 @@ def open_file(path: str | Path) -> BufferedReader:
     if "\0" in str(path):
         raise OSError(errno.EINVAL, "a path has no character 0", str(path))
     _require_file(path, os.stat(path).st_mode)  # noqa: PTH116  (a device is not even opened)
+    # The file closes its handle, and nobody else: a signal between the two would have it closed twice.
+    return open(path, "rb", opener=_open_handle)
+
+
+def _open_handle(path: str, _flags: int) -> int:
     handle = os.open(path, _FLAGS)
     try:
         _require_file(path, os.fstat(handle).st_mode)  # it may be another one by now
-        return os.fdopen(handle, "rb")
-    except BaseException:
+    except OSError:
         os.close(handle)
         raise
+    return handle
 
 
 def read_file(path: str | Path, largest: int = LARGEST_TEXT) -> bytes:

@@ -26,7 +26,7 @@ COMMANDS: dict[str, Words] = {
     "init": ("init", "st", *SPECS),
     "trace": ("trace", "run", "--store", "new.h5", "--virtual-step"),
     "mine": ("mine", "--surrogates", "3", "--export", "out.csv"),
-    "sharpness": ("sharpness", "--every", "2", "--layers", "--spectrum", "--max-matvecs", "30", "--fresh"),
+    "sharpness": ("sharpness", "--every", "2", "--layers", "--spectrum", "--max-matvecs", "30"),
     "report": ("report", "--html"),
 }
 

@@ -17,7 +17,7 @@ import typer
 
 from opsigcli.cli.allocator import keep_freed_memory
 from opsigcli.cli.console import Terminal
-from opsigcli.errors import Bug, ExitCode, Interrupted, OpsigError, StoreError, Terminated
+from opsigcli.errors import Bug, Interrupted, OpsigError, StoreError, Terminated
 from opsigcli.outcome import Outcome
 
 _NO_MEMORY = ("you tried to allocate", "Storage size calculation overflowed")
@@ -40,22 +40,12 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
         outcome: Outcome = command(options, terminal)
         _print(terminal, outcome)
         code = outcome.exit_code
-    except OpsigError as error:
-        if isinstance(error, Interrupted):
-            again = (word for word in sys.argv[1:] if word != "--fresh")  # which throws away what is kept
-            error.hint = f"resume with: {shlex.join(['opsig', *again])}"
-        terminal.error(error, f"opsig/{verb}")
-        code = error.exit_code
-    except KeyboardInterrupt as error:
-        message = "interrupted before anything was finished"
-        terminal.error(OpsigError(message, "run the same command again"), f"opsig/{verb}")
-        code = ExitCode.TERMINATED if isinstance(error, Terminated) else ExitCode.INTERRUPTED
     except BrokenPipeError:
         raise
-    except MemoryError as error:
-        code = _say(terminal, verb, _too_large(error))
-    except Exception as error:
-        code = _say(terminal, verb, _too_large(error) if _is_too_large(error) else _bug(terminal, error))
+    except (Exception, KeyboardInterrupt) as error:
+        said = _as_said(terminal, error)
+        terminal.error(said, f"opsig/{verb}")
+        code = said.exit_code
     finally:
         restore()
     raise typer.Exit(int(code))
@@ -79,17 +69,36 @@ def _nothing() -> None:
     pass
 
 
-def _say(terminal: Terminal, verb: str, error: OpsigError) -> ExitCode:
-    terminal.error(error, f"opsig/{verb}")
-    return error.exit_code
+def _as_said(terminal: Terminal, error: BaseException) -> OpsigError:
+    """An error in words for the user."""
+    if isinstance(error, Interrupted):
+        again = (word for word in sys.argv[1:] if word != "--fresh")  # which throws away what is kept
+        error.hint = f"resume with: {shlex.join(['opsig', *again])}"
+        return error
+    if signaled := _signal_behind(error):
+        return Interrupted(signaled, "interrupted before anything was finished", "run the same command again")
+    if isinstance(error, OpsigError):
+        return error
+    return _too_large(error) if _is_too_large(error) else _bug(terminal, error)
 
 
-def _is_too_large(error: Exception) -> bool:
-    """Whether torch had no memory left, which it says in words alone on the processor."""
-    return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _NO_MEMORY)
+def _signal_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The signal that ended the work, also where something else went wrong while it was ended."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
-def _too_large(error: Exception) -> OpsigError:
+def _is_too_large(error: BaseException) -> bool:
+    """Whether there was no memory left, which torch says in words alone on the processor."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(words in str(error) for words in _NO_MEMORY)
+    )
+
+
+def _too_large(error: BaseException) -> OpsigError:
     what = str(error).partition("\n")[0] or "no memory is left"
     return OpsigError(
         f"expected the work to fit into memory; it does not: {what}",
@@ -97,7 +106,7 @@ def _too_large(error: Exception) -> OpsigError:
     )
 
 
-def _bug(terminal: Terminal, error: Exception) -> Bug:
+def _bug(terminal: Terminal, error: BaseException) -> Bug:
     """What nobody foresaw, in a line; the whole trace only with --verbose."""
     if terminal.verbose:
         terminal.log("".join(traceback.format_exception(error)))

@@ -14,6 +14,7 @@ import pytest
 from conftest import Opsig
 
 from opsigcli.checkpoints.manifest import read_manifest
+from opsigcli.errors import CheckpointError
 from opsigcli.options import MANIFEST
 
 SMALL = ("--data", "planted?n=200", "--model", "mlp?hidden=4", "--steps", "40", "--save-every", "1")
@@ -65,6 +66,27 @@ def test_a_signal_within_a_finalizer_is_not_lost(
     result = opsig("report")
     assert result.code == CODES[number]
     assert "interrupted" in result.err
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_what_goes_wrong_on_the_way_out_after_a_signal_does_not_hide_the_signal(
+    opsig: Opsig, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def closes_twice(*_: object) -> None:
+        try:
+            try:
+                signal.raise_signal(number)
+                time.sleep(60)
+            finally:
+                os.close(-1)
+        except OSError as error:
+            raise CheckpointError(f"cannot read it: {error}") from error
+
+    monkeypatch.setattr("opsigcli.commands.report.report", closes_twice)
+    result = opsig("report")
+    assert result.code == CODES[number]
+    assert "interrupted" in result.err
+    assert "cannot read" not in result.err
 
 
 @pytest.mark.slow
