@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
-from fuzz_kinds import SPECS
+from fuzz_case import SPECS
 from trial import Place
 
 Words = tuple[str, ...]

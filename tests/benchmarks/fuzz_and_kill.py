@@ -27,7 +27,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import kill_rounds
-from fuzz_kinds import KINDS, Case, template
+from fuzz_case import Case, template
+from fuzz_kinds import KINDS
 from trial import FAKES, End, Place, attempt
 
 from opsigcli.cli.app import run
