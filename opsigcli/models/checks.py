@@ -57,6 +57,11 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
             f"expected outputs of one row per example, ({len(inputs)}, …); found {found}",
             "let forward(inputs) return the logits alone",
         )
+    if not outputs.numel():
+        raise ModelError(
+            f"expected at least one output for each example, found outputs of shape {tuple(outputs.shape)}",
+            "check the number of classes in --model",
+        )
     return outputs
 
 
