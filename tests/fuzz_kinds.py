@@ -206,10 +206,15 @@ def _(dice: Dice, place: Place) -> Case:
         said = break_store(store, dice.randrange(1 << 40))
     elif kind < 8:
         data = bytearray(store.read_bytes())
-        at = dice.randrange(8, len(data))
-        data[at] ^= 1 << dice.randrange(8)
+        if sealed := dice.random() < 0.7:
+            flips = 1
+        else:  # as a forger leaves it, who can make a seal as well
+            data, flips = data[: data.rindex(b'[["')], dice.choice((1, 3, 9))
+        for _ in range(flips):
+            at = dice.randrange(8, len(data))
+            data[at] ^= 1 << dice.randrange(8)
         store.write_bytes(data)
-        said, refused = f"byte {at} flipped", True
+        said, refused = f"{flips} bits flipped, the last in byte {at}", sealed
     elif kind == 8:
         data = bytearray(store.read_bytes())
         del data[dice.randrange(len(data)) :]
