@@ -42,7 +42,6 @@ class Killed:
     kills: int = 0
     late: int = 0  # the command had ended before the signal
     codes: Counter[str] = field(default_factory=Counter)
-    redone: int = 0  # finished units that a later process wrote again
     wrong: Counter[str] = field(default_factory=Counter)
     said: list[str] = field(default_factory=list)
 
@@ -156,7 +155,8 @@ def torture(place: Place, template: Path, words: Words, kills: int, seed: str) -
         if "Traceback" in said:
             tally.fault("traceback", f"{what}: {said[-400:]}")
         after = _units(place.work)
-        tally.redone += sum(name in after and after[name] != stamp for name, stamp in before.items())
+        if redone := [name for name, stamp in before.items() if after.get(name, stamp) != stamp]:
+            tally.fault("redone", f"{what}: {' '.join(redone)[:300]}")
         if dice.random() < 0.3 and tally.kills < kills:
             continue  # killed again before it came to an end
         again, _ = finish(place, words)

@@ -137,15 +137,11 @@ def table(found: dict[str, Tally]) -> str:
 
 def kill_table(found: dict[str, kill_rounds.Killed]) -> str:
     """One line for each command that was killed."""
-    columns = ("exit", "traceback", "not resumed", "leftover", "lost", "different")
-    lines = [
-        f"{'command':10} {'kills':>6} {'late':>6} {'redone':>7} " + " ".join(f"{c:>11}" for c in columns)
-    ]
+    columns = ("exit", "traceback", "not resumed", "redone", "leftover", "lost", "different")
+    lines = [f"{'command':10} {'kills':>6} {'late':>6} " + " ".join(f"{c:>11}" for c in columns)]
     for name, tally in found.items():
         counts = " ".join(f"{tally.wrong[c]:11}" for c in columns)
-        lines.append(
-            f"{name:10} {tally.kills:6} {tally.late:6} {tally.redone:7} {counts}  {dict(tally.codes)}"
-        )
+        lines.append(f"{name:10} {tally.kills:6} {tally.late:6} {counts}  {dict(tally.codes)}")
     return "\n".join(lines)
 
 

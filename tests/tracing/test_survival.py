@@ -14,7 +14,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from benchmarks.kill import content, stamps
 from conftest import Opsig, Result
 
 from opsigcli.objective.evaluate import Evaluator
@@ -40,15 +39,6 @@ def run(finished: Path, tmp_path: Path) -> Path:
 def _store(path: Path) -> np.ndarray:
     with h5py.File(path) as file:
         return np.asarray(file["losses"][()])
-
-
-@pytest.mark.slow
-def test_killed_traces_go_on_to_the_bits_of_an_undisturbed_one() -> None:
-    script = Path(__file__).parents[1] / "benchmarks" / "kill.py"
-    words = [sys.executable, str(script), "--kills", "2", "--steps", "5"]
-    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("2 kills")
 
 
 def _failing_after(count: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +108,7 @@ def test_a_full_disk_keeps_finished_units(
     assert "disk is full" in result.err
     assert not store.exists()
     assert not list(tmp_path.rglob("*.tmp"))
-    assert len(stamps(tmp_path) or list((tmp_path / "s.h5.parts").glob("*.unit"))) == 3
+    assert len(list((tmp_path / "s.h5.parts").glob("*.unit"))) == 3
     result, computed = _resumed(opsig, run, store, monkeypatch)
     assert (result.code, computed) == (0, 6)
 
@@ -180,13 +170,13 @@ def test_a_unit_of_another_configuration_is_not_taken(tmp_path: Path) -> None:
     np.testing.assert_array_equal(Units(store, {"batch_size": 1}).read("a"), np.arange(3.0))
 
 
-def test_the_same_trace_is_the_same_content(opsig: Opsig, run: Path, tmp_path: Path) -> None:
+def test_the_same_trace_is_the_same_file(opsig: Opsig, run: Path, tmp_path: Path) -> None:
     store = tmp_path / "s.h5"
-    digests = []
+    found = []
     for _ in range(2):
         assert opsig("trace", run, "--store", store, "--fresh").code == 0
-        digests.append((content(store), store.read_bytes()))
-    assert digests[0] == digests[1]
+        found.append(store.read_bytes())
+    assert found[0] == found[1]
 
 
 @pytest.mark.slow
