@@ -169,20 +169,21 @@ def batch_norm_fact(layers: int, where: str, mode: str = "", gaps: str = "") -> 
     Args:
         layers: how many there are.
         where: they were found.
-        mode: statistics of the trace; "" those stored.
+        mode: statistics of the trace; "" before there is one.
         gaps: what these do to the mean loss, in words.
     """
-    stored = mode in ("", "stored")
-    used = (
-        "those stored in the checkpoint" if stored else "those of the data at the weights of each checkpoint"
-    )
-    effect = "they can be those of another function" if stored else "losses differ by batch"
+    whose, effect = "those of the data at the weights of each checkpoint", "losses differ by batch"
+    if not mode:
+        whose += ", unless the stored ones never change along the run (--batch-norm)"
+    elif mode == "stored":
+        whose, effect = "those stored in the checkpoint", "they can be those of another function"
     return RecordedFact(
         "BatchNorm",
         f"{layers} layer{'s' if layers > 1 else ''}" + (f"; {gaps}" if gaps else ""),
         where,
-        f"training used the statistics of each batch, the trace {used}: {effect}",
-        "" if mode == "batch" else "opsig trace --fresh --batch-norm batch",
+        f"training used the statistics of each batch, {'the' if mode else 'a'} trace {'uses ' if mode else 'takes '}"
+        f"{whose}: {effect}",
+        "opsig trace --fresh --batch-norm batch" if mode not in ("", "batch") else "",
         matched=mode == "batch",
     )
 

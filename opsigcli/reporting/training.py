@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TITLE = "Training beside the trace"
 ROWS = 6  # checkpoints at which both losses are shown in a terminal
 HTML_ROWS = 60
-LONGEST = 160  # characters of a value
+LONGEST = 240  # characters of a value
 
 
 def training_facts(case: Case) -> list[RecordedFact]:

@@ -146,7 +146,8 @@ class RunOptimizer:
         ]
         return Tuning(
             tuple(piece for part in parts for piece in self._by_rate(part)),
-            {name: places[name].entry for name in trained if places[name].entry},
+            # What was read without its numbers says which parameter it is of, and nothing more.
+            {name: places[name].entry for name in trained if with_state and places[name].entry},
             named=all(slot.name for slot in places.values()),
             notes=tuple(dict.fromkeys((*self._contradictions(of_model), *_assumed(of_model)))),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from opsigcli.runs.load_weights import Loader
     from opsigcli.tracing.rows import Row
 
+UNKNOWN_NORM = "the trace uses the statistics stored in the checkpoint: the model's layers are none of torch's BatchNorm"
 PROBED = 8  # examples that pass the model in training mode
 
 
@@ -40,7 +42,9 @@ def facts_of(
     of_model = facts_of_model(objective, run.batch_norm, gaps, run.axis)
     built = {fact.name for fact in of_model}
     files = [
-        fact for fact in recorded_facts(series, traced) if fact.name != "BatchNorm" or fact.name not in built
+        fact if fact.name != "BatchNorm" else replace(fact, effect=UNKNOWN_NORM)
+        for fact in recorded_facts(series, traced)
+        if fact.name != "BatchNorm" or fact.name not in built
     ]
     return tuple(merged([*files, *of_model]))
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from opsigcli.checkpoints.arguments import arguments
 from opsigcli.checkpoints.fact_kinds import KINDS
-from opsigcli.checkpoints.recorded_facts import Traced, recorded_facts, traced_as
+from opsigcli.checkpoints.recorded_facts import Traced, batch_norm_fact, recorded_facts, traced_as
 from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.checkpoints.yaml_scalars import yaml_scalars
 from opsigcli.training_records import RecordedFact
@@ -121,7 +121,8 @@ def test_batch_norm_and_averages_are_found_by_the_names_of_tensors(tmp_path: Pat
     series = saved(tmp_path, model=state, ema=state)
     found = facts(series)
     assert found["BatchNorm"].value == "1 layer"
-    assert "--batch-norm batch" in found["BatchNorm"].option
+    assert "a trace takes those of the data" in found["BatchNorm"].effect
+    assert "--batch-norm batch" in batch_norm_fact(1, "the model", "stored").option
     assert "--weights ema" in found["moving average"].option
     assert "no step" in facts(series, weights="ema")["moving average"].effect
 

@@ -26,10 +26,22 @@ def net():
 """
 
 
+def adam(parameters: Iterable[Any]) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, 0.003)
+
+
+def momentum(parameters: Iterable[Any]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, 0.05, momentum=0.9)
+
+
 def ratios(
-    opsig: Opsig, place: Path, numbered: Callable[[nn.Module], Iterable[Any]], apart: int
+    opsig: Opsig,
+    place: Path,
+    numbered: Callable[[nn.Module], Iterable[Any]],
+    apart: int,
+    rule: Callable[[Iterable[Any]], torch.optim.Optimizer] = adam,
 ) -> list[float]:
-    """The stability ratios of a short run of Adam on minibatches, whose parameters are numbered in some order."""
+    """The stability ratios of a short run on minibatches, whose parameters are numbered in some order."""
     space: dict[str, Any] = {}
     exec(NET, space)
     torch.manual_seed(0)
@@ -39,7 +51,7 @@ def ratios(
     x += 2 * F.one_hot(y, 12)
     np.savez(place / "data.npz", x=x.numpy(), y=y.numpy())
     (place / "net.py").write_text(NET)
-    optimizer = torch.optim.Adam(numbered(net), 0.003)
+    optimizer = rule(numbered(net))
     for step in range(1, 4 * apart):
         some = torch.randperm(90)[:30]
         optimizer.zero_grad()
@@ -69,6 +81,13 @@ def test_layers_in_another_order_have_the_ratio_of_layers_by_name(
         named, rel=1e-3
     )
     assert ratios(opsig, tmp_path / "other", other, apart) == pytest.approx(named, rel=1e-3)
+
+
+def test_layers_of_equal_shapes_under_momentum_have_a_ratio(opsig: Opsig, tmp_path: Path) -> None:
+    """The threshold of momentum asks nothing of its buffers, which are not read for it."""
+    found = ratios(opsig, tmp_path, lambda net: net.parameters(), 5, momentum)
+    named = ratios(opsig, tmp_path / "named", lambda net: net.named_parameters(), 5, momentum)
+    assert found == pytest.approx(named, rel=1e-3)
 
 
 def entry(average: torch.Tensor) -> dict[str, torch.Tensor]:
