@@ -98,7 +98,9 @@ class TrainOptions:
 class InspectOptions:
     """``opsig inspect``: what is in a folder of checkpoints, or in a store."""
 
-    checkpoints: Annotated[Path, Argument("Folder of checkpoints, one checkpoint, or a store.", "CKPTS")]
+    checkpoints: Annotated[
+        Path, Argument("Folder of checkpoints, one checkpoint, hub:ORG/NAME, or a store.", "CKPTS")
+    ]
     key: Key = None
     weights: Weights = None
     order: Order = "auto"

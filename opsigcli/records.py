@@ -64,6 +64,8 @@ class Run:
     fingerprint: str = ""  # of the dataset
     transform: dict[str, Any] = field(default_factory=dict)
     unit: str = ""  # what steps count: step, epoch, number or position; "" when not known
+    config: str = ""  # content of the config.json of a model hf:DIR; "" for other models, and in older stores
+    base: str = ""  # sha256 of the base model's weights, which adapters change
 
     @property
     def axis(self) -> Axis:

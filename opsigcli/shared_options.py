@@ -30,7 +30,9 @@ BatchNorm = Annotated[
     ),
 ]
 
-Checkpoints = Annotated[Path, Argument("Folder of checkpoints.", "CKPTS")]
+Checkpoints = Annotated[
+    Path, Argument("Folder of checkpoints, or hub:ORG/NAME: what the Hugging Face cache has of it.", "CKPTS")
+]
 Store = Annotated[Path, Option("The run's case file (HDF5).", "FILE", envvar=STORE_VARIABLE)]
 Model = Annotated[
     str | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -174,3 +174,8 @@ def unreadable(path: Path, error: OSError) -> CheckpointError:
     if isinstance(error, FileNotFoundError):
         return CheckpointError(f"expected a checkpoint at {path}, found nothing there", "check the path")
     return CheckpointError(f"cannot read {path}: {error.strerror or error}", "check the disk and the path")
+
+
+def some(items: Sequence[str]) -> str:
+    """The first few of a list, and how many more there are."""
+    return ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from opsigcli.checkpoints import names, step_keys
-from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, unreadable
+from opsigcli.checkpoints import hub_cache, names, step_keys
+from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, some, unreadable
 from opsigcli.checkpoints.choose import choose
-from opsigcli.checkpoints.formats import foreign, formats, suffixes
+from opsigcli.checkpoints.formats import foreign, formats
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest
 from opsigcli.errors import CheckpointError
 from opsigcli.files import strange_kind
@@ -45,6 +44,7 @@ class Found:
     format: CheckpointFormat
     status: os.stat_result
     row: Row | None
+    ref: str = ""  # its name in the Hugging Face Hub, where it is a revision there
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,11 @@ def gather(
     """The checkpoints at a path, the manifest, the files that are no checkpoints, and notes about the manifest.
 
     Raises:
-        CheckpointError: there is nothing at the path, it may not be read, or the manifest is broken.
+        CheckpointError: there is nothing at the path, it may not be read, or the manifest is broken; or nothing of a
+            repository of the Hugging Face Hub is cached.
+        UsageError: ``hub:ORG/NAME`` has an option that is not known.
     """
+    path, patterns = hub_cache.located(path)
     try:
         if not path.exists():
             raise CheckpointError(
@@ -75,6 +78,7 @@ def gather(
                 f"expected a folder of checkpoints, or a checkpoint, found {kind} at {path}",
                 "name the folder",
             )
+        hub = hub_cache.suite(path, patterns) if patterns else None
         single = path.is_file() or is_one(path)
         folder = path.parent if single else path
         manifest = read_manifest(folder)
@@ -83,17 +87,24 @@ def gather(
             rows = {file: row for file, row in rows.items() if file == path.name}
         missing = [file for file in rows if not (folder / file).exists()]
         listed = [path] if single else _listed(folder, [file for file in rows if file not in missing])
+        listed = listed if hub is None else list(hub.revisions)
         entries, skipped = _sort_out(folder, listed, rows, unsafe)
-        if not entries and (below := _one_in_each(folder, skipped)):
+        if hub is not None:
+            entries = [replace(entry, ref=hub.revisions[entry.path]) for entry in entries]
+            skipped += [Skipped(ref, why) for ref, why in hub.left_out.items()]
+        elif not entries and (below := _one_in_each(folder, skipped)):
             entries, skipped = _sort_out(folder, [*listed, *below], rows, unsafe)
     except OSError as error:
         raise unreadable(path, error) from error
-    notes = [f"in {MANIFEST} and not in the folder: {_some(missing)}"] if missing else []
+    notes = [f"in {MANIFEST} and not in the folder: {some(missing)}"] if missing else []
+    if hub is not None and hub.left_out:
+        refs = [f"{ref} ({why})" for ref, why in hub.left_out.items()]
+        notes.append(f"revisions of {folder.name} that are left out: {some(refs)}")
     if closed := [s.file for s in skipped if s.reason == _CLOSED]:
-        notes.append(f"may not be read, and left out: {_some(closed)}")
+        notes.append(f"may not be read, and left out: {some(closed)}")
     strangers = [s.file for s in skipped if s.reason == _STRANGER]
     if strangers:
-        notes.append(f"{_STRANGER}, and left out: {_some(strangers)}")
+        notes.append(f"{_STRANGER}, and left out: {some(strangers)}")
     return folder, entries, manifest, skipped, notes
 
 
@@ -105,7 +116,7 @@ def is_one(path: Path) -> bool:
     # Anything else in it that looks like a checkpoint makes it a folder of checkpoints.
     parts = {part for f in known for part in f.parts}
     others = [
-        p for p in path.iterdir() if p.name not in parts and not p.name.startswith(".") and not _never(p)
+        p for p in path.iterdir() if p.name not in parts and not p.name.startswith(".") and not never(p)
     ]
     return not any(f.recognises(p) for p in others for f in known)
 
@@ -125,7 +136,7 @@ def _one_in_each(folder: Path, skipped: list[Skipped]) -> list[Path]:
         [
             p
             for p in files
-            if not p.name.startswith(".") and not _never(p) and any(f.recognises(p) for f in known)
+            if not p.name.startswith(".") and not never(p) and any(f.recognises(p) for f in known)
         ]
         for files in inside
     ]
@@ -143,7 +154,7 @@ def _sort_out(
     skipped: list[Skipped] = []
     for entry in listed:
         file = entry.relative_to(folder).as_posix()
-        reason = _never(entry)
+        reason = never(entry)
         try:
             reader = None if reason else next((f for f in known if f.recognises(entry)), None)
         except PermissionError:
@@ -163,7 +174,7 @@ def _sort_out(
     return entries, skipped
 
 
-def _never(entry: Path) -> str:
+def never(entry: Path) -> str:
     """Why a file is not even opened; "" when it may be."""
     if names.never_weights(entry.name):
         return "training state beside the weights, which holds none"
@@ -178,7 +189,7 @@ def once(entries: list[Found]) -> tuple[list[Found], list[Skipped]]:
     """The entries without second names of the same file; the name with a number in it is kept."""
     kept: dict[tuple[int, int], Found] = {}
     twins: list[Skipped] = []
-    named = names.counted(entry.file for entry in entries)
+    named = _counted(entries)
     for entry in sorted(entries, key=lambda e: not named[e.file].numbers):
         inode = (entry.status.st_dev, entry.status.st_ino)
         if inode in kept:
@@ -187,6 +198,12 @@ def once(entries: list[Found]) -> tuple[list[Found], list[Skipped]]:
             kept[inode] = entry
     kept_files = {entry.file for entry in kept.values()}
     return [entry for entry in entries if entry.file in kept_files], twins
+
+
+def _counted(found: list[Found]) -> dict[str, names.Counted]:
+    """What the names of some files count; in the ref of a revision, only words say that a number counts."""
+    refs = {entry.file: names.Counted(names.counts(entry.ref), "*") for entry in found if entry.ref}
+    return names.counted(entry.file for entry in found if not entry.ref) | refs
 
 
 def describe(
@@ -206,11 +223,13 @@ def describe(
     described: list[Described] = []
     failed: list[Failed] = []
     empty: list[Skipped] = []
-    named = names.counted(entry.file for entry in found)
+    named = _counted(found)
     for entry in found:
         several = False
         try:
             header = entry.format.describe(entry.path)
+            if entry.ref:
+                header = replace(header, notes=(f"revision {entry.ref}", *header.notes))
             several = key is None and not examine
             if not examine:
                 choose(entry.path, header.candidates, key, weights)
@@ -241,45 +260,3 @@ def _numbers(
         numbers["manifest"] = {manifest.unit: entry.row.step}
         lr = entry.row.lr if entry.row.lr is not None else lr
     return Described(entry, header, numbers, lr, named)
-
-
-def nothing(folder: Path, failed: list[Failed], skipped: list[Skipped]) -> CheckpointError:
-    """The error for a folder without one checkpoint to read."""
-    if failed:
-        more = f" ({len(failed) - 1} more cannot be read either)" if len(failed) > 1 else ""
-        return CheckpointError(failed[0].error.message + more, failed[0].error.hint)
-    if not skipped:
-        return CheckpointError(f"expected checkpoints, found an empty folder at {folder}", "check the path")
-    if known := next((s for s in skipped if s.command), None):
-        return CheckpointError(
-            f"expected checkpoints that opsig opens, found {known.reason} at {folder / known.file}",
-            f"convert it: {known.command}",
-        )
-    if deeper := _deeper(folder):
-        return CheckpointError(
-            f"expected checkpoints in {folder}, found them in a folder below it",
-            f"name that folder: {deeper}",
-        )
-    *every, last = suffixes()
-    listed = _some([f"{s.file} ({s.reason})" for s in skipped])
-    return CheckpointError(
-        f"expected checkpoints, found none in {folder}; it holds {listed}",
-        f"name the folder that holds {', '.join(every)} or {last} files",
-    )
-
-
-def _deeper(folder: Path) -> Path | None:
-    """The first folder up to three levels below that holds checkpoints."""
-    known = formats()
-    level = [folder]
-    for _ in range(3):
-        with contextlib.suppress(OSError):
-            level = sorted(e for f in level for e in f.iterdir() if e.is_dir() and not e.is_symlink())[:200]
-            for inner in level:
-                if any(f.recognises(e) for e in inner.iterdir() if not _never(e) for f in known):
-                    return inner
-    return None
-
-
-def _some(items: list[str]) -> str:
-    return ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")

@@ -62,6 +62,7 @@ class Manifest:
     key: str | None = None  # which part of a checkpoint holds the weights
     weights: str = ""  # model or ema, where a checkpoint holds both
     partial: bool = False  # the weights fit the model in part
+    config: str = ""  # content of the config.json of a model hf:DIR, with which it opens where DIR is gone
     signature: Hexadecimal = ""  # of the specs, by the user who wrote this
     checkpoints: tuple[Row, ...] = ()
     schema: Positive = SCHEMA

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from opsigcli.checkpoints.agreement import undisputed
-from opsigcli.checkpoints.base import UNITS
+from opsigcli.checkpoints.base import UNITS, some
 from opsigcli.checkpoints.names import natural
 from opsigcli.checkpoints.placed import Numbered, Order, Placed
 from opsigcli.checkpoints.step_keys import LARGEST_STEP
@@ -32,9 +32,9 @@ def put_in_order(files: Sequence[Numbered], order: str) -> Order:
     if order == "auto":
         return _by_number(files)
     key = (
-        (lambda f: (natural(f.file), f.file))
+        (lambda f: (natural(f.name), f.file))
         if order == "name"
-        else (lambda f: (f.modified, natural(f.file)))
+        else (lambda f: (f.modified, natural(f.name)))
     )
     ordered = sorted(files, key=key)
     for unit in UNITS:
@@ -53,7 +53,7 @@ def _by_number(files: Sequence[Numbered]) -> Order:
     }
     if not numbered:
         raise CheckpointError(
-            f"expected step numbers, found none in the contents or names of {_list(list(left_out))}",
+            f"expected step numbers, found none in the contents or names of {some(list(left_out))}",
             "say how to order them: --order name, or --order mtime",
         )
     shared = [unit for unit in UNITS if all(f.best(unit) for f in numbered)]
@@ -101,7 +101,7 @@ def _one_per_number(
         if len(named) != 1:
             several = len({f.lr for f in same}) > 1
             told = [f"{f.file} (lr {f.lr:g})" if several and f.lr is not None else f.file for f in same]
-            return [], {}, f"{unit} {number} {len(same)} times: in {_list(told)}"
+            return [], {}, f"{unit} {number} {len(same)} times: in {some(told)}"
         kept += named
         aside |= {f.file: f"says {unit} {number}, as {named[0].file} does" for f in same if f not in named}
     return kept, aside, ""
@@ -136,7 +136,7 @@ def _require_one_series(files: Sequence[Numbered], unit: str) -> None:
     )
     if unit == "number" and len(series) > 1:
         raise CheckpointError(
-            f"expected names that are alike but for one number, found several series: {_list(series)}",
+            f"expected names that are alike but for one number, found several series: {some(series)}",
             "put each series into a folder of its own, or say --order name or --order mtime",
         )
 
@@ -181,7 +181,3 @@ def gaps(steps: Sequence[int]) -> list[tuple[int, int, int]]:
 def _place(file: Numbered, unit: str) -> Placed:
     number, source = file.best(unit) or (0, "position")
     return Placed(file.file, number, source)
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -18,6 +18,12 @@ class Numbered:
     numbers: Mapping[str, Mapping[str, int]]  # source -> unit -> number
     lr: float | None = None
     named: Counted = NOTHING  # what its name counts, among those of its folder
+    ref: str = ""  # what it is called, where that is not the name of its file
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.ref or self.file
 
     def best(self, unit: str) -> tuple[int, str] | None:
         """The number of a unit and its source, the best that has one; None where none has."""

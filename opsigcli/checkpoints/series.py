@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsigcli.checkpoints import digest
-from opsigcli.checkpoints.base import SOURCES, WEIGHTS, Checkpoint
+from opsigcli.checkpoints.base import SOURCES, WEIGHTS, Checkpoint, some
 from opsigcli.checkpoints.choose import has_average
-from opsigcli.checkpoints.folder import Described, Failed, Skipped, describe, gather, nothing, once
+from opsigcli.checkpoints.folder import Described, Failed, Skipped, describe, gather, once
 from opsigcli.checkpoints.formats import named
 from opsigcli.checkpoints.manifest import Manifest
+from opsigcli.checkpoints.none_found import nothing
 from opsigcli.checkpoints.order import ORDERS, gaps, in_steps, put_in_order
 from opsigcli.checkpoints.placed import Numbered
 from opsigcli.errors import CheckpointError
@@ -140,7 +141,7 @@ def open_series(
             "these hold trained weights and a moving average of them: the trained weights are read (--weights)"
         )
     if not examine and (aside := dict.fromkeys(name for d in described for name in d.header.aside)):
-        notes.append(f"entries among the weights that are no tensors are left out: {_some([*aside])}")
+        notes.append(f"entries among the weights that are no tensors are left out: {some([*aside])}")
     authoritative = all(d.found.row for d in described)
     content_twins: list[Skipped] = []
     if not authoritative:
@@ -183,7 +184,7 @@ def _numbered(described: Described) -> Numbered:
     own = described.numbers
     numbers = {"manifest": own["manifest"]} if "manifest" in own else own
     found = described.found
-    return Numbered(found.file, found.status.st_mtime, numbers, described.lr, described.named)
+    return Numbered(found.file, found.status.st_mtime, numbers, described.lr, described.named, found.ref)
 
 
 def _require_text(files: Iterable[str]) -> None:
@@ -243,7 +244,3 @@ def _changed(series: Series, files: dict[str, Described]) -> list[str]:
         if row and row.sha256 and series.sha256(index) != row.sha256:
             notes.append(f"{checkpoint.file} is not the file that {MANIFEST} describes: its sha256 differs")
     return notes
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

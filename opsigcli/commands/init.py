@@ -15,6 +15,7 @@ from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
 from opsigcli.runs.first_manifest import first_manifest
 from opsigcli.runs.look import look
+from opsigcli.runs.own_config import in_full
 from opsigcli.runs.run_specs import absolute_model
 from opsigcli.runs.suggest_model import model_hint
 from opsigcli.usercode import absolute_spec
@@ -53,7 +54,8 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
             f"{series.folder}",
             "point opsig at the folder that holds the whole run",
         )
-    if not options.model or not options.data:
+    named = in_full(options.model, series)
+    if not named or not options.data:
         lacking = " and ".join(f"--{name}" for name in ("model", "data") if not getattr(options, name))
         raise UsageError(
             f"expected {lacking} for the manifest",
@@ -62,9 +64,9 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
         )
     warnings = list(series.notes)
     source = open_source(options.data)
-    model, loss = absolute_model(options.model), absolute_spec(options.loss)
+    model, loss = absolute_model(named), absolute_spec(options.loss)
     manifest = first_manifest(options, series, source, model, loss, warnings)
-    seen = look(series, source, model, loss, options.partial, progress)
+    seen = look(series, source, manifest, progress)
     seen.require()
     if old is not None and document(old) != document(manifest):
         raise taken

@@ -10,6 +10,7 @@ from typing import Any
 from opsigcli.checkpoints.base import Checkpoint
 from opsigcli.checkpoints.choose import averages
 from opsigcli.checkpoints.folder import Failed, Skipped
+from opsigcli.checkpoints.hub_cache import is_hub
 from opsigcli.checkpoints.parameter_count import parameter_count
 from opsigcli.checkpoints.recorded_facts import recorded_facts, traced_as
 from opsigcli.checkpoints.series import Series, open_series
@@ -158,10 +159,11 @@ def _next(series: Series, rows: list[dict[str, Any]], options: InspectOptions) -
     given = [(name, str(value)) for name, value in chosen.items() if value not in (None, "", "auto")]
     words = shlex.join([word for pair in given for word in pair])
     sets = list(rows[0]["weights"]) if rows else []
+    place = options.checkpoints if is_hub(options.checkpoints) else series.folder
     if len(sets) > 1 and not options.key and not series.weights:
         return (
             f"these hold {len(sets)} sets of weights: add --key {shlex.quote(sets[0])} (or another) to opsig trace",
         )
     if series.manifest:
-        return (next_command("trace", series.folder, more=words),)
-    return (next_command("trace", series.folder, more=f"{words} --model SPEC --data SPEC".strip()),)
+        return (next_command("trace", place, more=words),)
+    return (next_command("trace", place, more=f"{words} --model SPEC --data SPEC".strip()),)

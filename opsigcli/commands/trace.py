@@ -18,6 +18,7 @@ from opsigcli.progress import Progress
 from opsigcli.records import Run
 from opsigcli.reporting.training import training_words
 from opsigcli.runs.optimizer_state import optimizer_of
+from opsigcli.runs.own_config import in_full, with_config
 from opsigcli.runs.run_specs import SPECS, absolute_model, same_spec, specs
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.suggest_model import model_hint
@@ -133,6 +134,7 @@ def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tupl
     inherited: list[str] = []
     for name in SPECS:
         given, found = getattr(options, name), getattr(manifest, name, None)
+        given = in_full(given, series) if name == "model" else given
         if given and found and not same_spec(name, given, found):
             warnings.append(f"--{name} {given} is used, but {MANIFEST} says the run was made with {found}")
         if not given and found:
@@ -172,7 +174,7 @@ def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tupl
         transform=source.transform,
         unit=series.unit,
     )
-    return _with_optimizer(run, series, warnings), source
+    return _with_optimizer(with_config(run, series, warnings), series, warnings), source
 
 
 def _with_optimizer(run: Run, series: Series, warnings: list[str]) -> Run:

@@ -15,7 +15,9 @@ from opsigcli.models.torchvision_model import torchvision_names
 from opsigcli.specs import parse
 
 
-def build(spec_text: str, *, input_shape: tuple[int, ...], outputs: int, seed: int = 0) -> nn.Module:
+def build(
+    spec_text: str, *, input_shape: tuple[int, ...], outputs: int, seed: int = 0, config: str = ""
+) -> nn.Module:
     """Build the model that a spec names, with PyTorch's default initialisation under ``seed``.
 
     The global random state is as before afterwards.
@@ -26,6 +28,7 @@ def build(spec_text: str, *, input_shape: tuple[int, ...], outputs: int, seed: i
         outputs: number of outputs: classes, or entries of a regression target. torchvision's models take it when
             ``num_classes`` is not given; a factory of the user's takes exactly the keywords of the query.
         seed: of the initialisation.
+        config: the content of the config.json of ``hf:``, where it was kept.
 
     Returns:
         The module, on the CPU.
@@ -43,7 +46,7 @@ def build(spec_text: str, *, input_shape: tuple[int, ...], outputs: int, seed: i
     devices = list(range(cuda.device_count())) if cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     with fork_rng(devices=devices):
         manual_seed(seed)
-        model = builder(spec, input_shape, outputs)
+        model = builder(spec, input_shape, outputs, *([config] if config else []))
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"expected {spec_text!r} to give a torch.nn.Module; found {type(model).__name__}",

@@ -5,24 +5,24 @@ from __future__ import annotations
 import inspect
 import json
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from opsigcli.errors import ModelError, UsageError
+from opsigcli.errors import ModelError
 from opsigcli.examples import BESIDE, ReadsPadded
 from opsigcli.models.extras import need
+from opsigcli.models.hf_config import as_folder, config_file, read_config
 from opsigcli.query import integer
 from opsigcli.specs import Spec
-from opsigcli.usercode import absolute_path, guarded
+from opsigcli.usercode import guarded
 
 # Ends of the names of classes whose tokens do not see those that follow, and which predict each next one.
 _CAUSAL = ("LMHeadModel", "ForCausalLM")
 
 
-def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int, kept: str = "") -> nn.Module:
     """``hf:DIR?attention=eager&padding=0``, DIR a checkpoint folder with a config.json; nothing is downloaded.
 
     The class is the one that the config names under ``architectures``, taken from transformers itself: code beside
@@ -31,7 +31,8 @@ def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int) -> nn.Modul
     attention_mask, the config's pad_token_id is padding at both ends of a sequence, but not for causal language models,
     which often pad with a token that has another meaning; ``padding=ID`` names a token that pads (for these at the
     beginning; what follows the last token changes nothing), ``padding=none`` says that none does. Attention is
-    computed without fused kernels by default, as these have no second derivatives.
+    computed without fused kernels by default, as these have no second derivatives. Where the content of
+    the config.json was ``kept``, DIR need not be there.
 
     Raises:
         UsageError: there is no config.json at DIR, or ``padding`` is no token.
@@ -40,32 +41,27 @@ def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int) -> nn.Modul
     spec.only("attention", "padding")
     given = spec.options.get("padding")
     padding = None if given == "none" else integer(spec, "padding", None, minimum=0)
-    folder = Path(absolute_path(spec.name))
-    config_file = folder / "config.json" if folder.is_dir() else folder
-    if config_file.name != "config.json" or not config_file.is_file():
-        raise UsageError(
-            f"expected a folder with a config.json in {str(spec)!r}, found none at {folder}",
-            "name a checkpoint folder, as in hf:run/checkpoint-500",
-        )
-    name = _architecture(config_file, str(spec))
+    text, folder = kept or read_config(spec), config_file(spec).parent
+    name = _architecture(text, str(spec))
     transformers = need("transformers", "hf", str(spec))
     kind = getattr(transformers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
         raise ModelError(
-            f"expected a model class of transformers in {config_file}, found the architecture {name!r}",
+            f"expected a model class of transformers for {str(spec)!r}, found the architecture {name!r}",
             "code of the model's own is never run; give it yourself: --model py:pkg.mod:factory",
         )
     with guarded(ModelError, f"building {str(spec)!r}", "check the config.json"):
-        config = transformers.AutoConfig.from_pretrained(
-            str(config_file.parent), trust_remote_code=False, local_files_only=True
-        )
+        with as_folder(text, folder.name) as place:
+            config = transformers.AutoConfig.from_pretrained(
+                str(place), trust_remote_code=False, local_files_only=True
+            )
         config._attn_implementation = str(spec.options.get("attention", "eager"))
         if padding is not None:
             config.pad_token_id = padding
         model: Any = kind(config)
     model.names_in_checkpoints = _saved_names(model)
     model.ignored_in_checkpoints = _ignored(model)
-    model.folder = str(config_file.parent)
+    model.folder = str(folder)
     causal = name.endswith(_CAUSAL)
     adapted = _returning_logits(model, causal)
     if isinstance(adapted, ReadsPadded):
@@ -102,14 +98,14 @@ def _ignored(model: Any) -> tuple[str, ...]:
     return (*(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()), *once)
 
 
-def _architecture(config_file: Path, spec: str) -> str:
+def _architecture(config: str, spec: str) -> str:
     try:
-        found = json.loads(config_file.read_bytes()).get("architectures")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise ModelError(f"expected JSON in {config_file} for {spec!r}, found something else") from error
+        found = json.loads(config).get("architectures")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ModelError(f"expected JSON in the config.json of {spec!r}, found something else") from error
     if not isinstance(found, list) or not found or not isinstance(found[0], str):
         raise ModelError(
-            f"expected the model's class under 'architectures' in {config_file}, found {found!r}",
+            f"expected the model's class under 'architectures' in the config.json of {spec!r}, found {found!r}",
             "name the model yourself: --model py:pkg.mod:factory",
         )
     return found[0]

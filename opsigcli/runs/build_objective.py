@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 PROBED = 8  # examples on which a model has to give the same outputs twice
 
 
-def build_module(model: str, source: ExampleSource, seed: int = 0) -> nn.Module:
+def build_module(model: str, source: ExampleSource, seed: int = 0, config: str = "") -> nn.Module:
     """The model of a run, built for its source."""
     from opsigcli.models.base import build
 
-    return build(model, input_shape=source.input_shape, outputs=source.outputs, seed=seed)
+    return build(model, input_shape=source.input_shape, outputs=source.outputs, seed=seed, config=config)
 
 
 def build_objective(
@@ -32,6 +32,7 @@ def build_objective(
     batch_size: int,
     seed: int = 0,
     precision: str = "float32",
+    config: str = "",
 ) -> Objective:
     """The objective of a run: its model built for its source, on the device.
 
@@ -44,7 +45,7 @@ def build_objective(
     from opsigcli.models.checks import agree_twice
     from opsigcli.objective.base import Objective
 
-    module = build_module(model, source, seed)
+    module = build_module(model, source, seed, config)
     if len(source):
         agree_twice(module, torch.as_tensor(source.read(np.arange(min(PROBED, len(source))))))
     chosen, wide = pick_device(device), precision == "float64"

@@ -45,7 +45,7 @@ def seconds_of_losses(
     from opsigcli.objective.evaluate import Evaluator
     from opsigcli.runs.build_objective import build_objective
 
-    objective = build_objective(run.model, source, run.loss, device=device, batch_size=256)
+    objective = build_objective(run.model, source, run.loss, device=device, batch_size=256, config=run.config)
     objective.use_statistics(statistics)
     evaluator = Evaluator(objective, batch_size=batch_size, precision=precision)
     held = min(len(source), evaluator.batch_size * max(evaluator.threads, TIMED_BATCHES))
@@ -65,7 +65,9 @@ def seconds_of_gradient(run: Run, source: ExampleSource, device: str, batch_size
     """Time of one example's part in a gradient of the mean loss: a batch of the run's model, forward and backward."""
     from opsigcli.runs.build_objective import build_objective
 
-    objective = build_objective(run.model, source, run.loss, device=device, batch_size=batch_size)
+    objective = build_objective(
+        run.model, source, run.loss, device=device, batch_size=batch_size, config=run.config
+    )
     some = objective.counted[: min(batch_size, objective.n, TIMED_EXAMPLES)]
     return _timed(lambda: objective.mean_loss_and_gradient(some)) / len(some)
 

@@ -13,6 +13,7 @@ from opsigcli.optimizers.spelling import meant
 from opsigcli.outcome import plain
 from opsigcli.runs.given_hyper import given_hyper
 from opsigcli.runs.optimizer_state import recognise
+from opsigcli.runs.own_config import config_of
 from opsigcli.runs.run_specs import signed_manifest
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def first_manifest(
     return signed_manifest(
         source,
         model=model,
+        config=config_of(model, series, warnings),
         loss=loss,
         optimizer=optimizer,
         hyper=hyper,

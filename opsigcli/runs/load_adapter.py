@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from opsigcli.checkpoints import digest
 from opsigcli.checkpoints.formats import recognise
 from opsigcli.errors import ModelError
 from opsigcli.models.fitting_names import fitting_names
@@ -65,6 +66,16 @@ def load_adapter(model: nn.Module, adapter: StateDict, where: str) -> str:
             target, given = own[key], value.to(own[key].device, own[key].dtype)
             target.copy_(target + given if key in (fitted.added or ()) else given)
     return "; ".join([*notes, *said])
+
+
+def base_digest(folder: Path) -> str:
+    """The sha256 of a base model's weights; "" where the folder has none.
+
+    Raises:
+        CheckpointError: they cannot be read.
+    """
+    reader = recognise(folder)
+    return "" if reader is None or reader.name == "adapter" else digest.sha256(folder)
 
 
 def _turned(model: nn.Module, key: str, adapter: StateDict) -> Tensor:

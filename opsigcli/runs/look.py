@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.checkpoints.series import Series
 from opsigcli.datasets.listing import spread
 from opsigcli.errors import ModelError, ObjectiveError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from opsigcli.objective.base import Objective
-    from opsigcli.records import Floats, Ints
+    from opsigcli.records import Floats, Ints, Run
 
 SAMPLE = 200  # examples, spread over the classes
 TOKENS = 1 << 14  # that they have at most together, where examples are sequences
@@ -37,9 +38,7 @@ FINE = 0.9  # share of right answers from which nothing better is looked for
 LARGE_SAMPLE = 1000  # where losses of all the data are computed anyway
 
 
-def look(
-    series: Series, source: ExampleSource, model: str, loss: str, partial: bool, progress: Progress
-) -> Look:
+def look(series: Series, source: ExampleSource, run: Run | Manifest, progress: Progress) -> Look:
     """Load the first and the last checkpoint, and compute losses and right answers of a sample of the data.
 
     Examples of a class are drawn at random, and weighted so that classes count as in all the data.
@@ -53,8 +52,10 @@ def look(
     from opsigcli.objective.independence import refuse_coupling
 
     require_class_order(series, source)
-    objective = build_objective(model, source, loss, device="cpu", batch_size=BATCH)
-    loader = Loader(objective.model, partial)
+    objective = build_objective(
+        run.model, source, run.loss, device="cpu", batch_size=BATCH, config=run.config
+    )
+    loader = Loader(objective.model, run.partial)
     ends = dict.fromkeys((0, len(series) - 1))
     with progress.task("look", len(ends), "checkpoint") as task:
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.datasets import SOURCES
+from opsigcli.errors import UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.models import MODELS
+from opsigcli.models.hf_config import differing, read_config
 from opsigcli.records import Run
 from opsigcli.specs import parse
 from opsigcli.trust import require_trust, sign
@@ -74,6 +76,7 @@ def trusted_run(store: Store, options: SpecOptions) -> Run:
 
     Raises:
         TrustError: the store names code and this user did not write it.
+        UsageError: the model given is another one.
     """
     run = store.run
     chosen = {"model": options.model, "data": options.data}
@@ -82,6 +85,14 @@ def trusted_run(store: Store, options: SpecOptions) -> Run:
     require_trust(
         inherited, specs(run), store.signature, f"the store {store.path}", trusted=options.trust_manifest
     )
+    if "model" in given and run.config and parse(given["model"]).scheme == "hf":
+        if odd := differing(run.config, read_config(parse(given["model"]))):
+            raise UsageError(
+                f"expected the model that was traced, found other values of {', '.join(odd[:5])} in {given['model']}",
+                "leave out --model: the store has the config.json of the trace",
+            )
+    elif "model" in given:
+        run = replace(run, config="")
     return replace(run, model=given.get("model", run.model), data=given.get("data", run.data))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.runs.build_objective import build_objective
+from opsigcli.runs.load_adapter import base_digest
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.run_specs import SpecOptions, trusted_run
 
@@ -78,6 +79,7 @@ class StoredRun:
             device=options.device,
             batch_size=options.batch_size,
             precision=precision,
+            config=self.run.config,
         )
         self.notes = [ANOTHER_MEAN] if another_mean(store.weights, self.objective) else []
         self.batch_norm = options.batch_norm or run.batch_norm or "stored"
@@ -114,6 +116,12 @@ class StoredRun:
             raise CheckpointError(
                 f"expected the checkpoint {path}, which was traced; it is gone",
                 "put it back, or trace the folder that holds the checkpoints now, with --fresh",
+            )
+        base = getattr(self.objective.model, "folder", "")
+        if self.run.base and base_digest(Path(base)) != self.run.base:
+            raise CheckpointError(
+                f"the base model in {base} is not the one whose adapters were traced",
+                "restore it, name it with --model hf:BASE, or trace again with --fresh",
             )
         if digest.sha256(path) != self.sha256[row]:
             raise CheckpointError(

@@ -21,7 +21,7 @@ def model_hint(series: Series) -> str:
         return ""
     shapes = {plain: header.candidates[key][own].shape for plain, own in names.items()}
     if header.model.startswith("hf:"):
-        return f"the checkpoint names its own model; if that is it, add --model {shlex.quote(header.model)}"
+        return "the checkpoints name their own model in a config.json; if that is it, add --model hf:"
     found = fitting_specs(shapes, header.model)
     if not found:
         return ""

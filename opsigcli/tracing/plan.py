@@ -43,7 +43,7 @@ def plan_trace(
     n = len(source)
     shards = -(-n // LARGEST_SHARD)
     read = sum(series.checkpoints[row.place].size for row in todo if row.place is not None)
-    seen = look(series, source, run.model, run.loss, run.partial, progress)
+    seen = look(series, source, run, progress)
     statistics = options.batch_norm or (before.batch_norm or "stored" if before else "batch")
     each = seconds_of_losses(run, source, options.device, options.batch_size, options.precision, statistics)
     result = {

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from opsigcli.checkpoints.base import some
 from opsigcli.errors import StoreError
+from opsigcli.models.hf_config import differing
+from opsigcli.models.hf_config import identity as config_identity
 from opsigcli.objective.base import Objective
 from opsigcli.outcome import plain
 from opsigcli.records import Run
 from opsigcli.runs.stored_run import another_mean
+from opsigcli.specs import parse
 from opsigcli.store.reader import Store
 
 # What the losses depend on. Another value of any of these is another run, and belongs in another store.
 IDENTITY = ("model", "loss", "fingerprint", "key", "weights", "partial", "precision")
+_BY_DIGEST = {"fingerprint": "data (by its fingerprint)", "base": "base model (by its sha256)"}
+
+
+def identity(run: Run) -> dict[str, Any]:
+    """What the losses depend on, by name: of a Hugging Face model the content of its config, wherever that lies."""
+    found = {name: getattr(run, name) for name in IDENTITY}
+    if run.config:
+        spec = parse(run.model)
+        found |= {"model": str(replace(spec, name="")), "config": config_identity(run.config)}
+    return found | ({"base": run.base} if run.base else {})
 
 
 def require_same_mean(store: Store, objective: Objective) -> None:
@@ -56,12 +71,20 @@ def require_same_run(store: Store, run: Run) -> None:
             f"the checkpoints in {store.path} are told apart by their {old.unit}, these by their {run.unit}",
             "name another store with --store, or replace this one with --fresh",
         )
-    for name in IDENTITY:
-        before, now = getattr(old, name), getattr(run, name)
-        if before != now:
-            what = "data (by its fingerprint)" if name == "fingerprint" else name
+    # Older versions kept neither a config nor the digest of a base: what both know is held against each other.
+    if not (old.config and run.config):
+        old, run = replace(old, config=""), replace(run, config="")
+    if not (old.base and run.base):
+        old, run = replace(old, base=""), replace(run, base="")
+    before, now = identity(old), identity(run)
+    for name, value in before.items():
+        if value != now[name]:
+            what = _BY_DIGEST.get(name, name)
+            told = f"its {what} is {value}, here it is {now[name]}"
+            if name == "config":
+                told = f"the config.json of its model has other values of {some(differing(old.config, run.config))}"
             raise StoreError(
-                f"{store.path} holds another run: its {what} is {before}, here it is {now}",
+                f"{store.path} holds another run: {told}",
                 "name another store with --store, or replace this one with --fresh",
             )
 

@@ -205,7 +205,12 @@ class Session:
         if self._evaluator is None:
             require_class_order(series, self.source)
             objective = build_objective(
-                self.run.model, self.source, self.run.loss, device=own_device(options.device), batch_size=256
+                self.run.model,
+                self.source,
+                self.run.loss,
+                device=own_device(options.device),
+                batch_size=256,
+                config=self.run.config,
             )
             self._loader = Loader(objective.model, self.run.partial)
             objective.use_statistics(self._statistics(objective, series, store))
@@ -233,9 +238,7 @@ class Session:
             same_trace.require_same_virtual(store, self.measured["virtual"])
             same_trace.require_same_mean(store, evaluator.objective)
             same_trace.require_same_padding(store, evaluator.objective)
-        units = Units(
-            options.store, {name: getattr(self.run, name) for name in same_trace.IDENTITY} | self.measured
-        )
+        units = Units(options.store, same_trace.identity(self.run) | self.measured)
         return Worker(series, evaluator, loader, units, virtual, self.sharding)
 
     def _statistics(self, objective: Objective, series: Series, store: Store | None) -> str:

@@ -133,7 +133,7 @@ def _shards(path: Path) -> list[Path]:
             "copy or save the checkpoint again",
         )
     own = path.resolve()
-    for name in files:
+    for name in sorted(files, key=str):
         # The index is data from elsewhere: it may name files of its own folder, and nothing else.
         if (
             not isinstance(name, str)
@@ -156,9 +156,10 @@ def _shards(path: Path) -> list[Path]:
 
 
 def _within(file: Path, folder: Path) -> bool:
-    """A file of the folder itself; or a link into a content store beside it, as the hub's cache makes them."""
+    """A file of the folder itself; or, in a snapshot of the Hub's cache, a link to a blob of the same repository."""
     real = file.resolve()
-    return real.parent == folder or (file.is_symlink() and real.parent.name == "blobs")
+    blobs = file.is_symlink() and real.parent.name == "blobs"
+    return real.parent == folder or (blobs and real.parent.with_name("snapshots") in folder.parents)
 
 
 def file_reader(file: Path) -> Any:
