@@ -10,6 +10,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from opsigcli.datasets.base import Source
+from opsigcli.datasets.token_options import tokens_of
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.registry import Entry, Registry
@@ -95,4 +97,6 @@ def open_source(spec_text: str) -> ExampleSource:
             f"expected {spec_text!r} to give a source of examples, found {type(source).__name__}",
             "let its class inherit from opsigcli.examples.ExampleSource",
         )
+    if isinstance(source, Source) and source.tokens is not None:
+        return tokens_of(source, source.tokens)
     return source

@@ -36,6 +36,7 @@ GROUND = {
         "files",
         "printable",
         "typed",
+        "token_ids",
     ),
     "__init__",
 }
