@@ -46,7 +46,14 @@ SOURCES = Registry(
             "hfds:NAME_OR_PATH?split=train: Hugging Face datasets, parquet, json (extra: hf)",
         ),
         "text": Entry(
-            "opsigcli.datasets.text:open_text", "text:FILE?context=64&tokenizer=word: for lm", path="file"
+            "opsigcli.datasets.text:open_text",
+            "text:FILE?context=64&tokenizer=word|byte|DIR: for lm",
+            path="file",
+        ),
+        "bin": Entry(
+            "opsigcli.datasets.bin_source:open_bin",
+            "bin:FILE?dtype=uint16&context=64: token numbers (nanoGPT, llm.c, Megatron), for lm",
+            path="file",
         ),
         "babble": Entry(
             "opsigcli.datasets.text:open_babble", "babble?sentences=400: generated text, for lm", bare=True
@@ -63,7 +70,7 @@ SOURCES = Registry(
 
 
 # Ending of a file -> the scheme that reads it.
-SCHEMES = {".csv": "csv", ".tsv": "csv", ".txt": "text"} | dict.fromkeys(
+SCHEMES = {".csv": "csv", ".tsv": "csv", ".txt": "text", ".bin": "bin"} | dict.fromkeys(
     (".parquet", ".jsonl", ".json", ".arrow"), "hfds"
 )
 

@@ -38,7 +38,8 @@ class Coded(Protocol):
 class Run(Protocol):
     """A run of tokens, in documents."""
 
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary  # known when sequences were cut
+    named: bool  # whether it is said, and not the tokens that occur
     stretches: Ints  # (D,) tokens in each stretch that sequences do not cross, one after the other
     firsts: Ints  # where each document begins, in tokens from the beginning of the run; increasing
 
@@ -110,6 +111,7 @@ def packed(spec: Spec, run: Run, packing: Packing, facts: Mapping[str, Any]) -> 
     sizes = seen - skipped if packing.by_token else np.ones_like(seen)
     taken = spread(sizes, packing.limit)
     starts = (np.cumsum(run.stretches) - run.stretches)[stretch[taken]] + firsts[taken]
+    coded = run.cut(starts, seen[taken] + 1, context + 1)
     transform = {
         **facts,
         "context": context,
@@ -118,7 +120,7 @@ def packed(spec: Spec, run: Run, packing: Packing, facts: Mapping[str, Any]) -> 
         "vocabulary": len(run.vocabulary),
     }
     total = int(sizes.sum())
-    whole = Packed(str(spec), run, transform, context, starts, seen[taken], skipped[taken], total)
+    whole = Packed(str(spec), run, coded, transform, starts, seen[taken], skipped[taken], total)
     if not packing.by_token:
         return whole
     return PerToken(
@@ -142,8 +144,8 @@ class Packed(ExampleSource):
     Args:
         spec: opens this source again.
         run: the tokens.
+        coded: the sequences.
         transform: what was done to the text.
-        context: tokens L that a sequence sees.
         starts: (S,) where each begins in the run.
         seen: (S,) tokens that each sees.
         skipped: (S,) of them the first, whose followers are not predicted.
@@ -154,17 +156,18 @@ class Packed(ExampleSource):
         self,
         spec: str,
         run: Run,
+        coded: Coded,
         transform: Mapping[str, Any],
-        context: int,
         starts: Ints,
         seen: Ints,
         skipped: Ints,
         total: int,
     ) -> None:
-        self.spec, self.input_shape, self.classes = spec, (context,), run.vocabulary.names
+        self.spec, self.input_shape = spec, (transform["context"],)
+        self.classes = run.vocabulary.names if run.named else ()
         self._run, self._seen, self._skipped = run, seen, skipped
         self.starts = starts
-        self._coded = run.cut(starts, seen + 1, context + 1)
+        self._coded = coded
         self.ids = self.ids_of(starts + skipped + 1)
         self.labels: Ints = np.zeros(len(starts), dtype=np.int64)
         self.transform = dict(transform)
@@ -186,6 +189,11 @@ class Packed(ExampleSource):
             IGNORED
         )
         return labels
+
+    @property
+    def outputs(self) -> int:
+        """Tokens of the vocabulary."""
+        return len(self._run.vocabulary)
 
     def ids_of(self, places: Ints) -> Ints:
         """Permanent numbers of tokens by their places in the run."""

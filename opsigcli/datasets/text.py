@@ -56,12 +56,19 @@ def open_text(spec: Spec) -> ExampleSource:
 
     if kind in OWN:
         return packed(spec, _Text(_own(spec, stream), stream), packing, {"tokenizer": kind} | told)
-    if "vocabulary" in spec.options:
-        raise UsageError(f"in {str(spec)!r}: a tokenizer has its own vocabulary", "leave out vocabulary=")
     subwords = Subwords(kind)
     spec = replace(spec, options=spec.options | {"tokenizer": subwords.path})
+    size = integer(spec, "vocabulary", len(subwords.vocabulary))
+    if size < len(subwords.vocabulary):
+        raise UsageError(
+            f"in {str(spec)!r}: expected vocabulary of at least {len(subwords.vocabulary)}, as the tokenizer has; "
+            f"found {size}",
+            "leave out vocabulary=",
+        )
     in_one = whole_documents(stream, str(spec))
-    return packed(spec, _Text(subwords.of(in_one), in_one), packing, {"tokenizer": subwords.fact} | told)
+    return packed(
+        spec, _Text(subwords.of(in_one), in_one, size), packing, {"tokenizer": subwords.fact} | told
+    )
 
 
 def open_babble(spec: Spec) -> ExampleSource:
@@ -90,9 +97,10 @@ def _own(spec: Spec, stream: Stream) -> Tokenizer:
 class _Text:
     """A text as a run of tokens, each document a stretch of its own."""
 
-    def __init__(self, tokenizer: Tokenizer, stream: Stream) -> None:
+    def __init__(self, tokenizer: Tokenizer, stream: Stream, size: int = 0) -> None:
         self._tokenizer, self._stream = tokenizer, stream
-        self.vocabulary, self.stretches = tokenizer.vocabulary, tokenizer.lengths
+        self.vocabulary, self.stretches = tokenizer.vocabulary.widened(size), tokenizer.lengths
+        self.named = True
         self.firsts: Ints = np.cumsum(tokenizer.lengths) - tokenizer.lengths
 
     def cut(self, starts: Ints, counts: Ints, width: int) -> NDArray[np.unsignedinteger]:

@@ -25,6 +25,11 @@ def name_of(piece: bytes) -> str:
     return visible(piece.decode(errors="backslashreplace")).replace(" ", "\u00b7")
 
 
+def numbered(size: int) -> Vocabulary:
+    """Tokens of which nothing but the number is known."""
+    return Vocabulary([f" {number}".encode() for number in range(size)], tuple(map(str, range(size))))
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """V tokens by number. Their pieces, put together, are the text."""
@@ -39,6 +44,12 @@ class Vocabulary:
     def names(self) -> tuple[str, ...]:
         """(V,) the printable form of every token."""
         return self.given or tuple(map(name_of, self.pieces))
+
+    def widened(self, size: int) -> Vocabulary:
+        """The same with tokens behind the last that occur in no text, as models have them."""
+        more = numbered(size).pieces[len(self) :]
+        names = tuple(f"token #{number}" for number in range(len(self), size))
+        return Vocabulary([*self.pieces, *more], (*self.names, *names)) if more else self
 
     def text(self, tokens: Iterable[int]) -> str:
         """The text of neighbouring tokens, in one line."""

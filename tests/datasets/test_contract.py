@@ -99,6 +99,16 @@ def written(options: str, folder: Path) -> str:
     return f"text:{folder / 't.txt'}{options}"
 
 
+def numbered(options: str) -> Callable[[Path], str]:
+    """A case of ``bin:``."""
+
+    def make(folder: Path) -> str:
+        (folder / "d.bin").write_bytes(np.random.default_rng(0).integers(0, 7, 41).astype("<u2").tobytes())
+        return f"bin:{folder / 'd.bin'}{options}"
+
+    return make
+
+
 def own(scheme: str, kind: str, folder: Path) -> str:
     """A case of ``py:`` or ``file:``."""
     (folder / "contract_data.py").write_text(CODE)
@@ -154,6 +164,8 @@ CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("text", "bytes"): partial(written, "?context=8&tokenizer=byte&limit=5"),
     ("text", "strides"): partial(written, "?context=6&stride=2&per=token&documents=file"),
     ("text", "lines"): partial(written, "?context=6&documents=lines"),
+    ("bin", "sequences"): numbered("?context=5"),
+    ("bin", "tokens"): numbered("?context=5&stride=3&per=token&eot=2&vocabulary=9"),
     ("babble", "sequences"): lambda _: "babble?sentences=20&context=8",
     ("babble", "tokens"): lambda _: "babble?sentences=20&context=8&per=token&limit=60",
     ("py", "floats"): partial(own, "py", "floats"),
