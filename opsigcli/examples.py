@@ -24,13 +24,10 @@ BESIDE = ("attention_mask", "token_type_ids")
 class TokenSequences(Protocol):
     """The sequences in which examples that are single tokens lie: one forward pass serves all tokens of a sequence."""
 
-    def __len__(self) -> int: ...
+    whole: ExampleSource  # the sequences
 
     def locate(self, positions: Ints) -> tuple[Ints, Ints, Ints]:
         """The sequences (S,) that hold the examples at ``positions``; of each its place among them and column (B,)."""
-
-    def read(self, rows: Ints) -> tuple[Ints, Ints]:
-        """Inputs and targets of whole sequences, (S, L) each."""
 
 
 @runtime_checkable

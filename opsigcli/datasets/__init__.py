@@ -10,6 +10,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from opsigcli.datasets.base import Source
+from opsigcli.datasets.token_options import tokens_of
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.registry import Entry, Registry
@@ -44,7 +46,14 @@ SOURCES = Registry(
             "hfds:NAME_OR_PATH?split=train: Hugging Face datasets, parquet, json (extra: hf)",
         ),
         "text": Entry(
-            "opsigcli.datasets.text:open_text", "text:FILE?context=64&tokenizer=word: for lm", path="file"
+            "opsigcli.datasets.text:open_text",
+            "text:FILE?context=64&tokenizer=word|byte|DIR: for lm",
+            path="file",
+        ),
+        "bin": Entry(
+            "opsigcli.datasets.bin_source:open_bin",
+            "bin:FILE?dtype=uint16&context=64: token numbers (nanoGPT, llm.c, Megatron), for lm",
+            path="file",
         ),
         "babble": Entry(
             "opsigcli.datasets.text:open_babble", "babble?sentences=400: generated text, for lm", bare=True
@@ -61,7 +70,7 @@ SOURCES = Registry(
 
 
 # Ending of a file -> the scheme that reads it.
-SCHEMES = {".csv": "csv", ".tsv": "csv", ".txt": "text"} | dict.fromkeys(
+SCHEMES = {".csv": "csv", ".tsv": "csv", ".txt": "text", ".bin": "bin"} | dict.fromkeys(
     (".parquet", ".jsonl", ".json", ".arrow"), "hfds"
 )
 
@@ -95,4 +104,6 @@ def open_source(spec_text: str) -> ExampleSource:
             f"expected {spec_text!r} to give a source of examples, found {type(source).__name__}",
             "let its class inherit from opsigcli.examples.ExampleSource",
         )
+    if isinstance(source, Source) and source.tokens is not None:
+        return tokens_of(source, source.tokens)
     return source

@@ -15,6 +15,7 @@ from opsigcli.datasets.listing import Listing, spread
 from opsigcli.datasets.pictures import Pictures, picture_of
 from opsigcli.datasets.readers import ArrayReader, Reader
 from opsigcli.datasets.shift import shifted
+from opsigcli.datasets.token_options import TokenOptions
 from opsigcli.datasets.transforms import prepared_by
 from opsigcli.datasets.weights import read_weights
 from opsigcli.errors import DatasetError, UsageError
@@ -35,18 +36,9 @@ BLOCK = 1024  # inputs per pass over the data
 
 # Options of every source of images or arrays.
 COMMON = (
-    "limit",
-    "weights",
-    "standardize",
-    "mean",
-    "std",
-    "channels",
-    "size",
-    "crop",
-    "transform",
-    "shift",
-    "classes",
-)
+    "limit", "weights", "standardize", "mean", "std", "channels", "size", "crop", "transform", "shift", "classes",
+    "per", "tokenizer",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +53,8 @@ class Settings:
     ``weights=FILE.npy`` gives one weight per example of the whole source, in its order, in the mean loss.
     ``classes=natural`` or ``classes=cat,dog`` or ``classes=FILE.txt`` says which number each class name has.
     ``shift=true`` says that labels of tokens stand beside their own tokens, and are to be shifted by one.
+    ``per=token`` makes every labelled token an example, of which ``limit`` are taken, and ``tokenizer=PATH`` says what
+    their numbers stand for.
     """
 
     limit: int | None
@@ -72,6 +66,7 @@ class Settings:
     reverse: bool = False  # the channels
     shift: bool | None = None
     classes: bool = False  # their order is given
+    tokens: TokenOptions | None = None
 
     @classmethod
     def of(cls, spec: Spec, mode: str | None = None) -> Settings:
@@ -81,11 +76,12 @@ class Settings:
             UsageError: an option has a wrong value, or two contradict one another.
             DatasetError: the code or library that ``transform=`` names fails, or is not there.
         """
-        limit, prepared = integer(spec, "limit", None), prepared_by(spec, mode)
+        tokens, prepared = TokenOptions.of(spec), prepared_by(spec, mode)
+        limit = integer(spec, "limit", None) if tokens is None else None
         weights = str(spec.options.get("weights", ""))
         reverse = choice(spec, "channels", "rgb", ("rgb", "bgr")) == "bgr"
         shift = flag(spec, "shift", False) if "shift" in spec.options else None
-        more = (weights, reverse, shift, "classes" in spec.options)
+        more = (weights, reverse, shift, "classes" in spec.options, tokens)
         if prepared:
             return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, *more)
         mean, std = numbers(spec, "mean", ()), numbers(spec, "std", ())
@@ -151,6 +147,7 @@ class Source(ExampleSource):
         self._rows = rows
         self._targets = shifted(self._targets, reader, self._rows, settings.shift, spec)
         self._check_finite()
+        self.tokens = settings.tokens
         self._per_image = settings.standardize == "image"
         self.transform = self._resolve(settings)
         self.fingerprint = self._fingerprint()

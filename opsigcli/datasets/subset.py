@@ -71,15 +71,8 @@ class _Sequences(TokenSequences):
     """The sequences of the whole, which the tokens of a part lie in."""
 
     def __init__(self, whole: TokenSequences, positions: Ints) -> None:
-        self._whole, self._positions = whole, positions
-
-    def __len__(self) -> int:
-        return len(self._whole)
+        self.whole, self._of, self._positions = whole.whole, whole, positions
 
     def locate(self, positions: Ints) -> tuple[Ints, Ints, Ints]:
         """Where the examples at ``positions`` of the part lie."""
-        return self._whole.locate(self._positions[positions])
-
-    def read(self, rows: Ints) -> tuple[Ints, Ints]:
-        """Inputs and targets of whole sequences."""
-        return self._whole.read(rows)
+        return self._of.locate(self._positions[positions])

@@ -1,18 +1,18 @@
-"""Text as numbered tokens, in streams: no text is held as a whole, however long it is."""
+"""Text as numbered tokens: bytes, or the words of the text itself."""
 
 from __future__ import annotations
 
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
-from io import TextIOWrapper
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.datasets.documents import Stream
+from opsigcli.datasets.vocabulary import Vocabulary
 from opsigcli.errors import DatasetError
-from opsigcli.files import open_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,97 +21,67 @@ if TYPE_CHECKING:
 
 UNKNOWN = "<unknown>"
 PIECES = re.compile(r"\w+|\n|[^\w\s]")  # words, newlines and signs; other spaces only separate
-BLOCK = 1 << 20  # characters of a document at a time
-
-# Called anew for every pass: (number of a document, a part of its text), in order, cut where tokens end.
-Stream = Callable[[], Iterator[tuple[int, str]]]
+# The numbers of a part of a text.
+Numbers = Callable[[str], "NDArray[np.unsignedinteger]"]
 
 
-def read_documents(path: str) -> Iterator[tuple[int, str]]:
-    """The documents of a UTF-8 file in blocks; an empty line ends a document.
+def of_bytes(stream: Stream) -> Tokenizer:
+    """A text in bytes, 256 tokens."""
+    lengths = array("q")
+    for document, text in stream():
+        _at(lengths, document, len(text.encode()))
+    names = (chr(b) if 33 <= b < 127 else {10: "\\n", 32: "\u00b7"}.get(b, f"\\x{b:02x}") for b in range(256))
+    return Tokenizer(
+        Vocabulary([bytes([b]) for b in range(256)], tuple(names)),
+        np.array(lengths, dtype=np.int64),
+        lambda text: np.frombuffer(text.encode(), dtype=np.uint8),
+    )
 
-    Raises:
-        DatasetError: the file cannot be read.
-    """
-    held: list[str] = []
-    document, size, between = 0, 0, ""
-    at_start = True  # of a line
-    try:
-        with TextIOWrapper(open_file(path), encoding="utf-8", errors="replace") as file:
-            while piece := file.readline(BLOCK):
-                while len(piece) >= BLOCK and not piece[-1].isspace() and (more := file.read(1)):
-                    piece += more  # never cut a word
-                whole = at_start and piece.endswith("\n")
-                at_start = piece.endswith("\n")
-                if whole and not piece.strip():
-                    if held:
-                        yield document, "".join(held)
-                    if held or between:
-                        document += 1
-                    held, size, between = [], 0, ""
-                    continue
-                # The newline before an empty line belongs to no document, so each waits for what follows.
-                held.append(between + piece.removesuffix("\n"))
-                between = "\n" if at_start else ""
-                size += len(piece)
-                if size >= BLOCK:
-                    yield document, "".join(held)
-                    held, size = [], 0
-            if held or between:
-                yield document, "".join(held) + between
-    except OSError as error:
-        raise DatasetError(
-            f"cannot read the text {path}: {error.strerror or error}", "check the path"
-        ) from error
+
+def of_words(stream: Stream, size: int) -> Tokenizer:
+    """A text in its ``size`` most frequent pieces (words, newlines and signs), with one for all others."""
+    lengths, words = array("q"), Counter[str]()
+    for document, text in stream():
+        pieces: list[str] = PIECES.findall(text)
+        _at(lengths, document, len(pieces))
+        words.update(pieces)
+    kept = [UNKNOWN, *sorted(words, key=lambda word: (-words[word], word))[: size - 1]]
+    number = {word: place for place, word in enumerate(kept)}
+    vocabulary = Vocabulary(
+        [b"\n" if word == "\n" else f" {word}".encode() for word in kept],
+        tuple("\\n" if word == "\n" else word for word in kept),
+    )
+    kind = smallest(len(kept))
+    return Tokenizer(
+        vocabulary,
+        np.array(lengths, dtype=np.int64),
+        lambda text: np.array([number.get(piece, 0) for piece in PIECES.findall(text)], dtype=kind),
+    )
+
+
+def smallest(tokens: int) -> np.dtype[np.unsignedinteger]:
+    """The smallest type that holds the numbers of so many tokens."""
+    return np.min_scalar_type(tokens - 1)
+
+
+def _at(lengths: array[int], document: int, count: int) -> None:
+    """Add to the length of a document."""
+    while document >= len(lengths):
+        lengths.append(0)
+    lengths[document] += count
 
 
 class Tokenizer:
-    """Bytes, or the most frequent words of a text, as numbers.
+    """Text as numbers of a vocabulary.
 
     Args:
-        kind: byte (256 tokens) or word (the ``vocabulary`` most frequent pieces, and one for all others).
-        stream: the text.
-        vocabulary: size of a vocabulary of words.
+        vocabulary: the tokens.
+        lengths: (D,) tokens in each document.
+        numbers: the tokens of a part of a text.
     """
 
-    lengths: Ints  # (D,) tokens in each document
-    classes: tuple[str, ...]  # the printable form of every token
-
-    def __init__(self, kind: str, stream: Stream, vocabulary: int) -> None:
-        self.kind = kind
-        lengths, words = array("q"), Counter[str]()
-        for document, text in stream():
-            if document >= len(lengths):
-                lengths.append(0)
-            if kind == "byte":
-                lengths[document] += len(text.encode())
-            else:
-                pieces: list[str] = PIECES.findall(text)
-                lengths[document] += len(pieces)
-                words.update(pieces)
-        self.lengths = np.array(lengths, dtype=np.int64)
-        self._number: dict[str, int] = {}
-        if kind == "byte":
-            self.classes = tuple(
-                chr(b) if 33 <= b < 127 else {10: "\\n", 32: "\u00b7"}.get(b, f"\\x{b:02x}")
-                for b in range(256)
-            )
-            return
-        kept = sorted(words, key=lambda word: (-words[word], word))[: vocabulary - 1]
-        self._number = {word: place for place, word in enumerate([UNKNOWN, *kept])}
-        self.classes = tuple("\\n" if word == "\n" else word for word in self._number)
-
-    @property
-    def dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The smallest type that holds every token's number."""
-        return np.min_scalar_type(len(self.classes) - 1)
-
-    def numbers(self, text: str) -> NDArray[np.unsignedinteger]:
-        """The tokens of a part of a text."""
-        if self.kind == "byte":
-            return np.frombuffer(text.encode(), dtype=np.uint8)
-        number = self._number
-        return np.array([number.get(piece, 0) for piece in PIECES.findall(text)], dtype=self.dtype)
+    def __init__(self, vocabulary: Vocabulary, lengths: Ints, numbers: Numbers) -> None:
+        self.vocabulary, self.lengths, self.numbers = vocabulary, lengths, numbers
 
     def cut(self, stream: Stream, starts: Ints, counts: Ints, width: int) -> NDArray[np.unsignedinteger]:
         """Sequences of neighbouring tokens.
@@ -128,7 +98,7 @@ class Tokenizer:
         Raises:
             DatasetError: the text has changed since.
         """
-        found = np.zeros((len(starts), width), dtype=self.dtype)
+        found = np.zeros((len(starts), width), dtype=smallest(len(self.vocabulary)))
         ends, filled = starts + counts, 0
 
         def within(low: int, high: int) -> range:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.datasets.text import DOCUMENT_BITS, Text
 from opsigcli.errors import Interrupted
 from opsigcli.examples import ExampleSource
 from opsigcli.gradients.thumbnails import more_pictures
@@ -19,6 +18,7 @@ from opsigcli.mining.visible import visible_features
 from opsigcli.store.lock import locked
 from opsigcli.store.reader import open_store
 from opsigcli.store.writer import write_seen
+from opsigcli.token_ids import DOCUMENT_BITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,12 +126,12 @@ def _tokens(source: ExampleSource, positions: Ints) -> dict[str, NDArray[Any]]:
     """Of single tokens the one seen before, their place and their document; of sequences how varied they are."""
     found: dict[str, NDArray[Any]] = {}
     ids = source.ids[positions]
-    if isinstance(source, Text):
+    if "per" in source.transform:
         found["document"] = ids >> DOCUMENT_BITS
         found["position in the document"] = (ids % (1 << DOCUMENT_BITS)).astype(np.float32)
     if source.sequences is not None:
         rows, places, columns = source.sequences.locate(positions)
-        inputs, _ = source.sequences.read(rows)
+        inputs = source.sequences.whole.read(rows)
         found |= {SEEN: inputs[places, columns], "position": columns.astype(np.float32)}
         found.setdefault("document", rows[places])
         return found

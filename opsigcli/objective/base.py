@@ -66,7 +66,7 @@ class Objective:
         self.example_loss: ExampleLoss = self.kind.of_examples  # ℓ (B,) of outputs and ``targets``
         self.loss_fn: ExampleLoss = self.kind.of_examples  # w ℓ (B,)
         # Which tokens are not read, in words; and what whoever reads the numbers should know.
-        self.padding, note = padding_of(model, source)
+        self.padding, note = padding_of(model, source if source.sequences is None else source.sequences.whole)
         self.notes = [note] if note else []
         self.device = torch.device(device)
         self.batch_size = batch_size
@@ -224,11 +224,12 @@ class Objective:
         mass = self.mass(order) or 1.0  # examples that do not count at all have no gradient
         return float(total) / mass, [g / mass for g in gradient]
 
-    def read(self, positions: NDArray[np.int64]) -> Tensor:
-        """Inputs at ``positions``, read from the source, on the device."""
-        inputs = torch.as_tensor(self.source.read(positions))
-        if self.source.beside and isinstance(self.model, ReadsPadded):
-            inputs = with_beside(inputs, self.model, self.source, positions)
+    def read(self, positions: NDArray[np.int64], source: ExampleSource | None = None) -> Tensor:
+        """Inputs at ``positions``, read from the source (or from the sequences its tokens lie in), on the device."""
+        source = source or self.source
+        inputs = torch.as_tensor(source.read(positions))
+        if source.beside and isinstance(self.model, ReadsPadded):
+            inputs = with_beside(inputs, self.model, source, positions)
         return inputs.to(self.device, self.dtype if inputs.is_floating_point() else inputs.dtype)
 
     def _input_bytes(self) -> int:

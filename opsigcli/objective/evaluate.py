@@ -72,7 +72,7 @@ class Evaluator:
         width = 4 if source.pixels(np.arange(1)) is None else 1
         bytes_each = max(int(np.prod(source.input_shape, dtype=np.int64)) * width, 1)
         if self._sequences is not None:  # their tokens share inputs and labels
-            bytes_each = -(-16 * len(self._sequences) * int(np.prod(source.input_shape)) // len(source))
+            bytes_each = -(-16 * len(self._sequences.whole) * int(np.prod(source.input_shape)) // len(source))
         whole = RESIDENT_BYTES // bytes_each // self.batch_size * self.batch_size
         return int(min(LARGEST_SHARD, max(whole, self.batch_size)))
 
@@ -82,9 +82,10 @@ class Evaluator:
         rows = positions
         if self._sequences is not None:
             rows, self._places, self._columns = self._sequences.locate(positions)
-            inputs, labels = self._sequences.read(rows)
-            self._inputs = torch.as_tensor(inputs).to(self.objective.device)
-            self._targets = marked(torch.as_tensor(labels), self.objective.kind).to(self.objective.device)
+            whole = self._sequences.whole
+            self._inputs = self.objective.read(rows, whole)
+            labels = torch.as_tensor(whole.read_targets(rows))
+            self._targets = marked(labels, self.objective.kind).to(self.objective.device)
         else:
             self._inputs = self._read(positions)
             if self._affine is None and len(positions) == len(self.objective.source):

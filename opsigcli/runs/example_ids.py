@@ -18,11 +18,11 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
 from opsigcli.checkpoints.formats.torch_container import open_torch
 from opsigcli.datasets.npz_sizes import refuse_oversized
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.files import open_file
+from opsigcli.pickles.records import Malformed, fields
 
 LARGEST = 1 << 30  # bytes of a file
 _ID = (1 << 63) - 1

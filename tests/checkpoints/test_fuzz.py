@@ -17,15 +17,16 @@ import torch.distributed.checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opsigcli.checkpoints.formats import formats, pickle_reader, zip_directory
+from opsigcli.checkpoints.formats import formats, zip_directory
 from opsigcli.checkpoints.formats.dcp_metadata import read_metadata
-from opsigcli.checkpoints.formats.pickle_instructions import RARE
-from opsigcli.checkpoints.formats.pickle_records import Malformed
 from opsigcli.checkpoints.manifest import read_manifest
 from opsigcli.checkpoints.series import open_series
 from opsigcli.checkpoints.writer import save_weights
 from opsigcli.errors import CheckpointError
 from opsigcli.options import MANIFEST
+from opsigcli.pickles import reader as pickle_reader
+from opsigcli.pickles.instructions import RARE
+from opsigcli.pickles.records import Malformed
 
 # OPSIG_FUZZ=100 runs a hundred times as many cases.
 CASES = int(os.environ.get("OPSIG_FUZZ", "1"))

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from opsigcli.checkpoints.formats import pickle_reader
 from opsigcli.checkpoints.formats.torch_file import TorchFile
 from opsigcli.checkpoints.series import open_series
 from opsigcli.checkpoints.unchanged import Kept, identity
+from opsigcli.pickles import reader as pickle_reader
 
 
 @pytest.fixture

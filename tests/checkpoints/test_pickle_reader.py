@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from opsigcli.checkpoints.formats import pickle_reader
-from opsigcli.checkpoints.formats.pickle_instructions import RARE
-from opsigcli.checkpoints.formats.pickle_machine import Calls
-from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name
+from opsigcli.pickles import reader as pickle_reader
+from opsigcli.pickles.instructions import RARE
+from opsigcli.pickles.machine import Calls
+from opsigcli.pickles.records import Call, Malformed, Name
 
 SHARED = ["a", 1]
 PLAIN: list[Any] = [
@@ -46,7 +46,7 @@ def test_plain_values_are_what_pickle_makes_of_them(value: Any, protocol: int) -
 def test_objects_become_records_of_what_was_asked_for(protocol: int) -> None:
     result = read(pickle.dumps({"d": Decimal("1.5"), "e": Malformed("x")}, protocol))
     assert isinstance(result.value["d"], Call)
-    assert {"decimal.Decimal", "opsigcli.checkpoints.formats.pickle_records.Malformed"} <= result.names
+    assert {"decimal.Decimal", "opsigcli.pickles.records.Malformed"} <= result.names
     assert isinstance(result.value["d"].function, Name)
 
 

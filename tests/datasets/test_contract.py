@@ -99,6 +99,16 @@ def written(options: str, folder: Path) -> str:
     return f"text:{folder / 't.txt'}{options}"
 
 
+def numbered(options: str) -> Callable[[Path], str]:
+    """A case of ``bin:``."""
+
+    def make(folder: Path) -> str:
+        (folder / "d.bin").write_bytes(np.random.default_rng(0).integers(0, 7, 41).astype("<u2").tobytes())
+        return f"bin:{folder / 'd.bin'}{options}"
+
+    return make
+
+
 def own(scheme: str, kind: str, folder: Path) -> str:
     """A case of ``py:`` or ``file:``."""
     (folder / "contract_data.py").write_text(CODE)
@@ -130,6 +140,13 @@ CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("npz", "each its own"): arrays("?standardize=image", x=pictures(N, 5, 4), y=LABELS),
     ("npz", "numbers"): arrays("", x=numbers(0, N, 4), y=numbers(1, N, 2), weights=WEIGHTS),
     ("npz", "tokens"): arrays("", x=TOKENS[:, :-1], y=TOKENS[:, 1:], weights=WEIGHTS),
+    ("npz", "single tokens"): arrays(
+        "?per=token&limit=30",
+        x=TOKENS[:, :-1],
+        y=np.where(TOKENS[:, 1:] == 3, IGNORED, TOKENS[:, 1:]),
+        weights=WEIGHTS + 0.5,
+        attention_mask=np.ones((N, 6), dtype=np.int64),
+    ),
     ("npz", "ignored"): arrays("", x=numbers(0, N, 4), y=np.where(np.arange(N) % 4, LABELS, IGNORED)),
     ("npz", "part"): arrays("?limit=5", x=numbers(0, N, 4), y=LABELS, weights=WEIGHTS),
     ("npz", "a split"): arrays(
@@ -145,6 +162,10 @@ CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("text", "sequences"): partial(written, "?context=4"),
     ("text", "tokens"): partial(written, "?context=4&per=token"),
     ("text", "bytes"): partial(written, "?context=8&tokenizer=byte&limit=5"),
+    ("text", "strides"): partial(written, "?context=6&stride=2&per=token&documents=file"),
+    ("text", "lines"): partial(written, "?context=6&documents=lines"),
+    ("bin", "sequences"): numbered("?context=5"),
+    ("bin", "tokens"): numbered("?context=5&stride=3&per=token&eot=2&vocabulary=9"),
     ("babble", "sequences"): lambda _: "babble?sentences=20&context=8",
     ("babble", "tokens"): lambda _: "babble?sentences=20&context=8&per=token&limit=60",
     ("py", "floats"): partial(own, "py", "floats"),
@@ -288,8 +309,9 @@ def test_a_token_lies_in_a_sequence_that_has_its_input_and_its_target(source: Ex
         return
     positions = np.random.default_rng(0).permutation(len(source))[:7]
     rows, places, columns = source.sequences.locate(positions)
-    inputs, targets = source.sequences.read(rows)
-    assert len(rows) <= len(source.sequences)
+    whole = source.sequences.whole
+    inputs, targets = whole.read(rows), whole.read_targets(rows)
+    assert len(rows) <= len(whole)
     np.testing.assert_array_equal(inputs[places], source.read(positions))
     alone = source.read_targets(positions)
     assert ((alone != IGNORED).sum(axis=1) == 1).all()

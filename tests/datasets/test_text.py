@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opsigcli.datasets import open_source, tokens
-from opsigcli.datasets import text as text_module
-from opsigcli.datasets.text import DOCUMENT_BITS, Text
-from opsigcli.datasets.tokens import PIECES, Tokenizer, read_documents
+from opsigcli.datasets import documents as documents_module
+from opsigcli.datasets import open_source, per_token
+from opsigcli.datasets.documents import read_documents
+from opsigcli.datasets.tokens import PIECES, of_words
 from opsigcli.errors import DatasetError, UsageError
-
-IGNORED = -100
+from opsigcli.examples import IGNORED
+from opsigcli.token_ids import DOCUMENT_BITS
 
 
 def write(folder: Path, seed: int, documents: int = 9) -> tuple[Path, list[list[str]]]:
@@ -45,9 +45,9 @@ def test_blocks_of_documents_join_to_what_splitting_the_whole_text_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, block: int
 ) -> None:
     path, expected = write(tmp_path, seed)
-    monkeypatch.setattr(tokens, "BLOCK", block)
+    monkeypatch.setattr(documents_module, "BLOCK", block)
     found: dict[int, list[str]] = {}
-    for document, part in read_documents(str(path)):
+    for document, part in read_documents(str(path), "paragraphs"):
         found.setdefault(document, []).extend(PIECES.findall(part))
     assert list(found.values()) == expected
     assert list(found) == list(range(len(expected)))
@@ -60,7 +60,7 @@ def test_examples_equal_a_naive_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per: str, limit: int | None, kind: str
 ) -> None:
     path, documents = write(tmp_path, 7)
-    monkeypatch.setattr(tokens, "BLOCK", 23)
+    monkeypatch.setattr(documents_module, "BLOCK", 23)
     context = 5
     wish = f"&limit={limit}" if limit else ""
     source = open_source(f"text:{path}?context={context}&per={per}&tokenizer={kind}{wish}")
@@ -88,7 +88,6 @@ def test_examples_equal_a_naive_reading(
     assert set(source.ids.tolist()) <= expected.keys()
     assert (np.diff(source.ids) > 0).all()
     everything = np.arange(len(source))
-    assert isinstance(source, Text)
     for example, seen, labels in zip(
         source.ids.tolist(), source.read(everything), source.read_targets(everything), strict=True
     ):
@@ -107,13 +106,14 @@ def test_a_subset_of_tokens_is_whole_sequences_spread_over_the_text(tmp_path: Pa
     assert len(firsts) == 4
     assert firsts[0] == 0
     assert firsts[-1] == 99
-    assert len(source.sequences) == 4
+    assert source.sequences is not None
+    assert len(source.sequences.whole) == 4
 
 
 def test_too_many_tokens_are_refused_with_what_to_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_module, "MOST_TOKENS", 50)
+    monkeypatch.setattr(per_token, "MOST_TOKENS", 50)
     path, _ = write(tmp_path, 1)
     with pytest.raises(UsageError, match="at most 50 tokens") as error:
         open_source(f"text:{path}?per=token")
@@ -127,7 +127,7 @@ def test_text_that_changes_between_two_passes_is_refused() -> None:
     def stream() -> object:
         return iter([(0, next(texts))])
 
-    coder = Tokenizer("word", stream, 10)  # type: ignore[arg-type]
+    coder = of_words(stream, 10)  # type: ignore[arg-type]
     with pytest.raises(DatasetError, match="changed while it was read"):
         coder.cut(stream, np.array([0]), np.array([4]), 4)  # type: ignore[arg-type]
 

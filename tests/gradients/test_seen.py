@@ -105,7 +105,7 @@ def test_single_tokens_have_the_one_before_their_place_and_their_document() -> N
     assert set(found) == {"document", "position in the document", "token seen", "position"}
     assert source.sequences is not None
     rows, places, columns = source.sequences.locate(np.arange(len(source)))
-    inputs, targets = source.sequences.read(rows)
+    inputs, targets = source.sequences.whole.read(rows), source.sequences.whole.read_targets(rows)
     np.testing.assert_array_equal(found["token seen"], inputs[places, columns])
     np.testing.assert_array_equal(targets[places, columns], source.labels)
     np.testing.assert_array_equal(found["position"], columns)
@@ -117,9 +117,7 @@ def test_single_tokens_have_the_one_before_their_place_and_their_document() -> N
 def test_sequences_have_rarity_and_variety() -> None:
     source = open_source("babble?sentences=20&context=8")
     found, _ = see(source, NoProgress())
-    _, targets = (
-        source.sequences.read(np.arange(3)) if source.sequences else (None, source.read_targets(np.arange(3)))
-    )
+    targets = source.read_targets(np.arange(3))
     assert found["distinct tokens"][:3].tolist() == [len(set(row[row >= 0].tolist())) for row in targets]
     assert np.isfinite(found["rarity of its tokens"]).all()
 

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from opsigcli.datasets import open_source
 from opsigcli.datasets.synthetic_text import babble
-from opsigcli.datasets.text import DOCUMENT_BITS
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.store.reader import open_store
+from opsigcli.token_ids import DOCUMENT_BITS
 
 DATA, MODEL = "babble?sentences=60&context=16", "gpt?layers=2&width=16&heads=2"
 

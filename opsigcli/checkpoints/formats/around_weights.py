@@ -7,7 +7,7 @@ from typing import Any
 
 from opsigcli.checkpoints.base import TensorFacts
 from opsigcli.checkpoints.formats.contents import Where, is_module
-from opsigcli.checkpoints.formats.pickle_records import Ordered, fields
+from opsigcli.pickles.records import Ordered, fields
 
 
 def no_tensors(root: Any, where: Where) -> list[str]:

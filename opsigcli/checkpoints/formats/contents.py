@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opsigcli.checkpoints.base import OptimizerFacts, TensorFacts
-from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
 from opsigcli.checkpoints.step_keys import (
     EPOCH_KEYS,
     LR_KEYS,
@@ -17,6 +16,7 @@ from opsigcli.checkpoints.step_keys import (
     real,
     whole,
 )
+from opsigcli.pickles.records import Malformed, fields
 
 Where = tuple[str, ...]  # keys from the root to a mapping
 Tensors = dict[str, TensorFacts]

@@ -11,12 +11,12 @@ from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, unre
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats import contents, rebuild
 from opsigcli.checkpoints.formats.dcp_metadata import DcpTensor, DcpValue, Place, read_metadata
-from opsigcli.checkpoints.formats.pickle_records import Malformed
 from opsigcli.checkpoints.formats.torch_container import Opened, open_torch
 from opsigcli.checkpoints.formats.torch_file import TorchFile, resolved
 from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
 from opsigcli.errors import CheckpointError
 from opsigcli.files import open_file
+from opsigcli.pickles.records import Malformed
 
 if TYPE_CHECKING:
     import torch

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from opsigcli.checkpoints.base import SIZES, TensorFacts
-from opsigcli.checkpoints.formats import pickle_reader
-from opsigcli.checkpoints.formats.pickle_machine import Calls
-from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name, fields
+from opsigcli.pickles import reader as pickle_reader
+from opsigcli.pickles.machine import Calls
+from opsigcli.pickles.records import Call, Malformed, Name, fields
 
 _MAX_CHUNKS = 4096  # of one tensor
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from opsigcli.checkpoints.base import TensorFacts
-from opsigcli.checkpoints.formats.pickle_records import Malformed
 from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
+from opsigcli.pickles.records import Malformed
 
 if TYPE_CHECKING:
     import torch

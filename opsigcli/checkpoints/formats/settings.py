@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from opsigcli.checkpoints.base import TensorFacts
-from opsigcli.checkpoints.formats.pickle_records import Call, fields
+from opsigcli.pickles.records import Call, fields
 
 # Weights of classes in the module of a loss, which lies among the weights of the model.
 CRITERION = re.compile(

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from opsigcli.checkpoints.base import SIZES
-from opsigcli.checkpoints.formats import pickle_reader, rebuild, torch_pickle, zip_directory
-from opsigcli.checkpoints.formats.pickle_machine import MAX_BYTES
-from opsigcli.checkpoints.formats.pickle_records import Malformed
+from opsigcli.checkpoints.formats import rebuild, torch_pickle, zip_directory
 from opsigcli.checkpoints.formats.torch_pickle import Content
+from opsigcli.pickles import reader as pickle_reader
+from opsigcli.pickles.machine import MAX_BYTES
+from opsigcli.pickles.records import Malformed
 
 ZIP = b"PK\x03\x04"
 _LEGACY = 0x1950A86A20F9469CFC6C  # the first pickle of every legacy file

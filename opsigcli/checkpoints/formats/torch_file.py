@@ -1,6 +1,6 @@
 """Files of torch.save: a zip of a pickle and one record per storage, or the older stream of pickles.
 
-The pickle is read as data (see ``pickle_reader``), once as long as the file does not change: that finds the classes it
+The pickle is read as data (see ``pickles``), once as long as the file does not change: that finds the classes it
 names, the sizes it claims and where its numbers lie. The tensors are then made from the bytes there, and the rest
 stays data: no library unpickles the file, so nothing in it can run. Only ``unsafe``, which a user has to ask for in
 each call, runs its code.
@@ -17,7 +17,6 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats import around_weights, contents, rebuild, safetensors_file, torch_pickle
-from opsigcli.checkpoints.formats.pickle_records import Malformed, fields
 from opsigcli.checkpoints.formats.settings import CRITERION, LONGEST, flattened
 from opsigcli.checkpoints.formats.torch_container import (
     START,
@@ -32,6 +31,7 @@ from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
 from opsigcli.checkpoints.unchanged import Kept, identity
 from opsigcli.errors import CheckpointError
 from opsigcli.files import open_file
+from opsigcli.pickles.records import Malformed, fields
 from opsigcli.state_dict import StateDict, moved
 
 if TYPE_CHECKING:

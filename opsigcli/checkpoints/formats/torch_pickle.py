@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from opsigcli.checkpoints.base import SIZES, TensorFacts
-from opsigcli.checkpoints.formats import pickle_reader
-from opsigcli.checkpoints.formats.pickle_machine import Calls, Data
-from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name, Ordered, fields
+from opsigcli.pickles import reader as pickle_reader
+from opsigcli.pickles.machine import Calls, Data
+from opsigcli.pickles.records import Call, Malformed, Name, Ordered, fields
 
 # Storage class -> element type. Quantized storages are left out: torch rebuilds those tensors
 # without checking that their strides stay inside the storage.

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import IO
 
-from opsigcli.checkpoints.formats.pickle_records import Malformed
+from opsigcli.pickles.records import Malformed
 
 _MAX_MEMBERS = 1_000_000
 _END, _END64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from opsigcli.checkpoints.formats.pickle_machine import Machine
-from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Ordered
+from opsigcli.pickles.machine import Machine
+from opsigcli.pickles.records import Call, Malformed, Ordered
 
 
 def _proto(m: Machine) -> None:

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from opsigcli.checkpoints.formats.pickle_instructions import RARE
-from opsigcli.checkpoints.formats.pickle_machine import Calls, Data, Machine
-from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name
+from opsigcli.pickles.instructions import RARE
+from opsigcli.pickles.machine import Calls, Data, Machine
+from opsigcli.pickles.records import Call, Malformed, Name
 
 MAX_OPCODES = 20_000_000  # a model of a million tensors has fewer
 _WORD, _SIGNED = struct.Struct("<I"), struct.Struct("<i")

@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Callable
 from typing import Any
 
-from opsigcli.checkpoints.formats.pickle_records import Call, Malformed, Name
+from opsigcli.pickles.records import Call, Malformed, Name
 
 MAX_BYTES = 1 << 28  # of one pickle; tensors lie outside of it
 _MAX_LINE = 1 << 20
