@@ -11,12 +11,15 @@ from opsigcli.usercode import guarded
 
 # Share of the largest output: kernels differ by far less, dropout and batch statistics by far more.
 TOLERANCE = 1e-3
+ROOM = 128 << 20  # bytes of outputs
+BLOCK = 1 << 20  # numbers compared at a time
 
 
 def agree_twice(model: nn.Module, inputs: Tensor) -> Tensor:
     """The model's outputs on ``inputs`` (B, …), if a second pass and a pass over half of them give the same.
 
-    The half finds layers that still use batch statistics. The model is left in the mode it was in.
+    The half finds layers that still use batch statistics. Of examples that put out much, only as many pass as fit
+    128 MiB, two at least. The model is left in the mode it was in.
 
     Raises:
         ModelError: the model fails, returns no tensor of B rows, or passes disagree.
@@ -25,6 +28,8 @@ def agree_twice(model: nn.Module, inputs: Tensor) -> Tensor:
     model.eval()
     try:
         with torch.no_grad():
+            few = _forward(model, inputs[:2])
+            inputs = inputs[: max(2, ROOM * len(few) // max(few.nbytes, 1))]
             outputs = _forward(model, inputs)
             second = _forward(model, inputs)
             half = _forward(model, inputs[: (len(inputs) + 1) // 2])
@@ -67,9 +72,11 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
 
 def _same(first: Tensor, second: Tensor, what: str, cause: str) -> None:
     eps = torch.finfo(first.dtype).eps if first.is_floating_point() else 0.0
-    a, b = (torch.nan_to_num(t.double()) for t in (first, second))
-    difference = float((a - b).abs().max()) if a.numel() else 0.0
-    if difference > max(TOLERANCE, 8 * eps) * max(float(a.abs().max()), 1e-6):
+    difference = largest = 0.0
+    for some in zip(*(torch.split(t.flatten(), BLOCK) for t in (first, second)), strict=True):
+        a, b = (torch.nan_to_num(t.double()) for t in some)
+        difference, largest = max(difference, float((a - b).abs().max())), max(largest, float(a.abs().max()))
+    if difference > max(TOLERANCE, 8 * eps) * max(largest, 1e-6):
         raise ModelError(
             f"expected outputs that depend on the example alone; {what} differ by {difference:.2g}",
             f"look for {cause}",

@@ -21,8 +21,10 @@ from opsigcli.objective.label_forms import as_stored
 from opsigcli.objective.losses.base import ExampleLoss, open_loss
 from opsigcli.objective.module_caches import clear_caches
 from opsigcli.objective.padding import padding_of, with_beside
+from opsigcli.objective.sizes import measure
 from opsigcli.objective.torch_workarounds import Workarounds
 from opsigcli.objective.weighting import pack_weights, unweighted, weighted
+from opsigcli.usercode import guarded
 
 RESIDENT_BYTES = 1 << 30  # inputs that fit are read once and stay on the device
 
@@ -38,7 +40,8 @@ class Objective:
         source: N examples.
         loss: a name in ``LOSSES``, or a function of the user's (see ``open_loss``).
         device: where to compute.
-        batch_size: examples per forward pass; it bounds memory and does not change what is computed.
+        batch_size: examples per forward pass, at most: fewer where they put out much. It bounds memory and does not
+            change what is computed.
         dtype: floating type of weights and inputs.
 
     Raises:
@@ -86,6 +89,8 @@ class Objective:
         self.weights: NDArray[np.float64] | None = None
         self.mean = ""  # how the mean is taken, in words, where not all examples count alike
         self.kind = as_stored(self)
+        with guarded(ObjectiveError, "a forward pass over one example", "let the model take batches of one"):
+            self.batch_size = min(batch_size, measure(self.model, self.read(self.counted[:1])).most)
         self.outputs_per_token = check_contract(self)
         self._weigh()
 

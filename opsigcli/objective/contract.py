@@ -17,7 +17,7 @@ from opsigcli.usercode import guarded
 if TYPE_CHECKING:
     from opsigcli.objective.base import Objective
 
-LOOKED_AT = 8  # examples
+LOOKED_AT = 8  # examples, at most
 HINT = "choose a --loss that fits the model's outputs"
 
 
@@ -31,7 +31,8 @@ def check_contract(objective: Objective) -> bool:
     Raises:
         ObjectiveError: they do not fit.
     """
-    some, source, kind, name = objective.counted[:LOOKED_AT], objective.source, objective.kind, objective.loss
+    some = objective.counted[: min(LOOKED_AT, objective.batch_size)]
+    source, kind, name = objective.source, objective.kind, objective.loss
     inputs, targets = objective.read(some), objective.targets(some)
     outputs = objective.model(inputs)
     _check_tokens_seen(objective)

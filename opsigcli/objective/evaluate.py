@@ -23,10 +23,14 @@ from opsigcli.errors import ObjectiveError
 from opsigcli.objective import forms
 from opsigcli.objective.base import Objective
 from opsigcli.objective.counting import marked
+from opsigcli.objective.sizes import measure
 from opsigcli.usercode import guarded
 
 RESIDENT_BYTES = 1 << 30  # inputs of one shard, as they are kept
 LARGEST_SHARD = 1 << 18  # examples
+IN_FLIGHT = (
+    1 << 30
+)  # the largest activations of all threads; who computes a batch leaves no trace in its losses
 
 
 class Evaluator:
@@ -39,7 +43,7 @@ class Evaluator:
         objective: model, data and loss. Its model is put into the memory layout that suits it.
         batch_size: examples (sequences, for tokens) per forward pass; None = as suits the caches.
         precision: float32, bf16 or tf32, of the forward pass; losses are float32 always.
-        threads: batches computed at a time; None = as many as torch would use.
+        threads: batches computed at a time, as far as memory allows; None = as many as torch would use.
     """
 
     def __init__(
@@ -53,9 +57,10 @@ class Evaluator:
         self.objective = objective
         self.precision = precision
         self.on_cpu = objective.device.type == "cpu"
-        self.threads = (threads or torch.get_num_threads()) if self.on_cpu else 1
-        sizes = forms.measure(objective)
+        sizes = measure(objective.model, objective.read(objective.counted[:1]))
         self.batch_size = batch_size or forms.suitable_batch(objective, sizes)
+        self.threads = (threads or torch.get_num_threads()) if self.on_cpu else 1
+        self.threads = min(self.threads, max(1, IN_FLIGHT // (self.batch_size * sizes.largest)))
         with one_thread() if self.on_cpu else reduced("float32", objective.device.type):
             self.channels_last = forms.put_channels_last(objective)
         self._sequences = None if objective.token_loss is None else objective.source.sequences

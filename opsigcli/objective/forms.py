@@ -8,7 +8,6 @@ a dozen architectures (see tests/benchmarks/trace.py, which holds each against t
 from __future__ import annotations
 
 import contextlib
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from opsigcli.objective.base import Objective
 from opsigcli.objective.fold import Folded
+from opsigcli.objective.sizes import Sizes
 
 # Bytes of the largest activation of a batch. Larger ones miss the caches of a CPU core, and from 32 MB on the C library
 # takes fresh pages for each. A batch passes over all weights once, so heavy models want more of it.
@@ -30,43 +30,14 @@ PROBED = 8  # examples on which another form of the model has to agree with the 
 AGREEMENT = 1e-5  # relative to the loss, or nats where that is below 1
 
 
-class Sizes(NamedTuple):
-    """What a forward pass of one example makes."""
-
-    largest: int  # bytes of the largest activation
-    outputs: dict[nn.Module, int]  # numbers that each module puts out
-
-
-@torch.inference_mode()
-def measure(objective: Objective) -> Sizes:
-    """The sizes of activations, found by passing one example through the model."""
-    largest, made = 1, {}
-    given = objective.read(objective.counted[:1])
-
-    def look(module: nn.Module, _inputs: Any, outputs: Any) -> None:
-        nonlocal largest
-        made[module] = outputs.numel() if isinstance(outputs, Tensor) else 0
-        if (
-            isinstance(outputs, Tensor) and outputs.data_ptr() != given.data_ptr()
-        ):  # the inputs are there anyway
-            largest = max(largest, outputs.numel() * outputs.element_size())
-
-    hooks = [module.register_forward_hook(look) for module in objective.model.modules()]
-    try:
-        objective.model.eval()(given)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return Sizes(largest, made)
-
-
 def suitable_batch(objective: Objective, sizes: Sizes) -> int:
-    """Examples in a batch: the power of two at which the largest activation fits the budget."""
+    """Examples in a batch: the power of two at which the largest activation fits the budget; eight where they may be
+    so many."""
     weights = sum(p.numel() * p.element_size() for p in objective.model.parameters())
     budget, most = float(np.clip(weights / 2, LEAST_BYTES, MOST_BYTES)), MOST_EXAMPLES
     if objective.device.type != "cpu":
         budget, most = GPU_BYTES, GPU_EXAMPLES
-    return int(2 ** np.floor(np.log2(np.clip(budget / sizes.largest, 8, most))))
+    return int(2 ** np.floor(np.log2(np.clip(budget / sizes.largest, min(8, sizes.most), most))))
 
 
 @torch.no_grad()  # not inference mode: weights laid out in it could not be trained any more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,6 +10,8 @@ from opsigcli.objective.losses.base import Configurable, Loss
 from opsigcli.objective.losses.cross_entropy import OfLabels, class_weights, ignored, smoothed
 from opsigcli.query import choice
 from opsigcli.specs import Spec
+
+ROOM = 4 << 20  # logits whose log-probabilities are made at a time
 
 
 def next_token(spec: Spec) -> Loss:
@@ -24,14 +27,14 @@ def next_token(spec: Spec) -> Loss:
     smoothing = smoothed(spec, weight)
 
     def entries(outputs: Tensor, targets: Tensor, of_classes: Tensor | None) -> Tensor:
-        losses = F.cross_entropy(
-            outputs.flatten(0, 1),
-            targets.flatten(),
-            of_classes,
-            reduction="none",
-            label_smoothing=smoothing,
-        )
-        return losses.view(targets.shape)
+        tokens = max(1, ROOM // outputs.shape[-1])
+        losses = [
+            F.cross_entropy(logits, labels, of_classes, reduction="none", label_smoothing=smoothing)
+            for logits, labels in zip(
+                *(torch.split(t, tokens) for t in (outputs.flatten(0, 1), targets.flatten())), strict=True
+            )
+        ]
+        return torch.cat(losses).view(targets.shape)
 
     found = OfLabels(entries, weight)
     by_tokens = choice(spec, "mean", "tokens", ("tokens", "sequences")) == "tokens"
