@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 IGNORED = -100  # a label that says not to measure the example, or the token; PyTorch's ignore_index
 # What data may say of each token beside its number, by the names of transformers: 1 where it is read and 0 where it is
-# padding, and the sentence that it belongs to.
-BESIDE = ("attention_mask", "token_type_ids")
+# padding, the sentence that it belongs to, and its place; and the tokens that a decoder reads, with their mask.
+BESIDE = ("attention_mask", "token_type_ids", "position_ids", "decoder_input_ids", "decoder_attention_mask")
 
 
 class TokenSequences(Protocol):
@@ -30,12 +30,27 @@ class TokenSequences(Protocol):
         """The sequences (S,) that hold the examples at ``positions``; of each its place among them and column (B,)."""
 
 
+class Plane(NamedTuple):
+    """Whole numbers that a model of text is given of each example."""
+
+    name: str  # as transformers calls it: input_ids, one of ``BESIDE``, or labels
+    width: int  # how many
+
+
 @runtime_checkable
 class ReadsPadded(Protocol):
-    """A model of padded text: it takes token numbers (B, L), or with those ``BESIDE`` in their order (B, 2 or 3, L)."""
+    """A model of padded text: it takes token numbers (B, L), or where ``planes`` are set (B, P, M), of which the first
+    ``width`` numbers of each plane count."""
 
     padding: int | None  # the number of the token that pads; None = there is none
     masks: bool  # where the data do not say what padding is, what ``pads`` finds is not read
+    takes: frozenset[str]  # what may be said beside the tokens, by name
+    defaults: tuple[
+        str, ...
+    ]  # of these, what changes the outputs if it is not said, and has a default all the same
+    longest: int | None  # tokens that it has places for; None = any number
+    from_labels: bool  # what its decoder reads is made of the labels, where the data do not say it
+    planes: tuple[Plane, ...]
 
     def pads(self, tokens: Tensor) -> Tensor:
         """(B, L) True where tokens are padding, by their number and place."""
@@ -60,6 +75,10 @@ class ExampleSource(Protocol):
     names: tuple[str, ...] = ()  # (N,) relative paths; () where examples have none
     weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
     beside: Mapping[str, Ints] = MappingProxyType({})  # (N, L) by name in ``BESIDE``, of tokens
+    unread: tuple[str, ...] = ()  # names of what the data say of tokens besides, and which is not read
+    filled: bool = (
+        False  # rows of tokens had their own lengths; what is behind the last has number 0 and mask 0
+    )
     normalisation: tuple[Floats, Floats] | None = (
         None  # mean and deviation: read is (pixels / 255 − mean) / deviation
     )

@@ -81,6 +81,37 @@ class Permutation:
 
 
 @dataclass(frozen=True)
+class PaddedLabels:
+    """Padding among the labels of tokens, which is not ignored."""
+
+    token: int | None  # the label that pads; None where a mask says what padding is
+    count: int  # labels that are padding
+    of: int  # labels
+    with_padding: float  # mean loss of a sample over all its labels
+    without: float  # and over those that are no padding
+    loss: str  # spec that ignores the token; "" where none does
+
+    @property
+    def words(self) -> str:
+        """What is not ignored, what that does to the loss, and what to give instead."""
+        which = (
+            "tokens that attention_mask leaves out"
+            if self.token is None
+            else f"runs of the label {self.token}"
+        )
+        advice = (
+            f"give --loss {shlex.quote(self.loss)}, which ignores every label {self.token}"
+            if self.loss
+            else "write -100 as the label of padding"
+        )
+        return (
+            f"{self.count:,} of {self.of:,} labels ({self.count / self.of:.0%}) are padding that is not ignored, "
+            f"{which}: the last checkpoint's mean loss is {self.with_padding:.4g} with them and {self.without:.4g} "
+            f"without. If training ignored padding, {advice}"
+        )
+
+
+@dataclass(frozen=True)
 class Look:
     """What a sample of the data says of a run."""
 
@@ -96,6 +127,7 @@ class Look:
         None  # inputs prepared otherwise, with which the last checkpoint does clearly better
     )
     permutation: Permutation | None = None
+    padded: PaddedLabels | None = None
 
     @property
     def last(self) -> Score:
@@ -139,6 +171,8 @@ class Look:
     def warnings(self) -> tuple[str, ...]:
         """What speaks against it, the likeliest cause first."""
         lines = [] if self.permutation is None else [self.permutation.words]
+        if self.padded is not None:
+            lines.append(self.padded.words)
         if self.better is not None:
             lines.append(self.better.words)
         if self.a_guess:

@@ -129,7 +129,7 @@ class Source(ExampleSource):
         self.spec = absolute_spec(str(spec))
         self.ids, self.labels, self._targets = taken.ids, taken.labels, taken.targets
         self.classes, self.names, self.weights = taken.classes, taken.names, taken.weights
-        self.beside = taken.beside
+        self.beside, self.unread, self.filled = taken.beside, taken.unread, taken.filled
         self.input_shape = reader.shape
         if settings.reverse and reader.shape[:1] != (3,):
             raise UsageError(f"in {self.spec!r}: channels=bgr is for inputs (3, …); they are {reader.shape}")
@@ -288,6 +288,7 @@ class Source(ExampleSource):
             self.labels,
             self._targets,
             *(() if self.weights is None else (self.weights,)),
+            *self.beside.values(),
         ):
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(array.tobytes())

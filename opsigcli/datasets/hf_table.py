@@ -1,7 +1,9 @@
-"""Tables of Hugging Face's ``datasets``: from a path, which never reaches the network, or by a name on the hub."""
+"""Tables of Hugging Face's ``datasets``: from a path, or of the hub from its cache; never from the network."""
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -23,6 +25,7 @@ READERS = {
     ".tsv": "csv",
     ".arrow": "arrow",
 }
+PART = re.compile(r"-(\d+)-of-(\d+)")  # of a table in several files
 SAVED = ("state.json", "dataset_dict.json")  # what save_to_disk writes into a folder
 
 
@@ -52,10 +55,11 @@ def open_table(spec: Spec, options: Spec) -> tuple[Any, Path]:
             found = _of_path(datasets, path, options)
     else:
         own = Path(datasets.config.HF_CACHE_HOME)
-        split = str(options.options.get("split", "train"))
-        more = {key: options.options[key] for key in ("name", "revision") if key in options.options}
-        with guarded(DatasetError, f"opening {str(spec)!r}", "check the name, the split, and the network"):
-            found = datasets.load_dataset(spec.name, split=split, **more)
+        hint = (
+            f"nothing is downloaded; do that first: hf download --repo-type dataset {shlex.quote(spec.name)}"
+        )
+        with _offline(datasets), guarded(DatasetError, f"opening {str(spec)!r} from the cache", hint):
+            found = _of_name(datasets, spec, options)
     if isinstance(found, dict):  # of splits
         found = _split(spec, options, found)
     if not isinstance(found, datasets.Dataset):
@@ -84,6 +88,37 @@ def _of_path(datasets: Any, path: Path, options: Spec) -> Any:
         )
     more = {"delimiter": "\t"} if path.suffix.lower() == ".tsv" else {}
     return datasets.load_dataset(reader, data_files=str(path), split="train", **more)
+
+
+def _of_name(datasets: Any, spec: Spec, options: Spec) -> Any:
+    """What the cache has of a name on the hub: as the library prepared it, else the files as they were downloaded.
+
+    Raises:
+        DatasetError: some of several files that belong together are not there.
+        FileNotFoundError: there is nothing.
+    """
+    hub: Any = import_module("huggingface_hub")
+    asked = options.options
+    name = {"name": asked["name"]} if "name" in asked else {}
+    revision = {"revision": str(asked["revision"])} if "revision" in asked else {}
+    try:
+        folder = Path(
+            hub.snapshot_download(spec.name, repo_type="dataset", local_files_only=True, **revision)
+        )
+    except (OSError, ValueError):
+        return datasets.load_dataset(spec.name, **name, **revision)
+    parts: dict[tuple[Path, str, str], set[str]] = {}
+    for path in folder.rglob("*-of-*"):
+        if found := PART.search(path.name):
+            parts.setdefault((path.parent, path.name[: found.start()], found[2]), set()).add(found[1])
+    for (place, first, count), numbers in parts.items():
+        if len(numbers) != int(count):
+            raise DatasetError(
+                f"expected {int(count)} files {place.relative_to(folder) / first}-*-of-{count}* of {spec.name} in the "
+                f"cache, found {len(numbers)}",
+                f"download the rest: hf download --repo-type dataset {shlex.quote(spec.name)}",
+            )
+    return datasets.load_dataset(str(folder), **name)
 
 
 def _split(spec: Spec, options: Spec, found: dict[str, Any]) -> Any:

@@ -28,6 +28,8 @@ class Listing:
     names: tuple[str, ...] = ()
     weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
     beside: Mapping[str, Ints] = field(default_factory=dict)  # (N, L) by name in ``BESIDE``, of tokens
+    unread: tuple[str, ...] = ()  # as in ``ExampleSource``
+    filled: bool = False
 
     @property
     def labelled(self) -> bool:
@@ -40,8 +42,14 @@ class Listing:
         names = tuple(self.names[row] for row in rows) if self.names else ()
         weights = None if self.weights is None else self.weights[rows]
         beside = {name: values[rows] for name, values in self.beside.items()}
-        return Listing(
-            self.ids[rows], self.labels[rows], self.targets[rows], self.classes, names, weights, beside
+        return replace(
+            self,
+            ids=self.ids[rows],
+            labels=self.labels[rows],
+            targets=self.targets[rows],
+            names=names,
+            weights=weights,
+            beside=beside,
         )
 
 
@@ -171,12 +179,13 @@ def beside_tokens(found: Mapping[str, NDArray[Any]], tokens: NDArray[Any], where
         values = found.get(name)
         if values is None or not are_tokens(tokens):
             continue
-        most = 1 if name == "attention_mask" else np.iinfo(np.int32).max
-        fits = values.shape == tokens.shape and values.dtype.kind in "iub"
+        most = 1 if name.endswith("attention_mask") else np.iinfo(np.int32).max
+        shape = values.shape if name.startswith("decoder_") and values.ndim == 2 else tokens.shape
+        fits = values.shape == shape and len(values) == len(tokens) and values.dtype.kind in "iub"
         if not fits or (values < 0).any() or (values > most).any():
             raise DatasetError(
                 f"expected {name} in {where} to be whole numbers {'0 and 1' if most == 1 else 'of at least 0'} of "
-                f"shape {tokens.shape}, one for each token; found {values.dtype} of shape {values.shape}",
+                f"shape {shape}, one for each token; found {values.dtype} of shape {values.shape}",
                 f"save {name} as the tokenizer gives it, padded to one length",
             )
         beside[name] = values.astype(np.int64)

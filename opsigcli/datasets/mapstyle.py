@@ -12,9 +12,10 @@ import numpy as np
 from opsigcli.datasets import base
 from opsigcli.datasets.arrays import array_reader, as_array
 from opsigcli.datasets.listing import Listing, are_tokens, beside_tokens, listing_of
-from opsigcli.datasets.parts import PAIR, Parts
+from opsigcli.datasets.parts import PAIR, TARGETS, Parts
 from opsigcli.datasets.picture_files import keep_pictures_harmless
 from opsigcli.datasets.pictures import Pictures
+from opsigcli.datasets.ragged import filled_up, levelled
 from opsigcli.datasets.readers import ArrayReader, Reader
 from opsigcli.datasets.weights import checked_weights
 from opsigcli.errors import DatasetError
@@ -33,20 +34,25 @@ class Item(NamedTuple):
     input: NDArray[Any]  # uint8 (C, H, W), float32, or tokens int64 (L,)
     target: NDArray[Any]
     beside: dict[str, NDArray[Any]]  # of the tokens, by name in ``BESIDE``
+    unread: tuple[str, ...] = ()  # what else is said of them
 
 
 class MapReader:
-    """Inputs of a map-style dataset, read one by one each time."""
+    """Inputs of a map-style dataset, read one by one each time; rows of tokens are filled up with ``pad``."""
 
-    def __init__(self, dataset: Any, where: str, pictures: Pictures, parts: Parts = PAIR) -> None:
+    def __init__(
+        self, dataset: Any, where: str, pictures: Pictures, parts: Parts = PAIR, pad: int = 0
+    ) -> None:
         self.dataset = dataset
+        self.pad = pad
         self.parts = parts
         self.where = where
         self.pictures = pictures
         keep_pictures_harmless()
         first = self.item(0).input
-        self.shape = tuple(first.shape)
+        self.shape = tuple(first.shape)  # of tokens, as long as the longest that was read
         self.dtype: np.dtype[Any] = first.dtype
+        self.tokens = first.dtype == np.int64 and first.ndim == 1
 
     def item(self, row: int) -> Item:
         """One example; an input that is a mapping has its tokens under ``input_ids``.
@@ -58,35 +64,41 @@ class MapReader:
         with guarded(DatasetError, f"reading {what}"):
             found = self.dataset[row]
         given, target = self.parts.of(found, what)
-        beside = {}
+        beside: dict[str, NDArray[Any]] = {}
+        unread: tuple[str, ...] = ()
         if isinstance(given, Mapping) and "input_ids" in given:
             with guarded(DatasetError, f"converting the input of {what}"):
                 beside = {name: as_array(given[name]) for name in BESIDE if name in given}
+            unread = tuple(str(name) for name in given if name not in (*BESIDE, "input_ids", *TARGETS))
             given = given["input_ids"]
-        return Item(self._input(given, what), _target(target, what), beside)
+        return Item(self._input(given, what), _target(target, what), beside, unread)
 
     def read(self, rows: Ints) -> NDArray[Any]:
         """The inputs at ``rows``, (B, *shape)."""
+        if self.tokens:
+            return filled_up([self.checked(int(row)).input for row in rows], self.pad, self.shape[0])
         out = np.empty((len(rows), *self.shape), dtype=self.dtype)
         for place, row in enumerate(rows):
             out[place] = self.checked(int(row)).input
         return out
 
     def checked(self, row: int) -> Item:
-        """One example, whose input has the shape and kind of the first.
+        """One example, whose input has the shape and kind of the first; tokens have their own length.
 
         Raises:
             DatasetError: it has another shape or kind.
         """
         item = self.item(row)
         found = item.input
+        if self.tokens and found.ndim == 1 and found.dtype == self.dtype:
+            self.shape = (max(self.shape[0], len(found)),)
+            return item
         if found.shape != self.shape or found.dtype != self.dtype:
             raise DatasetError(
                 f"expected inputs of one shape in {self.where}; example 0 is {self.dtype} {self.shape}, "
                 f"example {row} is {found.dtype} {found.shape}",
-                "pad token sequences to one length, with label -100 (ignored) where labels are tokens; for hfds: add "
-                "pad=ID, the token that pads"
-                if self.dtype == np.int64
+                "let the dataset return tokens as whole numbers (L,) in every example"
+                if self.tokens
                 else "add size= (and mode=RGB) for pictures, or let the dataset return one shape",
             )
         return item
@@ -111,7 +123,9 @@ class MapReader:
         return one
 
 
-def collect(dataset: Any, where: str, pictures: Pictures, parts: Parts = PAIR) -> tuple[Listing, Reader]:
+def collect(
+    dataset: Any, where: str, pictures: Pictures, parts: Parts = PAIR, pad: int | None = None
+) -> tuple[Listing, Reader]:
     """Read a map-style dataset once, in order.
 
     Args:
@@ -120,6 +134,7 @@ def collect(dataset: Any, where: str, pictures: Pictures, parts: Parts = PAIR) -
         where: the spec, for messages.
         pictures: what is done to PIL images and uint8 arrays.
         parts: which parts of an example are its input and its target.
+        pad: the token that rows of tokens are filled up with; None = any, as models are not to read it.
 
     Returns:
         The listing, and a reader of the inputs: of arrays where they fit memory, else of the dataset itself.
@@ -128,36 +143,46 @@ def collect(dataset: Any, where: str, pictures: Pictures, parts: Parts = PAIR) -
         DatasetError: it is no such dataset, is empty, fails, or reads differently twice.
     """
     count = _length(dataset, where)
-    reader = MapReader(dataset, where, pictures, parts)
+    reader = MapReader(dataset, where, pictures, parts, pad or 0)
     refuse_randomness(reader, count)
     size = int(np.prod(reader.shape, dtype=np.int64)) * reader.dtype.itemsize
-    kept = (
-        np.empty((count, *reader.shape), dtype=reader.dtype) if count * size <= base.MEMORY_BUDGET else None
-    )
+    fits = not reader.tokens and count * size <= base.MEMORY_BUDGET
+    kept = np.empty((count, *reader.shape), dtype=reader.dtype) if fits else None
+    rows: list[NDArray[Any]] = []  # of tokens, as long as they fit
+    lengths = np.ones(count, dtype=np.int64)
+    total = 0
     targets: list[NDArray[Any]] = []
     beside: dict[str, list[NDArray[Any]]] = {}
+    unread: dict[str, None] = {}
     for row in range(count):
         item = reader.checked(row)
         if kept is not None:
             kept[row] = item.input
+        elif reader.tokens:
+            lengths[row] = len(item.input)
+            total += item.input.nbytes
+            if total <= base.MEMORY_BUDGET:
+                rows.append(item.input)
         targets.append(item.target)
+        unread |= dict.fromkeys(item.unread)
         for name, values in item.beside.items():
             beside.setdefault(name, []).append(values)
-    if len({(target.dtype.kind, target.shape) for target in targets}) > 1:
-        other = next(i for i, t in enumerate(targets) if (t.dtype.kind, t.shape) != _kind(targets[0]))
-        raise DatasetError(
-            f"expected targets of one kind in {where}; that of example 0 is {targets[0].dtype} {targets[0].shape}, "
-            f"of example {other} {targets[other].dtype} {targets[other].shape}"
-        )
-    stacked = np.stack(targets)
-    tokens = reader.dtype == np.int64 and stacked.dtype.kind in "iu" and stacked.shape[1:] == reader.shape
-    listing = listing_of(stacked, where, classes=class_names(dataset), tokens=tokens)
-    listing = replace(listing, beside=_beside(beside, count, reader, where))
+    level = levelled(lengths if reader.tokens else None, targets, beside, where)
+    tokens = reader.tokens and level.targets.dtype.kind in "iu" and level.targets.shape[1:] == reader.shape
+    listing = listing_of(level.targets, where, classes=class_names(dataset), tokens=tokens)
+    listing = replace(
+        listing,
+        beside=beside_tokens(level.beside, np.empty((count, *reader.shape), dtype=np.int64), where),
+        unread=tuple(unread),
+        filled=level.filled and pad is None,
+    )
     own = getattr(dataset, "weights", None)
     if own is not None and not callable(own):
         with guarded(DatasetError, f"converting the weights of {where}"):
             weights = as_array(own)
         listing = replace(listing, weights=checked_weights(weights, count, where))
+    if reader.tokens and total <= base.MEMORY_BUDGET:
+        kept = filled_up(rows, reader.pad)
     return listing, reader if kept is None else ArrayReader(kept)
 
 
@@ -186,34 +211,6 @@ def class_names(dataset: Any) -> tuple[str, ...]:
     return tuple(names) if fits and names is not None else ()
 
 
-def _beside(
-    found: dict[str, list[NDArray[Any]]], count: int, reader: MapReader, where: str
-) -> dict[str, Ints]:
-    """What is said of the tokens of all examples.
-
-    Raises:
-        DatasetError: it is not said of each token.
-    """
-    shape = (count, *reader.shape)
-    if reader.dtype != np.int64 or len(shape) != 2:
-        return {}
-    stacked = {}
-    for name, rows in found.items():
-        odd = [row for row, values in enumerate(rows) if values.shape != reader.shape]
-        if odd or len(rows) != count:
-            raise DatasetError(
-                f"expected {name} of every example in {where}, {reader.shape[0]} numbers like its tokens; "
-                + (
-                    f"that of example {odd[0]} has {rows[odd[0]].size}"
-                    if odd
-                    else f"found {len(rows)} of {count}"
-                ),
-                f"give {name} as the tokenizer does, padded to one length",
-            )
-        stacked[name] = np.stack(rows)
-    return beside_tokens(stacked, np.empty(shape, dtype=np.int64), where)
-
-
 def _length(dataset: Any, where: str) -> int:
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise DatasetError(
@@ -237,7 +234,3 @@ def _target(found: Any, what: str) -> NDArray[Any]:
             "return the class as an int",
         )
     return array
-
-
-def _kind(target: NDArray[Any]) -> tuple[str, tuple[int, ...]]:
-    return target.dtype.kind, target.shape

@@ -33,6 +33,7 @@ class Subset(ExampleSource):
         self.names = tuple(source.names[p] for p in self._positions) if source.names else ()
         self.weights = None if source.weights is None else source.weights[self._positions]
         self.beside = {name: values[self._positions] for name, values in source.beside.items()}
+        self.unread, self.filled = source.unread, source.filled
         self.sequences = None if source.sequences is None else _Sequences(source.sequences, self._positions)
         self.known_pairs = tuple(
             (first[np.isin(first, self.ids)], second[np.isin(second, self.ids)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from opsigcli.errors import ModelError
-from opsigcli.examples import BESIDE, ReadsPadded
+from opsigcli.examples import Plane, ReadsPadded
 from opsigcli.models.extras import need
 from opsigcli.models.hf_config import as_folder, config_file, read_config
 from opsigcli.query import integer
@@ -20,6 +21,19 @@ from opsigcli.usercode import guarded
 
 # Ends of the names of classes whose tokens do not see those that follow, and which predict each next one.
 _CAUSAL = ("LMHeadModel", "ForCausalLM")
+# What forward takes and no data say: of losses, of how it computes.
+_NO_DATA = (
+    "self",
+    "labels",
+    "kwargs",
+    "use_cache",
+    "return_dict",
+    "output_attentions",
+    "output_hidden_states",
+)
+_OF_PLACES = re.compile(r"wpe|position_embeddings?|embed_positions|pos_emb\w*")
+# What forward reads as 0 where it is not said, though training may have had it.
+_DEFAULTS = ("token_type_ids", "bbox", "langs")
 
 
 def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int, kept: str = "") -> nn.Module:
@@ -27,12 +41,13 @@ def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int, kept: str =
 
     The class is the one that the config names under ``architectures``, taken from transformers itself: code beside
     the config is never run (``trust_remote_code`` is off). The model returns its logits. Inputs of models of text are
-    token numbers, with the data's attention_mask and token_type_ids where there are such. Where there is no
-    attention_mask, the config's pad_token_id is padding at both ends of a sequence, but not for causal language models,
-    which often pad with a token that has another meaning; ``padding=ID`` names a token that pads (for these at the
-    beginning; what follows the last token changes nothing), ``padding=none`` says that none does. Attention is
-    computed without fused kernels by default, as these have no second derivatives. Where the content of
-    the config.json was ``kept``, DIR need not be there.
+    token numbers, with what the data say beside them that forward takes (``examples.BESIDE``). What the decoder of an
+    encoder and decoder reads is made of the labels, as transformers does it. Where there is no attention_mask, the
+    config's pad_token_id is padding at both ends of a sequence, but not for causal language models, which often pad
+    with a token that has another meaning; ``padding=ID`` names a token that pads (for these at the beginning; what
+    follows the last token changes nothing), ``padding=none`` says that none does. Attention is computed without fused
+    kernels by default, as these have no second derivatives. Where the content of the config.json was ``kept``, DIR need
+    not be there.
 
     Raises:
         UsageError: there is no config.json at DIR, or ``padding`` is no token.
@@ -67,7 +82,28 @@ def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int, kept: str =
     if isinstance(adapted, ReadsPadded):
         adapted.padding = None if given == "none" else getattr(config, "pad_token_id", None)
         adapted.masks = adapted.padding is not None and (padding is not None or not causal)
+        one_type = getattr(config, "type_vocab_size", 2) < 2
+        adapted.defaults = tuple(
+            name
+            for name in _DEFAULTS
+            if name in adapted.takes and not (one_type and name == "token_type_ids")
+        )
+        adapted.longest = _places(model)
+        adapted.from_labels = bool(getattr(config, "is_encoder_decoder", False))
     return adapted
+
+
+def _places(model: nn.Module) -> int | None:
+    """How many tokens a model has embeddings of places for; None where it has none."""
+    found = [
+        # As RoBERTa counts, from behind the token that pads, and BART, with an offset of its own.
+        module.num_embeddings
+        - (module.padding_idx + 1 if module.padding_idx is not None else 0)
+        - int(getattr(module, "offset", 0))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and _OF_PLACES.fullmatch(name.rpartition(".")[2])
+    ]
+    return min(found, default=None)
 
 
 def _saved_names(model: Any) -> dict[str, str]:
@@ -133,14 +169,27 @@ def _returning_logits(model: Any, causal: bool) -> nn.Module:
     class OfText(Logits):
         padding: int | None = None
         masks = False
+        takes = frozenset(accepted) - {*_NO_DATA}
+        defaults: tuple[str, ...] = ()
+        from_labels = False
+        longest: int | None = None
+        planes: tuple[Plane, ...] = ()
 
         def beside(self, inputs: Tensor) -> dict[str, Tensor]:
-            """What transformers' own forward takes, of tokens (B, L) or planes (B, 2 or 3, L)."""
-            planes = inputs.unbind(1) if inputs.ndim == 3 else (inputs,)
-            if len(planes) == 1 and self.masks:
-                planes = (inputs, (~self.pads(inputs)).long())
-            named = dict(zip(("input_ids", *BESIDE), planes, strict=False))
-            return {name: plane for name, plane in named.items() if name in accepted}
+            """What transformers' own forward takes, of tokens (B, L) or planes (B, P, M)."""
+            if inputs.ndim == 2:
+                named = {"input_ids": inputs}
+            else:
+                named = {
+                    p.name: plane[:, : p.width]
+                    for p, plane in zip(self.planes, inputs.unbind(1), strict=True)
+                }
+            if self.masks and "attention_mask" in accepted and "attention_mask" not in named:
+                named["attention_mask"] = (~self.pads(named["input_ids"])).long()
+            if "labels" in named and hasattr(self, "prepare_decoder_input_ids_from_labels"):
+                labels = named.pop("labels")
+                named["decoder_input_ids"] = self.prepare_decoder_input_ids_from_labels(labels)
+            return named
 
         def pads(self, tokens: Tensor) -> Tensor:
             """Runs of the token that pads at both ends; what is behind the last token changes nothing for a causal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
@@ -12,15 +13,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from opsigcli.errors import ObjectiveError
-from opsigcli.examples import IGNORED, ExampleSource, ReadsPadded
+from opsigcli.examples import IGNORED, ExampleSource
 from opsigcli.objective.batch_norm import DataStatistics, batch_statistics, statistics_of
-from opsigcli.objective.contract import check_contract
+from opsigcli.objective.contract import check_contract, require_contract
 from opsigcli.objective.convert import convert
 from opsigcli.objective.counting import example_counts, marked, measured_examples
 from opsigcli.objective.label_forms import as_stored
 from opsigcli.objective.losses.base import ExampleLoss, open_loss
 from opsigcli.objective.module_caches import clear_caches
-from opsigcli.objective.padding import padding_of, with_beside
+from opsigcli.objective.padding import padding_of
+from opsigcli.objective.planes import lay_out, read_inputs
 from opsigcli.objective.sizes import measure
 from opsigcli.objective.torch_workarounds import Workarounds
 from opsigcli.objective.weighting import pack_weights, unweighted, weighted
@@ -69,8 +71,9 @@ class Objective:
         self.example_loss: ExampleLoss = self.kind.of_examples  # ℓ (B,) of outputs and ``targets``
         self.loss_fn: ExampleLoss = self.kind.of_examples  # w ℓ (B,)
         # Which tokens are not read, in words; and what whoever reads the numbers should know.
-        self.padding, note = padding_of(model, source if source.sequences is None else source.sequences.whole)
-        self.notes = [note] if note else []
+        whole = source if source.sequences is None else source.sequences.whole
+        self.padding, note = padding_of(model, whole)
+        self.notes = [*lay_out(self.model, whole), *([note] if note else [])]
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.dtype = dtype
@@ -91,7 +94,7 @@ class Objective:
         self.kind = as_stored(self)
         with guarded(ObjectiveError, "a forward pass over one example", "let the model take batches of one"):
             self.batch_size = min(batch_size, measure(self.model, self.read(self.counted[:1])).most)
-        self.outputs_per_token = check_contract(self)
+        self.outputs_per_token = require_contract(self)
         self._weigh()
 
     @property
@@ -103,6 +106,19 @@ class Objective:
     def counted(self) -> NDArray[np.int64]:
         """(n,) positions of the examples that count."""
         return np.arange(self.n) if self._counted is None else self._counted
+
+    def holds_with(self, loss: str) -> bool:
+        """Whether the contract of model and data holds with another loss."""
+        other = copy.copy(self)
+        other.loss, other.kind, other.notes = loss, open_loss(loss), []
+        other.measured = measured_examples(self.source, other.kind)
+        other._counted = np.flatnonzero(other.measured)
+        try:
+            other.kind = as_stored(other)
+            check_contract(other)
+        except ObjectiveError:
+            return False
+        return bool(other.n)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -231,10 +247,7 @@ class Objective:
 
     def read(self, positions: NDArray[np.int64], source: ExampleSource | None = None) -> Tensor:
         """Inputs at ``positions``, read from the source (or from the sequences its tokens lie in), on the device."""
-        source = source or self.source
-        inputs = torch.as_tensor(source.read(positions))
-        if source.beside and isinstance(self.model, ReadsPadded):
-            inputs = with_beside(inputs, self.model, source, positions)
+        inputs = read_inputs(self.model, source or self.source, positions)
         return inputs.to(self.device, self.dtype if inputs.is_floating_point() else inputs.dtype)
 
     def _input_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,39 @@ if TYPE_CHECKING:
     from opsigcli.objective.base import Objective
 
 LOOKED_AT = 8  # examples, at most
-HINT = "choose a --loss that fits the model's outputs"
+HINT = "choose a loss that fits the model's outputs"
+LOSS = re.compile(r"--loss (?:'([^']*)'|(\w+))")  # in a hint
+
+
+def require_contract(objective: Objective, *, again: bool = False) -> bool:
+    """``check_contract``, whose hints lead to no second refusal: what one says to give is tried first.
+
+    Raises:
+        ObjectiveError: outputs do not fit the loss or the labels.
+    """
+    try:
+        return check_contract(objective, again=again)
+    except ObjectiveError as error:
+        advised = [quoted or bare for quoted, bare in LOSS.findall(error.hint)]
+        if all(objective.holds_with(loss) for loss in advised):
+            raise
+        some = objective.counted[: min(LOOKED_AT, objective.batch_size)]
+        with torch.inference_mode():
+            shape = tuple(objective.model(objective.read(some)).shape)
+        raise ObjectiveError(
+            error.message,
+            f"check that model, data and loss belong together: the model gives outputs {shape}, the data have "
+            f"targets {tuple(objective.targets(some).shape)}",
+        ) from error
 
 
 @torch.inference_mode()
-def check_contract(objective: Objective) -> bool:
+def check_contract(objective: Objective, *, again: bool = False) -> bool:
     """Refuse outputs that do not fit the loss or the labels.
+
+    Args:
+        objective: model, loss and data.
+        again: with other weights than before: a model as it is built may end in zeros, which are anything.
 
     Returns:
         Whether they are (B, L, …) for labels (B, L).
@@ -35,7 +63,8 @@ def check_contract(objective: Objective) -> bool:
     source, kind, name = objective.source, objective.kind, objective.loss
     inputs, targets = objective.read(some), objective.targets(some)
     outputs = objective.model(inputs)
-    _check_tokens_seen(objective)
+    if not again:
+        _check_tokens_seen(objective)
     _check_single(objective, inputs, outputs)
     if kind.classes is not None and not targets.is_floating_point():
         if kind.of_tokens is not None:
@@ -44,17 +73,19 @@ def check_contract(objective: Objective) -> bool:
             check_labels(kind.classes(outputs), source, kind, name)
         elif kind.of_maps:
             check_maps(outputs, targets, source, kind, name)
+    _check_whole(objective, outputs, targets)
     check_dense(outputs, targets, source, kind, name)
     _check_takes(objective, inputs, outputs)
     what = f"the loss {name!r} of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
     with guarded(ObjectiveError, what, HINT), watch_weights(kind.foreign) as seen:
         losses = kind.of_examples(outputs, targets)
-    objective.notes += [
+    said = [
         f"the loss {name!r} multiplies by weights of classes: its mean here is Σ w ℓ / N over N examples, and "
         f"torch's own mean is Σ w ℓ / Σ w. If the run was trained with that, give --loss {spec!r}"
         for spec in seen
         if kind.counts is None or kind.counts(targets) is None
     ]
+    objective.notes += [note for note in said if note not in objective.notes]
     if losses.shape != (len(targets),):
         raise ObjectiveError(
             f"expected one loss per example, shape ({len(targets)},), found {tuple(losses.shape)} from "
@@ -75,6 +106,11 @@ def _check_single(objective: Objective, inputs: Tensor, outputs: Tensor) -> None
             f"expected the model to return one tensor, found {type(outputs).__name__}",
             "let the factory of --model return a module whose forward returns the outputs that the loss takes",
         )
+    if not outputs.is_floating_point():
+        raise ObjectiveError(
+            f"expected outputs that are real numbers, found {str(outputs.dtype).removeprefix('torch.')}",
+            "let the model return its logits as floats; of complex numbers, the part that the loss is of",
+        )
     with guarded(ObjectiveError, "a forward pass over one example", "let the model take batches of one"):
         alone = objective.model(inputs[:1])
     if alone.shape != (1, *outputs.shape[1:]):
@@ -83,6 +119,31 @@ def _check_single(objective: Objective, inputs: Tensor, outputs: Tensor) -> None
             f"{len(outputs)}; found {tuple(alone.shape)}",
             "the model squeezes the batch away: let it name the dimension, as in squeeze(-1) or flatten(1)",
         )
+
+
+def _check_whole(objective: Objective, outputs: Tensor, targets: Tensor) -> None:
+    """Refuse numbers as targets of a loss that takes labels alone.
+
+    Raises:
+        ObjectiveError: the targets are floats.
+    """
+    kind, name = objective.kind, objective.loss
+    if kind.classes is None or kind.dense or not kind.ignores or not targets.is_floating_point():
+        return
+    tokens = kind.of_tokens is not None
+    hint = "store labels as whole numbers, y.astype('int64')"
+    if not bool((targets == targets.round()).all()):
+        fits = targets.numel() == outputs.numel()
+        hint = (
+            "for numbers as targets give --loss mse" if fits else "check that --data are those of the model"
+        )
+    elif targets.ndim == 2 and not tokens and targets.shape == outputs.shape:
+        hint = "store the labels of one-hot rows: y.argmax(1)"
+    raise ObjectiveError(
+        f"expected labels under {name}, whole numbers {'(B, L), one for each token' if tokens else '(B, …)'}; found "
+        f"{str(targets.dtype).removeprefix('torch.')} {tuple(targets.shape)}",
+        hint,
+    )
 
 
 def _check_takes(objective: Objective, inputs: Tensor, outputs: Tensor) -> None:

@@ -116,6 +116,11 @@ def check_dense(outputs: Tensor, targets: Tensor, source: ExampleSource, loss: L
     of_classes = loss.dense == "of classes"
     if of_classes and not targets.is_floating_point():
         return  # maps of labels
+    if of_classes and outputs.ndim < 2:
+        raise ObjectiveError(
+            f"expected outputs (B, C) of several classes for {name}, found one output",
+            "one output that is a number is for --loss mse",
+        )
     if of_classes and targets.shape != outputs.shape:
         whole = all(bool((block == block.round()).all()) for block in _targets(source, loss))
         column = "[:, 0]" if targets.ndim > 1 and targets.shape[1] == 1 else ""
@@ -160,7 +165,7 @@ def check_tokens(outputs: Tensor, targets: Tensor, source: ExampleSource, loss: 
     if outputs.ndim != 3 or outputs.shape[:2] != targets.shape:
         raise ObjectiveError(
             f"expected logits (B, L, V) for tokens {tuple(targets.shape)}, found outputs {tuple(outputs.shape)}",
-            f"{name} is for causal language models; choose another --loss for this model",
+            f"{name} is for causal language models; choose another loss for this model",
         )
     if not source.classes or len(source.classes) > outputs.shape[-1]:  # a vocabulary that fits needs no look
         check_labels(outputs.shape[-1], source, loss, name)
@@ -178,29 +183,36 @@ def check_labels(classes: float, source: ExampleSource, loss: Loss, name: str) -
     Raises:
         ObjectiveError: a label is not from 0 to C − 1 and not one to be ignored.
     """
+    first, found = "", set[int]()  # the first wrong label, with its example; and all of them
     for number, block in enumerate(_targets(source, loss)):
         wrong = ((block < 0) | (block >= classes)) & (block != IGNORED)
-        if wrong.any():
+        if wrong.any() and not found:
             row = int(wrong.reshape(len(block), -1).any(1).nonzero()[0])
             label = int(block[row][wrong[row]].flatten()[0])
-            where = f"found label {label} (example {source.ids[number * BLOCK + row]})"
-            if classes == math.inf:
-                raise ObjectiveError(
-                    f"expected labels of at least 0 for one output, {where}",
-                    "number the labels from 0, or give numbers as floats: y.astype('float32')",
-                )
-            if classes == 1:
-                raise ObjectiveError(
-                    f"expected outputs (B, C) of several classes for {name}, found one output, {where}",
-                    "one output that says yes or no is for --loss bce, one that is a number for --loss mse",
-                )
-            ignoring = f"{name}{'&' if '?' in name else '?'}ignore_index={label}"
-            void = f"give --loss '{ignoring}'" if loss.ignores else f"write {IGNORED} in its place"
-            raise ObjectiveError(
-                f"expected labels from 0 to {classes - 1:.0f} (the model has {classes:.0f} outputs), {where}",
-                f"if that marks what is to be ignored, {void}; else check the number of classes in --model, or number "
-                "the labels in --data from 0",
-            )
+            first = f"found label {label} (example {source.ids[number * BLOCK + row]})"
+        if len(found) < 2:
+            found |= {int(label) for label in block[wrong].unique()}
+    if not found:
+        return
+    if classes == math.inf:
+        raise ObjectiveError(
+            f"expected labels of at least 0 for one output, {first}",
+            "number the labels from 0, or give numbers as floats: y.astype('float32')",
+        )
+    if classes == 1:
+        raise ObjectiveError(
+            f"expected outputs (B, C) of several classes for {name}, found one output, {first}",
+            "one output that says yes or no is for --loss bce, one that is a number for --loss mse",
+        )
+    classes_fit = "check the number of classes in --model, or number the labels in --data from 0"
+    if len(found) == 1:
+        ignoring = f"{name}{'&' if '?' in name else '?'}ignore_index={min(found)}"
+        void = f"give --loss '{ignoring}'" if loss.ignores else f"write {IGNORED} in its place"
+        classes_fit = f"if that marks what is to be ignored, {void}; else {classes_fit}"
+    raise ObjectiveError(
+        f"expected labels from 0 to {classes - 1:.0f} (the model has {classes:.0f} outputs), {first}",
+        classes_fit,
+    )
 
 
 def _targets(source: ExampleSource, loss: Loss, size: int = BLOCK) -> Iterator[Tensor]:

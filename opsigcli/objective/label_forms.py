@@ -32,8 +32,9 @@ def as_stored(objective: Objective) -> Loss:
     if column:
         return replace(loss, labels="column")
     with torch.inference_mode():
-        shape = objective.model(objective.read(objective.counted[:1])).shape
-    return replace(loss, labels="one-hot") if shape == first.shape and _one_hot(source) else loss
+        outputs = objective.model(objective.read(objective.counted[:1]))
+    same = getattr(outputs, "shape", None) == first.shape
+    return replace(loss, labels="one-hot") if same and _one_hot(source) else loss
 
 
 def _one_hot(source: ExampleSource) -> bool:

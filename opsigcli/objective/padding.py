@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from opsigcli.examples import BESIDE, ExampleSource, ReadsPadded
 
@@ -19,17 +18,6 @@ class Padding(NamedTuple):
 
     facts: str = ""  # which tokens are not read, and who says so; "" = all are
     note: str = ""  # what whoever reads the numbers should know
-
-
-def with_beside(
-    tokens: Tensor, model: ReadsPadded, source: ExampleSource, positions: NDArray[np.int64]
-) -> Tensor:
-    """Tokens (B, L) with what is said beside each: their mask, and their sentence where the data say it, (B, K, L)."""
-    said = {name: torch.as_tensor(source.beside[name][positions]) for name in BESIDE if name in source.beside}
-    if "attention_mask" not in said:
-        found = ~model.pads(tokens) if model.masks else torch.ones_like(tokens)
-        said = {"attention_mask": found.to(tokens.dtype)} | said
-    return torch.stack([tokens, *said.values()], dim=1)
 
 
 def padding_of(model: nn.Module, source: ExampleSource) -> Padding:
@@ -51,7 +39,9 @@ def padding_of(model: nn.Module, source: ExampleSource) -> Padding:
         mask = source.beside["attention_mask"]
         padded = int((mask == 0).sum())
         return Padding(
-            f"attention_mask of the data: {padded} of {mask.size} tokens are padding" if padded else ""
+            f"attention_mask of the data: {padded} of {mask.size} tokens are padding"
+            if padded and "attention_mask" in model.takes
+            else ""
         )
     if model.padding is None or len(source.input_shape) != 1:
         return Padding()

@@ -44,10 +44,12 @@ def build_objective(
 
     from opsigcli.models.checks import agree_twice
     from opsigcli.objective.base import Objective
+    from opsigcli.objective.planes import lay_out, read_inputs
 
     module = build_module(model, source, seed, config)
     if len(source):
-        agree_twice(module, torch.as_tensor(source.read(np.arange(min(PROBED, len(source))))))
+        lay_out(module, source)
+        agree_twice(module, read_inputs(module, source, np.arange(min(PROBED, len(source)))))
     chosen, wide = pick_device(device), precision == "float64"
     if wide and chosen.type == "mps":
         raise UsageError("expected a device with float64, found mps", "add --device cpu")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.checkpoints.manifest import Manifest
+from opsigcli.checkpoints.pad_token import recorded_pad
 from opsigcli.checkpoints.series import Series
 from opsigcli.datasets.listing import spread
 from opsigcli.errors import ModelError, ObjectiveError
@@ -21,6 +22,7 @@ from opsigcli.runs.class_order_beside import require_class_order
 from opsigcli.runs.guesses import guesses
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.normalisations import better_prepared
+from opsigcli.runs.padded_labels import padded_labels
 from opsigcli.runs.permuted import permuted
 from opsigcli.runs.right_answers import class_dimension, labels_of, right_answers
 
@@ -49,6 +51,7 @@ def look(series: Series, source: ExampleSource, run: Run | Manifest, progress: P
         CheckpointError: a checkpoint cannot be read.
         DatasetError: the classes of the data have another order than the run wrote down.
     """
+    from opsigcli.objective.contract import require_contract
     from opsigcli.objective.independence import refuse_coupling
 
     require_class_order(series, source)
@@ -60,6 +63,7 @@ def look(series: Series, source: ExampleSource, run: Run | Manifest, progress: P
     with progress.task("look", len(ends), "checkpoint") as task:
 
         def check(file: str) -> None:
+            require_contract(objective, again=True)
             refuse_coupling(objective, file)
             task.advance(note=file)
 
@@ -126,6 +130,7 @@ def look_at(
         len(sample), objective.n, dict(zip(named, map(int, counts), strict=False)), outputs, uniform, prior,
         scores, tuple(loader.fits),
     )  # fmt: skip
+    found = replace(found, padded=padded_labels(objective, sample, recorded_pad(series)))
     if answers is not None:
         order = permuted(source.labels[sample], answers, weights, source.classes, source.spec)
         found = replace(found, permutation=order)

@@ -29,6 +29,8 @@ class Trainer:
         batch_size: examples per update; None is the full batch.
         seed: of everything random.
         weights: (N,) how much each example's loss counts; the mean is over their sum. None: all alike.
+        random: whether the model draws at random in an update, as dropout does in training; else BatchNorm alone is in
+            the mode of training.
     """
 
     def __init__(
@@ -38,7 +40,10 @@ class Trainer:
         batch_size: int | None,
         seed: int,
         weights: Floats | None = None,
+        *,
+        random: bool = True,
     ) -> None:
+        self._random = random
         self._weights = weights
         self.objective = objective
         self.optimizer = optimizer
@@ -53,7 +58,10 @@ class Trainer:
     def update(self) -> float:
         """Make one optimizer update and return the mean loss of its batch, before the update."""
         torch.manual_seed(hash((self.seed, self.step)) % (1 << 63))
-        self.objective.model.train()
+        self.objective.model.train(self._random)
+        if not self._random:
+            for norm in batch_norms(self.objective.model):
+                norm.train()
         if self._weights is None:
             loss, gradient = self.objective.mean_loss_and_gradient(
                 self._positions(), micro_batches=self._micro_batches

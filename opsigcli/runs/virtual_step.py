@@ -10,6 +10,7 @@ from typing import Any
 
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import UsageError
+from opsigcli.models.training_only import drawn_at_random
 from opsigcli.objective.base import Objective
 from opsigcli.options import TraceOptions
 from opsigcli.records import Run
@@ -26,8 +27,8 @@ class VirtualStep:
     """Takes one update of the run's optimizer from the weights that are loaded.
 
     The gradient is that of the mean loss over all examples, or over as many as ``virtual_batches`` of the run's
-    batches hold, chosen as ``opsig train`` chooses the batch of that step. The model is in train mode for it, as in
-    training.
+    batches hold, chosen as ``opsig train`` chooses the batch of that step. BatchNorm is in train mode for it, as in
+    training; what training drops at random is kept, so that the step is the mean loss's own.
 
     Args:
         series: the checkpoints; optimizer states lie beside them.
@@ -65,12 +66,14 @@ class VirtualStep:
                 )
             self.batch_size = options.virtual_batches * run.batch_size
         self.seed = series.manifest.seed if series.manifest else 0
+        self.drawn = drawn_at_random(objective.model)  # what training draws, and these steps do not
         self.without_state: list[int] = []  # steps
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the numbers depend on, for the units' configuration and the provenance."""
-        return {
+        off = {"off": list(self.drawn)} if self.drawn else {}
+        return off | {
             "optimizer": self.optimizer.name,
             "hyper": self.optimizer.hyper() | self.optimizer.given_rates,
             "lr": self.fixed_lr,
@@ -81,13 +84,18 @@ class VirtualStep:
     @property
     def notes(self) -> list[str]:
         """What a user should know of the steps taken."""
+        found = [
+            f"virtual steps are taken without {kind}, which training had ({modules})"
+            for kind, modules in self.drawn.items()
+        ]
         if not self.without_state:
-            return []
+            return found
         why = self.optimizer.unusable
         return [
+            *found,
             f"{len(self.without_state)} checkpoints come without the state of {self.optimizer.name}"
             f"{' that can be used' if why else ''}: their virtual steps start it anew"
-            + (f" ({why})" if why else "")
+            + (f" ({why})" if why else ""),
         ]
 
     def step(self, place: int) -> None:
@@ -118,7 +126,7 @@ class VirtualStep:
         if not state and any(part.rule.keeps_state for part in tuning.parts) and checkpoint.step > 0:
             self.without_state.append(checkpoint.step)
         optimizer = build_optimizer(tuning, self.objective)
-        trainer = Trainer(self.objective, optimizer, self.batch_size, self.seed)
+        trainer = Trainer(self.objective, optimizer, self.batch_size, self.seed, random=False)
         trainer.restore_state(checkpoint.step, state)
         settled = trainer.is_settled()
         trainer.update()

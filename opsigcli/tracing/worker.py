@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import CheckpointError, ModelError
+from opsigcli.objective.contract import require_contract
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.objective.independence import refuse_coupling
 from opsigcli.progress import Task
@@ -91,7 +92,7 @@ class Worker:
 
         Raises:
             StoreError: a unit cannot be written.
-            ObjectiveError: the loss of an example depends on its batch.
+            ObjectiveError: the loss of an example depends on its batch, or the outputs do not fit it.
         """
         grid = self.grid(rows)
         mine = grid if self.sharding is None else [grid[i] for i in self.sharding.units(len(grid))]
@@ -174,6 +175,7 @@ class Worker:
         self.loader.load(weights.result(), unit.row.file)
         self.evaluator.objective.settle()
         if not self._independent:
+            require_contract(self.evaluator.objective, again=True)
             self._independent = refuse_coupling(self.evaluator.objective, unit.row.file)
         if unit.shard != VIRTUAL:
             self._hold(unit.shard)

@@ -198,7 +198,7 @@ def focal(spec: Spec) -> Loss:
         found = rest ** gamma[0] * surprise if gamma[0] else surprise
         return found if weight is None else found * weight[targets.clamp(0, len(weight) - 1)]
 
-    return _loss(spec, entries, class_weights(spec))
+    return replace(_loss(spec, entries, class_weights(spec)), dense="")
 
 
 def _loss(spec: Spec, entries: Entries, weight: tuple[float, ...]) -> Loss:
