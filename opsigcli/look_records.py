@@ -69,7 +69,7 @@ class Permutation:
         named = [f"{one!r} as {other!r}" for one, other in list(self.answered.items())[:PERMUTED]]
         more = f" and {len(self.answered) - PERMUTED} more" if len(self.answered) > PERMUTED else ""
         why = (
-            "the classes seem to be numbered in natural order, 1, 2, 10"
+            "the classes seem to be numbered in natural order (1, 2, 10, and capitals like small letters)"
             if self.natural
             else "labels are permuted"
         )

@@ -255,7 +255,13 @@ def _numbers(
         "sidecar": {**step_keys.content_counts(beside), **header.beside},
         "name": named.numbers,
     }
-    lr = header.lr if header.lr is not None else step_keys.sidecar_lr(beside)
+    lr = header.lr
+    if (
+        lr is None
+        and (lr := step_keys.sidecar_lr(beside)) is not None
+        and (note := step_keys.rate_note(beside))
+    ):
+        header = replace(header, notes=(*header.notes, note))
     if entry.row and manifest:
         numbers["manifest"] = {manifest.unit: entry.row.step}
         lr = entry.row.lr if entry.row.lr is not None else lr

@@ -19,6 +19,7 @@ from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.checkpoints.none_found import nothing
 from opsigcli.checkpoints.order import ORDERS, gaps, in_steps, put_in_order
 from opsigcli.checkpoints.placed import Numbered
+from opsigcli.checkpoints.step_keys import RATE_OF
 from opsigcli.errors import CheckpointError
 from opsigcli.options import MANIFEST
 from opsigcli.registry import unknown
@@ -172,6 +173,12 @@ def open_series(
         for a, b, usual in series.gaps
     ]
     if not examine:
+        said = [
+            (d.found.file, note) for d in described for note in d.header.notes if note.startswith(RATE_OF)
+        ]
+        if said:
+            rates = _some([f"{file} (step{note.removeprefix(RATE_OF)})" for file, note in said])
+            notes.append(f"learning rates are those logged at another step: {rates}")
         notes += [f"{d.file} left out: {d.reason}" for d in series.duplicates]
         notes += [f"{file} left out: {why}" for file, why in arranged.left_out.items()]
         notes += _changed(series, files)

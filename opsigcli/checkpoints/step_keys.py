@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from opsigcli.files import read_file
 STEP_KEYS = ("global_step", "step", "iter_num", "iteration", "iter", "num_updates", "train_step")
 EPOCH_KEYS = ("epoch", "epochs_run", "current_epoch")
 LR_KEYS = ("lr", "learning_rate")
+RATE_OF = "its learning rate is the one logged at step"  # beginning of a note
 _SIDECARS = ("trainer_state.json", "train_state.json")
 LARGEST_STEP = 1 << 53  # a larger number is a hash, a time in nanoseconds, or no number that a float can hold
 _MAX_SIDECAR = 64 * 2**20  # bytes
@@ -77,5 +78,20 @@ def sidecar_lr(entries: Mapping[str, Any]) -> float | None:
     log = entries.get("log_history")
     if own is not None or not isinstance(log, list):
         return own
-    rates = (real(row.get("learning_rate")) for row in reversed(log) if isinstance(row, dict))
-    return next((lr for lr in rates if lr is not None), None)
+    row = _last_rate(log)
+    return None if row is None else real(row["learning_rate"])
+
+
+def rate_note(entries: Mapping[str, Any]) -> str:
+    """Of which step the learning rate of a sidecar is, where the Trainer's log has none of the checkpoint's own."""
+    log, step = entries.get("log_history"), entries.get("global_step")
+    if content_lr(entries) is not None or not isinstance(log, list) or not isinstance(step, int):
+        return ""
+    row = _last_rate(log)
+    logged = None if row is None else row.get("step")
+    return f"{RATE_OF} {logged}" if isinstance(logged, int) and logged != step else ""
+
+
+def _last_rate(log: Sequence[Any]) -> Mapping[str, Any] | None:
+    rows = (row for row in reversed(log) if isinstance(row, dict))
+    return next((row for row in rows if real(row.get("learning_rate")) is not None), None)

@@ -25,7 +25,7 @@ SOURCES = Registry(
         ),
         "folder": Entry(
             "opsigcli.datasets.folder:open_folder",
-            "folder:DIR?size=32: images in DIR/<class>/",
+            "folder:DIR?size=32: images in DIR/<class>/; folder:DIR?masks=masks: with maps of classes",
             path="folder",
         ),
         "npz": Entry(

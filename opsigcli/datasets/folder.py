@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from opsigcli.datasets.base import COMMON, Settings, Source
+from opsigcli.datasets.folder_masks import mask_folders, open_masked
 from opsigcli.datasets.listing import listing_of
 from opsigcli.datasets.readers import FileReader
-from opsigcli.errors import DatasetError
+from opsigcli.errors import DatasetError, UsageError
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
 
@@ -28,16 +29,41 @@ def open_folder(spec: Spec) -> Source:
 
     Classes and files are sorted, so class indices and ids are those of ``torchvision.datasets.ImageFolder``;
     ``classes=natural`` numbers 1, 2, 10 as timm does, and ``classes=cat,dog`` in the order given; ids stay those of
-    the sorted files. Names are paths relative to DIR.
+    the sorted files. Names are paths relative to DIR. With ``masks=NAME`` the pictures are those below ``DIR/images``
+    (or ``images=NAME``), and those below ``DIR/NAME`` that are called alike are maps of classes.
 
     Raises:
         DatasetError: DIR is missing, has no class folders, or holds the parts of a data set (train, test), a class
             folder has no image, or an image cannot be read.
         UsageError: an option is unknown or has a wrong value.
     """
-    settings = Settings.of(spec.only("mode", *COMMON), mode="RGB")
+    settings = Settings.of(spec.only("mode", "images", "masks", *COMMON), mode="RGB")
     root = Path(absolute_path(spec.name))
     classes = _classes(root)
+    pair = mask_folders(classes)
+    if "masks" in spec.options:
+        inner = {
+            name: str(spec.options.get(name, usual))
+            for name, usual in (("images", "images"), ("masks", "masks"))
+        }
+        if pair is not None and "images" not in spec.options:
+            inner["images"] = pair[0]
+        for option, name in inner.items():
+            if name not in classes:
+                raise UsageError(
+                    f"in {str(spec)!r}: there is no folder {name!r}; there are {', '.join(classes)}",
+                    f"give {option}=NAME, one of them",
+                )
+        return open_masked(spec, root, *(_images(root / name) for name in inner.values()), settings)
+    if "images" in spec.options:
+        raise UsageError(
+            f"in {str(spec)!r}: images= goes with masks=", "add masks=NAME, the folder of the masks"
+        )
+    if pair is not None and "classes" not in spec.options:
+        raise DatasetError(
+            f"expected one folder per class in {root}; found {pair[0]} and {pair[1]}, as of pictures and masks",
+            f"for maps of classes add masks={pair[1]} to --data; if they are classes, classes={pair[0]},{pair[1]}",
+        )
     _refuse_splits(spec, root, classes)
     files: list[str] = []
     labels: list[int] = []

@@ -16,7 +16,8 @@ TARGETS = ("label", "labels", "target", "targets", "y", "fine_label", "mask")
 
 @dataclass(frozen=True)
 class Parts:
-    """``input=`` and ``target=``: a key of a mapping, or a place in a tuple; None = the usual one."""
+    """``input=`` and ``target=``: a key of a mapping (``batch.image`` of one within), or a place in a tuple; None = the
+    usual one."""
 
     input: str | int | None = None
     target: str | int | None = None
@@ -36,6 +37,7 @@ class Parts:
             DatasetError: it has no such parts, or it cannot be told which they are.
         """
         if isinstance(found, Mapping):
+            found = {str(key): value for key, value in found.items()} | self._within(found)
             keys = [str(key) for key in found]
             first = self._key(self.input, "input", keys, INPUTS, what)
             second = self._key(self.target, "target", keys, TARGETS, what)
@@ -59,6 +61,17 @@ class Parts:
                     f"let {name}= be a place from 0 to {len(found) - 1}",
                 )
         return found[int(places[0])], found[int(places[1])]
+
+    def _within(self, found: Mapping[Any, Any]) -> dict[str, Any]:
+        """What the options name by keys with dots between them, in mappings within a mapping."""
+        named = {}
+        for asked in (self.input, self.target):
+            value: Any = found
+            for key in str(asked).split(".") if asked is not None and asked not in found else ():
+                value = value.get(key) if isinstance(value, Mapping) else None
+            if value is not None and value is not found:
+                named[str(asked)] = value
+        return named
 
     def _key(
         self, asked: str | int | None, option: str, keys: list[str], usual: tuple[str, ...], what: str

@@ -187,13 +187,19 @@ class Objective:
         self._resident = inputs
 
     def targets(self, positions: NDArray[np.int64]) -> Tensor:
-        """Targets at ``positions``, on the device."""
-        targets = marked(torch.as_tensor(self.source.read_targets(positions)), self.kind)
-        if targets.is_floating_point():
-            targets = targets.to(self.dtype)
+        """Targets at ``positions`` as ``loss_fn`` and ``example_loss`` take them, on the device."""
+        targets = self._as_stored(positions)
         if self.weights is not None:
             targets = pack_weights(targets, torch.as_tensor(self.weights[positions]))
         return targets.to(self.device, non_blocking=True)
+
+    def bare_targets(self, positions: NDArray[np.int64]) -> Tensor:
+        """Targets at ``positions`` without weights, as ``kind`` takes them, on the device."""
+        return self._as_stored(positions).to(self.device)
+
+    def _as_stored(self, positions: NDArray[np.int64]) -> Tensor:
+        targets = marked(torch.as_tensor(self.source.read_targets(positions)), self.kind)
+        return targets.to(self.dtype) if targets.is_floating_point() else targets
 
     @property
     def token_loss(self) -> ExampleLoss | None:

@@ -41,7 +41,7 @@ def require_contract(objective: Objective, *, again: bool = False) -> bool:
         raise ObjectiveError(
             error.message,
             f"check that model, data and loss belong together: the model gives outputs {shape}, the data have "
-            f"targets {tuple(objective.targets(some).shape)}",
+            f"targets {tuple(objective.bare_targets(some).shape)}",
         ) from error
 
 
@@ -61,7 +61,7 @@ def check_contract(objective: Objective, *, again: bool = False) -> bool:
     """
     some = objective.counted[: min(LOOKED_AT, objective.batch_size)]
     source, kind, name = objective.source, objective.kind, objective.loss
-    inputs, targets = objective.read(some), objective.targets(some)
+    inputs, targets = objective.read(some), objective.bare_targets(some)
     outputs = objective.model(inputs)
     if not again:
         _check_tokens_seen(objective)

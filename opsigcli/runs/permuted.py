@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from opsigcli.datasets.class_order import ORDERED, natural
 from opsigcli.look_records import Permutation
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
 
 MOST = 0.5  # of the examples of a class have to be answered as the other
 CLEARLY = 4.0  # standard errors
+HELD_OUT = 3.0  # standard errors, of examples that did not choose the permutation
 
 
 def permuted(
     labels: Ints, answers: Ints, weights: Floats, classes: Sequence[str], data: str
 ) -> Permutation | None:
-    """The classes that are answered as one another in a cycle, or None.
+    """The classes that are answered as one another in cycles, or None.
 
     Class c is moved to ``π(c)``, what most of its examples are answered as; moved classes count where π permutes
     them, and where ``K − k > 4 √(K + k)`` for the K of their examples that are answered as ``π(c)`` and the k that are
-    answered as c.
+    answered as c. Of a weak model no class may have most of its examples answered alike: then π is the permutation with
+    the most answers among one half of the examples, and counts where it does so among the others.
 
     Args:
         labels: (n,) of the sample; below 0 = none.
@@ -38,17 +41,16 @@ def permuted(
     """
     size = int(max(labels.max(initial=-1), answers.max(initial=-1))) + 1
     known = labels >= 0
-    counts = np.zeros((size, size), dtype=np.int64)
-    np.add.at(counts, (labels[known], answers[known]), 1)
-    moved = _cycles(counts)
-    if not moved:
-        return None
-    hits, own = (
-        sum(int(counts[c, to]) for c, to in pairs)
-        for pairs in (moved.items(), zip(moved, moved, strict=True))
-    )
-    if not hits - own > CLEARLY * math.sqrt(hits + own):
-        return None
+    moved = _cycles(_counts(labels[known], answers[known], size))
+    if not moved or _errors(_counts(labels[known], answers[known], size), moved) <= CLEARLY:
+        half = np.random.default_rng(0).permutation(int(known.sum())) % 2 == 0
+        first, second = (_counts(labels[known][part], answers[known][part], size) for part in (half, ~half))
+        moved = _assigned(first)
+        moved = {
+            c: to for cycle in _split(moved) if _errors(second, cycle) > HELD_OUT for c, to in cycle.items()
+        }
+        if not moved:
+            return None
     names = [classes[c] if c < len(classes) else str(c) for c in range(size)]
     order = list(range(size))
     for c, to in moved.items():
@@ -73,6 +75,40 @@ def permuted(
         is_natural,
         data,
     )
+
+
+def _counts(labels: Ints, answers: Ints, size: int) -> Ints:
+    """(C, C) examples of each class that are answered as each."""
+    counts = np.zeros((size, size), dtype=np.int64)
+    np.add.at(counts, (labels, answers), 1)
+    return counts
+
+
+def _errors(counts: Ints, moved: Mapping[int, int]) -> float:
+    """By how many standard errors more examples of moved classes are answered as they are moved than as themselves."""
+    hits, own = (
+        sum(int(counts[c, to]) for c, to in pairs)
+        for pairs in (moved.items(), zip(moved, moved, strict=True))
+    )
+    return (hits - own) / math.sqrt(hits + own) if hits + own else 0.0
+
+
+def _assigned(counts: Ints) -> dict[int, int]:
+    """The permutation under which the most answers are right, of classes that it moves."""
+    _, to = linear_sum_assignment(counts + 0.5 * np.eye(len(counts)), maximize=True)
+    return {c: int(other) for c, other in enumerate(to) if c != other}
+
+
+def _split(moved: Mapping[int, int]) -> list[dict[int, int]]:
+    """The cycles of a permutation."""
+    found, left = [], dict(moved)
+    while left:
+        at, cycle = next(iter(left)), {}
+        while at in left:
+            cycle[at] = left.pop(at)
+            at = cycle[at]
+        found.append(cycle)
+    return found
 
 
 def _cycles(counts: Ints) -> dict[int, int]:

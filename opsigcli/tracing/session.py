@@ -24,6 +24,7 @@ from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.class_order_beside import require_class_order
 from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader
+from opsigcli.runs.normalisation_beside import normalisation_beside
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.run_specs import specs
 from opsigcli.runs.virtual_step import VirtualStep
@@ -212,6 +213,7 @@ class Session:
                 batch_size=256,
                 config=self.run.config,
             )
+            objective.notes += normalisation_beside(series, self.source)
             self._loader = Loader(objective.model, self.run.partial)
             objective.use_statistics(self._statistics(objective, series, store))
             require_precision(options.precision, objective, self._loader, series)

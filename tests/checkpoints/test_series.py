@@ -69,6 +69,19 @@ def test_the_trainers_state_belongs_to_the_only_weights_beside_it(tmp_path: Path
         (tmp_path / name).write_bytes(b"\x80never opened")
     series = open_series(tmp_path)
     assert [(c.step, c.step_source, c.lr, c.format) for c in series] == [(50, "sidecar", 0.005, "folder")]
+    assert not series.notes
+
+
+def test_a_learning_rate_that_was_logged_at_another_step_is_said_with_that_step(tmp_path: Path) -> None:
+    for step in (50, 60):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        save(tmp_path / f"checkpoint-{step}", step, "model.safetensors")
+        log = [{"step": 40, "learning_rate": 0.01}, {"step": 50, "learning_rate": 0.005}]
+        state = {"global_step": step, "log_history": log}
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps(state))
+    series = open_series(tmp_path)
+    assert [c.lr for c in series] == [0.005, 0.005]
+    assert any("checkpoint-60 (step 50)" in note and "checkpoint-50" not in note for note in series.notes)
 
 
 def test_files_that_are_never_weights_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

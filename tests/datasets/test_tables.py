@@ -218,3 +218,48 @@ def test_a_folder_of_pictures_has_its_splits(
     with pytest.raises(OpsigError) as refused:
         open_source(f"hfds:{tmp_path / 'im'}?split=train")
     assert "split=test" in refused.value.hint
+
+
+NESTED = """
+import numpy as np
+class Data:
+    def __init__(self, kind): self.kind = kind
+    def __len__(self): return 9
+    def __getitem__(self, i):
+        x, y = np.random.default_rng(i).normal(size=4).astype("f4"), i % 3
+        return {"deep": {"sample": {"image": x, "size": 4}, "truth": {"label": y}},
+                "flat": {"a.b": x, "label": y}, "part": {"image": x, "truth": {"label": y, "box": [1, 2]}}}[self.kind]
+"""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "kind=deep&input=sample.image&target=truth.label",
+        "kind=flat&input=a.b&target=label",
+        "kind=part&target=truth.label",
+    ],
+)
+def test_parts_within_mappings_are_named_with_dots(tmp_path: Path, query: str) -> None:
+    (tmp_path / "data.py").write_text(NESTED)
+    x, y, _ = whole(f"file:{tmp_path / 'data.py'}:Data?{query}")
+    np.testing.assert_allclose(x, [np.random.default_rng(i).normal(size=4) for i in range(9)], rtol=1e-6)
+    assert y.tolist() == Y.tolist()
+
+
+def test_pictures_as_bytes_in_parquet_with_texts_as_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: np.ndarray
+) -> None:
+    import datasets
+    import pyarrow
+    from pyarrow import parquet
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    content = [(tmp_path / "train" / f"{i:02d}.png").read_bytes() for i in range(9)]
+    names = ["cat", "ant", "bee"]
+    for name, column in (("plain", content), ("struct", [{"bytes": one, "path": None} for one in content])):
+        table = pyarrow.table({"image": column, "label": [names[i % 3] for i in range(9)]})
+        parquet.write_table(table, tmp_path / f"{name}.parquet")
+        x, y, source = whole(f"hfds:{tmp_path / f'{name}.parquet'}")
+        np.testing.assert_allclose(x, pictures.transpose(0, 3, 1, 2) / np.float32(255), rtol=1e-6)
+        assert [source.classes[label] for label in y] == [names[i % 3] for i in range(9)]

@@ -209,6 +209,31 @@ def test_a_trace_that_has_nothing_new_looks_no_second_time(opsig: Opsig, tmp_pat
     assert (tmp_path / "s.h5").stat().st_mtime_ns == written
 
 
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("cycle", [2, 3, 20])
+def test_a_permutation_is_found_of_a_model_that_is_right_less_than_half_of_the_time(
+    seed: int, cycle: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 20, 1000)
+    answers = np.where(rng.random(1000) < 0.45, truth, rng.integers(0, 20, 1000))
+    labels = np.where(truth < cycle, (truth + 1) % cycle, truth)
+    found = permuted(labels, answers, np.ones(1000), (), "npz:d")
+    assert found is not None
+    assert found.answered == {str((c + 1) % cycle): str(c) for c in range(cycle)}
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("classes", [2, 10, 30])
+def test_a_weak_model_is_no_permutation(seed: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, 600)
+    confused = rng.permutation(classes)  # what each class is taken for, nearly as often as for itself
+    answers = np.where(rng.random(600) < 0.3, labels, rng.integers(0, classes, 600))
+    answers = np.where(rng.random(600) < 0.25, confused[labels], answers)
+    assert permuted(labels, answers, np.ones(600), (), "npz:d") is None
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_random_answers_are_no_permutation(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -258,3 +283,27 @@ def test_another_run_in_the_same_store_is_looked_at_anew(opsig: Opsig, tmp_path:
     np.savez(tmp_path / "d.npz", x=x.numpy()[::-1], y=y.numpy())
     second = trace(opsig, tmp_path, data, "--fresh", model="build?c=3").json["result"]["look"]
     assert second["checkpoints"] != first["checkpoints"]
+
+
+@pytest.mark.parametrize("file", ["preprocessor_config.json", "config.json"])
+def test_a_normalisation_that_the_run_wrote_down_is_named(opsig: Opsig, tmp_path: Path, file: str) -> None:
+    names = ["ant", "bee", "cat"]
+    x, y = pictures(tmp_path / "im", names, each=10)
+    mean, std = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
+    x = (x - torch.tensor(mean).reshape(3, 1, 1)) / torch.tensor(std).reshape(3, 1, 1)
+    net = train(tmp_path / "run", x, y, F.cross_entropy, 3)
+    written = {
+        "preprocessor_config.json": {"image_mean": mean, "image_std": std, "rescale_factor": 1 / 255},
+        "config.json": {"architecture": "resnet18", "pretrained_cfg": {"mean": mean, "std": std}},
+    }[file]
+    (tmp_path / "run" / file).write_text(json.dumps(written))
+    close = f"folder:{tmp_path / 'im'}?mean=0.485,0.456,0.406&std=0.229,0.224,0.225"
+    first = next(
+        line for line in trace(opsig, tmp_path, close, model="build?c=3").json["warnings"] if file in line
+    )
+    (tmp_path / "s.h5").unlink()
+    right = trace(opsig, tmp_path, advised(first), model="build?c=3")
+    assert not right.json["warnings"]
+    with open_store(tmp_path / "s.h5") as store, torch.no_grad():
+        truth = F.cross_entropy(net(x), y, reduction="none").numpy()
+        np.testing.assert_allclose(store.trace.losses[1], truth, rtol=1e-3, atol=1e-5)

@@ -49,12 +49,12 @@ class AdapterFolder(WeightsFolder):
         """
         config, stored = _config(path), _stored(path)
         facts = {name: _facts(parts, stored) for name, parts in _targets(path, stored).items()}
-        counts, lr, optimizer = facts_beside(path)
+        counts, lr, optimizer, said = facts_beside(path)
         base = config.get("base_model_name_or_path")
         known = isinstance(base, str) and bool(base) and (Path(base) / "config.json").is_file()
         notes = (f"a LoRA adapter of {base}" if isinstance(base, str) and base else "a LoRA adapter",)
         hint = f"hf:{base}" if known else ""
-        return Header({"": facts}, {}, lr, optimizer, notes, beside=counts, model=hint)
+        return Header({"": facts}, {}, lr, optimizer, (*notes, *said), beside=counts, model=hint)
 
     def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
         """By name in the base: what is added to it (``StateDict.added``), and whole tensors in place of its own."""

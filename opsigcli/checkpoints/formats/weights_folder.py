@@ -52,12 +52,12 @@ class WeightsFolder(CheckpointFormat):
             sets = {
                 key: dict(found) for key, found in DcpFolder().describe(path / _SHARDED).candidates.items()
             }
-        counts, lr, optimizer = facts_beside(path)
+        counts, lr, optimizer, said = facts_beside(path)
         architectures = read_json(path / "config.json").get("architectures")
         named = architectures[0] if isinstance(architectures, list) and architectures else None
         notes = (f"architecture {named}",) if isinstance(named, str) else ()
         hint = f"hf:{path}" if notes else ""
-        return Header(sets, {}, lr, optimizer, notes, beside=counts, model=hint)
+        return Header(sets, {}, lr, optimizer, (*notes, *said), beside=counts, model=hint)
 
     def read(self, path: Path, key: str | None = None, weights: str = "") -> dict[str, torch.Tensor]:
         """The weights, from all shards."""
@@ -89,18 +89,20 @@ class WeightsFolder(CheckpointFormat):
         return DcpFolder().files(sharded) if sharded.is_dir() else _files(path)
 
 
-def facts_beside(path: Path) -> tuple[dict[str, int], float | None, OptimizerFacts]:
-    """Step and epoch, learning rate and optimizer, from the Trainer's log and the optimizer's file in a folder."""
+def facts_beside(path: Path) -> tuple[dict[str, int], float | None, OptimizerFacts, tuple[str, ...]]:
+    """Step and epoch, learning rate and optimizer, from the Trainer's log and the optimizer's file in a folder; and
+    notes."""
     log = read_json(path / "trainer_state.json")
     counts = step_keys.content_counts(log)
-    lr, optimizer = step_keys.sidecar_lr(log), OptimizerFacts()
+    lr, optimizer, note = step_keys.sidecar_lr(log), OptimizerFacts(), step_keys.rate_note(log)
     if (beside := _optimizer_file(path)) is not None:
         # A step counted by the optimizer itself is worth more than the number in the folder's name.
         with contextlib.suppress(CheckpointError):
             state = TorchFile().describe_state(beside)
             counts = dict(state.counts) | counts
-            lr, optimizer = state.lr if state.lr is not None else lr, state.optimizer
-    return counts, lr, optimizer
+            optimizer = state.optimizer
+            lr, note = (lr, note) if state.lr is None else (state.lr, "")
+    return counts, lr, optimizer, (note,) if note else ()
 
 
 def _parts(path: Path) -> dict[Path, Mapping[str, TensorFacts]]:
