@@ -40,13 +40,44 @@ def image_features(images: Floats) -> dict[str, Floats]:
     return found
 
 
-def auc(values: Floats, members: Ints, others: Ints) -> float:
-    """Probability that a member has a larger value than one of the others, ties counted half."""
-    from scipy.stats import rankdata
+def auc(values: Floats, first: Ints, second: Ints) -> Floats:
+    """Probability that an example of one group has a larger value than one of another, ties counted half, (R,).
 
-    both = np.concatenate([values[members], values[others]])
-    ranks = rankdata(both)[: len(members)]
-    return float((ranks.sum() - len(members) * (len(members) + 1) / 2) / (len(members) * len(others)))
+    Args:
+        values: (M,).
+        first: rows of the one group, (R, n) for R comparisons.
+        second: rows of the other, (R, m).
+    """
+    places = np.unique(values, return_inverse=True)[1]
+    won = _wins(places, first, second, np.ones(second.shape, dtype=bool))
+    return np.asarray(won / (first.shape[1] * second.shape[1]))
+
+
+def auc_among(values: Floats, members: Ints, others: Ints) -> Floats:
+    """``auc`` of members against all others but themselves, (R,); .5 where nobody is left.
+
+    Args:
+        values: (M,), which are ranked once for all comparisons.
+        members: rows of the groups, (R, n).
+        others: rows, some of them members perhaps, (m,).
+    """
+    places = np.unique(values, return_inverse=True)[1]
+    line, inside = np.sort(places[others]), np.isin(members, others)
+    of = places[members]
+    won = (np.searchsorted(line, of) + np.searchsorted(line, of, "right")).sum(axis=1) / 2
+    won -= _wins(places, members, members, inside)
+    left = members.shape[1] * (len(others) - inside.sum(axis=1))
+    return np.divide(won, left, out=np.full(len(members), 0.5), where=left > 0)
+
+
+def _wins(places: Ints, first: Ints, second: Ints, counted: NDArray[np.bool_]) -> Floats:
+    """In how many comparisons with those counted of ``second`` (R, m) rows of ``first`` (R, n) come out ahead, (R,)."""
+    above = int(places.max(initial=0)) + 1  # where who is not counted is put, ahead of all
+    lines = np.arange(len(first))[:, None] * (above + 1)
+    line = np.sort(np.where(counted, places[second], above) + lines, axis=1).ravel()
+    of = places[first] + lines
+    both = np.searchsorted(line, of) + np.searchsorted(line, of, "right")
+    return np.asarray((both - 2 * np.arange(len(first))[:, None] * second.shape[1]).sum(axis=1) / 2)
 
 
 def prototype(gradients: Sequence[Gradients], members: Ints) -> int:
@@ -83,23 +114,17 @@ def shared_feature(
         ``members by <feature>`` or ``sides by <feature>``, an AUC from .5 to 1; null and p-value over the largest AUC
         of any feature, so that they account for its choice.
     """
-    table = np.array([_strengths(features, word, a, b, others) for a, b in zip(*groups, strict=True)])
+    table = np.stack([_strengths(values, word, groups, others) for values in features.values()], axis=1)
     best = int(table[0].argmax())
     name, value, null = list(features)[best], float(table[0, best]), table[1:].max(axis=1)
     p = float((1 + (null >= value).sum()) / (1 + len(null)))
     return {f"{word} by {name}": Evidence(value, float(null.mean()), p, f"{word} by FEATURE", name)}
 
 
-def _strengths(features: Mapping[str, Floats], word: str, a: Ints, b: Ints, others: Ints) -> list[float]:
-    if word == "sides":
-        return [_either(auc(values, a, b)) for values in features.values()]
-    members = np.concatenate([a, b])
-    rest = np.setdiff1d(others, members)
-    return [_either(auc(values, members, rest)) for values in features.values()]
-
-
-def _either(value: float) -> float:
-    return max(value, 1 - value)
+def _strengths(values: Floats, word: str, groups: Sides, others: Ints) -> Floats:
+    """How well one feature tells the groups apart in each draw, either way, (R + 1,)."""
+    told = auc(values, *groups) if word == "sides" else auc_among(values, np.hstack(groups), others)
+    return np.maximum(told, 1 - told)
 
 
 def opposing_classes(

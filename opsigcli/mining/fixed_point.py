@@ -14,6 +14,7 @@ import numpy as np
 
 from opsigcli.mining.proposals import OVERLAP, Proposal, propose, suppress
 from opsigcli.mining.simple import SMALLEST, closeness, part, refine
+from opsigcli.mining.starts import Starts
 
 if TYPE_CHECKING:
     from opsigcli.mining.search import Probe
@@ -49,11 +50,12 @@ def fixed_point_pairs(
     weights = np.ones(len(similarity)) if weights is None else weights
     examples = float(weights.sum())
     most = max(SMALLEST, int(TAIL_SHARES[-1] * examples))
-    kept = suppress([p for p in propose(similarity) if p.holds])
+    starts = Starts(similarity)
+    kept = suppress([p for p in propose(starts) if p.holds])
     kept = [p for p in kept if _held(p, probe, HELD, weights)]
     pairs = [_settle(similarity, p.sides) for p in kept]
     pairs = [_outermost(similarity, sides, most) for sides in pairs]
-    pairs += _tails(similarity, probe, pairs, weights)
+    pairs += _tails(starts, probe, pairs, weights)
     pairs = [pair for pair in part(similarity, pairs) if min(map(len, pair)) >= SMALLEST]
     return sorted(pairs, key=lambda pair: (float(similarity[np.ix_(*pair)].mean()), int(pair[0][0])))
 
@@ -62,17 +64,17 @@ def _held(proposal: Proposal, probe: Probe | None, bar: float, weights: Floats) 
     return probe is None or bool(swing_held(probe(proposal.sides), proposal.sides, weights).max() > bar)
 
 
-def _tails(similarity: Floats, probe: Probe | None, pairs: list[Sides], weights: Floats) -> list[Sides]:
+def _tails(starts: Starts, probe: Probe | None, pairs: list[Sides], weights: Floats) -> list[Sides]:
     """The two ends of continuous axes, strongest opposition first, beside the pairs that are known."""
     m = float(weights.sum())
-    taken = np.zeros(len(similarity), dtype=bool)
+    taken = np.zeros(len(starts.similarity), dtype=bool)
     for sides in pairs:
         taken[np.concatenate(sides)] = True
     found = []
     proposals = [
         p
         for share in TAIL_SHARES
-        for p in propose(similarity, TAIL_STARTS, max(SMALLEST, int(share * m)))
+        for p in propose(starts, TAIL_STARTS, max(SMALLEST, int(share * m)))
         if p.is_tail
     ]
     for proposal in suppress(proposals):

@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.simple import SMALLEST, closeness, linkage_cuts
+from opsigcli.mining.starts import STARTS, Starts
+from opsigcli.mining.states import CLEAR, Measures, States
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from numpy.typing import NDArray
 
+    from opsigcli.mining.states import Rows
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
 
-STARTS = 500  # examples to start from, those with the most negative similarities
 TOGETHER = 256  # starts refined at once; bounds memory
-NEAREST = 8  # examples of a start's sides
-CUTS = (0.5, 0.65, 0.75, 0.85)  # of average linkage
 ROUNDS = 6
 SETTLED = 4  # rounds before which a proposal still shows what its start was chosen for
-CLEAR = 1.5  # separation beyond which a proposal is not the better for it
 OVERLAP = 0.5  # of the smaller proposal's members
 OPPOSED = 0.1  # mean −S(A, B)
 ALIKE = 0.42  # −S(A, B) over the geometric mean of S within A and within B
@@ -72,105 +70,78 @@ class Proposal:
         return bool(self.opposition > OPPOSED and alike > ALIKE and self.separation > SEPARATION)
 
 
-def _most(members: Floats, contrast: Floats, largest: int) -> Floats:
-    """The members with the ``largest`` highest contrasts of each column."""
-    ranked = np.where(members > 0, contrast, -np.inf)
-    bound = np.partition(ranked, len(ranked) - largest, axis=0)[len(ranked) - largest]
-    return np.asarray(members * (ranked >= bound), dtype=np.float32)
-
-
 def clarity(similarity: Floats, sides: Sides) -> float:
     """Opposition times separation (at most 1.5) of two groups; 0 where they are too small to tell."""
-    (proposal,) = States.of(similarity, [sides]).proposals()
-    return 0.0 if proposal is None else max(proposal.score, 0.0)
+    states = States.of(similarity, [sides])
+    rows = states.large_enough()
+    return max(float(states.measured(rows).score[0]), 0.0) if len(rows) else 0.0
 
 
-def propose(similarity: Floats, most: int = STARTS, largest: int | None = None) -> list[Proposal]:
-    """Every start refined six times; of its states the one with the highest score.
+def propose(starts: Starts, most: int = STARTS, largest: int | None = None) -> list[Proposal]:
+    """Every start refined six times; of its states from the fourth on the one with the highest score.
 
-    With ``largest``, a side keeps only that many members, those that stand out most.
+    With ``largest``, a side keeps only that many members, those that stand out most. What a round leaves as it was
+    stays so, and is not refined again; nor is what has become like another.
     """
-    m = len(similarity)
-    if m < 2 * SMALLEST:
-        return []
-    starts = list(_starts(similarity, most))
-    best: list[Proposal | None] = [None] * len(starts)
-    for at in range(0, len(starts), TOGETHER):
-        states = States.of(similarity, starts[at : at + TOGETHER])
+    sides = starts.first(most)
+    best = _Best(len(sides), len(starts.similarity))
+    for at in range(0, len(sides), TOGETHER):
+        numbers = np.arange(at, min(at + TOGETHER, len(sides)))
+        states = States.of(starts.similarity, sides[at : at + TOGETHER])
         for done in range(1, ROUNDS + 1):
-            states = states.refined(largest)
-            if done < SETTLED:
-                continue
-            for number, proposal in enumerate(states.proposals(), at):
-                old = best[number]
-                if proposal is not None and (old is None or proposal.score > old.score):
-                    best[number] = proposal
-    unique = {p.members.tobytes(): p for p in best if p is not None and p.score > 0}
-    return list(unique.values())
+            refined = states.refined(largest)
+            moved = states.unlike(refined)
+            if done <= SETTLED:  # later on what rests was looked at before
+                best.look(numbers, states, np.flatnonzero(~moved))
+                moved = _first_of_its_kind(refined, moved)
+            if not moved.any():
+                break
+            numbers, states = numbers[moved], States(starts.similarity, refined[0][moved], refined[1][moved])
+            if done >= SETTLED:
+                best.look(numbers, states, np.arange(len(numbers)))
+    return best.proposals()
 
 
-class States:
-    """The sides of R proposals as columns, so that one product with S serves all of them."""
+class _Best:
+    """The best state of every start so far."""
 
-    def __init__(self, similarity: Floats, first: Floats, second: Floats) -> None:
-        self.similarity = similarity
-        self.first, self.second = first, second  # (M, R) float32, 1 for a member
-        self.sizes = first.sum(axis=0), second.sum(axis=0)
-        # A member's similarity to its own side leaves itself out; S has a zero diagonal.
-        totals = similarity @ np.concatenate([first, second], axis=1)
-        count = first.shape[1]
-        self.to_first = totals[:, :count] / np.maximum(self.sizes[0] - first, 1)
-        self.to_second = totals[:, count:] / np.maximum(self.sizes[1] - second, 1)
-        self.contrast = self.to_first - self.to_second
+    def __init__(self, starts: int, examples: int) -> None:
+        self._score: Floats = np.zeros(starts, dtype=np.float32)  # what is not above 0 is none
+        self._measures: Floats = np.zeros((starts, len(Measures._fields)), dtype=np.float32)
+        self._sides = np.zeros((2, starts, examples), dtype=bool)
 
-    @classmethod
-    def of(cls, similarity: Floats, starts: list[Sides]) -> States:
-        columns = np.zeros((2, len(similarity), len(starts)), dtype=np.float32)
-        for number, (first, second) in enumerate(starts):
-            columns[0, first, number] = columns[1, second, number] = 1
-        return cls(similarity, *columns)
+    def look(self, numbers: Ints, states: States, rows: Ints) -> None:
+        """Take what some rows of states propose, where it is better; ``numbers`` are those of the rows' starts."""
+        rows = np.intersect1d(rows, states.large_enough())
+        found = states.measured(rows)
+        better = np.flatnonzero(found.score > self._score[numbers[rows]])
+        of, rows = numbers[rows[better]], rows[better]
+        self._score[of] = found.score[better]
+        self._measures[of] = np.stack(found, axis=1)[better]
+        self._sides[:, of] = states.first[rows] > 0, states.second[rows] > 0
 
-    def refined(self, largest: int | None = None) -> States:
-        """The rule of ``simple.refine``, with means in place of medians."""
-        first = self._members(self.contrast, self.to_first, self.to_second, self.first, self.sizes[0])
-        second = self._members(-self.contrast, self.to_second, self.to_first, self.second, self.sizes[1])
-        if largest is not None and largest < len(first):
-            first, second = _most(first, self.contrast, largest), _most(second, -self.contrast, largest)
-        return States(self.similarity, first, second)
-
-    def proposals(self) -> list[Proposal | None]:
-        """One per column; None where a side has become too small."""
-        n_first, n_second = (np.maximum(size, 1) for size in self.sizes)
-        opposition = -(self.first * self.to_second).sum(axis=0) / n_first
-        within_first = (self.first * self.to_first).sum(axis=0) / n_first
-        within_second = (self.second * self.to_second).sum(axis=0) / n_second
-        found: list[Proposal | None] = []
-        members = self.first + self.second
-        bulk = np.abs(np.where(members > 0, 0, self.contrast))
-        k = int(0.98 * len(bulk))
-        bulk = np.partition(bulk, k, axis=0)[k]
-        for r, size in enumerate(zip(*self.sizes, strict=True)):
-            if min(size) < SMALLEST or sum(size) > len(members) / 2:
-                found.append(None)
-                continue
-            own = self.contrast[:, r] * (self.first[:, r] - self.second[:, r])
-            low = np.sort(own[members[:, r] > 0])[int(0.1 * sum(size))]
-            found.append(
-                Proposal(
-                    (np.flatnonzero(self.first[:, r]), np.flatnonzero(self.second[:, r])),
-                    float(opposition[r]),
-                    (float(within_first[r]), float(within_second[r])),
-                    float(low / max(bulk[r], 1e-3)),
-                )
+    def proposals(self) -> list[Proposal]:
+        """Those with different members."""
+        unique = {}
+        for start in np.flatnonzero(self._score > 0):
+            first, second = map(np.flatnonzero, self._sides[:, start])
+            opposition, *within, separation = map(float, self._measures[start])
+            unique[first.tobytes() + second.tobytes()] = Proposal(
+                (first, second), opposition, (within[0], within[1]), separation
             )
-        return found
+        return list(unique.values())
 
-    def _members(self, contrast: Floats, own: Floats, other: Floats, side: Floats, size: Floats) -> Floats:
-        count = np.maximum(size, 1)
-        usual = (side * contrast).sum(axis=0) / count
-        usual_own = (side * own).sum(axis=0) / count
-        inside = (contrast > 0.55 * usual) & (own > 0.5 * usual_own) & (other < -0.05)
-        return np.asarray(inside & (usual > 0), dtype=np.float32)
+
+def _first_of_its_kind(both: Rows, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of the rows ``among`` some have no equal before them, as a mask."""
+    rows = np.flatnonzero(among)
+    packed = np.packbits(np.concatenate([side[rows] > 0 for side in both], axis=1), axis=1)
+    found = np.zeros(len(among), dtype=bool)
+    seen = set[bytes]()
+    for row, key in zip(rows, map(bytes, packed), strict=True):
+        found[row] = key not in seen
+        seen.add(key)
+    return found
 
 
 def suppress(proposals: list[Proposal]) -> list[Proposal]:
@@ -184,26 +155,3 @@ def suppress(proposals: list[Proposal]) -> list[Proposal]:
         if max(shared, default=0.0) < OVERLAP:
             kept.append(proposal)
     return kept
-
-
-def _starts(similarity: Floats, most: int) -> Iterator[Sides]:
-    """Sides to refine: groups of linkage with their partners, then the surroundings of single examples."""
-    for groups in linkage_cuts(similarity, CUTS):
-        for group in groups:
-            to_group = closeness(similarity, group)
-            others = [other for other in groups if other is not group]
-            if others:
-                yield group, min(others, key=lambda other: float(to_group[other].mean()))
-    k = min(NEAREST, len(similarity) // 2 - 1)
-    for row in np.argsort(-opposition_degree(similarity), kind="stable")[:most]:
-        near = np.argpartition(-similarity[row], k)[:k]
-        opposed = np.argpartition(similarity[near].sum(axis=0), k)[:k]
-        contrast = similarity[near].sum(axis=0) - similarity[opposed].sum(axis=0)
-        order = np.argpartition(contrast, (k, len(contrast) - k))
-        yield np.sort(order[-k:]), np.sort(order[:k])
-
-
-def opposition_degree(similarity: Floats, count: int = 5) -> Floats:
-    """Minus the mean of the five lowest S of each row, (M,)."""
-    k = min(count, similarity.shape[1] - 1)
-    return np.asarray(-np.partition(similarity, k, axis=1)[:, :k].mean(axis=1))

@@ -8,6 +8,7 @@ import numpy as np
 
 from opsigcli.mining.fixed_point import TAIL_SHARES
 from opsigcli.mining.proposals import propose
+from opsigcli.mining.starts import Starts
 from opsigcli.progress import Task
 
 if TYPE_CHECKING:
@@ -30,17 +31,22 @@ def rotated(similarity: Floats, labels: Ints, rng: np.random.Generator) -> Float
     Returns:
         (M, M), zero diagonal.
     """
-    whole: Floats = np.array(similarity, dtype=np.float32)
+    order = np.argsort(labels, kind="stable")
+    whole: Floats = np.asarray(similarity, dtype=np.float32)[np.ix_(order, order)]
     np.fill_diagonal(whole, 1)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        turn = _rotation(len(rows), rng)
-        whole[rows] = turn @ whole[rows]
-        whole[:, rows] = whole[:, rows] @ turn.T
+    end = 0
+    for size in np.unique(labels, return_counts=True)[1]:
+        start, end = end, end + int(size)
+        turn = _rotation(int(size), rng)
+        whole[start:end] = turn @ whole[start:end]
+        whole[:, start:end] = whole[:, start:end] @ turn.T
     size = np.sqrt(np.maximum(np.diagonal(whole), 0.05))
     whole /= size
     whole /= size[:, None]
-    whole = (whole + whole.T) / 2
+    back = np.argsort(order)
+    whole = whole[np.ix_(back, back)]
+    whole += whole.T
+    whole /= 2
     np.fill_diagonal(whole, 0)
     return whole
 
@@ -52,8 +58,9 @@ def clearest_by_chance(
     best: Floats = np.zeros(count)
     for number in range(count):
         surrogate = rotated(similarity, labels, np.random.default_rng([seed, number]))
-        found = [p for p in propose(surrogate, STARTS) if p.holds]
-        found += [p for p in propose(surrogate, STARTS, int(TAIL_SHARES[-1] * len(surrogate))) if p.is_tail]
+        starts = Starts(surrogate, STARTS)
+        found = [p for p in propose(starts, STARTS) if p.holds]
+        found += [p for p in propose(starts, STARTS, int(TAIL_SHARES[-1] * len(surrogate))) if p.is_tail]
         best[number] = max((p.score for p in found), default=0.0)
         if task is not None:
             task.advance()

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from opsigcli.mining.fixed_point import OUTLIERS, fixed_point_pairs, swing_held
-from opsigcli.mining.proposals import States, opposition_degree, propose, suppress
+from opsigcli.mining.proposals import propose, suppress
+from opsigcli.mining.starts import Starts, opposition_degree
+from opsigcli.mining.states import States
 from opsigcli.mining.surrogate import clearest_by_chance, rotated
 
 M = 240
@@ -81,22 +83,21 @@ def test_a_state_is_what_loops_say() -> None:
     state = States.of(matrix, [PAIRS[1], (first, second)])
     to_first = [np.mean([matrix[i, j] for j in first if j != i]) for i in range(M)]
     to_second = [np.mean([matrix[i, j] for j in second if j != i]) for i in range(M)]
-    np.testing.assert_allclose(state.contrast[:, 1], np.subtract(to_first, to_second), atol=1e-5)
-    proposal = state.proposals()[1]
-    assert proposal is not None
-    assert proposal.opposition == pytest.approx(-np.mean(matrix[np.ix_(first, second)]), abs=1e-5)
-    assert proposal.within[0] == pytest.approx(np.mean([to_first[i] for i in first]), abs=1e-5)
+    np.testing.assert_allclose(state.contrast[1], np.subtract(to_first, to_second), atol=1e-5)
+    found = state.measured(state.large_enough())
+    assert found.opposition[1] == pytest.approx(-np.mean(matrix[np.ix_(first, second)]), abs=1e-5)
+    assert found.within_first[1] == pytest.approx(np.mean([to_first[i] for i in first]), abs=1e-5)
     contrast = np.subtract(to_first, to_second)
     usual, own = contrast[first].mean(), np.mean([to_first[i] for i in first])
     expected = [
         i for i in range(M) if contrast[i] > 0.55 * usual and to_first[i] > own / 2 and to_second[i] < -0.05
     ]
-    assert np.flatnonzero(state.refined().first[:, 1]).tolist() == expected
-    assert state.refined(3).first[:, 1].sum() == 3
+    assert np.flatnonzero(state.refined()[0][1]).tolist() == expected
+    assert state.refined(3)[0][1].sum() == 3
 
 
 def test_kept_proposals_share_less_than_half_of_the_smaller_one() -> None:
-    kept = suppress(propose(similarity(PAIRS, 0.3, noise=0.2)))
+    kept = suppress(propose(Starts(similarity(PAIRS, 0.3, noise=0.2))))
     for number, one in enumerate(kept):
         for other in kept[:number]:
             shared = np.intersect1d(one.members, other.members)

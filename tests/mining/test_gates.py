@@ -9,6 +9,7 @@ from opsigcli.mining.fixed_point import fixed_point_pairs
 from opsigcli.mining.outliers import keep_outliers, separation
 from opsigcli.mining.proposals import Proposal, propose, suppress
 from opsigcli.mining.similarity import Gradients
+from opsigcli.mining.starts import Starts
 
 M = 200
 Sides = tuple[np.ndarray, np.ndarray]
@@ -229,5 +230,5 @@ def test_an_axis_that_shares_half_of_its_members_with_a_known_pair_does_not_tear
 
 
 def test_more_than_half_of_all_examples_are_no_proposal() -> None:
-    assert propose(blocks((60, 60), 0.6, 0.5)) == []
-    assert propose(blocks((45, 45), 0.6, 0.5)) != []
+    assert propose(Starts(blocks((60, 60), 0.6, 0.5))) == []
+    assert propose(Starts(blocks((45, 45), 0.6, 0.5))) != []

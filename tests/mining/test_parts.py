@@ -5,18 +5,34 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opsigcli.mining.features import auc, explained, image_features, shared_feature
+from opsigcli.mining.features import auc, auc_among, explained, image_features, shared_feature
 from opsigcli.mining.search import Search, losses_alone, top_rule
 from opsigcli.mining.window import first_window
 
 
-def test_auc_counts_pairs_and_ties_half() -> None:
-    values = np.array([1.0, 2, 2, 3, 0])
-    members, others = np.array([1, 3]), np.array([0, 2, 4])
-    pairs = [
-        (values[m] > values[o]) + (values[m] == values[o]) / 2 for m in members for o in others
-    ]  # one tie: 2 against 2
-    assert auc(values, members, others) == pytest.approx(np.mean(pairs))
+def _naive_auc(values: np.ndarray, members: np.ndarray, others: np.ndarray) -> float:
+    return float(
+        np.mean([(values[m] > values[o]) + (values[m] == values[o]) / 2 for m in members for o in others])
+    )
+
+
+def test_auc_of_many_groups_counts_pairs_and_ties_half() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 12, 60).astype(float)  # many ties
+    drawn = np.stack([rng.permutation(60)[:11] for _ in range(20)])
+    first, second = drawn[:, :4], drawn[:, 4:]
+    expected = [_naive_auc(values, a, b) for a, b in zip(first, second, strict=True)]
+    assert auc(values, first, second) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("outside", [range(60), range(30), range(5)])
+def test_auc_among_others_leaves_out_the_members_themselves(outside: range) -> None:
+    rng = np.random.default_rng(1)
+    values, others = rng.integers(0, 12, 60).astype(float), np.array(outside)
+    drawn = np.stack([rng.permutation(60)[:7] for _ in range(20)])
+    rest = [np.setdiff1d(others, members) for members in drawn]
+    expected = [_naive_auc(values, m, r) if len(r) else 0.5 for m, r in zip(drawn, rest, strict=True)]
+    assert auc_among(values, drawn, others) == pytest.approx(expected)
 
 
 def test_image_features_tell_what_an_image_looks_like() -> None:

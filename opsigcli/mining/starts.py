@@ -1,0 +1,69 @@
+"""Where the search for opposing pairs starts: groups that are alike, and the surroundings of examples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.mining.simple import SMALLEST, closeness, linkage_cuts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opsigcli.records import Floats, Ints
+
+    Sides = tuple[Ints, Ints]
+
+STARTS = 500  # examples to start from, those with the most negative similarities
+NEAREST = 8  # examples of a start's sides
+CUTS = (0.5, 0.65, 0.75, 0.85)  # of average linkage
+
+
+class Starts:
+    """Where refinement starts in similarities S (M, M): groups of linkage, then the surroundings of examples.
+
+    Made once for all searches in S.
+    """
+
+    def __init__(self, similarity: Floats, most: int = STARTS) -> None:
+        self.similarity = similarity
+        self._groups: list[Sides] = []
+        self._examples: list[Sides] = []
+        if len(similarity) >= 2 * SMALLEST:
+            self._groups, self._examples = list(_of_linkage(similarity)), list(_of_examples(similarity, most))
+
+    def first(self, most: int) -> list[Sides]:
+        """The groups, and the surroundings of the ``most`` most opposed examples."""
+        return self._groups + self._examples[:most]
+
+
+def _of_linkage(similarity: Floats) -> Iterator[Sides]:
+    """Groups of average linkage, each with its most negative partner."""
+    for groups in linkage_cuts(similarity, CUTS):
+        if len(groups) < 2:
+            continue
+        average = np.zeros((len(groups), len(similarity)))
+        for number, group in enumerate(groups):
+            average[number, group] = 1 / len(group)
+        for number, group in enumerate(groups):
+            partners = average @ closeness(similarity, group)
+            partners[number] = np.inf
+            yield group, groups[int(partners.argmin())]
+
+
+def _of_examples(similarity: Floats, most: int) -> Iterator[Sides]:
+    """The surroundings of single examples, the most opposed first."""
+    k = min(NEAREST, len(similarity) // 2 - 1)
+    for row in np.argsort(-opposition_degree(similarity), kind="stable")[:most]:
+        near = np.argpartition(-similarity[row], k)[:k]
+        opposed = np.argpartition(similarity[near].sum(axis=0), k)[:k]
+        contrast = similarity[near].sum(axis=0) - similarity[opposed].sum(axis=0)
+        order = np.argpartition(contrast, (k, len(contrast) - k))
+        yield np.sort(order[-k:]), np.sort(order[:k])
+
+
+def opposition_degree(similarity: Floats, count: int = 5) -> Floats:
+    """Minus the mean of the five lowest S of each row, (M,)."""
+    k = min(count, similarity.shape[1] - 1)
+    return np.asarray(-np.partition(similarity, k, axis=1)[:, :k].mean(axis=1))

@@ -1,0 +1,121 @@
+"""Many proposals of two opposing groups side by side: refined, and measured, with one product for all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from opsigcli.mining.simple import SMALLEST
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from opsigcli.records import Floats, Ints
+
+    Sides = tuple[Ints, Ints]
+    Rows = tuple[Floats, Floats]  # (R, M) float32 each, 1 for a member
+
+CLEAR = 1.5  # separation beyond which a proposal is not the better for it
+
+
+class Measures(NamedTuple):
+    """What R proposals are judged by, (R,) each."""
+
+    opposition: Floats  # −mean S(A, B)
+    within_first: Floats  # mean S of two members of the first side
+    within_second: Floats
+    separation: Floats  # 10 % quantile of the members' contrast over the 98 % quantile of the others' size
+
+    @property
+    def score(self) -> Floats:
+        """Opposition times separation, capped."""
+        return np.asarray(self.opposition * np.minimum(self.separation, CLEAR))
+
+
+class States:
+    """The sides of R proposals as rows, so that one product with S (M, M), symmetric, serves all of them."""
+
+    def __init__(self, similarity: Floats, first: Floats, second: Floats) -> None:
+        self.similarity = similarity
+        self.first, self.second = first, second  # (R, M) float32, 1 for a member
+        self.sizes = first.sum(axis=1), second.sum(axis=1)
+        # A member's similarity to its own side leaves itself out; S has a zero diagonal.
+        totals = np.concatenate([first, second]) @ similarity
+        self.to_first, self.to_second = totals[: len(first)], totals[len(first) :]
+        self.to_first /= np.maximum(self.sizes[0][:, None] - first, 1)
+        self.to_second /= np.maximum(self.sizes[1][:, None] - second, 1)
+        self.contrast = self.to_first - self.to_second
+
+    @classmethod
+    def of(cls, similarity: Floats, starts: Sequence[Sides]) -> States:
+        """The states whose sides are these."""
+        rows = np.zeros((2, len(starts), len(similarity)), dtype=np.float32)
+        for number, (first, second) in enumerate(starts):
+            rows[0, number, first] = rows[1, number, second] = 1
+        return cls(similarity, *rows)
+
+    def refined(self, largest: int | None = None) -> Rows:
+        """Both sides by the rule of ``simple.refine``, with means in place of medians.
+
+        Args:
+            largest: members that a side keeps at most, those that stand out most.
+        """
+        against = -self.contrast
+        first = _members(self.contrast, self.to_first, self.to_second, self.first, self.sizes[0])
+        second = _members(against, self.to_second, self.to_first, self.second, self.sizes[1])
+        if largest is not None and largest < first.shape[1]:
+            _keep_most(first, self.contrast, largest)
+            _keep_most(second, against, largest)
+        return first, second
+
+    def unlike(self, refined: Rows) -> NDArray[np.bool_]:
+        """Which rows others have replaced, (R,)."""
+        return np.asarray(((self.first != refined[0]) | (self.second != refined[1])).any(axis=1))
+
+    def large_enough(self) -> Ints:
+        """Rows with at least 5 members a side, and at most half of all."""
+        small, both = np.minimum(*self.sizes), np.add(*self.sizes)
+        return np.flatnonzero((small >= SMALLEST) & (both <= self.first.shape[1] / 2))
+
+    def measured(self, rows: Ints) -> Measures:
+        """What some rows, none without members, are judged by."""
+        first, second, contrast = self.first[rows], self.second[rows], self.contrast[rows]
+        n_first, n_second = self.sizes[0][rows], self.sizes[1][rows]
+        to_first, to_second = self.to_first[rows], self.to_second[rows]
+        members = (first + second) > 0
+        # Sorted, as with so many equal values a partition takes longer.
+        bulk = np.sort(np.abs(np.where(members, 0, contrast)), axis=1)[:, int(0.98 * contrast.shape[1])]
+        own = np.sort(np.where(members, contrast * (first - second), np.inf), axis=1)
+        low = own[np.arange(len(rows)), (0.1 * (n_first + n_second)).astype(np.int64)]
+        return Measures(
+            -_inner(first, to_second) / n_first,
+            _inner(first, to_first) / n_first,
+            _inner(second, to_second) / n_second,
+            low / np.maximum(bulk, np.float32(1e-3)),
+        )
+
+
+def _inner(first: Floats, second: Floats) -> Floats:
+    """Inner products of rows, (R,)."""
+    return np.asarray(np.einsum("rm,rm->r", first, second))
+
+
+def _members(contrast: Floats, own: Floats, other: Floats, side: Floats, size: Floats) -> Floats:
+    count = np.maximum(size, 1)
+    usual, usual_own = (_inner(side, of) / count for of in (contrast, own))
+    # Nobody is alike to a side whose members do not stand out.
+    bar = np.where(usual > 0, np.float32(0.55) * usual, np.inf)
+    inside = contrast > bar[:, None]
+    inside &= own > (np.float32(0.5) * usual_own)[:, None]
+    inside &= other < -0.05
+    return np.asarray(inside, dtype=np.float32)
+
+
+def _keep_most(members: Floats, contrast: Floats, largest: int) -> None:
+    """Leave the members with the ``largest`` highest contrasts of each row."""
+    rows = np.flatnonzero(members.sum(axis=1) > largest)
+    ranked = np.where(members[rows] > 0, contrast[rows], -np.inf)
+    members[rows] *= ranked >= np.sort(ranked, axis=1)[:, -largest, None]
