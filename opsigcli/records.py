@@ -300,5 +300,6 @@ class Case:
     training_log: AgainstLog | None = None
     recorded_facts: tuple[RecordedFact, ...] = ()
     spikes: tuple[Spike, ...] = ()  # of this trace, attributed to what is known now
+    largest_rise: Spike | None = None  # where there is no spike, likewise
     store: Path = STORE  # where it is kept
     look: Look | None = None  # the ends of the run beside a guess

@@ -59,6 +59,7 @@ def summary(case: Case) -> dict[str, object]:
         "steps": plain(case.trace.steps),
         "mean_losses": plain(case.trace.mean_losses),
         "spikes": plain(case.spikes),
+        "largest_rise": plain(case.largest_rise),
         "mining": plain(case.mining),
         "sharpness": plain(case.sharpness),
         "critical_sharpness": plain(case.critical),

@@ -9,7 +9,7 @@ import numpy as np
 from opsigcli.records import REST, Spike
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,6 +37,23 @@ def find_spikes(mean_losses: Floats) -> list[tuple[int, int]]:
     if len(finite) < FEWEST:
         return []
     scale = 1.4826 * float(np.median(np.abs(finite - np.median(finite))))
+    return [
+        (bottom, top)
+        for bottom, top in _climbs(mean_losses)
+        if mean_losses[top] - mean_losses[bottom] > SIGMAS * scale
+    ]
+
+
+def largest_climb(mean_losses: Floats) -> tuple[int, int] | None:
+    """The largest uninterrupted climb of the mean loss, (bottom, top); None where none is above 2 % of its bottom."""
+    return max(
+        _climbs(mean_losses), key=lambda rows: mean_losses[rows[1]] - mean_losses[rows[0]], default=None
+    )
+
+
+def _climbs(mean_losses: Floats) -> list[tuple[int, int]]:
+    """Bottom and top of each uninterrupted climb above 2 % of the loss at its bottom."""
+    changes = np.diff(mean_losses)
     found = []
     t = 0
     while t < len(changes):
@@ -46,8 +63,7 @@ def find_spikes(mean_losses: Floats) -> list[tuple[int, int]]:
         bottom = t
         while t < len(changes) and changes[t] > 0:
             t += 1
-        rise = mean_losses[t] - mean_losses[bottom]
-        if rise > SIGMAS * scale and rise > SMALLEST_RISE * abs(mean_losses[bottom]):
+        if mean_losses[t] - mean_losses[bottom] > SMALLEST_RISE * abs(mean_losses[bottom]):
             found.append((bottom, t))
     return found
 
@@ -59,6 +75,7 @@ def attribute_spikes(
     groups: Mapping[GroupKey, Ints],
     weights: Floats | None = None,
     counted: NDArray[np.bool_] | None = None,
+    rows: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[Spike, ...]:
     """For every spike, each group's share of ``Σ_i w_i max(Δℓ_i, 0)``, Δℓ from the bottom to the top.
 
@@ -73,12 +90,13 @@ def attribute_spikes(
         groups: disjoint positions of each group.
         weights: (N,) w, of each example in the mean loss; None = all alike.
         counted: (N,) the examples that the mean loss is over; None = those with a loss at bottom and top.
+        rows: (bottom, top) of each; None = the sudden rises.
 
     Returns:
         Spikes in order.
     """
     spikes = []
-    for bottom, top in find_spikes(mean_losses):
+    for bottom, top in find_spikes(mean_losses) if rows is None else rows:
         with np.errstate(invalid="ignore"):  # inf − inf is NaN, which holds nothing
             delta = np.asarray(losses[top], dtype=np.float64) - np.asarray(losses[bottom], dtype=np.float64)
         up = np.where(np.isfinite(delta), np.maximum(delta, 0), 0)

@@ -11,6 +11,7 @@ import numpy as np
 
 from opsigcli.options import STORE
 from opsigcli.reporting.format import count, number, percent, signed
+from opsigcli.reporting.summary import sharpness_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +39,16 @@ def largest(spikes: Sequence[Spike], limit: int) -> list[Spike]:
     return sorted(sorted(spikes, key=lambda spike: -spike.rise)[:limit], key=lambda spike: spike.step)
 
 
+def told(case: Case) -> list[Spike]:
+    """The spikes whose cause is known; the largest rise where there is no spike."""
+    rises = case.spikes or ((case.largest_rise,) if case.largest_rise is not None else ())
+    return [spike for spike in rises if spike.cause is not None]
+
+
 def spike_lines(case: Case, limit: int = SHOWN) -> list[SpikeLine]:
     """A sentence for each of the largest spikes."""
     lines = []
-    for spike in largest([spike for spike in case.spikes if spike.cause is not None], limit):
+    for spike in largest(told(case), limit):
         assert spike.cause is not None
         words = spike.cause.words
         ratios = [
@@ -49,8 +56,10 @@ def spike_lines(case: Case, limit: int = SHOWN) -> list[SpikeLine]:
         ]
         ratios = [ratio for ratio in ratios if math.isfinite(ratio)]
         if ratios:
-            words += f"; sharpness came to {number(max(ratios))} \u00d7 the stability threshold there"
+            name, peak = sharpness_name(case.sharpness), number(max(ratios))
+            words += f"; {name} came to {peak} \u00d7 the stability threshold there"
         span = case.run.axis.between(spike.step, spike.next_step)
+        span = span if case.spikes else f"no spike; largest rise {span}"
         lines.append(SpikeLine(span, signed(spike.rise), spike.cause.strength, words))
     return lines
 
@@ -93,7 +102,8 @@ def stability(case: Case) -> str:
             return f"Stability ratio: measured at 0 of {count(total, 'checkpoint')}."
         return f"Stability ratio: none; sharpness at {measured} of {count(total, 'checkpoint')}{why}."
     converged = [p for p in with_ratio if p.converged]
-    words = f"Stability ratio at {len(with_ratio)} of {count(total, 'checkpoint')}"
+    estimated = " (second moments estimated)" if any(p.estimated for p in with_ratio) else ""
+    words = f"Stability ratio{estimated} at {len(with_ratio)} of {count(total, 'checkpoint')}"
     if converged:
         peak = max(converged, key=lambda p: p.ratio or 0.0)
         words += f": at most {number(peak.ratio)} \u00d7 the threshold, at {case.run.axis.at(peak.step)}"
@@ -137,10 +147,10 @@ def next_steps(case: Case) -> list[str]:
 
 def moved(case: Case) -> list[tuple[str, Ints, Floats]]:
     """What rose and what fell most in the largest spike: words, ids and deltas."""
-    told = [spike for spike in case.spikes if spike.cause is not None]
-    if not told:
+    known = told(case)
+    if not known:
         return []
-    most = max(told, key=lambda spike: spike.rise)
+    most = max(known, key=lambda spike: spike.rise)
     assert most.cause is not None
     span = f"most from {case.run.axis.between(most.step, most.next_step)}"
     sides = (

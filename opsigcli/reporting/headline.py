@@ -177,7 +177,11 @@ def _spikes(case: Case) -> Part:
     spikes = case.spikes
     top = max(spikes, key=lambda spike: spike.rise, default=None)
     if top is None:
-        return [], [], ["No spike of the mean loss was found."]
+        rise, words = case.largest_rise, ""
+        if rise is not None:
+            span = case.run.axis.between(rise.step, rise.next_step)
+            words = f"; the largest rise, {signed(rise.rise)} nats from {span}, does not stand out from usual changes"
+        return [], [], [f"No spike of the mean loss was found{words}."]
     size = (
         f"The largest spike is {signed(top.rise)} nats from {case.run.axis.between(top.step, top.next_step)}"
     )

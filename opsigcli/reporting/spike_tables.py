@@ -26,10 +26,14 @@ CLASS_COLUMNS = 6  # of the table of classes by spike
 SIGNIFICANT = 0.05
 
 
-def spikes(found: Sequence[Spike], axis: Axis = STEPS) -> list[RenderableType]:
+def spikes(
+    found: Sequence[Spike], axis: Axis = STEPS, largest_rise: Spike | None = None
+) -> list[RenderableType]:
     """The largest spikes: the attribution of their rise, its share by class, and the cause of each."""
     if not found:
-        return [head("Spikes"), Text("No spike of the mean loss was found.")]
+        none = [head("Spikes"), Text("No spike of the mean loss was found.")]
+        rises = [] if largest_rise is None else [largest_rise]
+        return none + _classes(rises) + _causes(rises, axis)
     shown_spikes = largest(found, SPIKE_ROWS)
     table = table_of(
         (f"from {axis.one}", "right"),
@@ -83,7 +87,7 @@ def _classes(found: Sequence[Spike]) -> list[RenderableType]:
     names = class_columns(found, CLASS_COLUMNS)
     if len(names) < 2:
         return []
-    table = table_of(("spike", "right"), *((shorten(printable(name), 10), "right") for name in names))
+    table = table_of(("from", "right"), *((shorten(printable(name), 10), "right") for name in names))
     expected: dict[str, float] = {}
     for spike in found:
         if spike.cause is None:

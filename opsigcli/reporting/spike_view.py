@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.reporting.first_screen import held_together, largest, next_steps, spike_lines, stability
+from opsigcli.reporting.first_screen import held_together, largest, next_steps, spike_lines, stability, told
 from opsigcli.reporting.format import NOTHING, percent, signed
 from opsigcli.reporting.galleries import spike_galleries
 from opsigcli.reporting.spike_tables import SIGNIFICANT, class_columns
@@ -25,8 +25,8 @@ COLUMNS = 12  # classes of the table of classes by spike
 
 def first_view(case: Case, album: Album) -> dict[str, Any]:
     """The first screen: causes, what moved most, how near the edge, what to run next."""
-    told = [spike for spike in case.spikes if spike.cause is not None]
-    most = max(told, key=lambda spike: spike.rise, default=None)
+    known = told(case)
+    most = max(known, key=lambda spike: spike.rise, default=None)
     together = held_together(case)
     return {
         "together": f"{together[:1].upper()}{together[1:]}." if together else "",
@@ -34,7 +34,7 @@ def first_view(case: Case, album: Album) -> dict[str, Any]:
             {"span": line.span, "rise": line.rise, "strength": line.strength, "words": line.words}
             for line in spike_lines(case, FIRST_CAUSES)
         ],
-        "omitted": len(case.spikes) - min(len(told), FIRST_CAUSES),
+        "omitted": max(len(case.spikes) - min(len(known), FIRST_CAUSES), 0),
         "moved": [] if most is None else spike_galleries(case, most, album),
         "between": "" if most is None else case.run.axis.between(most.step, most.next_step),
         "stability": stability(case),
@@ -44,12 +44,12 @@ def first_view(case: Case, album: Album) -> dict[str, Any]:
 
 def class_table(case: Case) -> dict[str, Any] | None:
     """Share of each rise by class, beside what is expected from its size."""
-    told = [spike for spike in case.spikes if spike.cause is not None]
-    names = class_columns(told, COLUMNS)
+    known = told(case)
+    names = class_columns(known, COLUMNS)
     if len(names) < 2:
         return None
     rows, expected = [], dict.fromkeys(names, 0.0)
-    for spike in told:
+    for spike in known:
         assert spike.cause is not None
         of = {share.name: share for share in spike.cause.classes}
         expected |= {name: of[name].expected for name in names if name in of}
@@ -71,10 +71,7 @@ def _class_cell(share: Share | None, fell: bool) -> dict[str, Any]:
 
 def details(case: Case) -> list[dict[str, Any]]:
     """The parts of the largest spikes, a table for each way to part them."""
-    return [
-        _detail(spike, case.run.axis)
-        for spike in largest([s for s in case.spikes if s.cause is not None], DETAILED)
-    ]
+    return [_detail(spike, case.run.axis) for spike in largest(told(case), DETAILED)]
 
 
 def _detail(spike: Spike, axis: Axis) -> dict[str, Any]:

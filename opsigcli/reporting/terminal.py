@@ -110,7 +110,7 @@ def render_report(case: Case) -> list[RenderableType]:
         shown += render_virtual(case.virtual, case.trace, case.run.classes)
     if case.mining:
         shown += pairs(case.mining, case.trace)
-    shown += spikes(case.spikes, case.run.axis)
+    shown += spikes(case.spikes, case.run.axis, case.largest_rise)
     if case.mining:
         shown += top(case.mining, case.run.classes, case.trace, TOP_ROWS)
     return shown + _notes(notes(case))

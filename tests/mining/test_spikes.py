@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from opsigcli.mining.recovery import membership_f1, pair_f1, recovery
-from opsigcli.mining.spikes import attribute_spikes, find_spikes
+from opsigcli.mining.spikes import attribute_spikes, find_spikes, largest_climb
 from opsigcli.records import REST, GroupKey
 
 FIRST, SECOND = GroupKey(1, "first"), GroupKey(1, "second")
@@ -21,6 +21,14 @@ def test_a_smooth_curve_has_no_spike_and_a_planted_one_is_found_from_bottom_to_t
     assert find_spikes(curve) == []
     curve[50:54] += [0.2, 0.5, 0.3, 0.1]
     assert find_spikes(curve) == [(49, 51)]
+
+
+def test_the_largest_climb_of_a_noisy_curve_is_found_though_it_is_no_spike() -> None:
+    curve = np.array([2.0, 1.0, 1.3, 0.9, 1.0, 1.4, 0.8, 1.1])
+    assert find_spikes(curve) == []
+    assert largest_climb(curve) == (3, 5)
+    assert largest_climb(np.array([2.0, 1.0, 1.01, 0.9])) is None  # not above 2 % of the loss
+    assert largest_climb(np.array([1.0, np.nan, 2.0])) is None
 
 
 def test_spikes_do_not_depend_on_the_unit_of_the_loss() -> None:

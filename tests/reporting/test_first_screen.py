@@ -49,6 +49,30 @@ def test_the_same_stands_in_the_header_of_the_page_with_six_pictures_on_either_s
     assert "opsig mine --causal" in header
 
 
+def test_where_no_rise_is_sudden_the_largest_one_has_its_cause() -> None:
+    case = make_case(examples=240)
+    rng = np.random.default_rng(0)
+    losses = 2 + 0.3 * rng.standard_normal(len(case.trace.steps))[:, None] + np.zeros((1, 240))
+    losses[10:] += np.where(case.trace.labels == 0, 1.5, 0.0)
+    case = with_causes(with_losses(replace(case, spikes=(), mining=None), losses.astype(np.float32)), None)
+    assert case.spikes == ()
+    assert case.largest_rise is not None
+    mean = case.trace.mean_losses
+    row = case.trace.steps.tolist().index
+    climbed = mean[row(case.largest_rise.next_step)] - mean[row(case.largest_rise.step)]
+    assert case.largest_rise.rise == pytest.approx(climbed)
+    shown = show(render_report(case))
+    first = " ".join(" ".join(shown.splitlines()[:40]).split())
+    assert "no spike; largest rise step" in first
+    assert "rose most from step" in first
+    page = render_html(case, {})
+    assert "no spike; largest rise step" in re.split("</?header>", page)[1]
+    assert "Largest rise of the mean loss" in page
+    flat = with_causes(with_losses(case, np.ones((len(case.trace.steps), 240), dtype=np.float32)), None)
+    assert flat.largest_rise is None
+    assert "No spike of the mean loss was found." in show(render_report(flat))
+
+
 def test_examples_without_pictures_are_listed() -> None:
     header = re.split("</?header>", render_html(told(images=False), {}))[1]
     assert "<img " not in header

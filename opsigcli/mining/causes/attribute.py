@@ -14,7 +14,7 @@ from opsigcli.mining.causes.groups import by_groups, rest_by_class
 from opsigcli.mining.causes.rises import read_rises
 from opsigcli.mining.causes.words import sentence, strength
 from opsigcli.mining.inputs import UNSEEN, Trace
-from opsigcli.mining.spikes import attribute_spikes, find_spikes
+from opsigcli.mining.spikes import attribute_spikes, find_spikes, largest_climb
 from opsigcli.spike_records import SpikeCause
 
 if TYPE_CHECKING:
@@ -44,8 +44,36 @@ def attributed_spikes(
         groups: positions of the groups of mined pairs, disjoint; {} where none are known.
         seed: of halves and nulls.
     """
-    spikes = attribute_spikes(trace.losses, mean.values, trace.steps, groups, trace.weights, mean.examples)
-    rows = find_spikes(mean.values)
+    return _attributed(trace, mean, groups, seed, find_spikes(mean.values))
+
+
+def largest_rise(
+    trace: Trace, mean: MeanLoss, groups: Mapping[GroupKey, Ints], seed: int = 0
+) -> Spike | None:
+    """The largest climb of a mean loss in which none is sudden, attributed as a spike is; None where it never climbs.
+
+    Checkpoints far apart, or a run that is noisy throughout, have no step that stands out from the others.
+
+    Args:
+        trace, mean, groups, seed: as of ``attributed_spikes``.
+    """
+    climb = largest_climb(mean.values)
+    if climb is None or find_spikes(mean.values):
+        return None
+    return next(iter(_attributed(trace, mean, groups, seed, [climb])), None)
+
+
+def _attributed(
+    trace: Trace,
+    mean: MeanLoss,
+    groups: Mapping[GroupKey, Ints],
+    seed: int,
+    rows: Sequence[tuple[int, int]],
+) -> tuple[Spike, ...]:
+    """The rises from bottom to top in ``rows``, and the cause of the largest ones."""
+    spikes = attribute_spikes(
+        trace.losses, mean.values, trace.steps, groups, trace.weights, mean.examples, rows
+    )
     most = int(np.clip(NUMBERS // max(mean.over, 1), FEWEST, LARGEST))
     asked = sorted(sorted(range(len(spikes)), key=lambda s: -spikes[s].rise)[:most])
     if not asked or not mean.over:
@@ -90,9 +118,9 @@ def moved_ids(spikes: Sequence[Spike]) -> list[int]:
 def spike_examples(case: Case) -> list[int]:
     """The same from a trace whose spikes are not attributed yet."""
     trace, mean = case.trace, case.trace.mean_loss
-    rows = sorted(find_spikes(mean.values), key=lambda row: mean.values[row[0]] - mean.values[row[1]])[
-        :PICTURED
-    ]
+    climb = largest_climb(mean.values)
+    sudden = find_spikes(mean.values) or ([] if climb is None else [climb])
+    rows = sorted(sudden, key=lambda row: mean.values[row[0]] - mean.values[row[1]])[:PICTURED]
     found: list[int] = []
     for bottom, top in rows:
         deltas = np.asarray(trace.losses[top], dtype=np.float64) - np.asarray(
@@ -112,7 +140,7 @@ def extremes(deltas: Floats) -> tuple[Ints, Ints]:
 
 
 def with_causes(case: Case, seen: tuple[Mapping[str, NDArray[Any]], str] | None) -> Case:
-    """A case with its spikes attributed, from what the store holds of it.
+    """A case with its spikes attributed, or its largest rise where there is none, from what the store holds of it.
 
     Args:
         case: the losses, and what was mined.
@@ -137,4 +165,5 @@ def with_causes(case: Case, seen: tuple[Mapping[str, NDArray[Any]], str] | None)
         run.loss,
     )
     made = case.mining.provenance if case.mining else None
-    return replace(case, spikes=attributed_spikes(given, trace.mean_loss, groups, made.seed if made else 0))
+    of = (given, trace.mean_loss, groups, made.seed if made else 0)
+    return replace(case, spikes=attributed_spikes(*of), largest_rise=largest_rise(*of))
