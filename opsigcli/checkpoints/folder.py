@@ -27,6 +27,7 @@ class Skipped:
     file: str
     reason: str
     command: str = ""  # what converts it, for kinds that opsig knows and does not open
+    often_data: bool = False  # of such a kind, and probably no checkpoint
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _sort_out(
         if reader is None:
             kind = None if reason else foreign.recognise(entry)
             if kind:
-                skipped.append(Skipped(file, kind.what, kind.convert(entry)))
+                skipped.append(Skipped(file, kind.what, kind.convert(entry), kind.often_data))
             else:
                 other = _FOLDER if entry.is_dir() else "no checkpoint format that opsig reads"
                 skipped.append(Skipped(file, reason or other))
@@ -171,7 +172,12 @@ def _sort_out(
             skipped.append(Skipped(file, _STRANGER))
         else:
             entries.append(Found(entry, file, reader, entry.stat(), rows.get(file)))
-    return entries, skipped
+    # Programs keep logs and data in pickles: beside checkpoints of another kind they are no weights.
+    whole = [entry for entry in entries if entry.format.name != "pickle"] or entries
+    skipped += [
+        Skipped(e.file, "a pickle beside checkpoints of another kind") for e in entries if e not in whole
+    ]
+    return whole, skipped
 
 
 def never(entry: Path) -> str:

@@ -19,12 +19,13 @@ def nothing(folder: Path, failed: list[Failed], skipped: list[Skipped]) -> Check
         return CheckpointError(failed[0].error.message + more, failed[0].error.hint)
     if not skipped:
         return CheckpointError(f"expected checkpoints, found an empty folder at {folder}", "check the path")
-    if known := next((s for s in skipped if s.command), None):
+    deeper = _deeper(folder)
+    if known := next((s for s in skipped if s.command and not (s.often_data and deeper)), None):
         return CheckpointError(
             f"expected checkpoints that opsig opens, found {known.reason} at {folder / known.file}",
             f"convert it: {known.command}",
         )
-    if deeper := _deeper(folder):
+    if deeper:
         return CheckpointError(
             f"expected checkpoints in {folder}, found them in a folder below it",
             f"name that folder: {deeper}",

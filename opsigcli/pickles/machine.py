@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opsigcli.pickles.records import Call, Malformed, Name
@@ -14,7 +14,7 @@ _OLD_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # modules as Py
 
 Data = bytes | mmap.mmap
 # Name of a function -> what to put for a call of it, made of data alone.
-Calls = dict[str, Callable[[tuple[Any, ...]], Any]]
+Calls = Mapping[str, Callable[[tuple[Any, ...]], Any]]
 
 
 class Machine:

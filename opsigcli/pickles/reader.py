@@ -37,7 +37,9 @@ class Pickle:
     end: int
 
 
-def read(data: Data, calls: Calls, persistent: Callable[[Any], Any], start: int = 0) -> Pickle:
+def read(
+    data: Data, calls: Calls, persistent: Callable[[Any], Any], start: int = 0, most: int = MAX_OPCODES
+) -> Pickle:
     """Read the one pickle that begins at ``start``.
 
     Args:
@@ -45,13 +47,14 @@ def read(data: Data, calls: Calls, persistent: Callable[[Any], Any], start: int 
         calls: name of a function -> what stands for its result, given the arguments.
         persistent: what stands for a persistent id (torch's way to point at a storage).
         start: offset of the pickle.
+        most: instructions that it may have.
 
     Raises:
         Malformed: this is no pickle, or it is out of bounds.
     """
     machine = Machine(data, calls, persistent, start)
     try:
-        value = _run(machine)
+        value = _run(machine, most)
     except Malformed:
         raise
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, struct.error) as error:
@@ -61,7 +64,7 @@ def read(data: Data, calls: Calls, persistent: Callable[[Any], Any], start: int 
     return Pickle(value, frozenset(machine.names), machine.position)
 
 
-def _run(m: Machine) -> Any:
+def _run(m: Machine, most: int) -> Any:
     """Carry out the program; what it leaves on top of the stack.
 
     Raises:
@@ -72,7 +75,7 @@ def _run(m: Machine) -> Any:
     word, signed = _WORD.unpack_from, _SIGNED.unpack_from
     at = m.position
     # A file of weights is a hundred thousand instructions, nearly all of these few kinds: most frequent first.
-    for _ in range(MAX_OPCODES):
+    for _ in range(most):
         if at >= end:
             raise Malformed("the pickle in it is cut off, or too long")
         code = data[at]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -64,6 +65,12 @@ def make_torch(folder: Path, sample: Sample) -> Path:
     return folder / "step_3.pt"
 
 
+def make_pickle(folder: Path, sample: Sample) -> Path:
+    content = {"model": sample.weights, "optimizer": sample.optimizer(0), "extra": sample.extra}
+    (folder / "step_3.pkl").write_bytes(pickle.dumps(content))
+    return folder / "step_3.pkl"
+
+
 def make_dcp(folder: Path, sample: Sample) -> Path:
     content = {"model": sample.weights, "optimizer": sample.optimizer("block"), "extra": sample.extra}
     with warnings.catch_warnings(action="ignore"):  # it says that there is no process group
@@ -94,6 +101,7 @@ def make_adapter(folder: Path, sample: Sample) -> Path:
 MAKERS: dict[str, Callable[[Path, Sample], Path]] = {
     "safetensors": make_safetensors,
     "torch": make_torch,
+    "pickle": make_pickle,
     "dcp": make_dcp,
     "adapter": make_adapter,
     "folder": make_folder,
@@ -226,6 +234,17 @@ FOREIGN_SAMPLES: dict[str, Callable[[Path], Path]] = {
     "a DeepSpeed ZeRO checkpoint": lambda at: (
         touched(at / "global_step5" / "mp_rank_00_model_states.pt").parent
     ),
+    "a GPT-NeoX checkpoint": lambda at: (
+        touched(at / "global_step5" / "layer_00-model_00-model_states.pt").parent
+    ),
+    "a Megatron-LM checkpoint": lambda at: (
+        touched(at / "iter_0001000" / "mp_rank_00" / "model_optim_rng.pt").parent.parent
+    ),
+    "a NeMo archive of weights in several files": lambda at: touched(at / "net.nemo"),
+    "a Flax checkpoint (msgpack)": lambda at: touched(at / "checkpoint_100", b"\x82\xa1"),
+    "an ONNX program": lambda at: touched(at / "net.onnx"),
+    "numpy arrays (.npz)": lambda at: touched(at / "net.npz"),
+    "an archive": lambda at: touched(at / "run.zip"),
     "a torch.export program (.pt2)": lambda at: touched(at / "net.pt2"),
     "an Orbax (JAX) checkpoint": lambda at: touched(at / "5" / "_CHECKPOINT_METADATA").parent,
     "a GGUF file (quantized, for llama.cpp)": lambda at: touched(at / "net.bin", b"GGUF"),

@@ -19,6 +19,10 @@ FORMATS = Registry(
             "opsigcli.checkpoints.formats.torch_file:TorchFile",
             "a torch.save file: .pt .pth .bin .ckpt .tar; code in it is never run",
         ),
+        "pickle": Entry(
+            "opsigcli.checkpoints.formats.pickle_file:PickleFile",
+            "a file of pickle.dump with tensors or numpy arrays by name; code in it is never run",
+        ),
         "dcp": Entry(
             "opsigcli.checkpoints.formats.dcp_folder:DcpFolder",
             "a folder of torch.distributed.checkpoint: .metadata and .distcp files (FSDP2, torchtitan)",

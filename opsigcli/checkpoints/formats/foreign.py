@@ -10,6 +10,7 @@ from pathlib import Path
 
 from opsigcli.files import open_file, strange_kind
 
+_LAYER = re.compile(r"layer_\d+-model_\d+-model_states\.pt")  # of a pipeline
 _PLAIN = re.compile(r"[\w./@+=,:-]+")
 
 
@@ -21,6 +22,7 @@ class Kind:
     recognises: Callable[[Path], bool]  # may raise OSError
     command: str  # with {0} for the path
     parent: bool = False  # the command takes the folder around it
+    often_data: bool = False  # files of this kind mostly hold no weights
 
     def convert(self, path: Path) -> str:
         """The command for the checkpoint at ``path``. People paste it, so a name that a shell could take for more
@@ -50,7 +52,39 @@ def _ends(path: Path, *ends: str) -> bool:
 def _deepspeed(path: Path) -> bool:
     ends, inside = ("_model_states.pt", "_optim_states.pt"), _inside(path)
     steps = "latest" in inside and any(name.startswith("global_step") for name in inside)
-    return _ends(path, *ends) or steps or any(name.endswith(ends) for name in inside)
+    return not _neox(path) and (_ends(path, *ends) or steps or any(name.endswith(ends) for name in inside))
+
+
+def _neox(path: Path) -> bool:
+    return any(_LAYER.fullmatch(name) for name in (_inside(path) or {path.name}))
+
+
+def _megatron(path: Path) -> bool:
+    inside = _inside(path)
+    parts = {"model_optim_rng.pt", "model_rng.pt", "distrib_optim.pt"}
+    ranks = [name for name in inside if name.startswith("mp_rank_") and (path / name).is_dir()]
+    old = {
+        "metadata.json",
+        "common.pt",
+    } <= inside and ".metadata" not in inside  # distributed, of zarr arrays
+    return bool(ranks) or old or (path.name.startswith("mp_rank_") and bool(inside & parts))
+
+
+def _flax(path: Path) -> bool:
+    if not re.fullmatch(r"(?:.*_)?checkpoint_\d+", path.name) or path.is_dir():
+        return _ends(path, ".msgpack")
+    with open_file(path) as file:
+        start = file.read(2)
+    return bool(start) and (0x81 <= start[0] <= 0x8F or start[0] in (0xDE, 0xDF))  # a mapping of msgpack
+
+
+def _archive(path: Path) -> bool:
+    if _ends(path, ".zip", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2"):
+        return True
+    if not _ends(path, ".tar"):
+        return False
+    with open_file(path) as file:
+        return file.read(262)[257:] == b"ustar"
 
 
 def _gguf(path: Path) -> bool:
@@ -81,6 +115,50 @@ FOREIGN = (
         _deepspeed,
         "python -m deepspeed.utils.zero_to_fp32 {0} {0}-fp32 --safe_serialization",
         parent=True,
+    ),
+    Kind(
+        "a GPT-NeoX checkpoint",
+        _neox,
+        "python tools/ckpts/convert_neox_to_hf.py --input_dir {0} --config_file CONFIG.yml --output_dir hf",
+        parent=True,
+    ),
+    Kind(
+        "a Megatron-LM checkpoint",
+        _megatron,
+        'python -c "from megatron.bridge import AutoBridge as A; '
+        "A.from_hf_pretrained('HF_MODEL').export_ckpt('{0}', 'hf')\"  "
+        "# Megatron Bridge; HF_MODEL is one of the same architecture",
+    ),
+    Kind(
+        "a NeMo archive of weights in several files",
+        lambda path: _ends(path, ".nemo"),
+        "mkdir unpacked && tar -xf {0} -C unpacked  # weights there by NeMo's convert_MODEL_nemo_to_hf.py, if in parts",
+    ),
+    Kind(
+        "a Flax checkpoint (msgpack)",
+        _flax,
+        'python -c "import flax.serialization as s, flax.traverse_util as f, numpy, safetensors.numpy as n; '
+        "t = f.flatten_dict(s.msgpack_restore(open('{0}', 'rb').read()), sep='.'); "
+        "n.save_file(dict(zip(t, map(numpy.asarray, t.values()))), 'weights.safetensors')\"",
+    ),
+    Kind(
+        "an ONNX program",
+        lambda path: _ends(path, ".onnx"),
+        "python -c \"import onnx, onnx.numpy_helper as h, torch; w = onnx.load('{0}').graph.initializer; "
+        "torch.save({{i.name: torch.tensor(h.to_array(i)) for i in w}}, 'weights.pt')\"",
+    ),
+    Kind(
+        "numpy arrays (.npz)",
+        lambda path: _ends(path, ".npz"),
+        'python -c "import numpy, torch; '
+        "torch.save({{k: torch.tensor(a) for k, a in numpy.load('{0}').items()}}, 'weights.pt')\"",
+        often_data=True,
+    ),
+    Kind(
+        "an archive",
+        _archive,
+        "python -c \"import shutil; shutil.unpack_archive('{0}', 'unpacked')\"",
+        often_data=True,
     ),
     Kind(
         "a torch.export program (.pt2)",

@@ -8,6 +8,7 @@ each call, runs its code.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from opsigcli.checkpoints.formats.torch_container import (
     ZIP,
     Opened,
     Program,
+    in_tar,
     open_torch,
     saved_by_torch,
     some,
@@ -51,7 +53,7 @@ class TorchFile(CheckpointFormat):
     """
 
     name = "torch"
-    suffixes = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pyth", ".th", ".pkl")
+    suffixes: tuple[str, ...] = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pyth", ".th", ".pkl", ".nemo")
 
     def __init__(self, unpickle: bool = False) -> None:
         self.unpickle = unpickle
@@ -69,6 +71,8 @@ class TorchFile(CheckpointFormat):
         try:
             with open_file(path) as file:
                 start = file.read(START)
+                if suffix == ".nemo":
+                    return in_tar(file) is not None
         except OSError:
             return suffix in self.suffixes
         if safetensors_file.begins(path):
@@ -203,7 +207,7 @@ class _opened:
             self.file.close()
             self._translate(error)
             raise
-        return self.file, opened
+        return self.file if opened.apart is None else io.BytesIO(opened.apart), opened
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.file.close()

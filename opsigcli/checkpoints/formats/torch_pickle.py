@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from opsigcli.checkpoints.base import SIZES, TensorFacts
@@ -93,8 +94,16 @@ class Content:
     end: int  # of the pickle
 
 
-def read_content(data: Data, start: int = 0) -> Content:
+def read_content(
+    data: Data, start: int = 0, calls: Calls = MappingProxyType({}), most: int = pickle_reader.MAX_OPCODES
+) -> Content:
     """The pickle at ``start``, as data.
+
+    Args:
+        data: bytes, or a mapped file.
+        start: offset of the pickle.
+        calls: what stands for calls beyond those of torch's files.
+        most: instructions that it may have.
 
     Raises:
         Malformed: it is broken, or a tensor in it reaches beyond its storage.
@@ -132,7 +141,7 @@ def read_content(data: Data, start: int = 0) -> Content:
         return rebuild(inner) if rebuild else Call(function, inner)
 
     pickle = pickle_reader.read(
-        data, {**_CALLS, "torch._tensor._rebuild_from_type_v2": of_type}, persistent, start
+        data, {**_CALLS, **calls, "torch._tensor._rebuild_from_type_v2": of_type}, persistent, start, most
     )
     refused = {_REFUSED[name] for name in pickle.names if name in _REFUSED and (name != _WRAPPED or others)}
     foreign = {
