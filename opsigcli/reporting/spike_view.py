@@ -72,15 +72,15 @@ def _class_cell(share: Share | None, fell: bool) -> dict[str, Any]:
 def details(case: Case) -> list[dict[str, Any]]:
     """The parts of the largest spikes, a table for each way to part them."""
     return [
-        _detail(spike, case.run.axis)
+        _detail(spike, case.run.axis, case.trace.naming.kind)
         for spike in largest([s for s in case.spikes if s.cause is not None], DETAILED)
     ]
 
 
-def _detail(spike: Spike, axis: Axis) -> dict[str, Any]:
+def _detail(spike: Spike, axis: Axis, kind: str) -> dict[str, Any]:
     cause = spike.cause
     assert cause is not None
-    tables = [_table("by class", cause.classes)] if len(cause.classes) > 1 else []
+    tables = [_table(f"by {kind}", cause.classes)] if len(cause.classes) > 1 else []
     tables += [
         _table(
             f"{split.of or 'all examples'} by {split.feature}, on the half that did not choose it "
