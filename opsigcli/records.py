@@ -11,6 +11,7 @@ from opsigcli.axis import STEPS, Axis
 from opsigcli.errors import ReportError
 from opsigcli.mean_loss import MeanLoss, mean_loss
 from opsigcli.options import STORE
+from opsigcli.token_ids import LABELLED, Naming
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,6 +99,7 @@ class LossTrace:
     measured: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
     weights: Floats | None = None  # (N,) of each example in the mean loss, of mean 1; None = all alike
     axis: Axis = STEPS  # what the steps count
+    naming: Naming = LABELLED
 
     @cached_property
     def mean_loss(self) -> MeanLoss:

@@ -7,13 +7,16 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opsigcli.errors import UsageError
 from opsigcli.records import LossTrace, Mining
 from opsigcli.store.beside import write_file
+
+if TYPE_CHECKING:
+    from opsigcli.records import Ints
 
 COLUMNS = ("pair", "side", "id", "label", "name", "verdict")
 FORMATS = (".csv", ".jsonl", ".npz", ".json", ".pt")
@@ -35,8 +38,8 @@ def require_format(path: Path) -> None:
 def export_groups(path: Path, mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> int:
     """Write one row per member of a group, in the order of the pairs; returns the number of rows.
 
-    Columns: pair (from 1), side (first or second), id, label (class name, or index), name (relative path, where
-    examples have one), verdict on the pair.
+    Columns: pair (from 1), side (first or second), id (document:token for tokens), label (class name, or index; the
+    token predicted), name (relative path, or text with the token marked), verdict on the pair.
 
     Raises:
         UsageError: the ending of ``path`` is not known.
@@ -65,8 +68,15 @@ def _npz(path: Path, rows: list[dict[str, Any]], mining: Mining) -> None:
     arrays = {
         f"pair_{n}_{side}": getattr(p, side).ids for n, p in enumerate(mining.pairs, 1) for side in SIDES
     }
-    arrays["ids"] = np.array(sorted({row["id"] for row in rows}), dtype=np.int64)
+    arrays["ids"] = _all_ids(mining)
     write_file(path, lambda file: np.savez(file, **arrays))
+
+
+def _all_ids(mining: Mining) -> Ints:
+    """The members of all groups, sorted, each once."""
+    return np.unique(
+        np.concatenate([np.zeros(0, np.int64), *(group.ids for group in mining.groups.values())])
+    )
 
 
 def _fiftyone(path: Path, rows: list[dict[str, Any]], _: Mining) -> None:
@@ -90,7 +100,7 @@ def _subset(path: Path, rows: list[dict[str, Any]], mining: Mining) -> None:
     indices = {
         f"pair-{n}-{s}": getattr(p, s).ids.tolist() for n, p in enumerate(mining.pairs, 1) for s in SIDES
     }
-    content = {"indices": sorted({row["id"] for row in rows}), "groups": indices}
+    content = {"indices": _all_ids(mining).tolist(), "groups": indices}
     write_file(path, lambda file: torch.save(content, file))
 
 
@@ -105,6 +115,7 @@ WRITERS: dict[str, Callable[[Path, list[dict[str, Any]], Mining], None]] = {
 
 
 def _rows(mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    naming = trace.naming
     for key, group in mining.groups.items():
         places = trace.positions(group.ids)
         labels, names = trace.labels[places].tolist(), trace.names_at(places)
@@ -112,8 +123,8 @@ def _rows(mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> Iterato
             yield {
                 "pair": key.pair,
                 "side": key.side,
-                "id": example,
-                "label": classes[label] if 0 <= label < len(classes) else label,
+                "id": naming.id(example) if naming.in_documents else example,
+                "label": (classes[label] if 0 <= label < len(classes) else label) if naming.label else "",
                 "name": name,
                 "verdict": mining.pairs[key.pair - 1].verdict,
             }

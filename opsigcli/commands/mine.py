@@ -71,6 +71,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 *(store.seen or ({}, UNSEEN)),
                 run.loss,
                 trace.axis,
+                trace.naming,
             )
             settings = _settings(options, given)
             sketches = Sketches(options, store, given.survey, settings.window, progress)

@@ -111,4 +111,5 @@ def _mask(path: str, pictures: Pictures, places: tuple[int, ...]) -> Ints:
             f"expected a mask of {places[0]}x{places[1]}, as its picture is; found {found.shape} in {path}",
             "give every picture and its mask one size, or add size=H,W",
         )
-    return found.astype(np.int64)
+    labels: Ints = found.astype(np.int64)
+    return labels

@@ -13,7 +13,7 @@ from opsigcli.errors import UsageError
 from opsigcli.examples import IGNORED, ExampleSource
 from opsigcli.query import choice, integer
 from opsigcli.specs import Spec, parse
-from opsigcli.token_ids import DOCUMENT_BITS
+from opsigcli.token_ids import DOCUMENT_BITS, OWN_PLACE
 
 if TYPE_CHECKING:
     from opsigcli.records import Ints
@@ -75,7 +75,7 @@ def tokens_of(whole: ExampleSource, options: TokenOptions) -> PerToken:
     follows = _follow(whole)
     subwords = Subwords(options.tokenizer) if options.tokenizer else None
     spec = parse(whole.spec)
-    facts = whole.transform | {"per": "token"}
+    facts = whole.transform | {"per": "token"} | ({} if follows else {"labels": OWN_PLACE})
     if subwords is not None:
         facts["tokenizer"] = subwords.fact
         spec = Spec(spec.scheme, spec.name, spec.options | {"tokenizer": subwords.path})

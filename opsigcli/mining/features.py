@@ -67,7 +67,8 @@ def auc_among(values: Floats, members: Ints, others: Ints) -> Floats:
     won = (np.searchsorted(line, of) + np.searchsorted(line, of, "right")).sum(axis=1) / 2
     won -= _wins(places, members, members, inside)
     left = members.shape[1] * (len(others) - inside.sum(axis=1))
-    return np.divide(won, left, out=np.full(len(members), 0.5), where=left > 0)
+    areas: Floats = np.divide(won, left, out=np.full(len(members), 0.5), where=left > 0)
+    return areas
 
 
 def _wins(places: Ints, first: Ints, second: Ints, counted: NDArray[np.bool_]) -> Floats:

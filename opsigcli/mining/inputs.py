@@ -13,6 +13,7 @@ from opsigcli.errors import MiningError
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.trace_stats import survey
 from opsigcli.options import MineOptions
+from opsigcli.token_ids import LABELLED, Naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +63,7 @@ class Trace:
     unseen: str = UNSEEN  # why, where there are none
     loss: str = ""  # its spec
     axis: Axis = STEPS  # what the steps count
+    naming: Naming = LABELLED
 
     @property
     def outputs(self) -> int:

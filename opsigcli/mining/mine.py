@@ -210,8 +210,10 @@ def _notes(
     joined = sum(pair.outside for pair in found.pairs) if asked is not None else None
     # Losses alone do not know windows, and a first oscillation that lasts to the end is the whole run's.
     apart = by_gradients and settings.window is None and first_window(seen.amplitude)[1] < len(seen.amplitude)
+    naming = found.trace.naming
     return [
         *(notes_on_gradients(material, dropped, joined) if by_gradients else [LOSSES_ALONE]),
-        *notes_on_classes(found.explained, opposed, bool(found.pairs) and apart),
+        *notes_on_classes(found.explained, opposed, bool(found.pairs) and apart, naming.kind),
+        *([naming.matched] if found.pairs and naming.matched else []),
         *notes_on_shares(seen.energy, [pair.members for pair in found.pairs]),
     ]

@@ -92,7 +92,7 @@ def notes_on_gradients(material: Material, dropped: int, joined: int | None = No
 
 
 def notes_on_classes(
-    shares: Mapping[str, float], opposed: tuple[tuple[str, ...], ...], apart: bool
+    shares: Mapping[str, float], opposed: tuple[tuple[str, ...], ...], apart: bool, kind: str
 ) -> list[str]:
     """Whether the oscillation is one of whole classes.
 
@@ -100,6 +100,7 @@ def notes_on_classes(
         shares: of the high-passed loss deltas, explained by what is known of the examples (``features.explained``).
         opposed: the classes on either side of the main swing; () where there are none.
         apart: the first oscillation was not mined by itself, and could be.
+        kind: what the classes are, as ``Naming.kind`` has it.
 
     Returns:
         Sentences.
@@ -107,7 +108,7 @@ def notes_on_classes(
     by_class = shares.get("class")
     if by_class is None or by_class < MOSTLY_CLASS:
         return []
-    words = f"the class alone explains {by_class:.0%} of the high-passed loss deltas (adjusted R²)"
+    words = f"the {kind} alone explains {by_class:.0%} of the high-passed loss deltas (adjusted R²)"
     if "class and features" in shares:
         single = {
             name.removeprefix(ALONE): share
@@ -119,7 +120,7 @@ def notes_on_classes(
         words += (
             f", class and image features {shares['class and features']:.0%} (class and one of them: {each})"
         )
-    words += ": this run's oscillation is mostly of whole classes"
+    words += f": this run's oscillation is mostly of whole {'classes' if kind == 'class' else f'{kind}s'}"
     if opposed:
         words += f", {' and '.join(opposed[0])} against {' and '.join(opposed[1])}"
     return [words + ("; mine its beginning with --window first" if apart else "")]

@@ -12,6 +12,7 @@ from torch import Tensor
 from opsigcli.errors import ObjectiveError
 from opsigcli.objective.counting import BLOCK, SUM, check_dense, check_labels, check_maps, check_tokens
 from opsigcli.objective.made_by import made_by
+from opsigcli.objective.vocabulary import check_vocabulary
 from opsigcli.objective.weights_of_loss import watch_weights
 from opsigcli.usercode import guarded
 
@@ -64,6 +65,8 @@ def check_contract(objective: Objective, *, again: bool = False) -> bool:
     inputs, targets = objective.read(some), objective.bare_targets(some)
     outputs = objective.model(inputs)
     if not again:
+        if kind.of_tokens is not None and isinstance(outputs, Tensor) and outputs.ndim == 3:
+            objective.notes += filter(None, [check_vocabulary(outputs.shape[-1], source)])
         _check_tokens_seen(objective)
     _check_single(objective, inputs, outputs)
     if kind.classes is not None and not targets.is_floating_point():
@@ -189,8 +192,8 @@ def _check_tokens_seen(objective: Objective) -> None:
     Raises:
         ObjectiveError: it fails, as where its vocabulary is smaller than that of the data.
     """
-    source = objective.source
-    if source.sequences is not None or objective.read(objective.counted[:1]).is_floating_point():
+    source = objective.source if objective.source.sequences is None else objective.source.sequences.whole
+    if objective.read(np.arange(1), source).is_floating_point():
         return
     found: dict[int, int] = {}  # token -> an example that has it
     for at in range(0, len(source), BLOCK):
@@ -201,4 +204,4 @@ def _check_tokens_seen(objective: Objective) -> None:
     for token in (min(found), max(found)):
         what = f"a forward pass over token {token} (example {source.ids[found[token]]})"
         with guarded(ObjectiveError, what, "check that --model has the vocabulary that numbered --data"):
-            objective.model(objective.read(np.array([found[token]])))
+            objective.model(objective.read(np.array([found[token]]), source))

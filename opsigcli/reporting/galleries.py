@@ -24,8 +24,8 @@ TOP_EXAMPLES = 6  # on each side of such a step
 class Tile:
     """One example as the report shows it."""
 
-    example: int
-    label: str
+    example: str  # its id
+    label: str  # "" where examples have none
     name: str
     picture: str | None
     delta: str
@@ -35,8 +35,8 @@ class Tile:
     @property
     def words(self) -> str:
         """What the picture is, for those who do not see it."""
-        name = f", {self.name}" if self.name else ""
-        return f"example {self.example}{name}, {self.label}, loss {self.loss}, delta {self.delta} nats"
+        named = "".join(f", {part}" for part in (self.name, self.label) if part)
+        return f"example {self.example}{named}, loss {self.loss}, delta {self.delta} nats"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def group_gallery(
     return Gallery(
         role,
         f"{role.capitalize()} group: {count(len(positions), 'example')}",
-        labels_text(group.labels, 70),
+        case.trace.naming.shown(labels_text(group.labels, 70)),
         tiles,
         len(positions) - len(tiles),
         not bare.all(),
@@ -86,9 +86,9 @@ def _tiles(
     trace = case.trace
     return tuple(
         Tile(
-            example,
-            label_name(label, case.run.classes),
-            name,
+            trace.naming.id(example),
+            trace.naming.shown(label_name(label, case.run.classes)),
+            trace.naming.context(name),
             album.uri(example),
             signed(after - before),
             f"{number(before)} \u2192 {number(after)}",
@@ -129,7 +129,8 @@ def spike_galleries(case: Case, spike: Spike, album: Album) -> list[Gallery]:
             label_name(label, case.run.classes) for label in case.trace.labels[positions].tolist()
         )
         pictured = any(tile.picture for tile in tiles)
-        shown.append(Gallery(role, title, labels_text(dict(labels.most_common()), 70), tiles, 0, pictured))
+        words = case.trace.naming.shown(labels_text(dict(labels.most_common()), 70))
+        shown.append(Gallery(role, title, words, tiles, 0, pictured))
     return shown
 
 
@@ -159,4 +160,5 @@ def _top_side(
     labels = Counter(label_name(label, case.run.classes) for label in case.trace.labels[positions].tolist())
     by_size = dict(sorted(labels.items(), key=lambda item: (-item[1], item[0])))
     pictured = any(tile.picture for tile in tiles)
-    return Gallery(role, title, labels_text(by_size, 70), tiles, len(ids) - len(tiles), pictured)
+    words = case.trace.naming.shown(labels_text(by_size, 70))
+    return Gallery(role, title, words, tiles, len(ids) - len(tiles), pictured)

@@ -76,8 +76,9 @@ def _pairs(case: Case) -> Part:
         by_class = mining.explained.get("class", 0.0)
         if by_class >= BY_CLASS:
             sides = " against ".join(_join(side) for side in mining.opposing_classes)
+            kind = case.trace.naming.kind
             words = (
-                f"Class-level opposition only{f', {sides}' if sides else ''}: the class alone explains "
+                f"Class-level opposition only{f', {sides}' if sides else ''}: the {kind} alone explains "
                 f"{percent(by_class)} of the high-passed loss deltas (adjusted R²), and no groups of outliers oppose "
                 f"one another beyond that. Looked at: {looked}."
             )

@@ -149,6 +149,7 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         ],
         "provenance": [(name, entry, command_line(name, entry)) for name, entry in origins(case)],
         "axis": case.run.axis,
+        "naming": case.trace.naming,
         "transform": case.run.transform,
         "fingerprint": case.run.fingerprint,
     }

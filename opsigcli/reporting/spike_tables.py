@@ -13,6 +13,7 @@ from opsigcli.records import REST
 from opsigcli.reporting.first_screen import largest
 from opsigcli.reporting.format import MARKS, NOTHING, count, percent, shorten, signed
 from opsigcli.reporting.tables import head, table_of
+from opsigcli.token_ids import LABELLED, Naming
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,13 +28,16 @@ SIGNIFICANT = 0.05
 
 
 def spikes(
-    found: Sequence[Spike], axis: Axis = STEPS, largest_rise: Spike | None = None
+    found: Sequence[Spike],
+    axis: Axis = STEPS,
+    naming: Naming = LABELLED,
+    largest_rise: Spike | None = None,
 ) -> list[RenderableType]:
     """The largest spikes: the attribution of their rise, its share by class, and the cause of each."""
     if not found:
         none = [head("Spikes"), Text("No spike of the mean loss was found.")]
         rises = [] if largest_rise is None else [largest_rise]
-        return none + _classes(rises) + _causes(rises, axis)
+        return none + _classes(rises, naming.kind) + _causes(rises, axis)
     shown_spikes = largest(found, SPIKE_ROWS)
     table = table_of(
         (f"from {axis.one}", "right"),
@@ -43,22 +47,25 @@ def spikes(
     )
     for spike in shown_spikes:
         table.add_row(
-            f"{spike.step:,}", f"{spike.next_step:,}", signed(spike.rise), printable(_attribution(spike))
+            f"{spike.step:,}",
+            f"{spike.next_step:,}",
+            signed(spike.rise),
+            printable(_attribution(spike, naming.kind)),
         )
     shown: list[RenderableType] = [head("Spikes of the mean loss"), table]
     if len(found) > len(shown_spikes):
         shown.append(Text(f"The {len(shown_spikes)} largest of {len(found)} are shown.", style="dim"))
-    return shown + _classes(shown_spikes) + _causes(shown_spikes, axis)
+    return shown + _classes(shown_spikes, naming.kind) + _causes(shown_spikes, axis)
 
 
-def _attribution(spike: Spike) -> str:
+def _attribution(spike: Spike, kind: str) -> str:
     """The groups with the largest shares of a rise, the other groups together, and the rest by class."""
     shares = spike.share_of_rise
     groups = sorted((key for key in shares if key != REST), key=lambda key: (-shares[key], key))
     words = [f"pair {key.pair} {MARKS[key.side]} {percent(shares[key])}" for key in groups[:HOLDERS]]
     if groups[HOLDERS:]:
         words.append(f"other groups {percent(sum(shares[key] for key in groups[HOLDERS:]))}")
-    rest = f"rest {percent(shares.get(REST, 0.0))}" if groups else "by class"
+    rest = f"rest {percent(shares.get(REST, 0.0))}" if groups else f"by {kind}"
     parts = rest_parts(spike)
     each = ", ".join(f"{shorten(name, 14)} {percent(share)}" for name, share in parts[:REST_CLASSES])
     more = sum(share for _, share in parts[REST_CLASSES:])
@@ -82,7 +89,7 @@ def class_columns(found: Sequence[Spike], limit: int) -> list[str]:
     return sorted(held, key=lambda name: -held[name])[:limit]
 
 
-def _classes(found: Sequence[Spike]) -> list[RenderableType]:
+def _classes(found: Sequence[Spike], kind: str) -> list[RenderableType]:
     """Class by spike: the share of the rise, and whether the class's own mean loss fell."""
     names = class_columns(found, CLASS_COLUMNS)
     if len(names) < 2:
@@ -104,11 +111,12 @@ def _classes(found: Sequence[Spike]) -> list[RenderableType]:
     table.add_row(
         Text("expected", style="dim"), *(Text(percent(expected[name]), style="dim") for name in names)
     )
+    many = "classes" if kind == "class" else f"{kind}s"
     words = (
-        "Share of each rise by class (of all positive loss deltas, adds to 100% over all classes); expected from its "
-        "size; bold: p \u2264 .05; \u25bc: the class's own mean loss fell."
+        f"Share of each rise by {kind} (of all positive loss deltas, adds to 100% over all {many}); expected from its "
+        f"size; bold: p \u2264 .05; \u25bc: the {kind}'s own mean loss fell."
     )
-    return [head("Spikes by class"), table, Text(words, style="dim")]
+    return [head(f"Spikes by {kind}"), table, Text(words, style="dim")]
 
 
 def _causes(found: Sequence[Spike], axis: Axis) -> list[RenderableType]:

@@ -71,13 +71,14 @@ def _class_cell(share: Share | None, fell: bool) -> dict[str, Any]:
 
 def details(case: Case) -> list[dict[str, Any]]:
     """The parts of the largest spikes, a table for each way to part them."""
-    return [_detail(spike, case.run.axis) for spike in largest(told(case), DETAILED)]
+    kind = case.trace.naming.kind
+    return [_detail(spike, case.run.axis, kind) for spike in largest(told(case), DETAILED)]
 
 
-def _detail(spike: Spike, axis: Axis) -> dict[str, Any]:
+def _detail(spike: Spike, axis: Axis, kind: str) -> dict[str, Any]:
     cause = spike.cause
     assert cause is not None
-    tables = [_table("by class", cause.classes)] if len(cause.classes) > 1 else []
+    tables = [_table(f"by {kind}", cause.classes)] if len(cause.classes) > 1 else []
     tables += [
         _table(
             f"{split.of or 'all examples'} by {split.feature}, on the half that did not choose it "

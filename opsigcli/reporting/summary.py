@@ -15,7 +15,18 @@ from opsigcli.printable import printable
 from opsigcli.reporting.format import group_mark, number, percent
 
 if TYPE_CHECKING:
-    from opsigcli.records import Case, Evidence, Floats, Group, LossTrace, Mining, Pair, Provenance, TopDeltas
+    from opsigcli.records import (
+        Case,
+        Evidence,
+        Floats,
+        Group,
+        LossTrace,
+        Mining,
+        Pair,
+        Provenance,
+        Run,
+        TopDeltas,
+    )
     from opsigcli.sharpness_records import Phase, SharpnessPoint
 
 
@@ -134,7 +145,7 @@ def facts(case: Case) -> list[tuple[str, str]]:
         (
             "examples",
             f"{len(trace.example_ids):,}"
-            + (f" in {len(run.classes)} classes" if run.classes else "")
+            + _told_apart(run)
             + (f"; a subset, {run.transform['examples']}" if "examples" in run.transform else ""),
         ),
     ]
@@ -268,3 +279,13 @@ def curvature_lines(case: Case) -> list[str]:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
+
+
+def _told_apart(run: Run) -> str:
+    """How many classes, or tokens of a vocabulary, the examples are of."""
+    if not run.classes:
+        return ""
+    per = run.transform.get("per")
+    if per == "token":
+        return f" tokens of a vocabulary of {len(run.classes):,}"
+    return f" sequences, a vocabulary of {len(run.classes):,}" if per else f" in {len(run.classes)} classes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ from opsigcli.reporting.format import (
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.summary import delta_row, evidence_of, group_curves, member_marks, strongest_top
 from opsigcli.reporting.textplot import sparkline
+from opsigcli.token_ids import LABELLED
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -70,11 +72,12 @@ def pairs(mining: Mining, trace: LossTrace | None) -> list[RenderableType]:
     table = table_of(
         ("pair", ""), ("groups", ""), ("opposition", ""), ("gradient cosine", ""), ("loss change", "")
     )
+    labelled = trace is None or bool(trace.naming.label)
     for index, pair in enumerate(mining.pairs, start=1):
         evidence = evidence_of(pair)
         table.add_row(
             str(index),
-            _groups(pair),
+            _groups(pair, labelled),
             _held_against(evidence.get("opposition")),
             _held_against(evidence.get("gradient_cosine")),
             _share(evidence),
@@ -101,8 +104,9 @@ def _shared(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
     ]
     ids = {side: group.nearest for side, group in pair.groups.items() if group.nearest is not None}
     names = trace.names_at(trace.positions(np.array([*ids.values()]))) if trace and ids else [""] * len(ids)
+    naming = trace.naming if trace else LABELLED
     nearest = [
-        f"{MARKS[side]} {example}" + (f" {name}" if name else "")
+        f"{MARKS[side]} {naming.id(example)}" + (f" {naming.context(name)}" if name else "")
         for (side, example), name in zip(ids.items(), names, strict=True)
     ]
     lines = [f"shared: {'; '.join(found)}"] if found else []
@@ -110,13 +114,13 @@ def _shared(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
     return [Padding(Text(f"- {printable(line)}", style="dim"), (0, 0, 0, 2)) for line in lines]
 
 
-def _groups(pair: Pair) -> Text:
-    """Both groups in two lines: size and labels."""
+def _groups(pair: Pair, labelled: bool) -> Text:
+    """Both groups in two lines: size, and labels where there are any."""
     text = Text()
     for side, group in pair.groups.items():
         text.append("\n" if text else "").append(MARKS[side], style=STYLES[side])
         labels = labels_text({shorten(printable(name), 14): n for name, n in group.labels.items()}, 24)
-        text.append(f" {len(group.ids):,}: {labels}")
+        text.append(f" {len(group.ids):,}" + (f": {labels}" if labelled else ""))
     return text
 
 
@@ -167,25 +171,41 @@ def top(
         return []
     largest = strongest[0]
     member_of = member_marks(mining)
-    table = table_of(
-        ("up: id", "right"), ("label", "short"), ("delta", "right"), ("pair", ""),
-        ("down: id", "right"), ("label", "short"), ("delta", "right"), ("pair", ""),
-    )  # fmt: skip
-    labels = {}
-    if trace is not None:
-        shown = np.concatenate([largest.up_ids, largest.down_ids])
-        of = trace.labels[trace.positions(shown)]
-        labels = {int(i): label_name(int(label), classes) for i, label in zip(shown, of, strict=True)}
-    kept = max(len(largest.up_ids), len(largest.down_ids))
-    for i in range(kept if rows is None else min(rows, kept)):
-        cells: list[Text | str] = []
-        for ids, deltas in ((largest.up_ids, largest.up_deltas), (largest.down_ids, largest.down_deltas)):
-            if i >= len(ids):
-                cells += ["", "", "", ""]
-                continue
-            label = shorten(printable(labels.get(int(ids[i]), NOTHING)), 12)
-            cells += [str(int(ids[i])), Text(label), signed(float(deltas[i])), member_of.get(int(ids[i]), "")]
-        table.add_row(*cells)
+    shown = np.concatenate([largest.up_ids[:rows], largest.down_ids[:rows]])
+    naming = trace.naming if trace else LABELLED
+    labels, contexts = dict.fromkeys(shown.tolist(), NOTHING), dict.fromkeys(shown.tolist(), "")
+    if trace is not None and len(shown):
+        places = trace.positions(shown)
+        of = zip(shown.tolist(), trace.labels[places].tolist(), trace.names_at(places), strict=True)
+        for example, label, name in of:
+            labels[example] = shorten(printable(label_name(label, classes)), 12)
+            contexts[example] = printable(naming.context(name))
+    heads = [
+        ("id", "right"),
+        *([(naming.label, "short")] if naming.label else []),
+        ("delta", "right"),
+        ("pair", ""),
+    ]
+
+    def row(example: int, delta: float) -> list[Text | str]:
+        label: list[Text | str] = [Text(labels[example])] if naming.label else []
+        return [naming.id(example), *label, signed(delta), member_of.get(example, "")]
+
+    up, down = (
+        [(int(i), row(int(i), float(delta))) for i, delta in zip(ids[:rows], deltas[:rows], strict=True)]
+        for ids, deltas in ((largest.up_ids, largest.up_deltas), (largest.down_ids, largest.down_deltas))
+    )
+    if naming.in_documents and any(contexts.values()):  # a text needs the width of both sides
+        table = table_of(("", ""), *heads, ("text, the token marked", ""))
+        for word, side in (("up", up), ("down", down)):
+            for example, cells in side:
+                table.add_row(word, *cells, Text(contexts[example]))
+    else:
+        others = heads[1:]
+        table = table_of(("up: id", "right"), *others, ("down: id", "right"), *others)
+        empty: list[Text | str] = [""] * len(heads)
+        for (_, left), (_, right) in zip_longest(up, down, fillvalue=(0, empty)):
+            table.add_row(*left, *right)
     axis = trace.axis if trace else STEPS
     span = f"from {axis.between(largest.step, largest.next_step)}"
     title = f"Top loss deltas, nats, {span}, the strongest of {len(mining.top):,}"

@@ -34,6 +34,7 @@ from opsigcli.reporting.tables import head, pairs, table_of, top
 from opsigcli.reporting.textplot import TextPlot
 from opsigcli.reporting.training import render_training
 from opsigcli.reporting.virtual import render_virtual
+from opsigcli.token_ids import LABELLED
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -83,7 +84,7 @@ def render_mining(
         Renderables for a terminal of 60 columns or more.
     """
     shown = pairs(mining, trace)
-    shown += spikes(mining.spikes, trace.axis if trace else STEPS)
+    shown += spikes(mining.spikes, trace.axis if trace else STEPS, trace.naming if trace else LABELLED)
     shown += top(mining, classes, trace, top_rows)
     return shown + _notes(mining_notes(mining))
 
@@ -110,7 +111,7 @@ def render_report(case: Case) -> list[RenderableType]:
         shown += render_virtual(case.virtual, case.trace, case.run.classes)
     if case.mining:
         shown += pairs(case.mining, case.trace)
-    shown += spikes(case.spikes, case.run.axis, case.largest_rise)
+    shown += spikes(case.spikes, case.run.axis, case.trace.naming, case.largest_rise)
     if case.mining:
         shown += top(case.mining, case.run.classes, case.trace, TOP_ROWS)
     return shown + _notes(notes(case))
@@ -119,6 +120,7 @@ def render_report(case: Case) -> list[RenderableType]:
 def _first(case: Case) -> list[RenderableType]:
     """Who held the spikes, what rose and fell most, how near the edge the run was, and what to run next."""
     lines: list[RenderableType] = []
+    naming = case.trace.naming
     if together := held_together(case):
         lines.append(Text(printable(f"{together[:1].upper()}{together[1:]}.")))
     for line in spike_lines(case):
@@ -127,7 +129,8 @@ def _first(case: Case) -> list[RenderableType]:
     for words, ids, deltas in moved(case):
         labels = case.trace.labels[case.trace.positions(ids)] if len(ids) else ids
         each = ", ".join(
-            f"{shorten(printable(label_name(int(label), case.run.classes)), 12)} {int(i)} {signed(float(delta))}"
+            f"{shorten(printable(naming.shown(label_name(int(label), case.run.classes))), 12)} {naming.id(i)} "
+            f"{signed(float(delta))}".lstrip()
             for i, label, delta in zip(ids, labels, deltas, strict=True)
         )
         lines.append(Text(words, style="dim").append(f": {each}", style="not dim"))

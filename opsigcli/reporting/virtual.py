@@ -11,6 +11,7 @@ from opsigcli.axis import STEPS, Axis
 from opsigcli.printable import printable
 from opsigcli.reporting.format import label_name, number, shorten, signed
 from opsigcli.reporting.tables import head, table_of
+from opsigcli.token_ids import LABELLED
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -90,11 +91,11 @@ def _examples(
 ) -> list[tuple[str, str, str]]:
     """Id, label and delta of the first few examples of one side."""
     kept = ids[ids >= 0][:most]
-    labels = [""] * len(kept)
-    if trace is not None:
+    labels, naming = [""] * len(kept), trace.naming if trace else LABELLED
+    if trace is not None and naming.label:
         of = trace.labels[trace.positions(kept)]
         labels = [shorten(printable(label_name(int(label), classes)), 14) for label in of]
     return [
-        (str(int(i)), label, signed(float(delta)))
+        (naming.id(i), label, signed(float(delta)))
         for i, label, delta in zip(kept, labels, deltas, strict=False)
     ]

@@ -1,4 +1,5 @@
-"""Example ids from a file: one that ``opsig mine --export`` wrote, or plain text with an id per line.
+"""Example ids from a file: one that ``opsig mine --export`` wrote, or plain text with an id per line
+(``17``, or ``1:17`` for token 17 of document 1).
 
 The file is data from elsewhere: nothing in it is unpickled, and an id is a whole number, never one that a float or a
 truth value would round to.
@@ -23,6 +24,7 @@ from opsigcli.datasets.npz_sizes import refuse_oversized
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.files import open_file
 from opsigcli.pickles.records import Malformed, fields
+from opsigcli.token_ids import id_number
 
 LARGEST = 1 << 30  # bytes of a file
 _ID = (1 << 63) - 1
@@ -72,8 +74,8 @@ def _id(found: Any) -> int:
     Raises:
         ValueError: it is no whole number from 0 on, or beyond 64 bits.
     """
-    if isinstance(found, str) and len(found) < 30 and found.strip().isascii() and found.strip().isdecimal():
-        found = int(found)
+    if isinstance(found, str):
+        found = id_number(found)
     if not isinstance(found, int | np.integer) or isinstance(found, bool) or not 0 <= found <= _ID:
         raise ValueError(f"expected an id, a whole number of at least 0; found {str(found)[:60]!r}")
     return int(found)

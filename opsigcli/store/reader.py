@@ -31,6 +31,7 @@ from opsigcli.store.lazy_arrays import StoredMatrix, StoredTexts
 from opsigcli.store.opening import attribute, open_checked
 from opsigcli.store.schema import part_at
 from opsigcli.store.top_deltas import top_deltas
+from opsigcli.token_ids import naming_of
 from opsigcli.training_records import AgainstLog, RecordedFact
 
 R = TypeVar("R")
@@ -131,17 +132,19 @@ class Store:
         file = self.file
         losses: Any = StoredMatrix(self.path, file["losses"])
         names = StoredTexts(self.path, file["example_names"]) if "example_names" in self.names else ()
+        labels, run = file["labels"][()], self.run
         return LossTrace(
             steps=file["steps"][()],
             example_ids=file["example_ids"][()],
-            labels=file["labels"][()],
+            labels=labels,
             losses=losses,
             complete=file["complete"][()],
             files=self.files,
             names=names,
             measured=self.measured if "measured" in self.names else None,
             weights=self.weights,
-            axis=self.run.axis,
+            axis=run.axis,
+            naming=naming_of(run.transform, bool(run.classes), not labels.any()),
         )
 
     @property

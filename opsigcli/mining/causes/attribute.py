@@ -163,6 +163,7 @@ def with_causes(case: Case, seen: tuple[Mapping[str, NDArray[Any]], str] | None)
         trace.weights,
         *(seen or ({}, UNSEEN)),
         run.loss,
+        naming=trace.naming,
     )
     made = case.mining.provenance if case.mining else None
     of = (given, trace.mean_loss, groups, made.seed if made else 0)

@@ -61,7 +61,7 @@ def sentence(
             f"no class stands out on held-out examples (most: {largest.name} {largest.share:.0%}, "
             f"{largest.expected:.0%} expected)"
             if len(of.table) > 1
-            else "all examples are of one class"
+            else "no classes tell examples apart"
         )
     if not splits:
         parts.append(why_no_features or "no visible feature explains more")
