@@ -275,6 +275,15 @@ class MineOptions:
     sketch_dimensions: Annotated[
         int, Option("Dimensions gradients are projected to at random.", "N", min=16)
     ] = 512
+    screening_space: Annotated[
+        float,
+        Option(
+            "GiB of disk beside the store for gradients of screened examples, while mine runs; what does not fit is "
+            "computed again.",
+            "X",
+            min=0.0,
+        ),
+    ] = 4.0
     batch_norm: BatchNorm = None
     store: Store = STORE
     model: Model = None

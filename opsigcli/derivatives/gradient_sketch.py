@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import grad, vmap
+from torch.overrides import TorchFunctionMode
 
 from opsigcli.derivatives.count_sketch import CountSketch
 from opsigcli.derivatives.factored_sketch import FactoredLayers
+from opsigcli.derivatives.micro_batch import fit_micro_batch
 from opsigcli.errors import ObjectiveError
 from opsigcli.objective.base import Objective
 from opsigcli.progress import Task
@@ -28,6 +30,7 @@ WIDEST = (
 )
 LARGE = 1 << 20  # parameters above which layers are sketched from their factors
 FACTORS_BYTES = 256 << 20  # factors of one chunk then
+TOLERANCE = 1e-3  # of its length: how far a gradient by vmap may be from the same without
 
 
 class GradientSketch(NamedTuple):
@@ -92,6 +95,8 @@ def gradient_sketches(
     chunk = int(np.clip(CHUNK_BYTES // largest, 1, MOST_EXAMPLES))
     if factored is not None and factored.bytes_each:
         chunk = int(np.clip(FACTORS_BYTES // factored.bytes_each, 1, chunk))
+    fit_micro_batch(objective, objective.parameters, twice=False)  # large outputs
+    chunk = min(chunk, objective.batch_size)
     narrow: CountSketch | None = None
     sketches, norms, residuals = [], [], []
     for start in range(0, len(positions), chunk):
@@ -124,6 +129,7 @@ class _Single:
     ) -> None:
         sizes = [p.numel() for p in parameters.values()]
         self.note = ""
+        self._held = False  # gradients of a batch were held against others
         self._objective, self._parameters, self._k = objective, parameters, dimensions
         self._hashing = CountSketch(
             sizes, dimensions, np.random.default_rng(seed), objective.parameters[0].detach()
@@ -141,17 +147,25 @@ class _Single:
         return self._hashing(flat), squares
 
     def _differentiated(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
+        gradients = self._gradients
         try:
-            return self._gradients(inputs, targets)
+            found = gradients(inputs, targets)
+            if not (isinstance(gradients, _Vectorised) and gradients.answered and not self._held):
+                return found
         except Exception as error:  # whatever a model does that vmap does not know
-            if isinstance(self._gradients, _OneByOne):
+            if isinstance(gradients, _OneByOne):
                 raise ObjectiveError(
                     f"the loss cannot be differentiated for single examples: {type(error).__name__}: {error}",
                     "check that --model and --loss are differentiable in eval mode",
                 ) from error
-            self._gradients = _OneByOne(self._objective, self._parameters)
-            self.note = "one example at a time: the model defeats vmap"
-            return self._differentiated(inputs, targets)
+            found = []
+        slow = _OneByOne(self._objective, self._parameters)
+        if found and _agree(found, exact := slow(inputs, targets)):
+            self._held = True
+            return exact
+        self._gradients = slow
+        self.note = "one example at a time: the model defeats vmap"
+        return exact if found else self._differentiated(inputs, targets)
 
 
 _PerExample = Callable[[Tensor, Tensor], list[Tensor]]
@@ -162,9 +176,15 @@ class _Vectorised:
 
     def __init__(self, objective: Objective, parameters: dict[str, torch.nn.Parameter]) -> None:
         self._weights = {name: p.detach() for name, p in parameters.items()}
+        self.answered = (
+            False  # a question about data was, so that the gradients are to be held against others
+        )
 
         def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-            return objective.loss_fn(objective.outputs(x[None], weights), y[None])[0]
+            with _NothingIsTrue() as asked:
+                found = objective.loss_fn(objective.outputs(x[None], weights), y[None])[0]
+            self.answered |= asked.answered
+            return found
 
         self._gradient = vmap(grad(loss), in_dims=(None, 0, 0))
 
@@ -173,6 +193,35 @@ class _Vectorised:
             # Kernels that vmap runs in a loop are slow, not wrong.
             warnings.filterwarnings("ignore", "There is a performance drop")
             return list(self._gradient(self._weights, inputs, targets).values())
+
+
+class _NothingIsTrue(TorchFunctionMode):
+    """Answers "no" where a model asks whether something holds for an example that vmap has no answer for.
+
+    Transformers asks whether a mask hides nothing, to leave it away then; with the mask the gradients are the same.
+    """
+
+    answered = False
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        try:
+            return func(*args, **(kwargs or {}))
+        except RuntimeError:
+            if func is not Tensor.__bool__:
+                raise
+            self.answered = True
+            return False
+
+
+def _agree(first: list[Tensor], second: list[Tensor]) -> bool:
+    """Whether every example's gradients are the same up to rounding."""
+    gaps, sizes = (
+        torch.stack([p.flatten(1).double().square().sum(1) for p in parts]).sum(0).sqrt()
+        for parts in ([a - b for a, b in zip(first, second, strict=True)], second)
+    )
+    return bool((gaps <= TOLERANCE * sizes).all())
 
 
 class _OneByOne:

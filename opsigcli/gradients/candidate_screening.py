@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,31 @@ if TYPE_CHECKING:
 
     Sketching = Callable[[Ints, Task], Gradients]
 
-REFERENCES = 65_536  # examples that all others are held against: all of them, up to here
-PIECE = 4096  # examples of a unit
+REFERENCES = 65_536  # examples that all others are held against, at most
+PIECE = 4096  # examples of a unit; where they are tokens, of whole sequences, more or fewer
+
+
+class Bounds(NamedTuple):
+    """What a screening may take."""
+
+    references: int  # examples that all others are held against: all of them, up to here
+    kept: (
+        float  # bytes of directions that wait beside the store; the others are computed again when asked for
+    )
+
+
+def cuts(total: int, sequences: Ints | None = None) -> Ints:
+    """Where pieces of ``total`` examples begin, and where the last one ends.
+
+    Args:
+        total: N.
+        sequences: (N,) the sequence of each example, where they are tokens: no piece begins within one.
+    """
+    begins = np.arange(0, total, PIECE)
+    if sequences is not None:
+        starts = np.append(np.flatnonzero(np.diff(sequences, prepend=-1)), total)
+        begins = np.unique(starts[np.searchsorted(starts, begins)])
+    return np.unique(np.append(begins, total))
 
 
 class Screen:
@@ -36,6 +60,8 @@ class Screen:
         dimensions: k.
         seed: draws the references.
         progress: says how far it is.
+        cuts: where pieces of the positions begin, and where the last one ends.
+        bounds: what it may take.
     """
 
     def __init__(
@@ -47,67 +73,84 @@ class Screen:
         dimensions: int,
         seed: int,
         progress: Progress,
+        cuts: Ints,
+        bounds: Bounds,
     ) -> None:
         self.row = row
         self._units, self._positions, self._sketch = units, positions, sketch
-        self._k, self._seed, self._progress = dimensions, seed, progress
+        self._k, self._seed, self._progress, self._bounds = dimensions, seed, progress, bounds
+        self._parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(cuts)]
 
     def pieces(self) -> Iterator[tuple[Ints, Floats, Floats]]:
-        """Positions (B,), gradient (B, k) and residual directions (B, C), in order, computed where missing."""
-        total = len(self._positions)
-        missing = [at for at in range(0, total, PIECE) if not self._units.has(self._key(at))]
-        if missing:
-            with self._progress.task("screening", total, "example") as task:
-                task.advance(total - sum(min(PIECE, total - at) for at in missing), note="kept")
-                for at in missing:
-                    self._compute(at, task)
-        for at in range(0, total, PIECE):
-            both = self._units.read(self._key(at), (min(PIECE, total - at), None))
-            if both is None:  # damaged on the disk
-                with self._progress.task("screening", min(PIECE, total - at), "example") as task:
-                    both = self._compute(at, task)
-            yield (
-                self._positions[at : at + PIECE],
-                both[:, : self._k].astype(np.float32),
-                both[:, self._k :].astype(np.float32),
-            )
+        """Positions (B,), gradient (B, k) and residual directions (B, C), in order; computed where not kept."""
+        with self._progress.task("screening", len(self._positions), "example") as task:
+            for part in self._parts:
+                yield self._positions[part], *self._piece(part, task)
 
     def degree(self) -> Floats:
-        """Opposition degree of every example, (len(positions),)."""
-        key = f"opposition-{self.row}"
-        degree = self._units.read(key, (len(self._positions),))
-        if degree is None:
-            total = len(self._positions)
-            drawn = np.random.default_rng(self._seed).permutation(total)[:REFERENCES]
-            number = np.full(int(self._positions[-1]) + 1, -1)
-            number[self._positions[drawn]] = np.arange(len(drawn))
-            references = References(*self._drawn(number, len(drawn)))
-            found = []
+        """Opposition degree of every example, (len(positions),); what is known of a piece is kept."""
+        total = len(self._positions)
+        degree, missing = np.zeros(total, dtype=np.float32), []
+        for part in self._parts:
+            known = self._units.read(self._key("opposition", part), (part.stop - part.start,))
+            if known is None:
+                missing.append(part)
+            else:
+                degree[part] = known
+        if missing:
+            drawn = np.random.default_rng(self._seed).permutation(total)[: self._bounds.references]
+            number = np.full(total, -1)
+            number[drawn] = np.arange(len(drawn))
+            references = References(*self._drawn(drawn, number))
             with self._progress.task("opposition", total, "example") as task:
-                for positions, gradients, residuals in self.pieces():
-                    found.append(references.degree(gradients, residuals, number[positions]))
-                    task.advance(len(positions))
-            degree = np.concatenate(found)
-            self._units.write(key, degree)
+                task.advance(total - sum(part.stop - part.start for part in missing), note="kept")
+                for part in missing:
+                    degree[part] = references.degree(*self._piece(part, task), number[part])
+                    self._units.write(self._key("opposition", part), degree[part])
         return degree
 
-    def _drawn(self, number: Ints, count: int) -> tuple[Floats, Floats]:
-        """Directions of the references, in the order of their numbers."""
-        kept: list[Floats] = []
-        for positions, *parts in self.pieces():
-            if not kept:
-                kept = [np.empty((count, part.shape[1]), dtype=np.float32) for part in parts]
-            inside = np.flatnonzero(number[positions] >= 0)
-            for whole, part in zip(kept, parts, strict=True):
-                whole[number[positions[inside]]] = part[inside]
-        return kept[0], kept[1]
+    def _drawn(self, drawn: Ints, number: Ints) -> tuple[Floats, Floats]:
+        """Directions of the references, in the order of their numbers: out of the pieces, where all are kept."""
+        total, first = len(self._positions), self._parts[0]
+        with self._progress.task("screening", first.stop, "example") as task:
+            width = sum(found.shape[1] for found in self._piece(first, task))
+        kept = np.empty((len(drawn), width), dtype=np.float32)
+        if not self._fits(total, width):
+            order = np.argsort(drawn)
+            with self._progress.task("references", len(drawn), "example") as task:
+                for at in range(0, len(drawn), PIECE):
+                    some = order[at : at + PIECE]
+                    kept[some] = self._kept(
+                        f"reference-{self.row}-{at}", self._positions[drawn[some]], 0, task
+                    )
+            return kept[:, : self._k], kept[:, self._k :]
+        for part, piece in zip(self._parts, self.pieces(), strict=True):
+            inside = np.flatnonzero(number[part] >= 0)
+            kept[number[part][inside]] = np.concatenate([found[inside] for found in piece[1:]], axis=1)
+        return kept[:, : self._k], kept[:, self._k :]
 
-    def _compute(self, at: int, task: Task) -> NDArray[np.float16]:
-        found = self._sketch(self._positions[at : at + PIECE], task)
-        both = np.concatenate([directions(found.sketch), directions(found.residuals)], axis=1)
-        half = both.astype(np.float16)
-        self._units.write(self._key(at), half)
-        return half
+    def _piece(self, part: slice, task: Task) -> tuple[Floats, Floats]:
+        """Gradient (B, k) and residual directions (B, C) of some positions."""
+        both = self._kept(self._key("screen", part), self._positions[part], part.stop, task)
+        return both[:, : self._k].astype(np.float32), both[:, self._k :].astype(np.float32)
 
-    def _key(self, at: int) -> str:
-        return f"screen-{self.row}-{at}"
+    def _kept(self, key: str, positions: Ints, last: int, task: Task) -> NDArray[np.float16]:
+        """Both directions (B, k + C), from the disk or computed; then kept, if all up to the ``last`` example fit."""
+        both = self._units.read(key, (len(positions), None))
+        if both is not None:
+            task.advance(len(positions), note="kept")
+            return both
+        found = self._sketch(positions, task)
+        both = np.concatenate([directions(found.sketch), directions(found.residuals)], axis=1).astype(
+            np.float16
+        )
+        if self._fits(last, both.shape[1]):
+            self._units.write(key, both)
+        return both
+
+    def _fits(self, examples: int, width: int) -> bool:
+        """Whether so many examples, the first ones, may be kept."""
+        return 2 * width * examples <= self._bounds.kept
+
+    def _key(self, word: str, part: slice) -> str:
+        return f"{word}-{self.row}-{part.start}"

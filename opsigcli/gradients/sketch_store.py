@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from opsigcli.errors import Interrupted, StoreError
 from opsigcli.examples import ExampleSource
-from opsigcli.gradients.candidate_screening import Screen
+from opsigcli.gradients.candidate_screening import REFERENCES, Bounds, Screen, cuts
+from opsigcli.gradients.others import Others
 from opsigcli.gradients.thumbnails import look
 from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.similarity import Gradients
@@ -24,8 +26,16 @@ from opsigcli.store.reader import Store
 from opsigcli.store.units import Units
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from opsigcli.derivatives.token_sketch import TokenSketcher
     from opsigcli.mining.trace_stats import Survey
     from opsigcli.records import Floats, Ints
+
+GIB = 1 << 30
+# References of tokens are as many as cost this share of the forward passes of their trace, within bounds: a group is
+# seen where a few of its members are among them.
+OPPOSITION, FEWEST = 0.05, 4096
 
 
 class Sketches:
@@ -147,6 +157,39 @@ class Sketches:
         )
         return Gradients(row, found.sketch, found.norms, found.residuals)
 
+    @cached_property
+    def last_layer(self) -> nn.Linear | None:
+        """Where examples are tokens, the layer whose gradients stand for whole ones, when all of them are looked at."""
+        from opsigcli.derivatives.token_sketch import last_layer
+
+        found = last_layer(self.opened.objective)
+        if found is None and self.opened.source.sequences is not None:
+            self.opened.notes.append(
+                "tokens are screened by a whole backward pass each: the model's logits are not the outputs of a "
+                "trainable linear layer, whose gradients would take one forward pass for all tokens of a sequence"
+            )
+        return found
+
+    def screened(self, row: int) -> Callable[[Ints, Task], Gradients]:
+        """Gradients by which all examples are looked at, at one checkpoint: whole ones, or those of the last layer.
+
+        Its weights are loaded once, when they are first needed; nothing else may be loaded before the last call.
+        """
+        sketchers: list[TokenSketcher] = []
+
+        def sketch(positions: Ints, task: Task) -> Gradients:
+            if self.last_layer is None:
+                return self.sketch(row, positions, task)
+            if not sketchers:
+                from opsigcli.derivatives.token_sketch import TokenSketcher
+
+                self.opened.load(row)
+                dimensions, seed = self.options.sketch_dimensions, self.options.seed + row
+                sketchers.append(TokenSketcher(self.opened.objective, self.last_layer, dimensions, seed))
+            return Gradients(row, *sketchers[0](positions, task))
+
+        return sketch
+
     def swings(self, first: Ints, second: Ints, watched: Ints) -> Floats:
         """Loss swings along a pair's direction at every checkpoint compared, (K, M)."""
         from opsigcli.derivatives.directional_loss import swing
@@ -176,12 +219,27 @@ class Sketches:
     def screen(self) -> Screen:
         """All examples at the compared checkpoint in the middle."""
         row = self.rows[len(self.rows) // 2]
-
-        def sketch(positions: Ints, task: Task) -> Gradients:
-            return self.sketch(row, positions, task)
-
-        dimensions, seed = self.options.sketch_dimensions, self.options.seed
-        return Screen(self.units, row, self._usable, sketch, dimensions, seed, self.progress)
+        dimensions, sequences = self.options.sketch_dimensions, None
+        references = REFERENCES
+        if self.last_layer is not None:
+            located = self.opened.source.sequences
+            assert located is not None  # examples are tokens
+            sequences = located.locate(self._usable)[1]
+            # Two operations for each number of a direction and each reference, as for each weight in a forward pass.
+            weights = sum(p.numel() for p in self.opened.objective.model.parameters())
+            affordable = OPPOSITION * len(self.store.losses) * weights / (2 * dimensions)
+            references = int(np.clip(affordable, FEWEST, REFERENCES))
+        return Screen(
+            self.units,
+            row,
+            self._usable,
+            self.screened(row),
+            dimensions,
+            self.options.seed,
+            self.progress,
+            cuts(len(self._usable), sequences),
+            Bounds(references, self.options.screening_space * GIB),
+        )
 
     def arrays(self, gradients: Sequence[Gradients]) -> dict[str, NDArray[Any]]:
         """The gradients, and what else was computed with them, as the store keeps them."""
@@ -235,33 +293,6 @@ class Sketches:
         """Look at the candidates: features of images, tokens of texts."""
         seen = look(self.opened.source, self.candidates)
         self.kept |= {f"feature-{name}": values for name, values in seen.items()}
-
-
-class Others:
-    """The examples that are no candidates, as ``extend.extend`` asks about them."""
-
-    def __init__(self, sketches: Sketches, positions: Ints, examples: int) -> None:
-        self.examples = examples
-        self._sketches, self._positions = sketches, positions
-
-    def pieces(self) -> Iterator[tuple[Ints, Gradients]]:
-        """All of them at the checkpoint that was screened."""
-        screen = self._sketches.screen()
-        for positions, gradients, residuals in screen.pieces():
-            those = np.isin(positions, self._positions)
-            length = np.ones(int(those.sum()), dtype=np.float32)
-            yield positions[those], Gradients(screen.row, gradients[those], length, residuals[those])
-
-    def gradients(self, positions: Ints) -> list[Gradients]:
-        """Some of them at all checkpoints compared."""
-        with self._sketches.progress.task(
-            "gradients", len(self._sketches.rows) * len(positions), "example"
-        ) as task:
-            return [self._sketches.sketch(row, positions, task) for row in self._sketches.rows]
-
-    def once(self, of: Sequence[Ints], compute: Callable[[], Ints]) -> Ints:
-        """What ``compute`` gives, kept as gradients are."""
-        return self._sketches.once("joined", [part.tobytes() for part in of], compute)
 
 
 def _name(word: str, of: Sequence[bytes]) -> str:

@@ -192,7 +192,7 @@ def _joined(usable: Candidates, proposed: list[Sides], settings: Settings) -> tu
     outside = _asked_to_join(usable, settings)
     if outside is None:
         return tuple(pairs)
-    joining = extend(usable.gradients, proposed, outside, settings.seed, usable.among)
+    joining = extend(usable.positions, usable.gradients, proposed, outside, settings.seed, usable.among)
     return tuple(pair.joined(others) for pair, others in zip(pairs, joining, strict=True))
 
 

@@ -87,7 +87,11 @@ def refine(similarity: Floats, sides: Sides, share: float = 0.55) -> Sides:
     Returns:
         New A and B, disjoint.
     """
-    to_first, to_second = closeness(similarity, sides[0]), closeness(similarity, sides[1])
+    return members_by(closeness(similarity, sides[0]), closeness(similarity, sides[1]), sides, share)
+
+
+def members_by(to_first: Floats, to_second: Floats, sides: Sides, share: float) -> Sides:
+    """The rule of ``refine``, from the mean S of every row to A (M,) and to B (M,)."""
     contrast = to_first - to_second
     return (
         _members(contrast, to_first, to_second, sides[0], share),

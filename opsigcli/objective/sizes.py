@@ -26,8 +26,11 @@ class Sizes(NamedTuple):
 
 @torch.inference_mode()
 def measure(model: nn.Module, given: Tensor) -> Sizes:
-    """The sizes of activations, found by passing one example (1, …) through the model, which is then in eval mode."""
-    largest, made = 1, {}
+    """The sizes of activations, found by passing one example (1, …) through the model, which is then in eval mode.
+
+    Where a model cannot be watched, its outputs stand for all of them.
+    """
+    largest, made = 1, dict[nn.Module, int]()
 
     def look(module: nn.Module, _inputs: Any, outputs: Any) -> None:
         nonlocal largest
@@ -40,7 +43,12 @@ def measure(model: nn.Module, given: Tensor) -> Sizes:
     hooks = [module.register_forward_hook(look) for module in model.modules()]
     try:
         model.eval()(given)
+    except Exception:  # whatever a model does that cannot be watched
+        largest, made = 0, {}
     finally:
         for hook in hooks:
             hook.remove()
-    return Sizes(largest, made)
+    if not largest:
+        outputs = model(given)
+        largest = outputs.nbytes if isinstance(outputs, Tensor) else 0
+    return Sizes(max(largest, 1), made)

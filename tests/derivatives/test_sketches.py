@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from opsigcli.datasets.planted import Planted
+from opsigcli.derivatives import micro_batch
 from opsigcli.derivatives.factored_sketch import FactoredLayers, Factors
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.examples import ExampleSource
@@ -164,6 +165,45 @@ def test_a_model_that_defeats_vmap_is_differentiated_one_example_at_a_time_and_s
     expected = residual.norm(dim=1) * (x.flatten(1).norm(dim=1).square() + 1).sqrt()  # ‖δ‖ ‖(x, 1)‖
     np.testing.assert_allclose(found.norms, expected.numpy(), rtol=1e-5)
     assert any("one example at a time" in note for note in task.notes)
+
+
+class Masking(nn.Module):
+    """A model that asks whether a mask hides nothing, as those of transformers do, or also does something else then."""
+
+    def __init__(self, *, same: bool) -> None:
+        super().__init__()
+        self.linear, self.same = nn.Linear(300, 6), same
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        mask = flat > -1e9
+        if mask.sum() == mask.numel():
+            return self.linear(flat if self.same else 2 * flat)
+        return self.linear(torch.where(mask, flat, 0))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_question_that_vmap_cannot_answer_is_answered_with_no_where_that_changes_nothing(
+    same: bool,
+) -> None:
+    torch.manual_seed(0)
+    objective, task = Objective(Masking(same=same), Planted(n=300), "ce"), Notes()
+    found = gradient_sketches(objective, POSITIONS, dimensions=256, progress_task=task)
+    expected = np.linalg.norm(exact_gradients(objective, POSITIONS), axis=1)
+    np.testing.assert_allclose(found.norms, expected, rtol=1e-5)
+    assert any("one example at a time" in note for note in task.notes) is not same
+
+
+def test_gradients_of_large_outputs_are_taken_of_few_examples_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    objective, task = mlp(), Notes()
+    whole = gradient_sketches(objective, POSITIONS, dimensions=64)
+    monkeypatch.setattr(micro_batch, "IN_FLIGHT", 1)
+    parts = gradient_sketches(objective, POSITIONS, dimensions=64, progress_task=task)
+    assert objective.batch_size == 1
+    for part, of_all in zip(parts, whole, strict=True):
+        np.testing.assert_allclose(part, of_all, rtol=1e-4, atol=1e-6)
 
 
 def test_frozen_parameters_are_left_out() -> None:

@@ -197,9 +197,14 @@ class FromOutside:
         for part in np.array_split(self.positions, 3):
             yield part, self.crowd.of(part)[1]
 
-    def gradients(self, positions: np.ndarray) -> list[Gradients]:
+    def beside(self, positions: np.ndarray, compared: list[Gradients]) -> list[Gradients]:
+        return compared
+
+    def gradients(self, positions: np.ndarray) -> Iterator[tuple[slice, Gradients]]:
         self.asked += len(positions)
-        return self.crowd.of(positions)
+        for number in range(len(self.crowd.gradients)):
+            for part in (slice(0, 7), slice(7, None)):
+                yield part, self.crowd.of(positions[part])[number]
 
     def once(self, of: object, compute: Callable[[], np.ndarray]) -> np.ndarray:
         return compute()
@@ -212,7 +217,7 @@ def test_members_outside_the_candidates_join_as_if_all_had_been_candidates() -> 
     candidates = np.sort(np.concatenate([crowd.pairs[:, :, :14].ravel(), others[:400]]))
     outside = FromOutside(crowd, np.setdiff1d(np.arange(2000), candidates))
     pairs = [tuple(np.flatnonzero(np.isin(candidates, side)) for side in pair) for pair in crowd.pairs]
-    joined = extend(crowd.of(candidates), pairs, outside)
+    joined = extend(candidates, crowd.of(candidates), pairs, outside)
     found = np.concatenate([np.concatenate(sides) for sides in joined])
     assert set(left_out) <= set(found)
     assert len(found) <= len(left_out) + 4
@@ -229,12 +234,15 @@ def test_nobody_joins_where_nobody_belongs_and_sides_stay_small() -> None:
     candidates = np.sort(crowd.members)
     pairs = [tuple(np.flatnonzero(np.isin(candidates, side)) for side in pair) for pair in crowd.pairs]
     outside = FromOutside(crowd, np.setdiff1d(np.arange(1000), candidates))
-    joined = extend(crowd.of(candidates), pairs, outside)
+    joined = extend(candidates, crowd.of(candidates), pairs, outside)
     assert sum(len(side) for sides in joined for side in sides) <= 4
-    assert extend(crowd.of(candidates), [], outside) == []
+    assert extend(candidates, crowd.of(candidates), [], outside) == []
     outside.examples = int(20 / LARGEST)  # the sides are as large as sides may be
     outside.positions = crowd.members
-    assert sum(len(side) for sides in extend(crowd.of(candidates), pairs, outside) for side in sides) == 0
+    assert (
+        sum(len(side) for sides in extend(candidates, crowd.of(candidates), pairs, outside) for side in sides)
+        == 0
+    )
 
 
 @pytest.mark.slow
