@@ -204,7 +204,9 @@ def _evidence(name: str, entry: Evidence, definitions: Mapping[str, str]) -> dic
 
 def _definition(name: str, entry: Evidence, definitions: Mapping[str, str]) -> str:
     """What the evidence means, or ""."""
-    return definitions.get(entry.definition or name, "")
+    words = {"FEATURE": entry.feature or "what can be seen", "SIDE": entry.side or "either"}
+    text = definitions.get(entry.definition or name, "")
+    return re.sub("FEATURE|SIDE", lambda found: words[found[0]], text)
 
 
 def _anchor(name: str) -> str:
