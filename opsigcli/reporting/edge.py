@@ -98,7 +98,8 @@ def edge(case: Case) -> Part:
     bare = uncovered_words(case)
     if bare:
         missing.append(f"{capital(measured_words(case, against))}; {bare}: run {covering_command(case)}.")
-    said = f"{capital(name)} came to at most {top}; {measured_words(case, against)}."
+    covered = ", every spike among them" if case.spikes and not bare else ""
+    said = f"{capital(name)} came to at most {top}; {measured_words(case, against)}{covered}."
     return [_title(case, name, against)], [said], missing + _doubts(case, against)
 
 

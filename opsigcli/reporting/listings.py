@@ -12,6 +12,7 @@ from rich.text import Text
 from opsigcli.printable import printable
 from opsigcli.reporting.format import NOTHING, count, number, percent
 from opsigcli.reporting.scales import Scale
+from opsigcli.reporting.sentences import capital
 from opsigcli.reporting.summary import largest_point
 from opsigcli.reporting.tables import head, table_of
 from opsigcli.reporting.textplot import sparkline
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from opsigcli.records import Case, Result
 
-ALONG, DENSITY = 24, 48  # rows of what was measured along the run; characters of the spectral density
+ALONG, DENSITY = 24, 30  # rows of what was measured along the run; characters of the spectral density
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ class Listing:
     """A table with its words."""
 
     key: str
+    short: str  # of the title, for a list of sections
     title: str
     words: tuple[str, ...]
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    numbers: bool = True  # in all columns but the first
 
 
 def listings(case: Case) -> list[Listing]:
@@ -48,7 +51,8 @@ def shown(listing: Listing) -> list[RenderableType]:
     """A table for the terminal."""
     parts: list[RenderableType] = [head(printable(listing.title))]
     if listing.rows:
-        table = table_of(*((name, "" if i == 0 else "right") for i, name in enumerate(listing.header)))
+        kind = "right" if listing.numbers else ""
+        table = table_of(*((name, kind if i else "") for i, name in enumerate(listing.header)))
         for row in listing.rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
         parts.append(table)
@@ -72,12 +76,18 @@ def along(case: Case) -> Listing | None:
     words = []
     if len(rows) < len(listed):
         words.append(f"{len(rows)} of {len(listed)} are shown, evenly spread.")
+    if any((p.concentration or 0) > 1 for p in listed):
+        words.append(
+            "Above 100 %: along the top eigenvector the other examples together curve the other way."
+        )
     if any(p.secant is not None for p in listed):
         words.append(
             "Secant curvature is that along the step to the next checkpoint, kinks of ReLU included."
         )
     header = (case.run.axis.one, "batch sharpness", "ratio", "secant curvature", "held by 5 % of examples")
-    return Listing("along", "Along minibatches, steps and examples", tuple(words), header, tuple(rows))
+    return Listing(
+        "along", "Minibatches", "Along minibatches, steps and examples", tuple(words), header, tuple(rows)
+    )
 
 
 def spectrum(case: Case) -> Listing | None:
@@ -104,7 +114,7 @@ def spectrum(case: Case) -> Listing | None:
         f"Density from {number(found.grid[0])} to {number(found.grid[-1])}, log scale: {drawn}",
     )
     header = (case.run.axis.one, "above the bulk", "bulk ends", "trace")
-    return Listing("spectrum", "Spectrum of the Hessian", words, header, tuple(rows))
+    return Listing("spectrum", "Spectrum", "Spectrum of the Hessian", words, header, tuple(rows))
 
 
 def kept_results(case: Case) -> Listing | None:
@@ -115,7 +125,9 @@ def kept_results(case: Case) -> Listing | None:
     words: tuple[str, ...] = ()
     if any(not result.shown for result in case.results):
         words = ("opsig report --result NAME shows another one.",)
-    return Listing("results", "Results in the store", words, ("result", "extent", ""), rows)
+    return Listing(
+        "results", "Results", "Results in the store", words, ("result", "extent", ""), rows, numbers=False
+    )
 
 
 def causal(case: Case) -> list[Listing]:
@@ -138,13 +150,16 @@ def causal(case: Case) -> list[Listing]:
             for arm in made.arms
         )
         chosen = f"Seed {made.seed}" + (f", test data {made.test_data}" if made.test_data else "") + "."
-        caveat = made.caveat[:1].upper() + made.caveat[1:].removesuffix(".") + "."
-        header = (
-            *("without", "examples", "of the groups", "sharpness at once", "at the end"),
-            *("rises of the mean loss", "mean loss", "accuracy"),
+        caveat = f"{capital(made.caveat.removesuffix('.'))}."
+        columns = (
+            "Members: of the groups. Sharpness at once, and then, after the updates. Rises: the sum of those of the "
+            "mean loss, nats."
         )
+        header = ("without", "examples", "members", "sharpness", "then", "rises", "mean loss", "accuracy")
         title = f"Without {whose}, {count(made.updates, 'update')} from {case.run.axis.at(made.step)}"
-        found.append(Listing(f"causal-{number_of}", title, (caveat, chosen), header, rows))
+        found.append(
+            Listing(f"causal-{number_of}", "Without groups", title, (columns, caveat, chosen), header, rows)
+        )
     return found
 
 

@@ -10,7 +10,9 @@ from rich.text import Text
 
 from opsigcli.command_line import command
 from opsigcli.printable import printable
+from opsigcli.reporting.edge import against_threshold
 from opsigcli.reporting.first_screen import held_together, next_steps, spike_lines, stability
+from opsigcli.reporting.format import count
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.sentences import capital
@@ -58,13 +60,13 @@ class _Fitted:
             text = Text(f"{line.span}, {line.rise} nats, ").append(line.strength, style="bold")
             self.parts.append((CAUSE, text.append(f": {printable(line.words)}")))
         self.parts += [(MORE, line) for line in moved_lines(case)]
-        self.parts.append((MORE, Text(printable(stability(case)))))
+        if case.sharpness and not against_threshold(case):  # else the verdict says it
+            self.parts.append((SAID, Text(printable(stability(case)))))
         self.parts += [(SAID, Text(printable(line))) for line in said.found]
         self.parts += [(REST, Text(f"o {printable(line)}", style="dim")) for line in said.missing]
         if kept := sum(not result.shown for result in case.results):
-            self.parts.append(
-                (MORE, Text(f"{kept} more results are kept beside those shown here", style="dim"))
-            )
+            more = count(kept, "more result", "more results")
+            self.parts.append((MORE, Text(f"{more} in the store beside what is shown here", style="dim")))
         self.end = [Text(f"next: {printable(line)}") for line in next_steps(case)]
         self.end.append(Text(f"all of it: {command('report', store=case.store, options=('--full',))}"))
 

@@ -41,8 +41,8 @@ def test_it_has_verdict_loss_ratio_findings_and_the_next_command() -> None:
 def test_results_that_are_not_shown_are_counted() -> None:
     kept = Result("mine --method top", "mine", False, Provenance("mine", {}, "0"))
     case: Case = replace(make_case(), results=(kept,))
-    assert "1 more results are kept" in show(render(Screen(case)))
-    assert "kept beside" not in show(render(Screen(make_case())))
+    assert "1 more result in the store" in show(render(Screen(case)))
+    assert "more result" not in show(render(Screen(make_case())))
 
 
 def test_what_an_encoding_lacks_is_spelled_with_what_it_has() -> None:
