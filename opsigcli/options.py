@@ -366,8 +366,17 @@ class SharpnessOptions:
 class ReportOptions:
     """``opsig report``: the whole case."""
 
-    html: Annotated[bool, Option("Write one self-contained HTML file.")] = False
-    output: Annotated[Path, Option("Where the HTML goes.", "FILE", short="-o")] = REPORT
+    full: Annotated[bool, Option("Show everything in the terminal, not one screen of it.")] = False
+    html: Annotated[bool, Option("Write one self-contained HTML file, opsig-report.html.")] = False
+    output: Annotated[Path | None, Option("Write the HTML to FILE.", "FILE", short="-o")] = None
+    result: Annotated[
+        str | None,
+        Option(
+            "Show another of the results that the store keeps, by the name that the report gives it: "
+            "'sharpness --precision float64', or several with ; between them.",
+            "NAME",
+        ),
+    ] = None
     thumbnails: Annotated[int, Option("Pictures per group.", "N", min=0, max=24)] = 12
     store: Store = STORE
 
@@ -377,7 +386,9 @@ class TerminalOptions:
     """What every command takes: how it speaks."""
 
     json: Annotated[bool, Option("Print the result as one JSON object on stdout.")] = False
-    quiet: Annotated[bool, Option("Say nothing but warnings and errors.", short="-q")] = False
+    quiet: Annotated[bool, Option("Print warnings and errors alone: no result, no progress.", short="-q")] = (
+        False
+    )
     verbose: Annotated[bool, Option("Say more on the way.", short="-v")] = False
 
 

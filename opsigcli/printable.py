@@ -15,6 +15,13 @@ _UNSEEN = re.compile(
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _GONE = "\ufffd"
+# What stands for characters of opsig's own that an encoding may not have; all but the last row are as wide.
+_ASCII = {
+    **dict(zip("\u00d7\u2212\u2013\u2014\u2019\u2026\u00a0\u00b7", "x---'. .", strict=True)),
+    **dict(zip("\u25cf\u25cb\u2504\u25b2\u25bc\u2502\u2514\u2500\u253c", "*o-^v|+-+", strict=True)),
+    **dict(zip("\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588", "__..--==", strict=True)),
+    **{"\u00b1": "+-", "\u03bb": "lambda", "\u03b7": "eta", "\u2264": "<=", "\u2265": ">="},
+}
 
 
 def printable(text: str) -> str:
@@ -25,6 +32,23 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """``text`` without characters that are not seen; lines and spaces stay what they are."""
     return _UNSEEN.sub(_GONE, text)
+
+
+def spelled(text: str, encoding: str) -> str:
+    """``text`` in the characters that an encoding has; others are spelled with those of ASCII, or are ``?``."""
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return "".join(_in(encoding, character) for character in text)
+    return text
+
+
+def _in(encoding: str, character: str) -> str:
+    try:
+        character.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return _ASCII.get(character, "?")
+    return character
 
 
 def escaped(document: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -268,6 +270,12 @@ class Mining:
     provenance: Provenance | None = None
 
     @property
+    def digest(self) -> str:
+        """What the groups are known by, whoever mined them."""
+        ids = [[pair.first.ids.tolist(), pair.second.ids.tolist()] for pair in self.pairs]
+        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+
+    @property
     def groups(self) -> dict[GroupKey, Group]:
         """The groups of all pairs, in order."""
         return {
@@ -275,6 +283,48 @@ class Mining:
             for number, pair in enumerate(self.pairs, start=1)
             for side, group in pair.groups.items()
         }
+
+
+@dataclass(frozen=True)
+class CausalArm:
+    """Training that went on without some examples, and what it did."""
+
+    removed: str  # which examples, in words
+    examples: int  # how many
+    members: int  # of them, of the mined groups
+    sharpness_start: float  # λ₁ of the mean loss of the examples left, at the common start
+    sharpness_end: float  # and after the last update
+    rises: float  # sum of all rises of that mean loss, nats
+    mean_loss: float  # after the last update, nats
+    accuracy: float | None = None  # on test data, where some were given
+
+
+@dataclass(frozen=True)
+class Causal:
+    """What happens without the mined groups, and without other sets of equal size."""
+
+    step: int  # where the arms start
+    updates: int  # of each arm
+    arms: tuple[CausalArm, ...]
+    caveat: str
+    groups: str = ""  # digest of the groups that were left out
+    seed: int = 0  # of the random controls
+    test_data: str = ""  # spec
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command found under one choice of its options, kept beside what it found under others."""
+
+    name: str  # the command with those options
+    command: str  # mine, sharpness, or sharpness --quick
+    shown: bool  # in this report
+    made: Provenance
+    mining: Mining | None = None
+    sharpness: tuple[SharpnessPoint, ...] = ()
+    phases: tuple[Phase, ...] = ()
+    critical: tuple[CriticalSharpness, ...] = ()
+    thumbnails: Thumbnails | None = None
 
 
 @dataclass(frozen=True)
@@ -305,3 +355,5 @@ class Case:
     largest_rise: Spike | None = None  # where there is no spike, likewise
     store: Path = STORE  # where it is kept
     look: Look | None = None  # the ends of the run beside a guess
+    causal: tuple[Causal, ...] = ()  # of the groups of ``mining``, and of others
+    results: tuple[Result, ...] = ()  # all that are kept: those above, and those that are not shown

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from opsigcli.records import Evidence, GroupKey
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,7 @@ class GroupCurvature:
     )
     alignment: Evidence  # ‖Vᵀg‖² / ‖g‖², g its mean gradient, V the top eigenvectors; null: likewise, of 5
     cosine: float  # of g and v₁; the sign of v₁ is arbitrary, but the same for all groups
+    mining: str = ""  # digest of the mining that the group is of; "" in stores of older versions
 
 
 @dataclass(frozen=True)
@@ -114,6 +111,11 @@ class SharpnessPoint:
     untrained: int = 0  # weights left out, which the model lets train and the run did not
     notes: tuple[str, ...] = ()  # where options contradict the checkpoint; memory that one example takes
     step_check: StepCheck | None = None  # None where it was not made
+    asked: tuple[str, ...] = ()  # what was looked at beside the eigenvalues, found or not
+    tolerance: float | None = None  # relative error that the solver was to reach
+    max_matvecs: int | None = None  # that it was given
+    judged: int | None = None  # eigenvalues that ``converged`` is of; None = all
+    sha256: str = ""  # of the checkpoint; "" in stores of older versions
 
     @property
     def fixed_statistics(self) -> bool:
@@ -139,6 +141,7 @@ class CriticalSharpness:
     lr: float | None = None
     batch_norm: str | None = None  # statistics used, stored (running), re-estimate or batch; None without
     examples: int | None = None  # in the subset; None when all were used
+    sha256: str = ""  # of the checkpoint; "" in stores of older versions
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,10 @@ MUTATIONS: list[Mutation] = [
             "OVERLAP = 0.1 ",
             "test_of_two_proposals_that_share_half_of_their_members_one_is_left",
         ),
+    ),
+    *of(
+        "mining/states.py",
+        "mining/test_gates.py",
         (
             "CLEAR = 1.5 ",
             "CLEAR = 1e9 ",
@@ -209,12 +213,16 @@ MUTATIONS: list[Mutation] = [
             "CLEAR = 0.01 ",
             "test_among_proposals_as_opposed_the_one_that_stands_apart_is_left",
         ),
+        (" & (both <= self.first.shape[1] / 2)", "", "test_more_than_half_of_all_examples_are_no_proposal"),
+    ),
+    *of(
+        "mining/starts.py",
+        "mining/test_gates.py",
         (
             "\nSTARTS = 500 ",
             "\nSTARTS = 0 ",
             "test_groups_that_linkage_does_not_see_are_found_from_single_examples",
         ),
-        (" or sum(size) > len(members) / 2", "", "test_more_than_half_of_all_examples_are_no_proposal"),
     ),
     *of(
         "mining/fixed_point.py",

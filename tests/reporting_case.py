@@ -116,6 +116,7 @@ def _mining(trace: LossTrace, sides: list[Any], classes: tuple[str, ...]) -> Min
         "share_of_loss_change": Evidence(0.5, 0.3, 0.005),
         "share_ratio": Evidence(2.0, 1.2, 0.005),
         "separation": Evidence(float("nan")),
+        "clarity": Evidence(1.5, 0.9, 0.05),
     }
     pairs = tuple(
         Pair(

@@ -11,6 +11,8 @@ from benchmarks.store import content
 from opsigcli.look_records import Look, Score
 from opsigcli.records import (
     REST,
+    Causal,
+    CausalArm,
     Evidence,
     Group,
     GroupKey,
@@ -95,14 +97,22 @@ def write_everything(store: Path, *, seed: int = 0) -> None:
     picture = np.full((2, 2, 3), 7, dtype=np.uint8)
     writer.write_trace(store, trace)
     writer.write_gradients(store, "key", gradients())
-    writer.write_mining(store, mining(), Thumbnails(ids[:1], (picture,), (picture,) * 3))
+    pictures = Thumbnails(ids[:1], (picture,), (picture,) * 3)
+    arm = CausalArm("the mined groups", 4, 4, 2.0, 1.0, 0.5, 0.1)
+    causal = Causal(0, 60, (arm,), "as said", mining().digest)
+    losses = replace(mining(), method="losses", provenance=Provenance("mine", {"method": "losses"}, "0"))
+    for found in (losses, mining()):
+        writer.write_mining(store, found, pictures)
+    writer.add_causal(store, causal)
     seen = {"brightness": np.zeros(N, dtype=np.float32), "colour": np.zeros(N, dtype=np.int64)}
     writer.write_seen(store, seen, "", trace.run.fingerprint, None)
     curves = {1: np.zeros(2, dtype=np.float32)}
     phases = (Phase("progressive sharpening", 0, 1, "λ rises"),)
-    writer.write_sharpness(store, writer.SharpnessContent(points(), phases, curves, ids[:2], made))
     critical = CriticalSharpness(1, 2.0, 1.0, 4.0, 0.5, 0.01, "next checkpoint", 6, 0)
-    writer.write_critical(store, [critical], replace(made, command="sharpness --quick"))
+    for options in ({"precision": "float64"}, made.options):
+        of = replace(made, options=options)
+        writer.write_sharpness(store, writer.SharpnessContent(points(), phases, curves, ids[:2], of))
+        writer.write_critical(store, [critical], replace(of, command="sharpness --quick"))
     fact = RecordedFact("dropout", "0.1", "args.yaml: dropout", "units were left out")
     log = AgainstLog("log.csv", "loss", (1,), (1.0,), (1.5,), (NAN,), "below", "x")
     score = Score(1.0, 0.5)

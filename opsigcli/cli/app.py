@@ -13,10 +13,11 @@ from typer.exceptions import TyperException
 
 from opsigcli import __version__
 from opsigcli.cli.console import Terminal, flush
+from opsigcli.cli.mistakes import mistake
 from opsigcli.cli.perform import perform
 from opsigcli.cli.signature import Act, function_of
 from opsigcli.cli.verbs import VERBS, Verb
-from opsigcli.errors import ExitCode, UsageError
+from opsigcli.errors import ExitCode
 from opsigcli.options import COMMANDS, TerminalOptions
 
 # Plain help: it wraps to the terminal, pipes cleanly, and is what the man pages are made from.
@@ -42,13 +43,12 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _usage(error: TyperException, words: list[str]) -> int:
-    message = error.format_message()
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(message)
+        print(error.format_message())
         return ExitCode.USAGE
     verb = next((word for word in words if not word.startswith("-")), "")
     terminal = Terminal(as_json="--json" in words)
-    terminal.error(UsageError(message, f"see: opsig {verb} --help".replace("  ", " ")), f"opsig/{verb}")
+    terminal.error(mistake(error, words), f"opsig/{verb}")
     return ExitCode.USAGE
 
 

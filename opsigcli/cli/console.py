@@ -28,7 +28,7 @@ from rich.text import Text
 
 from opsigcli.errors import OpsigError
 from opsigcli.outcome import Outcome, error_json
-from opsigcli.printable import printable, printable_lines
+from opsigcli.printable import printable, printable_lines, spelled
 from opsigcli.progress import Task
 
 LINE_SECONDS = 10.0  # without a terminal, a task says how far it is about this often
@@ -120,9 +120,9 @@ class Terminal:
     def _say(self, message: str, head: str = "", style: str = "") -> None:
         """A message on stderr; lines after its first are set in, so that none looks like a message of its own."""
         first, *more = printable_lines(message).split("\n")
-        text = Text.assemble((head, style), " " if head else "", first)
+        text = Text.assemble((head, style), " " if head else "", spelled(first, self.err.encoding))
         for line in more:
-            text.append(f"\n  {line.removeprefix('  ')}")
+            text.append(spelled(f"\n  {line.removeprefix('  ')}", self.err.encoding))
         self.err.print(text, soft_wrap=True)
 
 
@@ -134,7 +134,8 @@ class _Seen:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for text, style, control in console.render(self.inner, options):
-            yield Segment(text if control else printable_lines(text), style, control)
+            seen = text if control else spelled(printable_lines(text), options.encoding)
+            yield Segment(seen, style, control)
 
 
 class _Bar:

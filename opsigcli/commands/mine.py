@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.errors import Interrupted
-from opsigcli.gradients.ablation import causal_words, compare_causes
+from opsigcli.gradients.ablation import causal_record, causal_words, compare_causes
 from opsigcli.gradients.fork import fork, optimizer_of_run
 from opsigcli.gradients.mined_before import KEY, mined_before, mining_key
 from opsigcli.gradients.pair_curvature import PairCurvature
@@ -29,7 +29,7 @@ from opsigcli.runs.provenance import provenance
 from opsigcli.stability.contradiction import contradiction
 from opsigcli.store.lock import locked
 from opsigcli.store.reader import Store, open_store
-from opsigcli.store.writer import write_gradients, write_mining
+from opsigcli.store.writer import add_causal, show_mining, write_gradients, write_mining
 
 if TYPE_CHECKING:
     from opsigcli.records import Ints
@@ -105,7 +105,10 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             warnings += sketches.run.notes if sketches.run else []
             if before is None and found is not None:
                 made = provenance("mine", options, objective, seed=options.seed)
-                made.options[KEY] = key
+                made.options[KEY], made.options["batch_norm"] = (
+                    key,
+                    options.batch_norm or run.batch_norm or None,
+                )
                 found = replace(found, provenance=made)
                 pictures = pictures_of(store, found, trace, sketches.source)
         if sketches.new:
@@ -116,6 +119,10 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             raise Interrupted(stopped, "interrupted: gradients and what was computed of pairs are kept")
         if before is None:
             write_mining(options.store, found, pictures)
+        else:
+            show_mining(options.store, found)
+        if causal is not None and causal["arms"]:
+            add_causal(options.store, causal_record(causal, found, options.seed, options.test_data))
     case = replace(case, mining=found, spikes=found.spikes)
     return _outcome(options, case, found, known_pairs, causal, tuple(warnings))
 

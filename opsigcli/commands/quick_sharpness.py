@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,27 +13,22 @@ from opsigcli.errors import CheckpointError, ExitCode, Interrupted, ModelError, 
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
-from opsigcli.records import Case
+from opsigcli.records import Case, Provenance
 from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.sharpness_records import CriticalSharpness
 from opsigcli.stability.budget import Budget, coarse_to_fine, step_range
-from opsigcli.stability.critical_sharpness import NEXT, CriticalMeter
+from opsigcli.stability.critical_sharpness import CriticalMeter
 from opsigcli.stability.measure import Meter
 from opsigcli.stability.plan import plan_sharpness
 from opsigcli.stability.quick_options import refuse_useless
-from opsigcli.store.decode import decode_unit
+from opsigcli.stability.quick_points import outdated, recall, unit_key
 from opsigcli.store.lock import locked
+from opsigcli.store.names import CHOICES, QUICK, name_of
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
-from opsigcli.store.writer import QUICK, write_critical
-
-# What a value depends on beside the checkpoint and the one after it.
-NUMERICS = (
-    *("precision", "seed", "model", "data", "examples", "batch_norm"),
-    *("optimizer", "lr", "momentum", "weight_decay", "betas", "eps", "lr_groups"),
-)
+from opsigcli.store.writer import write_critical
 
 
 def quick_sharpness(options: SharpnessOptions, progress: Progress) -> Outcome:
@@ -64,13 +58,19 @@ def _quick(
     meter: Meter | None = None
     failed: dict[str, str] = {}
     with open_store(options.store) as store:
-        numerics = {"quick": True} | {name: getattr(options, name) for name in NUMERICS}
-        units = Units(options.store, numerics | {"batch_norm": options.batch_norm or store.run.batch_norm})
+        batch_norm = options.batch_norm or store.run.batch_norm
+        numerics = {"quick": True} | {name: getattr(options, name) for name in CHOICES[QUICK]}
+        units = Units(options.store, numerics | {"batch_norm": batch_norm})
         rows = chosen_rows(store, options.every, wanted)
-        points = {} if options.fresh else _recall(store, units)
-        todo = [row for row in rows if row not in points]
+        made = Provenance(QUICK, vars(options) | {"batch_norm": batch_norm or None}, "")
+        points, removed = recall(
+            store, units, name_of(QUICK, made, store.run.batch_norm), fresh=options.fresh
+        )
+        steps, old = store.file["steps"][()].tolist(), outdated(store, points)
+        todo = [row for row in rows if steps[row] not in points or steps[row] in old]
         if options.dry_run:
             return plan_sharpness(options, todo, store)
+        before = dict(points)
         if todo:
             run = StoredRun(store, options, options.precision)
             meter = Meter(run, options, budget, parallel, None)
@@ -78,9 +78,12 @@ def _quick(
                 failed = _measure(store, units, CriticalMeter(meter), points, todo, progress)
             except KeyboardInterrupt as signal:
                 stopped = signal
-        found = replace(store.case, critical=tuple(points[row] for row in rows if row in points))
-    everything = [points[row] for row in sorted(points)]
-    if parallel.rank == 0 and any(row in points for row in todo):
+        found = replace(
+            store.case, critical=tuple(points[steps[row]] for row in rows if steps[row] in points)
+        )
+    everything = sorted(points.values(), key=lambda point: point.step)
+    new = [row for row in todo if steps[row] in points and points[steps[row]] is not before.get(steps[row])]
+    if parallel.rank == 0 and new:
         made = provenance(
             QUICK,
             options,
@@ -88,31 +91,13 @@ def _quick(
             seed=options.seed,
             precision=options.precision,
         )
-        made.options["configuration"] = units.hash
+        made.options["batch_norm"] = batch_norm or None
         write_critical(options.store, everything, made)
         units.clear()
-    left = [int(found.trace.steps[row]) for row in rows if row not in points]
+    left = [steps[row] for row in rows if steps[row] not in points]
     if stopped is not None:
         raise Interrupted(stopped, f"interrupted: {len(points)} values are kept, {len(left)} are left")
-    return _outcome(options, found, failed, left, quiet=parallel.rank > 0)
-
-
-def _recall(store: Store, units: Units) -> dict[int, CriticalSharpness]:
-    """What was measured in this very way: in the store, or left by a command that was killed."""
-    steps = {int(step): row for row, step in enumerate(store.file["steps"][()])}
-    points: dict[int, CriticalSharpness] = {}
-    made = store.provenance.get(QUICK)
-    if made is not None and made.options.get("configuration") == units.hash:
-        points = {steps[point.step]: point for point in store.critical if point.step in steps}
-    for row in steps.values():
-        raw = units.read(_key(store, row))
-        if raw is not None and (point := decode_unit(CriticalSharpness, raw.tobytes())) is not None:
-            points[row] = point
-    # An update that was made up gives way to the real one, once the next checkpoint shows it.
-    known = sorted(steps)
-    axis = store.run.axis
-    seen = {step for step, after in itertools.pairwise(known) if axis.one_update(step, after)}
-    return {row: p for row, p in points.items() if p.direction == NEXT or p.step not in seen}
+    return _outcome(options, found, failed, left, removed, quiet=parallel.rank > 0)
 
 
 def _measure(
@@ -140,27 +125,27 @@ def _measure(
                     raise
                 task.advance(note=f"{store.files[row]} failed")
                 continue
-            points[row] = point
+            points[int(steps[row])] = point = replace(point, sha256=store.sha256[row])
             if meter.parallel.rank == 0:
-                units.write(_key(store, row), np.frombuffer(json.dumps(plain(point)).encode(), np.uint8))
+                units.write(unit_key(store, row), np.frombuffer(json.dumps(plain(point)).encode(), np.uint8))
             ratio = "" if point.ratio is None else f": ratio {point.ratio:.3f}"
             task.advance(note=f"checkpoint {point.step}{ratio}, {point.forward_passes} forward passes")
     return failed
 
 
-def _key(store: Store, row: int) -> str:
-    """The name of a row's unit: the update to the next checkpoint is part of it."""
-    following = store.sha256[row + 1][:8] if row + 1 < len(store.sha256) else ""
-    return f"critical-{store.sha256[row][:16]}{following}"
-
-
 def _outcome(
-    options: SharpnessOptions, case: Case, failed: dict[str, str], left: list[int], *, quiet: bool
+    options: SharpnessOptions,
+    case: Case,
+    failed: dict[str, str],
+    left: list[int],
+    removed: list[str],
+    *,
+    quiet: bool,
 ) -> Outcome:
     points = case.critical
     known = [point for point in points if point.ratio is not None]
     peak = max(known, key=lambda point: point.ratio or 0, default=None)
-    warnings = [*log_warning(case.training_log)]
+    warnings = [*removed, *log_warning(case.training_log)]
     warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
     reasons: dict[str, list[int]] = {}
     for point in points:

@@ -225,6 +225,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
             "there is one checkpoint: its losses and sharpness can be measured, but loss deltas, and what opsig mine "
             "finds in them, need two"
         )
+    warnings += [f"--fresh removed {text}" for text in session.removed]
     warnings += gap_warnings(session.gaps, session.run.batch_norm, session.run.axis)
     warnings += worker.evaluator.objective.notes
     warnings += worker.loader.fits

@@ -95,7 +95,11 @@ def _stem(path: str, root: Path) -> str:
 
 
 def _mask(path: str, pictures: Pictures, places: tuple[int, ...]) -> Ints:
-    """(H, W) numbers of classes; of a picture with a palette, its numbers and not its colours."""
+    """(H, W) numbers of classes; of a picture with a palette, its numbers and not its colours.
+
+    Raises:
+        DatasetError: it has colours, or another size than its picture.
+    """
     from PIL import Image
 
     with open_picture(path) as picture:

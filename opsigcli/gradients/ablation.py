@@ -10,7 +10,7 @@ from opsigcli.errors import UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.progress import Progress
-from opsigcli.records import LossTrace, Mining
+from opsigcli.records import Causal, CausalArm, LossTrace, Mining
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.tuning import Tuning
 
@@ -78,6 +78,12 @@ def compare_causes(
             )
             task.advance(note=f"without {name}")
     return {"step": int(trace.steps[start]), "updates": STEPS, "arms": arms, "caveat": CAVEAT}
+
+
+def causal_record(causal: dict[str, Any], found: Mining, seed: int, test: str | None) -> Causal:
+    """The comparison as a store keeps it, with the groups and choices that it is of."""
+    arms = tuple(CausalArm(**arm) for arm in causal["arms"])
+    return Causal(causal["step"], causal["updates"], arms, causal["caveat"], found.digest, seed, test or "")
 
 
 def causal_words(causal: dict[str, Any]) -> tuple[str, ...]:

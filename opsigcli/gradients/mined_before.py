@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from opsigcli import __version__
 from opsigcli.options import MineOptions
 from opsigcli.records import Mining
+from opsigcli.store.names import MINE
 
 if TYPE_CHECKING:
     from opsigcli.gradients.sketch_store import Sketches
@@ -35,6 +36,8 @@ def mining_key(options: MineOptions, store: Store, sketches: Sketches) -> str:
 
 
 def mined_before(store: Store, key: str) -> Mining | None:
-    """What the store has of the same mining; None where it has none, or another one."""
-    made = store.provenance.get("mine")
-    return store.mining if made is not None and made.options.get(KEY) == key else None
+    """What the store has of the same mining, shown or kept; None where it has none."""
+    for place in store.places()[MINE].values():
+        if place.provenance[MINE].options.get(KEY) == key:
+            return place.mining
+    return None

@@ -80,14 +80,15 @@ def attribute_spikes(
     """For every spike, each group's share of ``Σ_i w_i max(Δℓ_i, 0)``, Δℓ from the bottom to the top.
 
     A spike is a catapult if the mean loss later comes back to where the climb began, a divergence if it ends above
-    the top or is not finite at the end, and unresolved otherwise. The shares of disjoint groups and of the rest add
-    up to 1. (Shares of the net rise do not help: they divide by a small difference of large sums.)
+    the top or is not finite at the end, and unresolved otherwise. The shares of the groups and of the rest add up to 1:
+    an example in several groups counts in equal parts for each. (Shares of the net rise do not help: they divide by a
+    small difference of large sums.)
 
     Args:
         losses: (T, N) nats, array or h5py dataset.
         mean_losses: (T,) nats.
         steps: (T,) optimizer updates.
-        groups: disjoint positions of each group.
+        groups: positions of each group.
         weights: (N,) w, of each example in the mean loss; None = all alike.
         counted: (N,) the examples that the mean loss is over; None = those with a loss at bottom and top.
         rows: (bottom, top) of each; None = the sudden rises.
@@ -96,6 +97,10 @@ def attribute_spikes(
         Spikes in order.
     """
     spikes = []
+    counts = np.zeros(losses.shape[1], dtype=np.int64)
+    for positions in groups.values():
+        counts[positions] += 1
+    parts = 1 / np.maximum(counts, 1)  # of an example in each of its groups
     for bottom, top in find_spikes(mean_losses) if rows is None else rows:
         with np.errstate(invalid="ignore"):  # inf − inf is NaN, which holds nothing
             delta = np.asarray(losses[top], dtype=np.float64) - np.asarray(losses[bottom], dtype=np.float64)
@@ -103,8 +108,8 @@ def attribute_spikes(
         up = up if counted is None else up * counted
         up = up if weights is None else weights * up
         whole = float(up.sum())
-        shares = {key: float(up[positions].sum()) / whole for key, positions in groups.items()}
-        shares[REST] = 1 - sum(shares.values())
+        shares = {key: float(up[at] @ parts[at]) / whole for key, at in groups.items()}
+        shares[REST] = float(up[counts == 0].sum()) / whole
         rise = float(mean_losses[top] - mean_losses[bottom])
         kind = _kind(mean_losses, bottom, top)
         spikes.append(Spike(int(steps[bottom]), int(steps[top]), rise, shares, kind))

@@ -26,8 +26,8 @@ RENDERERS = Registry(
             "opsigcli.reporting.critical:render_critical", "critical sharpness, in the terminal"
         ),
         "opsig/sharpness": Entry(
-            "opsigcli.reporting.curvature:render_curvature", "sharpness, in the terminal"
+            "opsigcli.reporting.terminal:render_curvature", "sharpness, in the terminal"
         ),
-        "opsig/report": Entry("opsigcli.reporting.terminal:render_report", "the whole case, in the terminal"),
+        "opsig/report": Entry("opsigcli.reporting.screen:render", "the whole case, in the terminal"),
     },
 )

@@ -1,18 +1,17 @@
-"""What ``opsig sharpness`` found besides sharpness: phases of the run, layers, groups, minibatches, spectrum."""
+"""Where the sharpness is, in a terminal: phases of the run, layers, groups, minibatches, spectrum."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from opsigcli.axis import Axis
 from opsigcli.printable import printable
 from opsigcli.reporting.format import NOTHING, number, percent, shorten
-from opsigcli.reporting.summary import largest_point, phase_lines
+from opsigcli.reporting.listings import along, spectrum
+from opsigcli.reporting.listings import shown as listing_shown
+from opsigcli.reporting.summary import blocks_of, groups_of, largest_point, phase_lines
 from opsigcli.reporting.tables import head, table_of
-from opsigcli.reporting.terminal import render_sharpness
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,41 +22,19 @@ if TYPE_CHECKING:
 LAYERS = 12  # rows: the layers with the largest share
 
 
-def render_curvature(case: Case) -> list[RenderableType]:
-    """Sharpness, and where it is: at the point with the largest sharpness, and along the steps."""
-    shown = render_sharpness(case.sharpness, case.run.axis)
+def where_it_is(case: Case) -> list[RenderableType]:
+    """Phases, and layers, groups and spectrum, each at the sharpest checkpoint at which it was measured."""
+    shown: list[RenderableType] = []
     if case.phases:
-        shown += [
-            head("Phases"),
-            *(Text(printable(line)) for line in phase_lines(case.phases, case.run.axis)),
-        ]
-    shown += _along(case.sharpness, case.run.axis)
-    point = largest_point(case.sharpness)
-    if point is not None:
-        where = case.run.axis.at(point.step)
-        shown += _layers(point, where) + _groups(point, where) + _spectrum(point, where)
-    return shown
-
-
-def _along(points: Sequence[SharpnessPoint], axis: Axis) -> list[RenderableType]:
-    """Batch sharpness, secant curvature and concentration at every point that has them."""
-    listed = [p for p in points if (p.batch_sharpness, p.secant, p.concentration) != (None, None, None)]
-    if not listed:
-        return []
-    table = table_of(
-        (axis.one, "right"), ("batch sharpness", "right"), ("ratio", "right"),
-        ("secant curvature", "right"), ("held by 5 % of examples", "right"),
-    )  # fmt: skip
-    for p in listed:
-        batch = NOTHING
-        if p.batch_sharpness is not None:
-            batch = f"{number(p.batch_sharpness, 3)} \u00b1 {number(p.batch_error, 1)}"
-        held = NOTHING if p.concentration is None else percent(p.concentration)
-        table.add_row(f"{p.step:,}", batch, number(p.batch_ratio), number(p.secant, 4), held)
-    shown: list[RenderableType] = [head("Along minibatches, steps and examples"), table]
-    if any(p.secant is not None for p in listed):
-        said = "Secant curvature is that along the step to the next checkpoint, kinks of ReLU included."
-        shown.append(Text(said, style="dim"))
+        lines = phase_lines(case.phases, case.run.axis)
+        shown += [head("Phases"), *(Text(printable(line)) for line in lines)]
+    if (listing := along(case)) is not None:
+        shown += listing_shown(listing)
+    for has, part in ((blocks_of, _layers), (groups_of, _groups)):
+        if (point := largest_point(case.sharpness, has)) is not None:
+            shown += part(point, case.run.axis.at(point.step))
+    if (listing := spectrum(case)) is not None:
+        shown += listing_shown(listing)
     return shown
 
 
@@ -77,7 +54,7 @@ def _layers(point: SharpnessPoint, where: str) -> list[RenderableType]:
         for kind in point.kinds:
             share = percent(kind.shares[0])
             table.add_row(f"all {kind.name}", kind.kind, f"{kind.parameters:,}", share, _block(kind))
-    shown: list[RenderableType] = [head(f"Layers at {where}, the largest sharpness"), table]
+    shown: list[RenderableType] = [head(f"Layers at {where}"), table]
     if len(ordered) > LAYERS:
         shown.append(Text(f"The {LAYERS} largest of {len(ordered)} are shown.", style="dim"))
     return shown
@@ -111,18 +88,3 @@ def _with_null(evidence: Evidence) -> Text:
     text = Text(percent(evidence.value))
     null = NOTHING if evidence.null is None else percent(evidence.null)
     return text.append(f" (null {null})", style="dim")
-
-
-def _spectrum(point: SharpnessPoint, where: str) -> list[RenderableType]:
-    found = point.spectrum
-    if found is None:
-        return []
-    low, high = found.outliers_range
-    lines = (
-        f"{found.outliers} eigenvalues stand above the bulk, which ends at {number(found.bulk)} "
-        f"({low} to {high} over {found.probes} random starts).",
-        f"Trace {number(found.hessian_trace, 4)} \u00b1 {number(found.trace_error, 2)}.",
-        f"Of the sharpness {number(point.eigenvalues[0], 4)}, {number(found.gauss_newton, 4)} is the Gauss-Newton "
-        f"part and {number(found.remainder, 4)} the rest; Gauss-Newton alone has {number(found.gauss_newton_top, 4)}.",
-    )
-    return [head(f"Spectrum at {where}"), *map(Text, lines)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.options import STORE
+from opsigcli.command_line import command
+from opsigcli.reporting.edge import against_threshold, covering_command, uncovered, uncovered_words
 from opsigcli.reporting.format import count, number, percent, signed
 from opsigcli.reporting.summary import sharpness_name
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 SHOWN = 3  # spikes, the largest ones
 SETS = 3  # of classes that held spikes together
 LISTED = 4  # shares of a set; more are given as a range
-UNCOVERED = 6  # spikes without a ratio that are named
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,7 @@ def spike_lines(case: Case, limit: int = SHOWN) -> list[SpikeLine]:
     for spike in largest(told(case), limit):
         assert spike.cause is not None
         words = spike.cause.words
-        ratios = [
-            p.ratio for p in case.sharpness if spike.step <= p.step <= spike.next_step and p.ratio is not None
-        ]
-        ratios = [ratio for ratio in ratios if math.isfinite(ratio)]
+        ratios = [p.ratio or 0.0 for p in against_threshold(case) if spike.step <= p.step <= spike.next_step]
         if ratios:
             name, peak = sharpness_name(case.sharpness), number(max(ratios))
             words += f"; {name} came to {peak} \u00d7 the stability threshold there"
@@ -101,48 +97,32 @@ def stability(case: Case) -> str:
         if not measured:
             return f"Stability ratio: measured at 0 of {count(total, 'checkpoint')}."
         return f"Stability ratio: none; sharpness at {measured} of {count(total, 'checkpoint')}{why}."
-    converged = [p for p in with_ratio if p.converged]
+    points = against_threshold(case)
     estimated = " (second moments estimated)" if any(p.estimated for p in with_ratio) else ""
-    words = f"Stability ratio{estimated} at {len(with_ratio)} of {count(total, 'checkpoint')}"
-    if converged:
-        peak = max(converged, key=lambda p: p.ratio or 0.0)
+    words = f"Stability ratio{estimated} at {len(points)} of {count(total, 'checkpoint')}"
+    if points:
+        peak = max(points, key=lambda p: p.ratio or 0.0)
         words += f": at most {number(peak.ratio)} \u00d7 the threshold, at {case.run.axis.at(peak.step)}"
-    if len(converged) < len(with_ratio):
-        words += f"; {len(with_ratio) - len(converged)} did not converge"
-    bare = uncovered(case)
-    if bare:
-        named = ", ".join(f"{spike.step:,}" for spike in bare[:UNCOVERED])
-        more = f" and {len(bare) - UNCOVERED} more" if len(bare) > UNCOVERED else ""
-        words += f"; spikes from {case.run.axis.named(len(bare))} {named}{more} not covered"
+    if len(points) < len(with_ratio):
+        words += f"; at {len(with_ratio) - len(points)} more it did not converge"
+    if bare := uncovered_words(case):
+        words += f"; {bare}"
     elif case.spikes:
         words += "; every spike is covered"
     return words + "."
 
 
-def uncovered(case: Case) -> list[Spike]:
-    """Spikes without a stability ratio at any checkpoint from bottom to top."""
-    steps = np.array([p.step for p in case.sharpness if p.ratio is not None and math.isfinite(p.ratio)])
-    return [s for s in case.spikes if not ((steps >= s.step) & (steps <= s.next_step)).any()]
-
-
 def next_steps(case: Case) -> list[str]:
     """Commands that would tell more, the most useful one first."""
     found = []
-    store = [] if case.store == STORE else ["--store", str(case.store)]
     bare = uncovered(case)
-    ratios = [p for p in case.sharpness if p.ratio is not None]
-    if not case.sharpness or (ratios and bare):
-        rows = {int(step): row for row, step in enumerate(case.trace.steps.tolist())}
-        widths = [
-            rows[s.next_step] - rows[s.step] + 1 for s in bare if s.step in rows and s.next_step in rows
-        ]
-        every = min(widths, default=1)
-        found.append(["opsig", "sharpness", *(["--every", str(every)] if every > 1 else []), *store])
+    if not case.sharpness or (against_threshold(case) and bare):
+        found.append(covering_command(case))
     if case.mining is None:
-        found.append(["opsig", "mine", *store])
-    elif case.mining.pairs:
-        found.append(["opsig", "mine", "--causal", *store])
-    return [shlex.join(words) for words in found]
+        found.append(command("mine", store=case.store))
+    elif case.mining.pairs and not any(causal.groups == case.mining.digest for causal in case.causal):
+        found.append(command("mine", store=case.store, options=("--causal",)))
+    return found
 
 
 def moved(case: Case) -> list[tuple[str, Ints, Floats]]:

@@ -46,7 +46,8 @@ def percent(share: float | None) -> str:
     """A share of a whole, in percent."""
     if share is None or not math.isfinite(share):
         return NOTHING
-    return f"{100 * share:.{0 if abs(share) >= 0.0995 else 1}f}%"
+    text = f"{100 * share:.{0 if abs(share) >= 0.0995 else 1}f}%"
+    return "0.0%" if text == "-0.0%" else text
 
 
 def count(amount: int, noun: str, plural: str = "") -> str:

@@ -24,9 +24,11 @@ from opsigcli.records import REST
 from opsigcli.reporting.charts import CHARTS
 from opsigcli.reporting.charts.bars import sharpness_bars
 from opsigcli.reporting.charts.sheet import Sheet
+from opsigcli.reporting.findings import by_standing
 from opsigcli.reporting.format import NOTHING, count, group_mark, percent, score, signed
 from opsigcli.reporting.galleries import group_gallery, top_galleries
 from opsigcli.reporting.headline import headline
+from opsigcli.reporting.listings import listings
 from opsigcli.reporting.pictures import Album
 from opsigcli.reporting.spike_tables import rest_parts
 from opsigcli.reporting.spike_view import class_table, details, first_view
@@ -120,6 +122,17 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
     named: dict[str, Evidence] = {}
     for name, entry in (item for _, pair in pairs for item in evidence_of(pair).items()):
         named.setdefault(name, entry)
+    standings = [
+        (
+            standing,
+            [
+                _pair(case, pair, i, album, per_group, definitions)
+                | {"figures": [figure for figure in figures if figure.pair == i]}
+                for i, pair in some
+            ],
+        )
+        for standing, some in (by_standing(mining).items() if mining else ())
+    ]
     return {
         "title": PurePath(case.run.checkpoints).name or case.run.checkpoints,
         "headline": headline(case),
@@ -128,12 +141,10 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         "loss_figures": [figure for figure in figures if figure.key == "loss"],
         "figures": [figure for figure in figures if figure.pair is None and figure.key != "loss"],
         "sharpness_bars": sharpness_bars(case),
+        "listings": listings(case),
+        "standings": standings,
         "mining": mining,
-        "pairs": [
-            _pair(case, pair, i, album, per_group, definitions)
-            | {"figures": [figure for figure in figures if figure.pair == i]}
-            for i, pair in pairs
-        ],
+        "pairs": pairs,
         "spikes": _spikes(case),
         "spike_classes": class_table(case),
         "spike_details": details(case),
@@ -194,7 +205,9 @@ def _evidence(name: str, entry: Evidence, definitions: Mapping[str, str]) -> dic
 
 def _definition(name: str, entry: Evidence, definitions: Mapping[str, str]) -> str:
     """What the evidence means, or ""."""
-    return definitions.get(entry.definition or name, "")
+    words = {"FEATURE": entry.feature or "what can be seen", "SIDE": entry.side or "either"}
+    text = definitions.get(entry.definition or name, "")
+    return re.sub("FEATURE|SIDE", lambda found: words[found[0]], text)
 
 
 def _anchor(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -246,10 +246,22 @@ def phase_lines(phases: Sequence[Phase], axis: Axis = STEPS) -> list[str]:
     ]
 
 
-def largest_point(points: Sequence[SharpnessPoint]) -> SharpnessPoint | None:
-    """The converged point with the largest sharpness."""
-    good = [p for p in points if p.converged and math.isfinite(p.eigenvalues[0])]
-    return max(good, key=lambda p: p.eigenvalues[0], default=None)
+def largest_point(
+    points: Sequence[SharpnessPoint], rank: Callable[[SharpnessPoint], int] = lambda point: 1
+) -> SharpnessPoint | None:
+    """The converged point with the largest sharpness, among those of the highest rank; none where that is 0."""
+    good = [p for p in points if p.converged and math.isfinite(p.eigenvalues[0]) and rank(p)]
+    return max(good, key=lambda p: (rank(p), p.eigenvalues[0]), default=None)
+
+
+def blocks_of(point: SharpnessPoint) -> int:
+    """2 where the blocks of layers were measured, 1 where layers' shares are known."""
+    return 2 if any(layer.eigenvalue is not None for layer in point.layers) else int(bool(point.layers))
+
+
+def groups_of(point: SharpnessPoint) -> int:
+    """1 where the groups' shares were measured."""
+    return int(bool(point.groups))
 
 
 def curvature_lines(case: Case) -> list[str]:
@@ -264,11 +276,12 @@ def curvature_lines(case: Case) -> list[str]:
             f"at {case.run.axis.at(point.step)} layer {printable(layer.name)} holds {percent(layer.shares[0])} of the "
             "top eigenvector"
         )
+    grouped = largest_point(case.sharpness, groups_of)
     lines += [
-        f"at {case.run.axis.at(point.step)} {group.name} holds {percent(group.share.value)} of the sharpness with "
+        f"at {case.run.axis.at(grouped.step)} {group.name} holds {percent(group.share.value)} of the sharpness with "
         f"{percent(group.fraction)} of the examples; as many of the same classes hold {percent(group.share.null or 0)}"
-        for group in point.groups
-        if group.share.value > group.fraction
+        for group in (grouped.groups if grouped else ())
+        if grouped is not None and group.share.value > group.fraction
     ]
     if point.examples is not None:
         lines.append(

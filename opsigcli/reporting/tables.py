@@ -14,6 +14,7 @@ from rich.text import Text
 
 from opsigcli.axis import STEPS
 from opsigcli.printable import printable
+from opsigcli.reporting.findings import FOUND, by_standing
 from opsigcli.reporting.format import (
     MARKS,
     NOTHING,
@@ -59,8 +60,14 @@ def table_of(*columns: tuple[str, str]) -> Table:
     return table
 
 
-def pairs(mining: Mining, trace: LossTrace | None) -> list[RenderableType]:
-    """Every pair: its groups, its evidence beside the null, the verdict and its reasons."""
+def pairs(mining: Mining, trace: LossTrace | None, *, fold: bool = False) -> list[RenderableType]:
+    """Every pair: its groups, its evidence beside the null, the verdict and its reasons; findings first.
+
+    Args:
+        mining: what was found.
+        trace: of the groups' losses.
+        fold: a line is enough for pairs that are no findings.
+    """
     if not mining.pairs:
         axis = trace.axis if trace else STEPS
         steps = ", ".join(f"{step:,}" for step in mining.gradient_steps) or NOTHING
@@ -69,11 +76,32 @@ def pairs(mining: Mining, trace: LossTrace | None) -> list[RenderableType]:
             f"gradients compared at {axis.many} {steps}."
         )
         return [head("Pairs"), Text(looked)]
+    shown: list[RenderableType] = []
+    for standing, some in by_standing(mining).items():
+        whole = standing == FOUND or not fold
+        title = "Pairs" if standing == FOUND else f"Pairs {standing}"
+        shown += [head(title), *(_whole(some, trace) if whole else _folded(some))]
+    return shown
+
+
+def _folded(some: Sequence[tuple[int, Pair]]) -> list[RenderableType]:
+    """A line for every pair."""
+    lines = []
+    for index, pair in some:
+        p_value = clarity.p_value if (clarity := pair.evidence.get("clarity")) else None
+        after = "" if p_value is None else f", p {p_value:.2g} after selection"
+        sizes = " against ".join(count(len(group.ids), "example") for group in pair.groups.values())
+        lines.append(Text(printable(f"Pair {index}: {sizes}; {pair.verdict}{after}"), style="dim"))
+    return [*lines]
+
+
+def _whole(some: Sequence[tuple[int, Pair]], trace: LossTrace | None) -> list[RenderableType]:
+    """The pairs with their evidence, and the reasons of their verdicts."""
     table = table_of(
         ("pair", ""), ("groups", ""), ("opposition", ""), ("gradient cosine", ""), ("loss change", "")
     )
     labelled = trace is None or bool(trace.naming.label)
-    for index, pair in enumerate(mining.pairs, start=1):
+    for index, pair in some:
         evidence = evidence_of(pair)
         table.add_row(
             str(index),
@@ -82,8 +110,8 @@ def pairs(mining: Mining, trace: LossTrace | None) -> list[RenderableType]:
             _held_against(evidence.get("gradient_cosine")),
             _share(evidence),
         )
-    shown: list[RenderableType] = [head("Pairs"), table]
-    for index, pair in enumerate(mining.pairs, start=1):
+    shown: list[RenderableType] = [table]
+    for index, pair in some:
         verdict = Text(f"\nPair {index}: ")
         verdict.append(printable(pair.verdict), style="bold")
         shown.append(verdict)

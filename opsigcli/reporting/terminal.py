@@ -13,9 +13,12 @@ from opsigcli.axis import STEPS, Axis
 from opsigcli.command_line import command
 from opsigcli.printable import printable
 from opsigcli.reporting.critical import render_critical
+from opsigcli.reporting.curvature import where_it_is
 from opsigcli.reporting.first_screen import held_together, moved, next_steps, spike_lines, stability
 from opsigcli.reporting.format import count, label_name, number, shorten, signed
 from opsigcli.reporting.headline import headline
+from opsigcli.reporting.listings import causal, kept_results
+from opsigcli.reporting.listings import shown as listing_shown
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.spike_tables import spikes
 from opsigcli.reporting.summary import (
@@ -50,7 +53,7 @@ SHARPNESS_ROWS = 12  # rows of the sharpness table in the whole report
 
 def render_trace(trace: LossTrace | TraceSummary) -> list[RenderableType]:
     """The loss trace: how much of it there is, the mean loss, and what virtual steps did."""
-    shown = [*_trace_words(trace), _loss_plot(trace, ())]
+    shown = [*_trace_words(trace), loss_plot(trace, ())]
     virtual = getattr(trace, "virtual", None)
     return shown if virtual is None else shown + render_virtual(virtual, axis=trace.axis)
 
@@ -95,47 +98,62 @@ def render_sharpness(points: Sequence[SharpnessPoint], axis: Axis = STEPS) -> li
 
 
 def render_report(case: Case) -> list[RenderableType]:
-    """The whole case: verdict, run, curves, pairs, spikes, top examples and notes."""
+    """The whole case: verdict, run, curves, pairs, spikes, top examples, all results and notes."""
     said = headline(case)
     shown: list[RenderableType] = [Text(printable(said.title), style="bold")]
-    shown += [_loss_plot(case.trace, case.spikes, FIRST_HEIGHT), *_first(case), Text()]
+    shown += [loss_plot(case.trace, case.spikes, FIRST_HEIGHT), *_first(case), Text()]
     shown += [Text(printable(line)) for line in said.found]
     shown += [Text(f"o {printable(line)}", style="dim") for line in said.missing]
     shown += [head("Run"), _facts(case)]
     shown += render_training(case)
     if case.sharpness:
-        shown += [Text(), *_sharpness(case.sharpness, case.run.axis, rows=SHARPNESS_ROWS)]
+        shown += [Text(), *_sharpness(case.sharpness, case.run.axis, rows=SHARPNESS_ROWS), *where_it_is(case)]
     if case.critical:
         shown += render_critical(case, SHARPNESS_ROWS)
     if case.virtual is not None:
         shown += render_virtual(case.virtual, case.trace, case.run.classes)
     if case.mining:
-        shown += pairs(case.mining, case.trace)
+        shown += pairs(case.mining, case.trace, fold=True)
+    shown += [part for listing in causal(case) for part in listing_shown(listing)]
     shown += spikes(case.spikes, case.run.axis, case.trace.naming, case.largest_rise)
     if case.mining:
         shown += top(case.mining, case.run.classes, case.trace, TOP_ROWS)
+    if (results := kept_results(case)) is not None:
+        shown += listing_shown(results)
     return shown + _notes(notes(case))
+
+
+def render_curvature(case: Case) -> list[RenderableType]:
+    """What ``opsig sharpness`` found: sharpness against the threshold, and where it is."""
+    return [*render_sharpness(case.sharpness, case.run.axis), *where_it_is(case)]
 
 
 def _first(case: Case) -> list[RenderableType]:
     """Who held the spikes, what rose and fell most, how near the edge the run was, and what to run next."""
     lines: list[RenderableType] = []
-    naming = case.trace.naming
     if together := held_together(case):
         lines.append(Text(printable(f"{together[:1].upper()}{together[1:]}.")))
     for line in spike_lines(case):
         text = Text(f"{line.span}, {line.rise} nats, ").append(line.strength, style="bold")
         lines.append(text.append(f": {printable(line.words)}"))
+    lines += moved_lines(case)
+    lines.append(Text(printable(stability(case))))
+    lines += [Text(f"next: {printable(command)}") for command in next_steps(case)]
+    return lines
+
+
+def moved_lines(case: Case) -> list[Text]:
+    """What rose and what fell most in the largest spike."""
+    lines = []
     for words, ids, deltas in moved(case):
         labels = case.trace.labels[case.trace.positions(ids)] if len(ids) else ids
+        naming = case.trace.naming
         each = ", ".join(
             f"{shorten(printable(naming.shown(label_name(int(label), case.run.classes))), 12)} {naming.id(i)} "
             f"{signed(float(delta))}".lstrip()
             for i, label, delta in zip(ids, labels, deltas, strict=True)
         )
         lines.append(Text(words, style="dim").append(f": {each}", style="not dim"))
-    lines.append(Text(printable(stability(case))))
-    lines += [Text(f"next: {printable(command)}") for command in next_steps(case)]
     return lines
 
 
@@ -172,7 +190,8 @@ def _trace_words(trace: LossTrace | TraceSummary) -> list[RenderableType]:
     return shown
 
 
-def _loss_plot(trace: LossTrace | TraceSummary, spikes: Sequence[Spike], height: int = 10) -> TextPlot:
+def loss_plot(trace: LossTrace | TraceSummary, spikes: Sequence[Spike], height: int = 10) -> TextPlot:
+    """The mean loss along the run, in so many rows, with spikes marked below."""
     mean = trace.mean_losses
     y = value_scale(mean, allow_log=True)
     marked = f", {count(len(spikes), 'spike')} marked below" if spikes else ""

@@ -98,7 +98,7 @@ class TextPlot:
             return PLAIN.get(character, character) if plain else character
 
         labels = {self._row(tick): tick_text(tick) for tick in self.y.ticks(max(2, self.height // 2))}
-        lines = [Text(self.title, style="bold")]
+        lines = [Text("".join(map(sign, self.title)), style="bold")]
         for row in range(self.height):
             line = Text(f"{labels.get(row, ''):>{GUTTER - 2}} {sign(chr(0x2502))}", style="dim", no_wrap=True)
             for column in range(width):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +9,7 @@ import numpy as np
 
 from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.options import SharpnessOptions
-from opsigcli.records import Mining
+from opsigcli.records import Mining, Provenance
 from opsigcli.sharpness_records import SharpnessPoint
 from opsigcli.stability.ratio import plain, stability
 
@@ -23,7 +21,6 @@ OF_SPECTRUM = (
     *("top", "tolerance", "max_matvecs", "precision", "seed", "model", "data", "examples", "minibatch"),
     *("all_parameters", "layers", "per_example", "groups", "secant", "spectrum"),
 )
-SPECTRUM = "spectrum_configuration"  # among the options of the provenance
 
 
 def numerics(options: SharpnessOptions, batch_norm: str, mining: Mining | None) -> dict[str, Any]:
@@ -31,15 +28,13 @@ def numerics(options: SharpnessOptions, batch_norm: str, mining: Mining | None) 
     found: dict[str, Any] = {name: getattr(options, name) for name in (*OF_SPECTRUM, *OF_RULE)}
     found["batch_norm"] = batch_norm
     if mining is not None:
-        groups = [[pair.first.ids.tolist(), pair.second.ids.tolist()] for pair in mining.pairs]
-        found["mining"] = hashlib.sha256(json.dumps(groups).encode()).hexdigest()
+        found["mining"] = mining.digest
     return found
 
 
-def without_rule(found: dict[str, Any]) -> str:
-    """The hash of all of them but the rule's: points that share it have the same eigenvalues."""
-    kept = {name: value for name, value in found.items() if name not in OF_RULE}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+def without_rule(made: Provenance) -> Provenance:
+    """What is left of the options without those of the rule: points that share it have the same eigenvalues."""
+    return replace(made, options={name: v for name, v in made.options.items() if name not in OF_RULE})
 
 
 def held_against_rule(meter: Meter, row: int, old: SharpnessPoint) -> SharpnessPoint | None:

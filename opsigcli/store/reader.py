@@ -2,54 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from opsigcli.errors import StoreError
+from opsigcli.errors import UsageError
 from opsigcli.look_records import Look
 from opsigcli.mean_loss import mean_loss
-from opsigcli.records import (
-    Case,
-    LossTrace,
-    Mining,
-    Provenance,
-    Run,
-    Thumbnails,
-    TraceSummary,
-    VirtualSteps,
-)
-from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
-from opsigcli.store.decode import decode_text
+from opsigcli.records import Case, Causal, LossTrace, Run, TraceSummary, VirtualSteps
 from opsigcli.store.lazy_arrays import StoredMatrix, StoredTexts
+from opsigcli.store.names import MINE, QUICK, SHARPNESS, name_of
 from opsigcli.store.opening import attribute, open_checked
-from opsigcli.store.schema import part_at
-from opsigcli.store.top_deltas import top_deltas
+from opsigcli.store.results import Results
+from opsigcli.store.schema import RESULTS
 from opsigcli.token_ids import naming_of
 from opsigcli.training_records import AgainstLog, RecordedFact
 
-R = TypeVar("R")
 
-
-class Store:
-    """An open store, read only. Use ``open_store``.
-
-    Args:
-        path: of the file.
-        file: open, and looked at.
-        names: paths of its datasets.
-    """
-
-    def __init__(self, path: Path, file: h5py.File, names: frozenset[str]) -> None:
-        self.path = path
-        self.file = file
-        self.names = names
+class Store(Results):
+    """An open store, read only: the run, its trace, and the results that are shown first. Use ``open_store``."""
 
     @property
     def run(self) -> Run:
@@ -148,22 +125,9 @@ class Store:
         )
 
     @property
-    def mining(self) -> Mining | None:
-        """What ``opsig mine`` found, or None."""
-        if "mining" not in self.names:
-            return None
-        found = self._record(Mining, "mining")
-        return replace(found, top=top_deltas(self._arrays("top")), provenance=self.provenance.get("mine"))
-
-    @property
-    def sharpness(self) -> tuple[SharpnessPoint, ...]:
-        """The sharpness points, by step."""
-        return self._records(SharpnessPoint, "sharpness")
-
-    @property
-    def critical(self) -> tuple[CriticalSharpness, ...]:
-        """Critical sharpness along the run's updates, by step."""
-        return self._records(CriticalSharpness, "critical_sharpness")
+    def causal(self) -> tuple[Causal, ...]:
+        """What ``opsig mine --causal`` found, of the groups that are mined now and of others."""
+        return self._records(Causal, "causal")
 
     @property
     def training_log(self) -> AgainstLog | None:
@@ -181,23 +145,6 @@ class Store:
         return self._record(Look, "look") if "look" in self.names else None
 
     @property
-    def phases(self) -> tuple[Phase, ...]:
-        """What the sharpness did along the run."""
-        return self._records(Phase, "phases")
-
-    @property
-    def subset(self) -> NDArray[np.int64] | None:
-        """(n,) ids of the examples that sharpness was measured on, or None for all."""
-        return self.file["sharpness_examples"][()] if "sharpness_examples" in self.names else None
-
-    def example_curvature(self) -> dict[int, NDArray[np.float32]]:
-        """Step -> v₁ᵀH_i v₁ of each example (or of those of the subset), where it was measured."""
-        if not self._within("example_curvature"):
-            return {}
-        group = self._arrays("example_curvature")
-        return dict(zip(group["steps"].tolist(), group["values"], strict=True))
-
-    @property
     def seen(self) -> tuple[dict[str, NDArray[Any]], str] | None:
         """Feature to (N,) of what can be seen in the examples, and why nothing can; None where nobody looked."""
         if "seen" not in self.file or attribute(self.file["seen"], "fingerprint") != self.run.fingerprint:
@@ -205,43 +152,68 @@ class Store:
         return self._arrays("seen"), str(attribute(self.file["seen"], "unseen") or "")
 
     @property
-    def thumbnails(self) -> Thumbnails | None:
-        """Pictures of the examples a report shows, or None.
+    def case(self) -> Case:
+        """All of it, with the results of the root."""
+        return self.case_with(())
+
+    def case_with(self, wanted: Sequence[str]) -> Case:
+        """All of it, with the results of some names in place of those of the root.
 
         Raises:
-            StoreError: they cannot be unpacked.
+            UsageError: there is no result of such a name.
         """
-        if not self._within("thumbnails"):
-            return None
-        group = self._arrays("thumbnails")
-        return Thumbnails(group["ids"], tuple(group["images"]), tuple(group.get("means", ())))
-
-    @property
-    def provenance(self) -> dict[str, Provenance]:
-        """Command -> how its part was made."""
-        return {
-            name.removeprefix("provenance/"): self._record(Provenance, name)
-            for name in self._within("provenance")
+        places = self.places()
+        chosen = dict.fromkeys(RESULTS, self) | {
+            command: place for name in wanted for command, place in self._named(name, places)
         }
-
-    @property
-    def case(self) -> Case:
-        """All of it."""
+        made = {c: place.provenance[c] for c, place in chosen.items() if c in place.provenance}
+        mined, measured = chosen[MINE], chosen[SHARPNESS]
+        mining = mined.mining
+        digest = "" if mining is None else mining.digest
+        points = [
+            replace(p, groups=tuple(group for group in p.groups if group.mining in ("", digest)))
+            for p in measured.sharpness
+        ]
         return Case(
             self.run,
             self.trace,
-            self.mining,
-            self.sharpness,
-            self.phases,
-            self.thumbnails,
-            self.provenance,
+            mining,
+            tuple(points),
+            measured.phases,
+            mined.thumbnails or self.thumbnails,
+            self.provenance | made,
             self.virtual,
-            self.critical,
+            chosen[QUICK].critical,
             self.training_log,
             self.recorded_facts,
             store=self.path,
             look=self.look,
+            causal=self.causal,
+            results=tuple(
+                place.result(command, name, shown=place.at == chosen[command].at)
+                for command, named in places.items()
+                for name, place in named.items()
+            ),
         )
+
+    def places(self) -> dict[str, dict[str, Results]]:
+        """The results of every command by name, those of the root first."""
+        found: dict[str, dict[str, Results]] = {command: {} for command in RESULTS}
+        for place in (self, *self.kept()):
+            for command, made in place.provenance.items():
+                if command in RESULTS:
+                    found[command][name_of(command, made, self.run.batch_norm)] = place
+        return found
+
+    def _named(self, name: str, places: Mapping[str, Mapping[str, Results]]) -> list[tuple[str, Results]]:
+        found = [(command, named[name]) for command, named in places.items() if name in named]
+        if not found:
+            known = ", ".join(repr(known) for named in places.values() for known in named) or "nothing"
+            raise UsageError(
+                f"expected --result to name a result of {self.path}, found {name!r}; it has {known}",
+                "name one of them as it is written",
+            )
+        return found
 
     def gradients(self, key: str) -> dict[str, NDArray[Any]] | None:
         """The kept gradient sketches, if they are those that ``key`` names."""
@@ -249,38 +221,8 @@ class Store:
             return None
         return self._arrays("gradients")
 
-    def _within(self, group: str) -> list[str]:
-        """The datasets of a group that are known here, in order."""
-        return [name for name in sorted(self.names) if name.startswith(f"{group}/") and part_at(name)]
-
-    def _arrays(self, group: str) -> dict[str, NDArray[Any]]:
-        """The datasets of a group, by their names in it.
-
-        Raises:
-            StoreError: one cannot be unpacked.
-        """
-        found = {}
-        for name in self._within(group):
-            try:
-                found[name.removeprefix(f"{group}/")] = self.file[name][()]
-            except OSError as error:
-                raise StoreError(
-                    f"the store {self.path} is damaged: {name} cannot be unpacked",
-                    "put a copy of it in its place, or make it again with: opsig trace --fresh",
-                ) from error
-        return found
-
     def _ints(self, name: str) -> NDArray[np.int64]:
         return np.asarray(self.file[name][()], dtype=np.int64)
-
-    def _record(self, kind: type[R], name: str) -> R:
-        return decode_text(kind, self._text(name), name)
-
-    def _records(self, kind: type[R], name: str) -> tuple[R, ...]:
-        return decode_text(tuple[kind, ...], self._text(name), name) if name in self.names else ()  # type: ignore[valid-type]
-
-    def _text(self, name: str) -> str:
-        return str(self.file[name].asstr()[()])
 
     def _texts(self, name: str) -> tuple[str, ...]:
         return tuple(str(text) for text in self.file[name].asstr()[()])

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from opsigcli.look_records import Look
-from opsigcli.records import Mining, Provenance, Run
+from opsigcli.records import Causal, Mining, Provenance, Run
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.training_records import AgainstLog, RecordedFact
 
@@ -113,6 +113,9 @@ LAYOUT: dict[str, Part] = {
         "uint8",
         "of each pair the mean of the first group, of the second, and their difference",
     ),
+    "causal": Part(
+        "", "JSON", "what training does without mined groups, whichever", record=tuple[Causal, ...]
+    ),
     "training_log": Part(
         "", "JSON", "the mean loss beside the one the run logged; absent without a log", record=AgainstLog
     ),
@@ -127,6 +130,21 @@ LAYOUT: dict[str, Part] = {
     ),
     "provenance/trace": Part("", "JSON", "how the trace was made", always=True, record=Provenance),
     "provenance/*": Part("", "JSON", "how what another command found was made", record=Provenance),
+}
+
+# A command's latest result, or of sharpness the one of most checkpoints, is in the root. Those that it found under
+# other options are kept beside it, each in a group of its own.
+KEPT = "kept"
+RESULTS: dict[str, tuple[str, ...]] = {
+    "mine": ("mining", "top", "groups", "thumbnails", "provenance/mine"),
+    "sharpness": ("sharpness", "phases", "sharpness_examples", "example_curvature", "provenance/sharpness"),
+    "sharpness --quick": ("critical_sharpness", "provenance/sharpness --quick"),
+}
+_OF_RESULTS = {name.partition("/")[0] for parts in RESULTS.values() for name in parts}
+LAYOUT |= {
+    f"{KEPT}/#/{path}": part._replace(meaning=f"{part.meaning}; of a result that is kept")
+    for path, part in LAYOUT.items()
+    if path.partition("/")[0] in _OF_RESULTS and path != "provenance/trace"
 }
 
 # Chunks such that one example over time and one checkpoint over examples both stay cheap.

@@ -14,7 +14,7 @@ from opsigcli.errors import Refused
 from opsigcli.records import Provenance
 from opsigcli.store.decode import build, decode_text
 from opsigcli.store.guard import Found, text_bytes
-from opsigcli.store.schema import LAYOUT, Part, part_at, pattern
+from opsigcli.store.schema import KEPT, LAYOUT, Part, part_at, pattern
 
 TEXTS = ("text", "JSON")
 # Of the options of a provenance, which may be anything, those that another command looks at.
@@ -118,7 +118,7 @@ def _bind(
         Refused: it is another.
     """
     symbols = re.findall(r"[^(), ]+", part.shape)
-    group = path.partition("/")[0]
+    group = path.rpartition("/")[0]
     if symbols[-1:] == ["..."]:
         symbols = [*symbols[:-1], *["*"] * (len(shape) - len(symbols) + 1)]
     if len(symbols) != len(shape):
@@ -202,7 +202,9 @@ def require_deltas(file: h5py.File) -> None:
 
 
 def _named(found: Iterable[str], start: str) -> list[str]:
-    return [path for path in found if path.startswith(start) and part_at(path) is not None]
+    """Paths that begin so, in the root or among the results that are kept."""
+    begins = re.compile(rf"({KEPT}/\d+/)?{re.escape(start)}")
+    return [path for path in found if begins.match(path) and part_at(path) is not None]
 
 
 def _values(file: h5py.File, path: str) -> NDArray[Any]:

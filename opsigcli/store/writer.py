@@ -18,22 +18,25 @@ from opsigcli import __version__
 from opsigcli.errors import Unsound
 from opsigcli.look_records import Look
 from opsigcli.outcome import plain
-from opsigcli.records import Mining, Provenance, Run, Thumbnails
+from opsigcli.records import Causal, Mining, Provenance, Run, Thumbnails
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.beside import cannot_write, opened, real_path, reserve
+from opsigcli.store.carry import carry_over
+from opsigcli.store.decode import decode_text
 from opsigcli.store.guard import walk
+from opsigcli.store.kept import bring_forward, bring_widest_forward, make_room
 from opsigcli.store.looked import put_pictures, put_seen
 from opsigcli.store.matrix_writer import write_rows, write_virtual
+from opsigcli.store.names import MINE, QUICK, SHARPNESS, name_of
 from opsigcli.store.opening import open_checked
-from opsigcli.store.schema import FORMAT, FORMAT_VERSION, chunk
+from opsigcli.store.schema import FORMAT, FORMAT_VERSION, RESULTS, chunk
 from opsigcli.store.seal import seal
 from opsigcli.training_records import AgainstLog, RecordedFact
 
 SLACK = 1 << 20  # bytes: HDF5's own structures, JSON, and short arrays
 TEXT = h5py.string_dtype()
-SHARPNESS = ("sharpness", "phases", "sharpness_examples", "example_curvature")  # what that command writes
 TRAINING = ("training_log", "recorded_facts", "look")  # what is known of the training, beside its losses
-CRITICAL, QUICK = "critical_sharpness", "sharpness --quick"  # what its option writes, and its provenance
+CRITICAL = "critical_sharpness"
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,15 @@ class TraceContent:
     virtual_top: int = 20  # examples kept on each side of a virtual step
 
 
-def write_trace(store: Path, content: TraceContent) -> None:
-    """Make the store anew from ``content``; results of other commands in an existing store are carried over.
+def write_trace(store: Path, content: TraceContent) -> list[str]:
+    """Make the store anew from ``content``; results of other commands of the same run are carried over.
 
     What is known of the training is of the trace, and is written anew after it.
+
+    Returns:
+        What an existing store held of another run, and is there no longer, in words.
     """
+    removed: list[str] = []
     count, examples = len(content.steps), len(content.example_ids)
 
     def fill(file: h5py.File) -> None:
@@ -93,15 +100,7 @@ def write_trace(store: Path, content: TraceContent) -> None:
             write_virtual(file, content.virtual, count, content.example_ids, content.virtual_top)
         _json(file, "provenance/trace", content.provenance)
         if carried is not None:
-            # Of other data, other examples have the same ids; what tracing looks at, it looks at again.
-            same = json.loads(carried["run"].asstr()[()])["fingerprint"] == content.run.fingerprint
-            pictures = ("thumbnails",) if same and "mining" in carried else ()
-            known = ("gradients", "mining", "top", "groups", CRITICAL, *SHARPNESS)
-            for name in (*known, *pictures):
-                if name in carried:
-                    carried.copy(name, file)
-            for name in set(carried["provenance"]) - {"trace"}:
-                carried.copy(f"provenance/{name}", file["provenance"])
+            removed.extend(carry_over(carried, file))
 
     rows, columns = chunk(count, examples)
     padded = -(-max(count, 1) // rows) * rows * -(-max(examples, 1) // columns) * columns
@@ -113,6 +112,7 @@ def write_trace(store: Path, content: TraceContent) -> None:
             with contextlib.suppress(Unsound):
                 carried = stack.enter_context(open_checked(store)[0])
         _replace(store, fill, size, copy=False)
+    return removed
 
 
 def write_training(
@@ -148,10 +148,12 @@ def write_gradients(store: Path, key: str, arrays: dict[str, NDArray[Any]]) -> N
 
 
 def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> None:
-    """Write what ``opsig mine`` found."""
+    """Write what ``opsig mine`` found; what it found under other options is put aside."""
 
     def fill(file: h5py.File) -> None:
-        for name in ("mining", "top", "groups", "thumbnails"):
+        if mining.provenance is not None:
+            make_room(file, MINE, mining.provenance, _batch_norm(file))
+        for name in RESULTS[MINE]:
             _drop(file, name)
         spikes = tuple(replace(spike, cause=None) for spike in mining.spikes)
         _json(file, "mining", replace(mining, top=(), provenance=None, spikes=spikes))
@@ -171,11 +173,40 @@ def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> 
         if thumbnails is not None and len(thumbnails.ids):
             put_pictures(file, thumbnails)
         if mining.provenance is not None:
-            _drop(file, "provenance/mine")
             _json(file, "provenance/mine", mining.provenance)
 
     pictures = sum(image.nbytes for image in thumbnails.images) if thumbnails is not None else 0
     _replace(store, fill, pictures + sum(64 * len(top.up_ids) for top in mining.top))
+
+
+def show_mining(store: Path, mining: Mining) -> None:
+    """Put what ``opsig mine`` found before in the first place, if it is in another."""
+    made = mining.provenance
+    if made is None:
+        return
+
+    def fill(file: h5py.File) -> None:
+        batch_norm = _batch_norm(file)
+        bring_forward(file, MINE, name_of(MINE, made, batch_norm), batch_norm)
+
+    with open_checked(store)[0] as file:
+        shown = decode_text(Provenance, str(file[f"provenance/{MINE}"].asstr()[()]), "provenance") == made
+    if not shown:
+        _replace(store, fill, 0)
+
+
+def add_causal(store: Path, found: Causal) -> None:
+    """Keep what training does without mined groups, in place of the same comparison made before."""
+
+    def fill(file: h5py.File) -> None:
+        text = str(file["causal"].asstr()[()]) if "causal" in file else "[]"
+        same = (found.groups, found.seed, found.test_data)
+        known = decode_text(tuple[Causal, ...], text, "causal")
+        others = [old for old in known if (old.groups, old.seed, old.test_data) != same]
+        _drop(file, "causal")
+        _json(file, "causal", [*others, found])
+
+    _replace(store, fill, 0)
 
 
 def write_seen(
@@ -204,12 +235,13 @@ class SharpnessContent:
 
 
 def write_sharpness(store: Path, content: SharpnessContent) -> None:
-    """Write all sharpness points, sorted by step, and what belongs to them."""
+    """Write all sharpness points of one kind of measurement, sorted by step, and what belongs to them.
+
+    Other kinds are kept; the one at most checkpoints stands first.
+    """
 
     def fill(file: h5py.File) -> None:
-        for name in SHARPNESS:
-            _drop(file, name)
-        _drop(file, "provenance/sharpness")
+        make_room(file, SHARPNESS, content.provenance, _batch_norm(file))
         _json(file, "sharpness", sorted(content.points, key=lambda point: point.step))
         _json(file, "phases", content.phases)
         if content.subset is not None:
@@ -219,17 +251,17 @@ def write_sharpness(store: Path, content: SharpnessContent) -> None:
             file["example_curvature/steps"] = np.array(steps, dtype=np.int64)
             file["example_curvature/values"] = np.stack([content.example_curvature[step] for step in steps])
         _json(file, "provenance/sharpness", content.provenance)
+        bring_widest_forward(file, _batch_norm(file))
 
     curves = sum(values.nbytes for values in content.example_curvature.values())
     _replace(store, fill, curves + 8000 * len(content.points))
 
 
 def write_critical(store: Path, points: list[CriticalSharpness], made: Provenance) -> None:
-    """Write all critical sharpness, sorted by step. The sharpness points are left as they are."""
+    """Write all critical sharpness of one kind, sorted by step. Other kinds, and the sharpness points, are kept."""
 
     def fill(file: h5py.File) -> None:
-        for name in (CRITICAL, f"provenance/{QUICK}"):
-            _drop(file, name)
+        make_room(file, QUICK, made, _batch_norm(file))
         _json(file, CRITICAL, sorted(points, key=lambda point: point.step))
         _json(file, f"provenance/{QUICK}", made)
 
@@ -271,6 +303,11 @@ def _replace(store: Path, fill: Callable[[h5py.File], None], size: int, *, copy:
 
 def _json(file: h5py.File, name: str, value: Any) -> None:
     file.create_dataset(name, data=json.dumps(plain(value)), dtype=TEXT)
+
+
+def _batch_norm(file: h5py.File) -> str:
+    """Statistics of BatchNorm that the trace was made with."""
+    return decode_text(Run, str(file["run"].asstr()[()]), "run").batch_norm
 
 
 def _drop(file: h5py.File, name: str) -> None:

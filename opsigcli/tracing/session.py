@@ -80,6 +80,7 @@ class Session:
         self.failed: dict[str, str] = {}
         self.waiting = 0  # units that other workers have not finished
         self.warnings: list[str] = []
+        self.removed: list[str] = []  # what the store held of another run, in words
         self.measured: dict[str, Any] = {}
         self.summary: TraceSummary | None = None  # of the store, once it is whole
         self.infinite: list[int] = []  # steps at which some loss is not finite
@@ -171,7 +172,8 @@ class Session:
             new = [row for row in self.done if row.stored is None]
             enough = len(self.done) >= min(2, len(self.rows))
             if new and enough:
-                write_trace(self.options.store, self._content(worker, store, stopped is not None))
+                content = self._content(worker, store, stopped is not None)
+                self.removed += write_trace(self.options.store, content)
             if stopped is None and self.options.store.exists():
                 self._look_beside(worker, series)
             if stopped is None or (new and enough):

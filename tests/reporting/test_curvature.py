@@ -10,9 +10,9 @@ from rich.cells import cell_len
 
 from opsigcli.records import Evidence, GroupKey
 from opsigcli.reporting.charts.bars import sharpness_bars
-from opsigcli.reporting.curvature import render_curvature
 from opsigcli.reporting.html import render_html
 from opsigcli.reporting.summary import notes
+from opsigcli.reporting.terminal import render_curvature
 from opsigcli.sharpness_records import GroupCurvature, HessianSpectrum, LayerCurvature, Phase
 
 

@@ -34,7 +34,7 @@ def test_the_cause_of_a_spike_and_how_sure_it_is_stand_in_the_first_40_lines() -
     assert "seen:" in first
     assert "rose most from step 20 to 21: cat" in first
     assert "fell most from step 20 to 21" in first
-    assert "Stability ratio at 11 of 41 checkpoints" in first
+    assert "Stability ratio at 10 of 41 checkpoints" in first
     assert "next: opsig" in first
 
 
@@ -44,7 +44,7 @@ def test_the_same_stands_in_the_header_of_the_page_with_six_pictures_on_either_s
     assert "cat holds" in header
     assert '<span class="strength">seen</span>' in header
     assert 'id="figure-loss"' in header
-    assert "Stability ratio at 11 of 41 checkpoints" in header
+    assert "Stability ratio at 10 of 41 checkpoints" in header
     assert header.count("<img ") == 12
     assert "opsig mine --causal" in header
 
@@ -117,7 +117,7 @@ def test_a_ratio_inside_the_spike_is_said_with_its_cause() -> None:
 def test_spikes_that_no_ratio_covers_are_named_and_the_next_command_covers_them() -> None:
     case = told()
     far = replace(case, sharpness=case.sharpness[:5], store=Path("my store.h5"))
-    assert "spikes from step 20 not covered" in stability(far)
+    assert "the spike from step 20 is not covered" in stability(far)
     assert next_steps(far)[0] == "opsig sharpness --every 2 --store 'my store.h5'"
     none = replace(case, sharpness=(), mining=None)
     assert stability(none) == "Stability ratio: measured at 0 of 41 checkpoints."

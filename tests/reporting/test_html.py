@@ -62,7 +62,7 @@ def render(case: Case, **options: object) -> tuple[str, Page]:
 
 def test_the_page_shows_what_the_case_holds() -> None:
     text, page = render(make_case(pairs=2), definitions={"opposition": "how much they oppose"})
-    assert "Two pairs of opposing groups are proposed" in page.texts["h1"][0]
+    assert "Two pairs of opposing groups were found" in page.texts["h1"][0]
     figures = [attributes["id"] for attributes in page.named("figure")]
     assert figures == [
         "figure-loss",

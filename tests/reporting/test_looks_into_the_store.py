@@ -83,7 +83,7 @@ def test_opens_are_few_and_as_many_for_a_larger_case(tmp_path: Path, opens: list
                 ReportOptions(html=True, output=tmp_path / "r.html", thumbnails=24, store=path), NoProgress()
             )
         elif what == "terminal":
-            show(render_report(report(ReportOptions(store=path), NoProgress()).view))
+            show(render_report(report(ReportOptions(full=True, store=path), NoProgress()).view))
         elif what == "pictures":
             wanted_ids(case.mining, case.trace)
         else:

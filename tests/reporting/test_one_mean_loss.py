@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def test_the_rise_of_a_spike_is_that_of_the_curve_the_table_and_the_json(store: Path) -> None:
-    done = report(ReportOptions(store=store), NoProgress())
+    done = report(ReportOptions(full=True, store=store), NoProgress())
     means, case = done.result["mean_losses"], done.view
     (spike,) = case.mining.spikes
     drawn = means[SPIKE_AT + 1] - means[SPIKE_AT]
@@ -58,7 +58,7 @@ def test_the_rise_of_a_spike_is_that_of_the_curve_the_table_and_the_json(store: 
 
 
 def test_every_report_says_which_examples_the_mean_is_over(store: Path) -> None:
-    done = report(ReportOptions(store=store), NoProgress())
+    done = report(ReportOptions(full=True, store=store), NoProgress())
     said = "over the 20 of 24 examples measured at every checkpoint"
     assert done.warnings == (f"the mean loss is {said}",)
     for shown in (render_html(done.view, done.result), show(render_report(done.view), 200)):

@@ -69,7 +69,7 @@ def test_every_view_draws_in_plain_ascii_where_it_must(schema: str) -> None:
 def test_the_report_tells_the_whole_case() -> None:
     text = show(render_report(make_case()))
     for words in (
-        "One pair of opposing groups is proposed", "mlp?hidden=8", "Mean loss, nats", "1 spike marked below", "\u25b2",
+        "One pair of opposing groups was found", "mlp?hidden=8", "Mean loss, nats", "1 spike marked below", "\u25b2",
         "Sharpness", "stability threshold", "\u25cb not converged", "opposing outliers", "gradient cosine",
         "Spikes of the mean loss", "Top loss deltas", "Checkpoints are few.",
     ):  # fmt: skip

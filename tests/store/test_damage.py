@@ -9,7 +9,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from benchmarks.kill import content
 from conftest import Opsig
 from store_case import T, write_everything
 
@@ -31,6 +30,19 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def _unsealed(whole: bytes) -> bytes:
     """The store as an older opsig wrote it: it ends where HDF5 says."""
     return whole[: struct.unpack_from("<Q", whole, 40)[0]]
+
+
+def _content(store: Path) -> dict[str, str]:
+    """Everything in a store, by name."""
+    found = {}
+    with h5py.File(store) as file:
+
+        def add(name: str, node: h5py.Group | h5py.Dataset) -> None:
+            values = np.asarray(node[()]).tolist() if isinstance(node, h5py.Dataset) else None
+            found[name] = repr((sorted(node.attrs.items()), values))
+
+        file.visititems(add)
+    return found
 
 
 def _refused(data: bytes, places: range) -> int:
@@ -96,7 +108,7 @@ def test_a_store_of_an_older_opsig_has_no_seal_and_opens(whole: bytes, tmp_path:
     store, sealed = tmp_path / "s.h5", tmp_path / "t.h5"
     store.write_bytes(_unsealed(whole))
     sealed.write_bytes(whole)
-    assert content(store) == content(sealed)
+    assert _content(store) == _content(sealed)
     with open_store(store) as opened:
         assert len(opened.trace.steps) == T
         assert len(opened.sharpness) == 2

@@ -17,6 +17,7 @@ from opsigcli.objective import evaluate, forms
 from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.objective.fold import Folded
+from opsigcli.objective.sizes import measure
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.store import schema, writer
 from opsigcli.store.reader import open_store
@@ -179,7 +180,7 @@ def test_folding_waits_for_enough_examples(pictures: str) -> None:
     objective = build_objective(
         "cnn?norm=batch&widths=8,8", open_source(pictures), "ce", device="cpu", batch_size=90
     )
-    sizes = forms.measure(objective)
+    sizes = measure(objective.model, objective.read(objective.counted[:1]))
     assert sizes.largest == 8 * 12 * 12 * 4
     folded = forms.fold(objective.model, sizes, 90)
     assert folded is not None

@@ -14,7 +14,7 @@ from opsigcli.store.reader import Store, open_store
 from opsigcli.store.schema import LAYOUT, part_at, pattern
 
 # Two are for other readers of HDF5: reports are made of what "virtual" and "mining" say of them.
-FOR_OTHERS = ("virtual_deltas", "groups/*")
+FOR_OTHERS = ("virtual_deltas", "groups/*", "kept/#/groups/*")
 
 
 def _paths(file: h5py.File) -> set[str]:
@@ -57,8 +57,11 @@ def test_the_reader_asks_for_paths_of_the_layout_and_for_no_other(tmp_path: Path
 
     with open_store(store) as opened:
         watched = Store(store, Watched(opened.file), opened.names)
-        for name in (name for name, part in vars(Store).items() if isinstance(part, property)):
-            getattr(watched, name)
+        for place in (watched, *watched.kept()):
+            kind = type(place)
+            for name in (name for name in dir(kind) if isinstance(getattr(kind, name), property)):
+                getattr(place, name)
+            place.example_curvature()
         assert watched.example_curvature()
         assert watched.gradients("key")
     parts = {known for known in LAYOUT for path in asked if pattern(known).fullmatch(path)}

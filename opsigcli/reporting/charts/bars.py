@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from opsigcli.printable import printable
 from opsigcli.reporting.charts import BARS
 from opsigcli.reporting.format import NOTHING, count, number, percent
-from opsigcli.reporting.summary import largest_point
+from opsigcli.reporting.summary import blocks_of, groups_of, largest_point
 from opsigcli.reporting.svg import ROLES
 
 if TYPE_CHECKING:
@@ -40,13 +40,14 @@ class Bars:
 
 
 def sharpness_bars(case: Case) -> list[Bars]:
-    """Every table of bars at the checkpoint with the largest sharpness; empty where nothing was measured there."""
-    point = largest_point(case.sharpness)
-    if point is None:
-        return []
-    where = case.run.axis.at(point.step)
-    found = [bars for name in BARS if (bars := BARS.load(name)(point)) is not None]
-    return [replace(bars, title=f"{bars.title}, at {where}") for bars in found]
+    """Every table of bars, at the checkpoint with the largest sharpness of those where it was measured."""
+    found = []
+    for name in BARS:
+        point = largest_point(case.sharpness, groups_of if name == "groups" else blocks_of)
+        bars = None if point is None else BARS.load(name)(point)
+        if point is not None and bars is not None:
+            found.append(replace(bars, title=f"{bars.title}, at {case.run.axis.at(point.step)}"))
+    return found
 
 
 def layer_bars(point: SharpnessPoint) -> Bars | None:

@@ -1,0 +1,87 @@
+"""Mistakes on a command line, in opsig's words: what was expected, what was found, and what to type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from opsigcli.errors import UsageError
+from opsigcli.options import COMMANDS, TerminalOptions
+from opsigcli.parameters import parameters
+from opsigcli.registry import did_you_mean, nearest
+
+_VALUES = (  # what the parser says of a value, and what it means
+    (r"valid integer", "a whole number"),
+    (r"valid number", "a number"),
+    (r"greater than or equal to (\S+)", r"a number of at least \1"),
+    (r"less than or equal to (\S+)", r"a number of at most \1"),
+)
+
+
+def mistake(error: Any, words: Sequence[str]) -> UsageError:
+    """The error of the parser in opsig's words.
+
+    Args:
+        error: as the parser raised it.
+        words: of the command line, without ``opsig``.
+    """
+    verb = next((word for word in words if word in COMMANDS), "")
+    see = f"see: opsig {verb} --help" if verb else "see: opsig --help"
+    option, said = getattr(error, "option_name", ""), str(getattr(error, "message", ""))
+    if type(error).__name__ == "NoSuchOption":
+        known = [
+            p.flag[2:] for kind in (COMMANDS.get(verb), TerminalOptions) if kind for p in parameters(kind)
+        ]
+        close = [f"--{name}" for name in nearest(option.lstrip("-"), known, 2)]
+        return UsageError(f"expected an option of {_command(verb)}, found {option}", did_you_mean(close, see))
+    if found := re.match(r"No such command '(.*?)'(?:\.|$)", said):
+        close = [f"opsig {name}" for name in nearest(found[1], COMMANDS, 2)]
+        expected = f"expected a command ({', '.join(COMMANDS)}), found {found[1]!r}"
+        return UsageError(expected, did_you_mean(close, see))
+    if found := re.match(r"Got unexpected extra argument\(?s?\)? \((.*)\)", said):
+        return UsageError(f"expected no more words for {_command(verb)}, found {found[1]!r}", see)
+    if option:
+        expected = "no value" if "does not take" in said else "a value"
+        return UsageError(
+            f"expected {expected} after {option}, found {'one' if 'no ' in expected else 'none'}", see
+        )
+    name = _name(error)
+    if type(error).__name__ == "MissingParameter":
+        return UsageError(f"expected {name} after {_command(verb)}, found nothing", see)
+    if not name:
+        return UsageError(error.format_message(), see)
+    return UsageError(f"in {name}: {_of_value(said, name, words)}", see)
+
+
+def _command(verb: str) -> str:
+    return f"opsig {verb}".strip()
+
+
+def _name(error: Any) -> str:
+    """The option, or the argument by what stands for it."""
+    if hint := getattr(error, "param_hint", None):
+        return str(hint).strip("'")
+    parameter = getattr(error, "param", None)
+    if parameter is None:
+        return ""
+    flags = [flag for flag in parameter.opts if flag.startswith("--")]
+    return flags[0] if flags else str(parameter.metavar or parameter.name)
+
+
+def _of_value(said: str, name: str, words: Sequence[str]) -> str:
+    """What was expected of a value, and what was found, where the line shows it."""
+    for pattern, expected in _VALUES:
+        if match := re.search(pattern, said):
+            given = _given(name, words)
+            return f"expected {match.expand(expected)}" + (f", found {given!r}" if given is not None else "")
+    return said
+
+
+def _given(name: str, words: Sequence[str]) -> str | None:
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == name:
+            return following
+        if word.startswith(f"{name}="):
+            return word.removeprefix(f"{name}=")
+    return None

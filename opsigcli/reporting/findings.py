@@ -1,0 +1,72 @@
+"""Which mined pairs are findings: those beyond chance after the search that chose them. The others are proposals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opsigcli.reporting.sentences import capital, in_words, joined
+
+if TYPE_CHECKING:
+    from opsigcli.records import Evidence, Mining, Pair
+
+SIGNIFICANT = 0.05
+UNCLEAR = ("not distinguishable", "class-level")  # how verdicts begin that claim no pair of outliers
+UNJUDGED = "proposed"  # and those of losses alone
+FOUND, PROPOSED, UNTESTED = "found", "proposed, not distinguishable", "proposed, not tested"
+
+
+def standing(pair: Pair) -> str:
+    """FOUND where opposition, gradients and clarity are all beyond chance, the last one after the search for the pair.
+
+    UNTESTED where no surrogate was searched, so that nothing says how clear a pair the search finds by chance.
+    """
+    clarity = _p_value(pair.evidence.get("clarity"))
+    if pair.verdict.startswith(UNCLEAR):
+        return PROPOSED
+    if clarity is None or pair.verdict.startswith(UNJUDGED):
+        return UNTESTED
+    others = (pair.opposition, pair.evidence.get("gradient_cosine"))
+    beyond = all((_p_value(evidence) or 0.0) <= SIGNIFICANT for evidence in others)
+    return FOUND if clarity <= SIGNIFICANT and beyond else PROPOSED
+
+
+def by_standing(mining: Mining) -> dict[str, list[tuple[int, Pair]]]:
+    """The pairs with their numbers, findings first; a standing without pairs is left out."""
+    found: dict[str, list[tuple[int, Pair]]] = {FOUND: [], PROPOSED: [], UNTESTED: []}
+    for number, pair in enumerate(mining.pairs, start=1):
+        found[standing(pair)].append((number, pair))
+    return {name: pairs for name, pairs in found.items() if pairs}
+
+
+def title_of_pairs(mining: Mining) -> str:
+    """What the heading of a report says of the pairs."""
+    parted = by_standing(mining)
+    found, proposed, untested = (len(parted.get(name, ())) for name in (FOUND, PROPOSED, UNTESTED))
+    if found:
+        return f"{_pairs(found)} of opposing groups {'was' if found == 1 else 'were'} found"
+    if proposed:
+        return f"no pair of opposing groups is distinguishable from chance ({proposed + untested} proposed)"
+    return f"{_pairs(untested)} of opposing groups proposed, not tested against chance"
+
+
+def _pairs(amount: int) -> str:
+    return "one pair" if amount == 1 else f"{in_words(amount)} pairs"
+
+
+def said_of_pairs(mining: Mining) -> list[str]:
+    """A sentence for the findings with their verdicts, and one for each other standing."""
+    said = []
+    for name, pairs in by_standing(mining).items():
+        verdicts: dict[str, list[str]] = {}
+        for number, pair in pairs:
+            verdicts.setdefault(pair.verdict, []).append(str(number))
+        each = "; ".join(
+            f"pair{'s' if len(which) > 1 else ''} {joined(which)}: {verdict}"
+            for verdict, which in verdicts.items()
+        )
+        said.append(f"{capital(each if name == FOUND else f'{name}: {each}')}.")
+    return said
+
+
+def _p_value(evidence: Evidence | None) -> float | None:
+    return None if evidence is None else evidence.p_value

@@ -1,0 +1,179 @@
+"""Tables that the terminal and the page show alike: what was measured along the run, the spectrum, and all results."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.text import Text
+
+from opsigcli.printable import printable
+from opsigcli.reporting.format import NOTHING, count, number, percent
+from opsigcli.reporting.scales import Scale
+from opsigcli.reporting.sentences import capital
+from opsigcli.reporting.summary import largest_point
+from opsigcli.reporting.tables import head, table_of
+from opsigcli.reporting.textplot import sparkline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import RenderableType
+
+    from opsigcli.records import Case, Result
+
+ALONG, DENSITY = 24, 30  # rows of what was measured along the run; characters of the spectral density
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table with its words."""
+
+    key: str
+    short: str  # of the title, for a list of sections
+    title: str
+    words: tuple[str, ...]
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: bool = True  # in all columns but the first
+
+
+def listings(case: Case) -> list[Listing]:
+    """All tables that have something to show."""
+    makers: tuple[Callable[[Case], Listing | None], ...] = (along, spectrum, kept_results)
+    found = [listing for make in makers if (listing := make(case)) is not None]
+    return [*found, *causal(case)]
+
+
+def shown(listing: Listing) -> list[RenderableType]:
+    """A table for the terminal."""
+    parts: list[RenderableType] = [head(printable(listing.title))]
+    if listing.rows:
+        kind = "right" if listing.numbers else ""
+        table = table_of(*((name, kind if i else "") for i, name in enumerate(listing.header)))
+        for row in listing.rows:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        parts.append(table)
+    return [*parts, *(Text(printable(line), style="dim") for line in listing.words)]
+
+
+def along(case: Case) -> Listing | None:
+    """Batch sharpness, secant curvature and concentration at the points that have them."""
+    listed = [
+        p for p in case.sharpness if (p.batch_sharpness, p.secant, p.concentration) != (None, None, None)
+    ]
+    if not listed:
+        return None
+    rows = []
+    for p in (listed[i] for i in _spread(len(listed), ALONG)):
+        batch = NOTHING
+        if p.batch_sharpness is not None:
+            batch = f"{number(p.batch_sharpness, 3)} \u00b1 {number(p.batch_error, 1)}"
+        held = NOTHING if p.concentration is None else percent(p.concentration)
+        rows.append((f"{p.step:,}", batch, number(p.batch_ratio), number(p.secant, 4), held))
+    words = []
+    if len(rows) < len(listed):
+        words.append(f"{len(rows)} of {len(listed)} are shown, evenly spread.")
+    if any((p.concentration or 0) > 1 for p in listed):
+        words.append(
+            "Above 100 %: along the top eigenvector the other examples together curve the other way."
+        )
+    if any(p.secant is not None for p in listed):
+        words.append(
+            "Secant curvature is that along the step to the next checkpoint, kinks of ReLU included."
+        )
+    header = (case.run.axis.one, "batch sharpness", "ratio", "secant curvature", "held by 5 % of examples")
+    return Listing(
+        "along", "Minibatches", "Along minibatches, steps and examples", tuple(words), header, tuple(rows)
+    )
+
+
+def spectrum(case: Case) -> Listing | None:
+    """The spectrum at every checkpoint where it was measured, with the density of the sharpest one."""
+    listed = [p for p in case.sharpness if p.spectrum is not None]
+    point = largest_point(listed) or (listed[-1] if listed else None)
+    if point is None or point.spectrum is None:
+        return None
+    rows = []
+    for p in (listed[i] for i in _spread(len(listed), ALONG)) if len(listed) > 1 else ():
+        assert p.spectrum is not None
+        trace = f"{number(p.spectrum.hessian_trace, 4)} \u00b1 {number(p.spectrum.trace_error, 2)}"
+        rows.append((f"{p.step:,}", f"{p.spectrum.outliers}", number(p.spectrum.bulk), trace))
+    found, (low, high) = point.spectrum, point.spectrum.outliers_range
+    logs = np.log10(np.maximum(np.nan_to_num(np.array(found.density)), 1e-12))
+    at = np.unique(np.linspace(0, len(logs) - 1, min(DENSITY, len(logs))).astype(int))
+    drawn = sparkline(logs[at], Scale(max(float(logs.max()) - 6, float(logs.min())), float(logs.max())))
+    words = (
+        f"At {case.run.axis.at(point.step)}, the sharpest of them: {found.outliers} eigenvalues stand above the bulk, "
+        f"which ends at {number(found.bulk)} ({low} to {high} over {found.probes} random starts).",
+        f"Trace {number(found.hessian_trace, 4)} \u00b1 {number(found.trace_error, 2)}.",
+        f"Of the sharpness {number(point.eigenvalues[0], 4)}, {number(found.gauss_newton, 4)} is the Gauss-Newton "
+        f"part and {number(found.remainder, 4)} the rest; Gauss-Newton alone has {number(found.gauss_newton_top, 4)}.",
+        f"Density from {number(found.grid[0])} to {number(found.grid[-1])}, log scale: {drawn}",
+    )
+    header = (case.run.axis.one, "above the bulk", "bulk ends", "trace")
+    return Listing("spectrum", "Spectrum", "Spectrum of the Hessian", words, header, tuple(rows))
+
+
+def kept_results(case: Case) -> Listing | None:
+    """Every result that the store keeps, and which ones are shown."""
+    if not case.results:
+        return None
+    rows = tuple((r.name, _extent(case, r), "shown" if r.shown else "kept") for r in case.results)
+    words: tuple[str, ...] = ()
+    if any(not result.shown for result in case.results):
+        words = ("opsig report --result NAME shows another one.",)
+    return Listing(
+        "results", "Results", "Results in the store", words, ("result", "extent", ""), rows, numbers=False
+    )
+
+
+def causal(case: Case) -> list[Listing]:
+    """What training does without mined groups, a table for each comparison."""
+    digest = case.mining.digest if case.mining else ""
+    found = []
+    for number_of, made in enumerate(case.causal, start=1):
+        whose = "the mined groups" if made.groups == digest else "groups that were mined otherwise"
+        rows = tuple(
+            (
+                arm.removed,
+                f"{arm.examples:,}",
+                f"{arm.members:,}",
+                number(arm.sharpness_start),
+                number(arm.sharpness_end),
+                number(arm.rises),
+                number(arm.mean_loss),
+                NOTHING if arm.accuracy is None else f"{arm.accuracy:.3f}",
+            )
+            for arm in made.arms
+        )
+        chosen = f"Seed {made.seed}" + (f", test data {made.test_data}" if made.test_data else "") + "."
+        caveat = f"{capital(made.caveat.removesuffix('.'))}."
+        columns = (
+            "Members: of the groups. Sharpness at once, and then, after the updates. Rises: the sum of those of the "
+            "mean loss, nats."
+        )
+        header = ("without", "examples", "members", "sharpness", "then", "rises", "mean loss", "accuracy")
+        title = f"Without {whose}, {count(made.updates, 'update')} from {case.run.axis.at(made.step)}"
+        found.append(
+            Listing(f"causal-{number_of}", "Without groups", title, (columns, caveat, chosen), header, rows)
+        )
+    return found
+
+
+def _extent(case: Case, result: Result) -> str:
+    """How much a result holds."""
+    if result.mining is not None:
+        return f"{count(len(result.mining.pairs), 'pair')}, {count(result.mining.candidates, 'candidate')}"
+    points = result.sharpness or result.critical
+    ratios = [p.ratio for p in points if p.ratio is not None and math.isfinite(p.ratio)]
+    span = f", {case.run.axis.span(points[0].step, points[-1].step)}" if len(points) > 1 else ""
+    peak = f", ratio at most {number(max(ratios))}" if ratios else ""
+    return f"{count(len(points), 'checkpoint')}{span}{peak}"
+
+
+def _spread(total: int, rows: int) -> list[int]:
+    """So many places, evenly spread."""
+    return [int(place) for place in np.unique(np.linspace(0, total - 1, min(rows, total)).astype(int))]

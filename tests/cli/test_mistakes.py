@@ -1,0 +1,34 @@
+"""Mistakes on a command line are told in opsig's words, with the way out."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Opsig
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        (("report", "--htm"), "expected an option of opsig report, found --htm", "did you mean --html"),
+        (("report", "--zxz"), "expected an option of opsig report, found --zxz", "opsig report --help"),
+        (("reprot",), "expected a command (train, inspect, init, trace, mine, sharpness, report), found 'reprot'",
+         "did you mean opsig report"),
+        (("report", "a", "b"), "expected no more words for opsig report, found 'a b'", "opsig report --help"),
+        (("mine", "--top"), "expected a value after --top, found none", "opsig mine --help"),
+        (("report", "--quiet=3"), "expected no value after --quiet, found one", "opsig report --help"),
+        (("trace",), "expected CKPTS after opsig trace, found nothing", "opsig trace --help"),
+        (("sharpness", "--every", "x"), "in --every: expected a whole number, found 'x'", "opsig sharpness"),
+        (("report", "--thumbnails=99"), "in --thumbnails: expected a number of at most 24, found '99'", "opsig"),
+        (("train", "d", "--batch-size", "0"), "in --batch-size: expected 'full' or a number", "opsig train"),
+    ],
+)  # fmt: skip
+def test_a_mistake_says_what_was_expected_and_what_was_found(
+    opsig: Opsig, words: tuple[str, ...], error: str, hint: str
+) -> None:
+    result = opsig(*words)
+    assert result.code == 2
+    said = " ".join(result.err.split())
+    assert error in said
+    assert hint in said
+    for parsers in ("Invalid value", "No such", "Got unexpected", "Input should", "Possible options"):
+        assert parsers not in said
