@@ -249,6 +249,12 @@ class Store:
             return None
         return self._arrays("gradients")
 
+    @property
+    def gradients_made_by(self) -> tuple[str, str]:
+        """On which device, and by which version of torch, kept gradients were computed; "" where it is not known."""
+        device, version = (attribute(self.file["gradients"], name) for name in ("device", "torch_version"))
+        return str(device or ""), str(version or "")
+
     def _within(self, group: str) -> list[str]:
         """The datasets of a group that are known here, in order."""
         return [name for name in sorted(self.names) if name.startswith(f"{group}/") and part_at(name)]
