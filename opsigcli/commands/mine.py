@@ -9,12 +9,14 @@ from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.errors import Interrupted
 from opsigcli.gradients.ablation import causal_words, compare_causes
+from opsigcli.gradients.given import given_trace
 from opsigcli.gradients.mined_before import KEY, mined_before, mining_key
 from opsigcli.gradients.pair_curvature import PairCurvature
 from opsigcli.gradients.sketch_store import Sketches
+from opsigcli.gradients.swings import PairSwings
 from opsigcli.gradients.thumbnails import pictures_of
 from opsigcli.mining import METHODS
-from opsigcli.mining.inputs import UNSEEN, Candidates, Settings, Trace, require_two
+from opsigcli.mining.inputs import Candidates, Settings, Trace, require_two
 from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.window import first_window
@@ -57,20 +59,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             case = Case(run, trace, virtual=store.virtual)
             warnings = [*log_warning(store.training_log)]
             known_pairs = store.known_pairs
-            given = Trace(
-                store.losses,
-                trace.labels,
-                trace.example_ids,
-                trace.steps,
-                run.classes,
-                store.loss_deltas,
-                trace.measured,
-                trace.weights,
-                *(store.seen or ({}, UNSEEN)),
-                run.loss,
-                trace.axis,
-                trace.naming,
-            )
+            given = given_trace(store)
             settings = _settings(options, given)
             sketches = Sketches(options, store, given.survey, settings.window, progress)
             if options.causal and sketches.rows:  # what cannot be trained on is refused before the work
@@ -143,7 +132,7 @@ def _candidates(options: MineOptions, store: Store, trace: LossTrace, sketches: 
         gradients,
         sketches.weights,
         sketches.features if gradients else {},
-        swings=sketches.swings if options.method in NEEDS_SWINGS else None,
+        swings=PairSwings(sketches) if options.method in NEEDS_SWINGS else None,
         curvature=PairCurvature(sketches, store.sharpness, trace),
         outside=sketches.outside if gradients else None,
     )

@@ -87,7 +87,7 @@ class FactoredLayers:
         rng = np.random.default_rng([seed, 1])
         self._hashes = {}
         for name, module in self._modules.items():
-            if f"{name}.weight".lstrip(".") not in self.weights:
+            if not isinstance(module, Layer) or f"{name}.weight".lstrip(".") not in self.weights:
                 continue
             weight = module.weight.detach()
             # Neighbours must not stay neighbours on both sides: (i, j) and (i + 1, j − 1) would always meet.

@@ -81,8 +81,11 @@ def counted(options: MineOptions, sketches: Sketches, examples: int, pairs: int)
     looked_at = pairs * (rows + GATE) if options.method in NEEDS_SWINGS else 0
     arms = ARMS * (UPDATES + 2 * PRODUCTS) + ARMS * UPDATES // 3 if options.causal else 0
     kept = bool(sketches.kept)
+    whole = (
+        not kept and examples > m and sketches.last_layer is None
+    )  # all are looked at by their whole gradients
     return Counts(
-        gradients=0 if kept else rows * m + (examples if examples > m else 0),
+        gradients=0 if kept else rows * m + (examples if whole else 0),
         loads=0 if kept else rows,
         similarities=rows,
         searches=options.surrogates + SEARCH,

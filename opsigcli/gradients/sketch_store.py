@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,28 +203,6 @@ class Sketches:
             return Gradients(row, *sketchers[0](positions, task))
 
         return sketch
-
-    def swings(self, first: Ints, second: Ints, watched: Ints) -> Iterator[Floats]:
-        """Loss swings (M,) along a pair's direction, one compared checkpoint after the other as they are asked for."""
-        of = first.tobytes(), second.tobytes(), watched.tobytes()
-        name, shape = name_of("swings", of), (len(self.rows), len(watched))
-        kept = np.array(self.kept.get(name, np.full(shape, np.nan, dtype=np.float32)))
-        for at, row in enumerate(self.rows):
-            if np.isnan(kept[at]).all():  # not looked at so far
-                measure = partial(self._swing, row, first, second, watched)
-                kept[at] = self.pieces("swing", (str(row).encode(), *of), measure)
-                self.kept[name], self.new = kept, True
-            yield kept[at]
-
-    def _swing(self, row: int, first: Ints, second: Ints, watched: Ints) -> Floats:
-        """Those at one checkpoint; where they are no numbers, inf."""
-        from opsigcli.derivatives.directional_loss import swing
-
-        with self.progress.task("swings", 1, "checkpoint") as task:
-            self.opened.load(row)
-            found = swing(self.opened.objective, first, second, watched)
-            task.advance()
-        return np.asarray(np.where(np.isfinite(found), found, np.inf), dtype=np.float32)
 
     def once(self, word: str, of: Sequence[bytes], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """What ``compute`` gives, kept as gradients are; ``of`` says what it depends on."""

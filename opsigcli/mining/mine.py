@@ -31,7 +31,7 @@ from opsigcli.mining.surrogate import clearest_by_chance
 from opsigcli.mining.top import top_deltas
 from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining.window import first_window
-from opsigcli.progress import NoProgress, Progress
+from opsigcli.progress import SILENT, Progress
 from opsigcli.records import SIDES, GroupKey, Mining, Pair
 
 if TYPE_CHECKING:
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
-
-
-SILENT = NoProgress()
 
 
 def mine(
@@ -161,7 +158,7 @@ def _search(
     labels, similarity = trace.labels[usable.positions], None
     if _by_gradients(settings):
         similarity = gradient_similarity(
-            usable.gradients, labels, settings.similarity, settings.seed, usable.among
+            usable.gradients, labels, settings.similarity, settings.seed, usable.among, progress
         )
     proposed = METHODS.load(settings.method)(
         Search(
