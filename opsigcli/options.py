@@ -285,6 +285,7 @@ class MineOptions:
         ),
     ] = 4.0
     batch_norm: BatchNorm = None
+    dry_run: DryRun = False
     store: Store = STORE
     model: Model = None
     data: Data = None

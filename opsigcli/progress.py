@@ -38,3 +38,6 @@ class NoProgress:
 
     def log(self, message: str) -> None:
         pass
+
+
+SILENT = NoProgress()

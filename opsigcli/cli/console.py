@@ -168,7 +168,17 @@ class _Lines:
         self.last = now
         rate = self.done / max(now - self.start, 1e-9)
         line = f"{self.name}: {self.done}/{self.total}, {rate:.3g} {self.unit}/s"
+        if 0 < self.done < self.total:
+            line += f", {_duration((self.total - self.done) / rate)} left"
         self.console.print(printable(line + (f", {note}" if note else "")), soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    """Time left, in the unit that suits."""
+    for limit, unit, word in ((120, 1, "s"), (7200, 60, "min")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {word}"
+    return f"{seconds / 3600:.1f} h"
 
 
 def flush() -> None:

@@ -9,13 +9,14 @@ from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.errors import Interrupted
 from opsigcli.gradients.ablation import causal_record, causal_words, compare_causes
-from opsigcli.gradients.fork import fork, optimizer_of_run
+from opsigcli.gradients.given import given_trace
 from opsigcli.gradients.mined_before import KEY, mined_before, mining_key
 from opsigcli.gradients.pair_curvature import PairCurvature
 from opsigcli.gradients.sketch_store import Sketches
+from opsigcli.gradients.swings import PairSwings
 from opsigcli.gradients.thumbnails import pictures_of
 from opsigcli.mining import METHODS
-from opsigcli.mining.inputs import UNSEEN, Candidates, Settings, Trace, require_two
+from opsigcli.mining.inputs import Candidates, Settings, Trace, require_two
 from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.window import first_window
@@ -26,7 +27,6 @@ from opsigcli.progress import Progress
 from opsigcli.records import Case, LossTrace, Mining
 from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
-from opsigcli.stability.contradiction import contradiction
 from opsigcli.store.lock import locked
 from opsigcli.store.reader import Store, open_store
 from opsigcli.store.writer import add_causal, show_mining, write_gradients, write_mining
@@ -59,61 +59,42 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             case = Case(run, trace, virtual=store.virtual)
             warnings = [*log_warning(store.training_log)]
             known_pairs = store.known_pairs
-            given = Trace(
-                store.losses,
-                trace.labels,
-                trace.example_ids,
-                trace.steps,
-                run.classes,
-                store.loss_deltas,
-                trace.measured,
-                trace.weights,
-                *(store.seen or ({}, UNSEEN)),
-                run.loss,
-                trace.axis,
-                trace.naming,
-            )
+            given = given_trace(store)
             settings = _settings(options, given)
             sketches = Sketches(options, store, given.survey, settings.window, progress)
             if options.causal and sketches.rows:  # what cannot be trained on is refused before the work
+                from opsigcli.gradients.fork import fork, optimizer_of_run
+                from opsigcli.stability.contradiction import contradiction
+
                 tuning, at = fork(sketches.opened, sketches.rows[0]), [sketches.rows[0]]
                 if why := contradiction(sketches.opened, optimizer_of_run(sketches.opened), at, options.seed):
                     warnings.append(f"--causal trains by a rule that the weights contradict: {why}")
             key = mining_key(options, store, sketches)
             found = before = mined_before(store, key)
+            if options.dry_run:
+                from opsigcli.gradients.plan import plan_mining
+
+                return plan_mining(options, sketches, int(given.survey.examples.sum()), before is not None)
             if before is None:
                 candidates = _candidates(options, store, trace, sketches)
                 try:
-                    found = find_pairs(given, candidates, settings, known_pairs, progress)
+                    found = find_pairs(given, candidates, settings, known_pairs, progress, sketches.pieces)
                 except KeyboardInterrupt as signal:
                     stopped = signal
             else:
                 progress.log(f"{options.store} was mined in this way; nothing is computed again")
-            causal = None
-            if options.causal and sketches.rows and found is not None:
-                causal = compare_causes(
-                    found,
-                    sketches.opened,
-                    tuning,
-                    sketches.rows[0],
-                    trace,
-                    options.seed,
-                    progress,
-                    options.test_data,
-                )
-            objective = sketches.run.objective if sketches.run else None
             warnings += sketches.run.notes if sketches.run else []
             if before is None and found is not None:
-                made = provenance("mine", options, objective, seed=options.seed)
-                made.options[KEY], made.options["batch_norm"] = (
-                    key,
-                    options.batch_norm or run.batch_norm or None,
-                )
+                device, version = sketches.made_by
+                made = provenance("mine", options, None, seed=options.seed)
+                made = replace(made, device=device, torch_version=version)
+                made.options[KEY] = key
+                made.options["batch_norm"] = options.batch_norm or run.batch_norm or None
                 found = replace(found, provenance=made)
                 pictures = pictures_of(store, found, trace, sketches.source)
         if sketches.new:
-            write_gradients(options.store, sketches.key, sketches.arrays(candidates.gradients))
-            sketches.units.clear()
+            gradients = sketches.arrays(candidates.gradients)
+            write_gradients(options.store, sketches.key, gradients, sketches.made_by)
         if stopped is not None or found is None:
             assert stopped is not None
             raise Interrupted(stopped, "interrupted: gradients and what was computed of pairs are kept")
@@ -121,8 +102,15 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             write_mining(options.store, found, pictures)
         else:
             show_mining(options.store, found)
-        if causal is not None and causal["arms"]:
-            add_causal(options.store, causal_record(causal, found, options.seed, options.test_data))
+        causal = None
+        if options.causal and sketches.rows:
+            of, start, seed = sketches.opened, sketches.rows[0], options.seed
+            causal = compare_causes(
+                found, of, tuning, start, trace, seed, progress, options.test_data, sketches.pieces
+            )
+            if causal["arms"]:
+                add_causal(options.store, causal_record(causal, found, seed, options.test_data))
+        sketches.units.clear()
     case = replace(case, mining=found, spikes=found.spikes)
     return _outcome(options, case, found, known_pairs, causal, tuple(warnings))
 
@@ -149,7 +137,7 @@ def _candidates(options: MineOptions, store: Store, trace: LossTrace, sketches: 
         gradients,
         sketches.weights,
         sketches.features if gradients else {},
-        swings=sketches.swings if options.method in NEEDS_SWINGS else None,
+        swings=PairSwings(sketches) if options.method in NEEDS_SWINGS else None,
         curvature=PairCurvature(sketches, store.sharpness, trace),
         outside=sketches.outside if gradients else None,
     )

@@ -63,3 +63,14 @@ class ScatteredSketch:
         """(..., n) to (..., k)."""
         sketch = vectors.new_zeros((*vectors.shape[:-1], self._k))
         return sketch.index_add_(-1, self._places, vectors * self._signs)
+
+    def turned(self, sketches: Tensor) -> Tensor:
+        """The sum of n sketches (B, n, k), each turned by its coordinate's place and sign, (B, k).
+
+        Of rows of a matrix that were sketched themselves, the sketch of the matrix by both maps.
+        """
+        k = self._k
+        unrolled = sketches.new_zeros((len(sketches), 2 * k))
+        for row, (place, sign) in enumerate(zip(self._places.tolist(), self._signs.tolist(), strict=True)):
+            unrolled[:, place : place + k].add_(sketches[:, row], alpha=sign)
+        return unrolled[:, :k] + unrolled[:, k:]

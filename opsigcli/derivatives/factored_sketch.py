@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from opsigcli.derivatives.count_sketch import CountSketch, ScatteredSketch
+from opsigcli.derivatives.small_gradients import NORMS, small_gradients
 from opsigcli.objective.base import Objective
 
 TOLERANCE = 1e-3  # of its norm: how far a layer's gradient may be from autograd's
@@ -34,11 +35,16 @@ class Factors(NamedTuple):
         gradient: Tensor = self.outputs.transpose(1, 2) @ self.inputs
         return gradient
 
-    def squared_norms(self) -> Tensor:
-        """Squared norm of every example's weight gradient, (B,) float64, by the cheaper of two ways."""
+    @property
+    def by_places(self) -> bool:
+        """Whether the factors are smaller than the gradient, so that it need not be made."""
         _, places, width = self.inputs.shape
         channels = self.outputs.shape[2]
-        if places * (width + channels) < width * channels:  # places meet places
+        return places * (width + channels) < width * channels
+
+    def squared_norms(self) -> Tensor:
+        """Squared norm of every example's weight gradient, (B,) float64, by the cheaper of two ways."""
+        if self.by_places:  # places meet places
             of_inputs = self.inputs @ self.inputs.transpose(1, 2)
             products = of_inputs * (self.outputs @ self.outputs.transpose(1, 2))
             total: Tensor = products.flatten(1).sum(dim=1, dtype=torch.float64)
@@ -47,121 +53,178 @@ class Factors(NamedTuple):
         return norms.double().square()
 
 
-class FactoredLayers:
-    """The linear and convolutional layers of a model whose weight gradients have factors.
+class Seen(NamedTuple):
+    """Gradients of B examples, of all that is watched."""
 
-    Those are layers that are called once in a forward pass, that alone have their weight, and whose gradients for two
-    examples are found to be autograd's.
+    sketch: Tensor  # (B, k) of the factored weights, added up
+    squares: Tensor  # (B,) float64, their squared norms
+    others: dict[str, Tensor]  # gradients (B, n) of the other parameters watched, by name
+    outputs: Tensor  # (B, …) with respect to the model's outputs
+
+
+class FactoredLayers:
+    """Layers whose per-example gradients follow from what goes in and what comes back in one pass over a batch.
+
+    The weights of linear and convolutional layers are sketched from their factors; their biases, and the parameters of
+    norm layers, are small enough to be made. Watched is what is called once in a forward pass, alone has its
+    parameters, and gives gradients for two examples that are found to be autograd's.
 
     Args:
         objective: with weights loaded.
         dimensions: k.
         seed: of the hashes.
+        factored: weights are sketched from their factors; else they are made and are among the others.
     """
 
-    def __init__(self, objective: Objective, dimensions: int, seed: int) -> None:
-        self._objective, self._k = objective, dimensions
+    def __init__(self, objective: Objective, dimensions: int, seed: int, *, factored: bool = True) -> None:
+        self._objective, self._k, self._factored = objective, dimensions, factored
         self.bytes_each = 0  # what an example's factors take
-        self._layers = _candidates(objective)
+        self._modules = _candidates(objective)
         try:
-            self._layers = self._true_ones()
+            self.watched = self._true_ones()
         except Exception:  # whatever a model does that cannot be watched
-            self._layers = {}
+            self.watched, self._modules = frozenset[str](), {}
         rng = np.random.default_rng([seed, 1])
         self._hashes = {}
-        for name, layer in self._layers.items():
-            weight = layer.weight.detach()
+        for name, module in self._modules.items():
+            if not isinstance(module, Layer) or f"{name}.weight".lstrip(".") not in self.weights:
+                continue
+            weight = module.weight.detach()
             # Neighbours must not stay neighbours on both sides: (i, j) and (i + 1, j − 1) would always meet.
             of_outputs = ScatteredSketch(len(weight), dimensions, rng, weight)
             self._hashes[name] = of_outputs, CountSketch([weight[0].numel()], dimensions, rng, weight)
 
     @property
     def weights(self) -> frozenset[str]:
-        """Names of the parameters that are taken care of here."""
-        return frozenset(f"{name}.weight" if name else "weight" for name in self._layers)
+        """Names of the parameters that are sketched from their factors."""
+        of_layers = {f"{n}.weight".lstrip(".") for n, m in self._modules.items() if isinstance(m, Layer)}
+        return self.watched & of_layers if self._factored else frozenset()
 
-    def sketches(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Sketches (B, k) of these layers' gradients, added up, and their squared norms (B,) float64."""
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Seen:
+        """All that is watched, for a batch of examples."""
         count, device, dtype = len(inputs), self._objective.device, self._objective.dtype
         squares = torch.zeros(count, dtype=torch.float64, device=device)
+        sketch = torch.zeros(count, self._k, dtype=dtype, device=device)
         spectrum = torch.zeros(count, self._k // 2 + 1, dtype=dtype, device=device) * 1j
-        if not self._layers:
-            return torch.zeros(count, self._k, dtype=dtype, device=device), squares
-        for name, factors in self._factors(inputs, targets):
+        seen, outputs = self._watch(inputs, targets)
+        others = {}
+        for name, went_in, came_back in seen:
+            module, prefix = self._modules[name], f"{name}." if name else ""
+            for own, gradient in small_gradients(module, went_in, came_back).items():
+                if prefix + own in self.watched:
+                    others[prefix + own] = gradient
+            if not isinstance(module, Layer) or f"{prefix}weight" not in self.watched:
+                continue
+            factors = _factors(module, went_in, came_back)
+            if not self._factored:
+                others[f"{prefix}weight"] = factors.weight_gradient().flatten(1)
+                continue
             of_outputs, of_inputs = self._hashes[name]
-            for at in range(0, factors.inputs.shape[1], PLACES):
-                part = slice(at, at + PLACES)
-                first = torch.fft.rfft(of_inputs([factors.inputs[:, part]]))
-                second = torch.fft.rfft(of_outputs(factors.outputs[:, part]))
-                spectrum += (first * second).sum(dim=1)
-            squares += factors.squared_norms()
-        return torch.fft.irfft(spectrum, n=self._k), squares
+            if factors.by_places:
+                for at in range(0, factors.inputs.shape[1], PLACES):
+                    part = slice(at, at + PLACES)
+                    first = torch.fft.rfft(of_inputs([factors.inputs[:, part]]))
+                    second = torch.fft.rfft(of_outputs(factors.outputs[:, part]))
+                    spectrum += (first * second).sum(dim=1)
+                squares += factors.squared_norms()
+            else:  # its gradient is smaller than its factors: each row is sketched, and turned to where its output goes
+                gradient = factors.weight_gradient()
+                squares += torch.linalg.vector_norm(gradient.flatten(1), dim=1).double().square()
+                sketch += of_outputs.turned(of_inputs([gradient]))
+        return Seen(sketch + torch.fft.irfft(spectrum, n=self._k), squares, others, outputs)
 
-    def _factors(self, inputs: Tensor, targets: Tensor) -> Iterator[tuple[str, Factors]]:
-        with _watching(self._layers) as seen, torch.enable_grad():
-            loss = self._objective.loss_fn(self._objective.outputs(inputs), targets).sum()
-        found = torch.autograd.grad(loss, [output for _, output in seen.values()], allow_unused=True)
-        for (name, (went_in, output)), came_back in zip(seen.items(), found, strict=True):
-            gradient = torch.zeros_like(output) if came_back is None else came_back
-            yield name, _factors(self._layers[name], went_in.detach(), gradient)
+    def _watch(self, inputs: Tensor, targets: Tensor) -> tuple[list[tuple[str, Tensor, Tensor]], Tensor]:
+        """Names, inputs and output gradients of the modules watched; and the gradient at the model's outputs."""
+        with _watching(self._modules) as seen, torch.enable_grad():
+            outputs = self._objective.outputs(inputs)
+            loss = self._objective.loss_fn(outputs, targets).sum()
+        found = torch.autograd.grad(loss, [*(out for _, out in seen.values()), outputs], allow_unused=True)
+        return [
+            (name, went_in.detach(), torch.zeros_like(out) if came_back is None else came_back)
+            for (name, (went_in, out)), came_back in zip(seen.items(), found[:-1], strict=True)
+        ], torch.zeros_like(outputs) if found[-1] is None else found[-1]
 
-    def _true_ones(self) -> dict[str, Layer]:
-        """The layers that are called once, and whose gradients for the first two examples are autograd's.
+    def _true_ones(self) -> frozenset[str]:
+        """Names of the parameters of modules called once whose gradients for the first two examples are autograd's.
 
         Two, as others than examples may be counted first: windows, places, or a table that all examples share.
         """
         inputs, targets = self._objective.batch(self._objective.counted[:2])
         calls: Counter[str] = Counter()
         hooks = [
-            layer.register_forward_pre_hook(lambda *_, name=name: calls.update([name]))
-            for name, layer in self._layers.items()
+            module.register_forward_pre_hook(lambda *_, name=name: calls.update([name]))
+            for name, module in self._modules.items()
         ]
         try:
             losses = self._objective.loss_fn(self._objective.outputs(inputs), targets)
         finally:
             for hook in hooks:
                 hook.remove()
-        self._layers = {name: layer for name, layer in self._layers.items() if calls[name] == 1}
-        if not self._layers:
-            return {}
-        weights = [layer.weight for layer in self._layers.values()]
-        rows = [torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True) for loss in losses]
-        expected = dict(zip(self._layers, zip(*rows, strict=True), strict=True))
-        true = {}
-        for name, factors in self._factors(inputs, targets):
-            gradients = [g for g in expected[name] if g is not None]
-            if not len(gradients) == len(factors.inputs) == len(inputs):
-                continue
-            single = torch.stack(gradients)
-            gap, size = factors.weight_gradient().view_as(single) - single, float(single.norm())
-            if size and float(gap.norm()) <= TOLERANCE * size:  # nothing can be told from a gradient of 0
-                true[name] = self._layers[name]
+        self._modules = {name: module for name, module in self._modules.items() if calls[name] == 1}
+        parameters = {
+            f"{name}.{own}".lstrip("."): p
+            for name, module in self._modules.items()
+            for own, p in module.named_parameters(recurse=False)
+            if p.requires_grad
+        }
+        if not parameters:
+            return frozenset()
+        of = list(parameters.values())
+        rows = [torch.autograd.grad(loss, of, retain_graph=True, allow_unused=True) for loss in losses]
+        expected = dict(zip(parameters, zip(*rows, strict=True), strict=True))
+        true = set()
+        for name, went_in, came_back in self._watch(inputs, targets)[0]:
+            module, prefix = self._modules[name], f"{name}." if name else ""
+            found = small_gradients(module, went_in, came_back)
+            if isinstance(module, Layer):
+                factors = _factors(module, went_in, came_back)
+                found["weight"] = factors.weight_gradient()
                 self.bytes_each += (factors.inputs.nbytes + factors.outputs.nbytes) // len(inputs)
-        return true
+            true |= {prefix + own for own, g in found.items() if _agrees(g, expected.get(prefix + own, ()))}
+        self._modules = {
+            name: module
+            for name, module in self._modules.items()
+            if any(f"{name}.{own}".lstrip(".") in true for own, _ in module.named_parameters(recurse=False))
+        }
+        return frozenset(true)
+
+
+def _agrees(found: Tensor, rows: tuple[Tensor | None, ...]) -> bool:
+    """Whether gradients of examples are those of autograd; of a gradient of 0 nothing can be told."""
+    exact = [row for row in rows if row is not None]
+    if not exact or not len(exact) == len(rows) == len(found):
+        return False
+    single = torch.stack(exact).flatten(1)
+    found = found.flatten(1)
+    if found.shape != single.shape:
+        return False
+    gap, size = float((found - single).norm()), float(single.norm())
+    return size > 0 and gap <= TOLERANCE * size
 
 
 Layer = nn.Linear | nn.Conv2d
 
 
-def _candidates(objective: Objective) -> dict[str, Layer]:
-    """Layers by name that may have factors."""
+def _candidates(objective: Objective) -> dict[str, nn.Module]:
+    """Modules by name that may be watched: linear and convolutional layers, and norm layers."""
     owners = Counter(id(p) for module in objective.model.modules() for p in module.parameters(recurse=False))
     return {
         name: module
         for name, module in objective.model.named_modules()
-        if type(module) in (nn.Linear, nn.Conv2d)
-        and isinstance(module, Layer)
-        and module.weight.requires_grad
-        and owners[id(module.weight)] == 1
-        and (
-            isinstance(module, nn.Linear)
-            or (module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str))
-        )
+        if (_has_factors(module) or isinstance(module, NORMS))
+        and any(p.requires_grad for p in module.parameters(recurse=False))
+        and all(owners[id(p)] == 1 for p in module.parameters(recurse=False))
     }
 
 
+def _has_factors(module: nn.Module) -> bool:
+    if type(module) is nn.Conv2d:
+        return module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    return type(module) is nn.Linear
+
+
 @contextmanager
-def _watching(layers: dict[str, Layer]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+def _watching(layers: dict[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
     """Inputs and outputs of the layers, in the order of their calls."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 

@@ -87,31 +87,33 @@ def gradient_sketches(
         )
     objective.settle()
     total = sum(p.numel() for p in parameters.values())
-    factored = FactoredLayers(objective, dimensions, seed) if total > LARGE else None
-    if factored is not None:
-        parameters = {name: p for name, p in parameters.items() if name not in factored.weights}
-    single = _Single(objective, parameters, dimensions, seed)
+    watched = None
+    if total > LARGE or any(isinstance(module, torch.nn.Conv2d) for module in objective.model.modules()):
+        watched = FactoredLayers(objective, dimensions, seed, factored=total > LARGE)
+        parameters = {name: p for name, p in parameters.items() if name not in watched.weights}
+        watched = watched if watched.watched else None
+    single = _Single(objective, parameters, dimensions, seed, watched.watched if watched else frozenset())
     largest = max((p.numel() * p.element_size() for p in parameters.values()), default=1)
     chunk = int(np.clip(CHUNK_BYTES // largest, 1, MOST_EXAMPLES))
-    if factored is not None and factored.bytes_each:
-        chunk = int(np.clip(FACTORS_BYTES // factored.bytes_each, 1, chunk))
+    if watched is not None and watched.bytes_each:
+        chunk = int(np.clip(FACTORS_BYTES // watched.bytes_each, 1, chunk))
     fit_micro_batch(objective, objective.parameters, twice=False)  # large outputs
     chunk = min(chunk, objective.batch_size)
     narrow: CountSketch | None = None
     sketches, norms, residuals = [], [], []
     for start in range(0, len(positions), chunk):
         inputs, targets = objective.batch(np.asarray(positions[start : start + chunk], dtype=np.int64))
-        residual = _output_residuals(objective, inputs, targets)
+        seen = watched(inputs, targets) if watched is not None else None
+        residual = _output_residuals(objective, inputs, targets, seen.outputs if seen else None)
         if residual.shape[1] > WIDEST:
             narrow = narrow or CountSketch(
                 [residual.shape[1]], WIDEST, np.random.default_rng(seed), objective.parameters[0].detach()
             )
             residual = narrow([residual])
         residuals.append(residual.cpu())
-        sketch, squares = single(inputs, targets)
-        if factored is not None:
-            of_layers, squares_of_layers = factored.sketches(inputs, targets)
-            sketch, squares = sketch + of_layers, squares + squares_of_layers
+        sketch, squares = single(inputs, targets, seen.others if seen else {})
+        if seen is not None:
+            sketch, squares = sketch + seen.sketch, squares + seen.squares
         sketches.append(sketch.float().cpu())
         norms.append(squares.sqrt().float().cpu())
         if progress_task is not None:
@@ -125,23 +127,33 @@ class _Single:
     """Sketches (B, k) and squared norms (B,) float64 of gradients with respect to some parameters."""
 
     def __init__(
-        self, objective: Objective, parameters: dict[str, torch.nn.Parameter], dimensions: int, seed: int
+        self,
+        objective: Objective,
+        parameters: dict[str, torch.nn.Parameter],
+        dimensions: int,
+        seed: int,
+        known: frozenset[str],
     ) -> None:
         sizes = [p.numel() for p in parameters.values()]
         self.note = ""
         self._held = False  # gradients of a batch were held against others
-        self._objective, self._parameters, self._k = objective, parameters, dimensions
+        self._objective, self._names, self._k = objective, tuple(parameters), dimensions
+        self._parameters = parameters = {n: p for n, p in parameters.items() if n not in known}
         self._hashing = CountSketch(
             sizes, dimensions, np.random.default_rng(seed), objective.parameters[0].detach()
         )
         self._gradients: _PerExample = _Vectorised(objective, parameters)
 
-    def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, inputs: Tensor, targets: Tensor, known: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """``known`` has the gradients (B, n) that were had already, by name."""
         count, like = len(targets), self._objective.parameters[0]
         squares = torch.zeros(count, dtype=torch.float64, device=like.device)
-        if not self._parameters:
+        if not self._names:
             return like.new_zeros(count, self._k), squares
-        flat = [g.detach().reshape(count, -1) for g in self._differentiated(inputs, targets)]
+        made = dict(known)
+        if self._parameters:
+            made |= zip(self._parameters, self._differentiated(inputs, targets), strict=True)
+        flat = [made[name].detach().reshape(count, -1) for name in self._names]
         for g in flat:
             squares += torch.linalg.vector_norm(g, dim=1).double().square()
         return self._hashing(flat), squares
@@ -244,20 +256,23 @@ class _OneByOne:
         return [torch.stack(column) for column in zip(*rows, strict=True)]
 
 
-def _output_residuals(objective: Objective, inputs: Tensor, targets: Tensor) -> Tensor:
+def _output_residuals(
+    objective: Objective, inputs: Tensor, targets: Tensor, residuals: Tensor | None = None
+) -> Tensor:
     """``∂ℓ_i/∂b`` for a bias b on the outputs that all positions of an example share: (B, C) nats per unit.
 
     For outputs (B, C) that is ``∂ℓ_i/∂z_i``: softmax − one-hot for cross-entropy, sigmoid − target over C for binary
     cross-entropy, 2 (z − y) / C for squared error. Outputs of a sequence, (B, L, V) with targets (B, L), are summed
     over L: two texts that predict a token at different places have the same residual there, as they have the same
-    gradient in the last layer. Other outputs are flattened.
+    gradient in the last layer. Other outputs are flattened. ``residuals`` are ∂ℓ_i/∂z_i where they are known.
     """
-    with torch.no_grad():
-        outputs = objective.outputs(inputs)
-    outputs = outputs.detach().requires_grad_()
-    with torch.enable_grad():
-        total = objective.loss_fn(outputs, targets).sum()
-    (residuals,) = torch.autograd.grad(total, outputs)
+    if residuals is None:
+        with torch.no_grad():
+            outputs = objective.outputs(inputs)
+        outputs = outputs.detach().requires_grad_()
+        with torch.enable_grad():
+            total = objective.loss_fn(outputs, targets).sum()
+        (residuals,) = torch.autograd.grad(total, outputs)
     if objective.outputs_per_token:
         residuals = residuals.flatten(1, -2).sum(1)
     flat: Tensor = residuals.reshape(len(targets), -1)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.errors import UsageError
+from opsigcli.errors import Interrupted, UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.mining.class_matched import class_matched
+from opsigcli.mining.inputs import compute_now
 from opsigcli.progress import Progress
 from opsigcli.records import Causal, CausalArm, LossTrace, Mining
-from opsigcli.runs.stored_run import StoredRun
-from opsigcli.runs.tuning import Tuning
 
 if TYPE_CHECKING:
+    from opsigcli.mining.inputs import Keep
     from opsigcli.objective.base import Objective
-    from opsigcli.records import Ints
+    from opsigcli.records import Floats, Ints
+    from opsigcli.runs.stored_run import StoredRun
+    from opsigcli.runs.tuning import Tuning
 
 CONTROLS = 1  # class-matched random sets: every arm is trained anew
 RANDOM = "random examples of the same classes"
 STEPS = 60  # full-batch or minibatch updates of every arm, with a fresh optimizer state
+TOLD = ("sharpness_start", "sharpness_end", "rises", "mean_loss", "accuracy")  # of every arm
 NOTHING = "there is nothing to test: no pair was found"
 CAVEAT = (
     "removing the groups lowers curvature and oscillation at first; within some tens of steps another direction can "
@@ -37,6 +41,7 @@ def compare_causes(
     seed: int,
     progress: Progress,
     test: str | None,
+    keep: Keep = compute_now,
 ) -> dict[str, Any]:
     """Arms that go on from one checkpoint without some examples, with what they do; none without pairs.
 
@@ -53,9 +58,11 @@ def compare_causes(
         seed: of the random controls.
         progress: says which arm is trained.
         test: spec of data for the test accuracy.
+        keep: keeps what an arm came to.
 
     Raises:
         UsageError: the classes of the test data are others.
+        Interrupted: a signal arrived; the arms that ended are kept.
     """
     if not found.pairs:
         return {"step": int(trace.steps[start]), "updates": 0, "arms": [], "caveat": NOTHING}
@@ -66,17 +73,24 @@ def compare_causes(
         parameter.requires_grad_(name in tuning.parameters)
     arms = []
     removed = _arms(run, start, trace, members, seed)
-    with progress.task("causal", len(removed), "arm") as task:
-        for name, positions in removed.items():
-            arms.append(
-                {
-                    "removed": name,
-                    "examples": len(positions),
-                    "members": int(np.isin(positions, members).sum()),
-                    **_arm(run, tuning, start, positions, held_out),
-                }
-            )
-            task.advance(note=f"without {name}")
+    rules = [(part.name, sorted(part.hyper.items()), part.parameters) for part in tuning.parts]
+    of = [repr((rules, start, STEPS, run.run.batch_size, held_out and held_out.fingerprint)).encode()]
+    try:
+        with progress.task("causal", len(removed), "arm") as task:
+            for name, positions in removed.items():
+                train = partial(_arm, run, tuning, start, positions, held_out)
+                arms.append(
+                    {
+                        "removed": name,
+                        "examples": len(positions),
+                        "members": int(np.isin(positions, members).sum()),
+                        **_told(keep("arm", [*of, positions.tobytes()], train)),
+                    }
+                )
+                task.advance(note=f"without {name}")
+    except KeyboardInterrupt as signal:
+        words = f"interrupted: what was mined is kept, and {len(arms)} of {len(removed)} arms of --causal"
+        raise Interrupted(signal, words) from None
     return {"step": int(trace.steps[start]), "updates": STEPS, "arms": arms, "caveat": CAVEAT}
 
 
@@ -135,9 +149,8 @@ def random_control(labels: Ints, members: Ints, seed: int) -> Ints:
     return np.sort(drawn[0])
 
 
-def _arm(
-    run: StoredRun, tuning: Tuning, start: int, removed: Ints, test: ExampleSource | None
-) -> dict[str, Any]:
+def _arm(run: StoredRun, tuning: Tuning, start: int, removed: Ints, test: ExampleSource | None) -> Floats:
+    """What came of it, one number for each of ``TOLD``; NaN = not known."""
     from opsigcli.datasets.subset import Subset
     from opsigcli.objective.base import Objective
     from opsigcli.runs.build_optimizer import build_optimizer
@@ -158,13 +171,15 @@ def _arm(
         trainer.update()
         trainer.settle_statistics()
         losses.append(objective.mean_loss())
-    return {
-        "sharpness_start": before,
-        "sharpness_end": _sharpness(objective),
-        "rises": float(np.maximum(np.diff(losses), 0).sum()),
-        "mean_loss": losses[-1],
-        "accuracy": None if test is None else _accuracy(objective, test),
-    }
+    rises = float(np.maximum(np.diff(losses), 0).sum())
+    right = None if test is None else _accuracy(objective, test)
+    return np.array([before, _sharpness(objective), rises, losses[-1], np.nan if right is None else right])
+
+
+def _told(numbers: Floats) -> dict[str, float | None]:
+    """The numbers of an arm by name."""
+    found: dict[str, float | None] = dict(zip(TOLD, map(float, numbers), strict=True))
+    return found | ({"accuracy": None} if np.isnan(numbers[-1]) else {})
 
 
 def _sharpness(objective: Any) -> float:

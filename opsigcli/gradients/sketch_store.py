@@ -15,13 +15,13 @@ from opsigcli.errors import Interrupted, StoreError
 from opsigcli.examples import ExampleSource
 from opsigcli.gradients.candidate_screening import REFERENCES, Bounds, Screen, cuts
 from opsigcli.gradients.others import Others
+from opsigcli.gradients.pieces import Pieces, name_of
 from opsigcli.gradients.thumbnails import look
 from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.similarity import Gradients
 from opsigcli.options import MineOptions
 from opsigcli.progress import Progress, Task
 from opsigcli.runs.run_specs import absolute_model
-from opsigcli.runs.stored_run import StoredRun
 from opsigcli.store.reader import Store
 from opsigcli.store.units import Units
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from opsigcli.derivatives.token_sketch import TokenSketcher
     from opsigcli.mining.trace_stats import Survey
     from opsigcli.records import Floats, Ints
+    from opsigcli.runs.stored_run import StoredRun
 
 GIB = 1 << 30
 # References of tokens are as many as cost this share of the forward passes of their trace, within bounds: a group is
@@ -76,9 +77,11 @@ class Sketches:
             made_from["batch_norm"] = run.batch_norm
         self.key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
         self.units = Units(options.store, {"key": self.key})
+        self.pieces = Pieces(self.units)
         self.run: StoredRun | None = None
         self.new = False
         self.kept = store.gradients(self.key) or {}
+        self._made_by = store.gradients_made_by if self.kept else ("", "")
         if "positions" in self.kept:
             self.candidates: Ints = self.kept["positions"]
         elif len(self._usable) <= options.candidates:
@@ -90,6 +93,8 @@ class Sketches:
     def opened(self) -> StoredRun:
         """The run, opened when it is first needed."""
         if self.run is None:
+            from opsigcli.runs.stored_run import StoredRun
+
             self.run = StoredRun(self.store, self.options)
         return self.run
 
@@ -97,6 +102,15 @@ class Sketches:
     def source(self) -> ExampleSource | None:
         """The data, where gradients had to be computed."""
         return self.run.source if self.run else None
+
+    @property
+    def made_by(self) -> tuple[str, str]:
+        """On which device, and by which version of torch, gradients were computed; "" where none were."""
+        if self.run is None or self._made_by[0]:
+            return self._made_by
+        import torch
+
+        return str(self.run.objective.device), str(torch.__version__)
 
     @property
     def weights(self) -> Floats | None:
@@ -190,31 +204,16 @@ class Sketches:
 
         return sketch
 
-    def swings(self, first: Ints, second: Ints, watched: Ints) -> Floats:
-        """Loss swings along a pair's direction at every checkpoint compared, (K, M)."""
-        from opsigcli.derivatives.directional_loss import swing
-
-        def compute() -> Floats:
-            rows = []
-            with self.progress.task("swings", len(self.rows), "checkpoint") as task:
-                for row in self.rows:
-                    self.opened.load(row)
-                    rows.append(swing(self.opened.objective, first, second, watched))
-                    task.advance()
-            return np.stack(rows)
-
-        return self.once("swings", (first.tobytes(), second.tobytes(), watched.tobytes()), compute)
-
     def once(self, word: str, of: Sequence[bytes], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """What ``compute`` gives, kept as gradients are; ``of`` says what it depends on."""
-        name = _name(word, of)
+        name = name_of(word, of)
         if name not in self.kept:
-            self.kept[name], self.new = compute(), True
+            self.kept[name], self.new = self.pieces(word, of, compute), True
         return self.kept[name]
 
     def knows(self, word: str, of: Sequence[bytes]) -> bool:
         """Whether ``once`` would compute nothing."""
-        return _name(word, of) in self.kept
+        return name_of(word, of) in self.kept
 
     def screen(self) -> Screen:
         """All examples at the compared checkpoint in the middle."""
@@ -293,8 +292,3 @@ class Sketches:
         """Look at the candidates: features of images, tokens of texts."""
         seen = look(self.opened.source, self.candidates)
         self.kept |= {f"feature-{name}": values for name, values in seen.items()}
-
-
-def _name(word: str, of: Sequence[bytes]) -> str:
-    """The name that a result is kept by."""
-    return f"{word}-{hashlib.sha256(b'|'.join(of)).hexdigest()[:24]}"

@@ -61,7 +61,9 @@ def fixed_point_pairs(
 
 
 def _held(proposal: Proposal, probe: Probe | None, bar: float, weights: Floats) -> bool:
-    return probe is None or bool(swing_held(probe(proposal.sides), proposal.sides, weights).max() > bar)
+    """Whether the members hold the swing at one checkpoint at least; the others are then not looked at."""
+    sides = proposal.sides
+    return probe is None or any(swing_held(row[None], sides, weights)[0] > bar for row in probe(sides))
 
 
 def _tails(starts: Starts, probe: Probe | None, pairs: list[Sides], weights: Floats) -> list[Sides]:

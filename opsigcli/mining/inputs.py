@@ -16,7 +16,7 @@ from opsigcli.options import MineOptions
 from opsigcli.token_ids import LABELLED, Naming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from opsigcli.records import Evidence, Floats, Ints
 
     Sides = tuple[Ints, Ints]
-    # (first, second, watched) positions to loss swings (K, M) along the pair's direction
-    Swings = Callable[[Ints, Ints, Ints], Floats]
+    # (first, second, watched) positions to loss swings (M,) along the pair's direction, checkpoint by checkpoint
+    Swings = Callable[[Ints, Ints, Ints], Iterable[Floats]]
+    # (word, all that it depends on, how to compute it) to what was computed, now or by a process that was stopped
+    Keep = Callable[[str, Sequence[bytes], Callable[[], NDArray[Any]]], NDArray[Any]]
 
 
 UNSEEN = "what can be seen in the examples is not in the store: opsig trace looks at it"
@@ -117,15 +119,33 @@ class Candidates:
         """The swings along the direction between two sets of rows; each is asked for once."""
         if self.swings is None:
             return None
-        swings, at, known = self.swings, self.positions, dict[bytes, "Floats"]()
+        swings, at, known = self.swings, self.positions, dict[bytes, _Once]()
 
-        def along(sides: Sides) -> Floats:
+        def along(sides: Sides) -> Iterable[Floats]:
             key = sides[0].tobytes() + b"|" + sides[1].tobytes()
             if key not in known:
-                known[key] = swings(at[sides[0]], at[sides[1]], at)
+                known[key] = _Once(swings(at[sides[0]], at[sides[1]], at))
             return known[key]
 
         return along
+
+
+class _Once:
+    """What an iterator gives, asked for when it is looked at and not again."""
+
+    def __init__(self, rows: Iterable[Floats]) -> None:
+        self._known, self._rest = list["Floats"](), iter(rows)
+
+    def __iter__(self) -> Iterator[Floats]:
+        at = 0
+        while True:
+            if at == len(self._known):
+                try:
+                    self._known.append(next(self._rest))
+                except StopIteration:
+                    return
+            yield self._known[at]
+            at += 1
 
 
 @dataclass(frozen=True)
@@ -140,6 +160,11 @@ class Settings:
         None  # loss deltas that classes are to explain; None = after the first 10 %
     )
     surrogates: int = 0  # rotations that the search is repeated in, for p-values after selection
+
+
+def compute_now(_word: str, _of: Sequence[bytes], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """A ``Keep`` that keeps nothing."""
+    return compute()
 
 
 def require_two(checkpoints: int) -> None:

@@ -90,7 +90,7 @@ def oscillating_pairs(search: Search, known: list[Sides]) -> list[Sides]:
         held = (
             0.0
             if search.probe is None
-            else swing_held(search.probe(proposal.sides), proposal.sides, weights).max()
+            else swing_held(np.stack(list(search.probe(proposal.sides))), proposal.sides, weights).max()
         )
         if search.probe is None or held > TAIL_HELD:
             taken[members] = True

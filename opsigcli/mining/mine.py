@@ -13,7 +13,7 @@ from opsigcli.mining.evidence import Material, Proposed
 from opsigcli.mining.evidence.material import touched
 from opsigcli.mining.extend import extend
 from opsigcli.mining.features import explained, opposing_classes
-from opsigcli.mining.inputs import Candidates, Settings, Trace, require_fit
+from opsigcli.mining.inputs import Candidates, Settings, Trace, compute_now, require_fit
 from opsigcli.mining.methods import NEEDS_GRADIENTS
 from opsigcli.mining.notes import (
     LOSSES_ALONE,
@@ -31,19 +31,17 @@ from opsigcli.mining.surrogate import clearest_by_chance
 from opsigcli.mining.top import top_deltas
 from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining.window import first_window
-from opsigcli.progress import NoProgress, Progress
+from opsigcli.progress import SILENT, Progress
 from opsigcli.records import SIDES, GroupKey, Mining, Pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opsigcli.mining.extend import Outside
+    from opsigcli.mining.inputs import Keep
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
-
-
-SILENT = NoProgress()
 
 
 def mine(
@@ -52,6 +50,7 @@ def mine(
     settings: Settings,
     known_pairs: Sequence[Sides] = (),
     progress: Progress = SILENT,
+    keep: Keep = compute_now,
 ) -> Mining:
     """Opposing pairs with their evidence, the top loss deltas of every step, and the loss spikes attributed.
 
@@ -61,6 +60,7 @@ def mine(
         settings: how they are sought.
         known_pairs: ids of planted pairs, to compare with; () when there are none.
         progress: told of surrogates and pairs.
+        keep: keeps what takes long.
 
     Returns:
         The record of all that was found. The same inputs and seed give the same record.
@@ -80,7 +80,7 @@ def mine(
     if reason := _nothing_to_search(usable, settings):
         notes.append(reason)
     else:
-        found = _search(trace, usable, swings, settings, shares, progress)
+        found = _search(trace, usable, swings, settings, shares, progress, keep)
         pairs = found.pairs
         with progress.task("evidence", len(pairs), "pair") as task:
             for pair in pairs:
@@ -152,12 +152,13 @@ def _search(
     settings: Settings,
     shares: dict[str, float],
     progress: Progress,
+    keep: Keep,
 ) -> Findings:
     """Pairs as the method proposes them, kept to outliers and joined by others; and what speaks for them."""
     labels, similarity = trace.labels[usable.positions], None
     if _by_gradients(settings):
         similarity = gradient_similarity(
-            usable.gradients, labels, settings.similarity, settings.seed, usable.among
+            usable.gradients, labels, settings.similarity, settings.seed, usable.among, progress
         )
     proposed = METHODS.load(settings.method)(
         Search(
@@ -175,7 +176,9 @@ def _search(
         proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights)
         if proposed and settings.surrogates:
             with progress.task("surrogates", settings.surrogates, "search") as task:
-                by_chance = clearest_by_chance(similarity, labels, settings.surrogates, settings.seed, task)
+                by_chance = clearest_by_chance(
+                    similarity, labels, settings.surrogates, settings.seed, task, keep
+                )
     energy, whole = trace.survey.energy, float(trace.survey.energy.sum())
     share = energy[usable.positions] / whole if whole > 0 else np.zeros(len(labels))
     material = Material(usable, labels, similarity, swings.high_passed, share, len(energy), by_chance)

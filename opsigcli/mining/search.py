@@ -12,6 +12,8 @@ from opsigcli.mining.top import largest
 from opsigcli.mining.trace_stats import first_step
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
@@ -24,8 +26,11 @@ ENERGETIC = 500  # examples whose loss series are compared
 class Probe(Protocol):
     """What happens along a pair's direction."""
 
-    def __call__(self, sides: Sides) -> Floats:
-        """Loss swings of all candidates across the direction of the pair, at one or more checkpoints: (K, M) nats."""
+    def __call__(self, sides: Sides) -> Iterable[Floats]:
+        """Loss swings of all candidates across the direction of the pair, at one checkpoint or more: (M,) nats each.
+
+        Each costs passes over the data, and is made when it is looked at.
+        """
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from opsigcli.progress import SILENT, Progress
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 BINS = 20
 REFERENCES = 700  # random examples whose pairs calibrate the baseline
+STRIP = 64  # rows at once
 ROOM = 0.02  # least room between the baseline and ±1 that an excess is measured by; sketches err by about as much
 
 
@@ -37,8 +40,8 @@ def baseline(
     residual_cosine: Floats,
     rng: np.random.Generator,
     among: Ints | None = None,
-) -> Floats:
-    """The usual gradient cosine of two examples with a given residual cosine, for every two examples.
+) -> tuple[Floats, Floats]:
+    """The usual gradient cosine f of two examples with a given residual cosine, as points between which it runs.
 
     ``f(r)`` is the median gradient cosine in 20 quantile bins of the residual cosine over pairs of 700 random
     examples, interpolated between the bins' medians.
@@ -50,13 +53,11 @@ def baseline(
         among: rows to draw from (default: all). Candidates chosen for their opposition would pass for usual.
 
     Returns:
-        f at every entry of ``residual_cosine``, (M, M).
+        Residual cosines, increasing, and f there.
     """
     some = rng.permutation(len(gradient_cosine) if among is None else among)[:REFERENCES]
     inside = np.ix_(some, some)
-    return np.interp(residual_cosine, *usual_cosine(gradient_cosine[inside], residual_cosine[inside])).astype(
-        np.float32
-    )
+    return usual_cosine(gradient_cosine[inside], residual_cosine[inside])
 
 
 def excess(cosine: Floats, usual: Floats) -> Floats:
@@ -108,6 +109,7 @@ def gradient_similarity(
     kind: str = "adjusted",
     seed: int = 0,
     among: Ints | None = None,
+    progress: Progress = SILENT,
 ) -> Floats:
     """How alike the candidates' gradients are, averaged over checkpoints.
 
@@ -120,12 +122,13 @@ def gradient_similarity(
         kind: one of ``SIMILARITIES``.
         seed: of the references of the baseline.
         among: rows that stand for all examples (default: all rows).
+        progress: told of checkpoints.
 
     Returns:
         (M, M) float32, symmetric, with zeros on the diagonal.
     """
     if kind == "adjusted":
-        return residual_adjusted_cosine(gradients, seed, among)
+        return residual_adjusted_cosine(gradients, seed, among, progress)
     total = np.zeros((len(labels),) * 2, dtype=np.float32)
     for at in gradients:
         rows = np.array(at.sketch, dtype=np.float32)
@@ -139,7 +142,7 @@ def gradient_similarity(
 
 
 def residual_adjusted_cosine(
-    gradients: Sequence[Gradients], seed: int = 0, among: Ints | None = None
+    gradients: Sequence[Gradients], seed: int = 0, among: Ints | None = None, progress: Progress = SILENT
 ) -> Floats:
     """Gradient cosine beyond the output residuals, ``S_ij = mean_t excess(cos(g_i, g_j), f_t(cos(δ_i, δ_j)))``.
 
@@ -151,22 +154,26 @@ def residual_adjusted_cosine(
         gradients: of the same M ≥ 2 candidates at each checkpoint compared.
         seed: of the references of the baseline.
         among: rows that stand for all examples (default: all rows).
+        progress: told of checkpoints.
 
     Returns:
         S, (M, M) float32, symmetric, with zeros on the diagonal.
     """
     total = np.zeros((len(gradients[0].sketch),) * 2, dtype=np.float32)
-    for at in gradients:
-        cosine = cosines(np.asarray(at.sketch, dtype=np.float32))
-        usual = baseline(
-            cosine,
-            cosines(np.asarray(at.residuals, dtype=np.float32)),
-            np.random.default_rng([seed, at.checkpoint]),
-            among,
-        )
-        total += excess(cosine, usual)
+    with progress.task("similarities", len(gradients), "checkpoint") as task:
+        for at in gradients:
+            cosine = cosines(np.asarray(at.sketch, dtype=np.float32))
+            residual = cosines(np.asarray(at.residuals, dtype=np.float32))
+            points = baseline(cosine, residual, np.random.default_rng([seed, at.checkpoint]), among)
+            # All three are symmetric; a strip of one half stays in the processor's cache.
+            for start in range(0, len(total), STRIP):
+                part = np.s_[start : start + STRIP, start:]
+                usual = np.interp(residual[part], *points).astype(np.float32)
+                total[part] += excess(cosine[part], usual)
+            task.advance()
     total /= len(gradients)
-    total += total.T
-    total /= 2
+    for start in range(0, len(total), STRIP):
+        end = start + STRIP
+        total[end:, start:end] = total[start:end, end:].T
     np.fill_diagonal(total, 0)
     return total

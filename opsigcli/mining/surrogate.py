@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from opsigcli.mining.fixed_point import TAIL_SHARES
+from opsigcli.mining.inputs import compute_now
 from opsigcli.mining.proposals import propose
 from opsigcli.mining.starts import Starts
 from opsigcli.progress import Task
 
 if TYPE_CHECKING:
+    from opsigcli.mining.inputs import Keep
     from opsigcli.records import Floats, Ints
 
 STARTS = 100  # of the search in a surrogate
@@ -52,19 +56,33 @@ def rotated(similarity: Floats, labels: Ints, rng: np.random.Generator) -> Float
 
 
 def clearest_by_chance(
-    similarity: Floats, labels: Ints, count: int, seed: int, task: Task | None = None
+    similarity: Floats,
+    labels: Ints,
+    count: int,
+    seed: int,
+    task: Task | None = None,
+    keep: Keep = compute_now,
 ) -> Floats:
     """Clarity of the clearest pair that the search finds in each of ``count`` surrogates, (count,)."""
+    of = [hashlib.sha256(np.ascontiguousarray(each).data).digest() for each in (similarity, labels)]
     best: Floats = np.zeros(count)
     for number in range(count):
-        surrogate = rotated(similarity, labels, np.random.default_rng([seed, number]))
-        starts = Starts(surrogate, STARTS)
-        found = [p for p in propose(starts, STARTS) if p.holds]
-        found += [p for p in propose(starts, STARTS, int(TAIL_SHARES[-1] * len(surrogate))) if p.is_tail]
-        best[number] = max((p.score for p in found), default=0.0)
+        drawn = [seed, number]
+        best[number] = keep(
+            "surrogate", [*of, str(drawn).encode()], partial(_clearest, similarity, labels, drawn)
+        )
         if task is not None:
             task.advance()
     return best
+
+
+def _clearest(similarity: Floats, labels: Ints, drawn: list[int]) -> Floats:
+    """Clarity of the clearest pair in one surrogate, ()."""
+    surrogate = rotated(similarity, labels, np.random.default_rng(drawn))
+    starts = Starts(surrogate, STARTS)
+    found = [p for p in propose(starts, STARTS) if p.holds]
+    found += [p for p in propose(starts, STARTS, int(TAIL_SHARES[-1] * len(surrogate))) if p.is_tail]
+    return np.array(max((p.score for p in found), default=0.0))
 
 
 def _rotation(size: int, rng: np.random.Generator) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,6 @@ def provenance(
         seed: of the command.
         precision: float32, float64, bf16 or tf32.
     """
-    import torch
-
     from opsigcli.outcome import plain
 
     chosen = {name: str(v) if isinstance(v, Path) else plain(v) for name, v in vars(options).items()}
@@ -33,7 +32,7 @@ def provenance(
         command=command,
         options=chosen,
         opsig_version=__version__,
-        torch_version=torch.__version__,
+        torch_version=getattr(sys.modules.get("torch"), "__version__", ""),  # nothing is computed without it
         device=str(objective.device) if objective else "",
         seed=seed,
         dtype=precision,

@@ -221,6 +221,12 @@ class Store(Results):
             return None
         return self._arrays("gradients")
 
+    @property
+    def gradients_made_by(self) -> tuple[str, str]:
+        """On which device, and by which version of torch, kept gradients were computed; "" where it is not known."""
+        device, version = (attribute(self.file["gradients"], name) for name in ("device", "torch_version"))
+        return str(device or ""), str(version or "")
+
     def _ints(self, name: str) -> NDArray[np.int64]:
         return np.asarray(self.file[name][()], dtype=np.int64)
 

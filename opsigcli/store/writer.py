@@ -134,13 +134,22 @@ def write_training(
     _replace(store, fill, (200 * len(log.steps) if log else 0) + 1000 * (len(facts) + 4) + 200 * classes)
 
 
-def write_gradients(store: Path, key: str, arrays: dict[str, NDArray[Any]]) -> None:
-    """Keep gradient sketches, so that mining again needs neither model nor data; ``key`` says what they are of."""
+def write_gradients(
+    store: Path, key: str, arrays: dict[str, NDArray[Any]], made_by: tuple[str, str] = ("", "")
+) -> None:
+    """Keep gradient sketches, so that mining again needs neither model nor data.
+
+    Args:
+        store: the store.
+        key: says what they are of.
+        arrays: by name.
+        made_by: device and version of torch.
+    """
 
     def fill(file: h5py.File) -> None:
         _drop(file, "gradients")
         group = file.create_group("gradients")
-        group.attrs["key"] = key
+        group.attrs.update(key=key, device=made_by[0], torch_version=made_by[1])
         for name, array in arrays.items():
             group[name] = array
 

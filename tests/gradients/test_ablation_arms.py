@@ -29,15 +29,20 @@ def arms(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, np.ndarray], Object
     trace = SimpleNamespace(
         labels=source.labels, losses=losses, steps=np.array([0, 10]), positions=np.asarray
     )
-    run = SimpleNamespace(objective=objective, source=source, load=lambda row: None)
+    run = SimpleNamespace(
+        objective=objective, source=source, load=lambda row: None, run=SimpleNamespace(batch_size=None)
+    )
     pair = SimpleNamespace(first=SimpleNamespace(ids=MEMBERS[:3]), second=SimpleNamespace(ids=MEMBERS[3:]))
     removed: list[np.ndarray] = []
     monkeypatch.setattr(
         ablation,
         "_arm",
-        lambda run, tuning, start, positions, test: removed.append(positions) or {"sharpness_end": 1.0},
+        lambda run, tuning, start, positions, test: removed.append(positions) or np.ones(5),
     )
-    mined, tuning = SimpleNamespace(pairs=[pair]), SimpleNamespace(parameters=objective.parameter_names)
+    mined, tuning = (
+        SimpleNamespace(pairs=[pair]),
+        SimpleNamespace(parameters=objective.parameter_names, parts=()),
+    )
     found = ablation.compare_causes(mined, run, tuning, 1, trace, 0, NoProgress(), None)
     assert found is not None
     named = {arm["removed"]: positions for arm, positions in zip(found["arms"], removed, strict=True)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from opsigcli.mining.evidence.material import Kind, Matched
 from opsigcli.mining.fixed_point import swing_held
 from opsigcli.records import Evidence
@@ -20,7 +22,7 @@ def _swing_held(pair: Matched) -> Evidence | None:
     candidates, sides = pair.material.candidates, pair.pair.sides
     if candidates.probe is None:
         return None
-    held: Floats = swing_held(candidates.probe(sides), sides, candidates.weights)
+    held: Floats = swing_held(np.stack(list(candidates.probe(sides))), sides, candidates.weights)
     return Evidence(float(held.max()), null=0.0)
 
 
