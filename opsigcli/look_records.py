@@ -39,12 +39,22 @@ class Better:
     right: float | None
     as_given: float  # mean loss of the same examples
     others: tuple[str, ...] = ()  # ways that cannot be told from it by their losses
+    # KL of the first BatchNorm's stored statistics from those of the inputs, nats per channel: as given, and so
+    # prepared; None where the loss tells.
+    unlike: float | None = None
+    unlike_so: float | None = None
 
     @property
     def words(self) -> str:
         """What to give instead."""
         right = "" if self.right is None else f" and {self.right:.1%} right"
         others = f"; {' and '.join(self.others)} cannot be told from it" if self.others else ""
+        if self.unlike is not None:
+            return (
+                "BatchNorm's stored statistics are those of other inputs: in the first layer they are "
+                f"{self.unlike:.2g} nats from those of the data as given, {self.unlike_so:.2g} with {self.name}: give "
+                f"--data {shlex.quote(self.data)}{others}"
+            )
         return (
             f"with {self.name} the same examples have a mean loss of {self.mean_loss:.4g}{right} in place of "
             f"{self.as_given:.4g}: give --data {shlex.quote(self.data)}{others}"
@@ -192,13 +202,16 @@ class Look:
         """Refuse a run whose data are not those of its training.
 
         Raises:
-            ObjectiveError: classes are answered as one another; or the last checkpoint does no better than a guess, and
-                with inputs prepared otherwise it does, or it has outputs for other classes than the data.
+            ObjectiveError: classes are answered as one another; or BatchNorm's statistics are those of inputs prepared
+                otherwise; or the last checkpoint does no better than a guess, and with inputs prepared otherwise it
+                does, or it has outputs for other classes than the data.
         """
         if self.permutation is not None:
             raise ObjectiveError(
                 "expected the classes of the data in the order of the model's outputs", self.permutation.words
             )
+        if self.better is not None and self.better.unlike is not None:
+            raise ObjectiveError("expected inputs prepared as in training", self.better.words)
         if not self.a_guess:
             return
         if self.outputs is not None and self.classes and self.outputs != len(self.classes):

@@ -16,6 +16,7 @@ from opsigcli.datasets.listing import spread
 from opsigcli.errors import ModelError, ObjectiveError
 from opsigcli.examples import ExampleSource
 from opsigcli.look_records import LISTED, Look, Score
+from opsigcli.objective.batch_norm import batch_norms, statistics_of
 from opsigcli.progress import Progress
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.class_order_beside import require_class_order
@@ -25,6 +26,7 @@ from opsigcli.runs.normalisations import better_prepared
 from opsigcli.runs.padded_labels import padded_labels
 from opsigcli.runs.permuted import permuted
 from opsigcli.runs.right_answers import class_dimension, labels_of, right_answers
+from opsigcli.runs.stored_statistics import FirstBatchNorm, statistics_stay
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +61,11 @@ def look(series: Series, source: ExampleSource, run: Run | Manifest, progress: P
         run.model, source, run.loss, device="cpu", batch_size=BATCH, config=run.config
     )
     loader = Loader(objective.model, run.partial)
+    if batch_norms(objective.model) and not statistics_stay(loader, series):  # as a trace has it
+        some, _ = _sample(objective, SAMPLE)
+        objective.data_statistics = statistics_of(
+            "re-estimate", objective.model, np.sort(some), objective.read
+        )
     ends = dict.fromkeys((0, len(series) - 1))
     with progress.task("look", len(ends), "checkpoint") as task:
 
@@ -103,6 +110,7 @@ def look_at(
     sample, weights = _sample(objective, most)
     scores: dict[str, Score] = {}
     answers: NDArray[np.int64] | None = None
+    norm = None
     for index in ends:
         checkpoint = series.checkpoints[index]
         state = series.read(index)
@@ -110,6 +118,7 @@ def look_at(
             loader.load(state, checkpoint.file)
         except ModelError as error:
             raise _head(error, state, source) from error
+        norm = FirstBatchNorm(objective.model) if batch_norms(objective.model) else None
         check(checkpoint.file)
         scores[checkpoint.file], answers = _score(objective, sample, weights)
     uniform, prior, outputs = guesses(objective, sample, weights)
@@ -131,16 +140,16 @@ def look_at(
         scores, tuple(loader.fits),
     )  # fmt: skip
     found = replace(found, padded=padded_labels(objective, sample, recorded_pad(series)))
+    order = None
     if answers is not None:
         order = permuted(source.labels[sample], answers, weights, source.classes, source.spec)
-        found = replace(found, permutation=order)
-    if found.permutation is None and (
-        found.a_guess or (found.last.right is not None and found.last.right < FINE)
-    ):
-        better = better_prepared(objective, sample, weights)
-        if better is not None and (prior is None or better.mean_loss < prior.mean_loss):
-            found = replace(found, better=better)
-    return found
+    doubtful = found.a_guess or (found.last.right is not None and found.last.right < FINE)
+    better = better_prepared(objective, sample, weights, norm, search=order is None and doubtful)
+    if better is not None and prior is not None and better.mean_loss >= prior.mean_loss:
+        better = None
+    if better is not None and better.unlike is not None:
+        order = None  # the answers are those to other inputs
+    return replace(found, permutation=order, better=better)
 
 
 def _sample(objective: Objective, examples: int) -> tuple[Ints, Floats]:

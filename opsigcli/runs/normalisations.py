@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +16,16 @@ from opsigcli.specs import Spec, parse
 if TYPE_CHECKING:
     from opsigcli.objective.base import Objective
     from opsigcli.records import Floats, Ints
+    from opsigcli.runs.stored_statistics import FirstBatchNorm
 
 EXAMPLES = 100  # of the sample, at most
 SECONDS = 20.0  # that the search may take
 CLEARLY = 0.9  # of the loss as given, which the better one must be below, and
 ERRORS = 3.0  # standard errors of the difference
 ALIKE = 2.0  # standard errors within which two ways cannot be told apart
+UNLIKE = 0.25  # nats per channel from which BatchNorm's stored statistics may be those of other inputs: they are if
+UNLIKE_SO = 0.1  # prepared otherwise, they are within this part of it
+NEAR, NATS = 2.0, 0.01  # of the nearest, within which another way cannot be told from it
 CONSTANTS = ("mean", "std", "standardize", "channels")
 
 # Name -> mean and standard deviation of each channel, of inputs in [0, 1].
@@ -48,13 +52,30 @@ GREY: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
-def better_prepared(objective: Objective, sample: Ints, weights: Floats) -> Better | None:
+@dataclass(frozen=True)
+class _Tried:
+    """One way, and what came of it."""
+
+    way: Better
+    losses: Floats
+    unlike: float | None  # nats, see ``FirstBatchNorm``
+
+
+def better_prepared(
+    objective: Objective, sample: Ints, weights: Floats, norm: FirstBatchNorm | None, search: bool
+) -> Better | None:
     """The usual normalisation and order of channels that suits the loaded weights clearly better; None where none does.
+
+    Where BatchNorms use the statistics of the data, these undo most of what the constants of a normalisation are, and
+    the statistics that the checkpoint stores tell instead. Where BatchNorms use those, and they lag behind the weights,
+    wrong inputs can come out better: then they have to have those statistics as well.
 
     Args:
         objective: with the weights; its source reads pictures, or nothing is looked for.
         sample: positions of examples.
         weights: of each, adding up to 1.
+        norm: of the weights; None where they have no BatchNorm.
+        search: look by the losses as well, and not by the stored statistics alone.
     """
     source = objective.source
     if len(source.input_shape) != 3 or source.input_shape[0] not in (1, 3):
@@ -65,27 +86,53 @@ def better_prepared(objective: Objective, sample: Ints, weights: Floats) -> Bett
     raw = None if bare is None else _raw(objective, positions)
     if raw is None or bare is None:
         return None
-    given, _ = _losses(objective, source.read(positions), positions)
+    of_data = None if objective.data_statistics is None else norm
+    if of_data is None and not search:
+        return None
+    inputs_given = source.read(positions)
+    given, _, unlike = _losses(objective, inputs_given, positions, of_data)
+    other = unlike is not None and unlike > UNLIKE
+    if not search and not other:
+        return None
     as_given = float(share @ given)
-    found: list[tuple[Better, Floats]] = []
+    found: list[_Tried] = []
     until = time.monotonic() + SECONDS
     for name, options, inputs in _ways(raw):
         if time.monotonic() > until:
             break
-        losses, outputs = _losses(objective, inputs, positions)
+        losses, outputs, its = _losses(objective, inputs, positions, of_data)
         right = right_answers(objective, outputs, positions)
         mean = float(share @ losses)
         spec = str(replace(bare, options=bare.options | options))
         better = Better(name, spec, mean, None if right is None else float(share @ right), as_given)
         if np.isfinite(mean):
-            found.append((better, losses))
-    if not found:
+            found.append(_Tried(better, losses, its))
+    if other and unlike is not None and (way := _as_stored(unlike, found, as_given)) is not None:
+        return way
+    if not found or not search:
         return None
-    best, losses = min(found, key=lambda one: one[0].mean_loss)
-    if not (best.mean_loss < CLEARLY * as_given and _apart(given - losses) > ERRORS):
+    best = min(found, key=lambda one: one.way.mean_loss)
+    if best.way.mean_loss < CLEARLY * as_given and _apart(given - best.losses) > ERRORS:
+        if norm is not None and of_data is None:
+            so = next(inputs for name, _, inputs in _ways(raw) if name == best.way.name)
+            before, after = (_losses(objective, x, positions, norm)[2] for x in (inputs_given, so))
+            if before is not None and after is not None and after > before:
+                return None
+        alike = (
+            one.way.name for one in found if one is not best and _apart(one.losses - best.losses) < ALIKE
+        )
+        return replace(best.way, others=tuple(alike))
+    return None
+
+
+def _as_stored(unlike: float, found: list[_Tried], as_given: float) -> Better | None:
+    """The way whose inputs have the statistics that the checkpoint stores; None where none does."""
+    fitting = [one for one in found if one.unlike is not None and one.way.mean_loss * CLEARLY <= as_given]
+    best = min(fitting, key=lambda one: one.unlike or 0.0, default=None)
+    if best is None or best.unlike is None or best.unlike > UNLIKE_SO * unlike:
         return None
-    alike = (other.name for other, its in found if other is not best and _apart(its - losses) < ALIKE)
-    return replace(best, others=tuple(alike))
+    near = (one for one in fitting if one is not best and (one.unlike or 0.0) <= NEAR * best.unlike + NATS)
+    return replace(best.way, unlike=unlike, unlike_so=best.unlike, others=tuple(one.way.name for one in near))
 
 
 def _apart(differences: Floats) -> float:
@@ -94,16 +141,17 @@ def _apart(differences: Floats) -> float:
     return float(differences.mean()) / error if error > 0 else float(np.sign(differences.mean())) * np.inf
 
 
-def _losses(objective: Objective, inputs: Any, positions: Ints) -> tuple[Floats, Any]:
+def _losses(
+    objective: Objective, inputs: Any, positions: Ints, norm: FirstBatchNorm | None
+) -> tuple[Floats, Any, float | None]:
     import torch
 
     objective.settle()
+    prepared = torch.as_tensor(np.ascontiguousarray(inputs)).to(objective.device, objective.dtype)
     with torch.inference_mode():
-        outputs = objective.model(
-            torch.as_tensor(np.ascontiguousarray(inputs)).to(objective.device, objective.dtype)
-        )
+        outputs, unlike = (objective.model(prepared), None) if norm is None else norm.pass_through(prepared)
         losses = objective.example_loss(outputs, objective.targets(positions))
-    return losses.double().cpu().numpy(), outputs
+    return losses.double().cpu().numpy(), outputs, unlike
 
 
 def _bare(text: str) -> Spec | None:

@@ -13,8 +13,6 @@ from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.objective.batch_norm import batch_norms, statistics_of
 
 if TYPE_CHECKING:
-    from opsigcli.checkpoints.series import Series
-    from opsigcli.runs.load_weights import Loader
     from opsigcli.tracing.rows import Row
     from opsigcli.tracing.worker import Worker
 
@@ -75,26 +73,6 @@ def batch_norm_gaps(worker: Worker, rows: Sequence[Row]) -> list[Gap]:
     finally:
         objective.data_statistics = kept
     return found
-
-
-def statistics_stay(loader: Loader, series: Series) -> bool:
-    """Whether the first and the last checkpoint have other weights and the same statistics of every BatchNorm."""
-    first: list[torch.Tensor] = []
-    for place in (0, len(series) - 1):
-        try:
-            loader.load(series.read(place), series.checkpoints[place].file)
-        except (CheckpointError, ModelError):
-            return False  # which is said where the checkpoint is traced
-        if not place:
-            first = [value.detach().clone() for value in (*loader.model.parameters(), *_stored(loader.model))]
-    same = list(map(torch.equal, first, (*loader.model.parameters(), *_stored(loader.model))))
-    weights = len(list(loader.model.parameters()))
-    return not all(same[:weights]) and all(same[weights:])
-
-
-def _stored(model: torch.nn.Module) -> list[torch.Tensor]:
-    kept = [norm for norm in batch_norms(model) if norm.running_mean is not None]
-    return [value for norm in kept for value in (norm.running_mean, norm.running_var) if value is not None]
 
 
 def gaps_of(options: dict[str, Any]) -> tuple[Gap, ...]:

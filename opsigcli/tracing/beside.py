@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from opsigcli.tracing.rows import Row
 
 UNKNOWN_NORM = (
-    "the trace uses the statistics stored in the checkpoint: the model's layers are none of torch's BatchNorm"
+    "the trace uses the statistics stored in the checkpoint: the model has none of torch's BatchNorm"
 )
 PROBED = 8  # examples that pass the model in training mode
 

@@ -27,6 +27,7 @@ from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.normalisation_beside import normalisation_beside
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.run_specs import specs
+from opsigcli.runs.stored_statistics import statistics_stay
 from opsigcli.runs.virtual_step import VirtualStep
 from opsigcli.store.lock import locked
 from opsigcli.store.opening import require_replaceable
@@ -34,7 +35,7 @@ from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import TraceContent, write_trace, write_training
 from opsigcli.tracing import same_trace
-from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of, normalised, statistics_stay
+from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of, normalised
 from opsigcli.tracing.beside import facts_of, log_beside, look_at_ends
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.rows import Row, plan_rows

@@ -33,12 +33,30 @@ def test_the_normalisation_of_training_is_named_and_is_right(opsig: Opsig, tmp_p
     words = prepared(tmp_path, way)
     refused = opsig(*words, f"folder:{tmp_path / 'images' / 'train'}")
     assert refused.code == 3, refused.err
-    assert "better than a guess" in refused.err
+    assert "BatchNorm's stored statistics are those of other inputs" in refused.err
     assert WAYS[way][1] in refused.err
     assert not (tmp_path / "ckpts" / "opsig-run.toml").exists()
     done = opsig(*words, advised(refused.err), "--json")
     assert done.code == 0, done.err
     assert done.json["result"]["look"]["checkpoints"]["weights_00040.pth"]["right"] > 0.9
+
+
+def test_stale_statistics_do_not_speak_for_another_normalisation(opsig: Opsig, tmp_path: Path) -> None:
+    """BatchNorm's statistics lag behind the weights: with them the right inputs can do worse than wrong ones."""
+    words = prepared(tmp_path, "ImageNet")
+    file = tmp_path / "ckpts" / "weights_00040.pth"
+    state = torch.load(file)
+    state["1.running_mean"] += 0.5 * state["1.running_var"].sqrt()
+    state["1.running_var"] *= 0.4
+    torch.save(state, file)
+    spec = f"folder:{tmp_path / 'images' / 'train'}?mean=0.485,0.456,0.406&std=0.229,0.224,0.225"
+    done = opsig(*words, spec, "--json")
+    assert done.code == 0, done.err
+    assert done.json["result"]["look"]["better"] is None
+    assert done.json["result"]["look"]["checkpoints"]["weights_00040.pth"]["right"] > 0.9
+    traced = opsig("trace", tmp_path / "ckpts", "--store", tmp_path / "s.h5", "--batch-norm", "stored")
+    assert traced.code == 0
+    assert "give --data" not in traced.err
 
 
 def test_the_numbers_of_the_look_are_those_of_torch(opsig: Opsig, tmp_path: Path) -> None:
@@ -47,7 +65,9 @@ def test_the_numbers_of_the_look_are_those_of_torch(opsig: Opsig, tmp_path: Path
     seen = opsig(*words, spec, "--json").json["result"]["look"]
     x, y = foreign_folders.inputs(WAYS["ImageNet"][0]), torch.as_tensor(foreign_folders.pictures()[1])
     for file, score in seen["checkpoints"].items():
-        net = foreign_folders.make().double().eval()
+        net = (
+            foreign_folders.make().double().train()
+        )  # BatchNorm with the statistics of all examples, as in a trace
         net.load_state_dict(torch.load(tmp_path / "ckpts" / file))
         with torch.no_grad():
             outputs = net(x.double())
@@ -125,7 +145,7 @@ def test_a_dry_run_says_the_same(opsig: Opsig, tmp_path: Path) -> None:
     store = tmp_path / "s.h5"
     done = opsig(*words, f"folder:{tmp_path / 'images' / 'train'}", "--dry-run", "--store", store)
     assert done.code == 0
-    assert "no better than a guess" in done.err
+    assert "BatchNorm's stored statistics are those of other inputs" in done.err
     again = opsig(*words, advised(done.err), "--dry-run", "--store", store)
     assert "warning" not in again.err
     assert not store.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -62,3 +63,24 @@ def test_the_list_of_nets_is_that_of_the_runs() -> None:
     text = NETS.read_text()
     (listed,) = re.findall(r'^nets="(.*)"$', text, re.MULTILINE)
     assert listed.split() == re.findall(r"^run (\S+)", text, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_three_vision_runs_are_answered_as_expected(tmp_path: Path) -> None:
+    """``run.py`` holds each answer against torch and numpy, and exits with 1 if one is not as expected."""
+    call = [sys.executable, str(EXAMPLES / "vision" / "run.py"), str(tmp_path / "three runs"), "--quick"]
+    path = os.pathsep.join(filter(None, [str(EXAMPLES.parent), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(call, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("\nas expected: ") >= 8
+    assert sorted(page.name for page in (tmp_path / "three runs").glob("*.html")) == [
+        "adamw.html",
+        "batch norm.html",
+        "descent.html",
+    ]
+
+
+def test_the_training_scripts_of_the_vision_runs_do_not_know_opsig() -> None:
+    scripts = sorted((EXAMPLES / "vision").glob("*.py"))
+    assert len(scripts) == 6
+    assert [file.name for file in scripts if "opsig" in file.read_text()] == ["run.py"]
