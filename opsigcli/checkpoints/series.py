@@ -177,7 +177,7 @@ def open_series(
             (d.found.file, note) for d in described for note in d.header.notes if note.startswith(RATE_OF)
         ]
         if said:
-            rates = _some([f"{file} (step{note.removeprefix(RATE_OF)})" for file, note in said])
+            rates = some([f"{file} (step{note.removeprefix(RATE_OF)})" for file, note in said])
             notes.append(f"learning rates are those logged at another step: {rates}")
         notes += [f"{d.file} left out: {d.reason}" for d in series.duplicates]
         notes += [f"{file} left out: {why}" for file, why in arranged.left_out.items()]
