@@ -54,7 +54,8 @@ def open_folder(spec: Spec) -> Source:
                     f"in {str(spec)!r}: there is no folder {name!r}; there are {', '.join(classes)}",
                     f"give {option}=NAME, one of them",
                 )
-        return open_masked(spec, root, *(_images(root / name) for name in inner.values()), settings)
+        images, masks = (_images(root / name) for name in inner.values())
+        return open_masked(spec, root, images, masks, settings)
     if "images" in spec.options:
         raise UsageError(
             f"in {str(spec)!r}: images= goes with masks=", "add masks=NAME, the folder of the masks"

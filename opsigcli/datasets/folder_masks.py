@@ -95,7 +95,11 @@ def _stem(path: str, root: Path) -> str:
 
 
 def _mask(path: str, pictures: Pictures, places: tuple[int, ...]) -> Ints:
-    """(H, W) numbers of classes; of a picture with a palette, its numbers and not its colours."""
+    """(H, W) numbers of classes; of a picture with a palette, its numbers and not its colours.
+
+    Raises:
+        DatasetError: it is in colours, or of another size than its picture.
+    """
     from PIL import Image
 
     with open_picture(path) as picture:
@@ -111,4 +115,4 @@ def _mask(path: str, pictures: Pictures, places: tuple[int, ...]) -> Ints:
             f"expected a mask of {places[0]}x{places[1]}, as its picture is; found {found.shape} in {path}",
             "give every picture and its mask one size, or add size=H,W",
         )
-    return found.astype(np.int64)
+    return np.asarray(found, dtype=np.int64)

@@ -191,7 +191,7 @@ def check_labels(classes: float, source: ExampleSource, loss: Loss, name: str) -
             label = int(block[row][wrong[row]].flatten()[0])
             first = f"found label {label} (example {source.ids[number * BLOCK + row]})"
         if len(found) < 2:
-            found |= {int(label) for label in block[wrong].unique()}
+            found |= set(np.unique(block[wrong].numpy()).tolist())
     if not found:
         return
     if classes == math.inf:
