@@ -98,7 +98,7 @@ def _mask(path: str, pictures: Pictures, places: tuple[int, ...]) -> Ints:
     """(H, W) numbers of classes; of a picture with a palette, its numbers and not its colours.
 
     Raises:
-        DatasetError: it has colours, or another size than its picture.
+        DatasetError: it is in colours, or of another size than its picture.
     """
     from PIL import Image
 
@@ -115,5 +115,4 @@ def _mask(path: str, pictures: Pictures, places: tuple[int, ...]) -> Ints:
             f"expected a mask of {places[0]}x{places[1]}, as its picture is; found {found.shape} in {path}",
             "give every picture and its mask one size, or add size=H,W",
         )
-    labels: Ints = found.astype(np.int64)
-    return labels
+    return np.asarray(found, dtype=np.int64)

@@ -71,9 +71,8 @@ class Objective:
         self.example_loss: ExampleLoss = self.kind.of_examples  # ℓ (B,) of outputs and ``targets``
         self.loss_fn: ExampleLoss = self.kind.of_examples  # w ℓ (B,)
         # Which tokens are not read, in words; and what whoever reads the numbers should know.
-        whole = source if source.sequences is None else source.sequences.whole
-        self.padding, note = padding_of(model, whole)
-        self.notes = [*lay_out(self.model, whole), *([note] if note else [])]
+        self.padding, note = padding_of(model, source if source.sequences is None else source.sequences.whole)
+        self.notes = [*lay_out(self.model, source), *([note] if note else [])]
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.dtype = dtype

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.checkpoints.recorded_inputs import recorded_normalisation
+from opsigcli.runs.class_order_beside import require_class_order
 from opsigcli.specs import Value, parse
 
 if TYPE_CHECKING:
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 GIVEN = ("mean", "std", "standardize")  # options that are replaced
 CLOSE = 2e-3  # by which constants may differ, as they are rounded
+
+
+def hold_beside(series: Series, source: ExampleSource) -> list[str]:
+    """Hold the data against all that the run wrote down of its own; what a person should know.
+
+    Raises:
+        DatasetError: the classes of the data have another order.
+    """
+    require_class_order(series, source)
+    return normalisation_beside(series, source)
 
 
 def normalisation_beside(series: Series, source: ExampleSource) -> list[str]:

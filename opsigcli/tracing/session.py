@@ -21,10 +21,9 @@ from opsigcli.outcome import plain
 from opsigcli.progress import Progress
 from opsigcli.records import Run, TraceSummary
 from opsigcli.runs.build_objective import build_objective
-from opsigcli.runs.class_order_beside import require_class_order
 from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader
-from opsigcli.runs.normalisation_beside import normalisation_beside
+from opsigcli.runs.normalisation_beside import hold_beside
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.run_specs import specs
 from opsigcli.runs.stored_statistics import statistics_stay
@@ -207,7 +206,6 @@ class Session:
     def _worker(self, series: Series, store: Store | None) -> Worker:
         options = self.options
         if self._evaluator is None:
-            require_class_order(series, self.source)
             objective = build_objective(
                 self.run.model,
                 self.source,
@@ -216,7 +214,7 @@ class Session:
                 batch_size=256,
                 config=self.run.config,
             )
-            objective.notes += normalisation_beside(series, self.source)
+            objective.notes += hold_beside(series, self.source)
             self._loader = Loader(objective.model, self.run.partial)
             objective.use_statistics(self._statistics(objective, series, store))
             require_precision(options.precision, objective, self._loader, series)

@@ -192,6 +192,25 @@ def test_losses_are_those_of_transformers(opsig: Opsig, tmp_path: Path, case: st
     np.testing.assert_allclose(losses_of(tmp_path), truth(model, columns), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("case", ["gpt2", "llama packed", "bert masked", "bert tags"])
+def test_tokens_as_examples_see_all_that_their_rows_do(opsig: Opsig, tmp_path: Path, case: str) -> None:
+    make, data, options, loss = CASES[case]
+    model, columns = saved(tmp_path / "run", make), data()
+    datasets.Dataset.from_dict(columns).save_to_disk(str(tmp_path / "table"))
+    query = "&".join(["per=token", *([options] if options else [])])
+    ran = opsig(*words(tmp_path, f"hfds:{tmp_path / 'table'}?{query}", loss))
+    assert ran.code == 0, ran.err
+    shift, wanted = int("shift" in options), []
+    for row in range(N):
+        one = {name: torch.tensor([rows[row]]) for name, rows in even(columns).items()}
+        labels = one.pop("labels")[0, shift:]
+        with torch.no_grad():
+            logits = model(**one).logits[0]
+        each = F.cross_entropy(logits[: len(labels)], labels, reduction="none")
+        wanted += each[labels != -100].tolist()
+    np.testing.assert_allclose(losses_of(tmp_path), wanted, rtol=1e-4, atol=1e-5)
+
+
 def in_parquet(folder: Path, table: Any) -> str:
     table.to_parquet(str(folder / "t.parquet"))
     return f"hfds:{folder / 't.parquet'}"
