@@ -129,7 +129,7 @@ def _first(case: Case) -> list[RenderableType]:
     for words, ids, deltas in moved(case):
         labels = case.trace.labels[case.trace.positions(ids)] if len(ids) else ids
         each = ", ".join(
-            f"{shorten(printable(naming.shown(label_name(int(label), case.run.classes))), 12)} {naming.id(i)} "
+            f"{naming.quoted(shorten(printable(label_name(int(label), case.run.classes)), 12))} {naming.id(i)} "
             f"{signed(float(delta))}".lstrip()
             for i, label, delta in zip(ids, labels, deltas, strict=True)
         )
