@@ -21,6 +21,7 @@ def lay_out(model: nn.Module, source: ExampleSource) -> list[str]:
         ObjectiveError: the model takes something of the data that cannot be passed on; rows of tokens were filled up,
             and it is not told where; or they are longer than it has places for.
     """
+    source = source if source.sequences is None else source.sequences.whole
     if not isinstance(model, ReadsPadded):
         if source.filled:
             raise ObjectiveError(
@@ -64,7 +65,13 @@ def lay_out(model: nn.Module, source: ExampleSource) -> list[str]:
 
 
 def read_inputs(model: nn.Module, source: ExampleSource, positions: NDArray[np.int64]) -> Tensor:
-    """Inputs of the examples at ``positions``: as the source has them, or (B, P, M) where the model has ``planes``."""
+    """Inputs of the examples at ``positions``: as the source has them, or (B, P, M) where the model has ``planes``.
+
+    Those of tokens are their whole sequences, with all that is said beside them.
+    """
+    if source.sequences is not None:
+        rows, places, _ = source.sequences.locate(positions)
+        return read_inputs(model, source.sequences.whole, rows)[torch.as_tensor(places)]
     inputs = torch.as_tensor(source.read(positions))
     if not isinstance(model, ReadsPadded) or not model.planes:
         return inputs
