@@ -62,6 +62,10 @@ class Naming:
         """A label as it is written; "" where examples have none."""
         return label if self.label else ""
 
+    def quoted(self, label: str) -> str:
+        """A label among words, as tokens may be signs that read as part of them; "" where examples have none."""
+        return self.shown(label if self.kind == "class" else f"'{label}'")
+
     def context(self, name: str) -> str:
         """What a name says beside the id: the text of a token, or the path of a file."""
         return context_of(name) if self.in_documents else name

@@ -78,7 +78,6 @@ class PerToken(ExampleSource):
         self.ids: Ints = ids_of(rows, columns)
         self.sequences = self._own = Sequences(whole, rows, columns)
         self.weights = None if whole.weights is None else whole.weights[rows]
-        self.beside = {name: _Rows(values, rows) for name, values in whole.beside.items()}  # type: ignore[misc]
         self.transform = dict(transform)
         if count < found:
             self.transform["examples"] = f"{count} of {found}"
@@ -140,16 +139,6 @@ class Sequences(TokenSequences):
         """The sequences (S,) that hold the examples at ``positions``; of each its place among them and column (B,)."""
         sequences, places = np.unique(self.rows[positions], return_inverse=True)
         return sequences, places.astype(np.int64), self.columns[positions]
-
-
-class _Rows:
-    """What stands beside the tokens of each example, (N, L), kept once for every sequence."""
-
-    def __init__(self, values: Ints, rows: Ints) -> None:
-        self._values, self._rows = values, rows
-
-    def __getitem__(self, positions: Ints) -> Ints:
-        return self._values[self._rows[positions]]
 
 
 def spread(sizes: Ints, limit: int | None) -> Ints:

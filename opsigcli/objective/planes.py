@@ -65,7 +65,10 @@ def lay_out(model: nn.Module, source: ExampleSource) -> list[str]:
 
 
 def read_inputs(model: nn.Module, source: ExampleSource, positions: NDArray[np.int64]) -> Tensor:
-    """Inputs of the examples at ``positions``: as the source has them, or (B, P, M) where the model has ``planes``."""
+    """Inputs of the examples at ``positions``: as the source has them, or (B, P, M) where the model has ``planes``.
+
+    Those of tokens are their whole sequences, with all that is said beside them.
+    """
     if source.sequences is not None:
         rows, places, _ = source.sequences.locate(positions)
         return read_inputs(model, source.sequences.whole, rows)[torch.as_tensor(places)]

@@ -29,7 +29,7 @@ from opsigcli.reporting.format import (
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.summary import delta_row, evidence_of, group_curves, member_marks, strongest_top
 from opsigcli.reporting.textplot import sparkline
-from opsigcli.token_ids import LABELLED
+from opsigcli.token_ids import LABELLED, Naming
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -100,12 +100,12 @@ def _whole(some: Sequence[tuple[int, Pair]], trace: LossTrace | None) -> list[Re
     table = table_of(
         ("pair", ""), ("groups", ""), ("opposition", ""), ("gradient cosine", ""), ("loss change", "")
     )
-    labelled = trace is None or bool(trace.naming.label)
+    naming = trace.naming if trace else LABELLED
     for index, pair in some:
         evidence = evidence_of(pair)
         table.add_row(
             str(index),
-            _groups(pair, labelled),
+            _groups(pair, naming),
             _held_against(evidence.get("opposition")),
             _held_against(evidence.get("gradient_cosine")),
             _share(evidence),
@@ -142,13 +142,15 @@ def _shared(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
     return [Padding(Text(f"- {printable(line)}", style="dim"), (0, 0, 0, 2)) for line in lines]
 
 
-def _groups(pair: Pair, labelled: bool) -> Text:
+def _groups(pair: Pair, naming: Naming) -> Text:
     """Both groups in two lines: size, and labels where there are any."""
     text = Text()
     for side, group in pair.groups.items():
         text.append("\n" if text else "").append(MARKS[side], style=STYLES[side])
-        labels = labels_text({shorten(printable(name), 14): n for name, n in group.labels.items()}, 24)
-        text.append(f" {len(group.ids):,}" + (f": {labels}" if labelled else ""))
+        labels = labels_text(
+            {naming.quoted(shorten(printable(name), 14)): n for name, n in group.labels.items()}, 24
+        )
+        text.append(f" {len(group.ids):,}" + (f": {labels}" if naming.label else ""))
     return text
 
 
