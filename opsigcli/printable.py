@@ -7,6 +7,7 @@ text, characters of no width, and line breaks that would make words of theirs lo
 from __future__ import annotations
 
 import re
+from typing import Any
 
 # Control characters but tab and newline, DEL, C1, the marks that turn or isolate directions, characters of no
 # width, line and paragraph separators, the byte order mark, notes between lines, tags, and halves of characters.
@@ -15,6 +16,10 @@ _UNSEEN = re.compile(
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _GONE = "\ufffd"
+# A home folder, where a path begins: not within a path, nor within the text of a picture.
+_HOME = re.compile(
+    r"(?<![\w/+.~-])(?:/(?:home|Users)/[^/\s\"'<>&;,|]+|/root|[A-Za-z]:\\+Users\\+[^\\\s\"'<>&;,|]+)(?![\w.-])"
+)
 # What stands for characters of opsig's own that an encoding may not have; all but the last row are as wide.
 _ASCII = {
     **dict(zip("\u00d7\u2212\u2013\u2014\u2019\u2026\u00a0\u00b7", "x---'. .", strict=True)),
@@ -49,6 +54,20 @@ def _in(encoding: str, character: str) -> str:
     except (UnicodeEncodeError, LookupError):
         return _ASCII.get(character, "?")
     return character
+
+
+def without_home(text: str) -> str:
+    """``text`` without home folders and the names of users in them, as it may be given to others."""
+    return _HOME.sub("~", text)
+
+
+def without_homes(value: Any) -> Any:
+    """Plain data with all texts in it ``without_home``."""
+    if isinstance(value, str):
+        return without_home(value)
+    if isinstance(value, dict):
+        return {name: without_homes(item) for name, item in value.items()}
+    return [without_homes(item) for item in value] if isinstance(value, list) else value
 
 
 def escaped(document: str) -> str:

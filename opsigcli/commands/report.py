@@ -10,6 +10,7 @@ from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.options import REPORT, ReportOptions
 from opsigcli.outcome import Outcome, plain
+from opsigcli.printable import without_homes
 from opsigcli.progress import Progress
 from opsigcli.records import Case, Result
 from opsigcli.reporting.screen import Screen
@@ -53,8 +54,8 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
 
 
 def summary(case: Case) -> dict[str, object]:
-    """The case as data: the run, the mean losses, and what was mined and measured."""
-    return {
+    """The case as data, to be given to others: the run, the mean losses, and what was mined and measured."""
+    data = {
         "run": plain(case.run),
         "examples": len(case.trace.example_ids),
         "unit": case.run.axis.one,
@@ -73,6 +74,8 @@ def summary(case: Case) -> dict[str, object]:
         "look": plain(case.look),
         "results": [plain(_without_pictures(result)) for result in case.results],
     }
+    found: dict[str, object] = without_homes(data)
+    return found
 
 
 def _without_pictures(result: Result) -> Result:

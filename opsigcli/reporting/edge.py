@@ -9,7 +9,7 @@ import numpy as np
 
 from opsigcli.command_line import command
 from opsigcli.reporting.format import count, number
-from opsigcli.reporting.sentences import Part, capital
+from opsigcli.reporting.sentences import Part, capital, made_by
 from opsigcli.reporting.summary import sharpness_name, sharpness_values
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ def edge(case: Case) -> Part:
     if bare:
         missing.append(f"{capital(measured_words(case, against))}; {bare}: run {covering_command(case)}.")
     covered = ", every spike among them" if case.spikes and not bare else ""
-    said = f"{capital(name)} came to at most {top}; {measured_words(case, against)}{covered}."
+    measured = f"{measured_words(case, against)}{covered}{made_by(case, 'sharpness')}"
+    said = f"{capital(name)} came to at most {top}; {measured}."
     return [_title(case, name, against)], [said], missing + _doubts(case, against)
 
 

@@ -12,7 +12,7 @@ from opsigcli.records import REST
 from opsigcli.reporting.edge import edge
 from opsigcli.reporting.findings import said_of_pairs, title_of_pairs
 from opsigcli.reporting.format import NOTHING, count, percent, signed
-from opsigcli.reporting.sentences import Part, capital, in_words, joined
+from opsigcli.reporting.sentences import Part, capital, in_words, joined, made_by
 from opsigcli.reporting.summary import pair_members
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _pairs(case: Case) -> Part:
         return ["no pair of opposing groups was found"], [], [f"No pair was found. Looked at: {looked}."]
     found = said_of_pairs(mining)
     members = len({int(i) for pair in mining.pairs for group in (pair.first, pair.second) for i in group.ids})
-    found[-1] += f" Together the groups are {percent(members / total)} of the data."
+    found[-1] += f" Together the groups are {percent(members / total)} of the data{made_by(case, 'mine')}."
     found += _active(mining, total)
     return [title_of_pairs(mining)], found, []
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from opsigcli import __version__
 from opsigcli.command_line import command_line
 from opsigcli.outcome import plain
-from opsigcli.printable import escaped, printable_lines
+from opsigcli.printable import escaped, printable_lines, without_home
 from opsigcli.records import REST
 from opsigcli.reporting.charts import CHARTS
 from opsigcli.reporting.charts.bars import sharpness_bars
@@ -93,7 +93,7 @@ def render_html(
         version=__version__,
         **_view(case, thumbnails_per_group, definitions or {}),
     )
-    return printable_lines(page)  # a file name may hold what is no text
+    return without_home(printable_lines(page))  # a file name may hold what is no text
 
 
 def content_security_policy(css: str, js: str) -> str:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from opsigcli.outcome import plain
-from opsigcli.records import Run
+from opsigcli.records import Provenance, Run
 from opsigcli.store.decode import decode_text
 from opsigcli.store.kept import places
 from opsigcli.store.schema import LAYOUT, RESULTS
@@ -28,9 +28,7 @@ def carry_over(old: h5py.File, new: h5py.File) -> list[str]:
     Returns:
         What is not taken over, in words.
     """
-    removed = [
-        "virtual steps, made with: trace --virtual-step" if VIRTUAL in old and VIRTUAL not in new else ""
-    ]
+    removed = _removed_rows(old, new)
     before, now = (decode_text(Run, str(file["run"].asstr()[()]), "run") for file in (old, new))
     weights, others = _weights(old), _weights(new)
     same = all(getattr(before, name) == getattr(now, name) for name in SAME)
@@ -38,7 +36,7 @@ def carry_over(old: h5py.File, new: h5py.File) -> list[str]:
     same = same and bool(set(weights.values()) & set(others.values()))
     if not same:
         named = [name for command in RESULTS for name in places(old, command, before.batch_norm).values()]
-        return [text for text in [*removed, *named] if text]
+        return [f"a trace of {len(old['example_ids']):,} examples of another run", *removed, *named]
     for name in ("gradients", "causal", *(part for parts in RESULTS.values() for part in parts), "kept"):
         if name in old:
             new.require_group(name.rpartition("/")[0] or "/")
@@ -47,7 +45,18 @@ def carry_over(old: h5py.File, new: h5py.File) -> list[str]:
         for place, name in places(new, command, now.batch_norm).items():
             lost = _keep_points(new, place, part, weights, others)
             removed += [f"{name}, at {lost} checkpoints whose weights are now others"] if lost else []
-    return [text for text in removed if text]
+    return removed
+
+
+def _removed_rows(old: h5py.File, new: h5py.File) -> list[str]:
+    """Checkpoints and virtual steps that the new trace does not have, in words."""
+    gone = len(set(_weights(old).values()) - set(_weights(new).values()))
+    removed = [f"the losses at {gone} checkpoints that are not traced now"] if gone else []
+    made = [decode_text(Provenance, str(f["provenance/trace"].asstr()[()]), "provenance") for f in (old, new)]
+    before, now = (trace.options.get("virtual") for trace in made)
+    if VIRTUAL in old and (VIRTUAL not in new or before != now):
+        removed.append("the virtual steps that were taken before")
+    return removed
 
 
 def _weights(file: h5py.File) -> dict[int, str]:

@@ -216,3 +216,21 @@ def test_a_store_of_an_older_version_goes_on(opsig: Opsig, store: Path) -> None:
     with open_store(store) as opened:
         assert [point.step for point in opened.sharpness] == [0, 10, 20, 30, 40]
         assert all(point.layers[0].eigenvalue is not None for point in opened.sharpness)
+
+
+def test_a_shorter_trace_says_which_losses_are_gone(
+    opsig: Opsig, made: Path, store: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "some"
+    shutil.copytree(made / "run", folder)
+    files = sorted(folder.glob("*.safetensors"))
+    for file in files[1:-1:2]:
+        file.unlink()
+    manifest = folder / "opsig-run.toml"
+    manifest.unlink()
+    words = ("--model", "mlp?hidden=4", "--data", "planted?n=200")
+    done = opsig("trace", folder, "--store", store, "--fresh", *words)
+    gone = len(files[1:-1:2])
+    assert f"--fresh removed the losses at {gone} checkpoints that are not traced now" in done.err
+    with open_store(store) as opened:
+        assert opened.mining is not None  # it is of this run
