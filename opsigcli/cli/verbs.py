@@ -107,6 +107,9 @@ VERBS = {
         Lists the examples whose loss rose and fell most at each step; compares examples' gradients, adjusted for what
         their labels alone explain; and reports pairs of groups that pull the weights in opposite directions, each
         score beside its null. Loss spikes are attributed to the groups.
+
+        What another method, window or other choices found stays in the store, under the name of that command; what
+        --causal found stays too. The latest result is shown first; opsig report --result shows another.
         """,
         """
         opsig mine --top 20
@@ -144,6 +147,12 @@ VERBS = {
         is given, on all examples: confirmed (off by less than 0.1 % beside the rounding of the weights), contradicted,
         with what would fit (learning rate, momentum, weight decay, label smoothing), or cannot be told. The step of a
         batch that is not known is held against those of random batches of its size. It costs a gradient at each point.
+
+        What is measured joins what the store has, checkpoint by checkpoint: more checkpoints, layers, groups, the
+        spectrum, more eigenvalues, a better tolerance. What is known is not measured again. Values under other
+        choices (--precision, --examples, --batch-norm, --minibatch, the rule, the seed …) are another result, kept
+        beside the first under the name of the command that makes it. --fresh alone removes, and only the result of
+        its own name.
         """,
         """
         opsig sharpness
@@ -161,12 +170,20 @@ VERBS = {
         """Show the whole case: in the terminal, or as one HTML file that needs no network.
 
         It begins with the loss and who held its spikes (man opsig-spikes), how near the edge of stability the run
-        was, and what to run next. Reads the store alone: neither the model, the data nor the checkpoints.
+        was, and what to run next, on a screen of 40 lines; --full shows everything. Reads the store alone: neither the
+        model, the data nor the checkpoints.
+
+        A pair counts as found where it is beyond chance after the search that chose it; the others are folded as
+        proposed. Of the threshold no more is said than was measured: spikes without a ratio are named, with the
+        command that covers them. The sharpness shown is the result with ratios at most checkpoints, the pairs are
+        those of the last opsig mine; --result shows others by name. The page and --json name no home folder.
         """,
         """
         opsig report
+        opsig report --full
         opsig report --html
-        opsig report --html --output case.html --store case.h5
+        opsig report -o case.html --store case.h5
+        opsig report --result 'mine --method losses; sharpness --precision float64'
         """,
     ),
 }
