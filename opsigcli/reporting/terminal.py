@@ -144,7 +144,7 @@ def _first(case: Case) -> list[RenderableType]:
 
 def moved_lines(case: Case) -> list[Text]:
     """What rose and what fell most in the largest spike."""
-    lines = []
+    lines, naming = [], case.trace.naming
     for words, ids, deltas in moved(case):
         labels = case.trace.labels[case.trace.positions(ids)] if len(ids) else ids
         naming = case.trace.naming
