@@ -11,8 +11,6 @@ from benchmarks.store import content
 from opsigcli.look_records import Look, Score
 from opsigcli.records import (
     REST,
-    Causal,
-    CausalArm,
     Evidence,
     Group,
     GroupKey,
@@ -23,6 +21,7 @@ from opsigcli.records import (
     Thumbnails,
     TopDeltas,
 )
+from opsigcli.result_records import Causal, CausalArm
 from opsigcli.sharpness_records import (
     CriticalSharpness,
     GroupCurvature,

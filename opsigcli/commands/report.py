@@ -12,9 +12,10 @@ from opsigcli.options import REPORT, ReportOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.printable import without_homes
 from opsigcli.progress import Progress
-from opsigcli.records import Case, Result
+from opsigcli.records import Case
 from opsigcli.reporting.screen import Screen
 from opsigcli.reporting.training import training_facts
+from opsigcli.result_records import Result
 from opsigcli.store.beside import write_file
 from opsigcli.store.reader import open_store
 

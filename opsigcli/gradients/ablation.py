@@ -12,7 +12,8 @@ from opsigcli.examples import ExampleSource
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.inputs import compute_now
 from opsigcli.progress import Progress
-from opsigcli.records import Causal, CausalArm, LossTrace, Mining
+from opsigcli.records import LossTrace, Mining
+from opsigcli.result_records import Causal, CausalArm
 
 if TYPE_CHECKING:
     from opsigcli.mining.inputs import Keep

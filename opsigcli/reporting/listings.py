@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from opsigcli.records import Case, Result
+    from opsigcli.records import Case
+from opsigcli.result_records import Result
 
 ALONG, DENSITY = 24, 30  # rows of what was measured along the run; characters of the spectral density
 

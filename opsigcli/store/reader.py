@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from opsigcli.errors import UsageError
 from opsigcli.look_records import Look
 from opsigcli.mean_loss import mean_loss
-from opsigcli.records import Case, Causal, LossTrace, Run, TraceSummary, VirtualSteps
+from opsigcli.records import Case, LossTrace, Run, TraceSummary, VirtualSteps
+from opsigcli.result_records import Causal
 from opsigcli.store.lazy_arrays import StoredMatrix, StoredTexts
 from opsigcli.store.names import MINE, QUICK, SHARPNESS, name_of
 from opsigcli.store.opening import attribute, open_checked

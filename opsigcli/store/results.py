@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.errors import StoreError
-from opsigcli.records import Mining, Provenance, Result, Thumbnails
+from opsigcli.records import Mining, Provenance, Thumbnails
+from opsigcli.result_records import Result
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.decode import decode_text
 from opsigcli.store.names import MINE, SHARPNESS

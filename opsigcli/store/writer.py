@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,24 +15,20 @@ from numpy.typing import NDArray
 from opsigcli import __version__
 from opsigcli.errors import Unsound
 from opsigcli.look_records import Look
-from opsigcli.outcome import plain
-from opsigcli.records import Causal, Mining, Provenance, Run, Thumbnails
+from opsigcli.records import Mining, Provenance, Run, Thumbnails
+from opsigcli.result_records import Causal
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
-from opsigcli.store.beside import cannot_write, opened, real_path, reserve
 from opsigcli.store.carry import carry_over
 from opsigcli.store.decode import decode_text
-from opsigcli.store.guard import walk
 from opsigcli.store.kept import bring_forward, bring_widest_forward, make_room
 from opsigcli.store.looked import put_pictures, put_seen
 from opsigcli.store.matrix_writer import write_rows, write_virtual
 from opsigcli.store.names import MINE, QUICK, SHARPNESS, name_of
 from opsigcli.store.opening import open_checked
+from opsigcli.store.replacing import TEXT, batch_norm_of, drop, put_json, replace_store
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, RESULTS, chunk
-from opsigcli.store.seal import seal
 from opsigcli.training_records import AgainstLog, RecordedFact
 
-SLACK = 1 << 20  # bytes: HDF5's own structures, JSON, and short arrays
-TEXT = h5py.string_dtype()
 TRAINING = ("training_log", "recorded_facts", "look")  # what is known of the training, beside its losses
 CRITICAL = "critical_sharpness"
 
@@ -74,7 +68,7 @@ def write_trace(store: Path, content: TraceContent) -> list[str]:
 
     def fill(file: h5py.File) -> None:
         file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION, opsig_version=__version__)
-        _json(file, "run", content.run)
+        put_json(file, "run", content.run)
         file["run_signature"] = content.signature
         file["steps"] = np.asarray(content.steps, dtype=np.int64)
         file.create_dataset("files", data=content.files, dtype=TEXT)
@@ -98,7 +92,7 @@ def write_trace(store: Path, content: TraceContent) -> list[str]:
             file["weights"] = content.weights
         if content.virtual is not None:
             write_virtual(file, content.virtual, count, content.example_ids, content.virtual_top)
-        _json(file, "provenance/trace", content.provenance)
+        put_json(file, "provenance/trace", content.provenance)
         if carried is not None:
             removed.extend(carry_over(carried, file))
 
@@ -111,7 +105,7 @@ def write_trace(store: Path, content: TraceContent) -> list[str]:
         if store.exists():
             with contextlib.suppress(Unsound):
                 carried = stack.enter_context(open_checked(store)[0])
-        _replace(store, fill, size, copy=False)
+        replace_store(store, fill, size, copy=False)
     return removed
 
 
@@ -123,15 +117,15 @@ def write_training(
 
     def fill(file: h5py.File) -> None:
         for name in TRAINING:
-            _drop(file, name)
+            drop(file, name)
         if log is not None:
-            _json(file, "training_log", log)
-        _json(file, "recorded_facts", facts)
+            put_json(file, "training_log", log)
+        put_json(file, "recorded_facts", facts)
         if look is not None:
-            _json(file, "look", look)
+            put_json(file, "look", look)
 
     classes = 0 if look is None else len(look.classes)
-    _replace(store, fill, (200 * len(log.steps) if log else 0) + 1000 * (len(facts) + 4) + 200 * classes)
+    replace_store(store, fill, (200 * len(log.steps) if log else 0) + 1000 * (len(facts) + 4) + 200 * classes)
 
 
 def write_gradients(
@@ -147,13 +141,13 @@ def write_gradients(
     """
 
     def fill(file: h5py.File) -> None:
-        _drop(file, "gradients")
+        drop(file, "gradients")
         group = file.create_group("gradients")
         group.attrs.update(key=key, device=made_by[0], torch_version=made_by[1])
         for name, array in arrays.items():
             group[name] = array
 
-    _replace(store, fill, sum(array.nbytes for array in arrays.values()))
+    replace_store(store, fill, sum(array.nbytes for array in arrays.values()))
 
 
 def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> None:
@@ -161,11 +155,11 @@ def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> 
 
     def fill(file: h5py.File) -> None:
         if mining.provenance is not None:
-            make_room(file, MINE, mining.provenance, _batch_norm(file))
+            make_room(file, MINE, mining.provenance, batch_norm_of(file))
         for name in RESULTS[MINE]:
-            _drop(file, name)
+            drop(file, name)
         spikes = tuple(replace(spike, cause=None) for spike in mining.spikes)
-        _json(file, "mining", replace(mining, top=(), provenance=None, spikes=spikes))
+        put_json(file, "mining", replace(mining, top=(), provenance=None, spikes=spikes))
         for number, pair in enumerate(mining.pairs, 1):
             file[f"groups/pair-{number:02d}-first"] = np.asarray(pair.first.ids, dtype=np.int64)
             file[f"groups/pair-{number:02d}-second"] = np.asarray(pair.second.ids, dtype=np.int64)
@@ -182,10 +176,10 @@ def write_mining(store: Path, mining: Mining, thumbnails: Thumbnails | None) -> 
         if thumbnails is not None and len(thumbnails.ids):
             put_pictures(file, thumbnails)
         if mining.provenance is not None:
-            _json(file, "provenance/mine", mining.provenance)
+            put_json(file, "provenance/mine", mining.provenance)
 
     pictures = sum(image.nbytes for image in thumbnails.images) if thumbnails is not None else 0
-    _replace(store, fill, pictures + sum(64 * len(top.up_ids) for top in mining.top))
+    replace_store(store, fill, pictures + sum(64 * len(top.up_ids) for top in mining.top))
 
 
 def show_mining(store: Path, mining: Mining) -> None:
@@ -195,13 +189,13 @@ def show_mining(store: Path, mining: Mining) -> None:
         return
 
     def fill(file: h5py.File) -> None:
-        batch_norm = _batch_norm(file)
+        batch_norm = batch_norm_of(file)
         bring_forward(file, MINE, name_of(MINE, made, batch_norm), batch_norm)
 
     with open_checked(store)[0] as file:
         shown = decode_text(Provenance, str(file[f"provenance/{MINE}"].asstr()[()]), "provenance") == made
     if not shown:
-        _replace(store, fill, 0)
+        replace_store(store, fill, 0)
 
 
 def add_causal(store: Path, found: Causal) -> None:
@@ -212,10 +206,10 @@ def add_causal(store: Path, found: Causal) -> None:
         same = (found.groups, found.seed, found.test_data)
         known = decode_text(tuple[Causal, ...], text, "causal")
         others = [old for old in known if (old.groups, old.seed, old.test_data) != same]
-        _drop(file, "causal")
-        _json(file, "causal", [*others, found])
+        drop(file, "causal")
+        put_json(file, "causal", [*others, found])
 
-    _replace(store, fill, 0)
+    replace_store(store, fill, 0)
 
 
 def write_seen(
@@ -229,7 +223,7 @@ def write_seen(
             put_pictures(file, pictures)
 
     size = sum(image.nbytes for image in pictures.images) if pictures is not None else 0
-    _replace(store, fill, size + sum(values.nbytes for values in seen.values()))
+    replace_store(store, fill, size + sum(values.nbytes for values in seen.values()))
 
 
 @dataclass(frozen=True)
@@ -250,75 +244,28 @@ def write_sharpness(store: Path, content: SharpnessContent) -> None:
     """
 
     def fill(file: h5py.File) -> None:
-        make_room(file, SHARPNESS, content.provenance, _batch_norm(file))
-        _json(file, "sharpness", sorted(content.points, key=lambda point: point.step))
-        _json(file, "phases", content.phases)
+        make_room(file, SHARPNESS, content.provenance, batch_norm_of(file))
+        put_json(file, "sharpness", sorted(content.points, key=lambda point: point.step))
+        put_json(file, "phases", content.phases)
         if content.subset is not None:
             file["sharpness_examples"] = content.subset
         if content.example_curvature:
             steps = sorted(content.example_curvature)
             file["example_curvature/steps"] = np.array(steps, dtype=np.int64)
             file["example_curvature/values"] = np.stack([content.example_curvature[step] for step in steps])
-        _json(file, "provenance/sharpness", content.provenance)
-        bring_widest_forward(file, _batch_norm(file))
+        put_json(file, "provenance/sharpness", content.provenance)
+        bring_widest_forward(file, batch_norm_of(file))
 
     curves = sum(values.nbytes for values in content.example_curvature.values())
-    _replace(store, fill, curves + 8000 * len(content.points))
+    replace_store(store, fill, curves + 8000 * len(content.points))
 
 
 def write_critical(store: Path, points: list[CriticalSharpness], made: Provenance) -> None:
     """Write all critical sharpness of one kind, sorted by step. Other kinds, and the sharpness points, are kept."""
 
     def fill(file: h5py.File) -> None:
-        make_room(file, QUICK, made, _batch_norm(file))
-        _json(file, CRITICAL, sorted(points, key=lambda point: point.step))
-        _json(file, f"provenance/{QUICK}", made)
+        make_room(file, QUICK, made, batch_norm_of(file))
+        put_json(file, CRITICAL, sorted(points, key=lambda point: point.step))
+        put_json(file, f"provenance/{QUICK}", made)
 
-    _replace(store, fill, 1000 * len(points))
-
-
-def _replace(store: Path, fill: Callable[[h5py.File], None], size: int, *, copy: bool = True) -> None:
-    """Let ``fill`` change a copy of the store (or an empty file) and put it in the store's place.
-
-    Args:
-        store: the store.
-        fill: writes into the open file.
-        size: bytes that ``fill`` writes, about.
-        copy: begin with what the store holds.
-
-    Raises:
-        StoreError: the store cannot be written; what was there stays.
-    """
-    try:
-        store = real_path(store)
-        with opened(store.parent) as folder, folder.replacing(store.name) as (raw, path):
-            old = store.stat().st_size if store.exists() else 0
-            reserve(raw, old + size + SLACK)
-            if copy:
-                open_checked(store)[0].close()  # what is carried over was looked at
-                with store.open("rb") as source:
-                    shutil.copyfileobj(source, raw, 1 << 20)
-                raw.flush()
-            with h5py.File(path, "r+" if copy else "w") as file:
-                fill(file)
-            with h5py.File(path, "r") as file:
-                found = walk(file, path.stat().st_size)
-            seal(raw, [(name, *stretch) for name, data in found.items() for stretch in data.stretches])
-    except OSError as error:
-        raise cannot_write(store, error) from error
-    except RuntimeError as error:  # h5py reports a failed flush on close as RuntimeError
-        raise cannot_write(store, OSError(str(error))) from error
-
-
-def _json(file: h5py.File, name: str, value: Any) -> None:
-    file.create_dataset(name, data=json.dumps(plain(value)), dtype=TEXT)
-
-
-def _batch_norm(file: h5py.File) -> str:
-    """Statistics of BatchNorm that the trace was made with."""
-    return decode_text(Run, str(file["run"].asstr()[()]), "run").batch_norm
-
-
-def _drop(file: h5py.File, name: str) -> None:
-    if name in file:
-        del file[name]
+    replace_store(store, fill, 1000 * len(points))

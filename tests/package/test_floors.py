@@ -24,6 +24,7 @@ GROUND = {
         "training_records",
         "spike_records",
         "look_records",
+        "result_records",
         "mean_loss",
         "outcome",
         "registry",

@@ -11,8 +11,9 @@ from reporting_case import make_case, show
 from rich.cells import cell_len
 
 from opsigcli.printable import spelled
-from opsigcli.records import Case, Provenance, Result
+from opsigcli.records import Case, Provenance
 from opsigcli.reporting.screen import LINES, Screen, render
+from opsigcli.result_records import Result
 
 CASES = {
     "told": lambda: told(pairs=3),
