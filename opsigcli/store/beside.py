@@ -166,13 +166,20 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
         if _takes_bytes(path):
             data = BytesIO()  # some writers go back in what they write
             fill(data)
-            with path.open("wb", buffering=0) as stream:
+            with open(path, "wb", buffering=0, opener=_open_stream) as stream:
                 stream.write(data.getvalue())
             return
         with opened(path.parent, follow=True) as folder, folder.replacing(path.name) as (file, _):
             fill(file)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def _open_stream(path: str, _flags: int) -> int:
+    """A handle of a pipe or a device; opening a pipe that nobody reads would wait without end."""
+    handle = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    os.set_blocking(handle, True)
+    return handle
 
 
 def _takes_bytes(path: Path) -> bool:
@@ -247,6 +254,8 @@ def cannot_write(path: Path, error: OSError) -> StoreError:
             f"the disk is full: {path} could not be written; what was there before is untouched",
             "free some space and run the same command again: finished units are kept",
         )
+    if error.errno == errno.ENXIO:
+        return StoreError(f"nobody reads the pipe {path}", "start its reader first, or name a file")
     reason = error.strerror or str(error)
     return StoreError(
         f"{path} cannot be written: {reason}; what was there before is untouched",

@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 import zlib
 from pathlib import Path
 
@@ -256,14 +255,21 @@ def test_what_is_no_file_is_never_taken_away(tmp_path: Path) -> None:
 
 
 def test_a_report_goes_into_a_pipe_and_the_pipe_stays(tmp_path: Path) -> None:
-    place, read = tmp_path / "pipe", []
+    place = tmp_path / "pipe"
     os.mkfifo(place)
-    reader = threading.Thread(target=lambda: read.append(place.read_bytes()))
-    reader.start()
+    reader = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
     write_file(place, lambda file: file.write(b"report"))
-    reader.join(10)
-    assert read == [b"report"]
+    assert os.read(reader, 100) == b"report"
+    os.close(reader)
     assert stat.S_ISFIFO(place.lstat().st_mode)
+
+
+def test_a_pipe_that_nobody_reads_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    place = tmp_path / "pipe"
+    os.mkfifo(place)
+    with pytest.raises(StoreError, match="nobody reads the pipe") as caught:
+        write_file(place, lambda file: file.write(b"report"))
+    assert "start its reader first" in caught.value.hint
 
 
 @pytest.mark.parametrize("fresh", [(), ("--fresh",)])
