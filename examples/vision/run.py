@@ -75,7 +75,7 @@ def train(script, data, out, *words):
 def batch_norm(place, data, model, quick):
     """The ResNet: a loss that belongs to the weights, inputs prepared otherwise, and the threshold of momentum."""
     run, store = place / "batch norm", str(place / "batch norm.h5")
-    train("sgd_batchnorm.py", data, run, *(["--epochs", "4"] if quick else []))
+    train("sgd_batchnorm.py", data, run, *(["--epochs", "12"] if quick else []))
     opsig("inspect", str(run))
     words = ("--model", model, "--loss", "ce?label_smoothing=0.1", "--batch-size", "64")
     _, said = opsig("init", str(run), "--data", f"folder:{data}?size={SIZE}", *words, code=3)
@@ -89,7 +89,7 @@ def batch_norm(place, data, model, quick):
         f"mean loss after the first epoch {values[0].mean():.4f}; plain torch in train mode, all pictures in one batch "
         f"{own:.4f}; in eval mode, with the stored statistics, {stored:.4f}",
     )
-    found = answer("sharpness", "--store", store, "--every", "4" if quick else "5")
+    found = answer("sharpness", "--store", store, "--every", "12" if quick else "5")
     known = [p for p in found["points"] if p["threshold"] and p["lr"]]
     expect(
         known and all(abs(p["threshold"] - (3.8 / p["lr"] - 5e-4)) < 1e-6 * p["threshold"] for p in known),

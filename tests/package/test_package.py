@@ -13,7 +13,8 @@ import pytest
 from conftest import Opsig
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "examples").iterdir())]
+EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_file())
+DOCUMENTS = [ROOT / "README.md", ROOT / "examples" / "vision" / "README.md", *EXAMPLES]
 
 
 def test_the_wheel_carries_code_templates_and_manual(tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_the_wheel_carries_code_templates_and_manual(tmp_path: Path) -> None:
     assert not any(name.startswith("tests") for name in names)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_in_documents_use_options_that_exist(opsig: Opsig, document: Path) -> None:
     text = document.read_text().replace("\\\n", " ")
     commands = re.findall(r"^\s*(?:\$ |srun [^#\n]*)?opsig (\w+)(.*)$", text, re.M)
