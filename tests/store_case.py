@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 from benchmarks.store import content
 
@@ -36,6 +37,19 @@ from opsigcli.training_records import AgainstLog, RecordedFact
 
 T, N = 3, 4
 NAN = float("nan")
+
+
+def content_of(store: Path) -> dict[str, str]:
+    """Everything in a store, by name."""
+    found = {}
+    with h5py.File(store) as file:
+
+        def add(name: str, node: h5py.Group | h5py.Dataset) -> None:
+            values = np.asarray(node[()]).tolist() if isinstance(node, h5py.Dataset) else None
+            found[name] = repr((sorted(node.attrs.items()), values))
+
+        file.visititems(add)
+    return found
 
 
 def gradients() -> dict[str, np.ndarray]:

@@ -38,12 +38,12 @@ def test_no_axis_table_or_number_says_step_where_it_is_none(
             (ckpts / f"w-{old}.pt").rename(ckpts / f"w-{new}.pt")
     shown = [opsig("trace", ckpts, *words, *order, "--store", store)]
     shown += [opsig("sharpness", "--store", store, "--optimizer", "sgd", "--lr", 0.1, "--max-matvecs", 60)]
-    shown += [opsig("mine", "--store", store, "--surrogates", 0), opsig("report", "--store", store)]
+    shown += [opsig("mine", "--store", store, "--surrogates", 0), opsig("report", "--full", "--store", store)]
     assert [each.code for each in shown] == [0] * 4
     for verb in ("sharpness", "mine", "report"):
         result = opsig(verb, "--store", store, "--json").json["result"]
         assert result.get("unit") == unit, verb
-    opsig("report", "--store", store, "--html", "--output", tmp_path / "r.html")
+    opsig("report", "--full", "--store", store, "--html", "--output", tmp_path / "r.html")
     page = re.sub(r"<(script|style).*?</\1>", "", (tmp_path / "r.html").read_text(), flags=re.S)
     page = re.sub(r"<pre.*?</pre>|<[^>]*>", " ", page, flags=re.S)
     said = "\n".join([*(each.out for each in shown), page])

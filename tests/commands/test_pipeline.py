@@ -203,4 +203,4 @@ def test_report_is_the_same_file_twice(opsig: Opsig, case: Path) -> None:
     assert opsig("report", "--html", "-o", first, "--store", store).code == 0
     assert opsig("report", "--html", "-o", second, "--store", store).code == 0
     assert first.read_bytes() == second.read_bytes()
-    assert opsig("report", "--store", store).out
+    assert opsig("report", "--full", "--store", store).out

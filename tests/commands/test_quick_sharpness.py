@@ -123,9 +123,9 @@ def test_it_stands_beside_the_sharpness_and_is_not_measured_twice(opsig: Opsig, 
         assert file["sharpness"].asstr()[()] == before
         assert [p["step"] for p in json.loads(file["critical_sharpness"].asstr()[()])] == [0, 10, 20, 30]
     opsig("sharpness", "--store", store, "--every", 15)
-    report = opsig("report", "--store", store, "--json").json["result"]
+    report = opsig("report", "--full", "--store", store, "--json").json["result"]
     assert len(report["critical_sharpness"]) == 4
-    text = opsig("report", "--store", store).out
+    text = opsig("report", "--full", "--store", store).out
     assert "Critical sharpness along the run's updates" in text
 
 

@@ -166,13 +166,13 @@ def test_a_report_after_a_trace_alone_names_the_cause_from_the_store(opsig: Opsi
         file["loss_deltas"][...] = np.diff(file["losses"][()], axis=0)
     (tmp_path / "d.npz").unlink()
     shutil.rmtree(run)
-    (spike,) = opsig("report", "--store", store, "--json").json["result"]["spikes"]
+    (spike,) = opsig("report", "--full", "--store", store, "--json").json["result"]["spikes"]
     assert spike["cause"]["named"] == ["night"]
     split = spike["cause"]["features"][0]
     assert split["of"] == "night"
     assert "brightness" in split["feature"]
     assert split["p_value"] <= 0.01
-    shown = opsig("report", "--store", store).out
+    shown = opsig("report", "--full", "--store", store).out
     assert "night holds" in shown
 
 

@@ -201,8 +201,8 @@ def test_mine_and_the_reports_show_virtual_steps(opsig: Opsig, sparse: Path, tmp
     mined = opsig("mine", "--store", store, "--candidates", 40)
     assert "Virtual steps" in mined.out
     assert named in " ".join(mined.out.split())
-    assert "Virtual steps" in opsig("report", "--store", store).out
-    told = opsig("report", "--store", store, "--html", "-o", page, "--json").json
+    assert "Virtual steps" in opsig("report", "--full", "--store", store).out
+    told = opsig("report", "--full", "--store", store, "--html", "-o", page, "--json").json
     told = told["result"]["virtual"]
     np.testing.assert_allclose(told["interference"], interference, rtol=1e-6)
     html = page.read_text()

@@ -141,7 +141,7 @@ def test_a_contradiction_is_told_everywhere(
     result = opsig(*words, "--json")
     assert any("not confirmed by the weights" in warning for warning in result.json["warnings"])
     assert "not confirmed by the weights" in opsig(*words).out
-    assert "not confirmed by the weights" in opsig("report", "--store", store).out
+    assert "not confirmed by the weights" in opsig("report", "--full", "--store", store).out
     page = tmp_path / "page.html"
     assert opsig("report", "--html", "--output", page, "--store", store).code == 0
     assert "not confirmed by the weights" in page.read_text()

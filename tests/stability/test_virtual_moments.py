@@ -59,7 +59,7 @@ def test_without_second_moments_nothing_is_held_against_the_threshold(opsig: Ops
         assert point["threshold"] is None
         assert point["ratio"] is None
         assert "--minibatch" in point["reason"]
-    assert "no stability threshold known" in opsig("report", "--store", kept).out
+    assert "no stability threshold known" in opsig("report", "--full", "--store", kept).out
 
 
 def test_an_estimate_is_marked_and_near_to_the_second_moments_of_the_run(opsig: Opsig, run: Path) -> None:
@@ -72,4 +72,4 @@ def test_an_estimate_is_marked_and_near_to_the_second_moments_of_the_run(opsig: 
         assert 1 / FACTOR < point["ratio"] / own["ratio"] < FACTOR
         assert point["threshold"] == own["threshold"]
     assert any("estimated, not the run's own" in line for line in found["warnings"])
-    assert "second moments estimated" in " ".join(opsig("report", "--store", kept).out.split())
+    assert "second moments estimated" in " ".join(opsig("report", "--full", "--store", kept).out.split())

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import Opsig
-from store_case import T, write_everything
+from store_case import T, content_of, write_everything
 
 from opsigcli.errors import StoreError, Unsound
 from opsigcli.store.reader import open_store
@@ -30,19 +30,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def _unsealed(whole: bytes) -> bytes:
     """The store as an older opsig wrote it: it ends where HDF5 says."""
     return whole[: struct.unpack_from("<Q", whole, 40)[0]]
-
-
-def _content(store: Path) -> dict[str, str]:
-    """Everything in a store, by name."""
-    found = {}
-    with h5py.File(store) as file:
-
-        def add(name: str, node: h5py.Group | h5py.Dataset) -> None:
-            values = np.asarray(node[()]).tolist() if isinstance(node, h5py.Dataset) else None
-            found[name] = repr((sorted(node.attrs.items()), values))
-
-        file.visititems(add)
-    return found
 
 
 def _refused(data: bytes, places: range) -> int:
@@ -108,7 +95,7 @@ def test_a_store_of_an_older_opsig_has_no_seal_and_opens(whole: bytes, tmp_path:
     store, sealed = tmp_path / "s.h5", tmp_path / "t.h5"
     store.write_bytes(_unsealed(whole))
     sealed.write_bytes(whole)
-    assert _content(store) == _content(sealed)
+    assert content_of(store) == content_of(sealed)
     with open_store(store) as opened:
         assert len(opened.trace.steps) == T
         assert len(opened.sharpness) == 2

@@ -82,14 +82,14 @@ def test_a_log_of_another_loss_is_said_by_trace_and_by_what_builds_on_it(
         done = opsig("trace", run, "--store", store, "--json")
         assert done.code == 0
         assert any("log.jsonl (loss) says" in line for line in done.json["warnings"]) == (verdict == "above")
-        kept = opsig("report", "--store", store, "--json").json["result"]["training_log"]
+        kept = opsig("report", "--full", "--store", store, "--json").json["result"]["training_log"]
         assert kept == done.json["result"]["training_log"]
         assert (kept["verdict"], len(kept["steps"])) == (verdict, 20)
         np.testing.assert_allclose(kept["logged"], np.array(kept["traced"]) + shift, atol=0.1)
         for command in (("mine",), ("sharpness", "--every", 20), ("sharpness", "--quick", "--every", 20)):
             said = opsig(*command, "--store", store, "--json").json["warnings"]
             assert any("see opsig report" in line for line in said) == (verdict != "alike")
-        shown = opsig("report", "--store", store).out
+        shown = opsig("report", "--full", "--store", store).out
         assert "Training beside the trace" in shown
         assert "log.jsonl" in shown
 
@@ -102,12 +102,12 @@ def test_a_log_that_comes_later_is_kept_by_the_next_trace_and_nothing_else_chang
     first = opsig("trace", run, "--store", store, "--json").json["result"]
     assert first["training_log"] is None
     assert opsig("mine", "--store", store).code == 0
-    before = opsig("report", "--store", store, "--json").json["result"]
+    before = opsig("report", "--full", "--store", store, "--json").json["result"]
     lines = [{"step": step, "loss": loss} for step, loss in enumerate(first["mean_losses"])]
     (run / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert opsig("trace", run, "--store", store).code == 0
     changed = store.stat().st_mtime_ns
-    after = opsig("report", "--store", store, "--json").json["result"]
+    after = opsig("report", "--full", "--store", store, "--json").json["result"]
     assert after.pop("training_log")["verdict"] == "alike"
     assert before.pop("training_log") is None
     assert after == before

@@ -108,7 +108,7 @@ def test_the_gap_is_said_by_trace_and_report(opsig: Opsig, run: Path) -> None:
         result = opsig(*words(run, f"said-{mode}.h5", "--batch-norm", mode))
         assert said in " ".join(result.err.split())
         assert told in " ".join(result.err.split())
-        assert said in " ".join(opsig("report", "--store", run / f"said-{mode}.h5").out.split())
+        assert said in " ".join(opsig("report", "--full", "--store", run / f"said-{mode}.h5").out.split())
 
 
 def test_a_trace_is_not_continued_with_other_statistics(opsig: Opsig, run: Path) -> None:

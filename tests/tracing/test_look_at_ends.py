@@ -138,9 +138,9 @@ def test_the_report_says_it_and_json_has_it(opsig: Opsig, tmp_path: Path) -> Non
     x, y = pictures(tmp_path / "im", NAMES)
     train(tmp_path / "run", x, y, F.cross_entropy, len(NAMES))
     trace(opsig, tmp_path, f"folder:{tmp_path / 'im'}")
-    shown = opsig("report", "--store", tmp_path / "s.h5")
+    shown = opsig("report", "--full", "--store", tmp_path / "s.h5")
     assert "order of classes is not that of training" in " ".join((shown.out + shown.err).split())
-    found = opsig("report", "--store", tmp_path / "s.h5", "--json").json["result"]["look"]
+    found = opsig("report", "--full", "--store", tmp_path / "s.h5", "--json").json["result"]["look"]
     assert found["permutation"]["natural"] is True
     assert found["uniform"]["mean_loss"] == pytest.approx(math.log(11))
 

@@ -100,7 +100,9 @@ def test_a_subset_of_tokens_keeps_their_ids_and_losses(opsig: Opsig, run: Path, 
         assert "limit=40" in store.run.data
     words = f"40 of {len(open_source(f'{DATA}&per=token'))}"
     assert f"a subset of the examples was traced, {words}" in told.err
-    assert f"a subset, {words}" in " ".join(opsig("report", "--store", tmp_path / "some.h5").out.split())
+    assert f"a subset, {words}" in " ".join(
+        opsig("report", "--full", "--store", tmp_path / "some.h5").out.split()
+    )
 
 
 def test_mine_names_tokens_in_their_context(opsig: Opsig, run: Path, tmp_path: Path) -> None:

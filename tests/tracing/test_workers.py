@@ -10,8 +10,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from benchmarks.kill import content
 from conftest import Opsig
+from store_case import content_of
 
 from opsigcli.datasets import open_source
 from opsigcli.errors import UsageError
@@ -188,4 +188,4 @@ def test_stores_of_any_number_of_workers_have_one_content_but_for_the_command(
     for name in ("a", "b"):
         with h5py.File(tmp_path / name / "s.h5", "r+") as file:
             del file["provenance"]
-    assert content(tmp_path / "a" / "s.h5") == content(tmp_path / "b" / "s.h5")
+    assert content_of(tmp_path / "a" / "s.h5") == content_of(tmp_path / "b" / "s.h5")
