@@ -46,7 +46,7 @@ Model = Annotated[
 Data = Annotated[
     str | None,
     Option(
-        "Data: planted, folder:DIR, npz:FILE, text:FILE, torchvision:CIFAR10?root=DIR, "
+        "Data: planted, folder:DIR, npz:FILE, text:FILE, bin:FILE, torchvision:CIFAR10?root=DIR, "
         "py:pkg.mod:factory; options as size=32, mean=…, channels=bgr, or transform=weights:ResNet18_Weights.DEFAULT; "
         "weights=FILE.npy of the examples in the mean loss. "
         "Default: as the manifest or the store says.",

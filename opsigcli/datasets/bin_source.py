@@ -112,6 +112,12 @@ class _File:
         """
         coded = _Windows(self._tokens, starts, counts, width)
         largest = 0
+        if (
+            self._limit is None and self._tokens.nbytes <= HASHED
+        ):  # a part of a file has the vocabulary of the whole
+            largest = max(
+                int(self._tokens[at : at + BLOCK].max()) for at in range(0, len(self._tokens), BLOCK)
+            )
         for at in range(0, len(starts), ROWS):
             some = coded[np.arange(at, min(at + ROWS, len(starts)))]
             largest = max(largest, int(some.max()))

@@ -19,6 +19,7 @@ from opsigcli.mining.notes import (
     LOSSES_ALONE,
     notes_on_classes,
     notes_on_gradients,
+    notes_on_nulls,
     notes_on_shares,
     notes_on_trace,
 )
@@ -218,5 +219,6 @@ def _notes(
         *(notes_on_gradients(material, dropped, joined) if by_gradients else [LOSSES_ALONE]),
         *notes_on_classes(found.explained, opposed, bool(found.pairs) and apart, naming.kind),
         *([naming.matched] if found.pairs and naming.matched else []),
+        *notes_on_nulls(material.labels, [pair.sides for pair in found.pairs]),
         *notes_on_shares(seen.energy, [pair.members for pair in found.pairs]),
     ]

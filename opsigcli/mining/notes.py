@@ -22,6 +22,7 @@ LOSSES_ALONE = (
 MOSTLY_CLASS = 0.5  # adjusted R² of high-passed loss deltas on the class
 ALONE = "class and "  # what class and one feature explain
 FEATURES = 3  # named
+FILLED = 0.5  # of random groups, from which members of pairs in them are told
 SHORT = 10  # checkpoints below which an oscillation is hardly seen
 
 
@@ -124,6 +125,35 @@ def notes_on_classes(
     if opposed:
         words += f", {' and '.join(opposed[0])} against {' and '.join(opposed[1])}"
     return [words + ("; mine its beginning with --window first" if apart else "")]
+
+
+def notes_on_nulls(labels: Ints, pairs: Sequence[tuple[Ints, Ints]]) -> list[str]:
+    """The pairs whose random groups are mostly members of pairs: beside those no pair can stand out.
+
+    Args:
+        labels: (M,) of the candidates.
+        pairs: rows of the two sides of each pair.
+    """
+    if not pairs:
+        return []
+    every = np.unique(np.concatenate([side for sides in pairs for side in sides]))
+    others = np.setdiff1d(np.arange(len(labels)), every)
+    kinds, left = np.unique(labels[others], return_counts=True)
+    free = dict(zip(kinds.tolist(), left.tolist(), strict=True))
+    filled = []
+    for sides in pairs:
+        own, needed = np.unique(labels[np.concatenate(sides)], return_counts=True)
+        drawn = sum(
+            min(n, free.get(label, 0)) for label, n in zip(own.tolist(), needed.tolist(), strict=True)
+        )
+        filled.append(1 - drawn / int(needed.sum()))
+    told = [f"pair {number} ({part:.0%})" for number, part in enumerate(filled, 1) if part > FILLED]
+    if not told:
+        return []
+    return [
+        f"random groups of the same labels are mostly members of pairs, as too few other candidates have these labels: "
+        f"{', '.join(told)}; their nulls are near the pairs themselves, and say little"
+    ]
 
 
 def notes_on_shares(energy: Floats, pairs: Sequence[tuple[Ints, Ints]]) -> list[str]:

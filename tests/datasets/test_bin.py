@@ -169,6 +169,12 @@ def test_ids_stay_apart_beyond_32_bits(tmp_path: Path, monkeypatch: pytest.Monke
     assert firsts.tolist() == list(range(0, len(TOKENS), 32))
 
 
+def test_a_part_of_a_file_has_the_vocabulary_of_the_whole(tmp_path: Path) -> None:
+    path = write(tmp_path, tokens=[*range(30), 99])
+    assert open_source(f"bin:{path}?context=8&limit=1").outputs == 100
+    assert open_source(f"bin:{path}?context=8&limit=1&vocabulary=128").outputs == 128
+
+
 def test_a_part_of_a_file_is_read_and_no_more(tmp_path: Path) -> None:
     path = tmp_path / "large.bin"
     with path.open("wb") as file:

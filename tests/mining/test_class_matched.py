@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from opsigcli.mining.class_matched import class_matched
+from opsigcli.mining.notes import notes_on_nulls
 
 LABELS = np.array([0] * 30 + [1] * 30 + [2] * 3)
 SIDES = np.array([0, 1, 30, 60]), np.array([31, 32, 61])
@@ -48,3 +49,13 @@ def test_one_side_and_empty_sides_are_drawn_as_well() -> None:
     for sides, shapes in (((SIDES[0], none), [(3, 4), (3, 0)]), ((none, none), [(3, 0), (3, 0)])):
         found = class_matched(LABELS, sides, MEMBERS, np.random.default_rng(0), 3)
         assert [groups.shape for groups in found] == shapes
+
+
+def test_pairs_that_hold_all_examples_of_their_labels_are_told() -> None:
+    labels = np.array([0] * 6 + [1] * 6 + [2] * 20)
+    alone = (np.arange(5), np.arange(6, 11))
+    among = (np.arange(12, 15), np.arange(15, 18))
+    (note,) = notes_on_nulls(labels, [alone, among])
+    assert "pair 1 (80%)" in note
+    assert "pair 2" not in note
+    assert notes_on_nulls(labels, [among]) == notes_on_nulls(labels, []) == []
