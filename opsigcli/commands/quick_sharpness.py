@@ -97,7 +97,8 @@ def _quick(
     left = [steps[row] for row in rows if steps[row] not in points]
     if stopped is not None:
         raise Interrupted(stopped, f"interrupted: {len(points)} values are kept, {len(left)} are left")
-    return _outcome(options, found, failed, left, removed, quiet=parallel.rank > 0)
+    outcome = _outcome(options, found, failed, left, removed, quiet=parallel.rank > 0)
+    return replace(outcome, warnings=(*(meter.run.notes if meter else ()), *outcome.warnings))
 
 
 def _measure(

@@ -30,12 +30,19 @@ def agree_twice(model: nn.Module, inputs: Tensor) -> Tensor:
         with torch.no_grad():
             few = _forward(model, inputs[:2])
             inputs = inputs[: max(2, ROOM * len(few) // max(few.nbytes, 1))]
+            del few
             outputs = _forward(model, inputs)
             second = _forward(model, inputs)
+            _same(
+                outputs,
+                second,
+                "two passes over the same examples",
+                "dropout or noise that ignores eval mode",
+            )
+            del second
             half = _forward(model, inputs[: (len(inputs) + 1) // 2])
     finally:
         model.train(training)
-    _same(outputs, second, "two passes over the same examples", "dropout or noise that ignores eval mode")
     _same(
         outputs[: len(half)],
         half,

@@ -92,7 +92,9 @@ class Objective:
         self.mean = ""  # how the mean is taken, in words, where not all examples count alike
         self.kind = as_stored(self)
         with guarded(ObjectiveError, "a forward pass over one example", "let the model take batches of one"):
-            self.batch_size = min(batch_size, measure(self.model, self.read(self.counted[:1])).most)
+            sizes = measure(self.model, self.read(self.counted[:1]))
+        self.batch_size = min(batch_size, sizes.most)
+        self.notes += sizes.said
         self.outputs_per_token = require_contract(self)
         self._weigh()
 

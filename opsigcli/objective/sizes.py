@@ -10,6 +10,7 @@ from torch import Tensor, nn
 # Bytes of the largest activation of a batch, whoever asks for it: of a language model mostly its logits, context times
 # vocabulary for each example. A pass holds a few such at a time.
 ROOM = 128 << 20
+FAR_MORE = 4
 
 
 class Sizes(NamedTuple):
@@ -22,6 +23,16 @@ class Sizes(NamedTuple):
     def most(self) -> int:
         """Examples in a batch, at most; one at least."""
         return max(1, ROOM // self.largest)
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """That one example takes far more than a batch is to take, in words; nothing where it does not."""
+        if self.largest <= FAR_MORE * ROOM:
+            return ()
+        return (
+            f"a forward pass of one example makes {self.largest / (1 << 30):.2g} GiB at once, and a few times that is "
+            "held for a moment; shorter sequences, or a smaller vocabulary, take less",
+        )
 
 
 @torch.inference_mode()

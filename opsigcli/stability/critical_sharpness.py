@@ -83,7 +83,8 @@ class CriticalMeter:
         """
         if not self._fitted:
             self.run.load(row)
-            fit_micro_batch(self.objective, self.objective.parameters, twice=False)
+            if said := fit_micro_batch(self.objective, self.objective.parameters, twice=False):
+                self.run.notes.append(said)
             self._fitted = True
         averaged = self.run.averaged(row)
         trained = self.meter.movement.moved()

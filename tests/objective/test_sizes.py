@@ -72,6 +72,15 @@ def test_a_batch_is_smaller_where_outputs_are_larger(monkeypatch: pytest.MonkeyP
     assert found == [2621, 262, 26, 1]
 
 
+def test_an_example_that_takes_far_more_than_a_batch_is_to_take_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sizes, "ROOM", MIB)
+    quiet, loud = (Objective(nn.Linear(4, n), Rows((4,), 20), "ce").notes for n in (MIB // 2, 2 * MIB))
+    assert not any("a forward pass of one example" in note for note in quiet)
+    assert any("a forward pass of one example" in note for note in loud)
+
+
 def test_losses_do_not_depend_on_how_many_examples_pass_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = nn.Linear(4, 5000)
