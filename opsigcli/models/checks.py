@@ -57,6 +57,8 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
     hint = "check that --model fits the inputs of --data"
     if isinstance(model, ReadsPadded) and model.padding is None:
         hint += ", and name the token that pads, if it asks for one: padding=ID in --model"
+    if inputs.ndim == 4 and inputs.shape[1] == 3 and _channels(model) == 1:
+        hint = "the model takes pictures of one channel, grey ones: add mode=L to --data"
     with guarded(ModelError, f"a forward pass over inputs of shape {shape}", hint):
         outputs = model(inputs)
     if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(inputs):
@@ -75,6 +77,11 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
             "check the number of classes in --model",
         )
     return outputs
+
+
+def _channels(model: nn.Module) -> int | None:
+    """Channels that the first convolution takes; None without one."""
+    return next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), None)
 
 
 def _same(first: Tensor, second: Tensor, what: str, cause: str) -> None:

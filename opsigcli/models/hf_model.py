@@ -82,7 +82,7 @@ def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int, kept: str =
     if isinstance(adapted, ReadsPadded):
         adapted.padding = None if given == "none" else getattr(config, "pad_token_id", None)
         adapted.masks = adapted.padding is not None and (padding is not None or not causal)
-        one_type = getattr(config, "type_vocab_size", 2) < 2
+        one_type = getattr(config, "type_vocab_size", 1) < 2
         adapted.defaults = tuple(
             name
             for name in _DEFAULTS

@@ -285,6 +285,23 @@ def test_another_run_in_the_same_store_is_looked_at_anew(opsig: Opsig, tmp_path:
     assert second["checkpoints"] != first["checkpoints"]
 
 
+def test_pictures_in_colour_for_a_model_of_grey_ones_are_refused_with_the_option_that_makes_them_grey(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    pictures(tmp_path / "im", ["ant", "bee"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef grey(): return nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.Linear(8, 2))\n"
+    )
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.Linear(8, 2))
+    for step in (1, 2):
+        torch.save(net.state_dict(), tmp_path / "run" / f"step_{step}.pt")
+    refused = trace(opsig, tmp_path, f"folder:{tmp_path / 'im'}", model="grey")
+    assert refused.code == 3
+    assert "mode=L" in refused.json["error"]["hint"]
+    assert trace(opsig, tmp_path, f"folder:{tmp_path / 'im'}?mode=L", model="grey").code == 0
+
+
 @pytest.mark.parametrize("file", ["preprocessor_config.json", "config.json"])
 def test_a_normalisation_that_the_run_wrote_down_is_named(opsig: Opsig, tmp_path: Path, file: str) -> None:
     names = ["ant", "bee", "cat"]
