@@ -11,7 +11,8 @@ import typer
 
 from opsigcli import __version__
 from opsigcli.cli.app import app
-from opsigcli.cli.topics import TOPICS, Topic
+from opsigcli.cli.topic import Topic
+from opsigcli.cli.topics import TOPICS
 from opsigcli.cli.verbs import VERBS
 from opsigcli.errors import ExitCode
 

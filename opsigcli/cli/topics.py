@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Topic:
-    """A page about no single command: headings with paragraphs; one that begins with two spaces is shown as it is."""
-
-    name: str
-    summary: str
-    sections: tuple[tuple[str, tuple[str, ...]], ...]
-    section: int = 7  # of the manual
-    related: tuple[str, ...] = ("trace", "sharpness")  # commands
-
+from opsigcli.cli.evidence_page import EVIDENCE_PAGE
+from opsigcli.cli.topic import Topic
 
 SCALING = Topic(
     "opsig-scaling",
@@ -286,4 +275,4 @@ MANIFEST = Topic(
     related=("init", "train", "trace"),
 )
 
-TOPICS = (SCALING, LOSSES, SPIKES, MANIFEST)
+TOPICS = (SCALING, LOSSES, SPIKES, EVIDENCE_PAGE, MANIFEST)
