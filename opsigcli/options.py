@@ -249,8 +249,23 @@ class MineOptions:
         Option("Mine the whole run (run) or its first oscillation (first).", "NAME", values=("run", "first")),
     ] = "run"
     surrogates: Annotated[
-        int, Option("Rotated surrogates for p-values that account for the search.", "N", min=0)
-    ] = 19
+        int,
+        Option(
+            "Rotated surrogates for p-values that account for the search, at most; fewer where no pair stands out. "
+            "0: no pair is tested, and none is a finding.",
+            "N",
+            min=0,
+        ),
+    ] = 39
+    false_discovery_rate: Annotated[
+        float,
+        Option(
+            "Findings are the opposing outliers of a run that pass this false discovery rate.",
+            "RATE",
+            min=0,
+            max=1,
+        ),
+    ] = 0.1
     causal: Annotated[
         bool,
         Option(

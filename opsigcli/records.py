@@ -208,6 +208,9 @@ class Pair:
     reasons: tuple[str, ...] = ()
     strongest_step: int = 0  # the delta from this checkpoint to the next is the pair's largest
     traits: tuple[str, ...] = ()  # of structural, active, discrete
+    finding: bool | None = (
+        None  # passes the false discovery rate as opposing outliers; None = that was not tested
+    )
 
     @property
     def groups(self) -> dict[Side, Group]:
@@ -275,6 +278,11 @@ class Mining:
         """What the groups are known by, whoever mined them."""
         ids = [[pair.first.ids.tolist(), pair.second.ids.tolist()] for pair in self.pairs]
         return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+
+    @property
+    def counted(self) -> tuple[Pair, ...]:
+        """The findings; all pairs where none was tested for being one."""
+        return tuple(pair for pair in self.pairs if pair.finding is not False)
 
     @property
     def groups(self) -> dict[GroupKey, Group]:

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from opsigcli.datasets.planted import Planted
-from opsigcli.datasets.planted_scenarios import SCENARIOS
+from opsigcli.datasets.planted import EVERY, Planted
 from opsigcli.derivatives.directional_loss import swing
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.mining.inputs import Candidates, Settings, Trace
@@ -29,8 +28,8 @@ Given = dict[str, object]
 
 @cache
 def trained(scenario: str, seed: int = 0, steps: int = 160) -> Trained:
-    """Full-batch gradient descent on an MLP 64-64, a checkpoint at every step."""
-    source, setting = Planted(scenario, 900, seed), SCENARIOS[scenario]
+    """Full-batch gradient descent on the network of the scenario, a checkpoint at every step."""
+    source, setting = Planted(scenario, 900, seed), EVERY[scenario]
     model = build(setting.model, input_shape=source.input_shape, outputs=len(source.classes), seed=seed)
     optimizer = torch.optim.SGD(model.parameters(), setting.lr)
     inputs, labels = torch.as_tensor(source.read(source.ids)), torch.as_tensor(source.labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from opsigcli.cli.evidence_page import EVIDENCE_PAGE
 from opsigcli.cli.scaling import SCALING
 from opsigcli.cli.topic import Topic
 
@@ -200,4 +201,4 @@ MANIFEST = Topic(
     related=("init", "train", "trace"),
 )
 
-TOPICS = (SCALING, LOSSES, SPIKES, MANIFEST)
+TOPICS = (SCALING, LOSSES, SPIKES, EVIDENCE_PAGE, MANIFEST)

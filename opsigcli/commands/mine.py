@@ -124,7 +124,15 @@ def _refuse_unknown(options: MineOptions) -> None:
 
 def _settings(options: MineOptions, trace: Trace) -> Settings:
     window = first_window(trace.survey.amplitude) if options.window == "first" else None
-    return Settings(options.method, options.top, options.seed, options.similarity, window, options.surrogates)
+    return Settings(
+        options.method,
+        options.top,
+        options.seed,
+        options.similarity,
+        window,
+        options.surrogates,
+        options.false_discovery_rate,
+    )
 
 
 def _candidates(options: MineOptions, store: Store, trace: LossTrace, sketches: Sketches) -> Candidates:

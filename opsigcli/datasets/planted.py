@@ -1,7 +1,7 @@
 """The embedded dataset: generated examples in which the opposing groups are known.
 
-``planted?scenario=img2&n=900&seed=0``; the scenarios are in ``planted_scenarios.SCENARIOS`` and
-``planted_hard.HARD``.
+``planted?scenario=img2&n=900&seed=0``; the scenarios are in ``planted_scenarios.SCENARIOS``, ``planted_hard.HARD`` and
+``planted_pictures.PICTURES``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from opsigcli.datasets.planted_draft import Draft
 from opsigcli.datasets.planted_hard import HARD
+from opsigcli.datasets.planted_pictures import PICTURES
 from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.errors import UsageError
 from opsigcli.examples import ExampleSource
@@ -23,7 +24,7 @@ from opsigcli.specs import Spec
 if TYPE_CHECKING:
     from opsigcli.records import Bytes, Floats, Ints
 
-EVERY = SCENARIOS | HARD
+EVERY = SCENARIOS | HARD | PICTURES
 SMALLEST = 200  # below this the planted groups are too small to be groups
 LARGEST = 5_000_000  # examples: those of pictures take some gigabytes
 PICTURE_SCALE = 6  # pixels of a picture per pixel of an input

@@ -65,9 +65,9 @@ def compare_causes(
         UsageError: the classes of the test data are others.
         Interrupted: a signal arrived; the arms that ended are kept.
     """
-    if not found.pairs:
+    if not found.counted:
         return {"step": int(trace.steps[start]), "updates": 0, "arms": [], "caveat": NOTHING}
-    groups = [group.ids for pair in found.pairs for group in (pair.first, pair.second)]
+    groups = [group.ids for pair in found.counted for group in (pair.first, pair.second)]
     members = np.unique(trace.positions(np.concatenate(groups)))
     held_out = open_test(test, run.source) if test else None
     for name, parameter in run.objective.model.named_parameters():

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from opsigcli.store.reader import Store
 
 KEY = "configuration"  # among the options of the provenance
-CHOICES = ("top", "method", "similarity", "window", "surrogates", "data")
+CHOICES = ("top", "method", "similarity", "window", "surrogates", "false_discovery_rate", "data")
+DEFINITION = "remainders of the usual gradient"  # of the adjusted similarity; changes when numbers do
 
 
 def mining_key(options: MineOptions, store: Store, sketches: Sketches) -> str:
@@ -30,6 +31,7 @@ def mining_key(options: MineOptions, store: Store, sketches: Sketches) -> str:
         ),  # features of the examples, of whose data the gradients know
         "weights": None if store.weights is None else hashlib.sha256(store.weights.tobytes()).hexdigest(),
         "version": __version__,
+        "definition": DEFINITION,
         **{name: getattr(options, name) for name in CHOICES},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

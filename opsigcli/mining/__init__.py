@@ -13,11 +13,11 @@ METHODS = Registry(
     {
         "full": Entry(
             "opsigcli.mining.methods:by_full",
-            "fixed points of refinement from many starts on the residual-adjusted gradient cosine, gated by a probe",
+            "fixed points of refinement from many starts on the residual-adjusted gradient similarity",
         ),
         "simple": Entry(
             "opsigcli.mining.methods:by_simple",
-            "average linkage and matching on the residual-adjusted gradient cosine, refined twice",
+            "average linkage and matching on the residual-adjusted gradient similarity, refined twice",
         ),
         "top": Entry(
             "opsigcli.mining.methods:by_top",

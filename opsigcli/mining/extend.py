@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from opsigcli.mining.fixed_point import TAIL_SHARES
 from opsigcli.mining.similarity import REFERENCES, Gradients, cosines, cosines_between, excess, usual_cosine
 from opsigcli.mining.simple import STILL_OPPOSED, members_by
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.7  # of the members' median contrast; who was no candidate was less opposed than they to begin with
 LENIENT = 0.5  # of the bar, where one checkpoint decides who is looked at further
-LARGEST = TAIL_SHARES[-1]  # of all examples, on a side
+LARGEST = 0.05  # of all examples, on a side
 
 
 class Outside(Protocol):

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.mining.extend import Outside
-    from opsigcli.mining.search import Probe
     from opsigcli.mining.trace_stats import Survey
     from opsigcli.records import Evidence, Floats, Ints
 
@@ -33,6 +32,16 @@ if TYPE_CHECKING:
 
 
 UNSEEN = "what can be seen in the examples is not in the store: opsig trace looks at it"
+
+
+class Probe(Protocol):
+    """What happens along a pair's direction."""
+
+    def __call__(self, sides: Sides) -> Iterable[Floats]:
+        """Loss swings of all candidates across the direction of the pair, at one checkpoint or more: (M,) nats each.
+
+        Each costs passes over the data, and is made when it is looked at.
+        """
 
 
 class Curvature(Protocol):
@@ -97,10 +106,7 @@ class Candidates:
         return replace(
             self,
             positions=self.positions[good],
-            gradients=[
-                Gradients(g.checkpoint, g.sketch[good], g.norms[good], g.residuals[good])
-                for g in self.gradients
-            ],
+            gradients=[at.only(good) for at in self.gradients],
             weights=None if self.weights is None else self.weights[good],
             features={name: values[good] for name, values in self.features.items()},
         )
@@ -159,7 +165,8 @@ class Settings:
     window: tuple[int, int] | None = (
         None  # loss deltas that classes are to explain; None = after the first 10 %
     )
-    surrogates: int = 0  # rotations that the search is repeated in, for p-values after selection
+    surrogates: int = 0  # rotations that the search is repeated in, at most, for p-values after selection
+    false_discovery_rate: float = MineOptions.false_discovery_rate  # that findings pass
 
 
 def compute_now(_word: str, _of: Sequence[bytes], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.fixed_point import TAIL_HELD, swing_held
 from opsigcli.mining.outliers import separation
-from opsigcli.mining.proposals import OVERLAP, Proposal
+from opsigcli.mining.proposals import OPPOSED, OVERLAP, Proposal
 from opsigcli.mining.simple import SMALLEST, closeness, linkage_groups
 from opsigcli.mining.verdict import CONCENTRATED
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 COMPONENTS = 3
 LEAST = 0.05  # of the energy, for a component to be looked at
 TAIL = 0.2  # of the examples: those with the largest entries of a component
-CUT = 0.8  # of average linkage
-OPPOSED = 0.2  # mean −S between a group and its partner
+CUT = 0.9  # of average linkage
 
 
 def oscillating_sides(high_passed: Floats, similarity: Floats) -> list[Sides]:
@@ -61,8 +59,8 @@ def oscillating_pairs(search: Search, known: list[Sides]) -> list[Sides]:
     """Pairs of ``oscillating_sides`` that a search by gradients alone passed over.
 
     Only loss deltas that a compared checkpoint begins or ends are looked at: the others stay held out. The pairs hold
-    more of the loss deltas for their number, and are asked for as much opposition and cohesion as other tails of
-    continuous axes; the most energetic come first, and none shares half of its members with a pair before it.
+    more of the loss deltas for their number, and are asked for as much opposition and cohesion as others; the most
+    energetic come first, and none shares half of its members with a pair before it.
 
     Args:
         search: what is known of the candidates.
@@ -83,18 +81,12 @@ def oscillating_pairs(search: Search, known: list[Sides]) -> list[Sides]:
     found = []
     for proposal in sorted(proposals, key=lambda p: -float(energy[p.members].mean())):
         members = proposal.members
-        if not proposal.is_tail or taken[members].mean() >= OVERLAP:
+        if not proposal.holds or taken[members].mean() >= OVERLAP:
             continue
         if float(energy[members].mean()) <= CONCENTRATED * usual:
             break
-        held = (
-            0.0
-            if search.probe is None
-            else swing_held(np.stack(list(search.probe(proposal.sides))), proposal.sides, weights).max()
-        )
-        if search.probe is None or held > TAIL_HELD:
-            taken[members] = True
-            found.append(proposal.sides)
+        taken[members] = True
+        found.append(proposal.sides)
     return found
 
 

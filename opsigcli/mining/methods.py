@@ -16,20 +16,23 @@ if TYPE_CHECKING:
     Sides = tuple[Ints, Ints]
 
 NEEDS_GRADIENTS = ("full", "simple")
-NEEDS_SWINGS = ("full",)  # asks what the loss does along a pair's direction
+COSINES = (
+    1.75  # times a similarity of features, which are shorter than 1: the bars of ``simple`` are of cosines
+)
+NEEDS_SWINGS = ("full",)  # whose pairs are asked what the loss does along their direction
 
 
 def by_full(search: Search) -> list[Sides]:
     """``fixed_point.fixed_point_pairs``, and beside them ``loss_pca.oscillating_pairs``."""
     similarity = _similarity(search)
-    pairs = fixed_point_pairs(similarity, search.probe, search.weights)
+    pairs = fixed_point_pairs(similarity)
     pairs = part(similarity, pairs + oscillating_pairs(search, pairs))
     return [pair for pair in pairs if min(map(len, pair)) >= SMALLEST]
 
 
 def by_simple(search: Search) -> list[Sides]:
     """``simple.simple``."""
-    return simple(_similarity(search))
+    return simple(COSINES * _similarity(search))
 
 
 def by_top(search: Search) -> list[Sides]:

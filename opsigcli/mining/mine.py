@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from opsigcli.mining import METHODS
 from opsigcli.mining.causes.attribute import attributed_spikes
 from opsigcli.mining.describe import Findings, describe
+from opsigcli.mining.discovery import findings
 from opsigcli.mining.evidence import Material, Proposed
 from opsigcli.mining.evidence.material import touched
 from opsigcli.mining.extend import extend
@@ -25,6 +27,7 @@ from opsigcli.mining.notes import (
 )
 from opsigcli.mining.oscillation import Oscillation, oscillation
 from opsigcli.mining.outliers import keep_outliers
+from opsigcli.mining.proposals import clarity
 from opsigcli.mining.recovery import recovery
 from opsigcli.mining.search import Search
 from opsigcli.mining.similarity import gradient_similarity
@@ -88,6 +91,8 @@ def mine(
                 records = (*records, describe(found, pair))
                 task.advance()
         notes += _notes(found, settings, len(candidates.positions) - len(usable.positions), opposed)
+    order, records = _in_order(records, settings.false_discovery_rate)
+    pairs = tuple(pairs[at] for at in order)
     groups = {
         GroupKey(number, side): members
         for number, pair in enumerate(pairs, 1)
@@ -167,7 +172,6 @@ def _search(
             swings.deltas,
             swings.high_passed,
             trace.survey.energy[usable.positions],
-            usable.probe,
             usable.weights,
             touched(usable.gradients, len(swings.high_passed)),
         )
@@ -176,18 +180,28 @@ def _search(
     if similarity is not None:
         proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights)
         if proposed and settings.surrogates:
+            clearest = max(clarity(similarity, sides) for sides in proposed)
             with progress.task("surrogates", settings.surrogates, "search") as task:
                 by_chance = clearest_by_chance(
-                    similarity, labels, settings.surrogates, settings.seed, task, keep
+                    similarity, labels, settings.surrogates, settings.seed, task, keep, clearest
                 )
     energy, whole = trace.survey.energy, float(trace.survey.energy.sum())
     share = energy[usable.positions] / whole if whole > 0 else np.zeros(len(labels))
-    material = Material(usable, labels, similarity, swings.high_passed, share, len(energy), by_chance)
+    material = Material(
+        usable, labels, similarity, swings.high_passed, share, len(energy), settings, by_chance
+    )
     pairs = tuple(
         pair.swapped() if material.strongest(pair.sides)[1] < 0 else pair
         for pair in _joined(usable, proposed, settings)
     )
     return Findings(trace, material, pairs, shares, settings.seed)
+
+
+def _in_order(records: Sequence[Pair], rate: float) -> tuple[list[int], tuple[Pair, ...]]:
+    """The pairs with findings first, each told whether it is one; and the order they were in."""
+    found = findings(records, rate)
+    order = sorted(range(len(records)), key=lambda at: not found[at])
+    return order, tuple(replace(records[at], finding=found[at]) for at in order)
 
 
 def _joined(usable: Candidates, proposed: list[Sides], settings: Settings) -> tuple[Proposed, ...]:

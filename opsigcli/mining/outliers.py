@@ -8,7 +8,7 @@ import numpy as np
 
 from opsigcli.mining.fixed_point import OUTLIERS
 from opsigcli.mining.simple import SMALLEST, closeness
-from opsigcli.mining.verdict import APART
+from opsigcli.mining.verdict import APART, COHERENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,7 @@ def keep_outliers(
     tails = {
         p: pull(gradients, sides)[np.concatenate(sides)]
         for p, sides in found.items()
-        if separation(similarity, sides) <= APART
+        if separation(similarity, sides) <= APART or cohesion(similarity, sides) <= COHERENT
     }
     while tails:
         rows = np.concatenate([np.concatenate(pairs[p]) for p in tails])
@@ -75,6 +75,11 @@ def keep_outliers(
         for p in small:  # what they leave goes to the others
             del found[p], tails[p]
     return list(found.values())
+
+
+def cohesion(similarity: Floats, sides: Sides) -> float:
+    """Mean similarity of two members of one group, the smaller of both, as in the evidence."""
+    return min(float(closeness(similarity, side)[side].mean()) for side in sides)
 
 
 def separation(similarity: Floats, sides: Sides) -> float:

@@ -22,13 +22,11 @@ TOGETHER = 256  # starts refined at once; bounds memory
 ROUNDS = 6
 SETTLED = 4  # rounds before which a proposal still shows what its start was chosen for
 OVERLAP = 0.5  # of the smaller proposal's members
-OPPOSED = 0.1  # mean −S(A, B)
-ALIKE = 0.42  # −S(A, B) over the geometric mean of S within A and within B
-COHESION = 0.78  # mean S within a side times √(n − 1); groups that a search picks out of noise reach .6
-SEPARATION = 1.0
-UNEQUAL = 4.0  # times as many members on one side: opposing groups occur with similar frequency
-TAIL_OPPOSED = 0.4
-TAIL_WITHIN = 0.25
+OPPOSED = 0.07  # mean −S(A, B)
+ALIKE = 0.22  # −S(A, B) over the geometric mean of S within A and within B
+COHESION = 0.2  # mean S within a side times √(n − 1); groups that a search picks out of noise reach .15
+SEPARATION = 1.3  # classes that lean on one another in networks that pool reach 1.35, most of them less
+UNEQUAL = 6.0  # times as many members on one side: opposing groups occur with similar frequency
 
 
 @dataclass(frozen=True)
@@ -51,15 +49,6 @@ class Proposal:
         return np.concatenate(self.sides)
 
     @property
-    def is_tail(self) -> bool:
-        """Whether the two sides are strongly opposed and alike within, wherever the others are."""
-        return (
-            self.opposition > TAIL_OPPOSED
-            and min(self.within) > TAIL_WITHIN
-            and max(map(len, self.sides)) <= UNEQUAL * min(map(len, self.sides))
-        )
-
-    @property
     def holds(self) -> bool:
         """Whether the similarities alone speak for the pair."""
         cohesion = [s * np.sqrt(len(side) - 1) for s, side in zip(self.within, self.sides, strict=True)]
@@ -77,11 +66,10 @@ def clarity(similarity: Floats, sides: Sides) -> float:
     return max(float(states.measured(rows).score[0]), 0.0) if len(rows) else 0.0
 
 
-def propose(starts: Starts, most: int = STARTS, largest: int | None = None) -> list[Proposal]:
+def propose(starts: Starts, most: int = STARTS) -> list[Proposal]:
     """Every start refined six times; of its states from the fourth on the one with the highest score.
 
-    With ``largest``, a side keeps only that many members, those that stand out most. What a round leaves as it was
-    stays so, and is not refined again; nor is what has become like another.
+    What a round leaves as it was stays so, and is not refined again; nor is what has become like another.
     """
     sides = starts.first(most)
     best = _Best(len(sides), len(starts.similarity))
@@ -89,7 +77,7 @@ def propose(starts: Starts, most: int = STARTS, largest: int | None = None) -> l
         numbers = np.arange(at, min(at + TOGETHER, len(sides)))
         states = States.of(starts.similarity, sides[at : at + TOGETHER])
         for done in range(1, ROUNDS + 1):
-            refined = states.refined(largest)
+            refined = states.refined()
             moved = states.unlike(refined)
             if done <= SETTLED:  # later on what rests was looked at before
                 best.look(numbers, states, np.flatnonzero(~moved))

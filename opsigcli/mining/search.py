@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +12,6 @@ from opsigcli.mining.top import largest
 from opsigcli.mining.trace_stats import first_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
@@ -21,16 +19,6 @@ if TYPE_CHECKING:
 PAPER_STEPS = 5  # of the largest change of the mean loss
 PAPER_EXAMPLES = 20  # on each side
 ENERGETIC = 500  # examples whose loss series are compared
-
-
-class Probe(Protocol):
-    """What happens along a pair's direction."""
-
-    def __call__(self, sides: Sides) -> Iterable[Floats]:
-        """Loss swings of all candidates across the direction of the pair, at one checkpoint or more: (M,) nats each.
-
-        Each costs passes over the data, and is made when it is looked at.
-        """
 
 
 @dataclass(frozen=True)
@@ -41,7 +29,6 @@ class Search:
     deltas: Floats  # (T−1, M) loss deltas
     high_passed: Floats  # (T−1, M) high-passed loss deltas
     energy: Floats  # (M,) of the high-passed deltas
-    probe: Probe | None = None
     weights: Floats | None = None  # (M,) how many of all examples each row stands for
     steps: tuple[
         int, ...

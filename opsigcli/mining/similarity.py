@@ -11,11 +11,18 @@ from opsigcli.progress import SILENT, Progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from opsigcli.records import Floats, Ints
 
 BINS = 20
 REFERENCES = 700  # random examples whose pairs calibrate the baseline
 STRIP = 64  # rows at once
+EACH = 50  # references for each output, for the usual gradient to be fitted
+TINY = 1e-12
+ROUNDS = 3  # of the fit; each counts outlying examples less
+RIDGE = 1.0  # in examples: a direction of residuals that fewer have is hardly fitted
+LEVEL = 1.5  # medians of the remainders' lengths, at which a remainder counts half
 ROOM = 0.02  # least room between the baseline and ±1 that an excess is measured by; sketches err by about as much
 
 
@@ -26,6 +33,10 @@ class Gradients(NamedTuple):
     sketch: Floats  # (M, k) count sketches; inner products estimate the gradients'
     norms: Floats  # (M,) exact
     residuals: Floats  # (M, C) gradient of the loss with respect to the outputs
+
+    def only(self, rows: Ints | slice | NDArray[np.bool_]) -> Gradients:
+        """Those of some of the examples."""
+        return Gradients(self.checkpoint, self.sketch[rows], self.norms[rows], self.residuals[rows])
 
 
 def cosines(vectors: Floats) -> Floats:
@@ -93,6 +104,69 @@ def cosines_between(first: Floats, second: Floats) -> Floats:
     return np.asarray(_unit(first) @ _unit(second).T)
 
 
+class Usual(NamedTuple):
+    """What gradients at one checkpoint usually are for their output residual, and how far they usually are from it."""
+
+    slope: Floats  # (C, k) B, gradient per unit of output residual
+    level: float  # length of a remainder, per unit of output residual, that counts half
+
+    def features(self, at: Gradients) -> Floats:
+        """What each gradient has beyond the usual one of its residual, (M, k) float32, of length below 1.
+
+        ``φ_i = r_i / √(‖r_i‖² + level²)`` with ``r_i = (g_i − Bᵀδ_i) / ‖δ_i‖``.
+        """
+        direction, per_unit = _per_residual(at)
+        return _short(per_unit - direction @ self.slope, self.level)
+
+
+def fit(at: Gradients) -> tuple[Usual, Floats]:
+    """The usual gradient of an output residual, by a robust ridge regression.
+
+    ``B = argmin_B Σ_i w_i ‖(g_i − Bᵀδ_i) / ‖δ_i‖‖² + ‖B‖²``, three times: ``w_i = 1`` first, and then
+    ``1 / √(1 + (‖r_i‖ / median ‖r‖)²)``, so that outliers do not make themselves usual. A network's gradient is
+    ``J_iᵀδ_i``: B stands for the Jacobian that all inputs have in common.
+
+    Args:
+        at: gradients of R examples at one checkpoint.
+
+    Returns:
+        B with 1.5 times the median length of the remainders; and their features, each left out of its own fit, (R, k).
+    """
+    direction, per_unit = (part.astype(np.float64) for part in _per_residual(at))
+    basis = np.eye(direction.shape[1])
+    if len(direction) < direction.shape[1]:  # the fit lies in the span of the residuals
+        basis = np.linalg.qr(direction.T)[0]
+        direction = direction @ basis
+    weights, typical = np.ones(len(direction)), 0.0
+    for _ in range(ROUNDS):
+        weighted = direction.T * weights
+        inverse = np.linalg.inv(weighted @ direction + RIDGE * np.eye(direction.shape[1]))
+        slope = inverse @ (weighted @ per_unit)
+        own = weights * ((direction @ inverse) * direction).sum(axis=1)
+        left = (per_unit - direction @ slope) / (1 - own)[:, None]
+        lengths = np.linalg.norm(left, axis=1)
+        typical = float(np.median(lengths))
+        weights = 1 / np.sqrt(1 + (lengths / max(typical, TINY)) ** 2)
+    level = max(LEVEL * typical, TINY)
+    return Usual(np.asarray(basis @ slope, dtype=np.float32), level), _short(left, level)
+
+
+def _per_residual(at: Gradients) -> tuple[Floats, Floats]:
+    """Directions of the output residuals, and gradients per unit of residual; zeros where there is no residual."""
+    residuals, sketch = (np.asarray(part, dtype=np.float32) for part in (at.residuals, at.sketch))
+    lengths = np.linalg.norm(residuals, axis=1, keepdims=True)
+    direction, per_unit = (
+        np.divide(part, lengths, out=np.zeros_like(part), where=lengths > TINY)
+        for part in (residuals, sketch)
+    )
+    return direction, per_unit
+
+
+def _short(rows: Floats, level: float) -> Floats:
+    squares = np.einsum("ij,ij->i", rows, rows)
+    return np.asarray(rows / np.sqrt(squares + level**2)[:, None], dtype=np.float32)
+
+
 def _unit(vectors: Floats) -> Floats:
     rows = np.asarray(vectors)
     rows = rows if np.issubdtype(rows.dtype, np.floating) else rows.astype(np.float32)
@@ -144,11 +218,16 @@ def gradient_similarity(
 def residual_adjusted_cosine(
     gradients: Sequence[Gradients], seed: int = 0, among: Ints | None = None, progress: Progress = SILENT
 ) -> Floats:
-    """Gradient cosine beyond the output residuals, ``S_ij = mean_t excess(cos(g_i, g_j), f_t(cos(δ_i, δ_j)))``.
+    """How alike gradients are beyond what their output residuals explain, ``S_ij = mean_t φ_i(t) · φ_j(t)``.
 
-    Two classes oppose one another through their residuals δ = ∂ℓ/∂z alone, whatever the inputs share; the
-    baseline f_t takes that out (``excess``). Cosines are averaged, never gradients: the two sides of a pair are seldom
-    large at the same checkpoint.
+    Two classes oppose one another through their residuals δ = ∂ℓ/∂z alone, whatever the inputs share. Where a network
+    pools, so do any two gradients: their Jacobians are nearly the same, and a feature that few inputs have changes a
+    cosine by little. Both are in the usual gradient, which the features φ (``Usual.features``) do not have. Unlike a
+    cosine, φ is short where the remainder is no longer than it usually is: noise has no direction that counts.
+    Products are averaged over checkpoints, never gradients: the two sides of a pair are seldom large at the same one.
+
+    With fewer than 50 references for each output the usual gradient would follow the groups that are sought. The usual
+    cosine of alike residuals takes its place: ``S_ij = mean_t excess(cos(g_i, g_j), f_t(cos(δ_i, δ_j))) / 2``.
 
     Args:
         gradients: of the same M ≥ 2 candidates at each checkpoint compared.
@@ -162,14 +241,15 @@ def residual_adjusted_cosine(
     total = np.zeros((len(gradients[0].sketch),) * 2, dtype=np.float32)
     with progress.task("similarities", len(gradients), "checkpoint") as task:
         for at in gradients:
-            cosine = cosines(np.asarray(at.sketch, dtype=np.float32))
-            residual = cosines(np.asarray(at.residuals, dtype=np.float32))
-            points = baseline(cosine, residual, np.random.default_rng([seed, at.checkpoint]), among)
-            # All three are symmetric; a strip of one half stays in the processor's cache.
-            for start in range(0, len(total), STRIP):
-                part = np.s_[start : start + STRIP, start:]
-                usual = np.interp(residual[part], *points).astype(np.float32)
-                total[part] += excess(cosine[part], usual)
+            rows = np.random.default_rng([seed, at.checkpoint]).permutation(
+                len(total) if among is None else among
+            )
+            some = rows[:REFERENCES]
+            if len(some) >= EACH * at.residuals.shape[1]:
+                features = _features(at, np.sort(some))
+                total += features @ features.T
+            else:
+                _add_excess(total, at, np.random.default_rng([seed, at.checkpoint]), among)
             task.advance()
     total /= len(gradients)
     for start in range(0, len(total), STRIP):
@@ -177,3 +257,23 @@ def residual_adjusted_cosine(
         total[end:, start:end] = total[start:end, end:].T
     np.fill_diagonal(total, 0)
     return total
+
+
+def _features(at: Gradients, some: Ints) -> Floats:
+    """Features of all gradients, (M, k), by a fit to some of them; each of these is left out of its own fit."""
+    usual, of_references = fit(at.only(some))
+    found = usual.features(at)
+    found[some] = of_references
+    return found
+
+
+def _add_excess(total: Floats, at: Gradients, rng: np.random.Generator, among: Ints | None) -> None:
+    """Add half of the excess of each gradient cosine to the upper half of ``total``, (M, M)."""
+    cosine = cosines(np.asarray(at.sketch, dtype=np.float32))
+    residual = cosines(np.asarray(at.residuals, dtype=np.float32))
+    points = baseline(cosine, residual, rng, among)
+    # All three are symmetric; a strip of one half stays in the processor's cache.
+    for start in range(0, len(total), STRIP):
+        part = np.s_[start : start + STRIP, start:]
+        usual = np.interp(residual[part], *points).astype(np.float32)
+        total[part] += excess(cosine[part], usual) / 2

@@ -57,18 +57,11 @@ class States:
             rows[0, number, first] = rows[1, number, second] = 1
         return cls(similarity, *rows)
 
-    def refined(self, largest: int | None = None) -> Rows:
-        """Both sides by the rule of ``simple.refine``, with means in place of medians.
-
-        Args:
-            largest: members that a side keeps at most, those that stand out most.
-        """
+    def refined(self) -> Rows:
+        """Both sides by the rule of ``simple.refine``, with means in place of medians."""
         against = -self.contrast
         first = _members(self.contrast, self.to_first, self.to_second, self.first, self.sizes[0])
         second = _members(against, self.to_second, self.to_first, self.second, self.sizes[1])
-        if largest is not None and largest < first.shape[1]:
-            _keep_most(first, self.contrast, largest)
-            _keep_most(second, against, largest)
         return first, second
 
     def unlike(self, refined: Rows) -> NDArray[np.bool_]:
@@ -112,10 +105,3 @@ def _members(contrast: Floats, own: Floats, other: Floats, side: Floats, size: F
     inside &= own > (np.float32(0.5) * usual_own)[:, None]
     inside &= other < -0.05
     return np.asarray(inside, dtype=np.float32)
-
-
-def _keep_most(members: Floats, contrast: Floats, largest: int) -> None:
-    """Leave the members with the ``largest`` highest contrasts of each row."""
-    rows = np.flatnonzero(members.sum(axis=1) > largest)
-    ranked = np.where(members[rows] > 0, contrast[rows], -np.inf)
-    members[rows] *= ranked >= np.sort(ranked, axis=1)[:, -largest, None]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.fixed_point import TAIL_SHARES
 from opsigcli.mining.inputs import compute_now
 from opsigcli.mining.proposals import propose
 from opsigcli.mining.starts import Starts
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
 
 STARTS = 100  # of the search in a surrogate
+ENOUGH = 10  # surrogates as clear as the clearest pair of the run, after which no more are made
 
 
 def rotated(similarity: Floats, labels: Ints, rng: np.random.Generator) -> Floats:
@@ -62,11 +62,21 @@ def clearest_by_chance(
     seed: int,
     task: Task | None = None,
     keep: Keep = compute_now,
+    clearest: float = np.inf,
 ) -> Floats:
-    """Clarity of the clearest pair that the search finds in each of ``count`` surrogates, (count,)."""
+    """Clarity of the clearest pair that the search finds in each of up to ``count`` surrogates.
+
+    Once 10 surrogates are at least as clear as ``clearest``, the clearest pair of the run, no more are made: its
+    p-value is then known well enough to be no finding.
+
+    Reference:
+        Besag & Clifford 1991, Sequential Monte Carlo p-values.
+    """
     of = [hashlib.sha256(np.ascontiguousarray(each).data).digest() for each in (similarity, labels)]
     best: Floats = np.zeros(count)
     for number in range(count):
+        if (best[:number] >= clearest).sum() >= ENOUGH:
+            return best[:number]
         drawn = [seed, number]
         best[number] = keep(
             "surrogate", [*of, str(drawn).encode()], partial(_clearest, similarity, labels, drawn)
@@ -79,10 +89,8 @@ def clearest_by_chance(
 def _clearest(similarity: Floats, labels: Ints, drawn: list[int]) -> Floats:
     """Clarity of the clearest pair in one surrogate, ()."""
     surrogate = rotated(similarity, labels, np.random.default_rng(drawn))
-    starts = Starts(surrogate, STARTS)
-    found = [p for p in propose(starts, STARTS) if p.holds]
-    found += [p for p in propose(starts, STARTS, int(TAIL_SHARES[-1] * len(surrogate))) if p.is_tail]
-    return np.array(max((p.score for p in found), default=0.0))
+    found = propose(Starts(surrogate, STARTS), STARTS)
+    return np.array(max((p.score for p in found if p.holds), default=0.0))
 
 
 def _rotation(size: int, rng: np.random.Generator) -> Floats:

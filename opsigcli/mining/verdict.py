@@ -16,24 +16,23 @@ OUTLIERS = "opposing outliers"
 UNJUDGED = "proposed from losses alone, not judged"
 
 SIGNIFICANT = 0.05
-MARGIN = 0.1  # of a cosine, beyond its null
-APART = 2.4  # separation from which groups are discrete; brightness in photographs reaches 2.0, planted features 2.8
+MARGIN = 0.04  # of an opposition, beyond its null
+LEANING = 0.07  # opposition of class-matched random groups from which classes oppose one another
+APART = 1.5  # separation from which groups are discrete: classes that lean on one another reach 1.35
+COHERENT = 0.12  # cohesion of discrete groups: brightness in photographs reaches .1, weak planted pairs .14
 CONCENTRATED = 1.3  # share ratio
-HELD = 1.0  # swing held; the method asks for more
-BY_CLASS = (
-    0.5  # adjusted R² of high-passed loss deltas on the class from which whole classes oppose one another
-)
+HELD = 1.0  # swing held
+BY_CLASS = 0.5  # of the variance of a contrast, between classes, from which the label explains it
 SWING = -0.3  # correlation of the groups' loss deltas on held-out steps
+ALTERNATES = -0.3  # lag-one correlation of their difference
+VISIBLE = 1e-3  # nats, root mean square of that difference
 
 
-def judge(
-    evidence: Mapping[str, Evidence], explained: Mapping[str, float] | None = None
-) -> tuple[str, tuple[str, ...]]:
+def judge(evidence: Mapping[str, Evidence]) -> tuple[str, tuple[str, ...]]:
     """The verdict on a pair, and the reasons for it.
 
     Args:
         evidence: by name, as in ``evidence.DEFINITIONS``; without an opposition there is no verdict.
-        explained: adjusted R² of all high-passed loss deltas on the class, as in ``features.explained``.
 
     Returns:
         One of the four verdicts, and one sentence per piece of evidence that was weighed.
@@ -41,57 +40,73 @@ def judge(
     if "opposition" not in evidence:
         reason = "without gradients neither opposition nor its null can be measured"
         return UNJUDGED, (reason, *_activity(evidence))
-    opposition, cosine = evidence["opposition"], evidence["gradient_cosine"]
-    separation = evidence["separation"]
+    opposition, separation, cohesion = (evidence[n] for n in ("opposition", "separation", "cohesion"))
+    real, apart = _opposed(evidence), _apart(evidence)
+    by_class = evidence["contrast_by_class"].value if "contrast_by_class" in evidence else 0.0
     reasons = [
-        _compare("the groups' examples oppose one another", "opposition", opposition),
-        _compare("their mean gradients point apart", "cosine", cosine),
-    ]
-    real = _beyond(opposition, MARGIN)
-    beyond_classes = _beyond(cosine, -MARGIN)
-    apart = separation.value > APART
-    if not real:
-        reasons[0] = _compare("random groups of the same labels oppose as much", "opposition", opposition)
-    if not beyond_classes:
-        reasons[1] = _compare(
-            "mean gradients of random groups of the same labels do the same", "cosine", cosine
-        )
-    reasons.append(
+        _compare(
+            "the groups' examples oppose one another"
+            if real
+            else "random groups of the same labels oppose as much",
+            "opposition",
+            opposition,
+        ),
+        _compare("their mean gradients", "cosine", evidence["gradient_cosine"]),
         f"members stand {'apart from' if apart else 'at the end of a continuum with'} the other examples "
-        f"(separation {separation.value:.2f})"
-    )
-    reasons += _activity(evidence)
-    reasons += _selection(evidence)
-    by_class = (explained or {}).get("class", 0.0)
+        f"(separation {separation.value:.2f}, cohesion {cohesion.value:.2f})",
+        *_again(evidence),
+        *_activity(evidence),
+        *_selection(evidence),
+    ]
     if not real:
-        return CHANCE, tuple(reasons)
-    if by_class >= BY_CLASS and not apart:
-        reasons.append(
-            f"the class alone explains {by_class:.0%} of the high-passed loss deltas of all examples"
-        )
-        return CLASS_LEVEL, tuple(reasons)
-    if not beyond_classes:
-        return CLASS_LEVEL, tuple(reasons)
-    return (OUTLIERS if apart else CONTINUOUS), tuple(reasons)
+        verdict = CLASS_LEVEL if (opposition.null or 0.0) > LEANING else CHANCE
+    elif apart:
+        verdict = OUTLIERS
+    elif by_class >= BY_CLASS:
+        reasons.append(f"the label explains {by_class:.0%} of how examples lean to either group")
+        verdict = CLASS_LEVEL
+    else:
+        verdict = CONTINUOUS
+    return verdict, tuple(reasons)
+
+
+def _opposed(evidence: Mapping[str, Evidence]) -> bool:
+    """Whether the groups oppose one another beyond random groups of the same labels."""
+    opposition = evidence["opposition"]
+    return opposition.value - (opposition.null or 0.0) >= MARGIN
+
+
+def _apart(evidence: Mapping[str, Evidence]) -> bool:
+    return evidence["separation"].value > APART and evidence["cohesion"].value > COHERENT
+
+
+def swings(evidence: Mapping[str, Evidence]) -> bool:
+    """Whether the losses were seen to swing against one another: on held-out steps, every step, and visibly so."""
+    phase, turn, size = (evidence.get(name) for name in ("anti_phase", "alternation", "amplitude"))
+    return (
+        phase is not None
+        and phase.value < SWING
+        and (turn is None or turn.value < ALTERNATES)
+        and (size is None or size.value > VISIBLE)
+    )
 
 
 def traits(evidence: Mapping[str, Evidence]) -> tuple[str, ...]:
     """Which of three labels hold: structural, active, discrete.
 
     *structural*: gradients oppose beyond class-matched groups, and the members hold the loss changes along their
-    own direction (where that was probed). *active*: on held-out steps the losses swing against one another, and the
-    pair holds more than its share of the loss changes. *discrete*: the groups stand apart from all others.
+    own direction (where that was probed). *active*: on held-out steps the losses swing against one another every step,
+    and the pair holds more than its share of the loss changes. *discrete*: the groups stand apart from all others.
     """
     found = []
     if "opposition" in evidence:
         held = evidence.get("swing_held")
-        beyond = _beyond(evidence["opposition"], MARGIN) and _beyond(evidence["gradient_cosine"], -MARGIN)
-        if beyond and (held is None or held.value > HELD):
+        if _opposed(evidence) and (held is None or held.value > HELD):
             found.append("structural")
-    phase, share = evidence.get("anti_phase"), evidence.get("share_ratio")
-    if phase is not None and share is not None and phase.value < SWING and share.value > CONCENTRATED:
+    share = evidence.get("share_ratio")
+    if swings(evidence) and share is not None and share.value > CONCENTRATED:
         found.append("active")
-    if "separation" in evidence and evidence["separation"].value > APART:
+    if "separation" in evidence and _apart(evidence):
         found.append("discrete")
     return tuple(found)
 
@@ -108,17 +123,37 @@ def _activity(evidence: Mapping[str, Evidence]) -> list[str]:
         )
     if phase is None:
         reasons.append("too few held-out steps to tell whether the losses swing against one another")
-    elif phase.value < SWING:
+    elif swings(evidence):
         # Any period-two motion moves whole classes against one another, so a low null is no objection here:
         # the pair's concentration tells it from its classes.
         reasons.append(
             _compare("their losses swing against one another on held-out steps", "correlation", phase)
+        )
+    elif phase.value < SWING:
+        turn, size = (
+            evidence[n].value if n in evidence else float("nan") for n in ("alternation", "amplitude")
+        )
+        reasons.append(
+            f"their losses part and meet on held-out steps (correlation {phase.value:+.2f}), but do not swing every "
+            f"step (lag-one correlation {turn:+.2f}, amplitude {size:.1g} nats)"
         )
     else:
         reasons.append(
             _compare("their losses were not seen to swing against one another", "correlation", phase)
         )
     return reasons
+
+
+def _again(evidence: Mapping[str, Evidence]) -> list[str]:
+    """Whether one half of the checkpoints says what the other does."""
+    again = evidence.get("replication")
+    if again is None:
+        return []
+    holds = "stand apart" if again.value > APART else "do not stand apart"
+    return [
+        f"the groups as one half of the checkpoints has them {holds} at the other half (separation {again.value:.2f}, "
+        "the smaller of both ways round)"
+    ]
 
 
 def _selection(evidence: Mapping[str, Evidence]) -> list[str]:
@@ -131,13 +166,6 @@ def _selection(evidence: Mapping[str, Evidence]) -> list[str]:
         f"rotations that leave only class means and covariances (clarity {clear.value:.2f}, "
         f"p {clear.p_value:.2f} after selection)"
     ]
-
-
-def _beyond(evidence: Evidence, margin: float) -> bool:
-    """Whether a value exceeds its null by the margin (falls below it by a negative one), significantly."""
-    null, p = evidence.null or 0.0, evidence.p_value or 0.0
-    gap = evidence.value - null
-    return (gap >= margin if margin > 0 else gap <= margin) and p <= SIGNIFICANT
 
 
 def _compare(statement: str, name: str, evidence: Evidence) -> str:

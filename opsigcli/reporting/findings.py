@@ -13,13 +13,17 @@ SIGNIFICANT = 0.05
 UNCLEAR = ("not distinguishable", "class-level")  # how verdicts begin that claim no pair of outliers
 UNJUDGED = "proposed"  # and those of losses alone
 FOUND, PROPOSED, UNTESTED = "found", "proposed, not distinguishable", "proposed, not tested"
+UNCOUNTED = "proposed, not counted"  # no finding, as mining told
 
 
 def standing(pair: Pair) -> str:
-    """FOUND where opposition, gradients and clarity are all beyond chance, the last one after the search for the pair.
+    """FOUND or UNCOUNTED as mining told; in stores that do not say it, FOUND where all is beyond chance.
 
-    UNTESTED where no surrogate was searched, so that nothing says how clear a pair the search finds by chance.
+    These are opposition, gradients and clarity, the last one after the search for the pair. UNTESTED where no surrogate
+    was searched, so that nothing says how clear a pair the search finds by chance.
     """
+    if pair.finding is not None:
+        return FOUND if pair.finding else UNCOUNTED
     clarity = _p_value(pair.evidence.get("clarity"))
     if pair.verdict.startswith(UNCLEAR):
         return PROPOSED
@@ -32,7 +36,7 @@ def standing(pair: Pair) -> str:
 
 def by_standing(mining: Mining) -> dict[str, list[tuple[int, Pair]]]:
     """The pairs with their numbers, findings first; a standing without pairs is left out."""
-    found: dict[str, list[tuple[int, Pair]]] = {FOUND: [], PROPOSED: [], UNTESTED: []}
+    found: dict[str, list[tuple[int, Pair]]] = {FOUND: [], UNCOUNTED: [], PROPOSED: [], UNTESTED: []}
     for number, pair in enumerate(mining.pairs, start=1):
         found[standing(pair)].append((number, pair))
     return {name: pairs for name, pairs in found.items() if pairs}
@@ -44,6 +48,8 @@ def title_of_pairs(mining: Mining) -> str:
     found, proposed, untested = (len(parted.get(name, ())) for name in (FOUND, PROPOSED, UNTESTED))
     if found:
         return f"{_pairs(found)} of opposing groups {'was' if found == 1 else 'were'} found"
+    if uncounted := parted.get(UNCOUNTED):
+        return f"no pair of opposing groups stands apart beyond chance ({len(uncounted)} proposed)"
     if proposed:
         return f"no pair of opposing groups is distinguishable from chance ({proposed + untested} proposed)"
     return f"{_pairs(untested)} of opposing groups proposed, not tested against chance"

@@ -28,6 +28,7 @@ from rivals import RIVALS
 
 from opsigcli.datasets.planted import Planted
 from opsigcli.datasets.planted_hard import HARD
+from opsigcli.datasets.planted_pictures import PICTURES
 from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.mining.inputs import Candidates, Settings, Trace
 from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
@@ -185,7 +186,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="10-12", help="first-last")
     parser.add_argument("--methods", default="full,simple", help=f"of {', '.join(METHODS)}")
     parser.add_argument("--cells", default=",".join(CELLS))
-    parser.add_argument("--scenarios", default="standard", help="names, or standard, hard, null, tinted")
+    parser.add_argument(
+        "--scenarios", default="standard", help="names, or standard, hard, pictures, null, tinted"
+    )
     parser.add_argument("--n", default="", help="numbers of examples; several make several data sets a seed")
     parser.add_argument("--surrogates", type=int, default=0, help="rotations for p-values after selection")
     parser.add_argument("--cache", type=Path, help="folder where training runs are kept")
@@ -200,6 +203,7 @@ def main() -> None:
     named = {
         "standard": SCENARIOS,
         "hard": HARD,
+        "pictures": PICTURES,
         "tinted": TINTED,
         "null": [n for n in SCENARIOS if n.startswith("null")],
     }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from opsigcli.mining.fixed_point import fixed_point_pairs
-from opsigcli.mining.outliers import keep_outliers, separation
+from opsigcli.mining.outliers import keep_outliers
 from opsigcli.mining.proposals import Proposal, propose, suppress
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.starts import Starts
@@ -39,9 +39,9 @@ def blocks(
     return found
 
 
-def found_between(similarity: np.ndarray, sizes: tuple[int, int], **given: object) -> bool:
+def found_between(similarity: np.ndarray, sizes: tuple[int, int]) -> bool:
     """Whether the one pair that comes out is made of the two groups; False where nothing comes out."""
-    pairs = fixed_point_pairs(similarity, **given)  # type: ignore[arg-type]
+    pairs = fixed_point_pairs(similarity)
     if not pairs:
         return False
     ((first, second),) = pairs
@@ -55,25 +55,25 @@ def found_between(similarity: np.ndarray, sizes: tuple[int, int], **given: objec
 @pytest.mark.parametrize(("size", "found"), [(6, False), (30, True)])
 def test_few_examples_have_to_be_more_alike_than_many(size: int, found: bool) -> None:
     # A search among so many finds six examples this much alike by chance, and never thirty.
-    assert found_between(blocks((size, size), 0.2, 0.3), (size, size)) is found
+    assert found_between(blocks((size, size), 0.08, 0.2, noise=0.005), (size, size)) is found
 
 
-@pytest.mark.parametrize(("opposed", "found"), [(0.08, False), (0.15, True)])
+@pytest.mark.parametrize(("opposed", "found"), [(0.05, False), (0.12, True)])
 def test_groups_have_to_oppose_one_another_however_clear_they_are(opposed: float, found: bool) -> None:
     similarity = blocks((30, 30), 0.17, opposed, noise=0.005)
     assert found_between(similarity, (30, 30)) is found
 
 
-@pytest.mark.parametrize(("opposed", "found"), [(0.2, False), (0.35, True)])
-def test_groups_have_to_oppose_one_another_nearly_as_much_as_they_are_alike(
+@pytest.mark.parametrize(("opposed", "found"), [(0.1, False), (0.2, True)])
+def test_groups_oppose_one_another_at_least_a_quarter_as_much_as_they_are_alike(
     opposed: float, found: bool
 ) -> None:
     assert found_between(blocks((12, 12), 0.7, opposed), (12, 12)) is found
 
 
-@pytest.mark.parametrize(("smaller", "found"), [(6, False), (8, True)])
-def test_a_group_opposes_one_of_similar_size(smaller: int, found: bool) -> None:
-    sizes = (smaller, 30)
+@pytest.mark.parametrize(("larger", "found"), [(42, False), (30, True)])
+def test_a_group_opposes_one_of_similar_size(larger: int, found: bool) -> None:
+    sizes = (6, larger)
     assert found_between(blocks(sizes, 0.6, 0.35), sizes) is found
 
 
@@ -83,81 +83,6 @@ def test_members_stand_farther_out_than_others_that_oppose_the_same_group(
 ) -> None:
     similarity = blocks((10, 10), 0.4, 0.3, others=10, leaning=leaning)
     assert found_between(similarity, (10, 10)) is found
-
-
-# Ten others oppose the second group even more than the first does: nothing stands apart, and only a tail is left.
-IN_THE_BULK = {"others": 10, "leaning": (0.0, -0.9)}
-
-
-@pytest.mark.parametrize(("opposed", "found"), [(0.3, False), (0.5, True)])
-def test_the_tails_of_an_axis_have_to_be_strongly_opposed(opposed: float, found: bool) -> None:
-    similarity = blocks((6, 6), 0.4, opposed, **IN_THE_BULK)
-    assert separation(similarity, (np.arange(6), np.arange(6, 12))) < 1
-    assert found_between(similarity, (6, 6)) is found
-
-
-@pytest.mark.parametrize(("within", "found"), [(0.2, False), (0.4, True)])
-def test_the_tails_of_an_axis_have_to_be_alike_within(within: float, found: bool) -> None:
-    similarity = blocks((6, 6), within, 0.5, **IN_THE_BULK)
-    assert found_between(similarity, (6, 6)) is found
-
-
-@pytest.mark.parametrize(("smaller", "found"), [(5, False), (8, True)])
-def test_the_tails_of_an_axis_are_of_similar_size(smaller: int, found: bool) -> None:
-    sizes = (smaller, 30)
-    similarity = blocks(sizes, 0.4, 0.5, others=10, leaning=(-0.9, 0.1))
-    # Rows that stand for five examples each: a side may have 25 of them.
-    assert found_between(similarity, sizes, weights=np.full(M, 5.0)) is found
-
-
-def probed(share: float, members: int) -> object:
-    """A probe that moves members so much that they hold ``share`` of all loss changes."""
-
-    def probe(sides: Sides) -> np.ndarray:
-        swings = np.ones((2, M))
-        swings[1, np.concatenate(sides)] = share / (1 - share) * (M - members) / members
-        return swings
-
-    return probe
-
-
-@pytest.mark.parametrize(("times", "found"), [(3, False), (8, True)])
-def test_groups_that_stand_apart_hold_many_times_their_share_of_the_swing(times: int, found: bool) -> None:
-    similarity = blocks((10, 10), 0.6, 0.35)
-    assert found_between(similarity, (10, 10))
-    assert found_between(similarity, (10, 10), probe=probed(times * 20 / M, 20)) is found
-
-
-@pytest.mark.parametrize(("times", "found"), [(2, False), (4, True)])
-def test_tails_hold_more_than_their_share_of_the_swing(times: int, found: bool) -> None:
-    similarity = blocks((6, 6), 0.4, 0.5, **IN_THE_BULK)
-    assert found_between(similarity, (6, 6), probe=probed(times * 10 / M, 10)) is found
-
-
-def on_an_axis(m: int) -> np.ndarray:
-    """Cosines of examples that all lie somewhere on one axis."""
-    place = np.random.default_rng(0).standard_normal(m)
-    rows = np.column_stack([1.5 * place, np.random.default_rng(1).standard_normal((m, 3))])
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    found = (rows @ rows.T).astype(np.float32)
-    np.fill_diagonal(found, 0)
-    return found
-
-
-def test_on_a_continuous_axis_sides_are_a_twentieth_and_all_members_a_fifth() -> None:
-    pairs = fixed_point_pairs(on_an_axis(400))
-    sizes = [len(side) for pair in pairs for side in pair]
-    assert max(sizes) <= 20
-    assert max(sizes) > 10  # the strongest tail is not cut more than it has to be
-    assert 40 < sum(sizes) <= 80
-
-
-def test_groups_that_stand_apart_keep_their_outermost_twentieth() -> None:
-    similarity = blocks((10, 40), 0.6, 0.35)
-    similarity[10:20, 10:50] += 0.2 * (similarity[10:20, 10:50] > 0)  # ten of the forty are more alike
-    similarity[10:50, 10:20] = similarity[10:20, 10:50].T
-    ((first, second),) = fixed_point_pairs(similarity)
-    assert {tuple(first), tuple(second)} == {tuple(range(10)), tuple(range(10, 20))}
 
 
 def test_on_an_axis_no_more_than_a_fifth_are_members_whatever_was_proposed() -> None:
@@ -217,16 +142,6 @@ def test_among_proposals_that_stand_apart_the_more_opposed_one_is_left() -> None
 def test_among_proposals_as_opposed_the_one_that_stands_apart_is_left() -> None:
     mixed, apart = proposal(range(20), 0.41, 0.7), proposal(range(20), 0.4, 1.4)
     assert suppress([mixed, apart]) == [apart]
-
-
-def test_an_axis_that_shares_half_of_its_members_with_a_known_pair_does_not_tear_it_apart() -> None:
-    axes = np.zeros((2, M))  # 8 examples a side on the first alone, 10 on both, 8 on the second
-    axes[0, :18], axes[0, 26:44] = 1, -1
-    axes[1, 8:26], axes[1, 34:52] = 1, -1
-    similarity = blocks((0, 0), 0, 0) + 0.5 * np.outer(axes[0], axes[0]) + 0.45 * np.outer(axes[1], axes[1])
-    np.fill_diagonal(similarity, 0)
-    ((first, second),) = fixed_point_pairs(similarity.astype(np.float32), weights=np.full(M, 2.0))
-    assert {tuple(first), tuple(second)} == {tuple(range(18)), tuple(range(26, 44))}
 
 
 def test_more_than_half_of_all_examples_are_no_proposal() -> None:

@@ -58,22 +58,13 @@ def test_without_swings_or_without_groups_nothing_is_proposed() -> None:
     assert oscillating_sides(high_passed[:, :15], similarity[:15, :15]) == []
 
 
-def test_only_pairs_that_are_new_active_and_held_by_the_probe_are_added() -> None:
+def test_only_pairs_that_are_new_and_active_are_added() -> None:
     assert sets(oscillating_pairs(searched(), [])) == BOTH
     known = (GROUPS[0][:8], GROUPS[1])
     assert sets(oscillating_pairs(searched(), [known])) == BOTH - {
         tuple(sorted(tuple(GROUPS[g].tolist()) for g in (0, 1)))
     }
     assert oscillating_pairs(searched(energy=np.ones(M)), []) == []
-
-    def calm(sides: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        return np.ones((2, M))
-
-    def swinging(sides: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        return np.isin(np.arange(M), np.concatenate(sides))[None] + 0.01
-
-    assert oscillating_pairs(searched(probe=calm), []) == []
-    assert sets(oscillating_pairs(searched(probe=swinging), [])) == BOTH
 
 
 def test_held_out_steps_are_not_looked_at() -> None:

@@ -8,11 +8,15 @@ from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL, CONTINUOUS, OUTLIERS, j
 from opsigcli.records import Evidence
 
 CLEAR = {
-    "opposition": Evidence(0.5, 0.0, 0.005),
-    "gradient_cosine": Evidence(-0.9, 0.1, 0.005),
-    "separation": Evidence(4.0, 0.5, 0.005),
+    "opposition": Evidence(0.3, 0.0),
+    "gradient_cosine": Evidence(-0.9, 0.1),
+    "separation": Evidence(3.0, 0.5),
+    "cohesion": Evidence(0.4, 0.0),
+    "contrast_by_class": Evidence(0.2, 0.0),
     "share_ratio": Evidence(3.0, 1.0, 0.005),
-    "anti_phase": Evidence(-0.9, 0.1, 0.005),
+    "anti_phase": Evidence(-0.9, 0.1),
+    "alternation": Evidence(-0.9, -0.5),
+    "amplitude": Evidence(0.2, 0.1, 0.005),
     "swing_held": Evidence(2.0, 0.0),
 }
 
@@ -21,14 +25,13 @@ CLEAR = {
     ("changed", "verdict"),
     [
         ({}, OUTLIERS),
-        ({"separation": Evidence(3.0, 0.5, 0.005)}, OUTLIERS),
-        ({"separation": Evidence(2.0, 0.5, 0.005)}, CONTINUOUS),  # as brightness in photographs
-        ({"opposition": Evidence(0.2, 0.0, 0.005)}, OUTLIERS),
-        ({"opposition": Evidence(0.05, 0.0, 0.005)}, CHANCE),  # beyond its null, and by too little
-        ({"opposition": Evidence(0.5, 0.0, 0.03)}, OUTLIERS),
-        ({"opposition": Evidence(0.5, 0.0, 0.1)}, CHANCE),  # one random pair in ten does the same
-        ({"gradient_cosine": Evidence(-0.3, 0.0, 0.005)}, OUTLIERS),
-        ({"gradient_cosine": Evidence(-0.3, -0.25, 0.005)}, CLASS_LEVEL),
+        ({"separation": Evidence(1.6, 0.5)}, OUTLIERS),
+        ({"separation": Evidence(1.4, 0.5)}, CONTINUOUS),
+        ({"cohesion": Evidence(0.14, 0.0)}, OUTLIERS),
+        ({"cohesion": Evidence(0.1, 0.0)}, CONTINUOUS),  # as brightness in photographs
+        ({"opposition": Evidence(0.1, 0.05)}, OUTLIERS),
+        ({"opposition": Evidence(0.1, 0.068)}, CHANCE),  # beyond its null, and by too little
+        ({"opposition": Evidence(0.1, 0.08)}, CLASS_LEVEL),  # any examples of these classes do
     ],
 )
 def test_a_verdict_turns_where_evidence_no_longer_exceeds_its_null(
@@ -38,12 +41,26 @@ def test_a_verdict_turns_where_evidence_no_longer_exceeds_its_null(
 
 
 @pytest.mark.parametrize(("by_class", "verdict"), [(0.3, CONTINUOUS), (0.7, CLASS_LEVEL)])
-def test_where_classes_explain_most_of_the_loss_changes_only_groups_that_stand_apart_are_more(
+def test_where_the_label_explains_a_contrast_only_groups_that_stand_apart_are_more(
     by_class: float, verdict: str
 ) -> None:
-    tails = CLEAR | {"separation": Evidence(1.0, 0.5, 0.005)}
-    assert judge(tails, {"class": by_class})[0] == verdict
-    assert judge(CLEAR, {"class": by_class})[0] == OUTLIERS
+    explained = {"contrast_by_class": Evidence(by_class, 0.0)}
+    assert judge(CLEAR | {"separation": Evidence(1.0, 0.5)} | explained)[0] == verdict
+    assert judge(CLEAR | explained)[0] == OUTLIERS
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"anti_phase": Evidence(-0.2, 0.1)},
+        {"alternation": Evidence(1.0, -0.5)},
+        {"amplitude": Evidence(5e-7, 1e-7, 0.005)},
+    ],
+)
+def test_losses_swing_where_they_part_every_step_and_visibly(changed: dict[str, Evidence]) -> None:
+    assert any("losses swing against one another" in reason for reason in judge(CLEAR)[1])
+    assert not any("losses swing against one another" in reason for reason in judge(CLEAR | changed)[1])
+    assert "active" not in traits(CLEAR | changed)
 
 
 @pytest.mark.parametrize(
@@ -51,13 +68,13 @@ def test_where_classes_explain_most_of_the_loss_changes_only_groups_that_stand_a
     [
         ({"swing_held": Evidence(1.5, 0.0)}, set()),
         ({"swing_held": Evidence(0.5, 0.0)}, {"structural"}),
-        ({"opposition": Evidence(0.05, 0.0, 0.005)}, {"structural"}),
+        ({"opposition": Evidence(0.03, 0.0)}, {"structural"}),
         ({"share_ratio": Evidence(1.6, 1.0, 0.005)}, set()),
         ({"share_ratio": Evidence(1.1, 1.0, 0.005)}, {"active"}),
         ({"anti_phase": Evidence(-0.5, 0.1, 0.005)}, set()),
         ({"anti_phase": Evidence(-0.1, 0.1, 0.005)}, {"active"}),
-        ({"separation": Evidence(3.0, 0.5, 0.005)}, set()),
-        ({"separation": Evidence(2.0, 0.5, 0.005)}, {"discrete"}),
+        ({"separation": Evidence(1.6, 0.5)}, set()),
+        ({"separation": Evidence(1.4, 0.5)}, {"discrete"}),
     ],
 )
 def test_a_trait_is_lost_with_the_evidence_for_it(changed: dict[str, Evidence], lost: set[str]) -> None:

@@ -13,7 +13,7 @@ from reporting_case import make_case, show
 from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining.spikes import attribute_spikes
 from opsigcli.records import REST, Case, Evidence, GroupKey
-from opsigcli.reporting.findings import FOUND, PROPOSED, UNTESTED, by_standing
+from opsigcli.reporting.findings import FOUND, PROPOSED, UNCOUNTED, UNTESTED, by_standing
 from opsigcli.reporting.first_screen import stability
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.terminal import render_report
@@ -111,6 +111,23 @@ def test_proposals_are_not_counted_among_the_findings() -> None:
     parted = by_standing(case.mining)
     assert {name: [n for n, _ in pairs] for name, pairs in parted.items()} == {FOUND: [2, 3], PROPOSED: [1]}
     assert UNTESTED not in parted
+
+
+def test_what_mining_tells_of_findings_counts_whatever_else_is_known() -> None:
+    case = make_case(pairs=3)
+    assert case.mining is not None
+    told = tuple(
+        replace(pair, finding=finding)
+        for pair, finding in zip(case.mining.pairs, (True, False, False), strict=True)
+    )
+    some = replace(case, mining=replace(case.mining, pairs=told))
+    assert title(some).startswith("One pair of opposing groups was found")
+    assert some.mining is not None
+    assert some.mining.counted == told[:1]
+    parted = by_standing(some.mining)
+    assert {name: [n for n, _ in pairs] for name, pairs in parted.items()} == {FOUND: [1], UNCOUNTED: [2, 3]}
+    none = replace(case, mining=replace(case.mining, pairs=told[1:]))
+    assert title(none).startswith("No pair of opposing groups stands apart beyond chance (2 proposed)")
 
 
 def test_shares_of_a_spike_add_up_also_where_groups_overlap() -> None:

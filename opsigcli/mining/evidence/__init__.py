@@ -10,9 +10,22 @@ from typing import TYPE_CHECKING
 from opsigcli.mining.evidence.appearance import MEMBERS_BY_FEATURE, SIDES_BY_FEATURE, TOKENS
 from opsigcli.mining.evidence.directions import CURVATURE, SWING_HELD
 from opsigcli.mining.evidence.gradients import GRADIENT_COSINE, GRADIENT_RATIO, PERSISTENCE
-from opsigcli.mining.evidence.losses import ANTI_PHASE, SHARE_OF_LOSS_CHANGE, SHARE_RATIO
+from opsigcli.mining.evidence.losses import (
+    ALTERNATION,
+    AMPLITUDE,
+    ANTI_PHASE,
+    SHARE_OF_LOSS_CHANGE,
+    SHARE_RATIO,
+)
 from opsigcli.mining.evidence.material import Kind, Matched, Material, Proposed
-from opsigcli.mining.evidence.opposition import CLARITY, OPPOSITION, SEPARATION
+from opsigcli.mining.evidence.opposition import (
+    BY_CLASS,
+    CLARITY,
+    COHESION,
+    OPPOSITION,
+    REPLICATION,
+    SEPARATION,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +41,12 @@ EVIDENCE: tuple[Kind, ...] = (
     SHARE_OF_LOSS_CHANGE,
     SHARE_RATIO,
     ANTI_PHASE,
+    ALTERNATION,
+    AMPLITUDE,
+    COHESION,
     SEPARATION,
+    REPLICATION,
+    BY_CLASS,
     CLARITY,
     SWING_HELD,
     TOKENS,
@@ -52,7 +70,7 @@ def gather_evidence(
     Args:
         material: what is known of the candidates.
         pair: its two groups.
-        pairs: all pairs found, whose members the null leaves out while there are enough others.
+        pairs: all pairs found.
         seed: of the null.
 
     Returns:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.evidence.material import NULL, Kind, Matched, against_null
+from opsigcli.mining.evidence.material import NULL, SOUGHT, Kind, Matched, against_null, beside_null
 
 if TYPE_CHECKING:
     from opsigcli.records import Evidence
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 def _cosine(pair: Matched) -> Evidence:
     cosines, _ = pair.gradients
-    return against_null(cosines.mean(axis=0), tail="low")
+    return beside_null(cosines.mean(axis=0))
 
 
 def _persistence(pair: Matched) -> Evidence:
     cosines, _ = pair.gradients
     lasting = (cosines < np.quantile(cosines[:, 1:], 0.05, axis=1)[:, None]).mean(axis=0)
-    return against_null(lasting, tail="high")
+    return beside_null(lasting)
 
 
 def _ratio(pair: Matched) -> Evidence | None:
@@ -31,14 +31,14 @@ def _ratio(pair: Matched) -> Evidence | None:
 
 GRADIENT_COSINE = Kind.number(
     "gradient_cosine",
-    "cosine of the two groups' mean gradients, averaged over the checkpoints compared "
-    f"({NULL}, mean; p: share of them at most as large).",
+    f"cosine of the two groups' mean gradients, averaged over the checkpoints compared "
+    f"({NULL}, mean; {SOUGHT}).",
     _cosine,
 )
 PERSISTENCE = Kind.number(
     "persistence",
     "share of the compared checkpoints at which the cosine of the groups' mean gradients is below "
-    f"the 5 % quantile of the null ({NULL}; the same share, mean).",
+    f"the 5 % quantile of the null ({NULL}; the same share, mean; {SOUGHT}).",
     _persistence,
 )
 GRADIENT_RATIO = Kind.number(

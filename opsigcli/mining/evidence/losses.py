@@ -6,10 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.evidence.material import HELD_OUT, NULL, Kind, Matched, against_null
+from opsigcli.mining.evidence.material import (
+    HELD_OUT,
+    NULL,
+    Kind,
+    Matched,
+    against_null,
+    beside_null,
+)
+from opsigcli.mining.trace_stats import first_step
 
 if TYPE_CHECKING:
     from opsigcli.records import Evidence, Floats
+
+
+SWAYED = "no p: a few members among them make random groups swing as well"
 
 
 def _shares(pair: Matched) -> Floats | None:
@@ -39,7 +50,28 @@ def _anti_phase(pair: Matched) -> Evidence | None:
         return None
     series = pair.material.high_passed[steps].T
     found = _correlations(pair.averages[0] @ series, pair.averages[1] @ series)
-    return against_null(found, tail="low") if np.isfinite(found).all() else None
+    return beside_null(found) if np.isfinite(found).all() else None
+
+
+def _gaps(pair: Matched) -> Floats:
+    """Difference of the groups' mean high-passed loss deltas after the first 10 %, of each pair, (R + 1, T')."""
+    series = pair.material.high_passed
+    series = series[first_step(len(series)) :]
+    series = series[np.isfinite(series).all(axis=1)]
+    return np.asarray((pair.averages[0] - pair.averages[1]) @ series.T)
+
+
+def _alternation(pair: Matched) -> Evidence | None:
+    gaps = _gaps(pair)
+    if gaps.shape[1] < HELD_OUT:
+        return None
+    found = _correlations(gaps[:, :-1], gaps[:, 1:])
+    return beside_null(found) if np.isfinite(found).all() else None
+
+
+def _amplitude(pair: Matched) -> Evidence | None:
+    gaps = _gaps(pair)
+    return against_null(np.sqrt(np.square(gaps).mean(axis=1)), tail="high") if gaps.shape[1] else None
 
 
 def _correlations(first: Floats, second: Floats) -> Floats:
@@ -70,6 +102,19 @@ SHARE_RATIO = Kind.number(
 ANTI_PHASE = Kind.number(
     "anti_phase",
     "correlation of the two groups' mean high-passed loss deltas over steps that no compared "
-    f"checkpoint touches, after the first 10 % ({NULL}, mean; p: share of them at most as large).",
+    f"checkpoint touches, after the first 10 % ({NULL}, mean; {SWAYED}).",
     _anti_phase,
+)
+ALTERNATION = Kind.number(
+    "alternation",
+    "correlation of the difference of the two groups' mean high-passed loss deltas with the same one step later, "
+    f"after the first 10 %: near -1 where the groups swing every step ({NULL}, mean; {SWAYED}).",
+    _alternation,
+    needs_gradients=False,
+)
+AMPLITUDE = Kind.number(
+    "amplitude",
+    f"root mean square of that difference, nats ({NULL}, mean; p: share of them at least as large).",
+    _amplitude,
+    needs_gradients=False,
 )

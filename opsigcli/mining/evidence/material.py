@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.mining.class_matched import class_matched
+from opsigcli.mining.similarity import gradient_similarity
 from opsigcli.mining.trace_stats import first_step
 from opsigcli.records import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opsigcli.mining.inputs import Candidates
+    from opsigcli.mining.inputs import Candidates, Settings
     from opsigcli.mining.similarity import Gradients
     from opsigcli.records import Floats, Ints
 
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
 
 DRAWS = 199  # class-matched random pairs of the null
 HELD_OUT = 8  # loss deltas below which a correlation over steps means nothing
-NULL = (
-    f"null: {DRAWS} draws of random candidates of the same labels and sizes, "
-    "outside all pairs while there are enough"
-)
+SOUGHT = "no p: the search looked for it"
+NULL = f"null: {DRAWS} draws of random candidates of the same labels and sizes"
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,22 @@ class Material:
     high_passed: Floats  # (T−1, M) high-passed loss deltas
     energy: Floats  # (M,) share of the energy of all examples' high-passed loss deltas
     examples: int  # N
+    settings: Settings  # how pairs were sought
     by_chance: Floats = field(
         default_factory=lambda: np.zeros(0)
     )  # clarity of the clearest pair per surrogate
+
+    @cached_property
+    def halves(self) -> tuple[Floats, Floats] | None:
+        """Gradient similarity at every other checkpoint compared, and at the rest; None where there is but one."""
+        gradients, ask = self.candidates.gradients, self.settings
+        if len(gradients) < 2:
+            return None
+        first, second = (
+            gradient_similarity(part, self.labels, ask.similarity, ask.seed, self.candidates.among)
+            for part in (gradients[::2], gradients[1::2])
+        )
+        return first, second
 
     def held_out(self) -> Ints:
         """Loss deltas that no compared checkpoint begins or ends, after the first 10 %, all measured."""
@@ -103,11 +115,11 @@ class Matched:
 
     @classmethod
     def of(cls, material: Material, pair: Proposed, pairs: Sequence[Proposed], seed: int) -> Matched:
-        """Draw the random pairs, outside all ``pairs`` while there are enough others."""
+        """Draw the random pairs from all candidates, members included: else they would not be exchangeable."""
         none = np.zeros(0, dtype=np.int64)
         taken = np.concatenate([none, *(rows for each in pairs for rows in each.sides)])
         members = np.concatenate([none, *(positions for each in pairs for positions in each.members)])
-        first, second = class_matched(material.labels, pair.sides, taken, np.random.default_rng(seed), DRAWS)
+        first, second = class_matched(material.labels, pair.sides, none, np.random.default_rng(seed), DRAWS)
         groups = np.vstack([np.sort(pair.sides[0]), first]), np.vstack([np.sort(pair.sides[1]), second])
         return cls(material, pair, groups, np.setdiff1d(np.arange(len(material.labels)), taken), members)
 
@@ -172,6 +184,11 @@ class Kind:
             return {} if found is None else {name: replace(found, definition=name)}
 
         return cls({name: definition}, named, needs_gradients)
+
+
+def beside_null(statistic: Floats) -> Evidence:
+    """Entry 0 and the mean of the others, without a p-value: the search looked for extremes of it."""
+    return Evidence(float(statistic[0]), float(statistic[1:].mean()))
 
 
 def against_null(statistic: Floats, *, tail: str) -> Evidence:

@@ -6,16 +6,42 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.evidence.material import NULL, Kind, Matched, against_null
-from opsigcli.mining.proposals import clarity
-from opsigcli.mining.verdict import APART
+from opsigcli.mining.evidence.material import NULL, SOUGHT, Kind, Matched, against_null, beside_null
+from opsigcli.mining.outliers import separation
+from opsigcli.mining.proposals import ROUNDS, clarity
+from opsigcli.mining.simple import SMALLEST, refine
+from opsigcli.mining.verdict import APART, COHERENT
+from opsigcli.records import Evidence
 
 if TYPE_CHECKING:
-    from opsigcli.records import Evidence
+    from opsigcli.records import Floats, Ints
+
+
+AGAIN = 19  # random pairs that are refined again
 
 
 def _opposition(pair: Matched) -> Evidence:
-    return against_null(-(pair.nearness[0] * pair.averages[1]).sum(axis=1), tail="high")
+    return beside_null(-(pair.nearness[0] * pair.averages[1]).sum(axis=1))
+
+
+def _cohesion(pair: Matched) -> Evidence:
+    sides = zip(pair.nearness, pair.averages, pair.groups, strict=True)
+    # A mean over a group includes the zero diagonal; the factor takes it out.
+    within = [
+        (near * own).sum(axis=1) * (rows.shape[1] / max(rows.shape[1] - 1, 1)) for near, own, rows in sides
+    ]
+    return beside_null(np.minimum(*within))
+
+
+def _by_class(pair: Matched) -> Evidence:
+    """Share of the variance of the contrast of all candidates that lies between classes."""
+    contrast, labels = pair.nearness[0][0] - pair.nearness[1][0], pair.material.labels
+    _, classes = np.unique(labels, return_inverse=True)
+    counts = np.bincount(classes)
+    means = np.bincount(classes, contrast) / counts
+    whole = float(contrast.var())
+    between = float((counts * np.square(means - contrast.mean())).sum() / len(labels))
+    return Evidence(between / whole if whole > 0 else 0.0, (len(counts) - 1) / max(len(labels) - 1, 1))
 
 
 def _separation(pair: Matched) -> Evidence:
@@ -30,7 +56,23 @@ def _separation(pair: Matched) -> Evidence:
         bulk = np.quantile(np.abs(rest), 0.98) if len(rest) else 0.0
         inside = np.quantile(np.concatenate([own_a, own_b]), 0.1)
         ratios[row] = inside / max(bulk, 1e-3)
-    return against_null(ratios, tail="high")
+    return beside_null(ratios)
+
+
+def _replication(pair: Matched) -> Evidence | None:
+    halves = pair.material.halves
+    if halves is None:
+        return None
+    groups = list(zip(*pair.groups, strict=True))[: 1 + AGAIN]
+    found = [min(_elsewhere(sides, *halves), _elsewhere(sides, *halves[::-1])) for sides in groups]
+    return beside_null(np.array(found))
+
+
+def _elsewhere(sides: tuple[Ints, Ints], seen: Floats, other: Floats) -> float:
+    """Separation in one similarity of the groups as another one refines them."""
+    for _ in range(ROUNDS):
+        sides = refine(seen, sides)
+    return separation(other, sides) if min(map(len, sides)) >= SMALLEST else 0.0
 
 
 def _clarity(pair: Matched) -> Evidence | None:
@@ -43,23 +85,43 @@ def _clarity(pair: Matched) -> Evidence | None:
 
 OPPOSITION = Kind.number(
     "opposition",
-    "minus the mean residual-adjusted gradient cosine between the two groups (what a cosine has beyond "
-    "the usual one of examples whose output residuals are as alike, as a share of the room left up to 1 or down to "
-    f"-1), averaged over the checkpoints compared ({NULL}, mean; p: share of them at least as opposed).",
+    "minus the mean residual-adjusted similarity between the two groups: the inner product of what their gradients "
+    "have, per unit of output residual, beyond the usual gradient of such a residual, in lengths below 1, averaged "
+    f"over the checkpoints compared ({NULL}, mean; {SOUGHT}).",
     _opposition,
 )
 SEPARATION = Kind.number(
     "separation",
-    "10 % quantile of the members' contrast (mean residual-adjusted cosine to the own group minus "
-    f"that to the other) over the 98 % quantile of its size in all other candidates; above {APART} the groups stand "
-    f"apart, below they are tails of one continuous axis ({NULL}, mean; p: share of them at least as large).",
+    "10 % quantile of the members' contrast (mean residual-adjusted similarity to the own group minus "
+    f"that to the other) over the 98 % quantile of its size in all other candidates; above {APART} "
+    f"and with a cohesion above {COHERENT} the groups stand apart, else they are tails of one continuous axis "
+    f"({NULL}, mean; {SOUGHT}).",
     _separation,
+)
+COHESION = Kind.number(
+    "cohesion",
+    f"mean residual-adjusted similarity of two members of one group, the smaller of both "
+    f"({NULL}, mean; {SOUGHT}).",
+    _cohesion,
+)
+BY_CLASS = Kind.number(
+    "contrast_by_class",
+    "share of the variance of all candidates' contrast, that lies between classes (null: classes "
+    "less one over candidates less one, the mean where labels say nothing).",
+    _by_class,
+)
+REPLICATION = Kind.number(
+    "replication",
+    "separation at one half of the checkpoints compared, every other one, of the groups as the other half refines "
+    f"them from the pair's members in {ROUNDS} rounds; of both ways round the smaller (0 where a group falls below "
+    f"{SMALLEST} examples; null: {AGAIN} draws of random candidates of the same labels and sizes, mean; {SOUGHT}).",
+    _replication,
 )
 CLARITY = Kind.number(
     "clarity",
-    "opposition times separation (at most 1.5) of the pair (null: the same for the clearest pair found by "
-    "the same search in this run's gradient similarities after a random rotation within each class, which keeps "
-    "class means and covariances and destroys clusters; mean; p: share of rotations at least as clear, which "
-    "accounts for the search: among runs without pairs a share of at most p has any pair this clear).",
+    "opposition times separation (at most 1.5) of the pair (null: the same for "
+    "the clearest pair found by the same search in this run's gradient similarities after a random rotation within "
+    "each class, which keeps class means and covariances and destroys clusters; mean; p: share of rotations at least "
+    "as clear, which accounts for the search: among runs without pairs a share of at most p has any pair this clear).",
     _clarity,
 )

@@ -1,0 +1,101 @@
+"""The manual page that defines the evidence for a pair, with its constants."""
+
+from __future__ import annotations
+
+from opsigcli.cli.topic import Topic
+
+EVIDENCE_PAGE = Topic(
+    "opsig-evidence",
+    "how pairs are found, what their numbers are, and which of them are findings",
+    (
+        (
+            "SIMILARITY",
+            (
+                "At each of the checkpoints compared (--gradient-checkpoints, 8) an example has a gradient g, as a "
+                "sketch of --sketch-dimensions numbers, and an output residual d, the gradient of its loss with "
+                "respect to the outputs. A network's gradient is J'd, with the Jacobian J of its outputs; in "
+                "networks that pool, the Jacobians of all inputs are nearly the same, so that gradients of two "
+                "classes oppose one another and gradients of one class agree whatever the inputs share. That is "
+                "taken out: B, the usual gradient of a unit of residual, is the ridge regression (ridge 1 example) "
+                "of g/|d| on d/|d| over 700 random examples, made three times; the second and third time an example "
+                "counts 1/sqrt(1 + (r/m)^2), with r the length of its remainder g/|d| - B'd/|d| and m the median of "
+                "these. Each reference is left out of its own fit.",
+                "The feature of an example is its remainder divided by sqrt(r^2 + (1.5 m)^2): its length is below "
+                "1, and short where the remainder is no longer than it usually is. The similarity S of two examples "
+                "is the inner product of their features, averaged over the checkpoints compared (--similarity "
+                "adjusted).",
+                "Where there are fewer than 50 references for each output, such a fit would follow the groups that "
+                "are sought. S is then half of (c - f)/(1 - f) above and of (c - f)/(1 + f) below f, with c the "
+                "cosine of two gradients and f the median cosine of pairs of references whose residuals are as "
+                "alike, in 20 quantile bins, and no room 1 - f or 1 + f below .02.",
+            ),
+        ),
+        (
+            "SEARCH",
+            (
+                "From up to 500 examples of the highest opposition degree (minus the mean of the 5 lowest S), each "
+                "with the 8 examples most like it and the 8 that oppose these most, and from groups of average "
+                "linkage on 1 - S (cuts .5, .65, .75, .85) with the groups that oppose them most, two groups are "
+                "refined against one another six times: a member has a contrast (mean S to its group minus mean S "
+                "to the other) above .55 of the group's mean contrast, a mean S to its group above half of the "
+                "group's, and one to the other below -.05. Of the last three states the one with the highest "
+                "clarity counts. A pair is proposed where its opposition exceeds .07 and .22 of the geometric mean "
+                "of the S within both groups, its separation 1.3, the mean S within each group times sqrt(n - 1) "
+                ".2, neither group is 6 times the other and no half of its members is in a clearer pair. "
+                "Memberships are then refined three times with .45 in place of .55. Pairs that do not stand apart "
+                "keep at most a fifth of all examples, those that their direction moves most.",
+                "Of more examples than --candidates the others join a pair found by the rule for memberships, with "
+                ".7 in place of .55, on the cosine beyond the usual one of alike residuals.",
+            ),
+        ),
+        (
+            "EVIDENCE",
+            (
+                "opposition: minus the mean S between the groups. cohesion: mean S within a group, the smaller of "
+                "both. separation: 10 % quantile of the members' contrast over the 98 % quantile of its size in all "
+                "other candidates. replication: every other checkpoint alone refines the groups from the members "
+                "found in six rounds, and separation is measured at the others; of both ways round the smaller. "
+                "contrast_by_class: share of the variance of all candidates' contrast between classes. clarity: "
+                "opposition times separation, of which no more than 1.5 counts.",
+                "anti_phase: correlation of the groups' mean high-passed loss deltas over steps that no compared "
+                "checkpoint begins or ends. alternation: correlation of the difference of these means with itself "
+                "one step later, after the first 10 % of the steps; amplitude: its root mean square. Losses are "
+                "said to swing against one another where anti_phase and alternation are below -.3 and the amplitude "
+                "exceeds .001 nats.",
+                "Nulls are 199 draws of random candidates of the same labels and sizes, members included: a p-value "
+                "is then exact for a pair named in advance. What the search looks for (opposition, gradient cosine, "
+                "persistence, cohesion, separation, replication) has a null and no p-value.",
+            ),
+        ),
+        (
+            "FINDINGS",
+            (
+                "The p-value of clarity accounts for the search: the search is repeated in S after a random "
+                "rotation of the examples' features within each class that leaves its mean where it is "
+                "(--surrogates, 39 at most; no more once 10 are as clear as the run's clearest pair), and p is the "
+                "share of these, the run itself counted, whose clearest pair is as clear. Rotations keep means and "
+                "covariances of classes, and so class hierarchy and Gaussian axes; p can be no smaller than "
+                "1/(surrogates + 1): --surrogates 499 for .002.",
+                "A finding is a pair called opposing outliers whose clarity passes the false discovery rate "
+                "(--false-discovery-rate, .1; Benjamini-Hochberg over all pairs called so). Other pairs are "
+                "proposals: shown apart, never counted (finding: false). Where there are no surrogates, pairs are "
+                "not tested (finding: null).",
+            ),
+        ),
+        (
+            "VERDICTS",
+            (
+                "opposing outliers: opposition at least .04 above its null, separation above 1.5 and cohesion above "
+                ".12. tails of one continuous axis: opposition likewise, and not apart. class-level opposition "
+                "only: not apart, and at least half of the variance of the contrast lies between classes; or "
+                "opposition no more than .04 above its null, and that above .07. not distinguishable from chance: "
+                "opposition no more than .04 above its null.",
+                "What is not told: whether a pair with a small opposition matters for the optimizer (see opsig "
+                "sharpness and opsig mine --causal); pairs that oppose one another at few of the checkpoints "
+                "compared only; groups of fewer than 5 examples; and whether one side is made of several groups "
+                "that oppose one another too.",
+            ),
+        ),
+    ),
+    related=("mine", "report"),
+)
