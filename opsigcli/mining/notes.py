@@ -128,7 +128,7 @@ def notes_on_classes(
 
 
 def notes_on_nulls(labels: Ints, pairs: Sequence[tuple[Ints, Ints]]) -> list[str]:
-    """The pairs whose random groups are mostly members of pairs: beside those no pair can stand out.
+    """The pairs whose random groups are mostly members of pairs, so that they hardly stand out from them.
 
     Args:
         labels: (M,) of the candidates.
@@ -152,7 +152,8 @@ def notes_on_nulls(labels: Ints, pairs: Sequence[tuple[Ints, Ints]]) -> list[str
         return []
     return [
         f"random groups of the same labels are mostly members of pairs, as too few other candidates have these labels: "
-        f"{', '.join(told)}; their nulls are near the pairs themselves, and say little"
+        f"{', '.join(told)}; such nulls lean towards the pairs themselves, and a pair that does not stand out from them "
+        "may be one"
     ]
 
 
