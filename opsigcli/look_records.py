@@ -43,6 +43,7 @@ class Better:
     # prepared; None where the loss tells.
     unlike: float | None = None
     unlike_so: float | None = None
+    model: str = ""  # option of the model, where it prepares its inputs itself and the data stay as they are
 
     @property
     def words(self) -> str:
@@ -55,9 +56,10 @@ class Better:
                 f"{self.unlike:.2g} nats from those of the data as given, {self.unlike_so:.2g} with {self.name}: give "
                 f"--data {shlex.quote(self.data)}{others}"
             )
+        advice = f"add {self.model} to --model" if self.model else f"give --data {shlex.quote(self.data)}"
         return (
             f"with {self.name} the same examples have a mean loss of {self.mean_loss:.4g}{right} in place of "
-            f"{self.as_given:.4g}: give --data {shlex.quote(self.data)}{others}"
+            f"{self.as_given:.4g}: {advice}{others}"
         )
 
 

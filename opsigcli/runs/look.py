@@ -23,6 +23,7 @@ from opsigcli.runs.class_order_beside import require_class_order
 from opsigcli.runs.guesses import guesses
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.normalisations import better_prepared
+from opsigcli.runs.own_preparation import better_by_itself, by_itself_too
 from opsigcli.runs.padded_labels import padded_labels
 from opsigcli.runs.permuted import permuted
 from opsigcli.runs.right_answers import class_dimension, labels_of, right_answers
@@ -144,10 +145,14 @@ def look_at(
     if answers is not None:
         order = permuted(source.labels[sample], answers, weights, source.classes, source.spec)
     doubtful = found.a_guess or (found.last.right is not None and found.last.right < FINE)
-    better = better_prepared(objective, sample, weights, norm, search=order is None and doubtful)
+    better = better_by_itself(objective, sample, weights) or better_prepared(
+        objective, sample, weights, norm, search=order is None and doubtful
+    )
     if better is not None and prior is not None and better.mean_loss >= prior.mean_loss:
         better = None
-    if better is not None and better.unlike is not None:
+    if better is not None:
+        better = by_itself_too(better, objective.model)
+    if better is not None and (better.unlike is not None or better.model):
         order = None  # the answers are those to other inputs
     return replace(found, permutation=order, better=better)
 

@@ -112,15 +112,13 @@ def better_prepared(
     if not found or not search:
         return None
     best = min(found, key=lambda one: one.way.mean_loss)
-    if best.way.mean_loss < CLEARLY * as_given and _apart(given - best.losses) > ERRORS:
+    if best.way.mean_loss < CLEARLY * as_given and apart(given - best.losses) > ERRORS:
         if norm is not None and of_data is None:
             so = next(inputs for name, _, inputs in _ways(raw) if name == best.way.name)
             before, after = (_losses(objective, x, positions, norm)[2] for x in (inputs_given, so))
             if before is not None and after is not None and after > before:
                 return None
-        alike = (
-            one.way.name for one in found if one is not best and _apart(one.losses - best.losses) < ALIKE
-        )
+        alike = (one.way.name for one in found if one is not best and apart(one.losses - best.losses) < ALIKE)
         return replace(best.way, others=tuple(alike))
     return None
 
@@ -135,7 +133,7 @@ def _as_stored(unlike: float, found: list[_Tried], as_given: float) -> Better | 
     return replace(best.way, unlike=unlike, unlike_so=best.unlike, others=tuple(one.way.name for one in near))
 
 
-def _apart(differences: Floats) -> float:
+def apart(differences: Floats) -> float:
     """The mean of differences (B,), in its standard errors."""
     error = float(differences.std(ddof=1)) / np.sqrt(len(differences)) if len(differences) > 1 else np.inf
     return float(differences.mean()) / error if error > 0 else float(np.sign(differences.mean())) * np.inf
