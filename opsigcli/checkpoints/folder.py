@@ -16,6 +16,7 @@ from opsigcli.files import strange_kind
 from opsigcli.options import MANIFEST
 
 _FOLDER = "a folder"
+_MOST_INNER = 100  # folders in one of a checkpoint
 _CLOSED = "a folder that may not be read"
 _STRANGER = f"not in {MANIFEST}"
 
@@ -130,21 +131,23 @@ def _listed(folder: Path, rows: list[str]) -> list[Path]:
 
 
 def _one_in_each(folder: Path, skipped: list[Skipped]) -> list[Path]:
-    """The checkpoints in folders that hold one each, as ``epoch_1/model.pt``, and whose names count; else none."""
+    """The checkpoints in folders that hold one each, as ``epoch_1/model.pt`` or ``epoch_1/unet/model.pt``, and whose
+    names count; else none."""
     known = formats()
-    inside = [sorted((folder / s.file).iterdir()) for s in skipped if s.reason == _FOLDER]
-    found = [
-        [
-            p
-            for p in files
-            if not p.name.startswith(".") and not never(p) and any(f.recognises(p) for f in known)
-        ]
-        for files in inside
-    ]
+
+    def inside(place: Path) -> tuple[list[Path], list[Path]]:
+        entries = [p for p in sorted(place.iterdir()) if not p.name.startswith(".") and not never(p)]
+        found = [p for p in entries if any(f.recognises(p) for f in known)]
+        return found, [] if found else [p for p in entries if p.is_dir() and not foreign.recognise(p)]
+
+    found: list[list[Path]] = []
+    for place in (folder / s.file for s in skipped if s.reason == _FOLDER):
+        here, deeper = inside(place)
+        found.append(here or [p for inner in deeper[:_MOST_INNER] for p in inside(inner)[0]])
     alone = [files[0] for files in found if len(files) == 1]
     counted = names.counted(path.relative_to(folder).as_posix() for path in alone)
     whole = not any(len(files) > 1 for files in found) and all(c.numbers for c in counted.values())
-    return sorted(alone, key=lambda p: names.natural(p.parent.name)) if whole else []
+    return sorted(alone, key=lambda p: names.natural(p.relative_to(folder).as_posix())) if whole else []
 
 
 def _sort_out(

@@ -18,6 +18,8 @@ _COUNT = re.compile(
     r"|(?:^|[^a-z0-9])(e))"
     r"[=_-]?(\d+)(?:(\.\d+)?([km])(?![a-z0-9]))?(?=[^0-9a-f]|$)"
 )
+# The word may also come behind: 3epoch, model_1000_steps. Not where a number follows it, which it is the word of then.
+_COUNT_BEFORE = re.compile(r"(?<![a-z0-9.])(\d+)[_-]?(epochs?|steps?|iter(?:ation)?s?)(?![a-z])(?![=_-]?\d)")
 _ALONE = re.compile(r"\d+(?:(?:\.\d+)?[km])?")
 _TIMES = {"k": 1000, "m": 1_000_000}  # 10k steps
 # Numbers of a name: 0.231 and 1e-4 measure, 00020 and 10k may count.
@@ -32,6 +34,8 @@ _NO_COUNT = re.compile(
 _EPOCH = ("epoch", "ep", "e")
 _NUMBER = ("checkpoint", "ckpt", "model", "snapshot")
 
+# What scripts call a checkpoint that they keep a second time.
+COPY = re.compile(r"(?:^|[^a-z])(?:best|last|latest|final)(?![a-z])")
 SHARD = re.compile(r"-\d{5}-of-\d{5}\b")
 
 # Files that training frameworks put beside the weights. Several of them are pickles of arbitrary objects, so they
@@ -41,7 +45,7 @@ _NEVER_WEIGHTS = re.compile(
     r"|(?:optimizer|scheduler|lr_scheduler|scaler|training_args|criterion)(?:[_-]\d+)?\.(?:pt|pth|bin|pkl|pyth|th)"
     r"|(?:rng_state|random_states|dl_state_dict|sampler)\w*\.(?:pt|pth|pkl|bin)"
     r"|custom_checkpoint_\d+\.pkl"
-    r"|.*_optim_states\.pt)"
+    r"|.*_optim_states\.pt|.*\.pdopt)"
 )
 
 
@@ -75,6 +79,9 @@ def _said(text: str) -> dict[str, tuple[int, int]]:
     if _ALONE.fullmatch(text):
         return {"number": (_whole(text), 0)} if _whole(text) <= LARGEST_STEP else {}
     found: dict[str, tuple[int, int]] = {}
+    for match in _COUNT_BEFORE.finditer(text):
+        if int(match[1]) <= LARGEST_STEP:
+            found["epoch" if match[2].startswith("e") else "step"] = int(match[1]), match.start(1)
     for match in _COUNT.finditer(text):
         word = match[1] or match[2]
         unit = "epoch" if word in _EPOCH else "number" if word in _NUMBER else "step"

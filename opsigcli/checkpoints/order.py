@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from opsigcli.checkpoints.agreement import undisputed
 from opsigcli.checkpoints.base import UNITS, some
-from opsigcli.checkpoints.names import natural
+from opsigcli.checkpoints.names import COPY, natural
 from opsigcli.checkpoints.placed import Numbered, Order, Placed
 from opsigcli.checkpoints.step_keys import LARGEST_STEP
 from opsigcli.errors import CheckpointError, UsageError
@@ -57,6 +57,13 @@ def _by_number(files: Sequence[Numbered]) -> Order:
             "say how to order them: --order name, or --order mtime",
         )
     shared = [unit for unit in UNITS if all(f.best(unit) for f in numbered)]
+    if not shared and (alike := _named_alike(numbered)):
+        aside = {
+            f.file: "its name has no number, and those of others have" for f in numbered if f not in alike
+        }
+        left_out |= aside
+        numbered = alike
+        shared = [unit for unit in UNITS if all(f.best(unit) for f in numbered)]
     if not shared:
         examples = {unit: next((f.file for f in numbered if f.best(unit)), None) for unit in UNITS}
         found = "; ".join(f"{unit} in {file}" for unit, file in examples.items() if file)
@@ -76,11 +83,22 @@ def _by_number(files: Sequence[Numbered]) -> Order:
         clashes.append(clash)
     if by_name := _by_names_alone(numbered, left_out):
         return by_name
+    families = sorted({f.named.family for f in numbered if f.numbers.get("name")})
+    why = (
+        f"several series ({some(families)})"
+        if len(families) > 1
+        else "several starts of a run, as after a kill"
+    )
     raise CheckpointError(
         f"expected one checkpoint for each number, found {clashes[0]}",
-        "they are of several starts of a run, as after a kill: keep the files of one, or say --order name or "
-        "--order mtime",
+        f"they are of {why}: keep the files of one, or say --order name or --order mtime",
     )
+
+
+def _named_alike(files: Sequence[Numbered]) -> list[Numbered]:
+    """The files with numbers in their names, where those are of one kind and there are several; else none."""
+    named = [f for f in files if f.numbers.get("name")]
+    return named if len(named) > 1 and len({f.named.family for f in named}) == 1 else []
 
 
 def _one_per_number(
@@ -88,8 +106,8 @@ def _one_per_number(
 ) -> tuple[list[Numbered], dict[str, str], str]:
     """The files to keep, those set aside with the reason, and the first clash there is no rule for.
 
-    The rule: among files that say the same number, the one that has it in its name is meant, and best.pt or last.pt
-    is another copy of it.
+    The rule: among files that say the same number, the one that has it in its name is meant, and best.pt, last.pt or
+    best_epoch_3.pt is another copy of it.
     """
     by_number: dict[int, list[Numbered]] = {}
     for f in files:
@@ -98,6 +116,8 @@ def _one_per_number(
     aside: dict[str, str] = {}
     for number, same in by_number.items():
         named = [f for f in same if f.numbers.get("name")] if len(same) > 1 else same
+        if len(named) > 1:  # best_acc_epoch_3.pth beside epoch_3.pth
+            named = [f for f in named if not COPY.search(f.name.lower())] or named
         if len(named) != 1:
             several = len({f.lr for f in same}) > 1
             told = [f"{f.file} (lr {f.lr:g})" if several and f.lr is not None else f.file for f in same]

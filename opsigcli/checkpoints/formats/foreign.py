@@ -51,7 +51,9 @@ def _ends(path: Path, *ends: str) -> bool:
 
 def _deepspeed(path: Path) -> bool:
     ends, inside = ("_model_states.pt", "_optim_states.pt"), _inside(path)
-    steps = "latest" in inside and any(name.startswith("global_step") for name in inside)
+    steps = "latest" in inside and (
+        "zero_to_fp32.py" in inside or any(name.startswith("global_step") for name in inside)
+    )
     return not _neox(path) and (_ends(path, *ends) or steps or any(name.endswith(ends) for name in inside))
 
 
