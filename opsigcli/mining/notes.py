@@ -152,8 +152,8 @@ def notes_on_nulls(labels: Ints, pairs: Sequence[tuple[Ints, Ints]]) -> list[str
         return []
     return [
         f"random groups of the same labels are mostly members of pairs, as too few other candidates have these labels: "
-        f"{', '.join(told)}; such nulls lean towards the pairs themselves, and a pair that does not stand out from them "
-        "may be one"
+        f"{', '.join(told)}; such nulls lean towards the pairs themselves, and a pair that does not stand out "
+        "from them may be one"
     ]
 
 
