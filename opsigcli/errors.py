@@ -91,6 +91,24 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM arrived; handled like Ctrl-C, with an exit code of its own."""
 
 
+_arrived: list[KeyboardInterrupt] = []  # the signal that ends this command
+
+
+def signal_arrived(signal: KeyboardInterrupt | None) -> None:
+    """Say which signal is about to be raised; None says that there is none any more."""
+    _arrived[:] = [] if signal is None else [signal]
+
+
+def raise_lost_signal() -> None:
+    """Raise the signal that arrived within a library which swallows it and raises an error of its own.
+
+    Raises:
+        KeyboardInterrupt: one arrived.
+    """
+    if _arrived:
+        raise _arrived.pop()
+
+
 class Interrupted(OpsigError):
     """A signal ended the work; what is done is saved. The command line adds the command that resumes it."""
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from opsigcli.errors import OpsigError, UsageError
+from opsigcli.errors import OpsigError, UsageError, raise_lost_signal
 from opsigcli.registry import did_you_mean, nearest
 from opsigcli.specs import Spec, parse
 
@@ -141,6 +141,7 @@ def guarded(error: type[OpsigError], doing: str, hint: str = "") -> Iterator[Non
     except OpsigError:
         raise
     except (Exception, SystemExit) as problem:
+        raise_lost_signal()
         raise error(f"{doing} failed: {describe(problem)}", hint) from problem
 
 

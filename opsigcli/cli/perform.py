@@ -17,7 +17,7 @@ import typer
 
 from opsigcli.cli.allocator import keep_freed_memory
 from opsigcli.cli.console import Terminal
-from opsigcli.errors import Bug, Interrupted, OpsigError, StoreError, Terminated
+from opsigcli.errors import Bug, Interrupted, OpsigError, StoreError, Terminated, signal_arrived
 from opsigcli.outcome import Outcome
 
 _NO_MEMORY = ("you tried to allocate", "Storage size calculation overflowed")
@@ -124,7 +124,9 @@ def _catch_signals() -> Callable[[], None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         for each in numbers:
             signal.signal(each, signal.SIG_DFL)
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        raised = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        signal_arrived(raised)
+        raise raised
 
     def again(dropped: sys.UnraisableHookArgs) -> None:
         """What we raised within a finalizer is dropped by Python: raise it again once that has ended."""
@@ -140,6 +142,7 @@ def _catch_signals() -> Callable[[], None]:
     sys.unraisablehook = again
 
     def restore() -> None:
+        signal_arrived(None)
         sys.unraisablehook = hook
         for number, handler in zip(numbers, old, strict=True):
             signal.signal(number, handler)

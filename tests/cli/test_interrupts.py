@@ -16,6 +16,7 @@ from conftest import Opsig
 from opsigcli.checkpoints.manifest import read_manifest
 from opsigcli.errors import CheckpointError
 from opsigcli.options import MANIFEST
+from opsigcli.usercode import guarded
 
 SMALL = ("--data", "planted?n=200", "--model", "mlp?hidden=4", "--steps", "40", "--save-every", "1")
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -87,6 +88,26 @@ def test_what_goes_wrong_on_the_way_out_after_a_signal_does_not_hide_the_signal(
     assert result.code == CODES[number]
     assert "interrupted" in result.err
     assert "cannot read" not in result.err
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_that_a_library_swallows_is_raised_again(
+    opsig: Opsig, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def swallows(*_: object) -> None:
+        swallowed = False
+        try:
+            signal.raise_signal(number)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            swallowed = True
+        with guarded(CheckpointError, "a forward pass"):
+            raise ValueError(f"what a library says of it: {swallowed}")
+
+    monkeypatch.setattr("opsigcli.commands.report.report", swallows)
+    result = opsig("report")
+    assert result.code == CODES[number]
+    assert "a forward pass" not in result.err
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from opsigcli.checkpoints.base import (
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats.torch_container import START, saved_by_torch
 from opsigcli.checkpoints.step_keys import content_counts, content_lr
-from opsigcli.errors import CheckpointError
+from opsigcli.errors import CheckpointError, raise_lost_signal
 from opsigcli.files import open_file
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class SafetensorsFile(CheckpointFormat):
         except OSError as error:
             raise unreadable(path, error) from error
         except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
+            raise_lost_signal()
             raise CheckpointError(
                 f"expected a safetensors file, found {path}, which the safetensors library refuses: {error}",
                 "copy or save the checkpoint again",
