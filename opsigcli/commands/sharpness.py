@@ -62,15 +62,15 @@ def _sharpness(
         if options.dry_run:
             return plan_sharpness(options, [row for row in job.rows if not job.done(row)], store)
         meter = None
-        if not all(map(job.done, job.rows)):
+        if job.unsaved or not all(map(job.done, job.rows)):
             meter = Meter(StoredRun(store, options, options.precision), options, budget, parallel, mining)
             _measure(job, meter, progress)
         trace, run, traced = store.trace, store.run, store.provenance["trace"].options
         said = log_warning(store.training_log)
         shown, found = job.shown(), job.phases()  # phases are those of all that was ever measured
         subset = trace.example_ids[meter.positions] if meter and meter.sampled else job.subset
-    if job.new and parallel.rank == 0:
-        objective = meter.run.objective if meter else None
+    if meter is not None and job.unsaved and parallel.rank == 0:
+        objective = meter.run.objective
         made = provenance("sharpness", options, objective, seed=options.seed, precision=options.precision)
         job.write(found, subset, made)
     if job.stopped is not None:

@@ -59,6 +59,7 @@ class Job:
         self.removed: list[str] = []  # what --fresh takes away, in words
         self.failed: dict[str, str] = {}  # file -> reason
         self.new: set[int] = set()  # rows measured by this command
+        self.unsaved = False  # whether there is what the store does not have
         self.stopped: KeyboardInterrupt | None = None
         self._recall()
 
@@ -90,6 +91,7 @@ class Job:
         )
         self._add(point)
         self.new.add(row)
+        self.unsaved = True
         if curvatures is not None:
             self.curvatures[point.step] = curvatures
         if not point.partial and not self.parallel.rank:
@@ -151,6 +153,7 @@ class Job:
             point = None if raw is None else decode_unit(SharpnessPoint, raw.tobytes())
             if point is not None:
                 self._add(point)
+                self.unsaved = True
                 curvature = self.units.read(self._key(row, "curvature"))
                 if curvature is not None:
                     self.curvatures[step] = curvature

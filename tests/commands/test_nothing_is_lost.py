@@ -234,3 +234,21 @@ def test_a_shorter_trace_says_which_losses_are_gone(
     assert f"--fresh removed the losses at {gone} checkpoints that are not traced now" in done.err
     with open_store(store) as opened:
         assert opened.mining is not None  # it is of this run
+
+
+def test_points_that_a_killed_command_measured_are_put_into_the_store_by_the_next(
+    opsig: Opsig, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise SystemExit(1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("opsigcli.stability.job.write_sharpness", killed)
+        with pytest.raises(SystemExit):
+            opsig("sharpness", "--store", store, "--every", 20)
+    with open_store(store) as opened:
+        assert not opened.sharpness
+    assert opsig("sharpness", "--store", store, "--every", 20).code == 0
+    with open_store(store) as opened:
+        assert [point.step for point in opened.sharpness] == [0, 20, 40]
+    assert not store.with_name(f"{store.name}.parts").exists()
