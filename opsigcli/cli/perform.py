@@ -84,9 +84,11 @@ def _as_said(terminal: Terminal, error: BaseException) -> OpsigError:
 
 def _signal_behind(error: BaseException | None) -> KeyboardInterrupt | None:
     """The signal that ended the work, also where something else went wrong while it was ended."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen: set[int] = set()  # an error may stand behind itself
+    while error is not None and not isinstance(error, KeyboardInterrupt) and id(error) not in seen:
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error
+    return error if isinstance(error, KeyboardInterrupt) else None
 
 
 def _is_too_large(error: BaseException) -> bool:

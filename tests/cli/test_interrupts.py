@@ -90,6 +90,18 @@ def test_what_goes_wrong_on_the_way_out_after_a_signal_does_not_hide_the_signal(
     assert "cannot read" not in result.err
 
 
+def test_an_error_behind_itself_is_told(opsig: Opsig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        first, second = CheckpointError("it cannot be read"), CheckpointError("nor can this")
+        first.__cause__ = second
+        raise second from first
+
+    monkeypatch.setattr("opsigcli.commands.report.report", fails)
+    result = opsig("report")
+    assert result.code == 3
+    assert "nor can this" in result.err
+
+
 @pytest.mark.parametrize("number", CODES)
 def test_a_signal_that_a_library_swallows_is_raised_again(
     opsig: Opsig, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
