@@ -79,11 +79,12 @@ def _held(spikes: Sequence[Spike]) -> str:
     """What the same classes held of each of some spikes, the largest one first."""
     causes = [spike.cause for spike in spikes if spike.cause is not None]
     shares = [cause.held.share for cause in causes if cause.held is not None]
+    each = [percent(share) for share in shares]
     held = f"{100 * min(shares):.0f} to {percent(max(shares))}"
-    if len(shares) <= LISTED:
-        held = " and ".join(
-            filter(None, [", ".join(f"{100 * s:.0f}" for s in shares[:-1]), percent(shares[-1])])
-        )
+    if len(set(each)) == 1:
+        held = each[0]
+    elif len(shares) <= LISTED:
+        held = f"{', '.join(f'{100 * share:.0f}' for share in shares[:-1])} and {each[-1]}"
     return f"{' + '.join(causes[0].named)} held {held} of {count(len(shares), 'spike')}"
 
 

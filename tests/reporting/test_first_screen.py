@@ -97,6 +97,21 @@ def test_names_of_classes_never_become_markup() -> None:
     assert "[bold]" in show(render_report(case), 200)
 
 
+def test_shares_that_read_alike_are_said_once() -> None:
+    case = told()
+    (spike,) = [spike for spike in case.spikes if spike.cause is not None and spike.cause.named]
+    assert spike.cause is not None
+    assert spike.cause.held is not None
+
+    def held(*shares: float) -> str:
+        causes = [replace(spike.cause, held=replace(spike.cause.held, share=share)) for share in shares]  # type: ignore[type-var, arg-type]
+        return held_together(replace(case, spikes=tuple(replace(spike, cause=cause) for cause in causes)))
+
+    assert "held 100% of 5 spikes" in held(*[1.0] * 4, 0.999)
+    assert "held 84 and 100% of 2 spikes" in held(0.84, 1.0)
+    assert "held 72 to 100% of 5 spikes" in held(*[1.0] * 4, 0.72)
+
+
 def test_a_case_without_causes_has_a_first_screen() -> None:
     case = make_case()
     assert spike_lines(case) == []
