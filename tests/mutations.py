@@ -248,8 +248,6 @@ MUTATIONS: list[Mutation] = [
         *[
             (f"\n{old}", f"\n{new}", "test_a_verdict_turns_where_evidence_no_longer_exceeds_its_null")
             for old, new in (
-                ("SIGNIFICANT = 0.05\n", "SIGNIFICANT = 1.0\n"),
-                ("SIGNIFICANT = 0.05\n", "SIGNIFICANT = 0.01\n"),
                 ("MARGIN = 0.04 ", "MARGIN = 0.001 "),
                 ("MARGIN = 0.04 ", "MARGIN = 0.4 "),
                 ("LEANING = 0.07 ", "LEANING = 0.9 "),
@@ -260,6 +258,16 @@ MUTATIONS: list[Mutation] = [
                 ("COHERENT = 0.12 ", "COHERENT = 0.3 "),
             )
         ],
+        (
+            "\nSIGNIFICANT = 0.05\n",
+            "\nSIGNIFICANT = 1.0\n",
+            "test_how_often_the_search_finds_as_clear_a_pair_by_chance_is_said",
+        ),
+        (
+            "\nSIGNIFICANT = 0.05\n",
+            "\nSIGNIFICANT = 0.01\n",
+            "test_how_often_the_search_finds_as_clear_a_pair_by_chance_is_said",
+        ),
         (
             "BY_CLASS = 0.5 ",
             "BY_CLASS = 9.0 ",

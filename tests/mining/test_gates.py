@@ -58,7 +58,7 @@ def test_few_examples_have_to_be_more_alike_than_many(size: int, found: bool) ->
     assert found_between(blocks((size, size), 0.08, 0.2, noise=0.005), (size, size)) is found
 
 
-@pytest.mark.parametrize(("opposed", "found"), [(0.05, False), (0.12, True)])
+@pytest.mark.parametrize(("opposed", "found"), [(0.06, False), (0.12, True)])
 def test_groups_have_to_oppose_one_another_however_clear_they_are(opposed: float, found: bool) -> None:
     similarity = blocks((30, 30), 0.17, opposed, noise=0.005)
     assert found_between(similarity, (30, 30)) is found

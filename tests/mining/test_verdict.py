@@ -40,6 +40,12 @@ def test_a_verdict_turns_where_evidence_no_longer_exceeds_its_null(
     assert judge(CLEAR | changed)[0] == verdict
 
 
+@pytest.mark.parametrize(("p", "said"), [(0.03, "in few or none of"), (0.07, "in many of")])
+def test_how_often_the_search_finds_as_clear_a_pair_by_chance_is_said(p: float, said: str) -> None:
+    reasons = judge(CLEAR | {"clarity": Evidence(0.4, 0.1, p)})[1]
+    assert any(said in reason for reason in reasons)
+
+
 @pytest.mark.parametrize(("by_class", "verdict"), [(0.3, CONTINUOUS), (0.7, CLASS_LEVEL)])
 def test_where_the_label_explains_a_contrast_only_groups_that_stand_apart_are_more(
     by_class: float, verdict: str
