@@ -16,6 +16,7 @@ _UNSEEN = re.compile(
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _GONE = "\ufffd"
+_BREAK = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 # A home folder, where a path begins: not within a path, nor within the text of a picture.
 _HOME = re.compile(
     r"(?<![\w/+.~-])(?:/(?:home|Users)/[^/\s\"'<>&;,|]+|/root|[A-Za-z]:\\+Users\\+[^\\\s\"'<>&;,|]+)(?![\w.-])"
@@ -30,8 +31,12 @@ _ASCII = {
 
 
 def printable(text: str) -> str:
-    """``text`` in one line, without characters that are not seen; every kind of space is a plain one."""
-    return _UNSEEN.sub(_GONE, "".join(" " if c.isspace() else c if c.isprintable() else _GONE for c in text))
+    """``text`` in one line, without characters that are not seen; every kind of space is a plain one.
+
+    Where it broke its lines it has a mark: at a space a terminal could break them again.
+    """
+    broken = _BREAK.sub(_GONE, text)
+    return _UNSEEN.sub(_GONE, "".join(" " if c.isspace() else c if c.isprintable() else _GONE for c in broken))
 
 
 def printable_lines(text: str) -> str:

@@ -171,7 +171,8 @@ MANIFEST = Topic(
                 "text, numbers and lists.",
                 "key: which part of a checkpoint holds the weights. weights: model or ema, where it holds "
                 "both. partial: "
-                "true where the weights fit the model in part.",
+                "true where the weights fit the model in part. config: the text of the config.json of a model hf:DIR, "
+                "which opens without DIR then.",
                 "signature: hexadecimal, of the specs, by the user who wrote them on this machine. Without it, "
                 "code that a "
                 "py: or file: spec names is not run unless --trust-manifest says so.",

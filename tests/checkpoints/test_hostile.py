@@ -248,7 +248,7 @@ def test_permission_denied_has_its_own_words(
     opened = os.open
 
     def deny(file: Any, *args: Any, **options: Any) -> int:
-        if file == path:
+        if str(file) == str(path):
             raise PermissionError(13, "Permission denied", str(file))
         return opened(file, *args, **options)
 

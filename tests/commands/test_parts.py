@@ -141,7 +141,7 @@ def test_what_is_left_without_a_group_is_trained_and_measured_as_it_counts(tmp_p
     removed = np.arange(0, len(source), 3)
     names = tuple(whole.parameter_names)
     tuning = Tuning((Part("all parameters", "gd", OPTIMIZERS.load("gd"), {"lr": 0.05}, names),))
-    arm = ablation._arm(run, tuning, 0, removed, None)
+    arm = ablation._told(ablation._arm(run, tuning, 0, removed, None))
     left = Subset(source, np.setdiff1d(np.arange(len(source)), removed))
     alone = Objective(model, left, loss)
     assert arm["mean_loss"] == pytest.approx(alone.mean_loss(), rel=1e-6)

@@ -235,7 +235,7 @@ class Given(ExampleSource):
     """A source made of two arrays; what is not labelled has class 0."""
 
     def __init__(self, inputs: np.ndarray, targets: np.ndarray) -> None:
-        self.spec, self.ids = "given", np.arange(len(inputs))
+        self.spec, self.ids, self.transform = "given", np.arange(len(inputs)), {}
         self.labels = np.zeros(len(inputs), dtype=np.int64)
         self.inputs, self.targets, self.input_shape = inputs, targets, inputs.shape[1:]
 
