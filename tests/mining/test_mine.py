@@ -203,7 +203,7 @@ def test_candidates_with_broken_gradients_are_left_out_and_noted() -> None:
     candidates = np.arange(900)
     broken = Gradients(73, *gradient_sketches(objective, candidates))
     broken.sketch[[5, 9]] = np.nan
-    found = mined(case("img2"), "simple", gradients=[broken], positions=candidates)
+    found = mined(case("img2"), "full", gradients=[broken], positions=candidates)
     assert found.candidates == 898
     assert any("2 candidates" in note for note in found.notes)
     assert len(found.pairs) == 2
