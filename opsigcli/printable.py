@@ -36,7 +36,9 @@ def printable(text: str) -> str:
     Where it broke its lines it has a mark: at a space a terminal could break them again.
     """
     broken = _BREAK.sub(_GONE, text)
-    return _UNSEEN.sub(_GONE, "".join(" " if c.isspace() else c if c.isprintable() else _GONE for c in broken))
+    return _UNSEEN.sub(
+        _GONE, "".join(" " if c.isspace() else c if c.isprintable() else _GONE for c in broken)
+    )
 
 
 def printable_lines(text: str) -> str:

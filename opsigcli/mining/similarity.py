@@ -227,7 +227,8 @@ def residual_adjusted_cosine(
     Products are averaged over checkpoints, never gradients: the two sides of a pair are seldom large at the same one.
 
     With fewer than 50 references for each output the usual gradient would follow the groups that are sought. The usual
-    cosine of alike residuals takes its place: ``S_ij = mean_t excess(cos(g_i, g_j), f_t(cos(δ_i, δ_j))) / 2``.
+    cosine of alike residuals takes its place: ``S_ij = mean_t excess(cos(g_i, g_j), f_t(cos(δ_i, δ_j))) / 4``, at which
+    scale the same bars of ``full`` tell groups apart.
 
     Args:
         gradients: of the same M ≥ 2 candidates at each checkpoint compared.
@@ -268,7 +269,7 @@ def _features(at: Gradients, some: Ints) -> Floats:
 
 
 def _add_excess(total: Floats, at: Gradients, rng: np.random.Generator, among: Ints | None) -> None:
-    """Add half of the excess of each gradient cosine to the upper half of ``total``, (M, M)."""
+    """Add a quarter of the excess of each gradient cosine to the upper half of ``total``, (M, M)."""
     cosine = cosines(np.asarray(at.sketch, dtype=np.float32))
     residual = cosines(np.asarray(at.residuals, dtype=np.float32))
     points = baseline(cosine, residual, rng, among)
@@ -276,4 +277,4 @@ def _add_excess(total: Floats, at: Gradients, rng: np.random.Generator, among: I
     for start in range(0, len(total), STRIP):
         part = np.s_[start : start + STRIP, start:]
         usual = np.interp(residual[part], *points).astype(np.float32)
-        total[part] += excess(cosine[part], usual) / 2
+        total[part] += excess(cosine[part], usual) / 4

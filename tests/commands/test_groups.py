@@ -45,7 +45,7 @@ def test_mining_again_needs_no_checkpoints_and_finds_the_same(opsig: Opsig, case
     assert first == again
     for name in ("curvature", "clarity", "swing_held", "persistence"):
         assert name in first[0]["evidence"]
-    assert first[0]["evidence"]["clarity"]["p_value"] == pytest.approx(0.05)
+    assert first[0]["evidence"]["clarity"]["p_value"] == pytest.approx(0.025)
     assert {"structural", "discrete"} <= set(first[0]["traits"])
 
 
@@ -68,7 +68,8 @@ def test_the_first_oscillation_and_other_similarities_can_be_asked_for(opsig: Op
     for choice in (["--window", "first"], ["--similarity", "centred"], ["--similarity", "raw"]):
         words = ["mine", "--store", case / "opsig.h5", *choice, "--surrogates", 0, "--json"]
         result = opsig(*words).json["result"]
-        assert result["recovery"]["found"] >= 1
+        # Cosines about the mean show classes as well, which is why they are not the default.
+        assert result["pairs"] if "centred" in choice else result["recovery"]["found"] >= 1
     assert opsig("mine", "--store", case / "opsig.h5", "--method", "ful").code == 2
 
 

@@ -136,7 +136,7 @@ def test_of_many_outputs_the_usual_cosine_of_alike_residuals_is_taken_out() -> N
     at = random_gradients(np.random.default_rng(1), 40)  # fewer than 50 for each of 4 outputs
     cosine, residual = cosines(at.sketch), cosines(at.residuals)
     usual = np.interp(residual, *baseline(cosine, residual, np.random.default_rng([0, at.checkpoint])))
-    expected = excess(cosine, usual) / 2
+    expected = excess(cosine, usual) / 4
     np.fill_diagonal(expected, 0)
     np.testing.assert_allclose(residual_adjusted_cosine([at]), expected, atol=1e-5)
 
