@@ -40,7 +40,7 @@ def arms(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, np.ndarray], Object
         lambda run, tuning, start, positions, test: removed.append(positions) or np.ones(5),
     )
     mined, tuning = (
-        SimpleNamespace(pairs=[pair]),
+        SimpleNamespace(counted=[pair]),
         SimpleNamespace(parameters=objective.parameter_names, parts=()),
     )
     found = ablation.compare_causes(mined, run, tuning, 1, trace, 0, NoProgress(), None)

@@ -13,6 +13,7 @@ from opsigcli.errors import CheckpointError
 from opsigcli.gradients import pair_curvature
 from opsigcli.gradients.pair_curvature import PairCurvature
 from opsigcli.gradients.sketch_store import Sketches
+from opsigcli.mining.inputs import compute_now
 from opsigcli.records import LossTrace
 from opsigcli.sharpness_records import SharpnessPoint
 
@@ -36,6 +37,7 @@ class Keeps:
             raise CheckpointError("expected a folder of checkpoints, found nothing", "check the path")
         return self.run
 
+    pieces = staticmethod(compute_now)
     once, knows = Sketches.once, Sketches.knows
 
 
