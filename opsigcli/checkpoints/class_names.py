@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.files import read_file
+from opsigcli.checkpoints.read_beside import read_beside
 
 if TYPE_CHECKING:
     from opsigcli.checkpoints.series import Series
@@ -17,26 +16,19 @@ _UNNAMED = re.compile(r"label[_ ]?\d+|\d+", re.IGNORECASE)  # what transformers 
 
 
 def recorded_classes(series: Series) -> tuple[tuple[str, ...], str] | None:
-    """Names of classes and the file that has them, from the folder of the checkpoints or the last one's own."""
-    places = dict.fromkeys((series.checkpoints[-1].path.parent, series.checkpoints[-1].path, series.folder))
-    for place in places:
-        for file, reader in FILES.items():
-            path = Path(place) / file
-            try:
-                if not path.is_file():
-                    continue
-                names = reader(read_file(path).decode(errors="replace"))
-            except (
-                OSError,
-                ValueError,
-                TypeError,
-                KeyError,
-                AttributeError,
-            ):  # another program's file of that name
-                continue
-            if len(set(names)) == len(names) > 1 and not all(_UNNAMED.fullmatch(name) for name in names):
-                return tuple(names), str(path)
-    return None
+    """Names of classes and the file beside the weights that has them."""
+    return read_beside(series, {file: _named(reader) for file, reader in FILES.items()})
+
+
+def _named(reader: Callable[[str], list[str]]) -> Callable[[str], tuple[str, ...] | None]:
+    """The same reader, of names that somebody gave."""
+
+    def read(text: str) -> tuple[str, ...] | None:
+        names = reader(text)
+        given = len(set(names)) == len(names) > 1 and not all(_UNNAMED.fullmatch(name) for name in names)
+        return tuple(names) if given else None
+
+    return read
 
 
 def _config(text: str) -> list[str]:

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.files import read_file
+from opsigcli.checkpoints.read_beside import read_beside
 
 if TYPE_CHECKING:
     from opsigcli.checkpoints.series import Series
 
 
 def recorded_pad(series: Series) -> int | None:
-    """The number, from the last checkpoint's own folder or that of the checkpoints; None where no file has one."""
-    last = series.checkpoints[-1].path
-    for place in dict.fromkeys((last, last.parent, series.folder)):
-        for file, reader in FILES.items():
-            path = Path(place) / file
-            try:
-                found = reader(json.loads(read_file(path))) if path.is_file() else None
-            except (
-                OSError,
-                ValueError,
-                TypeError,
-                KeyError,
-                AttributeError,
-            ):  # another program's file of that name
-                continue
-            if isinstance(found, int) and not isinstance(found, bool) and found >= 0:
-                return found
-    return None
+    """The number, from files beside the weights; None where no file has one."""
+    found = read_beside(series, FILES)
+    return None if found is None else found[0]
+
+
+def _in(number_of: Callable[[dict[str, Any]], Any]) -> Callable[[str], int | None]:
+    """A reader of files in JSON in which ``number_of`` finds the number."""
+
+    def read(text: str) -> int | None:
+        found = number_of(json.loads(text))
+        return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+
+    return read
 
 
 def _of_tokenizer(found: dict[str, Any]) -> int | None:
@@ -42,9 +36,9 @@ def _of_tokenizer(found: dict[str, Any]) -> int | None:
     return next((int(number) for number, token in added.items() if token["content"] == pad), None)
 
 
-FILES: dict[str, Callable[[dict[str, Any]], int | None]] = {
-    "tokenizer.json": lambda found: int(found["padding"]["pad_id"]),
-    "tokenizer_config.json": _of_tokenizer,
-    "config.json": lambda found: found["pad_token_id"],
-    "generation_config.json": lambda found: found["pad_token_id"],
+FILES: dict[str, Callable[[str], int | None]] = {
+    "tokenizer.json": _in(lambda found: int(found["padding"]["pad_id"])),
+    "tokenizer_config.json": _in(_of_tokenizer),
+    "config.json": _in(lambda found: found["pad_token_id"]),
+    "generation_config.json": _in(lambda found: found["pad_token_id"]),
 }

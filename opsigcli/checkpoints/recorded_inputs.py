@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opsigcli.files import read_file
+from opsigcli.checkpoints.read_beside import read_beside
 
 if TYPE_CHECKING:
     from opsigcli.checkpoints.series import Series
@@ -23,24 +22,14 @@ class Constants(NamedTuple):
 
 
 def recorded_normalisation(series: Series) -> Constants | None:
-    """The constants, from the last checkpoint's own folder or that of the checkpoints; None where no file has them."""
-    last = series.checkpoints[-1].path
-    for place in dict.fromkeys((last, last.parent, series.folder)):
-        for file in ("preprocessor_config.json", "config.json"):
-            path = Path(place) / file
-            try:
-                found = _constants(json.loads(read_file(path))) if path.is_file() else None
-            except (
-                OSError,
-                ValueError,
-                TypeError,
-                KeyError,
-                AttributeError,
-            ):  # another program's file of that name
-                continue
-            if found is not None and len(found[0]) == len(found[1]) > 0 and min(found[1]) > 0:
-                return Constants(*found, str(path))
-    return None
+    """The constants, from files beside the weights; None where no file has them."""
+    found = read_beside(series, dict.fromkeys(("preprocessor_config.json", "config.json"), _usable))
+    return None if found is None else Constants(*found[0], found[1])
+
+
+def _usable(text: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    found = _constants(json.loads(text))
+    return found if found is not None and len(found[0]) == len(found[1]) > 0 and min(found[1]) > 0 else None
 
 
 def _constants(found: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
