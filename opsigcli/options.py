@@ -1,6 +1,7 @@
 """One frozen dataclass per command. Every option is declared here, once, with its default and its help.
 
-The order of the fields is the order of the help. See ``parameters`` for what an ``Option`` can say.
+The order of the fields is the order of the help. See ``parameters`` for what an ``Option`` can say. The file is longer
+than others because it is one table, which the help, the manual and the settings files are made from.
 """
 
 from __future__ import annotations

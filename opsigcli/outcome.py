@@ -10,8 +10,10 @@ from typing import Any
 
 from opsigcli import __version__
 from opsigcli.errors import ExitCode, OpsigError
+from opsigcli.mining_records import (
+    GroupKey,
+)
 from opsigcli.printable import escaped
-from opsigcli.records import GroupKey
 
 SCHEMA_VERSION = 1
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opsigcli.axis import STEPS, Axis
 from opsigcli.errors import ReportError
@@ -20,17 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.look_records import Look
+    from opsigcli.mining_records import Mining, Spike
     from opsigcli.result_records import Causal, Result
     from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
-    from opsigcli.spike_records import SpikeCause
     from opsigcli.training_records import AgainstLog, RecordedFact
 
     Floats = NDArray[np.floating[Any]]
     Ints = NDArray[np.int64]
     Bytes = NDArray[np.uint8]
-
-Side = Literal["first", "second", "rest"]
-SIDES: tuple[Side, Side] = ("first", "second")  # of a pair
 
 
 @dataclass(frozen=True)
@@ -173,125 +168,6 @@ class TraceSummary:
     def mean_losses(self) -> Floats:
         """The mean loss at every checkpoint, (T,) float64, nats; NaN = none."""
         return self.mean_loss.values
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One number for a pair, with the reference level it has to be held against."""
-
-    value: float
-    null: float | None = None  # the same number for the null named in the definition
-    p_value: float | None = None
-    definition: str = ""  # the key of opsigcli.mining.evidence.DEFINITIONS that says what it is
-    feature: str = ""  # what it is about, where it could be several: brightness, or a token
-    side: str = ""  # first or second, where it is about one group of the pair
-
-
-@dataclass(frozen=True)
-class Group:
-    """Example ids that move together."""
-
-    ids: Ints  # (n,)
-    labels: dict[str, int] = field(default_factory=dict)  # class name -> members, most first
-    nearest: int | None = None  # id of the member whose gradient is nearest to the group's centroid
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two groups with opposing signals. ``first`` is the one whose loss rises at the pair's strongest step."""
-
-    first: Group
-    second: Group
-    opposition: Evidence
-    evidence: dict[str, Evidence]  # by name; definitions in opsigcli.mining.evidence.DEFINITIONS
-    verdict: str  # in words
-    reasons: tuple[str, ...] = ()
-    strongest_step: int = 0  # the delta from this checkpoint to the next is the pair's largest
-    traits: tuple[str, ...] = ()  # of structural, active, discrete
-    finding: bool | None = (
-        None  # passes the false discovery rate as opposing outliers; None = that was not tested
-    )
-
-    @property
-    def groups(self) -> dict[Side, Group]:
-        """Both groups by side."""
-        return dict(zip(SIDES, (self.first, self.second), strict=True))
-
-
-@dataclass(frozen=True, order=True)
-class GroupKey:
-    """Which group of examples: one side of a pair, or the rest of the examples."""
-
-    pair: int  # from 1; 0 for the rest
-    side: Side
-
-    def __str__(self) -> str:
-        return f"pair {self.pair} {self.side}" if self.pair else self.side
-
-
-REST = GroupKey(0, "rest")  # the examples in no pair
-
-
-@dataclass(frozen=True)
-class TopDeltas:
-    """The examples whose loss changed most between one checkpoint and the next."""
-
-    step: int  # the earlier checkpoint
-    next_step: int
-    up_ids: Ints  # (k,) largest positive deltas first
-    up_deltas: Floats  # (k,) nats
-    down_ids: Ints  # (k,) most negative first
-    down_deltas: Floats
-
-
-@dataclass(frozen=True)
-class Spike:
-    """A sudden rise of the mean loss, and its attribution to groups."""
-
-    step: int  # the checkpoint before the rise
-    next_step: int  # the checkpoint at its top
-    rise: float  # nats
-    share_of_rise: dict[GroupKey, float]  # part of all positive deltas, REST last; adds up to 1
-    kind: str = ""  # catapult, divergence, or unresolved at the end of the trace
-    cause: SpikeCause | None = None  # by name, of the largest spikes; not stored, the losses give it again
-
-
-@dataclass(frozen=True)
-class Mining:
-    """What was found, and what was looked at to find it."""
-
-    method: str
-    pairs: tuple[Pair, ...]
-    top: tuple[TopDeltas, ...]
-    spikes: tuple[Spike, ...]
-    gradient_steps: tuple[int, ...]  # checkpoints whose gradients were compared
-    candidates: int  # examples whose gradients were compared
-    notes: tuple[str, ...] = ()  # limits and advice, in words
-    recovery: dict[str, float] | None = None  # against known pairs: found, known, f1, precision
-    # What -> the adjusted R² of the high-passed loss deltas by it.
-    explained: dict[str, float] = field(default_factory=dict)
-    opposing_classes: tuple[tuple[str, ...], ...] = ()  # on either side of the main swing of whole classes
-    provenance: Provenance | None = None
-
-    @property
-    def digest(self) -> str:
-        """What the groups are known by, whoever mined them."""
-        ids = [[pair.first.ids.tolist(), pair.second.ids.tolist()] for pair in self.pairs]
-        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
-
-    @property
-    def counted(self) -> tuple[Pair, ...]:
-        """The findings; all pairs where none was tested for being one."""
-        return tuple(pair for pair in self.pairs if pair.finding is not False)
-
-    @property
-    def groups(self) -> dict[GroupKey, Group]:
-        """The groups of all pairs, in order."""
-        return {
-            GroupKey(number, side): group
-            for number, pair in enumerate(self.pairs, start=1)
-            for side, group in pair.groups.items()
-        }
 
 
 @dataclass(frozen=True)

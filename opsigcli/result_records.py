@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from opsigcli.records import Mining, Provenance, Thumbnails
+    from opsigcli.mining_records import (
+        Mining,
+    )
+    from opsigcli.records import Provenance, Thumbnails
     from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 
 

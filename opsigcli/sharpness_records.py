@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from opsigcli.records import Evidence, GroupKey
+from opsigcli.mining_records import (
+    Evidence,
+    GroupKey,
+)
 
 
 @dataclass(frozen=True)

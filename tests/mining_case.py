@@ -17,10 +17,12 @@ from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine
 from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.similarity import Gradients
+from opsigcli.mining_records import (
+    Mining,
+)
 from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
 from opsigcli.options import MineOptions
-from opsigcli.records import Mining
 
 Trained = tuple[Planted, nn.Module, np.ndarray, list[dict[str, torch.Tensor]]]
 Given = dict[str, object]

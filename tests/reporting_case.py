@@ -10,21 +10,23 @@ from typing import Any
 import numpy as np
 from rich.console import Console, RenderableType
 
-from opsigcli.records import (
+from opsigcli.mining_records import (
     REST,
     SIDES,
-    Case,
     Evidence,
     Group,
     GroupKey,
-    LossTrace,
     Mining,
     Pair,
+    Spike,
+    TopDeltas,
+)
+from opsigcli.records import (
+    Case,
+    LossTrace,
     Provenance,
     Run,
-    Spike,
     Thumbnails,
-    TopDeltas,
 )
 from opsigcli.sharpness_records import SharpnessPoint
 

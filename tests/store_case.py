@@ -10,18 +10,17 @@ import numpy as np
 from benchmarks.store import content
 
 from opsigcli.look_records import Look, Score
-from opsigcli.records import (
+from opsigcli.mining_records import (
     REST,
     Evidence,
     Group,
     GroupKey,
     Mining,
     Pair,
-    Provenance,
     Spike,
-    Thumbnails,
     TopDeltas,
 )
+from opsigcli.records import Provenance, Thumbnails
 from opsigcli.result_records import Causal, CausalArm
 from opsigcli.sharpness_records import (
     CriticalSharpness,

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.errors import UsageError
-from opsigcli.records import LossTrace, Mining
+from opsigcli.mining_records import (
+    Mining,
+)
+from opsigcli.records import LossTrace
 from opsigcli.store.beside import write_file
 
 if TYPE_CHECKING:

@@ -20,11 +20,14 @@ from opsigcli.mining.inputs import Candidates, Settings, Trace, require_two
 from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.window import first_window
+from opsigcli.mining_records import (
+    Mining,
+)
 from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
-from opsigcli.records import Case, LossTrace, Mining
+from opsigcli.records import Case, LossTrace
 from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
 from opsigcli.store.lock import locked

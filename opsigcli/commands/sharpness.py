@@ -8,11 +8,14 @@ from opsigcli.command_line import command
 from opsigcli.commands.quick_sharpness import chosen_rows, quick_sharpness
 from opsigcli.derivatives.data_parallel import DataParallel, process_group
 from opsigcli.errors import CheckpointError, Interrupted, ModelError, StoreError
+from opsigcli.mining_records import (
+    Mining,
+)
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
-from opsigcli.records import Case, Mining
+from opsigcli.records import Case
 from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.stored_run import StoredRun

@@ -11,8 +11,11 @@ from opsigcli.errors import Interrupted, UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.inputs import compute_now
+from opsigcli.mining_records import (
+    Mining,
+)
 from opsigcli.progress import Progress
-from opsigcli.records import LossTrace, Mining
+from opsigcli.records import LossTrace
 from opsigcli.result_records import Causal, CausalArm
 
 if TYPE_CHECKING:

@@ -7,8 +7,10 @@ import json
 from typing import TYPE_CHECKING
 
 from opsigcli import __version__
+from opsigcli.mining_records import (
+    Mining,
+)
 from opsigcli.options import MineOptions
-from opsigcli.records import Mining
 from opsigcli.store.names import MINE
 
 if TYPE_CHECKING:

@@ -10,7 +10,10 @@ from opsigcli.errors import OpsigError
 from opsigcli.gradients.sketch_store import Sketches
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.evidence.directions import CURVATURE_DRAWS
-from opsigcli.records import Evidence, LossTrace
+from opsigcli.mining_records import (
+    Evidence,
+)
+from opsigcli.records import LossTrace
 from opsigcli.sharpness_records import SharpnessPoint
 
 if TYPE_CHECKING:

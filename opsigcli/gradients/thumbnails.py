@@ -13,7 +13,11 @@ from opsigcli.examples import ExampleSource
 from opsigcli.mining.causes.attribute import moved_ids
 from opsigcli.mining.features import image_features
 from opsigcli.mining.tokens import labelled_tokens
-from opsigcli.records import LossTrace, Mining, Pair, Thumbnails
+from opsigcli.mining_records import (
+    Mining,
+    Pair,
+)
+from opsigcli.records import LossTrace, Thumbnails
 from opsigcli.reporting.galleries import top_ids
 
 if TYPE_CHECKING:

@@ -11,7 +11,11 @@ from opsigcli.mining.evidence import Material, Proposed, gather_evidence
 from opsigcli.mining.features import prototype
 from opsigcli.mining.tokens import spelled
 from opsigcli.mining.verdict import judge, traits
-from opsigcli.records import Evidence, Group, Pair
+from opsigcli.mining_records import (
+    Evidence,
+    Group,
+    Pair,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from opsigcli.records import Floats, Pair
+    from opsigcli.mining_records import (
+        Pair,
+    )
+    from opsigcli.records import Floats
 
 
 def discoveries(p_values: Floats, rate: float) -> NDArray[np.bool_]:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from opsigcli.mining.extend import Outside
     from opsigcli.mining.trace_stats import Survey
-    from opsigcli.records import Evidence, Floats, Ints
+    from opsigcli.mining_records import (
+        Evidence,
+    )
+    from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
     # (first, second, watched) positions to loss swings (M,) along the pair's direction, checkpoint by checkpoint

@@ -35,8 +35,13 @@ from opsigcli.mining.surrogate import clearest_by_chance
 from opsigcli.mining.top import top_deltas
 from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining.window import first_window
+from opsigcli.mining_records import (
+    SIDES,
+    GroupKey,
+    Mining,
+    Pair,
+)
 from opsigcli.progress import SILENT, Progress
-from opsigcli.records import SIDES, GroupKey, Mining, Pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,14 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.records import REST, Spike
+from opsigcli.mining_records import (
+    REST,
+    Spike,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from opsigcli.records import Floats, GroupKey, Ints
+    from opsigcli.mining_records import (
+        GroupKey,
+    )
+    from opsigcli.records import Floats, Ints
 
 SIGMAS = 6.0  # robust standard deviations of the mean loss's steps
 SMALLEST_RISE = 0.02  # of the loss before it

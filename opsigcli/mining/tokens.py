@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.records import Evidence
+from opsigcli.mining_records import (
+    Evidence,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.mining.blocks import blocks, delta_blocks
-from opsigcli.records import TopDeltas
+from opsigcli.mining_records import (
+    TopDeltas,
+)
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opsigcli.records import Evidence
+    from opsigcli.mining_records import (
+        Evidence,
+    )
 
 CHANCE = "not distinguishable from chance"
 CLASS_LEVEL = "class-level opposition only"

@@ -10,13 +10,21 @@ from opsigcli.printable import printable
 from opsigcli.reporting.format import NOTHING, number, percent, shorten
 from opsigcli.reporting.listings import along, spectrum
 from opsigcli.reporting.listings import shown as listing_shown
-from opsigcli.reporting.summary import blocks_of, groups_of, largest_point, phase_lines
+from opsigcli.reporting.sharpness_lines import (
+    blocks_of,
+    groups_of,
+    largest_point,
+    phase_lines,
+)
 from opsigcli.reporting.tables import head, table_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from opsigcli.records import Case, Evidence
+    from opsigcli.mining_records import (
+        Evidence,
+    )
+    from opsigcli.records import Case
     from opsigcli.sharpness_records import LayerCurvature, SharpnessPoint
 
 LAYERS = 12  # rows: the layers with the largest share

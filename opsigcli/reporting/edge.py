@@ -13,7 +13,10 @@ from opsigcli.reporting.sentences import Part, capital, made_by
 from opsigcli.reporting.summary import sharpness_name, sharpness_values
 
 if TYPE_CHECKING:
-    from opsigcli.records import Case, Spike
+    from opsigcli.mining_records import (
+        Spike,
+    )
+    from opsigcli.records import Case
     from opsigcli.sharpness_records import SharpnessPoint
 
 NAMED_SPIKES = 6  # that no ratio covers

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 from opsigcli.reporting.sentences import capital, in_words, joined
 
 if TYPE_CHECKING:
-    from opsigcli.records import Evidence, Mining, Pair
+    from opsigcli.mining_records import (
+        Evidence,
+        Mining,
+        Pair,
+    )
 
 SIGNIFICANT = 0.05
 UNCLEAR = ("not distinguishable", "class-level")  # how verdicts begin that claim no pair of outliers

@@ -16,7 +16,10 @@ from opsigcli.reporting.summary import sharpness_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opsigcli.records import Case, Floats, Ints, Spike
+    from opsigcli.mining_records import (
+        Spike,
+    )
+    from opsigcli.records import Case, Floats, Ints
 
 SHOWN = 3  # spikes, the largest ones
 SETS = 3  # of classes that held spikes together

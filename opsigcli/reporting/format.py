@@ -11,7 +11,11 @@ import numpy as np
 from opsigcli.axis import STEPS, Axis
 
 if TYPE_CHECKING:
-    from opsigcli.records import Floats, GroupKey, Ints, Side
+    from opsigcli.mining_records import (
+        GroupKey,
+        Side,
+    )
+    from opsigcli.records import Floats, Ints
 
 NOTHING = "\u2013"  # shown for a value that was not measured
 MARKS: Mapping[Side, str] = {"first": "\u25b2", "second": "\u25bc", "rest": ""}  # the groups of a pair

@@ -13,7 +13,12 @@ from opsigcli.reporting.format import count, label_name, labels_text, number, si
 from opsigcli.reporting.summary import delta_row, member_marks, strongest_top
 
 if TYPE_CHECKING:
-    from opsigcli.records import Case, Floats, Group, Ints, Mining, Spike
+    from opsigcli.mining_records import (
+        Group,
+        Mining,
+        Spike,
+    )
+    from opsigcli.records import Case, Floats, Ints
     from opsigcli.reporting.pictures import Album
 
 TOP_STEPS = 3  # steps whose top examples are shown

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.command_line import command
-from opsigcli.records import REST
+from opsigcli.mining_records import (
+    REST,
+)
 from opsigcli.reporting.edge import edge
 from opsigcli.reporting.findings import said_of_pairs, title_of_pairs
 from opsigcli.reporting.format import NOTHING, count, percent, signed
@@ -16,7 +18,11 @@ from opsigcli.reporting.sentences import Part, capital, in_words, joined, made_b
 from opsigcli.reporting.summary import pair_members
 
 if TYPE_CHECKING:
-    from opsigcli.records import Case, Mining, Spike
+    from opsigcli.mining_records import (
+        Mining,
+        Spike,
+    )
+    from opsigcli.records import Case
 
 NAMED_PAIRS = 3  # whose share of the largest spike is said
 NAMED_CLASSES = 3  # of the examples in no pair, likewise

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from opsigcli import __version__
 from opsigcli.command_line import command_line
+from opsigcli.mining_records import (
+    REST,
+)
 from opsigcli.outcome import plain
 from opsigcli.printable import escaped, printable_lines, without_home
-from opsigcli.records import REST
 from opsigcli.reporting.charts import CHARTS
 from opsigcli.reporting.charts.bars import sharpness_bars
 from opsigcli.reporting.charts.sheet import Sheet
@@ -45,7 +47,13 @@ from opsigcli.reporting.training import training_view
 from opsigcli.reporting.virtual import virtual_view
 
 if TYPE_CHECKING:
-    from opsigcli.records import Case, Evidence, GroupKey, Pair, Spike
+    from opsigcli.mining_records import (
+        Evidence,
+        GroupKey,
+        Pair,
+        Spike,
+    )
+    from opsigcli.records import Case
 
 CLASSES = 5  # named of the rest of a rise
 FIRST_SPIKES = 60  # rows of the spike table, largest rises first when there are more

@@ -13,7 +13,9 @@ from opsigcli.printable import printable
 from opsigcli.reporting.format import NOTHING, count, number, percent
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.sentences import capital
-from opsigcli.reporting.summary import largest_point
+from opsigcli.reporting.sharpness_lines import (
+    largest_point,
+)
 from opsigcli.reporting.tables import head, table_of
 from opsigcli.reporting.textplot import sparkline
 

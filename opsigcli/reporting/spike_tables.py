@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from opsigcli.axis import STEPS, Axis
+from opsigcli.mining_records import (
+    REST,
+)
 from opsigcli.printable import printable
-from opsigcli.records import REST
 from opsigcli.reporting.first_screen import largest
 from opsigcli.reporting.format import MARKS, NOTHING, count, percent, shorten, signed
 from opsigcli.reporting.tables import head, table_of
@@ -18,7 +20,9 @@ from opsigcli.token_ids import LABELLED, Naming
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from opsigcli.records import Spike
+    from opsigcli.mining_records import (
+        Spike,
+    )
 
 SPIKE_ROWS = 8  # the largest ones
 HOLDERS = 2  # groups named for each spike

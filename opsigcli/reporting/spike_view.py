@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opsigcli.axis import Axis
-    from opsigcli.records import Case, Spike
+    from opsigcli.mining_records import (
+        Spike,
+    )
+    from opsigcli.records import Case
     from opsigcli.reporting.pictures import Album
     from opsigcli.spike_records import Share
 

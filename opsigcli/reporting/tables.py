@@ -34,7 +34,13 @@ from opsigcli.token_ids import LABELLED, Naming
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from opsigcli.records import Evidence, LossTrace, Mining, Pair, Side
+    from opsigcli.mining_records import (
+        Evidence,
+        Mining,
+        Pair,
+        Side,
+    )
+    from opsigcli.records import LossTrace
 
 STYLES: Mapping[Side, str] = {"first": "yellow", "second": "cyan"}
 CLOSE_UP = 12  # checkpoints on each side of a pair's strongest change

@@ -20,6 +20,9 @@ from opsigcli.reporting.headline import headline
 from opsigcli.reporting.listings import causal, kept_results
 from opsigcli.reporting.listings import shown as listing_shown
 from opsigcli.reporting.scales import Scale, value_scale
+from opsigcli.reporting.sharpness_lines import (
+    step_check_lines,
+)
 from opsigcli.reporting.spike_tables import spikes
 from opsigcli.reporting.summary import (
     facts,
@@ -31,7 +34,6 @@ from opsigcli.reporting.summary import (
     sharpness_name,
     sharpness_title,
     sharpness_values,
-    step_check_lines,
 )
 from opsigcli.reporting.tables import head, pairs, table_of, top
 from opsigcli.reporting.textplot import TextPlot
@@ -42,7 +44,11 @@ from opsigcli.token_ids import LABELLED
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from opsigcli.records import Case, LossTrace, Mining, Spike, TraceSummary
+    from opsigcli.mining_records import (
+        Mining,
+        Spike,
+    )
+    from opsigcli.records import Case, LossTrace, TraceSummary
     from opsigcli.sharpness_records import SharpnessPoint
 
 SHARP = "green"

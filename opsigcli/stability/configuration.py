@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.curvature.spectrum import Spectrum
+from opsigcli.mining_records import (
+    Mining,
+)
 from opsigcli.options import SharpnessOptions
-from opsigcli.records import Mining, Provenance
+from opsigcli.records import Provenance
 from opsigcli.sharpness_records import SharpnessPoint
 from opsigcli.stability.ratio import plain, stability
 

@@ -16,7 +16,12 @@ from opsigcli.derivatives.hvp import HessianOperator
 from opsigcli.derivatives.layers import Layer, kinds, layers
 from opsigcli.derivatives.per_example_curvature import directional_derivatives
 from opsigcli.mining.class_matched import class_matched
-from opsigcli.records import SIDES, Evidence, GroupKey, Mining
+from opsigcli.mining_records import (
+    SIDES,
+    Evidence,
+    GroupKey,
+    Mining,
+)
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.sharpness_records import GroupCurvature, LayerCurvature
 

@@ -14,8 +14,10 @@ from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.derivatives.batch_sharpness import batch_sharpness
 from opsigcli.derivatives.gauss_newton import GaussNewtonOperator
 from opsigcli.derivatives.hvp import HessianOperator
+from opsigcli.mining_records import (
+    Mining,
+)
 from opsigcli.options import SharpnessOptions
-from opsigcli.records import Mining
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.sharpness_records import HessianSpectrum, SharpnessPoint
 from opsigcli.stability.curvature_attribution import CurvatureAttribution, concentration, subset

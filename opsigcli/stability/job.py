@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from opsigcli.curvature.phases import phases
 from opsigcli.derivatives.data_parallel import DataParallel
+from opsigcli.mining_records import (
+    Mining,
+)
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import plain
-from opsigcli.records import Mining, Provenance
+from opsigcli.records import Provenance
 from opsigcli.sharpness_records import Phase, SharpnessPoint
 from opsigcli.stability.configuration import numerics, without_rule
 from opsigcli.stability.measure import Measured

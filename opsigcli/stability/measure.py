@@ -17,10 +17,12 @@ from opsigcli.derivatives.hvp import HessianOperator
 from opsigcli.derivatives.input_subspace import InputSubspace, find_input_subspace
 from opsigcli.derivatives.micro_batch import fit_micro_batch
 from opsigcli.errors import UsageError
+from opsigcli.mining_records import (
+    Mining,
+)
 from opsigcli.objective.batch_norm import batch_norms
 from opsigcli.objective.independence import refuse_coupling
 from opsigcli.options import SharpnessOptions
-from opsigcli.records import Mining
 from opsigcli.runs.given_hyper import given_hyper
 from opsigcli.runs.run_optimizer import RunOptimizer
 from opsigcli.runs.stored_run import StoredRun

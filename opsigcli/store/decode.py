@@ -19,7 +19,14 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin,
 import numpy as np
 
 from opsigcli.errors import Refused
-from opsigcli.records import REST, SIDES, Evidence, GroupKey, Pair
+from opsigcli.mining_records import (
+    REST,
+    SIDES,
+    Evidence,
+    GroupKey,
+    Pair,
+)
+from opsigcli.records import Provenance
 from opsigcli.spike_records import SpikeCause
 
 T = TypeVar("T")
@@ -28,6 +35,7 @@ _HINTS = {
     "Ints": np.int64,
     "Floats": np.float64,
     "Bytes": np.uint8,
+    "Provenance": Provenance,
     "SpikeCause": SpikeCause,
 }  # arrays, by the names that records give them, and what they import for type checkers alone
 

@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.errors import StoreError
-from opsigcli.records import Mining, Provenance, Thumbnails
+from opsigcli.mining_records import (
+    Mining,
+)
+from opsigcli.records import Provenance, Thumbnails
 from opsigcli.result_records import Result
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.decode import decode_text

@@ -15,7 +15,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from opsigcli.look_records import Look
-from opsigcli.records import Mining, Provenance, Run
+from opsigcli.mining_records import (
+    Mining,
+)
+from opsigcli.records import Provenance, Run
 from opsigcli.result_records import Causal
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.training_records import AgainstLog, RecordedFact

@@ -7,7 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from opsigcli.records import TopDeltas
+from opsigcli.mining_records import (
+    TopDeltas,
+)
 
 
 def top_deltas(columns: Mapping[str, NDArray[Any]]) -> tuple[TopDeltas, ...]:

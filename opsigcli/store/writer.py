@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from opsigcli import __version__
 from opsigcli.errors import Unsound
 from opsigcli.look_records import Look
-from opsigcli.records import Mining, Provenance, Run, Thumbnails
+from opsigcli.mining_records import (
+    Mining,
+)
+from opsigcli.records import Provenance, Run, Thumbnails
 from opsigcli.result_records import Causal
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.carry import carry_over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from opsigcli.checkpoints.base import some
@@ -56,6 +57,24 @@ def require_same_padding(store: Store, objective: Objective) -> None:
             f"the trace in {store.path} was made with {before or 'no token as padding'}; here "
             f"{objective.padding or 'no token is padding'}",
             "name another store with --store, or replace this one with --fresh",
+        )
+
+
+def require_same_statistics(store: Path, before: str, asked: str | None) -> None:
+    """Refuse to mix rows of losses under other statistics of BatchNorm.
+
+    Args:
+        store: its path.
+        before: statistics of its rows.
+        asked: those of --batch-norm; None = not given.
+
+    Raises:
+        StoreError: they are others.
+    """
+    if asked not in (None, before):
+        raise StoreError(
+            f"the trace in {store} was made with --batch-norm {before}, and is not continued with {asked}",
+            "leave out --batch-norm, name another store with --store, or replace this one with --fresh",
         )
 
 

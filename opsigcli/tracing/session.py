@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.checkpoints.series import Series
-from opsigcli.errors import Interrupted, StoreError, UsageError
+from opsigcli.errors import Interrupted, UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.look_records import Look
 from opsigcli.objective.base import Objective
@@ -254,12 +254,8 @@ class Session:
         if not normalised(objective.model):
             return "stored"
         asked, before = self.options.batch_norm, None if store is None else store.run.batch_norm or "stored"
-        if before is not None and asked not in (None, before):
-            raise StoreError(
-                f"the trace in {self.options.store} was made with --batch-norm {before}, and is not continued with "
-                f"{asked}",
-                "leave out --batch-norm, name another store with --store, or replace this one with --fresh",
-            )
+        if before is not None:
+            same_trace.require_same_statistics(self.options.store, before, asked)
         assert self._loader is not None
         mode = asked or before or ("stored" if statistics_stay(self._loader, series) else "batch")
         self.run = replace(self.run, batch_norm=mode)

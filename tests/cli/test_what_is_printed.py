@@ -18,9 +18,11 @@ from reporting_case import make_case
 
 from opsigcli.cli.console import Terminal
 from opsigcli.errors import OpsigError
+from opsigcli.mining_records import (
+    GroupKey,
+)
 from opsigcli.outcome import Outcome, error_json
 from opsigcli.printable import escaped, printable, printable_lines
-from opsigcli.records import GroupKey
 from opsigcli.reporting import RENDERERS
 from opsigcli.reporting.html import render_html
 from opsigcli.sharpness_records import CriticalSharpness

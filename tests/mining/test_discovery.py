@@ -8,7 +8,11 @@ import pytest
 from opsigcli.mining.discovery import discoveries, findings
 from opsigcli.mining.surrogate import ENOUGH, clearest_by_chance
 from opsigcli.mining.verdict import CONTINUOUS, OUTLIERS
-from opsigcli.records import Evidence, Group, Pair
+from opsigcli.mining_records import (
+    Evidence,
+    Group,
+    Pair,
+)
 
 
 def pair(p: float | None, verdict: str = OUTLIERS) -> Pair:

@@ -17,7 +17,9 @@ from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.tokens import SEEN
 from opsigcli.mining.trace_stats import first_step, survey
 from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL, CONTINUOUS, OUTLIERS, judge
-from opsigcli.records import Evidence
+from opsigcli.mining_records import (
+    Evidence,
+)
 
 A, B = np.arange(8), np.arange(8, 14)
 M, N, T = 80, 100, 60

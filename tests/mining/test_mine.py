@@ -20,9 +20,13 @@ from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.trace_stats import survey
 from opsigcli.mining.verdict import CHANCE, OUTLIERS, UNJUDGED
 from opsigcli.mining.window import first_window
+from opsigcli.mining_records import (
+    REST,
+    SIDES,
+    GroupKey,
+)
 from opsigcli.objective.base import Objective
 from opsigcli.outcome import plain
-from opsigcli.records import REST, SIDES, GroupKey
 
 PLANTED = ("img2", "vec3", "pol2", "tok3", "relu2", "small2", "overlap")
 NULLS = ("null-gauss", "null-decoys", "null-labels", "null-imbalanced")

@@ -15,7 +15,11 @@ from opsigcli.mining.causes.features import feature_splits
 from opsigcli.mining.causes.nulls import false_discovery, partition_null, subset_null
 from opsigcli.mining.causes.rises import CLASSES, OTHERS, halves, read_rises
 from opsigcli.mining.inputs import Trace
-from opsigcli.records import REST, GroupKey, Spike
+from opsigcli.mining_records import (
+    REST,
+    GroupKey,
+    Spike,
+)
 from opsigcli.spike_records import LIKELY, SEEN, UNTOLD
 
 NAMES = ("ant", "bee", "cow", "dog")

@@ -7,7 +7,10 @@ import pytest
 
 from opsigcli.mining.recovery import membership_f1, pair_f1, recovery
 from opsigcli.mining.spikes import attribute_spikes, find_spikes, largest_climb
-from opsigcli.records import REST, GroupKey
+from opsigcli.mining_records import (
+    REST,
+    GroupKey,
+)
 
 FIRST, SECOND = GroupKey(1, "first"), GroupKey(1, "second")
 

@@ -10,7 +10,9 @@ import pytest
 from opsigcli.mining.features import explained, prototype
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.tokens import PREDICTED, SEEN, labelled_tokens, shared_tokens, spelled
-from opsigcli.records import Evidence
+from opsigcli.mining_records import (
+    Evidence,
+)
 
 
 def test_tokens_are_taken_where_there_is_something_to_predict() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL, CONTINUOUS, OUTLIERS, judge, traits
-from opsigcli.records import Evidence
+from opsigcli.mining_records import (
+    Evidence,
+)
 
 CLEAR = {
     "opposition": Evidence(0.3, 0.0),

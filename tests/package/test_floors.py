@@ -25,6 +25,7 @@ GROUND = {
         "spike_records",
         "look_records",
         "result_records",
+        "mining_records",
         "mean_loss",
         "outcome",
         "registry",

@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 from reporting_case import HOSTILE, make_case, with_losses
 
-from opsigcli.records import Case, Evidence
+from opsigcli.mining_records import (
+    Evidence,
+)
+from opsigcli.records import Case
 from opsigcli.registry import Entry
 from opsigcli.reporting.charts import BARS, CHARTS
 from opsigcli.reporting.charts.bars import sharpness_bars
 from opsigcli.reporting.charts.sheet import Sheet
 from opsigcli.reporting.html import render_html
-from opsigcli.reporting.summary import largest_point
+from opsigcli.reporting.sharpness_lines import (
+    largest_point,
+)
 from opsigcli.reporting.svg import Figure
 from opsigcli.sharpness_records import CriticalSharpness, GroupCurvature, LayerCurvature
 

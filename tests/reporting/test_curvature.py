@@ -8,7 +8,10 @@ import pytest
 from reporting_case import make_case, show
 from rich.cells import cell_len
 
-from opsigcli.records import Evidence, GroupKey
+from opsigcli.mining_records import (
+    Evidence,
+    GroupKey,
+)
 from opsigcli.reporting.charts.bars import sharpness_bars
 from opsigcli.reporting.html import render_html
 from opsigcli.reporting.summary import notes

@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 from reporting_case import HOSTILE, SPIKE_AT, make_case, with_losses
 
+from opsigcli.mining_records import (
+    Evidence,
+)
 from opsigcli.outcome import plain
-from opsigcli.records import Case, Evidence, Provenance, Thumbnails
+from opsigcli.records import Case, Provenance, Thumbnails
 from opsigcli.reporting.galleries import top_ids
 from opsigcli.reporting.html import render_html
 

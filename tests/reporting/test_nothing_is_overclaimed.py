@@ -12,7 +12,12 @@ from reporting_case import make_case, show
 
 from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining.spikes import attribute_spikes
-from opsigcli.records import REST, Case, Evidence, GroupKey
+from opsigcli.mining_records import (
+    REST,
+    Evidence,
+    GroupKey,
+)
+from opsigcli.records import Case
 from opsigcli.reporting.findings import FOUND, PROPOSED, UNCOUNTED, UNTESTED, by_standing
 from opsigcli.reporting.first_screen import stability
 from opsigcli.reporting.headline import headline

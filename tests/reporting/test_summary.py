@@ -10,8 +10,13 @@ import pytest
 from reporting_case import SPIKE_AT, make_case, with_losses
 
 from opsigcli.errors import ReportError
+from opsigcli.mining_records import (
+    REST,
+    Group,
+    GroupKey,
+    Spike,
+)
 from opsigcli.printable import printable
-from opsigcli.records import REST, Group, GroupKey, Spike
 from opsigcli.reporting.format import labels_text, number, percent, score, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.summary import (

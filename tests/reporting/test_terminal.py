@@ -10,7 +10,11 @@ import pytest
 from reporting_case import HOSTILE, make_case, show, with_losses
 from rich.cells import cell_len
 
-from opsigcli.records import Case, Evidence, Group
+from opsigcli.mining_records import (
+    Evidence,
+    Group,
+)
+from opsigcli.records import Case
 from opsigcli.reporting import RENDERERS
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.terminal import render_mining, render_report, render_sharpness, render_trace

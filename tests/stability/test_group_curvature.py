@@ -10,7 +10,13 @@ import pytest
 
 from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.derivatives.data_parallel import DataParallel
-from opsigcli.records import Evidence, Group, GroupKey, Mining, Pair
+from opsigcli.mining_records import (
+    Evidence,
+    Group,
+    GroupKey,
+    Mining,
+    Pair,
+)
 from opsigcli.stability.curvature_attribution import ALIGNMENT_DRAWS, CurvatureAttribution
 
 LABELS = np.arange(60) % 2

@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 
 from opsigcli.mining.evidence import DEFINITIONS
+from opsigcli.mining_records import (
+    Evidence,
+    Pair,
+)
 from opsigcli.outcome import plain
-from opsigcli.records import Evidence, Pair
 from opsigcli.store.decode import build
 
 NAMED = {

@@ -7,8 +7,13 @@ import json
 import pytest
 
 from opsigcli.errors import StoreError
+from opsigcli.mining_records import (
+    REST,
+    Evidence,
+    GroupKey,
+    Spike,
+)
 from opsigcli.outcome import plain
-from opsigcli.records import REST, Evidence, GroupKey, Spike
 from opsigcli.sharpness_records import GroupCurvature
 from opsigcli.store.decode import build, group_key
 

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.mean_loss import MeanLoss
-    from opsigcli.records import Case, Floats, GroupKey, Ints, Spike
+    from opsigcli.mining_records import (
+        GroupKey,
+        Spike,
+    )
+    from opsigcli.records import Case, Floats, Ints
 
 LARGEST, FEWEST = 24, 3  # spikes that are attributed to names
 NUMBERS = 3_000_000  # spikes times examples, above which there are fewer

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opsigcli.mining.causes.rises import Rises
-    from opsigcli.records import GroupKey, Ints
+    from opsigcli.mining_records import (
+        GroupKey,
+    )
+    from opsigcli.records import Ints
     from opsigcli.spike_records import Share
 
 DRAWS = 199

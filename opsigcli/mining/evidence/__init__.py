@@ -30,7 +30,9 @@ from opsigcli.mining.evidence.opposition import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opsigcli.records import Evidence
+    from opsigcli.mining_records import (
+        Evidence,
+    )
 
 # In the order in which evidence is shown.
 EVIDENCE: tuple[Kind, ...] = (

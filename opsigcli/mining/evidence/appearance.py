@@ -12,7 +12,9 @@ from opsigcli.mining.tokens import ROLE_PREDICTED, ROLE_SEEN, shared_tokens
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from opsigcli.records import Evidence
+    from opsigcli.mining_records import (
+        Evidence,
+    )
 
 
 def _of_shape(pair: Matched, dimensions: int) -> dict[str, NDArray[Any]]:

@@ -8,7 +8,9 @@ import numpy as np
 
 from opsigcli.mining.evidence.material import Kind, Matched
 from opsigcli.mining.fixed_point import swing_held
-from opsigcli.records import Evidence
+from opsigcli.mining_records import (
+    Evidence,
+)
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats

@@ -9,7 +9,9 @@ import numpy as np
 from opsigcli.mining.evidence.material import NULL, SOUGHT, Kind, Matched, against_null, beside_null
 
 if TYPE_CHECKING:
-    from opsigcli.records import Evidence
+    from opsigcli.mining_records import (
+        Evidence,
+    )
 
 
 def _cosine(pair: Matched) -> Evidence:

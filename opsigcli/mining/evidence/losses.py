@@ -17,7 +17,10 @@ from opsigcli.mining.evidence.material import (
 from opsigcli.mining.trace_stats import first_step
 
 if TYPE_CHECKING:
-    from opsigcli.records import Evidence, Floats
+    from opsigcli.mining_records import (
+        Evidence,
+    )
+    from opsigcli.records import Floats
 
 
 SWAYED = "no p: a few members among them make random groups swing as well"

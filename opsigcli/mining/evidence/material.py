@@ -12,7 +12,9 @@ import numpy as np
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.similarity import gradient_similarity
 from opsigcli.mining.trace_stats import first_step
-from opsigcli.records import Evidence
+from opsigcli.mining_records import (
+    Evidence,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,9 @@ from opsigcli.mining.outliers import separation
 from opsigcli.mining.proposals import ROUNDS, clarity
 from opsigcli.mining.simple import SMALLEST, refine
 from opsigcli.mining.verdict import APART, COHERENT
-from opsigcli.records import Evidence
+from opsigcli.mining_records import (
+    Evidence,
+)
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints

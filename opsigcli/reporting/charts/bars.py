@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 from opsigcli.printable import printable
 from opsigcli.reporting.charts import BARS
 from opsigcli.reporting.format import NOTHING, count, number, percent
-from opsigcli.reporting.summary import blocks_of, groups_of, largest_point
+from opsigcli.reporting.sharpness_lines import (
+    blocks_of,
+    groups_of,
+    largest_point,
+)
 from opsigcli.reporting.svg import ROLES
 
 if TYPE_CHECKING:

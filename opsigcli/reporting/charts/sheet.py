@@ -11,7 +11,10 @@ from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.summary import group_curves
 
 if TYPE_CHECKING:
-    from opsigcli.records import Case, Floats, Ints, Spike
+    from opsigcli.mining_records import (
+        Spike,
+    )
+    from opsigcli.records import Case, Floats, Ints
     from opsigcli.reporting.svg import Chart
 
 TABLE_ROWS = 400  # checkpoints that the table of a chart lists
