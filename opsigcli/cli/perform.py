@@ -76,7 +76,7 @@ def _as_said(terminal: Terminal, error: BaseException) -> OpsigError:
         error.hint = f"resume with: {shlex.join(['opsig', *again])}"
         return error
     if signaled := _signal_behind(error):
-        return Interrupted(signaled, "interrupted before anything was finished", "run the same command again")
+        return Interrupted(signaled, "interrupted", "run the same command again; what was finished is kept")
     if isinstance(error, OpsigError):
         return error
     return _too_large(error) if _is_too_large(error) else _bug(terminal, error)
