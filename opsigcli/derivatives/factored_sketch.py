@@ -22,18 +22,28 @@ from opsigcli.objective.base import Objective
 
 TOLERANCE = 1e-3  # of its norm: how far a layer's gradient may be from autograd's
 PLACES = 64  # places whose Fourier transforms are held at once, times the examples of a batch
+MADE = 1 << 16  # weights of a layer up to which its gradient is made: to sketch it then costs less than its factors
 
 
 class Factors(NamedTuple):
-    """What a layer saw: for B examples and P places, inputs (B, P, D) and output gradients (B, P, C)."""
+    """What a layer saw: for B examples and P places, inputs (B, P, D) and output gradients (B, P, C).
+
+    Of a convolution, D has the window's pixels one after the other, and each with its channels: they lie so in memory.
+    """
 
     inputs: Tensor
     outputs: Tensor
+    window: int = 1  # pixels of it
+
+    def products(self) -> Tensor:
+        """``Σ_p δ_p a_pᵀ`` of every example, (B, C, D)."""
+        found: Tensor = self.outputs.transpose(1, 2) @ self.inputs
+        return found
 
     def weight_gradient(self) -> Tensor:
-        """``Σ_p δ_p a_pᵀ`` of every example, (B, C, D)."""
-        gradient: Tensor = self.outputs.transpose(1, 2) @ self.inputs
-        return gradient
+        """The same in the order of the parameter, (B, C, D)."""
+        found = self.products()
+        return found.unflatten(2, (self.window, -1)).transpose(2, 3).flatten(2) if self.window > 1 else found
 
     @property
     def by_places(self) -> bool:
@@ -49,8 +59,12 @@ class Factors(NamedTuple):
             products = of_inputs * (self.outputs @ self.outputs.transpose(1, 2))
             total: Tensor = products.flatten(1).sum(dim=1, dtype=torch.float64)
             return total
-        norms: Tensor = torch.linalg.vector_norm(self.weight_gradient().flatten(1), dim=1)
-        return norms.double().square()
+        return _squared_norms(self.products())
+
+
+def _squared_norms(gradients: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.vector_norm(gradients.flatten(1), dim=1)
+    return norms.double().square()
 
 
 class Seen(NamedTuple):
@@ -85,11 +99,15 @@ class FactoredLayers:
         except Exception:  # whatever a model does that cannot be watched
             self.watched, self._modules = frozenset[str](), {}
         rng = np.random.default_rng([seed, 1])
-        self._hashes = {}
+        self._hashes: dict[str, tuple[ScatteredSketch, CountSketch]] = {}
+        self._whole: dict[str, CountSketch] = {}
         for name, module in self._modules.items():
             if not isinstance(module, Layer) or f"{name}.weight".lstrip(".") not in self.weights:
                 continue
             weight = module.weight.detach()
+            if weight.numel() <= MADE:
+                self._whole[name] = CountSketch([weight.numel()], dimensions, rng, weight)
+                continue
             # Neighbours must not stay neighbours on both sides: (i, j) and (i + 1, j − 1) would always meet.
             of_outputs = ScatteredSketch(len(weight), dimensions, rng, weight)
             self._hashes[name] = of_outputs, CountSketch([weight[0].numel()], dimensions, rng, weight)
@@ -119,6 +137,11 @@ class FactoredLayers:
             if not self._factored:
                 others[f"{prefix}weight"] = factors.weight_gradient().flatten(1)
                 continue
+            if name in self._whole:
+                gradient = factors.products()
+                squares += _squared_norms(gradient)
+                sketch += self._whole[name]([gradient.flatten(1)])
+                continue
             of_outputs, of_inputs = self._hashes[name]
             if factors.by_places:
                 for at in range(0, factors.inputs.shape[1], PLACES):
@@ -128,8 +151,8 @@ class FactoredLayers:
                     spectrum += (first * second).sum(dim=1)
                 squares += factors.squared_norms()
             else:  # its gradient is smaller than its factors: each row is sketched, and turned to where its output goes
-                gradient = factors.weight_gradient()
-                squares += torch.linalg.vector_norm(gradient.flatten(1), dim=1).double().square()
+                gradient = factors.products()
+                squares += _squared_norms(gradient)
                 sketch += of_outputs.turned(of_inputs([gradient]))
         return Seen(sketch + torch.fft.irfft(spectrum, n=self._k), squares, others, outputs)
 
@@ -245,11 +268,29 @@ def _watching(layers: dict[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, 
 
 def _factors(layer: Layer, went_in: Tensor, came_back: Tensor) -> Factors:
     if isinstance(layer, nn.Conv2d):
-        padding = layer.padding
-        assert not isinstance(padding, str), "layers with named padding are left to others"
-        places = nn.functional.unfold(went_in, layer.kernel_size, layer.dilation, padding, layer.stride)
-        return Factors(places.transpose(1, 2), came_back.flatten(2).transpose(1, 2))
+        outputs = came_back.flatten(2).transpose(1, 2)
+        return Factors(_windows(layer, went_in), outputs, layer.kernel_size[0] * layer.kernel_size[1])
     count = len(went_in)
     return Factors(
         went_in.reshape(count, -1, went_in.shape[-1]), came_back.reshape(count, -1, came_back.shape[-1])
     )
+
+
+def _windows(layer: nn.Conv2d, images: Tensor) -> Tensor:
+    """What every place of a convolution's output sees, (B, P, D): ``unfold``, at a third to a tenth of its time."""
+    assert not isinstance(layer.padding, str), "layers with named padding are left to others"
+    (down, right), (height, width) = layer.padding, layer.kernel_size
+    count, channels, rows, columns = images.shape
+    padded = images.new_zeros(count, rows + 2 * down, columns + 2 * right, channels)
+    padded[:, down : down + rows, right : right + columns] = images.permute(0, 2, 3, 1)
+    size = [
+        (whole - dilation * (window - 1) - 1) // stride + 1
+        for whole, dilation, window, stride in zip(
+            padded.shape[1:3], layer.dilation, layer.kernel_size, layer.stride, strict=True
+        )
+    ]
+    image, row, column, _ = padded.stride()
+    shape = (count, *size, height, width, channels)
+    by_place = row * layer.stride[0], column * layer.stride[1]
+    in_window = row * layer.dilation[0], column * layer.dilation[1]
+    return padded.as_strided(shape, (image, *by_place, *in_window, 1)).reshape(count, size[0] * size[1], -1)
