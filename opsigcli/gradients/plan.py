@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.checkpoints import digest
+from opsigcli.gradients.swings import OTHERS, looked_at
 from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
 from opsigcli.mining.similarity import SIMILARITIES, Gradients, gradient_similarity
 from opsigcli.mining.surrogate import clearest_by_chance
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 TIMED = 64  # examples of a timed piece: what is worked on at once
 SEARCH = 4.5  # the search itself has so many times the starts of a surrogate
 PAIRS = 3  # that are looked at along their direction, where the store has none to tell from
-GATE = 2  # checkpoints until a pair's direction is seen to hold the swing, beside those of its evidence
 ARMS, UPDATES, PRODUCTS = 5, 60, 60  # of --causal, with the products for an arm's two sharpnesses
 LEAST = 0.5  # seconds of a piece that is timed once
 
@@ -78,7 +78,7 @@ def counted(options: MineOptions, sketches: Sketches, examples: int, pairs: int)
     m = min(examples, options.candidates)
     if options.method not in NEEDS_GRADIENTS or not rows:
         return Counts(0, 0, 0, 0, 0, 0)
-    looked_at = pairs * (rows + GATE) if options.method in NEEDS_SWINGS else 0
+    directions = pairs * len(looked_at(rows)) if options.method in NEEDS_SWINGS else 0
     arms = ARMS * (UPDATES + 2 * PRODUCTS) + ARMS * UPDATES // 3 if options.causal else 0
     kept = bool(sketches.kept)
     whole = (
@@ -89,7 +89,7 @@ def counted(options: MineOptions, sketches: Sketches, examples: int, pairs: int)
         loads=0 if kept else rows,
         similarities=rows,
         searches=options.surrogates + SEARCH,
-        directions=0 if kept else looked_at,
+        directions=0 if kept else directions,
         passes=arms,
     )
 
@@ -169,7 +169,7 @@ def measured(counts: Counts, options: MineOptions, sketches: Sketches, m: int) -
             several, few = objective.counted[: objective.batch_size], len(some) // 4
             loss = timed(lambda: objective.losses(several)) / len(several)
             direction = timed(lambda: swing(objective, some[:few], some[few : 2 * few], several))
-            direction += load + 2 * loss * max(m - len(several), 0)
+            direction += load + 2 * loss * max(min(m, OTHERS) - len(several), 0)
         if counts.passes:
             several = objective.counted[: objective.batch_size]
             mean = timed(lambda: objective.mean_loss_and_gradient(several)) * objective.n / len(several)

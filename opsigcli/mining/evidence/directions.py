@@ -37,7 +37,8 @@ SWING_HELD = Kind.number(
     "swing_held",
     "log of the members' share of the loss changes along the pair's own direction, theta +- epsilon u "
     "with u along the difference of the groups' mean gradients, over their fraction of the examples; the largest "
-    "over the checkpoints compared (needs no neighbouring checkpoint; null: 0, members change as others do).",
+    "over three of the checkpoints compared; where more than 512 candidates are no members, so many are drawn and "
+    "stand for all (needs no neighbouring checkpoint; null: 0, members change as others do).",
     _swing_held,
 )
 CURVATURE = Kind.number(
