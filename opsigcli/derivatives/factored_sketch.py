@@ -22,7 +22,8 @@ from opsigcli.objective.base import Objective
 
 TOLERANCE = 1e-3  # of its norm: how far a layer's gradient may be from autograd's
 PLACES = 64  # places whose Fourier transforms are held at once, times the examples of a batch
-MADE = 1 << 16  # weights of a layer up to which its gradient is made: to sketch it then costs less than its factors
+# Weights of a layer up to which its gradient is made: to sketch it costs less than its factors then.
+MADE = 1 << 16
 
 
 class Factors(NamedTuple):
@@ -43,7 +44,8 @@ class Factors(NamedTuple):
     def weight_gradient(self) -> Tensor:
         """The same in the order of the parameter, (B, C, D)."""
         found = self.products()
-        return found.unflatten(2, (self.window, -1)).transpose(2, 3).flatten(2) if self.window > 1 else found
+        by_pixel = found.reshape(*found.shape[:2], self.window, -1)
+        return by_pixel.transpose(2, 3).flatten(2)
 
     @property
     def by_places(self) -> bool:

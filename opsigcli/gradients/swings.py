@@ -14,8 +14,8 @@ from opsigcli.gradients.sketch_store import Sketches
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
 
-CHECKPOINTS = 3  # of those compared that are looked at, the middles of as many parts: two steps are tried at each
-OTHERS = 512  # candidates besides the members whose losses are watched, at most: their sum is known to some percent
+CHECKPOINTS = 3  # of those compared that are looked at: the middles of as many parts
+OTHERS = 512  # candidates besides the members whose losses are watched, at most
 CHOICE = f"{CHECKPOINTS} {OTHERS}".encode()
 
 
