@@ -271,21 +271,14 @@ class Sketches:
         return np.flatnonzero(left)
 
     def _at(self, row: int, task: Task) -> Gradients:
-        """Gradients of the candidates at one checkpoint; each array is a unit of its own."""
-        count = len(self.candidates)
-        names = {
-            "sketch": (count, self.options.sketch_dimensions),
-            "norms": (count,),
-            "residuals": (count, None),
-        }
-        units = [self.units.read(f"gradients-{row}-{name}", shape) for name, shape in names.items()]
-        parts = [unit for unit in units if unit is not None]
-        if len(parts) == len(names):
+        """Gradients of the candidates at one checkpoint; together they are one unit, which is there or is not."""
+        name, k = f"gradients-{row}", self.options.sketch_dimensions
+        both = self.units.read(name, (len(self.candidates), None))
+        if both is not None:
             task.advance(len(self.candidates), note="kept")
-            return Gradients(row, *parts)
+            return Gradients(row, both[:, :k], both[:, k], both[:, k + 1 :])
         found = self.sketch(row, self.candidates, task)
-        for name in names:
-            self.units.write(f"gradients-{row}-{name}", getattr(found, name))
+        self.units.write(name, np.concatenate([found.sketch, found.norms[:, None], found.residuals], axis=1))
         return found
 
     def _look(self) -> None:

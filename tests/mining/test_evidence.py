@@ -126,6 +126,8 @@ def test_a_planted_pair_has_finite_evidence_of_every_kind(kind: Kind) -> None:
 @KINDS
 def test_a_random_pair_is_near_its_null(kind: Kind) -> None:
     of, gaps, p_values = everything(), [], []
+    if "swing_held" in kind.definitions:  # which is not measured where the search finds as much by chance
+        of = replace(of, by_chance=np.zeros(0))
     nobody = np.empty(0, dtype=np.int64)
     first, second = class_matched(LABELS, (A, B), nobody, np.random.default_rng(3), 12)  # as nulls are drawn
     for sides in zip(first, second, strict=True):
@@ -133,6 +135,22 @@ def test_a_random_pair_is_near_its_null(kind: Kind) -> None:
             gaps.append(entry.value - (entry.null or 0.0))
             p_values += [] if entry.p_value is None else [entry.p_value]
     assert np.mean(p_values) > 0.2 if p_values else abs(np.mean(gaps)) < 0.3 + np.std(gaps)
+
+
+def test_along_a_pair_that_chance_makes_nothing_is_measured() -> None:
+    of = everything()
+    asked = []
+
+    def swings(first: np.ndarray, second: np.ndarray, watched: np.ndarray) -> list[np.ndarray]:
+        asked.append(len(first))
+        return [np.ones(len(watched))]
+
+    for by_chance, measured in ((np.full(39, 1e9), False), (np.zeros(39), True), (np.zeros(0), True)):
+        candidates = replace(of.candidates, swings=swings)  # which have asked for nothing
+        found = gathered(replace(of, candidates=candidates, by_chance=by_chance), (A, B))
+        assert ("swing_held" in found) is measured
+        assert len(asked) == int(measured)
+        asked.clear()
 
 
 @KINDS

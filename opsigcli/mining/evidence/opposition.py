@@ -77,7 +77,8 @@ def _elsewhere(sides: tuple[Ints, Ints], seen: Floats, other: Floats) -> float:
     return separation(other, sides) if min(map(len, sides)) >= SMALLEST else 0.0
 
 
-def _clarity(pair: Matched) -> Evidence | None:
+def clarity_by_chance(pair: Matched) -> Evidence | None:
+    """The pair's clarity beside that of the clearest pair of each surrogate; None without surrogates."""
     by_chance = pair.material.by_chance
     if not len(by_chance):
         return None
@@ -125,5 +126,5 @@ CLARITY = Kind.number(
     "the clearest pair found by the same search in this run's gradient similarities after a random rotation within "
     "each class, which keeps class means and covariances and destroys clusters; mean; p: share of rotations at least "
     "as clear, which accounts for the search: among runs without pairs a share of at most p has any pair this clear).",
-    _clarity,
+    clarity_by_chance,
 )
