@@ -381,8 +381,12 @@ class SharpnessOptions:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """``opsig report``: the whole case."""
+    """``opsig report``: the whole case, or several runs side by side."""
 
+    stores: Annotated[
+        tuple[Path, ...],
+        Argument("Stores: one is reported, several are compared. Default: that of --store.", "STORES"),
+    ] = ()
     full: Annotated[bool, Option("Show everything in the terminal, not one screen of it.")] = False
     html: Annotated[bool, Option("Write one self-contained HTML file, opsig-report.html.")] = False
     output: Annotated[Path | None, Option("Write the HTML to FILE.", "FILE", short="-o")] = None

@@ -98,6 +98,7 @@ class LossTrace:
     weights: Floats | None = None  # (N,) of each example in the mean loss, of mean 1; None = all alike
     axis: Axis = STEPS  # what the steps count
     naming: Naming = LABELLED
+    digests: Ints | None = None  # (N,) of inputs and targets; None in stores of older versions
 
     @cached_property
     def mean_loss(self) -> MeanLoss:

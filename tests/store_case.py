@@ -117,7 +117,7 @@ def write_everything(store: Path, *, seed: int = 0) -> None:
         writer.write_mining(store, found, pictures)
     writer.add_causal(store, causal)
     seen = {"brightness": np.zeros(N, dtype=np.float32), "colour": np.zeros(N, dtype=np.int64)}
-    writer.write_seen(store, seen, "", trace.run.fingerprint, None)
+    writer.write_seen(store, seen, "", trace.run.fingerprint, np.arange(N), None)
     curves = {1: np.zeros(2, dtype=np.float32)}
     phases = (Phase("progressive sharpening", 0, 1, "λ rises"),)
     critical = CriticalSharpness(1, 2.0, 1.0, 4.0, 0.5, 0.01, "next checkpoint", 6, 0)

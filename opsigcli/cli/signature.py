@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -44,7 +44,10 @@ def function_of(options: type, act: Act) -> Callable[..., None]:
 
 def _parameter(parameter: Parameter) -> inspect.Parameter:
     kind, default, declared = parameter.type, parameter.default, parameter.declared
-    parser = _path if kind in (Path, Path | None) else None
+    parser = _path if kind in (Path, Path | None, tuple[Path, ...]) else None
+    if get_origin(kind) is tuple:
+        kind = list[get_args(kind)[0]]  # type: ignore[misc]
+        default = list(default)
     info: Any
     if isinstance(declared, Argument):
         info = typer.Argument(metavar=declared.metavar, help=declared.help, parser=parser)
@@ -77,6 +80,8 @@ def _value(parameter: Parameter, given: Any) -> Any:
         typer.BadParameter: it is neither that word nor a number in range, or names no file where one is meant.
     """
     declared = parameter.declared
+    if get_origin(parameter.type) is tuple:
+        return tuple(given or ())
     if isinstance(declared, Option) and declared.none is not None:
         return None if given == declared.none else _whole(parameter, declared, given)
     hint = f"'{declared.metavar if isinstance(declared, Argument) else parameter.flag}'"

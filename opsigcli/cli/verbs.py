@@ -177,12 +177,18 @@ VERBS = {
         proposed. Of the threshold no more is said than was measured: spikes without a ratio are named, with the
         command that covers them. The sharpness shown is the result with ratios at most checkpoints, the pairs are
         those of the last opsig mine; --result shows others by name. The page and --json name no home folder.
+
+        Several stores are put side by side, in the terminal, as HTML or JSON: what the runs were made with and where
+        that differs, losses, spikes and stability ratios on one axis, and what the groups that one run mined do in the
+        others, beside random groups of the same labels and sizes there. Examples are the same where id and content are;
+        it is said how many are, and nothing is said of single examples where none are.
         """,
         """
         opsig report
         opsig report --full
         opsig report --html
         opsig report -o case.html --store case.h5
+        opsig report gd.h5 adam.h5 -o both.html
         opsig report --result 'mine --method losses; sharpness --precision float64'
         """,
     ),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from opsigcli.commands.planted_recovery import tell_known_pairs
-from opsigcli.errors import ReportError
+from opsigcli.comparison.compare import compare_stores
+from opsigcli.errors import ReportError, UsageError
 from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.options import REPORT, ReportOptions
@@ -21,13 +23,16 @@ from opsigcli.store.reader import open_store
 
 
 def report(options: ReportOptions, progress: Progress) -> Outcome:
-    """Show a store: a view for the terminal, or an HTML file with ``options.html`` or ``options.output``.
+    """Show a store, or several side by side: a view for the terminal, or an HTML file.
 
     Raises:
         UsageError: the store has no result of the name that is asked for.
         StoreError: there is no readable store.
         ReportError: the HTML file cannot be written.
     """
+    if len(options.stores) > 1:
+        return _compared(options)
+    options = replace(options, store=next(iter(options.stores), options.store))
     with open_store(options.store) as store:
         wanted = [name.strip() for name in (options.result or "").split(";") if name.strip()]
         case, known_pairs = with_causes(store.case_with(wanted), store.seen), store.known_pairs
@@ -39,11 +44,8 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         text = render_html(
             case, result, thumbnails_per_group=options.thumbnails, definitions=DEFINITIONS
         ).encode()
-        if output.is_dir():
-            raise ReportError(f"expected a file name, found the folder {output}", "add a file name")
-        write_file(output, lambda file: file.write(text))
+        messages = (*messages, _write(output, text))
         result["html"] = str(output)
-        messages = (*messages, f"wrote {output} ({len(text) / 1024:.0f} KiB)")
     return Outcome(
         schema="opsig/report",
         inputs={"store": str(options.store)},
@@ -52,6 +54,31 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         messages=messages,
         view=None if output else case if options.full else Screen(case),
     )
+
+
+def _compared(options: ReportOptions) -> Outcome:
+    """Several stores side by side."""
+    if options.result:
+        raise UsageError("--result is for the report of one store", "leave it out, or name one store")
+    compared = compare_stores(options.stores)
+    result, messages = without_homes(plain(compared)), list[str]()
+    if output := options.output or (REPORT if options.html else None):
+        from opsigcli.reporting.comparison_html import render_comparison_html
+
+        messages.append(_write(output, render_comparison_html(compared, result).encode()))
+        result["html"] = str(output)
+    stores = [str(path) for path in options.stores]
+    return Outcome(
+        "opsig/comparison", {"stores": stores}, result, tuple(messages), view=None if output else compared
+    )
+
+
+def _write(output: Path, text: bytes) -> str:
+    """Write a page; what was done, in words."""
+    if output.is_dir():
+        raise ReportError(f"expected a file name, found the folder {output}", "add a file name")
+    write_file(output, lambda file: file.write(text))
+    return f"wrote {output} ({len(text) / 1024:.0f} KiB)"
 
 
 def summary(case: Case) -> dict[str, object]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from opsigcli.errors import Interrupted
 from opsigcli.examples import ExampleSource
+from opsigcli.gradients.contents import contents
 from opsigcli.gradients.thumbnails import more_pictures
 from opsigcli.mining.causes.attribute import spike_examples
 from opsigcli.mining.tokens import PREDICTED, SEEN, labelled_tokens
@@ -46,9 +47,11 @@ def keep_seen(path: Path, source: ExampleSource, progress: Progress) -> None:
         with locked(path, wait=WAIT):
             with open_store(path) as store:
                 known = store.seen
+                digests = store.trace.digests
                 pictures = more_pictures(source, spike_examples(store.case), store.thumbnails)
-            if known is None or pictures is not None:
-                write_seen(path, *(known or see(source, progress)), source.fingerprint, pictures)
+            if known is None or digests is None or pictures is not None:
+                digests = contents(source, progress) if digests is None else digests
+                write_seen(path, *(known or see(source, progress)), source.fingerprint, digests, pictures)
     except KeyboardInterrupt as signal:
         raise Interrupted(signal, "interrupted: the trace is kept, the examples were not looked at") from None
 

@@ -28,6 +28,9 @@ RENDERERS = Registry(
         "opsig/sharpness": Entry(
             "opsigcli.reporting.terminal:render_curvature", "sharpness, in the terminal"
         ),
+        "opsig/comparison": Entry(
+            "opsigcli.reporting.comparison:render_comparison", "several runs side by side, in the terminal"
+        ),
         "opsig/report": Entry("opsigcli.reporting.screen:render", "the whole case, in the terminal"),
     },
 )

@@ -47,6 +47,8 @@ from opsigcli.reporting.training import training_view
 from opsigcli.reporting.virtual import virtual_view
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from opsigcli.mining_records import (
         Evidence,
         GroupKey,
@@ -80,6 +82,22 @@ def render_html(
     Raises:
         ReportError: a group names an example that the loss trace does not have.
     """
+    environment = environment_of()
+    assert environment.loader is not None
+    css, js = (environment.loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
+    page = environment.get_template("report.html.jinja").render(
+        css=css,
+        js=js,
+        csp=content_security_policy(css, js),
+        data=embedded(result),
+        version=__version__,
+        **_view(case, thumbnails_per_group, definitions or {}),
+    )
+    return without_home(printable_lines(page))  # a file name may hold what is no text
+
+
+def environment_of() -> Environment:
+    """Where the templates of pages are, and how they are filled in."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -90,18 +108,13 @@ def render_html(
         undefined=StrictUndefined,
     )
     environment.filters["true_minus"] = lambda text: re.sub(r"(?<![\w-])-(?=[\d.])", "\u2212", str(text))
-    assert environment.loader is not None
-    css, js = (environment.loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
+    return environment
+
+
+def embedded(result: Mapping[str, Any]) -> str:
+    """A result as JSON that can stand in a page."""
     data = json.dumps(plain(dict(result)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    page = environment.get_template("report.html.jinja").render(
-        css=css,
-        js=js,
-        csp=content_security_policy(css, js),
-        data=_inert(escaped(data)),
-        version=__version__,
-        **_view(case, thumbnails_per_group, definitions or {}),
-    )
-    return without_home(printable_lines(page))  # a file name may hold what is no text
+    return _inert(escaped(data))
 
 
 def content_security_policy(css: str, js: str) -> str:

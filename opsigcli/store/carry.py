@@ -13,6 +13,7 @@ from opsigcli.outcome import plain
 from opsigcli.records import Provenance, Run
 from opsigcli.store.decode import decode_text
 from opsigcli.store.kept import places
+from opsigcli.store.looked import DIGESTS
 from opsigcli.store.schema import LAYOUT, RESULTS
 
 SAME = ("model", "loss", "fingerprint", "key", "weights", "partial")  # of the run, for results to be of it
@@ -37,7 +38,13 @@ def carry_over(old: h5py.File, new: h5py.File) -> list[str]:
     if not same:
         named = [name for command in RESULTS for name in places(old, command, before.batch_norm).values()]
         return [f"a trace of {len(old['example_ids']):,} examples of another run", *removed, *named]
-    for name in ("gradients", "causal", *(part for parts in RESULTS.values() for part in parts), "kept"):
+    for name in (
+        DIGESTS,
+        "gradients",
+        "causal",
+        *(part for parts in RESULTS.values() for part in parts),
+        "kept",
+    ):
         if name in old:
             new.require_group(name.rpartition("/")[0] or "/")
             old.copy(name, new, name=name)

@@ -11,9 +11,21 @@ from numpy.typing import NDArray
 
 from opsigcli.records import Thumbnails
 
+DIGESTS = "example_digests"
 
-def put_seen(file: h5py.File, seen: Mapping[str, NDArray[Any]], unseen: str, fingerprint: str) -> None:
-    """Put the table in the place of the one that is there: feature to (N,), why there is none, of which data."""
+
+def put_seen(
+    file: h5py.File,
+    seen: Mapping[str, NDArray[Any]],
+    unseen: str,
+    fingerprint: str,
+    digests: NDArray[np.int64] | None,
+) -> None:
+    """Put the table in the place of the one that is there: feature to (N,), why there is none, of which data; and (N,)
+    of the examples' contents."""
+    file.pop(DIGESTS, None)
+    if digests is not None:
+        file[DIGESTS] = digests
     file.pop("seen", None)
     group = file.create_group("seen")
     group.attrs.update(unseen=unseen, fingerprint=fingerprint)

@@ -18,6 +18,7 @@ from opsigcli.mean_loss import mean_loss
 from opsigcli.records import Case, LossTrace, Run, TraceSummary, VirtualSteps
 from opsigcli.result_records import Causal
 from opsigcli.store.lazy_arrays import StoredMatrix, StoredTexts
+from opsigcli.store.looked import DIGESTS
 from opsigcli.store.names import MINE, QUICK, SHARPNESS, name_of
 from opsigcli.store.opening import attribute, open_checked
 from opsigcli.store.results import Results
@@ -122,6 +123,7 @@ class Store(Results):
             measured=self.measured if "measured" in self.names else None,
             weights=self.weights,
             axis=run.axis,
+            digests=file[DIGESTS][()] if DIGESTS in self.names else None,
             naming=naming_of(run.transform, bool(run.classes), not labels.any()),
         )
 

@@ -51,6 +51,11 @@ LAYOUT: dict[str, Part] = {
     "example_ids": Part("(N)", "int", "permanent number of each example in its source", always=True),
     "example_names": Part("(N)", "text", "relative path of each example; absent where examples have none"),
     "labels": Part("(N)", "int", "class index of each example", always=True),
+    "example_digests": Part(
+        "(N)",
+        "int",
+        "64 bits of a digest of each input and target, by which other stores know the example again",
+    ),
     "losses": Part(
         "(T, N)", "float32", "each example's own, nats; NaN = not measured, or not finite", always=True
     ),

@@ -216,12 +216,17 @@ def add_causal(store: Path, found: Causal) -> None:
 
 
 def write_seen(
-    store: Path, seen: Mapping[str, NDArray[Any]], unseen: str, fingerprint: str, pictures: Thumbnails | None
+    store: Path,
+    seen: Mapping[str, NDArray[Any]],
+    unseen: str,
+    fingerprint: str,
+    digests: NDArray[np.int64] | None,
+    pictures: Thumbnails | None,
 ) -> None:
-    """Keep what can be seen in the examples; and all pictures there are now, None = as they are."""
+    """Keep what can be seen in the examples, and their contents; and all pictures there are now, None = as they are."""
 
     def fill(file: h5py.File) -> None:
-        put_seen(file, seen, unseen, fingerprint)
+        put_seen(file, seen, unseen, fingerprint, digests)
         if pictures is not None:
             put_pictures(file, pictures)
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.axis import STEPS, Axis
+from opsigcli.checkpoints.example_weights import read_example_weights
 from opsigcli.checkpoints.fact_kinds import KINDS
 from opsigcli.checkpoints.recorded_facts import Traced, batch_norm_fact, merged, recorded_facts
 from opsigcli.checkpoints.training_log import find_log
 from opsigcli.errors import ObjectiveError, OpsigError
 from opsigcli.models.training_only import batch_norms, differs_in_training, drawn_at_random
+from opsigcli.options import EXAMPLE_WEIGHTS
 from opsigcli.runs.look import look_at
 from opsigcli.tracing.against_log import against_log
 from opsigcli.tracing.batch_norm_gap import Gap, gap_words
@@ -21,6 +23,8 @@ from opsigcli.training_records import AgainstLog, RecordedFact
 from opsigcli.usercode import guarded
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from opsigcli.checkpoints.series import Series
@@ -48,7 +52,23 @@ def facts_of(
         for fact in recorded_facts(series, traced)
         if fact.name != "BatchNorm" or fact.name not in built
     ]
-    return tuple(merged([*files, *of_model]))
+    return tuple(merged([*files, *of_model, *facts_of_examples(series.folder, len(objective.source))]))
+
+
+def facts_of_examples(folder: Path, examples: int) -> list[RecordedFact]:
+    """Which examples ``opsig train`` left out, or let count less."""
+    less = read_example_weights(folder)[1].values()
+    found = (
+        ("examples left out", sum(w == 0 for w in less), "the run did not train on them"),
+        ("examples that count less", sum(w > 0 for w in less), "the run trained on a weighted mean"),
+    )
+    return [
+        RecordedFact(
+            name, f"{number:,} of {examples:,}", EXAMPLE_WEIGHTS, f"{why}; the trace measures all alike"
+        )
+        for name, number, why in found
+        if number
+    ]
 
 
 def facts_of_model(

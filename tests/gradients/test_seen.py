@@ -189,7 +189,7 @@ def test_a_trace_looks_once_and_again_where_the_data_are_others(opsig: Opsig, tm
         assert len(opened.seen[0]["brightness"]) == 300
     assert store.stat().st_size == pytest.approx(len(before), rel=0.2)
     with locked(store):
-        write_seen(store, {"brightness": np.zeros(300, np.float32)}, "", "another", None)
+        write_seen(store, {"brightness": np.zeros(300, np.float32)}, "", "another", None, None)
     with open_store(store) as opened:
         assert opened.seen is None  # of other data
     assert opsig("trace", run, "--store", store).code == 0

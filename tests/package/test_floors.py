@@ -26,6 +26,7 @@ GROUND = {
         "look_records",
         "result_records",
         "mining_records",
+        "comparison_records",
         "mean_loss",
         "outcome",
         "registry",
@@ -45,7 +46,7 @@ GROUND = {
 }
 MATERIALS = {"checkpoints", "datasets", "models", "optimizers", "objective", "store"}
 INSTRUMENTS = {"derivatives", "curvature", "mining", "reporting"}
-BENCHES = {"runs", "tracing", "stability", "gradients"}
+BENCHES = {"runs", "tracing", "stability", "gradients", "comparison"}
 # What a room may import beside the ground and itself.
 MAY_IMPORT: dict[str, set[str]] = {room: set() for room in MATERIALS | INSTRUMENTS} | {
     "derivatives": {"objective"},
@@ -53,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {room: set() for room in MATERIALS | INSTRUMEN
     "tracing": MATERIALS | {"runs"},
     "stability": MATERIALS | {"runs", "derivatives", "curvature", "mining"},
     "gradients": MATERIALS | {"runs", "derivatives", "curvature", "mining", "reporting"},
+    "comparison": {"mining", "store"},
     "commands": MATERIALS | INSTRUMENTS | BENCHES,
     "cli": {"commands", "reporting"},
     "__main__": {"cli"},

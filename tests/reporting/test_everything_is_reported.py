@@ -51,6 +51,7 @@ MADE_OF = {
         "sha256",
         "example_ids",
         "example_names",
+        "example_digests",
         "complete",
         "loss_deltas",
         "measured",

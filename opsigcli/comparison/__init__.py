@@ -1,0 +1,1 @@
+"""Several runs side by side: cases in, one comparison out. It opens neither models nor data."""
