@@ -26,7 +26,7 @@ from opsigcli.mining.notes import (
     notes_on_trace,
 )
 from opsigcli.mining.oscillation import Oscillation, oscillation
-from opsigcli.mining.outliers import keep_outliers
+from opsigcli.mining.outliers import keep_outliers, stands_apart
 from opsigcli.mining.proposals import clarity
 from opsigcli.mining.recovery import recovery
 from opsigcli.mining.search import Search
@@ -185,11 +185,22 @@ def _search(
     if similarity is not None:
         proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights)
         if proposed and settings.surrogates:
-            clearest = max(clarity(similarity, sides) for sides in proposed)
-            with progress.task("surrogates", settings.surrogates, "search") as task:
-                by_chance = clearest_by_chance(
-                    similarity, labels, settings.surrogates, settings.seed, task, keep, clearest
-                )
+            clear = [clarity(similarity, sides) for sides in proposed]
+            by_chance = clearest_by_chance(
+                similarity,
+                labels,
+                settings.surrogates,
+                settings.seed,
+                progress,
+                keep,
+                max(clear),
+                [
+                    each
+                    for each, sides in zip(clear, proposed, strict=True)
+                    if stands_apart(similarity, sides)
+                ],
+                settings.false_discovery_rate,
+            )
     energy, whole = trace.survey.energy, float(trace.survey.energy.sum())
     share = energy[usable.positions] / whole if whole > 0 else np.zeros(len(labels))
     material = Material(
