@@ -47,7 +47,7 @@ class Pair:
     verdict: str  # in words
     reasons: tuple[str, ...] = ()
     strongest_step: int = 0  # the delta from this checkpoint to the next is the pair's largest
-    traits: tuple[str, ...] = ()  # of structural, active, discrete
+    traits: tuple[str, ...] = ()  # of structural, active, discrete, unstable
     finding: bool | None = (
         None  # passes the false discovery rate as opposing outliers; None = that was not tested
     )

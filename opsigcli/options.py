@@ -252,8 +252,8 @@ class MineOptions:
     surrogates: Annotated[
         int,
         Option(
-            "Rotated surrogates for p-values that account for the search, at most; fewer where no pair stands out. "
-            "0: no pair is tested, and none is a finding.",
+            "Rotated surrogates for p-values that account for the search; fewer where no pair stands out, up to 499 "
+            "where a finding hangs on more. 0: no pair is tested, and none is a finding.",
             "N",
             min=0,
         ),

@@ -239,8 +239,8 @@ MUTATIONS: list[Mutation] = [
     *of(
         "mining/outliers.py",
         "mining/test_outliers.py",
-        ("<= APART", "<= 99", "test_few_members_on_an_axis_and_groups_that_stand_apart_are_left_as_they_are"),
-        ("<= APART", "<= -99", "test_on_a_continuous_axis_the_examples_it_moves_most_stay"),
+        ("> APART", "> 99", "test_few_members_on_an_axis_and_groups_that_stand_apart_are_left_as_they_are"),
+        ("> APART", "> -99", "test_on_a_continuous_axis_the_examples_it_moves_most_stay"),
     ),
     *of(
         "mining/verdict.py",

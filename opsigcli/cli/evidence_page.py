@@ -25,7 +25,7 @@ EVIDENCE_PAGE = Topic(
                 "is the inner product of their features, averaged over the checkpoints compared (--similarity "
                 "adjusted).",
                 "Where there are fewer than 50 references for each output, such a fit would follow the groups that "
-                "are sought. S is then half of (c - f)/(1 - f) above and of (c - f)/(1 + f) below f, with c the "
+                "are sought. S is then a quarter of (c - f)/(1 - f) above and of (c - f)/(1 + f) below f, with c the "
                 "cosine of two gradients and f the median cosine of pairs of references whose residuals are as "
                 "alike, in 20 quantile bins, and no room 1 - f or 1 + f below .02.",
             ),
@@ -72,10 +72,13 @@ EVIDENCE_PAGE = Topic(
             (
                 "The p-value of clarity accounts for the search: the search is repeated in S after a random "
                 "rotation of the examples' features within each class that leaves its mean where it is "
-                "(--surrogates, 39 at most; no more once 10 are as clear as the run's clearest pair), and p is the "
-                "share of these, the run itself counted, whose clearest pair is as clear. Rotations keep means and "
-                "covariances of classes, and so class hierarchy and Gaussian axes; p can be no smaller than "
-                "1/(surrogates + 1): --surrogates 499 for .002.",
+                "(--surrogates, 39; 19 where no pair stands apart; no more once 10 are as clear as the run's clearest "
+                "pair), and p is the share of these, the run itself counted, whose clearest pair is as clear. "
+                "Rotations keep means and covariances of classes, and so class hierarchy and Gaussian axes.",
+                "Where a pair is clearer than all 39 and is kept from being a finding by their number alone, more are "
+                "made, 499 at most, until it is one or a surrogate is as clear; its p is then 1/(1 + m), with m the "
+                "number of surrogates before the first as clear. That holds wherever one stops: without pairs, the "
+                "first m are all less clear in 1 of 1 + m runs.",
                 "A finding is a pair called opposing outliers whose clarity passes the false discovery rate "
                 "(--false-discovery-rate, .1; Benjamini-Hochberg over all pairs called so). Other pairs are "
                 "proposals: shown apart, never counted (finding: false). Where there are no surrogates, pairs are "

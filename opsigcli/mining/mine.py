@@ -26,12 +26,12 @@ from opsigcli.mining.notes import (
     notes_on_trace,
 )
 from opsigcli.mining.oscillation import Oscillation, oscillation
-from opsigcli.mining.outliers import keep_outliers
+from opsigcli.mining.outliers import keep_outliers, stands_apart
 from opsigcli.mining.proposals import clarity
 from opsigcli.mining.recovery import recovery
 from opsigcli.mining.search import Search
 from opsigcli.mining.similarity import gradient_similarity
-from opsigcli.mining.surrogate import clearest_by_chance
+from opsigcli.mining.surrogate import clearest_by_chance, p_after_selection
 from opsigcli.mining.top import top_deltas
 from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining.window import first_window
@@ -182,18 +182,33 @@ def _search(
         )
     )
     by_chance: Floats = np.zeros(0)
+    findable = False
     if similarity is not None:
         proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights)
         if proposed and settings.surrogates:
-            clearest = max(clarity(similarity, sides) for sides in proposed)
-            with progress.task("surrogates", settings.surrogates, "search") as task:
-                by_chance = clearest_by_chance(
-                    similarity, labels, settings.surrogates, settings.seed, task, keep, clearest
-                )
+            clear = [clarity(similarity, sides) for sides in proposed]
+            apart = [
+                each for each, sides in zip(clear, proposed, strict=True) if stands_apart(similarity, sides)
+            ]
+            by_chance = clearest_by_chance(
+                similarity,
+                labels,
+                settings.surrogates,
+                settings.seed,
+                progress,
+                keep,
+                max(clear),
+                apart,
+                settings.false_discovery_rate,
+            )
+            findable = any(
+                p_after_selection(each, by_chance, settings.surrogates) <= settings.false_discovery_rate
+                for each in apart
+            )
     energy, whole = trace.survey.energy, float(trace.survey.energy.sum())
     share = energy[usable.positions] / whole if whole > 0 else np.zeros(len(labels))
     material = Material(
-        usable, labels, similarity, swings.high_passed, share, len(energy), settings, by_chance
+        usable, labels, similarity, swings.high_passed, share, len(energy), settings, by_chance, findable
     )
     pairs = tuple(
         pair.swapped() if material.strongest(pair.sides)[1] < 0 else pair

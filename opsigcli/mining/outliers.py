@@ -60,7 +60,7 @@ def keep_outliers(
     tails = {
         p: pull(gradients, sides)[np.concatenate(sides)]
         for p, sides in found.items()
-        if separation(similarity, sides) <= APART or cohesion(similarity, sides) <= COHERENT
+        if not stands_apart(similarity, sides)
     }
     while tails:
         rows = np.concatenate([np.concatenate(pairs[p]) for p in tails])
@@ -75,6 +75,11 @@ def keep_outliers(
         for p in small:  # what they leave goes to the others
             del found[p], tails[p]
     return list(found.values())
+
+
+def stands_apart(similarity: Floats, sides: Sides) -> bool:
+    """Whether two groups are discrete, as the verdict has it."""
+    return separation(similarity, sides) > APART and cohesion(similarity, sides) > COHERENT
 
 
 def cohesion(similarity: Floats, sides: Sides) -> float:

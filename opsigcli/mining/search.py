@@ -34,6 +34,12 @@ class Search:
         int, ...
     ] = ()  # loss deltas that a compared checkpoint begins or ends; evidence holds out the rest
 
+    def only(self, rows: Ints, similarity: Floats) -> Search:
+        """The same of some candidates, with another similarity (R, R) of theirs."""
+        weights = None if self.weights is None else self.weights[rows]
+        deltas, high_passed = self.deltas[:, rows], self.high_passed[:, rows]
+        return Search(similarity, deltas, high_passed, self.energy[rows], weights, self.steps)
+
 
 def top_rule(search: Search) -> list[Sides]:
     """The 20 examples whose loss rose most against the 20 whose loss fell most, at five steps.

@@ -27,6 +27,7 @@ HELD = 1.0  # swing held
 BY_CLASS = 0.5  # of the variance of a contrast, between classes, from which the label explains it
 SWING = -0.3  # correlation of the groups' loss deltas on held-out steps
 ALTERNATES = -0.3  # lag-one correlation of their difference
+STABLE = 0.5  # of the members, found again in halves of what was compared
 VISIBLE = 1e-3  # nats, root mean square of that difference
 
 
@@ -57,6 +58,7 @@ def judge(evidence: Mapping[str, Evidence]) -> tuple[str, tuple[str, ...]]:
         f"members stand {'apart from' if apart else 'at the end of a continuum with'} the other examples "
         f"(separation {separation.value:.2f}, cohesion {cohesion.value:.2f})",
         *_again(evidence),
+        *_stable(evidence),
         *_activity(evidence),
         *_selection(evidence),
     ]
@@ -94,11 +96,12 @@ def swings(evidence: Mapping[str, Evidence]) -> bool:
 
 
 def traits(evidence: Mapping[str, Evidence]) -> tuple[str, ...]:
-    """Which of three labels hold: structural, active, discrete.
+    """Which of four labels hold: structural, active, discrete, unstable.
 
     *structural*: gradients oppose beyond class-matched groups, and the members hold the loss changes along their
     own direction (where that was probed). *active*: on held-out steps the losses swing against one another every step,
     and the pair holds more than its share of the loss changes. *discrete*: the groups stand apart from all others.
+    *unstable*: of some halves of what was compared, less than half of the members come back.
     """
     found = []
     if "opposition" in evidence:
@@ -110,6 +113,8 @@ def traits(evidence: Mapping[str, Evidence]) -> tuple[str, ...]:
         found.append("active")
     if "separation" in evidence and _apart(evidence):
         found.append("discrete")
+    if min(_found_again(evidence).values(), default=1.0) < STABLE:
+        found.append("unstable")
     return tuple(found)
 
 
@@ -156,6 +161,22 @@ def _again(evidence: Mapping[str, Evidence]) -> list[str]:
         f"the groups as one half of the checkpoints has them {holds} at the other half (separation {again.value:.2f}, "
         "the smaller of both ways round)"
     ]
+
+
+def _found_again(evidence: Mapping[str, Evidence]) -> dict[str, float]:
+    """What was halved, to the share of the members that comes back."""
+    begin = "stability_"
+    return {name.removeprefix(begin): e.value for name, e in evidence.items() if name.startswith(begin)}
+
+
+def _stable(evidence: Mapping[str, Evidence]) -> list[str]:
+    """Whether the search finds the pair again in halves of what was compared."""
+    found = _found_again(evidence)
+    if not found:
+        return []
+    each = ", ".join(f"{halved} {value:.2f}" for halved, value in found.items())
+    words = "stable" if min(found.values()) >= STABLE else "unstable"
+    return [f"{words}: what the search finds again of its members in halves of {each}"]
 
 
 def _selection(evidence: Mapping[str, Evidence]) -> list[str]:

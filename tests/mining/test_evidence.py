@@ -84,7 +84,8 @@ def everything() -> Material:
         swings=swings,
         curvature=curvature,
     )
-    return replace(of, candidates=candidates, by_chance=np.random.default_rng(2).random(19) * 0.1)
+    by_chance = np.random.default_rng(2).random(19) * 0.1
+    return replace(of, candidates=candidates, by_chance=by_chance, resample=True)
 
 
 def gathered(of: Material, sides: Sides = (A, B)) -> dict[str, Evidence]:

@@ -94,7 +94,7 @@ def test_opposition_degree_is_highest_for_members_of_pairs() -> None:
 
 def test_rotations_keep_class_means_and_take_clusters_away() -> None:
     rng = np.random.default_rng(0)
-    labels = np.arange(M) % 2
+    labels = np.repeat([0, 1], M // 2)
     rows = rng.standard_normal((M, 30))
     rows[PAIRS[0][0]] += 4 * rng.standard_normal(30)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)

@@ -26,6 +26,7 @@ from opsigcli.mining.evidence.opposition import (
     REPLICATION,
     SEPARATION,
 )
+from opsigcli.mining.evidence.stability import STABILITY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,7 @@ EVIDENCE: tuple[Kind, ...] = (
     COHESION,
     SEPARATION,
     REPLICATION,
+    STABILITY,
     BY_CLASS,
     CLARITY,
     SWING_HELD,

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.mining import METHODS
 from opsigcli.mining.class_matched import class_matched
+from opsigcli.mining.resampled import Half, searched_in_halves
+from opsigcli.mining.search import Search
 from opsigcli.mining.similarity import gradient_similarity
 from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining_records import (
@@ -45,6 +48,28 @@ class Material:
     by_chance: Floats = field(
         default_factory=lambda: np.zeros(0)
     )  # clarity of the clearest pair per surrogate
+    resample: bool = False  # some pair may be a finding, so that its stability is worth the time
+
+    @cached_property
+    def halved(self) -> list[Half]:
+        """What the same search finds in halves of what was compared; [] where that is not asked for."""
+        if not self.resample:
+            return []
+        method, searched = METHODS.load(self.settings.method), self.search
+
+        def search(similarity: Floats, rows: Ints) -> list[Sides]:
+            found: list[Sides] = method(searched.only(rows, similarity))
+            return found
+
+        return searched_in_halves(self.candidates, self.labels, self.settings, search)
+
+    @property
+    def search(self) -> Search:
+        """What the method may look at."""
+        steps = touched(self.candidates.gradients, len(self.high_passed))
+        return Search(
+            self.similarity, self.high_passed, self.high_passed, self.energy, self.candidates.weights, steps
+        )
 
     @cached_property
     def halves(self) -> tuple[Floats, Floats] | None:

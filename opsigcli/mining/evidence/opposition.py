@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.evidence.material import NULL, SOUGHT, Kind, Matched, against_null, beside_null
+from opsigcli.mining.evidence.material import NULL, SOUGHT, Kind, Matched, beside_null
 from opsigcli.mining.outliers import separation
 from opsigcli.mining.proposals import ROUNDS, clarity
 from opsigcli.mining.simple import SMALLEST, refine
+from opsigcli.mining.surrogate import p_after_selection
 from opsigcli.mining.verdict import APART, COHERENT
 from opsigcli.mining_records import (
     Evidence,
@@ -83,7 +84,9 @@ def clarity_by_chance(pair: Matched) -> Evidence | None:
     if not len(by_chance):
         return None
     first, second = (np.sort(rows) for rows in pair.pair.sides)
-    return against_null(np.append(clarity(pair.similarity, (first, second)), by_chance), tail="high")
+    clear = clarity(pair.similarity, (first, second))
+    p_value = p_after_selection(clear, by_chance, pair.material.settings.surrogates)
+    return Evidence(clear, float(by_chance.mean()), p_value)
 
 
 OPPOSITION = Kind.number(
