@@ -198,5 +198,8 @@ class Case:
     largest_rise: Spike | None = None  # where there is no spike, likewise
     store: Path = STORE  # where it is kept
     look: Look | None = None  # the ends of the run beside a guess
+    failed: dict[str, str] | None = (
+        None  # checkpoint -> why the latest trace could not have it; None = not known
+    )
     causal: tuple[Causal, ...] = ()  # of the groups of ``mining``, and of others
     results: tuple[Result, ...] = ()  # all that are kept: those above, and those that are not shown

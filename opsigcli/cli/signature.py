@@ -44,6 +44,8 @@ def function_of(options: type, act: Act) -> Callable[..., None]:
 
 def _parameter(parameter: Parameter) -> inspect.Parameter:
     kind, default, declared = parameter.type, parameter.default, parameter.declared
+    if kind == tuple[str, ...]:  # repeatable
+        kind, default = list[str], list(default)
     parser = _path if kind in (Path, Path | None) else None
     info: Any
     if isinstance(declared, Argument):
@@ -88,7 +90,7 @@ def _value(parameter: Parameter, given: Any) -> Any:
         raise typer.BadParameter(
             f"expected the name of a file, found the folder {str(given)!r}", param_hint=hint
         )
-    return given
+    return tuple(given) if isinstance(given, list) else given
 
 
 def _whole(parameter: Parameter, declared: Option, given: str) -> int:

@@ -15,6 +15,31 @@ class Verb:
     one_speaks: bool = False  # of processes that work together (torchrun), only the first prints
 
 
+ROOT_EPILOG = """\b
+Examples:
+  opsig train runs/demo && opsig trace runs/demo && opsig report
+      the embedded example, in which the opposing pairs are known
+  opsig trace ckpts/ --model torchvision:resnet18 --data folder:images/train
+      then opsig mine, opsig sharpness, opsig report --html
+  opsig help trace
+      the same as opsig trace --help; opsig help gates shows man opsig-gates
+
+\b
+Environment:
+  OPSIG_STORE          the store that --store names, where it is not given
+  NO_COLOR             no colours, also on a terminal; elsewhere there are none
+  HF_HOME              where the Hugging Face cache is (hub:ORG/NAME)
+  XDG_STATE_HOME       where the key lies that signs this user's manifests
+  GITHUB_ACTIONS       true: errors and gates are annotations as well
+  GITHUB_STEP_SUMMARY  the file that opsig report --markdown joins
+  RANK, WORLD_SIZE …   set by torchrun and srun: processes share the work
+
+\b
+Exit status:
+  0 done, 1 a gate tripped (opsig report --fail-on), 2 usage, 3 input refused,
+  4 some checkpoints failed, 70 a bug, 130 and 143 interrupted
+"""
+
 VERBS = {
     "train": Verb(
         "Train a reference run: checkpoints and a manifest.",
@@ -177,6 +202,9 @@ VERBS = {
         proposed. Of the threshold no more is said than was measured: spikes without a ratio are named, with the
         command that covers them. The sharpness shown is the result with ratios at most checkpoints, the pairs are
         those of the last opsig mine; --result shows others by name. The page and --json name no home folder.
+
+        For pipelines it holds gates against the case (--fail-on, --require, and those of the project's settings) and
+        exits with 1 where one trips; man opsig-gates has the metrics and the settings.
         """,
         """
         opsig report
@@ -184,6 +212,10 @@ VERBS = {
         opsig report --html
         opsig report -o case.html --store case.h5
         opsig report --result 'mine --method losses; sharpness --precision float64'
+        opsig report --fail-on 'sharpness.ratio.max > 1.2' \\
+            --require 'trace.failed == 0'
+        opsig report --json > main.json
+        opsig report --baseline main.json --require 'loss.last <= baseline * 1.05'
         """,
     ),
 }

@@ -26,6 +26,7 @@ GROUND = {
         "look_records",
         "result_records",
         "mining_records",
+        "gate_records",
         "mean_loss",
         "outcome",
         "registry",
@@ -44,17 +45,18 @@ GROUND = {
     "__init__",
 }
 MATERIALS = {"checkpoints", "datasets", "models", "optimizers", "objective", "store"}
-INSTRUMENTS = {"derivatives", "curvature", "mining", "reporting"}
+INSTRUMENTS = {"derivatives", "curvature", "mining", "reporting", "gates"}
 BENCHES = {"runs", "tracing", "stability", "gradients"}
 # What a room may import beside the ground and itself.
 MAY_IMPORT: dict[str, set[str]] = {room: set() for room in MATERIALS | INSTRUMENTS} | {
     "derivatives": {"objective"},
+    "gates": {"reporting", "mining"},
     "runs": MATERIALS,
     "tracing": MATERIALS | {"runs"},
     "stability": MATERIALS | {"runs", "derivatives", "curvature", "mining"},
     "gradients": MATERIALS | {"runs", "derivatives", "curvature", "mining", "reporting"},
     "commands": MATERIALS | INSTRUMENTS | BENCHES,
-    "cli": {"commands", "reporting"},
+    "cli": {"commands", "reporting", "gates"},
     "__main__": {"cli"},
 }
 STANDARD_ONLY = GROUND
