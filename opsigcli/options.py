@@ -426,6 +426,16 @@ class ReportOptions:
 
 
 @dataclass(frozen=True)
+class SchemaOptions:
+    """``opsig schema``: what ``--json`` prints, as JSON Schema."""
+
+    name: Annotated[
+        str | None,
+        Argument("Of a schema: report, mine, sharpness, error … Without it all are listed.", "NAME"),
+    ] = None
+
+
+@dataclass(frozen=True)
 class TerminalOptions:
     """What every command takes: how it speaks."""
 
@@ -445,4 +455,5 @@ COMMANDS: dict[str, type] = {
     "mine": MineOptions,
     "sharpness": SharpnessOptions,
     "report": ReportOptions,
+    "schema": SchemaOptions,
 }

@@ -218,4 +218,17 @@ VERBS = {
         opsig report --baseline main.json --require 'loss.last <= baseline * 1.05'
         """,
     ),
+    "schema": Verb(
+        "Print the JSON Schema of what --json prints.",
+        """Print the JSON Schema (draft 2020-12) of what a command prints under --json.
+
+        The schema of an object is named by its key schema, as opsig/report. It describes every key, and what is printed
+        where the command fails. Within a schema_version keys are added, and none goes or changes its meaning.
+        """,
+        """
+        opsig schema
+        opsig schema report
+        opsig schema error
+        """,
+    ),
 }

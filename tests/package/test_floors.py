@@ -45,7 +45,7 @@ GROUND = {
     "__init__",
 }
 MATERIALS = {"checkpoints", "datasets", "models", "optimizers", "objective", "store"}
-INSTRUMENTS = {"derivatives", "curvature", "mining", "reporting", "gates"}
+INSTRUMENTS = {"derivatives", "curvature", "mining", "reporting", "gates", "schemas"}
 BENCHES = {"runs", "tracing", "stability", "gradients"}
 # What a room may import beside the ground and itself.
 MAY_IMPORT: dict[str, set[str]] = {room: set() for room in MATERIALS | INSTRUMENTS} | {
@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {room: set() for room in MATERIALS | INSTRUMEN
     "stability": MATERIALS | {"runs", "derivatives", "curvature", "mining"},
     "gradients": MATERIALS | {"runs", "derivatives", "curvature", "mining", "reporting"},
     "commands": MATERIALS | INSTRUMENTS | BENCHES,
-    "cli": {"commands", "reporting", "gates"},
+    "cli": {"commands", "reporting", "gates", "schemas"},
     "__main__": {"cli"},
 }
 STANDARD_ONLY = GROUND
