@@ -21,7 +21,7 @@ class ComparedRun:
     settings: dict[str, str]  # by name: model, data, loss, optimizer, its settings, batch, BatchNorm
     unit: str  # what its steps count
     steps: Ints  # (T,)
-    examples: int
+    examples: int  # N
     mean_losses: Floats  # (T,) nats, over its own examples; NaN = none
     shared_losses: Floats | None  # (T,) nats, over the examples that all runs share; None where none are
     spikes: tuple[int, ...]  # steps at their tops
@@ -44,7 +44,7 @@ class SharedExamples:
     """How many examples of two runs are the same, by id and by content."""
 
     first: str  # letter
-    second: str
+    second: str  # letter of the other
     examples: tuple[int, int]  # of each
     same: int  # of one id and one content
     changed: int | None  # of one id and other contents; None where contents are not known
@@ -70,14 +70,12 @@ class PairElsewhere:
     shared: tuple[int, int]  # of these, examples of the other run too, with losses at all checkpoints
     anti_phase_before: Evidence | None  # in the run that mined it, of the same members
     anti_phase: Evidence | None  # in the other run; None where steps or members are too few
-    amplitude_before: Evidence | None
-    amplitude: Evidence | None
+    amplitude_before: Evidence | None  # in the run that mined it
+    amplitude: Evidence | None  # in the other run
     before: tuple[Floats, Floats]  # (T,) each: mean losses of the groups where they were mined, nats
     there: tuple[Floats, Floats]  # (T,) each: at the other run's checkpoints
     said: str  # against one another, apart in phase, as random groups, or what there is too little of
-    again: int | None = (
-        None  # number of the pair that the other run mined itself and that shares most members
-    )
+    again: int | None = None  # the pair that the other run mined itself and that shares most members
     overlap: float | None = None  # mean over sides of shared members ÷ members of either
 
 

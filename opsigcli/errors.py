@@ -12,6 +12,7 @@ class ExitCode(IntEnum):
     """The exit codes of every command."""
 
     OK = 0
+    GATE = 1  # a gate of ``opsig report`` tripped, and nothing else
     USAGE = 2
     INPUT = 3  # input unreadable, unfit or refused
     INCOMPLETE = 4  # some checkpoints failed; what succeeded is kept

@@ -33,16 +33,16 @@ class Score:
 class Better:
     """A way of preparing the inputs with which the last checkpoint does clearly better."""
 
-    name: str
+    name: str  # in words
     data: str  # spec
-    mean_loss: float
-    right: float | None
+    mean_loss: float  # nats, so prepared
+    right: float | None  # share of right answers, so prepared
     as_given: float  # mean loss of the same examples
     others: tuple[str, ...] = ()  # ways that cannot be told from it by their losses
     # KL of the first BatchNorm's stored statistics from those of the inputs, nats per channel: as given, and so
     # prepared; None where the loss tells.
     unlike: float | None = None
-    unlike_so: float | None = None
+    unlike_so: float | None = None  # the same, so prepared
     model: str = ""  # option of the model, where it prepares its inputs itself and the data stay as they are
 
     @property

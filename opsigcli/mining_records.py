@@ -19,9 +19,9 @@ SIDES: tuple[Side, Side] = ("first", "second")  # of a pair
 class Evidence:
     """One number for a pair, with the reference level it has to be held against."""
 
-    value: float
+    value: float  # the number itself
     null: float | None = None  # the same number for the null named in the definition
-    p_value: float | None = None
+    p_value: float | None = None  # share of the null that is as large
     definition: str = ""  # the key of opsigcli.mining.evidence.DEFINITIONS that says what it is
     feature: str = ""  # what it is about, where it could be several: brightness, or a token
     side: str = ""  # first or second, where it is about one group of the pair
@@ -45,7 +45,7 @@ class Pair:
     opposition: Evidence
     evidence: dict[str, Evidence]  # by name; definitions in opsigcli.mining.evidence.DEFINITIONS
     verdict: str  # in words
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()  # for the verdict, in words
     strongest_step: int = 0  # the delta from this checkpoint to the next is the pair's largest
     traits: tuple[str, ...] = ()  # of structural, active, discrete, unstable
     finding: bool | None = (
@@ -77,11 +77,11 @@ class TopDeltas:
     """The examples whose loss changed most between one checkpoint and the next."""
 
     step: int  # the earlier checkpoint
-    next_step: int
+    next_step: int  # the later one
     up_ids: Ints  # (k,) largest positive deltas first
     up_deltas: Floats  # (k,) nats
     down_ids: Ints  # (k,) most negative first
-    down_deltas: Floats
+    down_deltas: Floats  # (k,) nats
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Spike:
 class Mining:
     """What was found, and what was looked at to find it."""
 
-    method: str
+    method: str  # a name in METHODS
     pairs: tuple[Pair, ...]
     top: tuple[TopDeltas, ...]
     spikes: tuple[Spike, ...]
@@ -108,8 +108,9 @@ class Mining:
     candidates: int  # examples whose gradients were compared
     notes: tuple[str, ...] = ()  # limits and advice, in words
     recovery: dict[str, float] | None = None  # against known pairs: found, known, f1, precision
-    # What -> the adjusted R² of the high-passed loss deltas by it.
-    explained: dict[str, float] = field(default_factory=dict)
+    explained: dict[str, float] = field(
+        default_factory=dict
+    )  # what -> adjusted R² of high-passed loss deltas by it
     opposing_classes: tuple[tuple[str, ...], ...] = ()  # on either side of the main swing of whole classes
     provenance: Provenance | None = None
 

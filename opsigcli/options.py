@@ -399,7 +399,44 @@ class ReportOptions:
         ),
     ] = None
     thumbnails: Annotated[int, Option("Pictures per group.", "N", min=0, max=24)] = 12
+    fail_on: Annotated[
+        tuple[str, ...],
+        Option(
+            "Exit with 1 where this is true: 'sharpness.ratio.max > 1.2'. Repeatable. What was not measured, or is not "
+            "a finite number, trips every gate.",
+            "CONDITION",
+        ),
+    ] = ()
+    require: Annotated[
+        tuple[str, ...],
+        Option(
+            "Exit with 1 where this is not true: 'loss.last <= baseline * 1.1'. Repeatable, likewise.",
+            "CONDITION",
+        ),
+    ] = ()
+    baseline: Annotated[
+        Path | None,
+        Option("What baseline is in conditions: an older report of --json, or another store.", "FILE"),
+    ] = None
+    list_metrics: Annotated[
+        bool, Option("List what conditions can be about, with units and definitions.")
+    ] = False
+    markdown: Annotated[
+        bool,
+        Option("Print Markdown, for a comment on a change; it joins $GITHUB_STEP_SUMMARY where that is set."),
+    ] = False
+    junit: Annotated[Path | None, Option("Write the gates to FILE as JUnit XML.", "FILE")] = None
     store: Store = STORE
+
+
+@dataclass(frozen=True)
+class SchemaOptions:
+    """``opsig schema``: what ``--json`` prints, as JSON Schema."""
+
+    name: Annotated[
+        str | None,
+        Argument("Of a schema: report, mine, sharpness, error … Without it all are listed.", "NAME"),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -422,4 +459,5 @@ COMMANDS: dict[str, type] = {
     "mine": MineOptions,
     "sharpness": SharpnessOptions,
     "report": ReportOptions,
+    "schema": SchemaOptions,
 }

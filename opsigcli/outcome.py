@@ -27,7 +27,9 @@ class Outcome:
     result: dict[str, Any]  # JSON-able after ``plain``
     messages: tuple[str, ...] = ()  # lines for a person, on stderr
     warnings: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()  # gates that tripped, a line each, on stderr
     exit_code: ExitCode = ExitCode.OK
+    document: str = ""  # text for stdout as it is, in place of the view
     view: Any = field(default=None, compare=False)  # the record a terminal renderer shows
 
     def to_json(self) -> str:

@@ -78,8 +78,11 @@ def without_homes(value: Any) -> Any:
 
 
 def escaped(document: str) -> str:
-    """A JSON document that says the same and holds no character that is not seen: each is written as ``\\uXXXX``."""
-    return _UNSEEN.sub(lambda found: _escape(found[0]), document)
+    """A JSON document that says the same and holds no character that is not seen: each is written as ``\\uXXXX``.
+
+    Nor does it hold what the runner of a pipeline takes for a command, anywhere in a line.
+    """
+    return _UNSEEN.sub(lambda found: _escape(found[0]), document).replace("##[", "\\u0023#[")
 
 
 def _escape(character: str) -> str:

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 class Provenance:
     """How a result came to be."""
 
-    command: str
-    options: dict[str, Any]
-    opsig_version: str
-    torch_version: str = ""
-    device: str = ""
-    dtype: str = "float32"
-    seed: int = 0
+    command: str  # its name
+    options: dict[str, Any]  # every option by its name
+    opsig_version: str  # that made it
+    torch_version: str = ""  # likewise; "" where nothing was computed
+    device: str = ""  # cpu, cuda …
+    dtype: str = "float32"  # that it was computed in
+    seed: int = 0  # of everything random
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Run:
     batch_size: int | None = None  # None is full batch or unknown
     precision: str = "float32"  # of the forward passes that gave the losses
     batch_norm: str = ""  # its statistics: stored, re-estimate or batch; "" without BatchNorm, or stored
-    input_shape: tuple[int, ...] = ()
-    classes: tuple[str, ...] = ()
+    input_shape: tuple[int, ...] = ()  # of one example
+    classes: tuple[str, ...] = ()  # their names, by label
     fingerprint: str = ""  # of the dataset
-    transform: dict[str, Any] = field(default_factory=dict)
+    transform: dict[str, Any] = field(default_factory=dict)  # what is done to inputs
     unit: str = ""  # what steps count: step, epoch, number or position; "" when not known
     config: str = ""  # content of the config.json of a model hf:DIR; "" for other models, and in older stores
     base: str = ""  # sha256 of the base model's weights, which adapters change
@@ -152,7 +152,7 @@ class VirtualSteps:
     up_ids: Ints  # (T, k) largest positive deltas first; -1 where there are fewer
     up_deltas: Floats  # (T, k) nats
     down_ids: Ints  # (T, k) most negative first
-    down_deltas: Floats
+    down_deltas: Floats  # (T, k) nats
 
 
 @dataclass(frozen=True)
@@ -199,5 +199,8 @@ class Case:
     largest_rise: Spike | None = None  # where there is no spike, likewise
     store: Path = STORE  # where it is kept
     look: Look | None = None  # the ends of the run beside a guess
+    failed: dict[str, str] | None = (
+        None  # checkpoint -> why the latest trace could not have it; None = not known
+    )
     causal: tuple[Causal, ...] = ()  # of the groups of ``mining``, and of others
     results: tuple[Result, ...] = ()  # all that are kept: those above, and those that are not shown

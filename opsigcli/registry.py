@@ -108,9 +108,9 @@ class Registry:
         }
 
 
-def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The up to ``count`` known names closest to ``name``."""
-    return get_close_matches(name, list(known), n=count, cutoff=0.4)
+def nearest(name: str, known: Iterable[str], count: int = 3, cutoff: float = 0.4) -> list[str]:
+    """The up to ``count`` known names closest to ``name``, alike to ``cutoff`` of 1 or more."""
+    return get_close_matches(name, list(known), n=count, cutoff=cutoff)
 
 
 def did_you_mean(close: Iterable[str], otherwise: str) -> str:

@@ -34,7 +34,7 @@ class Causal:
     step: int  # where the arms start
     updates: int  # of each arm
     arms: tuple[CausalArm, ...]
-    caveat: str
+    caveat: str  # what it does not show
     groups: str = ""  # digest of the groups that were left out
     seed: int = 0  # of the random controls
     test_data: str = ""  # spec

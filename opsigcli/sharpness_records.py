@@ -16,11 +16,11 @@ class LayerCurvature:
 
     name: str  # the module's path in the model; the kind for all layers of a kind
     kind: str  # embedding, attention, convolution, mlp, norm or other
-    parameters: int
+    parameters: int  # weights in it
     shares: tuple[float, ...]  # of each top eigenvector: ‖v within the layer‖²; adds up to 1 over layers
     eigenvalue: float | None = None  # largest algebraic one of the layer's diagonal block of the Hessian
     residual: float | None = None  # ‖Hv − λv‖ / |λ| in that block
-    converged: bool = False
+    converged: bool = False  # the eigenvalue did
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class HessianSpectrum:
     bulk: float  # upper edge of the bulk: its mean + 5 standard deviations
     outliers: int  # eigenvalues above the bulk: median over starts
     outliers_range: tuple[int, int]  # over starts
-    hessian_trace: float
+    hessian_trace: float  # sum of all eigenvalues, estimated
     trace_error: float  # standard error
     gauss_newton: float  # v₁ᵀ G v₁ of the Gauss–Newton part, H = G + R
     remainder: float  # v₁ᵀ R v₁
@@ -79,10 +79,10 @@ class StepCheck:
 class SharpnessPoint:
     """Top of the Hessian spectrum at one checkpoint."""
 
-    step: int
+    step: int  # of the checkpoint
     eigenvalues: tuple[float, ...]  # largest algebraic first, of the Hessian of the mean loss
     residuals: tuple[float, ...]  # ‖Hv − λv‖ / |λ₁| for each
-    converged: bool
+    converged: bool  # the residuals are within the tolerance
     matvecs: int  # HVPs spent
     threshold: float | None  # of the run's optimizer at this step; None when it is not known
     ratio: float | None  # (preconditioned) sharpness ÷ threshold; 1 is the edge
@@ -90,8 +90,8 @@ class SharpnessPoint:
         None  # λmax(P⁻¹H) for optimizers with a preconditioner, or λmax(D^½ … D^½) in units
     )
     reason: str = ""  # why not converged, or why there is no threshold
-    file: str = ""
-    lr: float | None = None
+    file: str = ""  # of the checkpoint
+    lr: float | None = None  # learning rate there
     partial: bool = False  # the budget ended here; measured again by the next command
     batch_norm: str | None = None  # statistics used, stored (running), re-estimate or batch; None without
     estimated: str = ""  # what the preconditioner was estimated from, where the checkpoint does not have it
@@ -100,7 +100,7 @@ class SharpnessPoint:
     batch_sharpness: float | None = None  # mean of gᵀHg / ‖g‖² over random minibatches
     batch_error: float | None = None  # its standard error
     batch_ratio: float | None = None  # batch sharpness ÷ threshold
-    batches: int = 0
+    batches: int = 0  # that batch sharpness is the mean of
     secant: float | None = None  # (g' − g)·d / ‖d‖² to the next checkpoint, d = θ' − θ
     secant_step: int | None = None  # that checkpoint
     layers: tuple[LayerCurvature, ...] = ()
@@ -130,7 +130,7 @@ class SharpnessPoint:
 class CriticalSharpness:
     """Curvature along the run's own update at one checkpoint, from values of the loss alone; not an eigenvalue."""
 
-    step: int
+    step: int  # of the checkpoint
     critical_sharpness: float | None  # 2/η_c; None where η_c was not found or no learning rate is known
     critical_lr: float | None  # η_c, the smallest learning rate at which the update raises the loss
     threshold: float | None  # 2/η along the run's update; along the gradient, that of the optimizer
@@ -140,8 +140,8 @@ class CriticalSharpness:
     forward_passes: int  # over all examples
     gradients: int  # likewise
     reason: str = ""  # why something was not found
-    file: str = ""
-    lr: float | None = None
+    file: str = ""  # of the checkpoint
+    lr: float | None = None  # learning rate there
     batch_norm: str | None = None  # statistics used, stored (running), re-estimate or batch; None without
     examples: int | None = None  # in the subset; None when all were used
     sha256: str = ""  # of the checkpoint; "" in stores of older versions
@@ -153,5 +153,5 @@ class Phase:
 
     name: str  # progressive sharpening, at the edge, past the edge, catapult
     first_step: int  # where it begins
-    last_step: int
+    last_step: int  # where it ends
     evidence: str  # in words, with numbers

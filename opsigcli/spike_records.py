@@ -15,8 +15,8 @@ SEEN, LIKELY, UNTOLD = "seen", "likely", "cannot be told from these checkpoints"
 class Share:
     """What a set of examples holds of the positive loss deltas of a spike, beside what as many random ones hold."""
 
-    name: str
-    examples: int
+    name: str  # of the set
+    examples: int  # in the set
     share: float  # of Σ w max(Δℓ, 0) over the parted set; the shares of a partition add up to 1
     expected: float  # mean of the same over random sets of that size
     low: float  # 2.5 % of them hold less
@@ -34,7 +34,7 @@ class FeatureSplit:
     """
 
     of: str  # the class; "" for all examples
-    feature: str
+    feature: str  # what parts them, in words
     parts: tuple[Share, ...]  # lowest first, of the class's positive loss deltas
     correlation: float  # Spearman's, of the feature with the loss delta
     p_value: float  # by permutation within the class, corrected for all splits that were measured (FDR)

@@ -129,4 +129,4 @@ def write_everything(store: Path, *, seed: int = 0) -> None:
     log = AgainstLog("log.csv", "loss", (1,), (1.0,), (1.5,), (NAN,), "below", "x")
     score = Score(1.0, 0.5)
     look = Look(2, 2, {"a": 1, "b": 1}, 2, score, score, {"f.pt": score}, ())
-    writer.write_training(store, log, (fact,), look)
+    writer.write_training(store, log, (fact,), look, {"broken.pt": "it ends half-way"})

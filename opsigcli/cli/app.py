@@ -13,43 +13,79 @@ from typer.exceptions import TyperException
 
 from opsigcli import __version__
 from opsigcli.cli.console import Terminal, flush
+from opsigcli.cli.help_page import page_of
 from opsigcli.cli.mistakes import mistake
-from opsigcli.cli.perform import perform
+from opsigcli.cli.perform import as_said, perform, unwritten
 from opsigcli.cli.signature import Act, function_of
-from opsigcli.cli.verbs import VERBS, Verb
+from opsigcli.cli.verbs import ROOT_EPILOG, VERBS, Verb
 from opsigcli.errors import ExitCode
 from opsigcli.options import COMMANDS, TerminalOptions
 
 # Plain help: it wraps to the terminal, pipes cleanly, and is what the man pages are made from.
-app = typer.Typer(name="opsig", rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
+HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(
+    name="opsig",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings=HELP,
+    epilog=ROOT_EPILOG,
+)
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run ``opsig`` with ``arguments`` (default: the process's) and return its exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
+    """Run ``opsig`` with ``arguments`` (default: the process's) and return its exit code: 1 for gates alone."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = typer.main.get_command(app).main(args=words, prog_name="opsig", standalone_mode=False)
-    except TyperException as error:
-        code = _usage(error, words)
-    except (BrokenPipeError, SystemExit) as error:  # the reader has gone away, as in `opsig report | head`
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            raise  # typer's own answer to a broken pipe is the exit code of a gate
+        code = _run(words)
+    except BrokenPipeError:  # the reader has gone away, as in `opsig report | head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
         code = ExitCode.OK
-    except typer.Abort:
-        code = ExitCode.INTERRUPTED
+    except (Exception, KeyboardInterrupt) as error:
+        terminal = Terminal(as_json="--json" in words, verbose="--verbose" in words)
+        said = unwritten(error) if isinstance(error, OSError) else as_said(terminal, error)
+        terminal.error(said, f"opsig/{_command_in(words)}")
+        code = said.exit_code
     flush()
     return int(code or 0)
 
 
-def _usage(error: TyperException, words: list[str]) -> int:
-    if type(error).__name__ == "NoArgsIsHelpError":
-        print(error.format_message())
+def _run(words: list[str]) -> int:
+    """What the parser makes of the words.
+
+    Raises:
+        BrokenPipeError: the reader of stdout has gone away.
+        SystemExit: completion, which ends the process itself.
+    """
+    if words[:1] == ["help"]:
+        words = [word for word in words if word != "help"]
+        if page := page_of(words):
+            print(page)
+            return ExitCode.OK
+        words.append("--help")
+    try:
+        return int(
+            typer.main.get_command(app).main(args=words, prog_name="opsig", standalone_mode=False) or 0
+        )
+    except TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+        else:
+            terminal = Terminal(as_json="--json" in words)
+            terminal.error(mistake(error, words), f"opsig/{_command_in(words)}")
         return ExitCode.USAGE
-    verb = next((word for word in words if not word.startswith("-")), "")
-    terminal = Terminal(as_json="--json" in words)
-    terminal.error(mistake(error, words), f"opsig/{verb}")
-    return ExitCode.USAGE
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except (
+        SystemExit
+    ) as error:  # typer's own exit code of a broken pipe, and of completion, is that of a gate
+        if isinstance(error.__context__, BrokenPipeError):
+            raise BrokenPipeError from error
+        raise SystemExit(ExitCode.USAGE if error.code == 1 else error.code) from error
+
+
+def _command_in(words: list[str]) -> str:
+    return next((word for word in words if not word.startswith("-")), "")
 
 
 def _print_version(wanted: bool) -> None:
@@ -90,4 +126,5 @@ for _name, _verb in VERBS.items():
         help=cleandoc(_verb.description),
         short_help=_verb.summary,
         epilog=f"\b\nExamples:\n{_examples}",
+        context_settings=HELP,
     )(function_of(COMMANDS[_name], _act(_name, _verb)))

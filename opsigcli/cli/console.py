@@ -26,6 +26,7 @@ from rich.segment import Segment
 from rich.table import Column
 from rich.text import Text
 
+from opsigcli.cli.actions import annotation, defused, in_actions
 from opsigcli.errors import OpsigError
 from opsigcli.outcome import Outcome, error_json
 from opsigcli.printable import printable, printable_lines, spelled
@@ -64,13 +65,18 @@ class Terminal:
         """Print what a command returned."""
         if self.as_json:
             print(outcome.to_json())
-        else:
+        elif not outcome.document:
             self._view(outcome)
+        elif not self.quiet:
+            print(spelled(defused(printable_lines(outcome.document)), self.out.encoding), end="")
         for warning in outcome.warnings:
             self._say(warning, "warning:", "yellow")
         if not self.quiet and not self.as_json:
             for message in outcome.messages:
                 self._say(message)
+        for failure in outcome.failures:
+            self._say(failure, "gate tripped:", "bold red")
+            self._annotate("opsig gate", failure)
 
     def error(self, error: OpsigError, schema: str) -> None:
         """Print an error: the message, and the hint on a line of its own."""
@@ -80,6 +86,7 @@ class Terminal:
         self._say(error.message, "error:", "bold red")
         if error.hint:
             self._say(error.hint, "hint:", "cyan")
+        self._annotate("opsig", f"{error.message}\n{error.hint}".strip())
 
     def log(self, message: str) -> None:
         """Say something on the side, with --verbose."""
@@ -117,9 +124,15 @@ class Terminal:
         for renderable in RENDERERS.load(outcome.schema)(outcome.view):
             self.out.print(_Seen(renderable))
 
+    def _annotate(self, title: str, message: str) -> None:
+        """Where GitHub runs this, the line that has it shown beside a change."""
+        if in_actions():
+            text = Text(spelled(annotation(title, printable_lines(message)), self.err.encoding))
+            self.err.print(text, soft_wrap=True)
+
     def _say(self, message: str, head: str = "", style: str = "") -> None:
         """A message on stderr; lines after its first are set in, so that none looks like a message of its own."""
-        first, *more = printable_lines(message).split("\n")
+        first, *more = defused(printable_lines(message)).split("\n")
         text = Text.assemble((head, style), " " if head else "", spelled(first, self.err.encoding))
         for line in more:
             text.append(spelled(f"\n  {line.removeprefix('  ')}", self.err.encoding))
@@ -134,7 +147,7 @@ class _Seen:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for text, style, control in console.render(self.inner, options):
-            seen = text if control else spelled(printable_lines(text), options.encoding)
+            seen = text if control else spelled(defused(printable_lines(text)), options.encoding)
             yield Segment(seen, style, control)
 
 
@@ -170,7 +183,7 @@ class _Lines:
         line = f"{self.name}: {self.done}/{self.total}, {rate:.3g} {self.unit}/s"
         if 0 < self.done < self.total:
             line += f", {_duration((self.total - self.done) / rate)} left"
-        self.console.print(printable(line + (f", {note}" if note else "")), soft_wrap=True)
+        self.console.print(defused(printable(line + (f", {note}" if note else ""))), soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

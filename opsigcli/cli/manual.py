@@ -18,6 +18,7 @@ from opsigcli.errors import ExitCode
 
 EXIT_CODES = {
     ExitCode.OK: "Success.",
+    ExitCode.GATE: "A gate of opsig report tripped (--fail-on, --require), and nothing else.",
     ExitCode.USAGE: "Options or specs that make no sense.",
     ExitCode.INPUT: "Input that is unreadable, does not fit, or was refused. Nothing was changed.",
     ExitCode.INCOMPLETE: "Some checkpoints failed; what succeeded is kept.",
@@ -61,7 +62,7 @@ def _page(title: str, command: Any, verbs: list[str]) -> str:
     lines.append(".SH OPTIONS")
     for option in (p for p in command.params if p.param_type_name == "option"):
         lines += [".TP", _option(option), _text(" ".join((option.help or "").split())) + _facts(option)]
-    lines += [".TP", "\\fB\\-\\-help\\fR", "Show help and exit."]
+    lines += [".TP", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR", "Show help and exit."]
     if verbs:
         lines.append(".SH COMMANDS")
         for verb in verbs:
@@ -70,14 +71,20 @@ def _page(title: str, command: Any, verbs: list[str]) -> str:
     lines.append(".SH EXIT STATUS")
     for code, meaning in EXIT_CODES.items():
         lines += [".TP", f"\\fB{int(code)}\\fR", _text(meaning)]
-    if command.epilog:
-        examples = command.epilog.replace("\b\nExamples:\n", "").splitlines()
-        lines += [".SH EXAMPLES", ".nf", *(_text(line[2:]) for line in examples), ".fi"]
+    for heading, shown in _epilog(command.epilog or ""):
+        lines += [f".SH {heading}", ".nf", *(_text(line[2:]) for line in shown), ".fi"]
     others = [verb for verb in VERBS if f"opsig {verb}" != title]
     related = ["opsig"] * (not verbs) + [f"opsig-{verb}" for verb in others]
     pages = [f"{name} (1)" for name in related] + [f"{topic.name} ({topic.section})" for topic in TOPICS]
     lines += [".SH SEE ALSO", " ,\n".join(f".BR {_text(page)}" for page in pages)]
     return "\n".join(lines) + "\n"
+
+
+def _epilog(text: str) -> list[tuple[str, list[str]]]:
+    """The parts below the help of a command, but for the exit status, which each page has."""
+    parts = [part.strip("\n").splitlines() for part in text.split("\b\n") if part.strip()]
+    found = [(head.removesuffix(":").upper(), rest) for head, *rest in parts]
+    return [part for part in found if part[0] != "EXIT STATUS"]
 
 
 def _topic(topic: Topic) -> str:
@@ -114,7 +121,7 @@ def _option(option: Any) -> str:
 
 def _facts(option: Any) -> str:
     facts = []
-    if option.default is not None and not option.is_flag and not callable(option.default):
+    if option.default not in (None, []) and not option.is_flag and not callable(option.default):
         facts.append(f"Default: {_text(str(option.default))}.")
     if option.envvar:
         facts.append(f"Environment: {_text(str(option.envvar))}.")

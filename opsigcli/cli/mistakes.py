@@ -11,6 +11,8 @@ from opsigcli.options import COMMANDS, TerminalOptions
 from opsigcli.parameters import parameters
 from opsigcli.registry import did_you_mean, nearest
 
+CLOSE = 0.65  # dashes are alike in all options
+
 _VALUES = (  # what the parser says of a value, and what it means
     (r"valid integer", "a whole number"),
     (r"valid number", "a number"),
@@ -30,11 +32,11 @@ def mistake(error: Any, words: Sequence[str]) -> UsageError:
     see = f"see: opsig {verb} --help" if verb else "see: opsig --help"
     option, said = getattr(error, "option_name", ""), str(getattr(error, "message", ""))
     if type(error).__name__ == "NoSuchOption":
-        known = [
-            p.flag[2:] for kind in (COMMANDS.get(verb), TerminalOptions) if kind for p in parameters(kind)
-        ]
-        close = [f"--{name}" for name in nearest(option.lstrip("-"), known, 2)]
-        return UsageError(f"expected an option of {_command(verb)}, found {option}", did_you_mean(close, see))
+        context = getattr(error, "ctx", None)
+        verb = "" if context is not None and context.parent is None else verb
+        return UsageError(
+            f"expected an option of {_command(verb)}, found {option}", _option_hint(option, verb, see)
+        )
     if found := re.match(r"No such command '(.*?)'(?:\.|$)", said):
         close = [f"opsig {name}" for name in nearest(found[1], COMMANDS, 2)]
         expected = f"expected a command ({', '.join(COMMANDS)}), found {found[1]!r}"
@@ -52,6 +54,19 @@ def mistake(error: Any, words: Sequence[str]) -> UsageError:
     if not name:
         return UsageError(error.format_message(), see)
     return UsageError(f"in {name}: {_of_value(said, name, words)}", see)
+
+
+def _option_hint(option: str, verb: str, see: str) -> str:
+    """The options of a command that are close; or where to put one that stands before its command."""
+    everywhere = [p.flag for p in parameters(TerminalOptions)]
+    if not verb:
+        if option in everywhere or any(
+            option == p.flag for kind in COMMANDS.values() for p in parameters(kind)
+        ):
+            return f"options follow the command: opsig COMMAND {option}"
+        return did_you_mean(nearest(option, ["--version", "--help"], 2, CLOSE), see)
+    known = [*(p.flag for p in parameters(COMMANDS[verb])), *everywhere, "--help"]
+    return did_you_mean(nearest(option, known, 2, CLOSE), see)
 
 
 def _command(verb: str) -> str:

@@ -17,6 +17,7 @@ import typer
 
 from opsigcli.cli.allocator import keep_freed_memory
 from opsigcli.cli.console import Terminal
+from opsigcli.cli.packages import lacking_package
 from opsigcli.errors import Bug, Interrupted, OpsigError, StoreError, Terminated, signal_arrived
 from opsigcli.outcome import Outcome
 
@@ -43,7 +44,7 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt) as error:
-        said = _as_said(terminal, error)
+        said = as_said(terminal, error)
         terminal.error(said, f"opsig/{verb}")
         code = said.exit_code
     finally:
@@ -59,17 +60,22 @@ def _print(terminal: Terminal, outcome: Outcome) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StoreError(
-            f"the result cannot be written to standard output: {error.strerror or error}",
-            "look at where it goes; what the command computed is kept in the store",
-        ) from error
+        raise unwritten(error) from error
+
+
+def unwritten(error: OSError) -> StoreError:
+    """The error where standard output does not take what is said."""
+    return StoreError(
+        f"the result cannot be written to standard output: {error.strerror or error}",
+        "look at where it goes; what the command computed is kept in the store",
+    )
 
 
 def _nothing() -> None:
     pass
 
 
-def _as_said(terminal: Terminal, error: BaseException) -> OpsigError:
+def as_said(terminal: Terminal, error: BaseException) -> OpsigError:
     """An error in words for the user."""
     if isinstance(error, Interrupted):
         again = (word for word in sys.argv[1:] if word != "--fresh")  # which throws away what is kept
@@ -79,6 +85,8 @@ def _as_said(terminal: Terminal, error: BaseException) -> OpsigError:
         return Interrupted(signaled, "interrupted", "run the same command again; what was finished is kept")
     if isinstance(error, OpsigError):
         return error
+    if lacking := lacking_package(error):
+        return lacking
     return _too_large(error) if _is_too_large(error) else _bug(terminal, error)
 
 

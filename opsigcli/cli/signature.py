@@ -93,7 +93,7 @@ def _value(parameter: Parameter, given: Any) -> Any:
         raise typer.BadParameter(
             f"expected the name of a file, found the folder {str(given)!r}", param_hint=hint
         )
-    return given
+    return tuple(given) if isinstance(given, list) else given
 
 
 def _whole(parameter: Parameter, declared: Option, given: str) -> int:

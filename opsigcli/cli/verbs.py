@@ -15,6 +15,31 @@ class Verb:
     one_speaks: bool = False  # of processes that work together (torchrun), only the first prints
 
 
+ROOT_EPILOG = """\b
+Examples:
+  opsig train runs/demo && opsig trace runs/demo && opsig report
+      the embedded example, in which the opposing pairs are known
+  opsig trace ckpts/ --model torchvision:resnet18 --data folder:images/train
+      then opsig mine, opsig sharpness, opsig report --html
+  opsig help trace
+      the same as opsig trace --help; opsig help gates shows man opsig-gates
+
+\b
+Environment:
+  OPSIG_STORE          the store that --store names, where it is not given
+  NO_COLOR             no colours, also on a terminal; elsewhere there are none
+  HF_HOME              where the Hugging Face cache is (hub:ORG/NAME)
+  XDG_STATE_HOME       where the key lies that signs this user's manifests
+  GITHUB_ACTIONS       true: errors and gates are annotations as well
+  GITHUB_STEP_SUMMARY  the file that opsig report --markdown joins
+  RANK, WORLD_SIZE …   set by torchrun and srun: processes share the work
+
+\b
+Exit status:
+  0 done, 1 a gate tripped (opsig report --fail-on), 2 usage, 3 input refused,
+  4 some checkpoints failed, 70 a bug, 130 and 143 interrupted
+"""
+
 VERBS = {
     "train": Verb(
         "Train a reference run: checkpoints and a manifest.",
@@ -182,6 +207,9 @@ VERBS = {
         that differs, losses, spikes and stability ratios on one axis, and what the groups that one run mined do in the
         others, beside random groups of the same labels and sizes there. Examples are the same where id and content are;
         it is said how many are, and nothing is said of single examples where none are.
+
+        For pipelines it holds gates against the case (--fail-on, --require, and those of the project's settings) and
+        exits with 1 where one trips; man opsig-gates has the metrics and the settings.
         """,
         """
         opsig report
@@ -190,6 +218,23 @@ VERBS = {
         opsig report -o case.html --store case.h5
         opsig report gd.h5 adam.h5 -o both.html
         opsig report --result 'mine --method losses; sharpness --precision float64'
+        opsig report --fail-on 'sharpness.ratio.max > 1.2' \\
+            --require 'trace.failed == 0'
+        opsig report --json > main.json
+        opsig report --baseline main.json --require 'loss.last <= baseline * 1.05'
+        """,
+    ),
+    "schema": Verb(
+        "Print the JSON Schema of what --json prints.",
+        """Print the JSON Schema (draft 2020-12) of what a command prints under --json.
+
+        The schema of an object is named by its key schema, as opsig/report. It describes every key, and what is printed
+        where the command fails. Within a schema_version keys are added, and none goes or changes its meaning.
+        """,
+        """
+        opsig schema
+        opsig schema report
+        opsig schema error
         """,
     ),
 }

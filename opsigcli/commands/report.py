@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.comparison.compare import compare_stores
-from opsigcli.errors import ReportError, UsageError
+from opsigcli.errors import ExitCode, ReportError, UsageError
+from opsigcli.gates.asked import asked, require_gates
+from opsigcli.gates.baseline import Baseline, likeness_of, read_baseline
+from opsigcli.gates.hold import add_to_summary, hold
+from opsigcli.gates.junit import junit
+from opsigcli.gates.metrics import METRICS, listing, measure, values_of
+from opsigcli.gates.project import read_project
 from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.options import REPORT, ReportOptions
@@ -15,51 +22,75 @@ from opsigcli.outcome import Outcome, plain
 from opsigcli.printable import without_homes
 from opsigcli.progress import Progress
 from opsigcli.records import Case
+from opsigcli.reporting.markdown import render_markdown
 from opsigcli.reporting.screen import Screen
 from opsigcli.reporting.training import training_facts
 from opsigcli.result_records import Result
 from opsigcli.store.beside import write_file
 from opsigcli.store.reader import open_store
+from opsigcli.store.recognise import is_store
 
 
 def report(options: ReportOptions, progress: Progress) -> Outcome:
-    """Show a store, or several side by side: a view for the terminal, or an HTML file.
+    """Show a store, or several side by side: a view for the terminal, an HTML file, or Markdown.
+
+    The gates of the command line and of the project are held against a store; where one trips, the exit code is 1.
 
     Raises:
-        UsageError: the store has no result of the name that is asked for.
-        StoreError: there is no readable store.
-        ReportError: the HTML file cannot be written.
+        UsageError: the store has no result of the name that is asked for, or a gate is not understood.
+        StoreError: there is no readable store, or the gates cannot be written.
+        ReportError: the HTML file cannot be written, or the baseline cannot be read.
     """
+    if options.list_metrics:
+        return _list_metrics()
     if len(options.stores) > 1:
         return _compared(options)
     options = replace(options, store=next(iter(options.stores), options.store))
-    with open_store(options.store) as store:
-        wanted = [name.strip() for name in (options.result or "").split(";") if name.strip()]
-        case, known_pairs = with_causes(store.case_with(wanted), store.seen), store.known_pairs
-    result, mean = summary(case), case.trace.mean_loss
-    messages = tell_known_pairs(known_pairs, case)
+    gates = asked(options.fail_on, options.require, options.baseline, Path.cwd())
+    if options.junit is not None:
+        require_gates(gates.gates, "--junit")
+    case, known_pairs = _open(options.store, options.result)
+    held = hold(case, gates.gates, None if gates.baseline is None else _baseline(gates.baseline))
+    result, mean = summary(case) | without_homes(held.data), case.trace.mean_loss
+    messages = [*tell_known_pairs(known_pairs, case), *held.passed]
+    warnings = [*([f"the mean loss is {mean.words}"] if mean.words else []), *held.warnings]
     if output := options.output or (REPORT if options.html else None):
         from opsigcli.reporting.html import render_html
 
-        text = render_html(
-            case, result, thumbnails_per_group=options.thumbnails, definitions=DEFINITIONS
-        ).encode()
-        messages = (*messages, _write(output, text))
+        page = render_html(case, result, thumbnails_per_group=options.thumbnails, definitions=DEFINITIONS)
+        messages.append(_write(output, page.encode()))
         result["html"] = str(output)
+    if options.junit is not None:
+        write_file(options.junit, lambda file: file.write(junit(held.results)))
+        messages.append(f"wrote {options.junit}")
+    document = render_markdown(case, held.metrics, held.results, held.before) if options.markdown else ""
+    if document:
+        result["markdown"] = document
+        warnings += add_to_summary(document)
     return Outcome(
         schema="opsig/report",
         inputs={"store": str(options.store)},
         result=result,
-        warnings=(f"the mean loss is {mean.words}",) if mean.words else (),
-        messages=messages,
+        warnings=tuple(warnings),
+        messages=tuple(messages),
+        failures=held.tripped,
+        exit_code=ExitCode.GATE if held.tripped else ExitCode.OK,
         view=None if output else case if options.full else Screen(case),
+        document=document,
     )
 
 
 def _compared(options: ReportOptions) -> Outcome:
     """Several stores side by side."""
-    if options.result:
-        raise UsageError("--result is for the report of one store", "leave it out, or name one store")
+    for_one = ("result", "fail_on", "require", "baseline", "junit", "markdown")
+    if given := [f"--{name.replace('_', '-')}" for name in for_one if getattr(options, name)]:
+        raise UsageError(f"{given[0]} is for the report of one store", "leave it out, or name one store")
+    gates = read_project(Path.cwd()).gates
+    warnings = (
+        [f"the project's gates ({len(gates)}) are for the report of one store: none was held"]
+        if gates
+        else []
+    )
     compared = compare_stores(options.stores)
     result, messages = without_homes(plain(compared)), list[str]()
     if output := options.output or (REPORT if options.html else None):
@@ -69,7 +100,12 @@ def _compared(options: ReportOptions) -> Outcome:
         result["html"] = str(output)
     stores = [str(path) for path in options.stores]
     return Outcome(
-        "opsig/comparison", {"stores": stores}, result, tuple(messages), view=None if output else compared
+        "opsig/comparison",
+        {"stores": stores},
+        result,
+        messages=tuple(messages),
+        warnings=tuple(warnings),
+        view=None if output else compared,
     )
 
 
@@ -81,7 +117,29 @@ def _write(output: Path, text: bytes) -> str:
     return f"wrote {output} ({len(text) / 1024:.0f} KiB)"
 
 
-def summary(case: Case) -> dict[str, object]:
+def _list_metrics() -> Outcome:
+    listed = {
+        name: {"unit": metric.unit, "definition": metric.definition} for name, metric in METRICS.items()
+    }
+    return Outcome("opsig/metrics", inputs={}, result={"metrics": listed}, document=f"{listing()}\n")
+
+
+def _open(path: Path, names: str | None = None) -> tuple[Case, Any]:
+    """The case of a store, and its planted pairs."""
+    wanted = [name.strip() for name in (names or "").split(";") if name.strip()]
+    with open_store(path) as store:
+        return with_causes(store.case_with(wanted), store.seen), store.known_pairs
+
+
+def _baseline(path: Path) -> Baseline:
+    """What an older report, or another store, has of the metrics."""
+    if not is_store(path):
+        return read_baseline(path)
+    case, _ = _open(path)
+    return Baseline(path, values_of(measure(case)), likeness_of(case))
+
+
+def summary(case: Case) -> dict[str, Any]:
     """The case as data, to be given to others: the run, the mean losses, and what was mined and measured."""
     data = {
         "run": plain(case.run),
@@ -100,9 +158,10 @@ def summary(case: Case) -> dict[str, object]:
         "training_log": plain(case.training_log),
         "recorded_facts": plain(training_facts(case)),
         "look": plain(case.look),
+        "failed": plain(case.failed),
         "results": [plain(_without_pictures(result)) for result in case.results],
     }
-    found: dict[str, object] = without_homes(data)
+    found: dict[str, Any] = without_homes(data)
     return found
 
 

@@ -189,6 +189,10 @@ def notes(case: Case) -> list[str]:
             f"{unmeasured} of {len(case.trace.steps)} checkpoints were not measured on all examples."
         )
     lines += [
+        _sentence(f"checkpoint {file} could not be traced and is left out: {why}")
+        for file, why in (case.failed or {}).items()
+    ]
+    lines += [
         _sentence(line) for line in [*step_check_lines(case.sharpness, case.run.axis), *curvature_lines(case)]
     ]
     return lines + [

@@ -143,6 +143,14 @@ class Store(Results):
         return self._records(RecordedFact, "recorded_facts")
 
     @property
+    def failed(self) -> dict[str, str] | None:
+        """Checkpoint file to why the latest trace could not have it; None where no trace that ended said so."""
+        if "failed" not in self.names:
+            return None
+        found: dict[str, str] = self._record(dict[str, str], "failed")
+        return found
+
+    @property
     def look(self) -> Look | None:
         """The first and the last checkpoint beside a guess, or None."""
         return self._record(Look, "look") if "look" in self.names else None
@@ -191,6 +199,7 @@ class Store(Results):
             self.recorded_facts,
             store=self.path,
             look=self.look,
+            failed=self.failed,
             causal=self.causal,
             results=tuple(
                 place.result(command, name, shown=place.at == chosen[command].at)

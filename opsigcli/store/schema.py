@@ -137,6 +137,12 @@ LAYOUT: dict[str, Part] = {
         "the first and the last checkpoint traced beside a guess; absent in older stores",
         record=Look,
     ),
+    "failed": Part(
+        "",
+        "JSON",
+        "checkpoint file -> why the latest trace could not have it; absent in older stores",
+        record=dict[str, str],
+    ),
     "provenance/trace": Part("", "JSON", "how the trace was made", always=True, record=Provenance),
     "provenance/*": Part("", "JSON", "how what another command found was made", record=Provenance),
 }

@@ -32,7 +32,12 @@ from opsigcli.store.replacing import TEXT, batch_norm_of, drop, put_json, replac
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION, RESULTS, chunk
 from opsigcli.training_records import AgainstLog, RecordedFact
 
-TRAINING = ("training_log", "recorded_facts", "look")  # what is known of the training, beside its losses
+TRAINING = (
+    "training_log",
+    "recorded_facts",
+    "look",
+    "failed",
+)  # what is known of the training, beside its losses
 CRITICAL = "critical_sharpness"
 
 
@@ -113,10 +118,14 @@ def write_trace(store: Path, content: TraceContent) -> list[str]:
 
 
 def write_training(
-    store: Path, log: AgainstLog | None, facts: tuple[RecordedFact, ...], look: Look | None
+    store: Path,
+    log: AgainstLog | None,
+    facts: tuple[RecordedFact, ...],
+    look: Look | None,
+    failed: Mapping[str, str],
 ) -> None:
-    """Write what the run recorded of its training, and how its ends do beside a guess. The losses are left as they
-    are."""
+    """Write what the run recorded of its training, how its ends do beside a guess, and which checkpoints could not be
+    traced. The losses are left as they are."""
 
     def fill(file: h5py.File) -> None:
         for name in TRAINING:
@@ -124,11 +133,13 @@ def write_training(
         if log is not None:
             put_json(file, "training_log", log)
         put_json(file, "recorded_facts", facts)
+        put_json(file, "failed", dict(failed))
         if look is not None:
             put_json(file, "look", look)
 
     classes = 0 if look is None else len(look.classes)
-    replace_store(store, fill, (200 * len(log.steps) if log else 0) + 1000 * (len(facts) + 4) + 200 * classes)
+    lines = len(facts) + len(failed) + 4
+    replace_store(store, fill, (200 * len(log.steps) if log else 0) + 1000 * lines + 200 * classes)
 
 
 def write_gradients(

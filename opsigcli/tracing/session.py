@@ -188,10 +188,15 @@ class Session:
             self.gaps = gaps_of(store.provenance["trace"].options)
             facts = facts_of(series, self.run, objective, self.gaps)
             look = look_at_ends(objective, worker.loader, series, self.done, store.look)
-            known = (log, facts, look) == (store.training_log, store.recorded_facts, store.look)
+            known = (log, facts, look, self.failed) == (
+                store.training_log,
+                store.recorded_facts,
+                store.look,
+                store.failed,
+            )
         self.log, self.facts, self.look = log, facts, look
         if not known:
-            write_training(self.options.store, log, facts, look)
+            write_training(self.options.store, log, facts, look, self.failed)
 
     def _open(self, stack: ExitStack) -> Store | None:
         """The store that is added to; None for a new one."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 from conftest import Opsig
 
+from opsigcli.options import COMMANDS
+
 
 @pytest.mark.parametrize(
     ("words", "error", "hint"),
     [
         (("report", "--htm"), "expected an option of opsig report, found --htm", "did you mean --html"),
         (("report", "--zxz"), "expected an option of opsig report, found --zxz", "opsig report --help"),
-        (("reprot",), "expected a command (train, inspect, init, trace, mine, sharpness, report), found 'reprot'",
+        (("reprot",), f"expected a command ({', '.join(COMMANDS)}), found 'reprot'",
          "did you mean opsig report"),
         (("report", "a", "b"), "expected no more words for opsig report, found 'a b'", "opsig report --help"),
         (("mine", "--top"), "expected a value after --top, found none", "opsig mine --help"),

@@ -51,7 +51,7 @@ def test_a_field_is_in_the_help_and_in_the_manual_as_it_is_declared(
     shown = _words(opsig(verb, "--help").out)
     declared = parameter.declared
     if isinstance(declared, Argument):
-        assert re.search(rf"{declared.metavar} <Path> +{re.escape(declared.help)}", shown)
+        assert re.search(rf"{declared.metavar} <\w+> +{re.escape(declared.help)}", shown)
         assert f"\\fI{declared.metavar}\\fR {declared.help}" in page
         return
     assert declared.help[-1] in ".…"
@@ -60,7 +60,7 @@ def test_a_field_is_in_the_help_and_in_the_manual_as_it_is_declared(
     assert f"{entry} {_words(declared.text)}".replace("- ", "-") in shown.replace("- ", "-")
     assert f"\\fB{parameter.flag}\\fR" in page
     assert _words(declared.text) in page
-    if parameter.default not in (None, False):
+    if parameter.default not in (None, False, ()):
         assert re.search(rf"{entry} .*?default:\s+{re.escape(str(parameter.default))}[;\]]", shown)
         assert f"Default: {parameter.default}." in page
 

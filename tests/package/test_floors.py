@@ -27,6 +27,7 @@ GROUND = {
         "result_records",
         "mining_records",
         "comparison_records",
+        "gate_records",
         "mean_loss",
         "outcome",
         "registry",
@@ -45,18 +46,19 @@ GROUND = {
     "__init__",
 }
 MATERIALS = {"checkpoints", "datasets", "models", "optimizers", "objective", "store"}
-INSTRUMENTS = {"derivatives", "curvature", "mining", "reporting"}
+INSTRUMENTS = {"derivatives", "curvature", "mining", "reporting", "gates", "schemas"}
 BENCHES = {"runs", "tracing", "stability", "gradients", "comparison"}
 # What a room may import beside the ground and itself.
 MAY_IMPORT: dict[str, set[str]] = {room: set() for room in MATERIALS | INSTRUMENTS} | {
     "derivatives": {"objective"},
+    "gates": {"reporting", "mining"},
     "runs": MATERIALS,
     "tracing": MATERIALS | {"runs"},
     "stability": MATERIALS | {"runs", "derivatives", "curvature", "mining"},
     "gradients": MATERIALS | {"runs", "derivatives", "curvature", "mining", "reporting"},
     "comparison": {"mining", "store"},
     "commands": MATERIALS | INSTRUMENTS | BENCHES,
-    "cli": {"commands", "reporting"},
+    "cli": {"commands", "reporting", "gates", "schemas"},
     "__main__": {"cli"},
 }
 STANDARD_ONLY = GROUND

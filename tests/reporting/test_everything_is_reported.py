@@ -40,6 +40,7 @@ SEEN: dict[str, tuple[str, ...]] = {
     "training_log": ("Training beside the trace",),
     "recorded_facts": ("dropout",),
     "look": ("Right answers and losses",),
+    "failed": ("broken.pt could not be traced",),
     "provenance": (),
     KEPT: ("mine --method losses", "sharpness --precision float64", "sharpness --quick --precision float64"),
 }
