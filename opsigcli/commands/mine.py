@@ -93,7 +93,8 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 made = replace(made, device=device, torch_version=version)
                 made.options[KEY] = key
                 made.options["batch_norm"] = options.batch_norm or run.batch_norm or None
-                found = replace(found, provenance=made)
+                gone = (sketches.note,) if sketches.note else ()
+                found = replace(found, provenance=made, notes=(*gone, *found.notes))
                 pictures = pictures_of(store, found, trace, sketches.source)
         if sketches.new:
             gradients = sketches.arrays(candidates.gradients)

@@ -38,12 +38,17 @@ SOURCES = Registry(
             "csv:FILE?image=COLUMN&label=COLUMN&root=DIR: pictures or numbers in a table",
             path="file",
         ),
+        "parquet": Entry(
+            "opsigcli.datasets.parquet_source:open_parquet",
+            "parquet:FILE?image=COLUMN&label=COLUMN: pictures in a table, or as csv: (extra: hf)",
+            path="file",
+        ),
         "torchvision": Entry(
             "opsigcli.datasets.torchvision_source:open_torchvision", "torchvision:CIFAR10?root=DIR&train=true"
         ),
         "hfds": Entry(
             "opsigcli.datasets.hf_source:open_hf",
-            "hfds:NAME_OR_PATH?split=train: Hugging Face datasets, parquet, json (extra: hf)",
+            "hfds:NAME_OR_PATH?split=train: Hugging Face datasets, arrow, json (extra: hf)",
         ),
         "text": Entry(
             "opsigcli.datasets.text:open_text",
@@ -70,9 +75,13 @@ SOURCES = Registry(
 
 
 # Ending of a file -> the scheme that reads it.
-SCHEMES = {".csv": "csv", ".tsv": "csv", ".txt": "text", ".bin": "bin"} | dict.fromkeys(
-    (".parquet", ".jsonl", ".json", ".arrow"), "hfds"
-)
+SCHEMES = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "text",
+    ".bin": "bin",
+    ".parquet": "parquet",
+} | dict.fromkeys((".jsonl", ".json", ".arrow"), "hfds")
 
 
 def open_source(spec_text: str) -> ExampleSource:

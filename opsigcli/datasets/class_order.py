@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from opsigcli.records import Ints
 
 SHOWN = 12  # names in a message
-ORDERED = ("folder", "csv", "npz", "hfds", "torchvision", "py", "file")  # schemes whose specs have classes=
+# Schemes whose specs have classes=.
+ORDERED = ("folder", "csv", "parquet", "npz", "hfds", "torchvision", "py", "file")
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

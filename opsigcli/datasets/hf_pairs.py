@@ -16,7 +16,12 @@ from opsigcli.usercode import guarded
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEATURES = ("x", "features")  # whole numbers in these columns are numbers; in others they are tokens
+FEATURES = (
+    "x",
+    "features",
+    "pixels",
+    "pixel_values",
+)  # whole numbers in these columns are numbers; in others they are tokens
 BYTES = ("binary", "large_binary")
 
 
@@ -95,6 +100,15 @@ class Pairs:
         picture = ImageOps.exif_transpose(picture_of_bytes(content, f"row {row}"))
         mode = getattr(self.image, "mode", None)
         return picture.convert(mode) if mode else picture
+
+
+def is_picture(kind: Any) -> bool:
+    """Whether a column of this kind holds pictures: files of them, or such beside their names."""
+    return (
+        type(kind).__name__ == "Image"
+        or (isinstance(kind, dict) and "bytes" in kind)
+        or getattr(kind, "dtype", "") in BYTES
+    )
 
 
 def _whole(value: list[Any]) -> bool:

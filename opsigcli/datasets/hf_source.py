@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from opsigcli.datasets.base import Settings, Source
 from opsigcli.datasets.hf_pairs import Pairs
@@ -16,8 +18,8 @@ from opsigcli.registry import nearest
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path
 
-_LABELS = ("label", "labels", "fine_label", "target", "y")
-_INPUTS = ("image", "img", "pixel_values", "input_ids", "x", "features")
+LABELS = ("label", "labels", "fine_label", "target", "y")
+INPUTS = ("image", "img", "pixel_values", "input_ids", "x", "features")
 _OPTIONS = ("split", "input", "target", "name", "revision", "pad")
 
 
@@ -41,16 +43,32 @@ def open_hf(spec: Spec) -> Source:
     theirs.only(*_OPTIONS)
     table, own = open_table(spec, theirs)
     columns = list(table.column_names)
-    first, second = _column(spec, "input", columns, _INPUTS), _column(spec, "target", columns, _LABELS)
+    first, second = _column(spec, "input", columns, INPUTS), _column(spec, "target", columns, LABELS)
+    name = absolute_path(spec.name) if os.path.exists(spec.name) else spec.name  # noqa: PTH110  (never raises)
+    return of_pairs(replace(spec, name=name), table, own, (first, second), Settings.of(ours))
+
+
+def of_pairs(spec: Spec, table: Any, own: Path, columns: tuple[str, str], settings: Settings) -> Source:
+    """The source of a table's rows.
+
+    Args:
+        spec: opens it again; may have ``pad``.
+        table: a ``datasets.Dataset``.
+        own: the folder that its files lie below.
+        columns: of the inputs and of the targets.
+        settings: of every source.
+
+    Raises:
+        DatasetError: the rows are no pairs of input and target.
+        UsageError: ``pad`` is no token, or inputs are none.
+    """
+    first, second = columns
     pad = integer(spec, "pad", None, minimum=0)
     pairs = Pairs(table, first, second, own.resolve())
     if pad is not None and not pairs.tokens:
         raise UsageError(f"expected lists of tokens in the column {first!r} for pad={pad}", "leave out pad=")
-    settings = Settings.of(ours)
     listing, reader = collect(pairs, repr(str(spec)), settings.pictures, pad=pad)
-    listing = replace(listing, unread=pairs.unread)
-    name = absolute_path(spec.name) if os.path.exists(spec.name) else spec.name  # noqa: PTH110  (never raises)
-    return Source(replace(spec, name=name), listing, reader, settings)
+    return Source(spec, replace(listing, unread=pairs.unread), reader, settings)
 
 
 def _column(spec: Spec, option: str, columns: list[str], usual: tuple[str, ...]) -> str:

@@ -142,14 +142,20 @@ def _split(spec: Spec, options: Spec, found: dict[str, Any]) -> Any:
 
 @contextmanager
 def _offline(datasets: Any) -> Iterator[None]:
-    """Keep the library from the network while it reads a path."""
+    """Keep the library from the network while it reads, and its own lines from the terminal."""
     hub: Any = import_module("huggingface_hub.constants")
     before = datasets.config.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE
+    loud, bars = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
     datasets.config.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE = True
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    datasets.disable_progress_bars()
     try:
         yield
     finally:
         datasets.config.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE = before
+        datasets.logging.set_verbosity(loud)
+        if not bars:
+            datasets.enable_progress_bars()
 
 
 def _advice(path: Path) -> str:

@@ -46,11 +46,12 @@ class PairCurvature:
             return None
         seed = sketches.options.seed
         of = str(point.step).encode(), str(seed).encode(), sides[0].tobytes(), sides[1].tobytes()
-        if not sketches.knows("curvature", of) and not _can_be_opened(sketches):
+        row = int(np.flatnonzero(self._trace.steps == point.step)[0])
+        if not sketches.knows("curvature", of) and not _can_be_opened(sketches, row):
             return None
 
         def measure() -> NDArray[np.float64]:
-            sketches.opened.load(int(np.flatnonzero(self._trace.steps == point.step)[0]))
+            sketches.opened.load(row)
             rng = np.random.default_rng(seed)
             random = class_matched(self._trace.labels, sides, members, rng, CURVATURE_DRAWS)
             pairs = [sides, *zip(*random, strict=True)]
@@ -60,10 +61,10 @@ class PairCurvature:
         return Evidence(float(value), float(np.mean(nulls)))
 
 
-def _can_be_opened(sketches: Sketches) -> bool:
-    """Whether model, data and checkpoints are there; a store may have come without them."""
+def _can_be_opened(sketches: Sketches, row: int) -> bool:
+    """Whether model, data and a checkpoint are there; a store may have come without them."""
     try:
-        return sketches.opened is not None
+        return sketches.opened.path(row).exists()
     except OpsigError:
         return False
 

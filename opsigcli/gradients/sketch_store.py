@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,14 +12,14 @@ from numpy.typing import NDArray
 from opsigcli.errors import Interrupted, StoreError
 from opsigcli.examples import ExampleSource
 from opsigcli.gradients.candidate_screening import REFERENCES, Bounds, Screen, cuts
+from opsigcli.gradients.compared import compared
 from opsigcli.gradients.others import Others
 from opsigcli.gradients.pieces import Pieces, name_of
 from opsigcli.gradients.thumbnails import look
-from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
+from opsigcli.mining.oscillation import choose_candidates
 from opsigcli.mining.similarity import Gradients
 from opsigcli.options import MineOptions
 from opsigcli.progress import Progress, Task
-from opsigcli.runs.run_specs import absolute_model
 from opsigcli.store.reader import Store
 from opsigcli.store.units import Units
 
@@ -54,7 +52,6 @@ class Sketches:
         progress: Progress,
     ) -> None:
         self.options, self.store, self.progress = options, store, progress
-        self.rows = checkpoints_to_compare(store.losses, options.gradient_checkpoints, window, seen)
         self._usable = np.flatnonzero(seen.examples).astype(np.int64)
         run = store.run
         if options.batch_norm not in (None, run.batch_norm or "stored"):
@@ -63,24 +60,13 @@ class Sketches:
                 f"with {options.batch_norm} would be of another function",
                 "leave out --batch-norm, or trace again with it and --fresh",
             )
-        made_from = {
-            "model": absolute_model(options.model) if options.model else run.model,
-            "loss": run.loss,
-            "fingerprint": run.fingerprint,
-            "sha256": [store.sha256[row] for row in self.rows],
-            "examples": hashlib.sha256(self._usable.tobytes()).hexdigest(),
-            "candidates": options.candidates,
-            "dimensions": options.sketch_dimensions,
-            "seed": options.seed,
-        }
-        if run.batch_norm:
-            made_from["batch_norm"] = run.batch_norm
-        self.key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+        chosen = compared(store, options, seen, window, self._usable)
+        self.rows, self.key, self.note = chosen.rows, chosen.key, chosen.note
+        self.kept: dict[str, NDArray[Any]] = dict(chosen.kept)
         self.units = Units(options.store, {"key": self.key})
         self.pieces = Pieces(self.units)
         self.run: StoredRun | None = None
         self.new = False
-        self.kept = store.gradients(self.key) or {}
         self._made_by = store.gradients_made_by if self.kept else ("", "")
         if "positions" in self.kept:
             self.candidates: Ints = self.kept["positions"]

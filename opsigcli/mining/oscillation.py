@@ -12,6 +12,8 @@ from opsigcli.mining.top import largest
 from opsigcli.mining.trace_stats import Survey, first_step, minus_running_mean, survey
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from opsigcli.records import Floats, Ints
 
 SEGMENTS = 8  # checkpoints whose gradients are compared
@@ -50,31 +52,36 @@ def checkpoints_to_compare(
     count: int = SEGMENTS,
     window: tuple[int, int] | None = None,
     seen: Survey | None = None,
+    there: NDArray[np.bool_] | None = None,
 ) -> list[int]:
     """Indices of the checkpoints whose gradients are worth comparing: one per segment of the trace.
 
     A quarter of the segments lie in the first 10 % of the steps (but for the first 2 %), before the network fits
     single examples, where weak features are seen best; the others share the rest equally. Each segment gives the
-    checkpoint before its largest mean ``|H|``. Checkpoints that were not measured are never chosen.
+    checkpoint before its largest mean ``|H|``. Checkpoints that were not measured, or are gone, are never chosen.
 
     Args:
         losses: (T, N) nats, array or h5py dataset.
         count: how many at most.
         window: loss deltas to stay within, first and one after the last (default: all after the first 10 %).
         seen: the survey of these losses, where it was made before.
+        there: (T,) False where a checkpoint is gone (default: all are there).
 
     Returns:
         Increasing indices into the checkpoints, fewer than ``count`` in a short trace.
     """
+    left = np.ones(len(losses), dtype=bool) if there is None else there
     if len(losses) < 2:
-        return [0] if len(losses) and np.isfinite(np.asarray(losses[0])).any() else []
+        return [0] if len(losses) and left[0] and np.isfinite(np.asarray(losses[0])).any() else []
     amplitude = (survey(losses) if seen is None else seen).amplitude
     steps = len(amplitude)
     start, end = (first_step(steps), steps) if window is None else window
     fallen = max(1, round(FALLEN * steps))
-    early = 0 if window is not None else min(count // EARLY, max(start - fallen, 0))
-    segments = np.array_split(np.arange(fallen, start), early) if early else []
-    segments += np.array_split(np.arange(start, end), min(count - early, end - start))
+    first, later = (np.arange(*bounds) for bounds in ((fallen, max(start, fallen)), (start, end)))
+    first, later = first[left[first]], later[left[later]]
+    early = 0 if window is not None else min(count // EARLY, len(first))
+    segments = np.array_split(first, early) if early else []
+    segments += np.array_split(later, min(count - early, len(later))) if len(later) else []
     indices = []
     for segment in segments:
         if np.isfinite(amplitude[segment]).any():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,7 @@ from opsigcli.objective.counting import marked
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from opsigcli.examples import ExampleSource
     from opsigcli.objective.base import Objective
     from opsigcli.records import Ints
 
@@ -26,6 +29,33 @@ KNOWN, UNKNOWN = (
 OFTEN = 0.2  # of the rows have to have such a run, if the token is not known to pad
 
 
+@dataclass(frozen=True)
+class _Text:
+    """The sequences of a run's examples, which are these or single tokens of them."""
+
+    objective: Objective
+    source: ExampleSource
+    rows: Ints  # of the sequences that count
+
+    @classmethod
+    def of(cls, objective: Objective) -> _Text:
+        shared = objective.source.sequences
+        if shared is None:
+            return cls(objective, objective.source, np.arange(len(objective.source)))
+        return cls(objective, shared.whole, shared.locate(objective.counted)[0])
+
+    def blocks(self) -> Iterator[Ints]:
+        for at in range(0, len(self.rows), BLOCK):
+            yield self.rows[at : at + BLOCK]
+
+    def inputs(self, rows: Ints) -> NDArray[np.int64]:
+        return np.asarray(self.source.read(rows), dtype=np.int64)
+
+    def labels(self, rows: Ints) -> NDArray[np.int64]:
+        found = marked(torch.as_tensor(self.source.read_targets(rows)), self.objective.kind)
+        return np.asarray(found.numpy(), dtype=np.int64)
+
+
 def padded_labels(objective: Objective, sample: Ints, pad: int | None) -> PaddedLabels | None:
     """The padding among labels of tokens, with the loss of a sample with and without it; None where there is none.
 
@@ -33,28 +63,24 @@ def padded_labels(objective: Objective, sample: Ints, pad: int | None) -> Padded
     that token as well.
 
     Args:
-        objective: with weights; labels are (N, L).
-        sample: positions on which the losses are taken.
+        objective: with weights; examples are sequences with labels (N, L), or single tokens of such.
+        sample: positions of the examples on which, or on whose sequences, the losses are taken.
         pad: the token that pads, if a file says so.
     """
-    source = objective.source
-    first = source.read_targets(objective.counted[:1])
-    if (
-        source.sequences is not None
-        or first.ndim != 2
-        or first.dtype.kind != "i"
-        or len(source.input_shape) != 1
-    ):
+    text = _Text.of(objective)
+    first = text.source.read_targets(text.rows[:1])
+    if first.ndim != 2 or first.dtype.kind != "i" or len(text.source.input_shape) != 1:
         return None
-    token = _token(objective, pad)
+    token = _token(text, pad)
     total = labelled = 0
-    for at in range(0, len(source), BLOCK):
-        labels, padding = _padding(objective, np.arange(at, min(at + BLOCK, len(source))), token)
+    for rows in text.blocks():
+        labels, padding = _padding(text, rows, token)
         total += int(padding.sum())
         labelled += int((labels != IGNORED).sum())
     if not total:
         return None
-    with_all, without = _losses(objective, sample, token)
+    shared = objective.source.sequences
+    with_all, without = _losses(text, sample if shared is None else shared.locate(sample)[0], token)
     name = objective.loss
     loss = (
         ""
@@ -64,31 +90,19 @@ def padded_labels(objective: Objective, sample: Ints, pad: int | None) -> Padded
     return PaddedLabels(token, total, labelled, with_all, without, loss)
 
 
-def _token(objective: Objective, pad: int | None) -> int | None:
+def _token(text: _Text, pad: int | None) -> int | None:
     """The token that labels end in where rows are padded; None where none is that."""
     ends: Counter[int] = Counter()
-    known = {pad, getattr(objective.model, "padding", None)}
-    for at in range(0, len(objective.source), BLOCK):
-        positions = np.arange(at, min(at + BLOCK, len(objective.source)))
-        labels, inputs = _labels(objective, positions), _inputs(objective, positions)
+    known = {pad, getattr(text.objective.model, "padding", None)}
+    for rows in text.blocks():
+        labels, inputs = text.labels(rows), text.inputs(rows)
         for backwards in (True, False):
             for token, run in zip(*_runs(labels, inputs, backwards), strict=True):
                 ends[token] += run >= (KNOWN if token in known else UNKNOWN)
     often = [
-        token
-        for token, rows in ends.items()
-        if rows and (token in known or rows > OFTEN * len(objective.source))
+        token for token, count in ends.items() if count and (token in known or count > OFTEN * len(text.rows))
     ]
     return max(often, key=lambda token: ends[token], default=None)
-
-
-def _inputs(objective: Objective, positions: Ints) -> NDArray[np.int64]:
-    return np.asarray(objective.source.read(positions), dtype=np.int64)
-
-
-def _labels(objective: Objective, positions: Ints) -> NDArray[np.int64]:
-    found = marked(torch.as_tensor(objective.source.read_targets(positions)), objective.kind)
-    return np.asarray(found.numpy(), dtype=np.int64)
 
 
 def _runs(
@@ -112,21 +126,19 @@ def _runs(
     return token[:, 0].tolist(), run.tolist()
 
 
-def _padding(
-    objective: Objective, positions: Ints, token: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Labels (B, L) at some positions, and which of them are padding."""
-    source, labels = objective.source, _labels(objective, positions)
+def _padding(text: _Text, rows: Ints, token: int | None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Labels (B, L) of some sequences, and which of them are padding."""
+    labels = text.labels(rows)
     found = np.zeros(labels.shape, dtype=bool)
-    mask = source.beside.get("attention_mask")
+    mask = text.source.beside.get("attention_mask")
     if (
         mask is not None
         and mask.shape[1] == labels.shape[1]
-        and not getattr(objective.model, "from_labels", False)
+        and not getattr(text.objective.model, "from_labels", False)
     ):
-        found = mask[positions] == 0
+        found = mask[rows] == 0
     if token is not None:
-        inputs = _inputs(objective, positions)
+        inputs = text.inputs(rows)
         for backwards in (True, False):
             tokens, runs = _runs(labels, inputs, backwards)
             way = slice(None, None, -1 if backwards else 1)
@@ -140,14 +152,15 @@ def _padding(
 
 
 @torch.inference_mode()
-def _losses(objective: Objective, sample: Ints, token: int | None) -> tuple[float, float]:
-    """Mean losses over the labels of a sample: over all, and over those that are no padding."""
+def _losses(text: _Text, sample: Ints, token: int | None) -> tuple[float, float]:
+    """Mean losses over the labels of some sequences: over all, and over those that are no padding."""
+    objective = text.objective
     objective.settle()
     sums, counts = np.zeros(2), np.zeros(2)
     for at in range(0, len(sample), objective.batch_size):
-        positions = sample[at : at + objective.batch_size]
-        labels, padding = _padding(objective, positions, token)
-        outputs = objective.model(objective.batch(positions)[0])
+        rows = sample[at : at + objective.batch_size]
+        labels, padding = _padding(text, rows, token)
+        outputs = objective.model(objective.read(rows, text.source))
         for place, kept in enumerate((labels, np.where(padding, IGNORED, labels))):
             targets = torch.as_tensor(kept, device=objective.device)
             losses = objective.kind.of_examples(outputs, targets).double().cpu().numpy()

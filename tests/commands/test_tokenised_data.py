@@ -422,3 +422,22 @@ def test_rows_longer_than_the_model_has_places_for_are_refused_by_name(opsig: Op
             ran = opsig(*words(tmp_path / case, data, "lm"), "--fresh")
             assert ran.code == code, (case, width, ran.err)
         assert f"at most {longest} tokens" in " ".join(ran.err.split()), case
+
+
+def test_padding_counted_as_tokens_is_noticed_where_tokens_are_examples(opsig: Opsig, tmp_path: Path) -> None:
+    model = saved(tmp_path / "run", CASES["gpt2"][0])
+    whole = even(texts())
+    tokens, mask = (torch.tensor(whole[name]) for name in ("input_ids", "attention_mask"))
+    np.savez(tmp_path / "d.npz", x=tokens[:, :-1], y=tokens[:, 1:])
+    data = f"npz:{tmp_path / 'd.npz'}?per=token"
+    ran = opsig(*words(tmp_path, data, "lm"), "--json")
+    assert ran.code == 0, ran.err
+    found = ran.json["result"]["look"]["padded"]
+    assert (found["count"], found["of"]) == (int((tokens[:, 1:] == PAD).sum()), N * (tokens.shape[1] - 1))
+    again = opsig(*words(tmp_path, data, f"lm?ignore_index={PAD}"), "--fresh", "--json").json
+    assert not any("padding that" in line for line in again["warnings"])
+    with torch.no_grad():
+        logits = model(tokens[:, :-1], attention_mask=mask[:, :-1]).logits.flatten(0, 1)
+    truth = F.cross_entropy(logits, tokens[:, 1:].flatten(), ignore_index=PAD)
+    assert again["result"]["mean_losses"][-1] == pytest.approx(found["without"], rel=1e-4)
+    assert found["without"] == pytest.approx(float(truth), rel=1e-4)

@@ -93,6 +93,20 @@ def table(folder: Path) -> str:
     return f"hfds:{folder / 'table'}"
 
 
+def packed(folder: Path) -> str:
+    """A case of ``parquet:``, as scripts write pictures into it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images("", folder)
+    files = [folder / "images" / "abc"[i % 3] / f"{i}.png" for i in range(N)]
+    column = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    pq.write_table(
+        pa.table({"image": column, "label": ["abc"[i % 3] for i in range(N)]}), folder / "t.parquet"
+    )
+    return f"parquet:{folder / 't.parquet'}"
+
+
 def written(options: str, folder: Path) -> str:
     """A case of ``text:``."""
     (folder / "t.txt").write_text("a b c d e f g a b c\n\nb c a\n\n" + "d e a b f g " * 5)
@@ -159,6 +173,7 @@ CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("csv", "numbers"): partial(rows, "columns=a,b&classes=b,c,a"),
     ("torchvision", "made"): lambda _: f"torchvision:FakeData?size={N}&image_size=3,8,8&num_classes=3",
     ("hfds", "rows"): table,
+    ("parquet", "pictures"): packed,
     ("text", "sequences"): partial(written, "?context=4"),
     ("text", "tokens"): partial(written, "?context=4&per=token"),
     ("text", "bytes"): partial(written, "?context=8&tokenizer=byte&limit=5"),

@@ -263,3 +263,50 @@ def test_pictures_as_bytes_in_parquet_with_texts_as_classes(
         x, y, source = whole(f"hfds:{tmp_path / f'{name}.parquet'}")
         np.testing.assert_allclose(x, pictures.transpose(0, 3, 1, 2) / np.float32(255), rtol=1e-6)
         assert [source.classes[label] for label in y] == [names[i % 3] for i in range(9)]
+
+
+def test_parquet_holds_pictures_their_names_or_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: np.ndarray
+) -> None:
+    import datasets
+    import pyarrow
+    from pyarrow import parquet
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    names = ["cat", "ant", "bee"]
+    texts = [names[label] for label in Y]
+    files = [f"{i:02d}.png" for i in range(9)]
+    content = [{"bytes": (tmp_path / "train" / file).read_bytes(), "path": file} for file in files]
+    pixels = pictures.transpose(0, 3, 1, 2) / np.float32(255)
+    numbers = {"a": X[:, 0], "b": Y, "__index_level_0__": texts}
+    for columns, query, wanted in (
+        ({"photo": content, "breed": texts}, "?label=breed", pixels),
+        ({"file_name": files, "label": texts}, f"?root={tmp_path / 'train'}", pixels),
+        ({**numbers, "target": texts}, "", np.stack([X[:, 0], Y], axis=1)),
+        ({**numbers, "c": texts, "target": texts}, "?columns=b", Y[:, None]),
+    ):
+        parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+        x, y, source = whole(f"parquet:{tmp_path / 't.parquet'}{query}")
+        np.testing.assert_allclose(x, wanted, rtol=1e-6)
+        assert [source.classes[label] for label in y] == texts
+        assert open_source(source.spec).fingerprint == source.fingerprint
+
+
+def test_a_missing_number_of_parquet_is_named_with_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+    import pyarrow
+    from pyarrow import parquet
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    parquet.write_table(pyarrow.table({"a": [1.0, None], "label": [0, 1]}), tmp_path / "t.parquet")
+    with pytest.raises(DatasetError, match=r"column 'a' of .* row 1 has none") as refused:
+        open_source(f"parquet:{tmp_path / 't.parquet'}")
+    assert "fill in" in refused.value.hint
+
+
+def test_a_text_too_long_for_a_file_name_is_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"image,label\n{'a' * 5000},0\nb,1\n")
+    with pytest.raises(DatasetError, match="expected a picture"):
+        open_source(f"csv:{tmp_path / 't.csv'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ class Keeps:
     def __init__(self, *, opened: bool) -> None:
         self.rows, self.options, self.kept = [2, 4], SimpleNamespace(seed=0), dict[str, np.ndarray]()
         self.loaded: list[int] = []
-        self.run = SimpleNamespace(load=self.loaded.append) if opened else None
+        self.run = SimpleNamespace(load=self.loaded.append, path=lambda _: Path()) if opened else None
 
     @property
     def opened(self) -> Any:
