@@ -52,7 +52,7 @@ def _anti_phase(pair: Matched) -> Evidence | None:
     if len(steps) < HELD_OUT:
         return None
     series = pair.material.high_passed[steps].T
-    found = _correlations(pair.averages[0] @ series, pair.averages[1] @ series)
+    found = correlations(pair.averages[0] @ series, pair.averages[1] @ series)
     return beside_null(found) if np.isfinite(found).all() else None
 
 
@@ -68,7 +68,7 @@ def _alternation(pair: Matched) -> Evidence | None:
     gaps = _gaps(pair)
     if gaps.shape[1] < HELD_OUT:
         return None
-    found = _correlations(gaps[:, :-1], gaps[:, 1:])
+    found = correlations(gaps[:, :-1], gaps[:, 1:])
     return beside_null(found) if np.isfinite(found).all() else None
 
 
@@ -77,7 +77,7 @@ def _amplitude(pair: Matched) -> Evidence | None:
     return against_null(np.sqrt(np.square(gaps).mean(axis=1)), tail="high") if gaps.shape[1] else None
 
 
-def _correlations(first: Floats, second: Floats) -> Floats:
+def correlations(first: Floats, second: Floats) -> Floats:
     """Correlation of each row of ``first`` with the same row of ``second``, (R,); NaN for a constant row."""
     a = first - first.mean(axis=1, keepdims=True)
     b = second - second.mean(axis=1, keepdims=True)
