@@ -274,7 +274,12 @@ class MineOptions:
         ),
     ] = False
     test_data: Annotated[
-        str | None, Option("Data for the test accuracy that --causal reports.", "SPEC", values=DATASETS)
+        str | None,
+        Option(
+            "Data that were never mined: whether findings swing there as well. With --causal also for test accuracy.",
+            "SPEC",
+            values=DATASETS,
+        ),
     ] = None
     export: Annotated[
         Path | None,

@@ -55,13 +55,28 @@ EVIDENCE_PAGE = Topic(
                 "both. separation: 10 % quantile of the members' contrast over the 98 % quantile of its size in all "
                 "other candidates. replication: every other checkpoint alone refines the groups from the members "
                 "found in six rounds, and separation is measured at the others; of both ways round the smaller. "
-                "contrast_by_class: share of the variance of all candidates' contrast between classes. clarity: "
-                "opposition times separation, of which no more than 1.5 counts.",
+                "stability_checkpoints, stability_dimensions, stability_candidates: the same search in 4 random "
+                "halves of the checkpoints compared, of the dimensions of sketches, of the candidates; in each the "
+                "largest Jaccard index of the pair's members, those among the half's candidates, and the members of a "
+                "pair found there, (common members of both sides) over (members of either); the mean. Halves with "
+                "fewer than 5 members of a side do not count. Below .5 the pair is called unstable. Measured where "
+                "some pair may be a finding. contrast_by_class: share of the variance of all candidates' contrast "
+                "between classes. clarity: opposition times separation, of which no more than 1.5 counts.",
                 "anti_phase: correlation of the groups' mean high-passed loss deltas over steps that no compared "
                 "checkpoint begins or ends. alternation: correlation of the difference of these means with itself "
                 "one step later, after the first 10 % of the steps; amplitude: its root mean square. Losses are "
                 "said to swing against one another where anti_phase and alternation are below -.3 and the amplitude "
                 "exceeds .001 nats.",
+                "With --test-data, and where some pair may be a finding: an example that was never mined stands with "
+                "a side by its gradients at the checkpoints compared, by the rule for members (.55; B, the features "
+                "of the members and their contrast are those of the candidates); no loss is looked at. "
+                "unseen_members: the share of those that do. unseen_anti_phase: as anti_phase, on the same held-out "
+                "steps. unseen_agreement: correlation over these steps of the difference of the two sides' mean "
+                "high-passed loss deltas with that of the mined sides. unseen_share_ratio: their share of the energy "
+                "of high-passed loss deltas there over their share of the examples. Medians and nulls are those of "
+                "the unseen examples; at most --candidates of them are drawn. Nothing was searched there, so that "
+                "these p-values need no correction for the search. The swing is said to be there where anti-phase is "
+                "below -.3 and agreement above .3; closer than random ones where the p of agreement is at most .05.",
                 "Nulls are 199 draws of random candidates of the same labels and sizes, members included: a p-value "
                 "is then exact for a pair named in advance. What the search looks for (opposition, gradient cosine, "
                 "persistence, cohesion, separation, replication) has a null and no p-value.",

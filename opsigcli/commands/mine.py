@@ -15,6 +15,7 @@ from opsigcli.gradients.pair_curvature import PairCurvature
 from opsigcli.gradients.sketch_store import Sketches
 from opsigcli.gradients.swings import PairSwings
 from opsigcli.gradients.thumbnails import pictures_of
+from opsigcli.gradients.unseen import UnseenData
 from opsigcli.mining import METHODS
 from opsigcli.mining.inputs import Candidates, Settings, Trace, require_two
 from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
@@ -143,6 +144,7 @@ def _candidates(options: MineOptions, store: Store, trace: LossTrace, sketches: 
     """The candidates with what the method may look at; gradients are computed here, where they are not kept."""
     if options.method not in NEEDS_GRADIENTS:
         return Candidates(sketches.candidates)
+    unseen = UnseenData(sketches, options.test_data) if options.test_data and sketches.rows else None
     gradients = sketches.take()
     return Candidates(
         sketches.candidates,
@@ -151,6 +153,7 @@ def _candidates(options: MineOptions, store: Store, trace: LossTrace, sketches: 
         sketches.features if gradients else {},
         swings=PairSwings(sketches) if options.method in NEEDS_SWINGS else None,
         curvature=PairCurvature(sketches, store.sharpness, trace),
+        unseen=unseen,
         outside=sketches.outside if gradients else None,
     )
 

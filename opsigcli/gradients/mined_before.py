@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opsigcli.store.reader import Store
 
 KEY = "configuration"  # among the options of the provenance
-CHOICES = ("top", "method", "similarity", "window", "surrogates", "false_discovery_rate", "data")
+CHOICES = ("top", "method", "similarity", "window", "surrogates", "false_discovery_rate", "data", "test_data")
 DEFINITION = "remainders of the usual gradient"  # of the adjusted similarity; changes when numbers do
 
 

@@ -127,7 +127,7 @@ def _found(members: Sequence[_Members], pairs: Sequence[Sides], outside: Outside
     for positions, there in outside.pieces():
         at = by_checkpoint[there.checkpoint]
         for p in open_to_others:
-            joined = _joining(own[at.checkpoint][p], at.standing(p, there), len(pairs[p][0]), SHARE * LENIENT)
+            joined = joining(own[at.checkpoint][p], at.standing(p, there), len(pairs[p][0]), SHARE * LENIENT)
             likely += [positions[rows] for rows in joined]
     chosen = np.unique(np.concatenate(likely))
     if not len(chosen):
@@ -136,7 +136,7 @@ def _found(members: Sequence[_Members], pairs: Sequence[Sides], outside: Outside
     for part, there in outside.gradients(chosen):
         for p in open_to_others:
             standing[p, :, part] += by_checkpoint[there.checkpoint].standing(p, there) / len(members)
-    found = {p: _joining(mean[p], standing[p], len(pairs[p][0]), SHARE) for p in open_to_others}
+    found = {p: joining(mean[p], standing[p], len(pairs[p][0]), SHARE) for p in open_to_others}
     claims = np.full((len(pairs), len(chosen)), -np.inf)
     contrast = np.abs(standing[:, 0] - standing[:, 1])
     for p, joined in found.items():
@@ -153,7 +153,7 @@ def _found(members: Sequence[_Members], pairs: Sequence[Sides], outside: Outside
     return np.array(table, dtype=np.int64).reshape(-1, 3)
 
 
-def _joining(own: Floats, standing: Floats, first: int, share: float) -> Sides:
+def joining(own: Floats, standing: Floats, first: int, share: float) -> Sides:
     """Which of J examples outside join either side.
 
     Args:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from opsigcli.mining.extend import Outside
     from opsigcli.mining.trace_stats import Survey
+    from opsigcli.mining.unseen import Unseen
     from opsigcli.mining_records import (
         Evidence,
     )
@@ -102,6 +103,7 @@ class Candidates:
     )  # name -> (M, …) what can be seen in them
     swings: Swings | None = None
     curvature: Curvature | None = None
+    unseen: Unseen | None = None  # examples of other data, where some were given
     outside: Outside | None = None  # the other examples; None = nobody is asked to join the pairs found
 
     def only(self, good: NDArray[np.bool_]) -> Candidates:
@@ -116,7 +118,7 @@ class Candidates:
 
     def without_gradients(self) -> Candidates:
         """What the methods on losses alone look at."""
-        return replace(self, gradients=(), swings=None, curvature=None, outside=None)
+        return replace(self, gradients=(), swings=None, curvature=None, outside=None, unseen=None)
 
     @property
     def among(self) -> Ints | None:

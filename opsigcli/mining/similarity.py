@@ -260,6 +260,32 @@ def residual_adjusted_cosine(
     return total
 
 
+def similarity_to(
+    at: Gradients, members: Ints, those: Gradients, seed: int = 0, among: Ints | None = None
+) -> Floats:
+    """Residual-adjusted similarity of some candidates to other examples at one checkpoint, (m, B).
+
+    Args:
+        at: of the M candidates.
+        members: (m,) rows of theirs.
+        those: of the B others, in the same projection.
+        seed: of the references, as of ``residual_adjusted_cosine``.
+        among: rows that stand for all examples, likewise.
+    """
+    rng = np.random.default_rng([seed, at.checkpoint])
+    some = rng.permutation(len(at.sketch) if among is None else among)[:REFERENCES]
+    if len(some) >= EACH * at.residuals.shape[1]:
+        usual, of_references = fit(at.only(np.sort(some)))
+        features = usual.features(at)
+        features[np.sort(some)] = of_references
+        return np.asarray(features[members] @ usual.features(those).T)
+    rows = (np.asarray(part[some], dtype=np.float32) for part in (at.sketch, at.residuals))
+    points = usual_cosine(*map(cosines, rows))
+    own = at.only(members)
+    expected = np.interp(cosines_between(own.residuals, those.residuals), *points)
+    return excess(cosines_between(own.sketch, those.sketch), expected) / 4
+
+
 def _features(at: Gradients, some: Ints) -> Floats:
     """Features of all gradients, (M, k), by a fit to some of them; each of these is left out of its own fit."""
     usual, of_references = fit(at.only(some))

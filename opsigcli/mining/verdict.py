@@ -58,6 +58,7 @@ def judge(evidence: Mapping[str, Evidence]) -> tuple[str, tuple[str, ...]]:
         f"members stand {'apart from' if apart else 'at the end of a continuum with'} the other examples "
         f"(separation {separation.value:.2f}, cohesion {cohesion.value:.2f})",
         *_again(evidence),
+        *_elsewhere(evidence),
         *_stable(evidence),
         *_activity(evidence),
         *_selection(evidence),
@@ -161,6 +162,36 @@ def _again(evidence: Mapping[str, Evidence]) -> list[str]:
         f"the groups as one half of the checkpoints has them {holds} at the other half (separation {again.value:.2f}, "
         "the smaller of both ways round)"
     ]
+
+
+def _elsewhere(evidence: Mapping[str, Evidence]) -> list[str]:
+    """What becomes of the pair in data that were never mined."""
+    members = evidence.get("unseen_members")
+    if members is None:
+        return []
+    words = (
+        f"of data never mined {members.value:.1%} stand with its sides (members {members.null or 0.0:.1%})"
+    )
+    told = {
+        "unseen_anti_phase": "anti-phase",
+        "unseen_agreement": "agreement with the mined swing",
+        "unseen_share_ratio": "share ratio",
+    }
+    found = [(word, evidence[name]) for name, word in told.items() if name in evidence]
+    if not found:
+        return [f"{words}: too few examples, or steps, to tell whether they swing"]
+    phase, agreed = evidence.get("unseen_anti_phase"), evidence.get("unseen_agreement")
+    if phase is None or agreed is None or phase.value >= SWING or agreed.value <= -SWING:
+        swing = "are not seen to swing as it does"
+    elif (agreed.p_value or 1.0) <= SIGNIFICANT:
+        swing = "swing as it does, closer to it than random ones of the same labels"
+    else:
+        swing = "swing as it does, and so do random ones of the same labels"
+    each = "; ".join(
+        f"{word} {e.value:+.2f}, class-matched {e.null or 0.0:+.2f}, p {e.p_value or 0.0:.3f}"
+        for word, e in found
+    )
+    return [f"{words}, and {swing} ({each})"]
 
 
 def _found_again(evidence: Mapping[str, Evidence]) -> dict[str, float]:

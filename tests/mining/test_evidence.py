@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -55,6 +55,15 @@ def material(*, swing: float = 1.0) -> Material:
     return Material(candidates, LABELS, similarity, found.high_passed, energy, N, Settings("full"))
 
 
+@dataclass(frozen=True)
+class Other:
+    """Examples that were not mined, here copies of those that were."""
+
+    labels: np.ndarray
+    gradients: list[Gradients]
+    high_passed: np.ndarray
+
+
 def everything() -> Material:
     """The same with what only some runs have: images, tokens, a model, surrogates."""
     of, rng = material(), np.random.default_rng(1)
@@ -78,8 +87,11 @@ def everything() -> Material:
         value, *nulls = axis[first].mean(axis=1) - axis[second].mean(axis=1)
         return Evidence(float(value), float(np.mean(nulls)))
 
+    compared = [at._replace(residuals=at.residuals[:, :1]) for at in of.candidates.gradients]
     candidates = replace(
         of.candidates,
+        gradients=compared,
+        unseen=Other(LABELS, compared, of.high_passed),
         features={"light": rng.random(M) + 5 * side, "size": rng.random(M) + 5 * np.abs(side), SEEN: tokens},
         swings=swings,
         curvature=curvature,

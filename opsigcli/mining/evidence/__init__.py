@@ -27,6 +27,7 @@ from opsigcli.mining.evidence.opposition import (
     SEPARATION,
 )
 from opsigcli.mining.evidence.stability import STABILITY
+from opsigcli.mining.evidence.unseen import UNSEEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +47,7 @@ EVIDENCE: tuple[Kind, ...] = (
     ANTI_PHASE,
     ALTERNATION,
     AMPLITUDE,
+    UNSEEN,
     COHESION,
     SEPARATION,
     REPLICATION,

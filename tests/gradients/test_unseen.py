@@ -1,0 +1,90 @@
+"""``mine --test-data``: what becomes of the pairs in data that were never mined, against losses traced on their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from opsigcli.datasets.planted import Planted
+from opsigcli.store.reader import open_store
+
+Opsig = Callable[..., Any]
+EXAMPLES = 900
+NETWORK = "--model", "mlp?hidden=32,32", "--lr", 0.4, "--steps", 120
+
+
+@pytest.fixture(scope="module")
+def planted() -> Planted:
+    return Planted("vec3", EXAMPLES, 5)
+
+
+@pytest.fixture
+def split(planted: Planted, tmp_path: Path) -> tuple[Path, Path, np.ndarray]:
+    """Two thirds to train on, one third that is never seen, and the ids of that."""
+    held_out = np.arange(EXAMPLES) % 3 == 0
+    paths = tmp_path / "train.npz", tmp_path / "test.npz"
+    for path, rows in zip(paths, (np.flatnonzero(~held_out), np.flatnonzero(held_out)), strict=True):
+        np.savez(path, x=planted.read(rows), y=planted.labels[rows])
+    return *paths, np.flatnonzero(held_out)
+
+
+def high_passed(losses: np.ndarray) -> np.ndarray:
+    """Loss deltas minus their mean over five steps and the median over examples, in plain float64."""
+    deltas = np.diff(losses.astype(np.float64), axis=0)
+    smooth = np.array([deltas[max(t - 2, 0) : t + 3].mean(axis=0) for t in range(len(deltas))])
+    found = deltas - smooth
+    return found - np.median(found, axis=1, keepdims=True)
+
+
+@pytest.mark.slow
+def test_planted_pairs_swing_in_examples_that_were_never_mined_as_an_own_trace_has_it(
+    opsig: Opsig, planted: Planted, split: tuple[Path, Path, np.ndarray], tmp_path: Path
+) -> None:
+    train, test, ids = split
+    store, other = tmp_path / "s.h5", tmp_path / "other.h5"
+    for words in (
+        ["train", tmp_path / "run", "--data", f"npz:{train}", *NETWORK],
+        ["trace", tmp_path / "run", "--store", store],
+        ["trace", tmp_path / "run", "--data", f"npz:{test}", "--store", other],
+    ):
+        assert opsig(*words, "--quiet").code == 0
+    result = opsig("mine", "--store", store, "--test-data", f"npz:{test}", "--json").json["result"]
+    with open_store(store) as mined, open_store(other) as unseen:
+        of_mined, of_unseen = high_passed(mined.losses[()]), high_passed(unseen.losses[()])
+    touched = {t + shift for t in result["gradient_steps"] for shift in (-1, 0)}
+    free = [t for t in range(12, 120) if t not in touched]
+    findings = [pair for pair in result["pairs"] if pair["finding"]]
+    assert findings
+    trained_on = np.setdiff1d(np.arange(EXAMPLES), ids)
+    for pair in findings:
+        sides = [trained_on[pair[side]["ids"]] for side in ("first", "second")]
+        every = np.concatenate(sides)
+        known = max(planted.known_pairs, key=lambda two: np.isin(np.concatenate(two), every).sum())
+        if not len(np.intersect1d(known[0], sides[0])):
+            known = known[::-1]
+        members = [np.flatnonzero(np.isin(ids, side)) for side in known]
+        a, b = (of_unseen[free][:, rows].mean(axis=1) for rows in members)
+        mined_gap = [of_mined[free][:, pair[side]["ids"]].mean(axis=1) for side in ("first", "second")]
+        truth = {
+            "unseen_members": sum(map(len, members)) / len(ids),
+            "unseen_anti_phase": np.corrcoef(a, b)[0, 1],
+            "unseen_agreement": np.corrcoef(a - b, mined_gap[0] - mined_gap[1])[0, 1],
+        }
+        found = pair["evidence"]
+        for name, value in truth.items():
+            assert found[name]["value"] == pytest.approx(value, abs=0.1), name
+        assert found["unseen_anti_phase"]["value"] < -0.5
+        assert found["unseen_agreement"]["value"] > 0.9
+        assert found["unseen_agreement"]["p_value"] <= 0.05
+        assert any("swing as it does, closer" in reason for reason in pair["reasons"])
+
+
+def test_the_data_of_the_run_are_no_data_that_were_never_mined(opsig: Opsig, case: Path) -> None:
+    found = opsig("mine", "--store", case / "opsig.h5", "--test-data", "planted?n=400")
+    assert found.code == 2
+    assert "were not mined" in found.err
+    assert "hint:" in found.err
