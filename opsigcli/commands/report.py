@@ -23,12 +23,12 @@ from opsigcli.store.reader import open_store
 
 
 def report(options: ReportOptions, progress: Progress) -> Outcome:
-    """Show a store, or several side by side: a view for the terminal, or an HTML file.
+    """Show a store, or several side by side: a view for the terminal, an HTML file, or the figure of one.
 
     Raises:
-        UsageError: the store has no result of the name that is asked for.
+        UsageError: the store has no result of the name that is asked for, or a figure has an unknown ending.
         StoreError: there is no readable store.
-        ReportError: the HTML file cannot be written.
+        ReportError: the HTML file cannot be written, or matplotlib is missing.
     """
     if len(options.stores) > 1:
         return _compared(options)
@@ -46,20 +46,27 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         ).encode()
         messages = (*messages, _write(output, text))
         result["html"] = str(output)
+    if options.figure:
+        from opsigcli.reporting.figure import draw_figure
+
+        drawn, missing = draw_figure(case, options.figure.suffix.lower(), options.width)
+        messages = (*messages, *missing, _write(options.figure, drawn))
+        result["figure"] = str(options.figure)
     return Outcome(
         schema="opsig/report",
         inputs={"store": str(options.store)},
         result=result,
         warnings=(f"the mean loss is {mean.words}",) if mean.words else (),
         messages=messages,
-        view=None if output else case if options.full else Screen(case),
+        view=None if output or options.figure else case if options.full else Screen(case),
     )
 
 
 def _compared(options: ReportOptions) -> Outcome:
     """Several stores side by side."""
-    if options.result:
-        raise UsageError("--result is for the report of one store", "leave it out, or name one store")
+    for name, given in (("--result", options.result), ("--figure", options.figure)):
+        if given:
+            raise UsageError(f"{name} is for the report of one store", "leave it out, or name one store")
     compared = compare_stores(options.stores)
     result, messages = without_homes(plain(compared)), list[str]()
     if output := options.output or (REPORT if options.html else None):

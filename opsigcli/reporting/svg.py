@@ -25,6 +25,7 @@ ROLES = {
     "ink": "#23211c",
     "muted": "#6d675c",
     "grid": "#e3ded2",
+    "edge": "#cfc8b8",
     "paper": "#fffdf8",
     "first": "#b8430a",
     "second": "#1c5fae",
