@@ -10,9 +10,8 @@ import numpy as np
 
 from opsigcli.errors import ReportError, UsageError
 from opsigcli.reporting.charts.sheet import Sheet
+from opsigcli.reporting.glyphs import ROLES
 from opsigcli.reporting.scales import apart, value_scale
-from opsigcli.reporting.svg import ROLES
-from opsigcli.reporting.window import busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +49,9 @@ def draw_figure(case: Case, kind: str, width: float) -> tuple[bytes, list[str]]:
     """The figure of a case as the bytes of a file.
 
     One panel above the other, as far as the case has them: the mean loss with its spikes; the mean losses of the two
-    groups of the first finding; (preconditioned) sharpness ÷ threshold, filled where it converged; and the share of
-    examples whose loss rises from the checkpoint before. The axis holds the steps between which the losses move.
+    groups of the first finding, or of the first pair; (preconditioned) sharpness ÷ threshold, filled where it
+    converged; and the share of examples whose loss rises from the checkpoint before. The axis holds the steps between
+    which the losses move.
 
     Args:
         case: what the store holds.
@@ -96,7 +96,7 @@ def draw_figure(case: Case, kind: str, width: float) -> tuple[bytes, list[str]]:
             panel(axes)
             axes.set_title(letter, loc="left", fontweight="bold", fontsize=8, pad=2)
         rows[-1].set_xlabel(case.run.axis.one)
-        low, high = busy(sheet.trace.steps, [sheet.mean, *_shown(sheet)], [s.next_step for s in sheet.spikes])
+        low, high = sheet.window
         air = 0.01 * max(high - low, 1)  # so that a mark at the border is whole
         rows[-1].set_xlim(low - air, high + air)
         figure.align_ylabels(rows)
@@ -121,16 +121,6 @@ def rising(trace: LossTrace) -> Floats:
     return np.array(found)
 
 
-def _drawn(sheet: Sheet) -> int:
-    """Which pair is drawn: the first finding, else the first one."""
-    return next((i for i, pair in enumerate(sheet.pairs) if pair.finding is not False), 0)
-
-
-def _shown(sheet: Sheet) -> tuple[Floats, ...]:
-    """The curves of its two groups."""
-    return sheet.groups[_drawn(sheet)] if sheet.pairs else ()
-
-
 def _logged(axes: Any, *curves: Floats) -> None:
     if value_scale(np.concatenate(curves), allow_log=True).log:
         axes.set_yscale("log")
@@ -149,8 +139,8 @@ def _mean(axes: Any, sheet: Sheet) -> None:
 
 
 def _groups(axes: Any, sheet: Sheet) -> None:
-    first, second = _shown(sheet)
-    pair = sheet.pairs[_drawn(sheet)]
+    index = next((i for i, pair in enumerate(sheet.pairs) if pair.finding is not False), 0)
+    pair, (first, second) = sheet.pairs[index], sheet.groups[index]
     for curve, (side, group), line in zip((first, second), pair.groups.items(), ("-", "--"), strict=True):
         label = f"{side} group ({len(group.ids):,})"
         axes.plot(sheet.trace.steps, curve, line, color=ROLES[side], label=label)

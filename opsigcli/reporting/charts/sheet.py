@@ -9,6 +9,7 @@ import numpy as np
 
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.summary import group_curves
+from opsigcli.reporting.window import busy
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
@@ -37,6 +38,9 @@ class Sheet:
         self.groups = list(zip(curves[::2], curves[1::2], strict=True))  # of each pair: first, second
         steps = [int(trace.steps[0]), int(trace.steps[-1]), *(point.step for point in self.points)]
         self.x = Scale(min(steps), max(steps))
+        crossed = [p.step for p in self.points if p.ratio is not None and p.ratio >= 1][:1]
+        kept = [step for spike in self.spikes for step in (spike.step, spike.next_step)] + crossed
+        self.window = busy(trace.steps, [self.mean, *curves], kept)
 
     def largest_spikes(self) -> list[Spike]:
         """The spikes that get a line and a number, largest first."""
@@ -45,9 +49,9 @@ class Sheet:
     def mark_spikes(self, chart: Chart) -> None:
         """A tick for every spike and a line for the largest ones."""
         for spike in self.spikes:
-            chart.upright(spike.next_step, "limit", short=True)
+            chart.upright(spike.next_step, "limit", short=True, series="spikes")
         for spike in self.largest_spikes():
-            chart.upright(spike.next_step, "limit")
+            chart.upright(spike.next_step, "limit", series="spikes")
 
     def listed(self) -> list[int]:
         """Rows of the trace that a table lists: all, or evenly spread ones and those at the largest spikes."""
