@@ -166,13 +166,14 @@ class Chart:
         line = 'vector-effect="non-scaling-stroke" stroke-linejoin="round" stroke-linecap="round"'
         drawn = f'<path {stroke(role, width, dash, opacity)} {line} d="{path}"/>'
         if swings(y):
-            even, odd = (self._path(x[k::2], y[k::2], FAR) for k in (0, 1))
+            even, odd = (self._path(x[k::2], y[k::2], min(FAR, bins // 3)) for k in (0, 1))
             if np.isfinite(y).all():
                 around = f"{even}L{'L'.join(odd[1:].split('L')[::-1])}Z"
                 area = f'<path class="f-{role}" fill="{ROLES[role]}" fill-opacity="0.16" d="{around}"/>'
             else:
                 area = ""
-            edges = f'<path {stroke(role, 1.3, dash)} {line} d="{even}"/><path {stroke(role, 1.1, "fine")} {line} d="{odd}"/>'
+            edges = f'<path {stroke(role, 1.3, dash)} {line} d="{even}"/>'
+            edges += f'<path {stroke(role, 1.1, "fine")} {line} d="{odd}"/>'
             drawn = f'<g class="far">{area}{edges}</g><g class="near" display="none">{drawn}</g>'
         self.stretched(drawn)
 

@@ -44,6 +44,7 @@ def test_examples_that_do_not_count_do_not_rise() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_figure_is_of_its_width_holds_its_letters_and_is_the_same_each_time(kind: str) -> None:
     pytest.importorskip("matplotlib")
@@ -63,6 +64,7 @@ def test_a_figure_is_of_its_width_holds_its_letters_and_is_the_same_each_time(ki
         assert int.from_bytes(drawn[16:20], "big") == 990
 
 
+@pytest.mark.slow
 def test_panels_that_a_case_lacks_are_said() -> None:
     pytest.importorskip("matplotlib")
     drawn, missing = draw_figure(replace(make_case(pairs=0), sharpness=()), ".svg", 6.8)
@@ -70,6 +72,7 @@ def test_panels_that_a_case_lacks_are_said() -> None:
     assert missing == ["no group losses: no pair was mined", "no stability ratio: run opsig sharpness"]
 
 
+@pytest.mark.slow
 def test_the_command_writes_it_and_refuses_what_it_cannot_write(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     store = tmp_path / "s.h5"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.reporting.charts.sheet import mark_gaps
+from opsigcli.reporting.charts.sheet import FEWER_ROWS, TABLE_ROWS, mark_gaps
 from opsigcli.reporting.format import number
 from opsigcli.reporting.glyphs import swatch
 from opsigcli.reporting.scales import Scale, value_scale
@@ -16,7 +16,7 @@ from opsigcli.reporting.svg import DENSE, Chart, Figure, Key, swings
 if TYPE_CHECKING:
     from opsigcli.reporting.charts.sheet import Sheet
 
-FEW, BINS = 4, (500, 200)  # pairs, and bins of the curves of so few, and of more
+BINS = (500, 200)  # of the curves of few pairs, and of more
 CLOSE_UP = 16  # checkpoints shown on each side of a pair's strongest change
 
 
@@ -59,7 +59,7 @@ def _figure(
         chart.upright(int(sheet.trace.steps[strongest]), "muted")
         chart.upright(int(sheet.trace.steps[strongest + 1]), "muted")
     zoom = "both" if strongest is None else ""
-    bins = BINS[len(sheet.pairs) > FEW]
+    bins = BINS[sheet.crowded]
     dense = len(rows) > DENSE  # thin and translucent: both stay visible where they cross at every step
     width, opacity = (1.1, 0.75) if dense else (1.6, 1)
     with chart.series("all"):
@@ -70,7 +70,8 @@ def _figure(
             if strongest is not None:
                 chart.points(steps.tolist(), curve.tolist(), side, shape)
     mark_gaps(chart, steps, first + second)
-    listed = sheet.listed() if strongest is None else list(rows)
+    most = FEWER_ROWS if sheet.crowded else TABLE_ROWS
+    listed = sheet.listed(most) if strongest is None else list(rows)
     table = tuple(
         (
             f"{int(sheet.trace.steps[i]):,}",

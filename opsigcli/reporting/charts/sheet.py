@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from opsigcli.reporting.svg import Chart
 
 TABLE_ROWS = 400  # checkpoints that the table of a chart lists
+FEW_PAIRS, FEWER_ROWS = 4, 200  # with more pairs than that the tables of their charts list so many
 MARKED_SPIKES = 6  # the largest ones get a line and a number
 
 
@@ -53,13 +54,18 @@ class Sheet:
         for spike in self.largest_spikes():
             chart.upright(spike.next_step, "limit", series="spikes")
 
-    def listed(self) -> list[int]:
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many pairs that each of them is drawn and listed more coarsely."""
+        return len(self.pairs) > FEW_PAIRS
+
+    def listed(self, most: int = TABLE_ROWS) -> list[int]:
         """Rows of the trace that a table lists: all, or evenly spread ones and those at the largest spikes."""
         total = len(self.trace.steps)
-        if total <= TABLE_ROWS:
+        if total <= most:
             return list(range(total))
         at = {step: i for i, step in enumerate(self.trace.steps.tolist())}
-        rows = set(np.linspace(0, total - 1, TABLE_ROWS).astype(int).tolist())
+        rows = set(np.linspace(0, total - 1, most).astype(int).tolist())
         rows |= {
             at[step]
             for spike in self.largest_spikes()

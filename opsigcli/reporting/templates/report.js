@@ -132,7 +132,7 @@ function extent(chart, from, to) {
   const downs = places.filter(([x]) => x >= 1000 * from && x <= 1000 * to).map((place) => place[1]).sort((p, q) => p - q);
   if (!downs.length) return [0, chart.height];
   const top = downs[0], bottom = downs[downs.length - 1];
-  const air = Math.max(0.08 * (bottom - top), chart.height / 200);
+  const air = Math.max(0.08 * (bottom - top), chart.height / 1000);
   return [top - air, bottom + air];
 }
 
