@@ -16,7 +16,7 @@ from opsigcli.reporting.scales import apart, value_scale
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opsigcli.records import Case, Floats, LossTrace
+    from opsigcli.records import Case, Floats, Ints, LossTrace
 
 KINDS = (".pdf", ".png", ".svg")
 PANEL, MARGIN = 1.05, 0.45  # inches high: a panel, and what the axis below takes
@@ -121,6 +121,13 @@ def rising(trace: LossTrace) -> Floats:
     return np.array(found)
 
 
+def _inside(sheet: Sheet, x: Floats | Ints, y: Floats) -> tuple[Floats | Ints, Floats]:
+    """The points of a curve within the window, so that they alone say how high the axis is."""
+    low, high = sheet.window
+    kept = (x >= low) & (x <= high)
+    return x[kept], y[kept]
+
+
 def _logged(axes: Any, *curves: Floats) -> None:
     if value_scale(np.concatenate(curves), allow_log=True).log:
         axes.set_yscale("log")
@@ -128,14 +135,14 @@ def _logged(axes: Any, *curves: Floats) -> None:
 
 def _mean(axes: Any, sheet: Sheet) -> None:
     steps = sheet.trace.steps
-    axes.plot(steps, sheet.mean, color=ROLES["ink"])
+    axes.plot(*_inside(sheet, steps, sheet.mean), color=ROLES["ink"])
     at = dict(zip(steps.tolist(), sheet.mean.tolist(), strict=True))
     tops = [spike.next_step for spike in sheet.spikes]
     if tops:
         axes.plot(tops, [at.get(step, math.nan) for step in tops], "D", color=ROLES["limit"], label="spike")
         axes.legend()
     axes.set_ylabel("mean loss")
-    _logged(axes, sheet.mean)
+    _logged(axes, _inside(sheet, steps, sheet.mean)[1])
 
 
 def _groups(axes: Any, sheet: Sheet) -> None:
@@ -143,25 +150,27 @@ def _groups(axes: Any, sheet: Sheet) -> None:
     pair, (first, second) = sheet.pairs[index], sheet.groups[index]
     for curve, (side, group), line in zip((first, second), pair.groups.items(), ("-", "--"), strict=True):
         label = f"{side} group ({len(group.ids):,})"
-        axes.plot(sheet.trace.steps, curve, line, color=ROLES[side], label=label)
+        axes.plot(*_inside(sheet, sheet.trace.steps, curve), line, color=ROLES[side], label=label)
     axes.legend()
     axes.set_ylabel("group loss")
-    _logged(axes, first, second)
+    _logged(axes, *(_inside(sheet, sheet.trace.steps, curve)[1] for curve in (first, second)))
 
 
 def _ratio(axes: Any, sheet: Sheet) -> None:
     steps = np.array([point.step for point in sheet.points])
     ratios = np.array([math.nan if p.ratio is None else p.ratio for p in sheet.points])
     axes.axhline(1, color=ROLES["limit"], linestyle="--", linewidth=0.8)
-    axes.plot(*apart(steps, ratios), color=ROLES["sharp"], linewidth=0.8)
+    axes.plot(*_inside(sheet, *apart(steps, ratios)), color=ROLES["sharp"], linewidth=0.8)
     good = np.array([point.converged for point in sheet.points])
-    axes.plot(steps[good], ratios[good], "o", color=ROLES["sharp"])
-    axes.plot(steps[~good], ratios[~good], "o", color=ROLES["sharp"], markerfacecolor="white")
+    axes.plot(*_inside(sheet, steps[good], ratios[good]), "o", color=ROLES["sharp"])
+    axes.plot(
+        *_inside(sheet, steps[~good], ratios[~good]), "o", color=ROLES["sharp"], markerfacecolor="white"
+    )
     axes.set_ylabel("stability ratio")
 
 
 def _rising(axes: Any, sheet: Sheet) -> None:
     axes.axhline(0.5, color=ROLES["edge"], linewidth=0.6)
-    axes.plot(sheet.trace.steps[1:], rising(sheet.trace), color=ROLES["ink"], linewidth=0.8)
+    axes.plot(*_inside(sheet, sheet.trace.steps[1:], rising(sheet.trace)), color=ROLES["ink"], linewidth=0.8)
     axes.set_ylim(0, 1)
     axes.set_ylabel("share rising")
