@@ -395,6 +395,18 @@ class ReportOptions:
     full: Annotated[bool, Option("Show everything in the terminal, not one screen of it.")] = False
     html: Annotated[bool, Option("Write one self-contained HTML file, opsig-report.html.")] = False
     output: Annotated[Path | None, Option("Write the HTML to FILE.", "FILE", short="-o")] = None
+    figure: Annotated[
+        Path | None,
+        Option(
+            "Write the figure for a paper to FILE.svg, FILE.pdf or FILE.png: mean loss with spikes, group losses, "
+            "stability ratio, share of examples rising, on one axis. Needs opsig[figure].",
+            "FILE",
+        ),
+    ] = None
+    width: Annotated[
+        float,
+        Option("Width of the figure in inches: 3.3 for one column, 6.8 for two.", "X", min=2.0, max=20.0),
+    ] = 3.3
     result: Annotated[
         str | None,
         Option(

@@ -181,6 +181,15 @@ class Thumbnails:
 
 
 @dataclass(frozen=True)
+class ExampleCurvature:
+    """Curvature of each example along the top eigenvector at one checkpoint."""
+
+    step: int
+    ids: Ints  # (n,)
+    values: Floats  # (n,) v₁ᵀH_i v₁
+
+
+@dataclass(frozen=True)
 class Case:
     """All that one store holds about one run."""
 
@@ -203,4 +212,7 @@ class Case:
         None  # checkpoint -> why the latest trace could not have it; None = not known
     )
     causal: tuple[Causal, ...] = ()  # of the groups of ``mining``, and of others
+    curvature: ExampleCurvature | None = (
+        None  # where the sharpness is largest, of the checkpoints that have it
+    )
     results: tuple[Result, ...] = ()  # all that are kept: those above, and those that are not shown

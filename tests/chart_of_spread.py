@@ -6,8 +6,9 @@ import numpy as np
 
 from opsigcli.reporting.charts.sheet import Sheet
 from opsigcli.reporting.format import number, range_words
+from opsigcli.reporting.glyphs import swatch
 from opsigcli.reporting.scales import value_scale
-from opsigcli.reporting.svg import Chart, Figure, Key, swatch
+from opsigcli.reporting.svg import Chart, Figure, Key
 
 
 def spread_chart(sheet: Sheet) -> list[Figure]:

@@ -32,14 +32,15 @@ from opsigcli.store.recognise import is_store
 
 
 def report(options: ReportOptions, progress: Progress) -> Outcome:
-    """Show a store, or several side by side: a view for the terminal, an HTML file, or Markdown.
+    """Show a store, or several side by side: a view for the terminal, an HTML file, Markdown, or the figure of one.
 
     The gates of the command line and of the project are held against a store; where one trips, the exit code is 1.
 
     Raises:
-        UsageError: the store has no result of the name that is asked for, or a gate is not understood.
+        UsageError: the store has no result of the name that is asked for, a gate is not understood, or a figure has an
+            unknown ending.
         StoreError: there is no readable store, or the gates cannot be written.
-        ReportError: the HTML file cannot be written, or the baseline cannot be read.
+        ReportError: the HTML file cannot be written, the baseline cannot be read, or matplotlib is missing.
     """
     if options.list_metrics:
         return _list_metrics()
@@ -60,6 +61,12 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         page = render_html(case, result, thumbnails_per_group=options.thumbnails, definitions=DEFINITIONS)
         messages.append(_write(output, page.encode()))
         result["html"] = str(output)
+    if options.figure:
+        from opsigcli.reporting.figure import draw_figure
+
+        drawn, missing = draw_figure(case, options.figure.suffix.lower(), options.width)
+        messages += [*missing, _write(options.figure, drawn)]
+        result["figure"] = str(options.figure)
     if options.junit is not None:
         write_file(options.junit, lambda file: file.write(junit(held.results)))
         messages.append(f"wrote {options.junit}")
@@ -75,14 +82,14 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         messages=tuple(messages),
         failures=held.tripped,
         exit_code=ExitCode.GATE if held.tripped else ExitCode.OK,
-        view=None if output else case if options.full else Screen(case),
+        view=None if output or options.figure else case if options.full else Screen(case),
         document=document,
     )
 
 
 def _compared(options: ReportOptions) -> Outcome:
     """Several stores side by side."""
-    for_one = ("result", "fail_on", "require", "baseline", "junit", "markdown")
+    for_one = ("result", "fail_on", "require", "baseline", "junit", "markdown", "figure")
     if given := [f"--{name.replace('_', '-')}" for name in for_one if getattr(options, name)]:
         raise UsageError(f"{given[0]} is for the report of one store", "leave it out, or name one store")
     gates = read_project(Path.cwd()).gates

@@ -18,9 +18,10 @@ from opsigcli.reporting.comparison import (
     title,
 )
 from opsigcli.reporting.format import number
+from opsigcli.reporting.glyphs import swatch
 from opsigcli.reporting.html import content_security_policy, embedded, environment_of
 from opsigcli.reporting.scales import Scale, value_scale
-from opsigcli.reporting.svg import Chart, Figure, Key, swatch
+from opsigcli.reporting.svg import Chart, Figure, Key
 
 if TYPE_CHECKING:
     from opsigcli.comparison_records import ComparedRun, Comparison, PairElsewhere

@@ -54,6 +54,7 @@ class Gallery:
     tiles: tuple[Tile, ...]
     omitted: int
     pictured: bool
+    others: tuple[str, ...] = ()  # ids of those that are not shown
 
 
 def group_gallery(
@@ -65,7 +66,8 @@ def group_gallery(
     change = np.abs(losses[1] - losses[0])
     bare = np.array([int(example) not in album for example in group.ids], dtype=bool)
     nearest = group.ids == group.nearest
-    order = np.lexsort((-np.where(np.isfinite(change), change, 0), bare, ~nearest))[:per_group]
+    order = np.lexsort((-np.where(np.isfinite(change), change, 0), bare, ~nearest))
+    order, others = order[:per_group], order[per_group:]
     marks = ["nearest" if near else "" for near in nearest[order]]
     tiles = _tiles(case, positions[order], losses[:, order], album, marks)
     return Gallery(
@@ -75,6 +77,7 @@ def group_gallery(
         tiles,
         len(positions) - len(tiles),
         not bare.all(),
+        tuple(case.trace.naming.id(int(example)) for example in np.sort(group.ids[others])),
     )
 
 

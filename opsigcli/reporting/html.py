@@ -12,27 +12,25 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from opsigcli import __version__
 from opsigcli.command_line import command_line
-from opsigcli.mining_records import (
-    REST,
-)
 from opsigcli.outcome import plain
 from opsigcli.printable import escaped, printable_lines, without_home
 from opsigcli.reporting.charts import CHARTS
 from opsigcli.reporting.charts.bars import sharpness_bars
 from opsigcli.reporting.charts.sheet import Sheet
+from opsigcli.reporting.explorer import explorer
 from opsigcli.reporting.findings import by_standing
-from opsigcli.reporting.format import NOTHING, count, group_mark, percent, score, signed
+from opsigcli.reporting.format import NOTHING, count, percent, score
 from opsigcli.reporting.galleries import group_gallery, top_galleries
+from opsigcli.reporting.glyphs import dumbbell
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.listings import listings
 from opsigcli.reporting.pictures import Album
-from opsigcli.reporting.spike_tables import rest_parts
+from opsigcli.reporting.spike_rows import spike_rows
 from opsigcli.reporting.spike_view import class_table, details, first_view
 from opsigcli.reporting.summary import (
     delta_row,
@@ -42,7 +40,6 @@ from opsigcli.reporting.summary import (
     origins,
     pair_members,
 )
-from opsigcli.reporting.svg import dumbbell, shares
 from opsigcli.reporting.training import training_view
 from opsigcli.reporting.virtual import virtual_view
 
@@ -51,14 +48,11 @@ if TYPE_CHECKING:
 
     from opsigcli.mining_records import (
         Evidence,
-        GroupKey,
         Pair,
-        Spike,
     )
     from opsigcli.records import Case
 
-CLASSES = 5  # named of the rest of a rise
-FIRST_SPIKES = 60  # rows of the spike table, largest rises first when there are more
+FACES = 3  # pictures of each group beside the small chart of a pair
 
 
 def render_html(
@@ -84,14 +78,20 @@ def render_html(
     """
     environment = environment_of()
     assert environment.loader is not None
-    css, js = (environment.loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
+    css, *scripts = (
+        environment.loader.get_source(environment, name)[0]
+        for name in ("report.css", "report.js", "explorer.js")
+    )
+    js = re.sub(r"(?m)^ +|^//.*\n", "", "".join(scripts))
+    view = _view(case, thumbnails_per_group, definitions or {})
     page = environment.get_template("report.html.jinja").render(
         css=css,
         js=js,
         csp=content_security_policy(css, js),
         data=embedded(result),
+        examples=embedded(view["explorer"].pop("data")),
         version=__version__,
-        **_view(case, thumbnails_per_group, definitions or {}),
+        **view,
     )
     return without_home(printable_lines(page))  # a file name may hold what is no text
 
@@ -111,10 +111,14 @@ def environment_of() -> Environment:
     return environment
 
 
-def embedded(result: Mapping[str, Any]) -> str:
-    """A result as JSON that can stand in a page."""
-    data = json.dumps(plain(dict(result)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return _inert(escaped(data))
+def embedded(content: Mapping[str, Any]) -> str:
+    """JSON that can stand in a page: it cannot end the script element that it is in."""
+    data = escaped(
+        json.dumps(plain(dict(content)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    )
+    for character in "<>&\u2028\u2029":
+        data = data.replace(character, f"\\u{ord(character):04x}")
+    return data
 
 
 def content_security_policy(css: str, js: str) -> str:
@@ -124,13 +128,6 @@ def content_security_policy(css: str, js: str) -> str:
         f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def _inert(data: str) -> str:
-    """JSON that cannot end the script element it stands in."""
-    for character in "<>&\u2028\u2029":
-        data = data.replace(character, f"\\u{ord(character):04x}")
-    return data
 
 
 def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[str, Any]:
@@ -154,22 +151,40 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         )
         for standing, some in (by_standing(mining).items() if mining else ())
     ]
+    tops, first = top_galleries(case, album), first_view(case, album)
+    low, high = sheet.window
     return {
         "title": PurePath(case.run.checkpoints).name or case.run.checkpoints,
         "headline": headline(case),
         "facts": facts(case),
-        "first": first_view(case, album),
+        "first": first,
         "loss_figures": [figure for figure in figures if figure.key == "loss"],
-        "figures": [figure for figure in figures if figure.pair is None and figure.key != "loss"],
+        "multiples": [
+            (figure, pair)
+            for _, some in standings
+            for pair in some
+            for figure in figures
+            if figure.key == f"groups{pair['index']}"
+        ],
+        "faces": FACES,
+        "figures": [
+            figure
+            for figure in figures
+            if figure.pair is None and not figure.section and figure.key != "loss"
+        ],
+        "spectra": [figure for figure in figures if figure.section == "spectrum"],
         "sharpness_bars": sharpness_bars(case),
         "listings": listings(case),
         "standings": standings,
         "mining": mining,
         "pairs": pairs,
-        "spikes": _spikes(case),
+        "spikes": spike_rows(case),
         "spike_classes": class_table(case),
         "spike_details": details(case),
-        "tops": top_galleries(case, album),
+        "tops": tops,
+        "explorer": explorer(case, sheet, album),
+        "checkpoints": len(case.trace.steps),
+        "window": "" if (low, high) == (sheet.trace.steps[0], sheet.trace.steps[-1]) else f"{low},{high}",
         "virtual": virtual_view(case),
         "training": training_view(case),
         "top_steps": len(mining.top) if mining else 0,
@@ -234,60 +249,3 @@ def _definition(name: str, entry: Evidence, definitions: Mapping[str, str]) -> s
 def _anchor(name: str) -> str:
     """The name of evidence as the name of a place in the page."""
     return re.sub(r"[^\w]+", "-", name)
-
-
-def _spikes(case: Case) -> dict[str, Any] | None:
-    """The spike table: the attribution of each rise, beside each group's fraction of the data."""
-    if not case.spikes:
-        return None
-    total = len(case.trace.example_ids)
-    groups = case.mining.groups if case.mining else {}
-    fractions = {key: len(group.ids) / total for key, group in groups.items()}
-    fractions[REST] = 1 - len({int(i) for group in groups.values() for i in group.ids}) / total
-    largest = sorted(case.spikes, key=lambda spike: -spike.rise)[:FIRST_SPIKES]
-    rows = []
-    for spike in sorted(largest, key=lambda spike: spike.step):
-        parts = _attribution(spike, fractions)
-        rows.append(
-            {
-                "step": f"{spike.step:,}",
-                "next_step": f"{spike.next_step:,}",
-                "rise": signed(spike.rise),
-                "bar": shares([(part.mark, part.share, part.role) for part in parts]),
-                "attribution": [(part.mark, part.name, part.words) for part in parts],
-            }
-        )
-    return {
-        "rows": rows,
-        "omitted": len(case.spikes) - len(rows),
-    }
-
-
-@dataclass(frozen=True)
-class Part:
-    """A group's part of a spike's rise, or a class's part of the rest."""
-
-    mark: str
-    name: str
-    share: float
-    role: str  # colour
-    words: str
-
-
-def _attribution(spike: Spike, fractions: Mapping[GroupKey, float]) -> list[Part]:
-    """A spike's rise by group, with each group's fraction of the data, and the rest by class."""
-    parts = []
-    for key, share in spike.share_of_rise.items():
-        if key == REST and (classes := rest_parts(spike)):
-            parts += [
-                Part(name, f"{name}, in no group", part, "muted", percent(part))
-                for name, part in classes[:CLASSES]
-            ]
-            more = sum(part for _, part in classes[CLASSES:])
-            parts += (
-                [Part("others", "other classes", more, "muted", percent(more))] if classes[CLASSES:] else []
-            )
-            continue
-        words = percent(share) + (f" (of the data {percent(fractions[key])})" if key in fractions else "")
-        parts.append(Part(group_mark(key), str(key), share, "muted" if key == REST else key.side, words))
-    return parts

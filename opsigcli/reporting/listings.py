@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from opsigcli.records import Case
+    from opsigcli.sharpness_records import SharpnessPoint
 from opsigcli.result_records import Result
 
 ALONG, DENSITY = 24, 30  # rows of what was measured along the run; characters of the spectral density
@@ -93,10 +94,16 @@ def along(case: Case) -> Listing | None:
     )
 
 
+def sharpest_spectrum(case: Case) -> SharpnessPoint | None:
+    """The point with the largest sharpness of those whose spectrum was measured."""
+    listed = [p for p in case.sharpness if p.spectrum is not None]
+    return largest_point(listed) or (listed[-1] if listed else None)
+
+
 def spectrum(case: Case) -> Listing | None:
     """The spectrum at every checkpoint where it was measured, with the density of the sharpest one."""
     listed = [p for p in case.sharpness if p.spectrum is not None]
-    point = largest_point(listed) or (listed[-1] if listed else None)
+    point = sharpest_spectrum(case)
     if point is None or point.spectrum is None:
         return None
     rows = []

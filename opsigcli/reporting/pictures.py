@@ -53,6 +53,11 @@ class Album:
     def __len__(self) -> int:
         return len(self._images)
 
+    @property
+    def encoded(self) -> set[int]:
+        """The examples whose pictures were asked for."""
+        return set(self._uris)
+
     def uri(self, example: int) -> str | None:
         """The picture of an example as ``data:image/png;base64,…``, or None when there is none."""
         key = int(example)

@@ -85,6 +85,28 @@ def tick_text(value: float) -> str:
     return f"{value:.4g}"
 
 
+def apart(x: Ints, y: Floats) -> tuple[Floats, Floats]:
+    """Points of a curve with a gap (NaN) between those that are much further apart than is usual.
+
+    The usual distance is the largest but for a tenth of them; a gap is more than twice as wide.
+
+    Args:
+        x: (n,) ascending steps.
+        y: (n,) values.
+
+    Returns:
+        (m,) steps and (m,) values, float64.
+    """
+    places, values = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if len(places) < 3:
+        return places, values
+    wide = np.diff(places)
+    usual = np.sort(wide)[int(0.9 * (len(wide) - 1))]
+    gaps = np.flatnonzero(wide > 2 * usual)
+    middle = (places[gaps] + places[gaps + 1]) / 2
+    return np.insert(places, gaps + 1, middle), np.insert(values, gaps + 1, math.nan)
+
+
 def decimate(x: Floats | Ints, y: Floats, bins: int = 500) -> Ints:
     """Indices that keep a curve's look: the first, the last, and in each of ``bins`` the least and the greatest.
 

@@ -122,6 +122,7 @@ class Report(TypedDict):
     gates: list[GateResult]  # what came of each gate
     baseline: BaselineUsed | None  # of --baseline
     html: NotRequired[str]  # the page that was written
+    figure: NotRequired[str]  # of --figure
     markdown: NotRequired[str]  # of --markdown
 
 

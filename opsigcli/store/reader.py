@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from opsigcli.errors import UsageError
 from opsigcli.look_records import Look
 from opsigcli.mean_loss import mean_loss
-from opsigcli.records import Case, LossTrace, Run, TraceSummary, VirtualSteps
+from opsigcli.records import Case, ExampleCurvature, LossTrace, Run, TraceSummary, VirtualSteps
 from opsigcli.result_records import Causal
 from opsigcli.store.lazy_arrays import StoredMatrix, StoredTexts
 from opsigcli.store.looked import DIGESTS
@@ -201,12 +201,24 @@ class Store(Results):
             look=self.look,
             failed=self.failed,
             causal=self.causal,
+            curvature=self._sharpest(measured),
             results=tuple(
                 place.result(command, name, shown=place.at == chosen[command].at)
                 for command, named in places.items()
                 for name, place in named.items()
             ),
         )
+
+    def _sharpest(self, measured: Results) -> ExampleCurvature | None:
+        """Curvature of each example where the sharpness is largest, of the checkpoints at which it was measured."""
+        curvature, ids = measured.example_curvature(), measured.subset
+        sharpness = {p.step: p.eigenvalues[0] for p in measured.sharpness if p.converged and p.eigenvalues}
+        step = max(
+            (step for step in curvature if step in sharpness), key=lambda step: sharpness[step], default=None
+        )
+        if step is None:
+            return None
+        return ExampleCurvature(step, self.file["example_ids"][()] if ids is None else ids, curvature[step])
 
     def places(self) -> dict[str, dict[str, Results]]:
         """The results of every command by name, those of the root first."""

@@ -8,8 +8,9 @@ import re
 import numpy as np
 import pytest
 
+from opsigcli.reporting.glyphs import ROLES, dumbbell, shares
 from opsigcli.reporting.scales import Scale, decimate, log_ticks, nice_ticks, tick_text, value_scale
-from opsigcli.reporting.svg import ROLES, Chart, dumbbell, shares
+from opsigcli.reporting.svg import Chart
 
 
 @pytest.mark.parametrize(

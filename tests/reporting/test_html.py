@@ -73,7 +73,10 @@ def test_the_page_shows_what_the_case_holds() -> None:
         "figure-groups2",
         "figure-sharpness",
         "figure-close1",
+        "figure-deltas1",
         "figure-close2",
+        "figure-deltas2",
+        "figure-example",
     ]
     assert "how much they oppose" in text
     assert "mlp?hidden=8" in text
@@ -86,15 +89,15 @@ def test_the_page_shows_what_the_case_holds() -> None:
 def test_every_chart_has_a_title_a_description_a_table_and_one_step_axis() -> None:
     case = make_case()
     _, page = render(case)
-    charts = [svg for svg in page.named("svg") if svg.get("class") == "chart"]
-    assert len(charts) == 4
+    charts = [svg for svg in page.named("svg") if svg.get("class") == "chart" and "data-low" in svg]
+    assert len(charts) == 5
     labelled = {
         attributes["id"] for tag in ("title", "desc") for attributes in page.named(tag) if "id" in attributes
     }
     for chart in charts:
         assert set(chart["aria-labelledby"].split()) <= labelled
     assert {(chart["data-low"], chart["data-high"]) for chart in charts[:3]} == {("0", "40")}
-    assert len(page.named("details")) == len(charts)
+    assert [part.get("class") for part in page.named("details")].count("numbers") == len(charts)
     first = re.split("<tbody>|</tbody>", render(case)[0])[1]
     rows = [re.findall("<td>(.*?)</td>", row) for row in first.strip().splitlines()]
     assert [row[0] for row in rows] == [str(step) for step in case.trace.steps]
@@ -126,7 +129,7 @@ def test_the_policy_admits_exactly_the_style_and_script_of_the_page() -> None:
         meta["content"] for meta in page.named("meta") if meta.get("http-equiv") == "Content-Security-Policy"
     )
     directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
-    style, script = page.texts["style"][0], page.texts["script"][1]
+    style, script = page.texts["style"][0], page.texts["script"][2]
 
     def sha256(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -139,7 +142,7 @@ def test_the_policy_admits_exactly_the_style_and_script_of_the_page() -> None:
         "base-uri": "'none'",
         "form-action": "'none'",
     }
-    assert len(script.encode()) < 10_000
+    assert len(script.encode()) < 20_000
 
 
 def test_names_from_data_are_shown_and_never_become_markup() -> None:
@@ -167,7 +170,7 @@ def test_names_from_data_are_shown_and_never_become_markup() -> None:
     for images in (case, replace(case, thumbnails=None)):
         text = render_html(images, {HOSTILE: close}, definitions={HOSTILE: close})
         page = Page(text)
-        assert len(page.named("script")) == 2
+        assert len(page.named("script")) == 3
         assert len(page.named("style")) == 1
         assert all(image["src"].startswith("data:image/png") for image in page.named("img"))
         assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
@@ -201,7 +204,7 @@ def test_galleries_show_the_largest_deltas_first_and_count_the_rest() -> None:
     shown = [int(i) for i in re.findall(r'<span class="id">(\d+)</span>', gallery)]
     deltas = case.trace.losses[SPIKE_AT + 1, :8] - case.trace.losses[SPIKE_AT, :8]
     assert shown == case.trace.example_ids[np.argsort(-np.abs(deltas))[:3]].tolist()
-    assert "5 more not shown." in gallery
+    assert "5 more by id" in gallery
     assert f"+{float(np.sort(deltas)[-1]):.2f}" in gallery
 
 
@@ -338,8 +341,8 @@ def test_a_threshold_that_changes_gets_a_chart_of_the_ratio() -> None:
 def test_a_loss_over_more_than_two_decades_is_drawn_on_a_log_scale() -> None:
     case = make_case()
     falling = case.trace.losses * np.geomspace(1, 1e-4, 41, dtype=np.float32)[:, None]
-    assert "log scale" in render(with_losses(case, falling))[0]
-    assert "log scale" not in render(make_case())[0]
+    for losses, said in ((falling, True), (case.trace.losses, False)):
+        assert ("log scale" in render(with_losses(case, losses))[0].split("</figcaption>")[0]) is said
 
 
 def test_a_long_series_stays_small_and_lists_its_spike() -> None:
@@ -374,8 +377,8 @@ def test_groups_show_their_mean_pictures_and_the_nearest_prototype_first() -> No
         mining=replace(case.mining, pairs=(replace(pair, first=replace(pair.first, nearest=nearest)),)),
         thumbnails=replace(case.thumbnails, means=means),
     )
-    text, page = render(case, thumbnails_per_group=2)
-    shown = [image["alt"] for image in page.named("img")]
+    text, _ = render(case, thumbnails_per_group=2)
+    shown = re.findall(r'alt="([^"]*)"', text[text.index('id="pair-1"') :])
     assert shown[:3] == ["mean picture, first", "mean picture, second", "mean picture, first minus second"]
     assert shown[3].startswith(f"example {nearest},")
     assert text.count('<span class="member">nearest</span>') == 1

@@ -23,8 +23,9 @@ from opsigcli.store.writer import write_mining, write_trace
 PAIRS = 3
 SPIKE = 4  # opens: bottom and top, for groups and for names
 HTML = (
-    16 + 4 * PAIRS + SPIKE + 4
-)  # opens: store, mean loss, group curves and top examples; losses and names of every group, and of what a spike moved
+    16 + 5 * PAIRS + SPIKE + 4
+)  # opens: store, mean loss, group curves, top examples, curves of the explorer; losses and names of every group, and
+# deltas at its strongest change, and of what a spike moved
 TERMINAL = 3 + 2 * PAIRS + SPIKE
 PICTURES = 2 * PAIRS
 

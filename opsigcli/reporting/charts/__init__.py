@@ -1,8 +1,8 @@
 """The charts of a report. A new one is a file here and a line in a table: what is in the tables is drawn.
 
 ``CHARTS`` draw a ``Sheet``, the case on one axis of steps, as figures: those of the whole run stand above one another
-in the order of the table, those of a pair in the pair's section. ``BARS`` draw where the sharpness is. All give
-nothing where the case lacks what they need.
+in the order of the table, with small multiples in a grid, those of a pair in the pair's section. ``BARS`` draw where
+the sharpness is. All give nothing where the case lacks what they need.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ CHARTS = Registry(
             "opsigcli.reporting.charts.sharpness:sharpness_charts",
             "sharpness, preconditioned sharpness and ratio against the stability threshold; needs sharpness",
         ),
+        "layers": Entry(
+            "opsigcli.reporting.charts.layers:layer_maps",
+            "layers by step, parts of the top eigenvector; needs layers at two checkpoints",
+        ),
         "critical": Entry(
             "opsigcli.reporting.charts.critical:critical_charts",
             "critical sharpness against its threshold, as a ratio; needs sharpness --quick",
@@ -30,6 +34,14 @@ CHARTS = Registry(
         "close-up": Entry(
             "opsigcli.reporting.charts.groups:close_ups",
             "the groups around a pair's strongest change, in its section; needs pairs and four checkpoints",
+        ),
+        "deltas": Entry(
+            "opsigcli.reporting.charts.deltas:delta_charts",
+            "histogram of the loss deltas at that change, in the pair's section; needs pairs",
+        ),
+        "spectrum": Entry(
+            "opsigcli.reporting.charts.spectrum:spectrum_charts",
+            "spectral density where it is largest; needs sharpness --spectrum",
         ),
     },
 )

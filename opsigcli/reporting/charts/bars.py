@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from opsigcli.printable import printable
 from opsigcli.reporting.charts import BARS
 from opsigcli.reporting.format import NOTHING, count, number, percent
+from opsigcli.reporting.glyphs import ROLES
 from opsigcli.reporting.sharpness_lines import (
     blocks_of,
     groups_of,
     largest_point,
 )
-from opsigcli.reporting.svg import ROLES
 
 if TYPE_CHECKING:
     from opsigcli.records import Case

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.reporting.format import number, range_words
-from opsigcli.reporting.scales import value_scale
-from opsigcli.reporting.svg import Chart, Figure, Key, swatch
+from opsigcli.reporting.glyphs import swatch
+from opsigcli.reporting.scales import apart, value_scale
+from opsigcli.reporting.svg import Chart, Figure, Key
 
 if TYPE_CHECKING:
     from opsigcli.reporting.charts.sheet import Sheet
@@ -28,7 +29,7 @@ def critical_charts(sheet: Sheet) -> list[Figure]:
     sheet.mark_spikes(chart)
     steps = np.array([point.step for point in points])
     chart.level(1.0, "limit")
-    chart.curve(steps, np.array(values), "sharp", width=1)
+    chart.curve(*apart(steps, np.array(values)), "sharp", width=1)
     chart.points(steps.tolist(), values, "sharp", "disc", [False] * len(points))
     legend = (
         Key(swatch("sharp", shape="disc"), "along the run's update; not an eigenvalue", 1),

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.reporting.charts.sheet import mark_gaps
+from opsigcli.reporting.charts.sheet import FEWER_ROWS, TABLE_ROWS, mark_gaps
 from opsigcli.reporting.format import number
+from opsigcli.reporting.glyphs import swatch
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.summary import delta_row
-from opsigcli.reporting.svg import Chart, Figure, Key, swatch
+from opsigcli.reporting.svg import DENSE, Chart, Figure, Key, swings
 
 if TYPE_CHECKING:
     from opsigcli.reporting.charts.sheet import Sheet
 
+BINS = (500, 200)  # of the curves of few pairs, and of more
 CLOSE_UP = 16  # checkpoints shown on each side of a pair's strongest change
-DENSE = 100  # checkpoints from which curves are thin
 
 
 def group_charts(sheet: Sheet) -> list[Figure]:
@@ -57,16 +58,20 @@ def _figure(
         chart = Chart(Scale(int(steps[0]), int(steps[-1])), y, 150)
         chart.upright(int(sheet.trace.steps[strongest]), "muted")
         chart.upright(int(sheet.trace.steps[strongest + 1]), "muted")
+    zoom = "both" if strongest is None else ""
+    bins = BINS[sheet.crowded]
     dense = len(rows) > DENSE  # thin and translucent: both stay visible where they cross at every step
     width, opacity = (1.1, 0.75) if dense else (1.6, 1)
-    chart.curve(steps, mean, "muted", dash="dot")
-    chart.curve(steps, first, "first", width=width, opacity=opacity)
-    chart.curve(steps, second, "second", dash="dash", width=width, opacity=opacity)
-    if strongest is not None:
-        chart.points(steps.tolist(), second.tolist(), "second", "down")
-        chart.points(steps.tolist(), first.tolist(), "first", "up")
+    with chart.series("all"):
+        chart.curve(steps, mean, "muted", dash="dot", bins=BINS[1])
+    for curve, side, dash, shape in ((second, "second", "dash", "down"), (first, "first", "", "up")):
+        with chart.series(side):
+            chart.curve(steps, curve, side, dash=dash, width=width, opacity=opacity, bins=bins)
+            if strongest is not None:
+                chart.points(steps.tolist(), curve.tolist(), side, shape)
     mark_gaps(chart, steps, first + second)
-    listed = sheet.listed() if strongest is None else list(rows)
+    most = FEWER_ROWS if sheet.crowded else TABLE_ROWS
+    listed = sheet.listed(most) if strongest is None else list(rows)
     table = tuple(
         (
             f"{int(sheet.trace.steps[i]):,}",
@@ -80,18 +85,21 @@ def _figure(
         f"pair {index}, in nats, {sheet.trace.axis.span(int(steps[0]), int(steps[-1]))}, with the mean loss of "
         f"{sheet.everybody} (dotted)."
     )
+    if strongest is None and (swings(first) or swings(second)):
+        description += " Where it swings at every checkpoint, even ones are a line, odd ones a fine one."
     return Figure(
         key,
         title,
-        chart.svg(key, f"Pair {index}: mean losses of its two groups", description),
+        chart.svg(key, f"Pair {index}: mean losses of its two groups", description, zoom=zoom),
         (
-            Key(swatch("first", shape="up"), f"first group ({sizes[0]:,})", 1),
-            Key(swatch("second", dash="dash", shape="down"), f"second group ({sizes[1]:,})", 2),
-            Key(swatch("muted", dash="dot"), sheet.everybody, 3),
+            Key(swatch("first", shape="up"), f"first group ({sizes[0]:,})", 1, "first"),
+            Key(swatch("second", dash="dash", shape="down"), f"second group ({sizes[1]:,})", 2, "second"),
+            Key(swatch("muted", dash="dot"), sheet.everybody, 3, "all"),
         ),
         (sheet.trace.axis.one, "first group", "second group", sheet.everybody),
         table,
         sheet.listed_words(listed) if strongest is None else "",
         log=y.log,
         pair=None if strongest is None else index,
+        section="groups" if strongest is None else "",
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from opsigcli.reporting.charts.sheet import mark_gaps
 from opsigcli.reporting.format import count, number, range_words, signed
+from opsigcli.reporting.glyphs import swatch
 from opsigcli.reporting.scales import value_scale
-from opsigcli.reporting.svg import Chart, Figure, Key, swatch
+from opsigcli.reporting.svg import Chart, Figure, Key
 
 if TYPE_CHECKING:
     from opsigcli.reporting.charts.sheet import Sheet
@@ -22,23 +24,18 @@ def loss_chart(sheet: Sheet) -> list[Figure]:
     y = value_scale(mean, allow_log=True)
     chart = Chart(sheet.x, y, 210)
     sheet.mark_spikes(chart)
-    chart.curve(steps, mean, "ink", width=1.8)
+    with chart.series("mean"):
+        chart.curve(steps, mean, "ink", width=1.8)
     mark_gaps(chart, steps, mean)
     at = dict(zip(steps.tolist(), mean.tolist(), strict=True))
     tops = [at.get(spike.next_step, math.nan) for spike in sheet.spikes]
-    chart.points([spike.next_step for spike in sheet.spikes], tops, "limit", "diamond")
-    labelled: list[float] = []
-    for spike in sheet.largest_spikes():
-        height, place = at.get(spike.next_step, math.nan), sheet.x(spike.next_step)
-        if math.isfinite(height) and all(abs(place - other) > LABEL_ROOM for other in labelled):
-            labelled.append(place)
-            anchor = "end" if place > 0.9 else "start"
-            above = max(chart.down(height) - 9, 10)
-            chart.text(chart.across(spike.next_step), above, signed(spike.rise), anchor=anchor, role="limit")
-    legend = [Key(swatch("ink"), "mean loss, nats" + (f", {sheet.whose}" if sheet.whose else ""), 1)]
+    with chart.series("spikes"):
+        chart.points([spike.next_step for spike in sheet.spikes], tops, "limit", "diamond")
+        _label_spikes(chart, sheet, at)
+    legend = [Key(swatch("ink"), "mean loss, nats" + (f", {sheet.whose}" if sheet.whose else ""), 1, "mean")]
     if sheet.spikes:
         glyph = swatch("limit", shape="diamond", line=False)
-        legend.append(Key(glyph, f"{count(len(sheet.spikes), 'spike')} (rise in nats)"))
+        legend.append(Key(glyph, f"{count(len(sheet.spikes), 'spike')} (rise in nats)", None, "spikes"))
     rises = {spike.next_step: spike.rise for spike in sheet.spikes}
     listed = sheet.listed()
     rows = tuple((f"{int(steps[i]):,}", number(mean[i], 4), signed(rises.get(int(steps[i])))) for i in listed)
@@ -56,3 +53,17 @@ def loss_chart(sheet: Sheet) -> list[Figure]:
             log=y.log,
         )
     ]
+
+
+def _label_spikes(chart: Chart, sheet: Sheet, at: Mapping[int, float]) -> None:
+    """The rises of the largest spikes, as far as there is room between them."""
+    labelled: list[float] = []
+    for spike in sheet.largest_spikes():
+        height, place = at.get(spike.next_step, math.nan), sheet.x(spike.next_step)
+        if math.isfinite(height) and all(abs(place - other) > LABEL_ROOM for other in labelled):
+            labelled.append(place)
+            anchor = "end" if place > 0.9 else "start"
+            below = max(chart.down(height), 19)
+            chart.text(
+                chart.across(spike.next_step), below, signed(spike.rise), anchor=anchor, role="limit", rise=9
+            )

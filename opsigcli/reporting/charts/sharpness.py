@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.reporting.format import number, range_words
-from opsigcli.reporting.scales import value_scale
+from opsigcli.reporting.glyphs import swatch
+from opsigcli.reporting.scales import apart, value_scale
 from opsigcli.reporting.summary import held_against, residual, sharpness_title, sharpness_values
-from opsigcli.reporting.svg import Chart, Figure, Key, swatch
+from opsigcli.reporting.svg import Chart, Figure, Key
 
 if TYPE_CHECKING:
     from opsigcli.reporting.charts.sheet import Sheet
@@ -54,16 +55,18 @@ def _figure(
     chart = Chart(sheet.x, y, 210, right_ticks=axis)
     sheet.mark_spikes(chart)
     steps = np.array([p.step for p in points])
-    if constant is not None:
-        chart.level(constant, "limit")
-    elif known:
-        chart.curve(steps, np.array(limits), "limit", dash="dash")
-    chart.curve(steps, np.array(values), "sharp", width=1)
+    with chart.series("threshold"):
+        if constant is not None:
+            chart.level(constant, "limit")
+        elif known:
+            chart.curve(steps, np.array(limits), "limit", dash="dash")
     hollow = [not point.converged for point in points]
-    chart.points([p.step for p in points], values, "sharp", "disc", hollow)
-    legend = [Key(swatch("sharp", shape="disc"), title[:1].lower() + title[1:], 1)]
+    with chart.series("sharpness"):
+        chart.curve(*apart(steps, np.array(values)), "sharp", width=1)
+        chart.points([p.step for p in points], values, "sharp", "disc", hollow)
+    legend = [Key(swatch("sharp", shape="disc"), title[:1].lower() + title[1:], 1, "sharpness")]
     if known:
-        legend.append(Key(swatch("limit", dash="dash"), "stability threshold", 3))
+        legend.append(Key(swatch("limit", dash="dash"), "stability threshold", 3, "threshold"))
         legend.append(Key("", "stability ratio (right axis)" if axis else "stability ratio", 4))
     if any(hollow):
         glyph = swatch("sharp", shape="disc", hollow=True, line=False)

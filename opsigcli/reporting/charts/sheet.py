@@ -9,6 +9,7 @@ import numpy as np
 
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.summary import group_curves
+from opsigcli.reporting.window import busy
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from opsigcli.reporting.svg import Chart
 
 TABLE_ROWS = 400  # checkpoints that the table of a chart lists
+FEW_PAIRS, FEWER_ROWS = 4, 200  # with more pairs than that the tables of their charts list so many
 MARKED_SPIKES = 6  # the largest ones get a line and a number
 
 
@@ -37,6 +39,9 @@ class Sheet:
         self.groups = list(zip(curves[::2], curves[1::2], strict=True))  # of each pair: first, second
         steps = [int(trace.steps[0]), int(trace.steps[-1]), *(point.step for point in self.points)]
         self.x = Scale(min(steps), max(steps))
+        crossed = [p.step for p in self.points if p.ratio is not None and p.ratio >= 1][:1]
+        kept = [step for spike in self.spikes for step in (spike.step, spike.next_step)] + crossed
+        self.window = busy(trace.steps, [self.mean, *curves], kept)
 
     def largest_spikes(self) -> list[Spike]:
         """The spikes that get a line and a number, largest first."""
@@ -45,17 +50,22 @@ class Sheet:
     def mark_spikes(self, chart: Chart) -> None:
         """A tick for every spike and a line for the largest ones."""
         for spike in self.spikes:
-            chart.upright(spike.next_step, "limit", short=True)
+            chart.upright(spike.next_step, "limit", short=True, series="spikes")
         for spike in self.largest_spikes():
-            chart.upright(spike.next_step, "limit")
+            chart.upright(spike.next_step, "limit", series="spikes")
 
-    def listed(self) -> list[int]:
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many pairs that each of them is drawn and listed more coarsely."""
+        return len(self.pairs) > FEW_PAIRS
+
+    def listed(self, most: int = TABLE_ROWS) -> list[int]:
         """Rows of the trace that a table lists: all, or evenly spread ones and those at the largest spikes."""
         total = len(self.trace.steps)
-        if total <= TABLE_ROWS:
+        if total <= most:
             return list(range(total))
         at = {step: i for i, step in enumerate(self.trace.steps.tolist())}
-        rows = set(np.linspace(0, total - 1, TABLE_ROWS).astype(int).tolist())
+        rows = set(np.linspace(0, total - 1, most).astype(int).tolist())
         rows |= {
             at[step]
             for spike in self.largest_spikes()
