@@ -403,6 +403,28 @@ class ReportOptions:
 
 
 @dataclass(frozen=True)
+class ExportOptions:
+    """``opsig export``: a part of the store as a table for other programs."""
+
+    what: Annotated[str, Argument("Table: losses, deltas, sharpness, pairs or examples.", "WHAT")]
+    format: Annotated[
+        str | None,
+        Option("{choice}. Default: as FILE ends, else csv.", "NAME", values="opsigcli.exporting:FORMATS"),
+    ] = None
+    steps: Annotated[
+        str | None, Option("Only checkpoints from step A to step B, every C-th of them.", "A:B:C")
+    ] = None
+    examples: Annotated[
+        str | None,
+        Option("Only these: ids as 3,17, or a file of ids as opsig mine --export writes it.", "IDS|FILE"),
+    ] = None
+    output: Annotated[Path | None, Option("Write to FILE. Default: opsig-WHAT.csv.", "FILE", short="-o")] = (
+        None
+    )
+    store: Store = STORE
+
+
+@dataclass(frozen=True)
 class TerminalOptions:
     """What every command takes: how it speaks."""
 
@@ -422,4 +444,5 @@ COMMANDS: dict[str, type] = {
     "mine": MineOptions,
     "sharpness": SharpnessOptions,
     "report": ReportOptions,
+    "export": ExportOptions,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from opsigcli.cli.evidence_page import EVIDENCE_PAGE
 from opsigcli.cli.scaling import SCALING
+from opsigcli.cli.store_page import STORE_PAGE
 from opsigcli.cli.topic import Topic
 
 LOSSES = Topic(
@@ -202,4 +203,4 @@ MANIFEST = Topic(
     related=("init", "train", "trace"),
 )
 
-TOPICS = (SCALING, LOSSES, SPIKES, EVIDENCE_PAGE, MANIFEST)
+TOPICS = (SCALING, LOSSES, SPIKES, EVIDENCE_PAGE, MANIFEST, STORE_PAGE)

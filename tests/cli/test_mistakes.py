@@ -11,8 +11,8 @@ from conftest import Opsig
     [
         (("report", "--htm"), "expected an option of opsig report, found --htm", "did you mean --html"),
         (("report", "--zxz"), "expected an option of opsig report, found --zxz", "opsig report --help"),
-        (("reprot",), "expected a command (train, inspect, init, trace, mine, sharpness, report), found 'reprot'",
-         "did you mean opsig report"),
+        (("reprot",), "expected a command (train, inspect, init, trace, mine, sharpness, report, export), "
+         "found 'reprot'", "did you mean opsig report"),
         (("report", "a", "b"), "expected no more words for opsig report, found 'a b'", "opsig report --help"),
         (("mine", "--top"), "expected a value after --top, found none", "opsig mine --help"),
         (("report", "--quiet=3"), "expected no value after --quiet, found one", "opsig report --help"),
