@@ -5,6 +5,7 @@ They are there as long as the call that was given them lasts: what is kept in a 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +16,23 @@ from opsigcli.specs import Spec
 
 SCHEME = "given"
 _OFFERED: ContextVar[Mapping[str, Any]] = ContextVar("offered", default={})  # noqa: B039  (never changed)
+
+
+def spec_of(word: str, value: Any) -> str:
+    """The spec that stands for an object: by its class, and of a module by what it is made of.
+
+    A store keeps it, so that the same object in another process goes on with what is there. Data are known by their
+    fingerprint in any case.
+
+    Args:
+        word: model or data.
+        value: the object.
+    """
+    name = type(value).__name__
+    if word == "model" and hasattr(value, "state_dict"):
+        shapes = {key: tuple(getattr(entry, "shape", ())) for key, entry in value.state_dict().items()}
+        name += f"-{hashlib.sha256(repr((repr(value), shapes)).encode()).hexdigest()[:8]}"
+    return f"{SCHEME}:{name}"
 
 
 @contextmanager

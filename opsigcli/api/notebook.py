@@ -12,7 +12,7 @@ from typing import Any
 from opsigcli.printable import printable
 from opsigcli.progress import SILENT, Progress, Task
 
-SECONDS = 0.2  # between two updates of a bar
+SECONDS, SHORT = 0.2, 1.0  # between two updates of a bar; tasks that are over before have none
 
 
 def progress_here() -> Progress:
@@ -29,7 +29,7 @@ class Notebook:
         """A bar for one task; it stays when the task has ended."""
         bar = Bar(name, total, unit)
         yield bar
-        bar.show()
+        bar.end()
 
     def log(self, message: str) -> None:
         """What is told on the side is not shown."""
@@ -47,9 +47,8 @@ class Bar:
     def __init__(self, name: str, total: int, unit: str) -> None:
         self.name, self.total, self.unit = name, total, unit
         self.done, self.note = 0, ""
-        self._last = time.monotonic()
-        display: Any = sys.modules["IPython"].display
-        self._handle = display.display(display.HTML(self.text), display_id=True)
+        self._begun = self._last = time.monotonic()
+        self._handle: Any = None
 
     @property
     def text(self) -> str:
@@ -62,12 +61,20 @@ class Bar:
     def advance(self, units: int = 1, note: str = "") -> None:
         """Count units as done."""
         self.done, self.note = self.done + units, note or self.note
-        if time.monotonic() - self._last > SECONDS:
+        now = time.monotonic()
+        if now - self._begun > SHORT and now - self._last > SECONDS:
             self.show()
 
     def show(self) -> None:
         """Draw the bar as it is now."""
         self._last = time.monotonic()
         display: Any = sys.modules["IPython"].display
-        if self._handle is not None:
+        if self._handle is None:
+            self._handle = display.display(display.HTML(self.text), display_id=True)
+        else:
             self._handle.update(display.HTML(self.text))
+
+    def end(self) -> None:
+        """Draw it as it was at the end, if it was shown at all."""
+        if self._handle is not None:
+            self.show()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from opsigcli.given import SCHEME
+from opsigcli.given import spec_of
 from opsigcli.store.reader import open_store
 
 WORDS = ("model", "data")  # options that take an object in place of a spec
@@ -21,19 +20,6 @@ def objects_in(given: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None and not isinstance(value, str):
             found[spec_of(word, value)] = value
     return found
-
-
-def spec_of(word: str, value: Any) -> str:
-    """The spec that stands for an object: by its class, and of a module by what it is made of.
-
-    A store keeps it, so that the same object in another process goes on with what is there. Data are known by their
-    fingerprint in any case.
-    """
-    name = type(value).__name__
-    if word == "model" and hasattr(value, "state_dict"):
-        shapes = {key: tuple(getattr(t, "shape", ())) for key, t in value.state_dict().items()}
-        name += f"-{hashlib.sha256(repr((repr(value), shapes)).encode()).hexdigest()[:8]}"
-    return f"{SCHEME}:{name}"
 
 
 def with_specs(given: Mapping[str, Any], *, store: Path | None) -> dict[str, Any]:

@@ -59,26 +59,35 @@ class Run:
         self.path = path
         self._results = tuple(name for name in results if name)
         self._known: tuple[object, Case] | None = None
-        self.case()
+        self._attributed: tuple[object, Case] | None = None
+        self._case()
+
+    def _case(self) -> Case:
+        """All of it but what only the losses tell, as the store is now."""
+        with open_store(self.path) as store:
+            now = _identity(self.path)
+            if self._known is None or self._known[0] != now:
+                self._known = now, store.case_with(self._results)
+            return self._known[1]
 
     def case(self) -> Case:
-        """All of it as one record, spikes attributed to what is known now."""
+        """All of it as one record, spikes attributed to what is known now: the losses are read once for that."""
+        case = self._case()
         with open_store(self.path) as store:
-            status = self.path.stat()
-            now = status.st_ino, status.st_size, status.st_mtime_ns
-            if self._known is None or self._known[0] != now:
-                self._known = now, with_causes(store.case_with(self._results), store.seen)
-            return self._known[1]
+            now = _identity(self.path)
+            if self._attributed is None or self._attributed[0] != now:
+                self._attributed = now, with_causes(case, store.seen)
+            return self._attributed[1]
 
     @property
     def specs(self) -> Specs:
         """Model, data, loss and optimizer of the run, and where its checkpoints are."""
-        return self.case().run
+        return self._case().run
 
     @property
     def steps(self) -> NDArray[np.int64]:
         """(T,) number of each checkpoint; ``unit`` says what it counts."""
-        return self.case().trace.steps
+        return self._case().trace.steps
 
     @property
     def unit(self) -> str:
@@ -88,12 +97,12 @@ class Run:
     @property
     def ids(self) -> NDArray[np.int64]:
         """(N,) permanent number of each example in its source."""
-        return self.case().trace.example_ids
+        return self._case().trace.example_ids
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """(N,) class index of each example."""
-        return self.case().trace.labels
+        return self._case().trace.labels
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -103,13 +112,13 @@ class Run:
     @property
     def names(self) -> Sequence[str]:
         """(N,) relative path of each example; empty where examples have none."""
-        found: Any = self.case().trace.names
+        found: Any = self._case().trace.names
         return found  # type: ignore[no-any-return]
 
     @property
     def files(self) -> tuple[str, ...]:
         """(T,) checkpoint file of each row."""
-        return self.case().trace.files
+        return self._case().trace.files
 
     @property
     def lrs(self) -> NDArray[np.float64]:
@@ -132,12 +141,12 @@ class Run:
     @property
     def mean_losses(self) -> NDArray[np.floating[Any]]:
         """(T,) the mean loss at each checkpoint, nats."""
-        return self.case().trace.mean_losses
+        return self._case().trace.mean_losses
 
     @property
     def pairs(self) -> Found[Pair]:
         """The mined pairs, all that were proposed; () where nothing was mined."""
-        mining = self.case().mining
+        mining = self._case().mining
         return Found(mining.pairs if mining else ())
 
     @property
@@ -153,27 +162,27 @@ class Run:
     @property
     def sharpness(self) -> Found[SharpnessPoint]:
         """What ``opsig sharpness`` measured, by step."""
-        return Found(self.case().sharpness)
+        return Found(self._case().sharpness)
 
     @property
     def critical_sharpness(self) -> Found[CriticalSharpness]:
         """What ``opsig sharpness --quick`` measured, by step."""
-        return Found(self.case().critical)
+        return Found(self._case().critical)
 
     @property
     def phases(self) -> Found[Phase]:
         """What the sharpness did along the run."""
-        return Found(self.case().phases)
+        return Found(self._case().phases)
 
     @property
     def results(self) -> tuple[str, ...]:
         """Names of all results that the store keeps; ``open(path, result=NAME)`` shows another one."""
-        return tuple(result.name for result in self.case().results)
+        return tuple(result.name for result in self._case().results)
 
     @property
     def provenance(self) -> dict[str, Provenance]:
         """Command -> how its part was made."""
-        return self.case().provenance
+        return self._case().provenance
 
     def to_pandas(
         self, what: str, *, steps: str | None = None, examples: str | Sequence[int] | None = None
@@ -206,10 +215,15 @@ class Run:
         return pandas.DataFrame(columns)
 
     def __repr__(self) -> str:
-        trace = self.case().trace
+        trace = self._case().trace
         return f"<opsig run {self.path}: {len(trace.steps)} checkpoints, {len(trace.example_ids)} examples>"
 
     def _repr_html_(self) -> str:
         from opsigcli.reporting.inline import inline_html
 
-        return inline_html(self.case())
+        return inline_html(self._case())
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    of = path.stat()
+    return of.st_ino, of.st_size, of.st_mtime_ns

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from opsigcli.errors import StoreError
 from opsigcli.exporting.table import Column, Grid, Table
-from opsigcli.store.lazy_arrays import columns_of
+from opsigcli.store.lazy_arrays import columns_of, texts_at
 from opsigcli.store.reader import Store
 
 PIECE = 1 << 20  # numbers of a column at a time
@@ -94,8 +94,8 @@ def described(chosen: Chosen) -> tuple[Column, ...]:
     if len(trace.names):
 
         def names(start: int, stop: int) -> list[str]:
-            places = np.arange(start, stop) if chosen.positions is None else chosen.positions[start:stop]
-            return list(trace.names_at(places))
+            # Of the file that is open: by its path another one may be there meanwhile, with other examples.
+            return list(texts_at(chosen.store.file["example_names"], chosen.at(start, stop)))
 
         found.append(Column("name", "text", names))
     if trace.naming.label:

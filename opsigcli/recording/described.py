@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.datasets import open_source
 from opsigcli.errors import ModelError, UsageError
+from opsigcli.given import offered, spec_of
 from opsigcli.models.base import build
 from opsigcli.models.weights import fit_weights
 from opsigcli.optimizers.recognise import Recognised, from_state_dict
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 def described(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
-    model: str,
-    data: str,
+    model: str | None,
+    data: Any,
     loss: str,
     batch_size: int | None,
 ) -> Manifest:
@@ -47,10 +48,13 @@ def described(
             "expected an optimizer over parameters of the module, found others in it",
             "make it from module.parameters(), after the module was moved or wrapped",
         )
-    source = open_source(data)
-    spec = absolute_model(model)
-    built = build(spec, input_shape=source.input_shape, outputs=source.outputs)
-    fit_weights(built, module.state_dict(), where="the module that is trained")
+    named = data if isinstance(data, str) else spec_of("data", data)
+    spec = spec_of("model", module) if model is None else absolute_model(model)
+    with offered({named: data}):
+        source = open_source(named)
+    if model is not None:
+        built = build(spec, input_shape=source.input_shape, outputs=source.outputs)
+        fit_weights(built, module.state_dict(), where="the module that is trained")
     rule = _rule(optimizer)
     return signed_manifest(
         source,

@@ -40,8 +40,9 @@ class Recorder:
         folder: where checkpoints and the manifest go; it is made.
         module: what is trained; wrappers of DistributedDataParallel and torch.compile are taken off.
         optimizer: over its parameters.
-        model: spec that builds the module, as ``--model`` takes it.
-        data: spec of the examples, without augmentation, as ``--data`` takes it.
+        data: spec of the examples, without augmentation, as ``--data`` takes it, or a map-style dataset.
+        model: spec that builds the module, as ``--model`` takes it. None, and a dataset: only a Python program that
+            gives both again can trace the run, ``opsig.trace(folder, model=module, data=dataset)``.
         loss: spec of the loss.
         every: steps between checkpoints.
         dense_on_spike: steps before and after a jump of the loss at which every step is saved. So many copies of
@@ -63,8 +64,8 @@ class Recorder:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         *,
-        model: str,
-        data: str,
+        data: Any,
+        model: str | None = None,
         loss: str = "ce",
         every: int = 100,
         dense_on_spike: int = 0,

@@ -59,12 +59,19 @@ class StoredTexts(_Stored, Sequence[str]):
 
     def __getitem__(self, index: Any) -> Any:
         with self._open() as file:
-            texts = file[self._name].asstr()
-            if np.ndim(index):  # HDF5 wants places in order, each of them once
-                places, back = np.unique(np.asarray(index, dtype=np.int64), return_inverse=True)
-                return tuple(str(text) for text in texts[places][back]) if len(places) else ()
-            found = texts[index]
+            if np.ndim(index):
+                return texts_at(file[self._name], index)
+            found = file[self._name].asstr()[index]
         return found if isinstance(found, str) else tuple(map(str, found))
+
+
+def texts_at(data: h5py.Dataset, index: Any) -> tuple[str, ...]:
+    """The texts at an array of places, or in a slice."""
+    if isinstance(index, slice):
+        return tuple(map(str, data.asstr()[index]))
+    # HDF5 wants places in order, each of them once
+    places, back = np.unique(np.asarray(index, dtype=np.int64), return_inverse=True)
+    return tuple(str(text) for text in data.asstr()[places][back]) if len(places) else ()
 
 
 def columns_of(data: h5py.Dataset, columns: slice | NDArray[np.int64], rows: slice) -> NDArray[Any]:

@@ -274,3 +274,20 @@ def test_tokens_have_ids_that_can_be_given_back(opsig: Opsig, tmp_path: Path) ->
     assert _read(tmp_path / "t.csv")["id"] == ["1:6", "2:0"]
     _export(opsig, tmp_path / "t.h5", "losses", "-o", tmp_path / "u.csv", "--examples", tmp_path / "t.csv")
     assert (tmp_path / "u.csv").read_bytes() == (tmp_path / "t.csv").read_bytes()
+
+
+def test_a_store_that_is_replaced_meanwhile_gives_the_names_of_the_trace_that_was_begun(
+    large: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    from opsigcli.exporting.matrices import Chosen, losses_table
+
+    store, losses = large
+    with open_store(store) as opened:
+        names = opened.trace.names_at(np.arange(30))
+        made = losses_table(Chosen(opened, slice(0, 9, 1), None))
+        write_trace(tmp_path / "new.h5", content(30, 9))
+        (tmp_path / "new.h5").replace(store)
+        columns = {column.name: column.read(0, 30) for column in made.columns}
+        assert made.grid is not None
+        np.testing.assert_array_equal(made.grid.read(0, 30), losses)
+        assert tuple(columns["name"]) == names

@@ -224,3 +224,24 @@ def test_losses_of_minibatches_make_few_jumps_and_a_spike_makes_one(scatter: flo
     assert jumps.jumped(float(losses[-1]) * 5)
     assert jumps.jumped(math.nan)
     assert jumps.jumped(math.inf)
+
+
+def test_a_module_and_a_data_set_of_the_program_need_no_specs(
+    opsig: Opsig, specs: dict[str, str], tmp_path: Path
+) -> None:
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    data = torch.utils.data.TensorDataset(*_examples(specs))
+    with Recorder(tmp_path / "run", net, optimizer, data=data, every=2) as recorder:
+        kept = _train(recorder, net, optimizer, specs, 4)
+    done = opsigcli.trace(tmp_path / "run", model=net, data=data, store=tmp_path / "o.h5")
+    x, y = _examples(specs)
+    own = [
+        nn.functional.cross_entropy(_double(kept[step])(x.double()), y, reduction="none")
+        for step in (0, 2, 4)
+    ]
+    np.testing.assert_allclose(done.run.losses[:], torch.stack(own).detach().numpy(), rtol=2e-6, atol=2e-6)
+    assert not [text for text in done.warnings if "--model" in text or "--data" in text]
+    lost = opsig("trace", tmp_path / "run", "--store", tmp_path / "p.h5")
+    assert lost.code == 3
+    assert "give it again" in lost.err
