@@ -390,6 +390,13 @@ class ReportOptions:
     full: Annotated[bool, Option("Show everything in the terminal, not one screen of it.")] = False
     html: Annotated[bool, Option("Write one self-contained HTML file, opsig-report.html.")] = False
     output: Annotated[Path | None, Option("Write the HTML to FILE.", "FILE", short="-o")] = None
+    log: Annotated[
+        str | None,
+        Option(
+            "Write numbers, pictures and tables for TensorBoard into a folder: tensorboard:DIR.",
+            "tensorboard:DIR",
+        ),
+    ] = None
     result: Annotated[
         str | None,
         Option(

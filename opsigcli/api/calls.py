@@ -53,7 +53,7 @@ def sharpness(*arguments: Any, **options: Any) -> Measured:
 
 
 def report(*arguments: Any, **options: Any) -> Reported:
-    """The whole case as data, or as an HTML file with ``html=True`` or ``output=FILE``."""
+    """The whole case as data, or as an HTML file with ``html=True`` or ``output=FILE``; several stores are compared."""
     return Reported(*_done("report", arguments, options))
 
 

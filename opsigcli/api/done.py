@@ -103,6 +103,11 @@ class Reported(Stored):
         """The page that was written."""
         return Path(self.result["html"]) if "html" in self.result else None
 
+    @property
+    def run(self) -> Run:
+        """The store that was reported, opened; of several the first."""
+        return Run(next(iter(self.options.stores), self.options.store))
+
 
 class Trained(Done):
     """What ``train`` made."""

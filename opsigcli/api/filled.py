@@ -7,8 +7,9 @@ import math
 import operator
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from opsigcli.errors import UsageError
 from opsigcli.options import COMMANDS
@@ -75,11 +76,14 @@ def _value(verb: str, parameter: Parameter, given: Any) -> Any:
     """
     declared = parameter.declared
     kinds = [kind for kind in get_args(parameter.type) or (parameter.type,) if kind is not type(None)]
-    optional = len(kinds) < len(get_args(parameter.type))
+    optional = len(kinds) < len(get_args(parameter.type))  # X | None
     none = declared.none if isinstance(declared, Option) else None
     if (given is None and optional) or (none is not None and given == none):
         return None
     kind = kinds[0]
+    if get_origin(parameter.type) is tuple:  # any number of them
+        items = given if isinstance(given, list | tuple) else [given]
+        return tuple(_value(verb, replace(parameter, type=kind), item) for item in items)
     found = _READERS[kind](given)
     if found is None:
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,6 +16,7 @@ from opsigcli.api.matrix import Matrix
 from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining_records import Pair, Spike
 from opsigcli.options import STORE
+from opsigcli.shared_options import STORE_VARIABLE
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.reader import open_store
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Run as Specs
 
 
-def open(path: str | PathLike[str] = STORE, *, result: str | Sequence[str] = ()) -> Run:
+def open(path: str | PathLike[str] | None = None, *, result: str | Sequence[str] = ()) -> Run:
     """Open a store for reading, as every command does: its seal, its links and its layout are looked at first.
 
     >>> run = open("opsig.h5")
@@ -37,14 +39,15 @@ def open(path: str | PathLike[str] = STORE, *, result: str | Sequence[str] = ())
     True
 
     Args:
-        path: the file.
+        path: the file; None is opsig.h5, or what OPSIG_STORE names.
         result: names of results to show in place of the latest ones, as ``opsig report --result`` takes them.
 
     Raises:
         StoreError: there is no store, or not a sound one.
         UsageError: the store has no result of such a name.
     """
-    return Run(Path(path), (result,) if isinstance(result, str) else tuple(result))
+    place = os.environ.get(STORE_VARIABLE) or STORE if path is None else path
+    return Run(Path(place), (result,) if isinstance(result, str) else tuple(result))
 
 
 class Run:

@@ -188,6 +188,7 @@ VERBS = {
         opsig report --full
         opsig report --html
         opsig report -o case.html --store case.h5
+        opsig report --log tensorboard:runs/opsig
         opsig report gd.h5 adam.h5 -o both.html
         opsig report --result 'mine --method losses; sharpness --precision float64'
         """,

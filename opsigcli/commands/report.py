@@ -8,6 +8,7 @@ from pathlib import Path
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.comparison.compare import compare_stores
 from opsigcli.errors import ReportError, UsageError
+from opsigcli.exporting.tensorboard import log_case, log_folder
 from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.options import REPORT, ReportOptions
@@ -32,6 +33,7 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
     """
     if len(options.stores) > 1:
         return _compared(options)
+    folder = None if options.log is None else log_folder(options.log)
     options = replace(options, store=next(iter(options.stores), options.store))
     with open_store(options.store) as store:
         wanted = [name.strip() for name in (options.result or "").split(";") if name.strip()]
@@ -46,6 +48,11 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         ).encode()
         messages = (*messages, _write(output, text))
         result["html"] = str(output)
+    if folder is not None:
+        messages = (
+            *messages,
+            f"wrote {log_case(case, folder)}; look at it with: tensorboard --logdir {folder}",
+        )
     return Outcome(
         schema="opsig/report",
         inputs={"store": str(options.store)},
@@ -58,8 +65,9 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
 
 def _compared(options: ReportOptions) -> Outcome:
     """Several stores side by side."""
-    if options.result:
-        raise UsageError("--result is for the report of one store", "leave it out, or name one store")
+    for name in ("result", "log"):
+        if getattr(options, name):
+            raise UsageError(f"--{name} is for the report of one store", "leave it out, or name one store")
     compared = compare_stores(options.stores)
     result, messages = without_homes(plain(compared)), list[str]()
     if output := options.output or (REPORT if options.html else None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from opsigcli.checkpoints import atomic
 from opsigcli.checkpoints.manifest import Manifest, read_manifest, write_manifest
 from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.options import MANIFEST
@@ -115,7 +117,7 @@ class Recorder:
         self.updates = now
         if not self._speaks:
             return
-        if loss is not None:
+        if loss is not None and self._dense:  # to look at it may wait for a GPU
             self.see(float(loss.detach() if hasattr(loss, "detach") else loss))
         due = now % self._every == 0 or now <= self._dense_until
         if due or self._dense:
@@ -180,6 +182,7 @@ class Recorder:
             raise CheckpointError(
                 f"the folder {self.folder} cannot be made: {error.strerror}", "name another folder"
             ) from error
+        atomic.sweep(self.folder, rf"step-\d+\.pt|{re.escape(MANIFEST)}")
         old = None if fresh else read_manifest(self.folder)
         if old is None:
             if not fresh and any(self.folder.glob("step-*.pt")):

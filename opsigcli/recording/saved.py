@@ -78,4 +78,6 @@ def _plain(value: Any) -> Any:
         return value.detach().to("cpu", copy=True).contiguous()
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    return type(value)(map(_plain, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value] if isinstance(value, list) else tuple(map(_plain, value))
+    return value

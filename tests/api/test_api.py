@@ -127,12 +127,15 @@ def test_values_of_several_numbers_are_written_as_the_command_line_has_them() ->
     assert filled("sharpness", {"betas": (0.9, 0.99)}).betas == "0.9,0.99"
     assert filled("export", {"what": "losses", "examples": np.array([3, 5])}).examples == "3,5"
     assert filled("train", {"directory": "d", "batch_size": "full", "lr": 1}).batch_size is None
+    assert filled("report", {"stores": "a.h5"}).stores == (Path("a.h5"),)
+    assert filled("report", {"stores": ["a.h5", Path("b.h5")]}).stores == (Path("a.h5"), Path("b.h5"))
     assert filled("sharpness", {"lr": np.float32(0.5), "every": np.int64(3)}).every == 3
 
 
 def test_the_store_of_the_environment_is_taken(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPSIG_STORE", str(store))
     assert opsigcli.report().run.path == store
+    assert opsigcli.open().path == store
     assert opsigcli.report(store=store).result["examples"] == N
 
 

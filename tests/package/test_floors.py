@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {room: set() for room in MATERIALS | INSTRUMEN
     "runs": MATERIALS,
     "tracing": MATERIALS | {"runs"},
     "stability": MATERIALS | {"runs", "derivatives", "curvature", "mining"},
-    "exporting": {"store", "runs"},
+    "exporting": {"store", "runs", "checkpoints", "reporting"},
     "recording": MATERIALS | {"runs"},
     "gradients": MATERIALS | {"runs", "derivatives", "curvature", "mining", "reporting"},
     "comparison": {"mining", "store"},
