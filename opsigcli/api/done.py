@@ -73,7 +73,7 @@ class Mined(Stored):
     @property
     def pairs(self) -> Found[Pair]:
         """The pairs that were proposed."""
-        return Found(self.result["pairs"])
+        return Found(self.result.get("pairs", ()))
 
     @property
     def findings(self) -> Found[Pair]:
@@ -83,7 +83,7 @@ class Mined(Stored):
     @property
     def spikes(self) -> Found[Spike]:
         """The spikes, attributed to the groups."""
-        return Found(self.result["spikes"])
+        return Found(self.result.get("spikes", ()))
 
 
 class Measured(Stored):
@@ -92,7 +92,7 @@ class Measured(Stored):
     @property
     def points(self) -> Found[SharpnessPoint | CriticalSharpness]:
         """A point per checkpoint, by step; with ``quick`` critical sharpness."""
-        return Found(self.result["points"])
+        return Found(self.result.get("points") or self.result.get("critical_sharpness") or ())
 
 
 class Reported(Stored):

@@ -82,6 +82,10 @@ def test_the_functions_give_what_the_command_line_prints(opsig: Opsig, run: Path
     found = opsig("sharpness", "--store", run, "--every", 2, "--json").json["result"]["points"]
     assert [p["eigenvalues"] for p in found] == [list(p.eigenvalues) for p in measured.points]
     assert len(mined.pairs) == len(opsigcli.open(run).pairs)
+    quick = opsigcli.sharpness(store=run, quick=True)
+    assert [point.step for point in quick.points] == [0, 2, 4]
+    assert opsigcli.open(run).critical_sharpness == quick.points
+    assert opsigcli.mine(store=run, dry_run=True).pairs == ()
     assert reported.html is not None
     assert reported.html.stat().st_size > 10_000
     assert reported.run.steps.tolist() == [0, 2, 4]
