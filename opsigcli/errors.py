@@ -30,6 +30,8 @@ class OpsigError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")  # for programs, whose tracebacks show it
 
 
 class UsageError(OpsigError):
@@ -40,6 +42,10 @@ class UsageError(OpsigError):
 
 class TrustError(OpsigError):
     """Code named by a file that this user did not write."""
+
+
+class NotGiven(OpsigError):
+    """A spec that stands for an object of the Python program which called opsig, and which is not here."""
 
 
 class CheckpointError(OpsigError):

@@ -407,6 +407,13 @@ class ReportOptions:
         float,
         Option("Width of the figure in inches: 3.3 for one column, 6.8 for two.", "X", min=2.0, max=20.0),
     ] = 3.3
+    log: Annotated[
+        str | None,
+        Option(
+            "Write numbers, pictures and tables for TensorBoard into a folder: tensorboard:DIR.",
+            "tensorboard:DIR",
+        ),
+    ] = None
     result: Annotated[
         str | None,
         Option(
@@ -457,6 +464,28 @@ class SchemaOptions:
 
 
 @dataclass(frozen=True)
+class ExportOptions:
+    """``opsig export``: a part of the store as a table for other programs."""
+
+    what: Annotated[str, Argument("Table: losses, deltas, sharpness, pairs or examples.", "WHAT")]
+    format: Annotated[
+        str | None,
+        Option("{choice}. Default: as FILE ends, else csv.", "NAME", values="opsigcli.exporting:FORMATS"),
+    ] = None
+    steps: Annotated[
+        str | None, Option("Only checkpoints from step A to step B, every C-th of them.", "A:B:C")
+    ] = None
+    examples: Annotated[
+        str | None,
+        Option("Only these: ids as 3,17, or a file of ids as opsig mine --export writes it.", "IDS|FILE"),
+    ] = None
+    output: Annotated[Path | None, Option("Write to FILE. Default: opsig-WHAT.csv.", "FILE", short="-o")] = (
+        None
+    )
+    store: Store = STORE
+
+
+@dataclass(frozen=True)
 class TerminalOptions:
     """What every command takes: how it speaks."""
 
@@ -477,4 +506,5 @@ COMMANDS: dict[str, type] = {
     "sharpness": SharpnessOptions,
     "report": ReportOptions,
     "schema": SchemaOptions,
+    "export": ExportOptions,
 }

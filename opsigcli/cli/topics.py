@@ -5,6 +5,7 @@ from __future__ import annotations
 from opsigcli.cli.evidence_page import EVIDENCE_PAGE
 from opsigcli.cli.gates_page import GATES
 from opsigcli.cli.scaling import SCALING
+from opsigcli.cli.store_page import STORE_PAGE
 from opsigcli.cli.topic import Topic
 
 LOSSES = Topic(
@@ -203,4 +204,4 @@ MANIFEST = Topic(
     related=("init", "train", "trace"),
 )
 
-TOPICS = (SCALING, LOSSES, SPIKES, EVIDENCE_PAGE, GATES, MANIFEST)
+TOPICS = (SCALING, LOSSES, SPIKES, EVIDENCE_PAGE, GATES, MANIFEST, STORE_PAGE)

@@ -216,6 +216,7 @@ VERBS = {
         opsig report --full
         opsig report --html
         opsig report -o case.html --store case.h5
+        opsig report --log tensorboard:runs/opsig
         opsig report gd.h5 adam.h5 -o both.html
         opsig report --result 'mine --method losses; sharpness --precision float64'
         opsig report --fail-on 'sharpness.ratio.max > 1.2' \\
@@ -235,6 +236,27 @@ VERBS = {
         opsig schema
         opsig schema report
         opsig schema error
+        """,
+    ),
+    "export": Verb(
+        "Write losses, pairs and the like as tables.",
+        """Write a part of the store as a table for other programs, with ids, paths and labels.
+
+        losses and deltas have a row per example and a column per checkpoint (step_0, step_10; step_0_to_10 for the
+        change between them, positive where it got worse), in nats; sharpness a row per checkpoint measured; pairs a row
+        per member of a group; examples a row per example, with its first and last loss, its groups (1 first;2 second)
+        and what is seen in it. What is written is read block by block, so that memory does not grow with the run.
+
+        A number that is missing is empty in csv, null in jsonl and parquet, NaN in npz; there losses and deltas are one
+        array of checkpoints by examples, beside steps. In csv a text that a spreadsheet would run as a formula (it
+        begins with = + - @, a tab or a line break) has an apostrophe before it; the other formats have it as it is.
+        Parquet needs pyarrow: pip install 'opsig[parquet]'. The layout of the store itself: man opsig-store.
+        """,
+        """
+        opsig export losses -o losses.parquet
+        opsig export deltas --steps 100:400:10 --examples 3,17 -o deltas.csv
+        opsig export pairs --format jsonl -o /dev/stdout | jq .id
+        opsig export losses --examples outliers.csv -o outliers.npz
         """,
     ),
 }

@@ -1,133 +1,63 @@
-"""Mined groups as files for other tools."""
+"""``opsig export``: losses, loss deltas, sharpness, pairs or examples as a table for other programs."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from opsigcli.errors import UsageError
-from opsigcli.mining_records import (
-    Mining,
-)
-from opsigcli.records import LossTrace
+from opsigcli.exporting import FORMATS, TABLES
+from opsigcli.exporting.chosen import chosen_positions, chosen_rows
+from opsigcli.exporting.matrices import Chosen
+from opsigcli.options import ExportOptions
+from opsigcli.outcome import Outcome
+from opsigcli.progress import Progress
 from opsigcli.store.beside import write_file
-
-if TYPE_CHECKING:
-    from opsigcli.records import Ints
-
-COLUMNS = ("pair", "side", "id", "label", "name", "verdict")
-FORMATS = (".csv", ".jsonl", ".npz", ".json", ".pt")
+from opsigcli.store.reader import open_store
 
 
-def require_format(path: Path) -> None:
-    """Refuse a file name whose ending names no format.
+def export(options: ExportOptions, progress: Progress) -> Outcome:
+    """Write a table of a store, block by block: what is in memory does not grow with it.
 
     Raises:
-        UsageError: the ending is not known.
+        UsageError: no such table or format, or the store has no such checkpoints or examples.
+        StoreError: there is no readable store, it lacks what is asked for, or the file cannot be written.
     """
-    if path.suffix not in FORMATS:
-        raise UsageError(
-            f"expected --export FILE to end in one of {' '.join(FORMATS)}, found {path.name!r}",
-            f"for example --export {path.stem or 'groups'}.csv",
+    table_of, format_name = TABLES.load(options.what), _format(options)
+    write = FORMATS.load(format_name)
+    if options.examples is not None and options.what == "sharpness":
+        raise UsageError("sharpness is of all examples together", "leave out --examples")
+    if options.steps is not None and options.what == "pairs":
+        raise UsageError("pairs are of the whole run", "leave out --steps")
+    output = options.output or Path(f"opsig-{options.what}.{format_name}")
+    if output.exists() and output.samefile(options.store):
+        raise UsageError(f"{output} is the store itself", "name another file with --output")
+    with open_store(options.store) as store:
+        trace = store.trace
+        chosen = Chosen(
+            store, chosen_rows(trace.steps, options.steps), chosen_positions(trace, options.examples)
         )
-
-
-def export_groups(path: Path, mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> int:
-    """Write one row per member of a group, in the order of the pairs; returns the number of rows.
-
-    Columns: pair (from 1), side (first or second), id (document:token for tokens), label (class name, or index; the
-    token predicted), name (relative path, or text with the token marked), verdict on the pair.
-
-    Raises:
-        UsageError: the ending of ``path`` is not known.
-        StoreError: the file cannot be written.
-    """
-    require_format(path)
-    rows = list(_rows(mining, trace, classes))
-    WRITERS[path.suffix](path, rows, mining)
-    return len(rows)
-
-
-def _csv(path: Path, rows: list[dict[str, Any]], _: Mining) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_file(path, lambda file: file.write(text.getvalue().encode()))
-
-
-def _jsonl(path: Path, rows: list[dict[str, Any]], _: Mining) -> None:
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_file(path, lambda file: file.write(text.encode()))
-
-
-def _npz(path: Path, rows: list[dict[str, Any]], mining: Mining) -> None:
-    arrays = {
-        f"pair_{n}_{side}": getattr(p, side).ids for n, p in enumerate(mining.pairs, 1) for side in SIDES
-    }
-    arrays["ids"] = _all_ids(mining)
-    write_file(path, lambda file: np.savez(file, **arrays))
-
-
-def _all_ids(mining: Mining) -> Ints:
-    """The members of all groups, sorted, each once."""
-    return np.unique(
-        np.concatenate([np.zeros(0, np.int64), *(group.ids for group in mining.groups.values())])
+        table = table_of(chosen)
+        write_file(output, lambda file: write(table, file), forward=True)
+    return Outcome(
+        schema="opsig/export",
+        inputs={
+            "store": str(options.store),
+            "options": {"steps": options.steps, "examples": options.examples},
+        },
+        result={
+            "what": options.what,
+            "format": format_name,
+            "file": str(output),
+            "rows": table.rows,
+            "columns": table.names,
+        },
+        messages=(f"wrote {table.rows} rows of {len(table.names)} columns to {output}",),
     )
 
 
-def _fiftyone(path: Path, rows: list[dict[str, Any]], _: Mining) -> None:
-    """Samples as ``fiftyone.types.FiftyOneImageDetectionDataset`` has its labels: file name to tag and attributes."""
-    samples = {
-        row["name"] or str(row["id"]): {
-            "tags": [f"opsig-pair-{row['pair']}-{row['side']}"],
-            "label": str(row["label"]),
-            "id": row["id"],
-            "verdict": row["verdict"],
-        }
-        for row in rows
-    }
-    text = json.dumps({"classes": None, "labels": samples}, ensure_ascii=False, indent=1)
-    write_file(path, lambda file: file.write(text.encode()))
-
-
-def _subset(path: Path, rows: list[dict[str, Any]], mining: Mining) -> None:
-    import torch
-
-    indices = {
-        f"pair-{n}-{s}": getattr(p, s).ids.tolist() for n, p in enumerate(mining.pairs, 1) for s in SIDES
-    }
-    content = {"indices": _all_ids(mining).tolist(), "groups": indices}
-    write_file(path, lambda file: torch.save(content, file))
-
-
-SIDES = ("first", "second")
-WRITERS: dict[str, Callable[[Path, list[dict[str, Any]], Mining], None]] = {
-    ".csv": _csv,
-    ".jsonl": _jsonl,
-    ".npz": _npz,
-    ".json": _fiftyone,
-    ".pt": _subset,
-}
-
-
-def _rows(mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    naming = trace.naming
-    for key, group in mining.groups.items():
-        places = trace.positions(group.ids)
-        labels, names = trace.labels[places].tolist(), trace.names_at(places)
-        for example, label, name in zip(group.ids.tolist(), labels, names, strict=True):
-            yield {
-                "pair": key.pair,
-                "side": key.side,
-                "id": naming.id(example) if naming.in_documents else example,
-                "label": (classes[label] if 0 <= label < len(classes) else label) if naming.label else "",
-                "name": name,
-                "verdict": mining.pairs[key.pair - 1].verdict,
-            }
+def _format(options: ExportOptions) -> str:
+    """The name of the format that is asked for, by itself or by the ending of the file."""
+    if options.format is not None:
+        return options.format
+    ending = "" if options.output is None else options.output.suffix.lower().removeprefix(".")
+    return ending if ending in FORMATS else "csv"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.commands.export import export_groups, require_format
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.errors import Interrupted
+from opsigcli.exporting.groups import export_groups, require_format
 from opsigcli.gradients.ablation import causal_record, causal_words, compare_causes
 from opsigcli.gradients.given import given_trace
 from opsigcli.gradients.mined_before import KEY, mined_before, mining_key

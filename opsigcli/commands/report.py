@@ -9,6 +9,7 @@ from typing import Any
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.comparison.compare import compare_stores
 from opsigcli.errors import ExitCode, ReportError, UsageError
+from opsigcli.exporting.tensorboard import log_case, log_folder
 from opsigcli.gates.asked import asked, require_gates
 from opsigcli.gates.baseline import Baseline, likeness_of, read_baseline
 from opsigcli.gates.hold import add_to_summary, hold
@@ -46,6 +47,7 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         return _list_metrics()
     if len(options.stores) > 1:
         return _compared(options)
+    folder = None if options.log is None else log_folder(options.log)
     options = replace(options, store=next(iter(options.stores), options.store))
     gates = asked(options.fail_on, options.require, options.baseline, Path.cwd())
     if options.junit is not None:
@@ -61,6 +63,8 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         page = render_html(case, result, thumbnails_per_group=options.thumbnails, definitions=DEFINITIONS)
         messages.append(_write(output, page.encode()))
         result["html"] = str(output)
+    if folder is not None:
+        messages.append(f"wrote {log_case(case, folder)}; look at it with: tensorboard --logdir {folder}")
     if options.figure:
         from opsigcli.reporting.figure import draw_figure
 
@@ -89,7 +93,7 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
 
 def _compared(options: ReportOptions) -> Outcome:
     """Several stores side by side."""
-    for_one = ("result", "fail_on", "require", "baseline", "junit", "markdown", "figure")
+    for_one = ("result", "fail_on", "require", "baseline", "junit", "markdown", "figure", "log")
     if given := [f"--{name.replace('_', '-')}" for name in for_one if getattr(options, name)]:
         raise UsageError(f"{given[0]} is for the report of one store", "leave it out, or name one store")
     gates = read_project(Path.cwd()).gates

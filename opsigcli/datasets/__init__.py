@@ -71,6 +71,7 @@ SOURCES = Registry(
         ),
     },
     group="opsig.datasets",
+    unlisted={"given": Entry("opsigcli.datasets.given_source:open_given", "given:NAME: an object of Python")},
 )
 
 

@@ -56,4 +56,5 @@ MODELS = Registry(
         ),
     },
     group="opsig.models",
+    unlisted={"given": Entry("opsigcli.models.given_model:build_given", "given:NAME: an object of Python")},
 )

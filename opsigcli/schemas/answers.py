@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 from opsigcli.records import Run
-from opsigcli.schemas.result_answers import Compared, Metrics, Mine, QuickSharpness, Report, Schema, Sharpness
+from opsigcli.schemas.result_answers import (
+    Compared,
+    Export,
+    Metrics,
+    Mine,
+    QuickSharpness,
+    Report,
+    Schema,
+    Sharpness,
+)
 from opsigcli.schemas.run_answers import Init, Inspect, Plan, Store, Trace, Train
 
 
@@ -41,6 +50,7 @@ ANSWERS: dict[str, type] = {
     "quick-sharpness": QuickSharpness,
     "report": Report,
     "comparison": Compared,
+    "export": Export,
     "metrics": Metrics,
     "schema": Schema,
 }

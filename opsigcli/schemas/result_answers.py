@@ -138,6 +138,16 @@ class Compared(TypedDict):
     html: NotRequired[str]  # the page that was written
 
 
+class Export(TypedDict):
+    """A table that was written."""
+
+    what: str  # losses, deltas, sharpness, pairs or examples
+    format: str  # csv, parquet, npz or jsonl
+    file: str  # that was written
+    rows: int  # of the table
+    columns: list[str]  # their names
+
+
 class MetricDefinition(TypedDict):
     """What a metric is."""
 

@@ -154,17 +154,26 @@ def real_path(store: Path) -> Path:
     return Path(os.path.realpath(store))
 
 
-def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+def write_file(path: Path, fill: Callable[[BinaryIO], object], *, forward: bool = False) -> None:
     """Write a file so that it is either whole or not there. A link at its place is replaced, not followed.
 
     What is no file is written into: a pipe, a terminal, ``/dev/stdout`` or ``/dev/null``.
+
+    Args:
+        path: of the file.
+        fill: writes into it.
+        forward: ``fill`` never goes back in what it wrote, so that a pipe can have it as it comes.
 
     Raises:
         StoreError: the disk is full, or the place cannot be written.
     """
     try:
         if _takes_bytes(path):
-            data = BytesIO()  # some writers go back in what they write
+            if forward:
+                with open(path, "wb", opener=_open_stream) as stream:
+                    fill(stream)
+                return
+            data = BytesIO()
             fill(data)
             with open(path, "wb", buffering=0, opener=_open_stream) as stream:
                 stream.write(data.getvalue())

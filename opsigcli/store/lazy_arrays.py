@@ -51,7 +51,7 @@ class StoredMatrix(_Stored):
             wanted = np.asarray(columns, dtype=np.int64)
             if not isinstance(rows, slice):
                 return data[rows][wanted]
-            return _columns(data, wanted, rows)
+            return columns_of(data, wanted, rows)
 
 
 class StoredTexts(_Stored, Sequence[str]):
@@ -59,18 +59,29 @@ class StoredTexts(_Stored, Sequence[str]):
 
     def __getitem__(self, index: Any) -> Any:
         with self._open() as file:
-            texts = file[self._name].asstr()
-            if np.ndim(index):  # HDF5 wants places in order, each of them once
-                places, back = np.unique(np.asarray(index, dtype=np.int64), return_inverse=True)
-                return tuple(str(text) for text in texts[places][back]) if len(places) else ()
-            found = texts[index]
+            if np.ndim(index):
+                return texts_at(file[self._name], index)
+            found = file[self._name].asstr()[index]
         return found if isinstance(found, str) else tuple(map(str, found))
 
 
-def _columns(data: h5py.Dataset, wanted: NDArray[np.int64], rows: slice) -> NDArray[Any]:
-    """Some columns of some rows, (rows, len(wanted)), from the blocks of the file that hold them."""
-    height, width = data.chunks or data.shape
+def texts_at(data: h5py.Dataset, index: Any) -> tuple[str, ...]:
+    """The texts at an array of places, or in a slice."""
+    if isinstance(index, slice):
+        return tuple(map(str, data.asstr()[index]))
+    # HDF5 wants places in order, each of them once
+    places, back = np.unique(np.asarray(index, dtype=np.int64), return_inverse=True)
+    return tuple(str(text) for text in data.asstr()[places][back]) if len(places) else ()
+
+
+def columns_of(data: h5py.Dataset, columns: slice | NDArray[np.int64], rows: slice) -> NDArray[Any]:
+    """Some columns of some rows, (rows, columns), from the blocks of the file that hold them."""
     first, last, stride = rows.indices(len(data))
+    if isinstance(columns, slice):  # HDF5 takes strides row by row
+        found: NDArray[Any] = data[first:last, columns][::stride]
+        return found
+    wanted = np.asarray(columns, dtype=np.int64)
+    height, width = data.chunks or data.shape
     found = np.empty((max(last - first, 0), len(wanted)), dtype=data.dtype)
     for place in np.unique(wanted // width):
         inside = np.flatnonzero(wanted // width == place)

@@ -147,6 +147,24 @@ LAYOUT: dict[str, Part] = {
     "provenance/*": Part("", "JSON", "how what another command found was made", record=Provenance),
 }
 
+# Attributes: of the root, and of groups. All are text but for the version.
+ATTRIBUTES: dict[str, dict[str, str]] = {
+    "": {
+        "format": f"{FORMAT!r}: that the file is a store",
+        "format_version": f"a whole number, {FORMAT_VERSION}: what is documented here",
+        "opsig_version": "the version of opsig that made the trace",
+    },
+    "gradients": {
+        "key": "what the sketches are of: run, checkpoints and options, as one digest",
+        "device": "where they were computed",
+        "torch_version": "with which PyTorch",
+    },
+    "seen": {
+        "unseen": "why nothing can be seen in the examples, in words; empty where something can",
+        "fingerprint": "of the data that was looked at, as in `run`",
+    },
+}
+
 # A command's latest result, or of sharpness the one of most checkpoints, is in the root. Those that it found under
 # other options are kept beside it, each in a group of its own.
 KEPT = "kept"

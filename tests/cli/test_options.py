@@ -86,7 +86,7 @@ def test_every_command_is_in_both_tables_in_the_order_of_the_help() -> None:
 def test_a_command_called_with_no_option_has_the_defaults_of_its_dataclass(verb: str) -> None:
     required = [parameter for parameter in parameters(COMMANDS[verb]) if parameter.required]
     places = ["PLACE"] * len(required)
-    assert _called(COMMANDS[verb], *places) == COMMANDS[verb](*map(Path, places))
+    assert _called(COMMANDS[verb], *places) == COMMANDS[verb](*(p.type("PLACE") for p in required))
 
 
 def _called(options: type, *words: str) -> Any:

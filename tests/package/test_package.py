@@ -13,7 +13,9 @@ import pytest
 from conftest import Opsig
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_file())
+EXAMPLES = sorted(
+    path for path in (ROOT / "examples").iterdir() if path.is_file() and path.suffix != ".ipynb"
+)
 DOCUMENTS = [ROOT / "README.md", ROOT / "examples" / "vision" / "README.md", *EXAMPLES]
 
 

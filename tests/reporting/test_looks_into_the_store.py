@@ -10,8 +10,8 @@ import pytest
 from benchmarks.store import content
 from reporting_case import make_case, show
 
-from opsigcli.commands.export import export_groups
 from opsigcli.commands.report import report
+from opsigcli.exporting.groups import export_groups
 from opsigcli.gradients.thumbnails import wanted_ids
 from opsigcli.options import ReportOptions
 from opsigcli.progress import NoProgress

@@ -87,6 +87,7 @@ def test_what_all_commands_print_fits(opsig: Opsig, case: Path, monkeypatch: pyt
     require_fit(opsig("report", *gates, "--markdown", "--html", "--json"), "report")
     shutil.copy("opsig.h5", "again.h5")
     require_fit(opsig("report", "opsig.h5", "again.h5", "--html", "--json"), "comparison")
+    require_fit(opsig("export", "losses", "--steps", "0:20:10", "--json"), "export")
     require_fit(opsig("report", "--list-metrics", "--json"), "metrics")
     require_fit(opsig("schema", "report", "--json"), "schema")
     require_fit(opsig("schema", "--json"), "schema")

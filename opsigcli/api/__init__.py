@@ -1,0 +1,1 @@
+"""opsig in a Python program: ``import opsigcli as opsig``. Nothing here prints."""
