@@ -104,6 +104,11 @@ class Reported(Stored):
         return Path(self.result["html"]) if "html" in self.result else None
 
     @property
+    def tripped(self) -> tuple[str, ...]:
+        """The gates that tripped, in words; those of the project too."""
+        return tuple(map(str, self.outcome.failures))
+
+    @property
     def run(self) -> Run:
         """The store that was reported, opened; of several the first."""
         return Run(next(iter(self.options.stores), self.options.store))

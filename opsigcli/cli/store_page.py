@@ -24,13 +24,17 @@ def _part(path: str, part: Part) -> str:
     always = "; always there" if part.always else ""
     lines.append(f"      {_KINDS.get(part.kind, part.kind)}{shape}{always}")
     lines.append(f"      {part.meaning}")
-    if part.record is not None and get_origin(part.record) is dict:
-        lines += _wrapped("an object of names and texts")
-    elif part.record is not None:
-        record, *_ = get_args(part.record) or (part.record,)
-        many = "a list of objects" if record is not part.record else "an object"
-        lines += _wrapped(f"{many} with {', '.join(field.name for field in fields(record))}")
+    if part.record is not None:
+        lines += _wrapped(_record(part.record))
     return "\n".join(lines)
+
+
+def _record(kind: Any) -> str:
+    if get_origin(kind) is dict:
+        return "an object of texts by name"
+    record, *_ = get_args(kind) or (kind,)
+    many = "a list of objects" if record is not kind else "an object"
+    return f"{many} with {', '.join(field.name for field in fields(record))}"
 
 
 def _wrapped(text: str, width: int = 90) -> list[str]:

@@ -92,7 +92,13 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
 
 
 def _compared(options: ReportOptions) -> Outcome:
-    """Several stores side by side."""
+    """Several stores side by side.
+
+    Raises:
+        UsageError: an option is for the report of one store, or a project's gate is not understood.
+        StoreError: a store is not there or not sound, or the file cannot be written.
+        ReportError: the page would take the place of a folder.
+    """
     for_one = ("result", "fail_on", "require", "baseline", "junit", "markdown", "figure", "log")
     if given := [f"--{name.replace('_', '-')}" for name in for_one if getattr(options, name)]:
         raise UsageError(f"{given[0]} is for the report of one store", "leave it out, or name one store")
@@ -121,7 +127,12 @@ def _compared(options: ReportOptions) -> Outcome:
 
 
 def _write(output: Path, text: bytes) -> str:
-    """Write a page; what was done, in words."""
+    """Write a page; what was done, in words.
+
+    Raises:
+        ReportError: a folder is in its place.
+        StoreError: it cannot be written.
+    """
     if output.is_dir():
         raise ReportError(f"expected a file name, found the folder {output}", "add a file name")
     write_file(output, lambda file: file.write(text))
