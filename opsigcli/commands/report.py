@@ -24,6 +24,7 @@ from opsigcli.printable import without_homes
 from opsigcli.progress import Progress
 from opsigcli.records import Case
 from opsigcli.reporting.markdown import render_markdown
+from opsigcli.reporting.probes import probes_data
 from opsigcli.reporting.screen import Screen
 from opsigcli.reporting.training import training_facts
 from opsigcli.result_records import Result
@@ -92,7 +93,11 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
 
 
 def _compared(options: ReportOptions) -> Outcome:
-    """Several stores side by side."""
+    """Several stores side by side.
+
+    Raises:
+        UsageError: an option is given that is for one store.
+    """
     for_one = ("result", "fail_on", "require", "baseline", "junit", "markdown", "figure", "log")
     if given := [f"--{name.replace('_', '-')}" for name in for_one if getattr(options, name)]:
         raise UsageError(f"{given[0]} is for the report of one store", "leave it out, or name one store")
@@ -170,6 +175,7 @@ def summary(case: Case) -> dict[str, Any]:
         "recorded_facts": plain(training_facts(case)),
         "look": plain(case.look),
         "failed": plain(case.failed),
+        "probes": probes_data(case),
         "results": [plain(_without_pictures(result)) for result in case.results],
     }
     found: dict[str, Any] = without_homes(data)
