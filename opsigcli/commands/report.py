@@ -126,7 +126,11 @@ def _compared(options: ReportOptions) -> Outcome:
 
 
 def _write(output: Path, text: bytes) -> str:
-    """Write a page; what was done, in words."""
+    """Write a page; what was done, in words.
+
+    Raises:
+        ReportError: a folder is there.
+    """
     if output.is_dir():
         raise ReportError(f"expected a file name, found the folder {output}", "add a file name")
     write_file(output, lambda file: file.write(text))

@@ -112,7 +112,11 @@ def probabilities(objective: Objective, opened: OpenProbe) -> Floats:
 
 
 def _of_one(objective: Objective, outputs: Tensor, opened: OpenProbe) -> Tensor:
-    """The outputs (C,) of what is followed, from those of one input: (C, …) or (L, C)."""
+    """The outputs (C,) of what is followed, from those of one input: (C, …) or (L, C).
+
+    Raises:
+        ObjectiveError: they are none of classes.
+    """
     if outputs.numel() == len(outputs) > 1 and outputs.ndim:
         return outputs.flatten()
     length = opened.input.shape[-1]
