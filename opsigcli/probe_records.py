@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from opsigcli.mining_records import Side
     from opsigcli.records import Bytes, Floats, Ints
 
 
@@ -30,3 +31,14 @@ class ProbeTrace:
     classes: Ints  # (c,) numbers of the classes that are kept: all, or those that were ever likeliest
     probabilities: Floats  # (T, c) softmax of the outputs; NaN = not measured
     picture: Bytes | None = None  # (H, W, 3)
+
+
+@dataclass(frozen=True)
+class MovedBy:
+    """The group whose mean loss moves most with a probe's probability."""
+
+    pair: int  # number, from 1
+    side: Side  # first or second
+    correlation: float  # of their changes from one checkpoint to the next, after the first 10 % of them
+    changes: int  # that it is over
+    of: int  # groups that were looked at, of which this is the largest

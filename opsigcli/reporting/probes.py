@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from rich.text import Text
 
 from opsigcli.outcome import plain
 from opsigcli.printable import printable
+from opsigcli.probe_records import MovedBy
 from opsigcli.reporting.format import MARKS, count, label_name, percent, score, shorten
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.summary import group_curves
@@ -19,7 +19,6 @@ from opsigcli.reporting.textplot import TextPlot
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from opsigcli.mining_records import Side
     from opsigcli.probe_records import ProbeTrace
     from opsigcli.records import Case, Floats, Ints
 
@@ -29,17 +28,6 @@ SKIPPED = 0.1  # of the steps: the first fall of the loss is no oscillation
 STYLES = ("yellow", "cyan", "green")
 ROWS = 5  # of a plot in the terminal
 ONE = Scale(0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class MovedBy:
-    """The group whose mean loss moves most with a probe's probability."""
-
-    pair: int
-    side: Side
-    correlation: float  # of their changes from one checkpoint to the next, after the first 10 % of them
-    changes: int  # that it is over
-    of: int  # groups that were looked at, of which this is the largest
 
 
 def swinging(traced: ProbeTrace) -> Ints:
