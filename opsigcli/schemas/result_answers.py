@@ -101,7 +101,7 @@ class ProbeAnswers(TypedDict):
 
     probe: Probe  # the input
     classes: list[str]  # (c) that are kept
-    probabilities: list[list[float]]  # (T, c) of these at each checkpoint; null = not measured
+    probabilities: list[float]  # (T, c) of these at each checkpoint; null = not measured
     moved_by: MovedBy | None  # null without groups, or in too short a run
 
 
