@@ -87,8 +87,7 @@ class Session:
         self.log: AgainstLog | None = None
         self.facts: tuple[RecordedFact, ...] = ()
         self.gaps: tuple[Gap, ...] = ()  # of the losses with BatchNorm's stored statistics
-        self.probes: tuple[ProbeTrace, ...] = ()  # of the store
-        self.asked: list[OpenProbe] = []  # probes
+        self.asked, self.probes = list[OpenProbe](), tuple[ProbeTrace, ...]()  # now; and all of the store
         self.look: Look | None = None  # how the ends of the run do beside a guess
 
     def trace(self, series: Series, progress: Progress) -> None:
@@ -236,12 +235,9 @@ class Session:
             "device": evaluator.objective.device.type,
             "virtual": virtual.facts if virtual else None,
         }
-        if self.run.batch_norm:
-            self.measured["batch_norm"] = self.run.batch_norm
-        if evaluator.objective.mean:
-            self.measured["mean"] = evaluator.objective.mean
-        if evaluator.objective.padding:
-            self.measured["padding"] = evaluator.objective.padding
+        told = {name: getattr(evaluator.objective, name) for name in ("mean", "padding")}
+        told["batch_norm"] = self.run.batch_norm
+        self.measured |= {name: value for name, value in told.items() if value}
         if store is not None:
             same_trace.require_same_virtual(store, self.measured["virtual"])
             same_trace.require_same_mean(store, evaluator.objective)

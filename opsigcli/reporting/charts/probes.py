@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.reporting.format import number, percent
+from opsigcli.reporting.glyphs import swatch
 from opsigcli.reporting.probes import ONE, class_names, moved_by, swinging, told
-from opsigcli.reporting.svg import Chart, Figure, Key, swatch
+from opsigcli.reporting.svg import Chart, Figure, Key
 
 if TYPE_CHECKING:
     from opsigcli.reporting.charts.sheet import Sheet
