@@ -29,12 +29,15 @@ def command_line(name: str, provenance: Provenance) -> str:
     words, flags = ["opsig", name], []
     for key, value in provenance.options.items():
         parameter = known.get(key)
-        if parameter is None or value is None or value is False or str(value) == str(parameter.default):
+        if parameter is None or value in (None, False, []) or str(value) == str(parameter.default):
             continue
         if isinstance(parameter.declared, Argument):
             words.append(str(value))
         elif not parameter.declared.consent:
-            flags += [parameter.flag] if value is True else [parameter.flag, str(value)]
+            each = value if isinstance(value, list) else [value]
+            flags += (
+                [parameter.flag] if value is True else [w for v in each for w in (parameter.flag, str(v))]
+            )
     return shlex.join(words + flags)
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from PIL.Image import Image
     from torch import Tensor
 
     from opsigcli.records import Bytes, Floats, Ints
@@ -54,6 +55,22 @@ class ReadsPadded(Protocol):
 
     def pads(self, tokens: Tensor) -> Tensor:
         """(B, L) True where tokens are padding, by their number and place."""
+
+
+@runtime_checkable
+class TakesPictures(Protocol):
+    """Data that can say what the model would be given of any picture."""
+
+    def input_of(self, picture: Image, where: str) -> Floats:
+        """A picture that is none of the examples, as the model is given those: (1, *input_shape)."""
+
+
+@runtime_checkable
+class TakesText(Protocol):
+    """Data that can say what the model would be given of any text."""
+
+    def tokens_of(self, text: str) -> Ints:
+        """A text that is none of the examples, as the model is given those: (1, L)."""
 
 
 @runtime_checkable

@@ -180,6 +180,14 @@ class TraceOptions:
         ),
     ] = "float32"
     batch_norm: BatchNorm = None
+    probe: Annotated[
+        tuple[str, ...],
+        Option(
+            "Also watch an input along the run: colour:skyblue, image:FILE, text:WORDS or example:ID; may be given "
+            "again. Its class probabilities at every checkpoint stay in the store.",
+            "PROBE",
+        ),
+    ] = ()
     virtual_step: Annotated[
         bool,
         Option(

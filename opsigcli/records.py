@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from opsigcli.look_records import Look
     from opsigcli.mining_records import Mining, Spike
+    from opsigcli.probe_records import ProbeTrace
     from opsigcli.result_records import Causal, Result
     from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
     from opsigcli.training_records import AgainstLog, RecordedFact
@@ -215,4 +216,5 @@ class Case:
     curvature: ExampleCurvature | None = (
         None  # where the sharpness is largest, of the checkpoints that have it
     )
+    probes: tuple[ProbeTrace, ...] = ()  # inputs that were watched along the run
     results: tuple[Result, ...] = ()  # all that are kept: those above, and those that are not shown

@@ -20,6 +20,7 @@ from opsigcli.mining_records import (
     Spike,
     TopDeltas,
 )
+from opsigcli.probe_records import Probe, ProbeTrace
 from opsigcli.records import Provenance, Thumbnails
 from opsigcli.result_records import Causal, CausalArm
 from opsigcli.sharpness_records import (
@@ -32,6 +33,7 @@ from opsigcli.sharpness_records import (
     StepCheck,
 )
 from opsigcli.store import writer
+from opsigcli.store.probes import write_probes
 from opsigcli.training_records import AgainstLog, RecordedFact
 
 T, N = 3, 4
@@ -118,6 +120,11 @@ def write_everything(store: Path, *, seed: int = 0) -> None:
     writer.add_causal(store, causal)
     seen = {"brightness": np.zeros(N, dtype=np.float32), "colour": np.zeros(N, dtype=np.int64)}
     writer.write_seen(store, seen, "", trace.run.fingerprint, np.arange(N), None)
+    probe = Probe("colour:skyblue", "the colour skyblue", "0" * 32)
+    answers = np.array([[0.25, 0.75], [NAN, NAN], [1.0, 0.0]], dtype=np.float32)
+    write_probes(
+        store, [ProbeTrace(probe, np.zeros((1, 3, 2, 2), np.float32), np.arange(2), answers, picture)]
+    )
     curves = {1: np.zeros(2, dtype=np.float32)}
     phases = (Phase("progressive sharpening", 0, 1, "λ rises"),)
     critical = CriticalSharpness(1, 2.0, 1.0, 4.0, 0.5, 0.01, "next checkpoint", 6, 0)

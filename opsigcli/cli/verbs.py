@@ -114,6 +114,11 @@ VERBS = {
         mse). Where the last does no better, or answers classes as one another, the likeliest cause is named with the
         --data to give: an order of classes, a normalisation. An order that the run wrote down beside its weights
         (id2label in config.json, class_to_idx.json, classes.txt) is kept to.
+
+        --probe watches an input that need not be in the data: a colour, a picture, a text, or one example, sized and
+        normalised as the data are. Its class probabilities at every checkpoint stay in the store, later checkpoints are
+        answered too, and opsig report shows them beside the pair whose losses move with them. On a store that is traced
+        already nothing else is computed.
         """,
         """
         opsig trace runs/demo
@@ -121,6 +126,7 @@ VERBS = {
         opsig trace ckpts/ --model torchvision:resnet18?num_classes=10 \\
             --data 'folder:images/train?size=32&mean=0.5&std=0.25'
         opsig trace ckpts/ --model py:mynet:build --data npz:train.npz
+        opsig trace runs/cifar --probe colour:skyblue --probe image:sky.jpg
         torchrun --nproc-per-node 4 -m opsigcli trace ckpts/
             four processes share the work; the result is the same to the bit
         """,

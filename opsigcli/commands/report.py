@@ -24,6 +24,7 @@ from opsigcli.printable import without_homes
 from opsigcli.progress import Progress
 from opsigcli.records import Case
 from opsigcli.reporting.markdown import render_markdown
+from opsigcli.reporting.probes import probes_data
 from opsigcli.reporting.screen import Screen
 from opsigcli.reporting.training import training_facts
 from opsigcli.result_records import Result
@@ -181,6 +182,7 @@ def summary(case: Case) -> dict[str, Any]:
         "recorded_facts": plain(training_facts(case)),
         "look": plain(case.look),
         "failed": plain(case.failed),
+        "probes": probes_data(case),
         "results": [plain(_without_pictures(result)) for result in case.results],
     }
     found: dict[str, Any] = without_homes(data)

@@ -264,6 +264,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
         "recorded_facts": session.facts,
         "batch_norm": session.batch_norm,
         "look": session.look,
+        "probes": [traced.probe for traced in session.probes],
     }
     taken = session.source.transform.get("examples")
     further = ", ".join(command(verb, store=options.store) for verb in ("mine", "sharpness", "report"))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.datasets.class_order import absolute_classes, relabelled
+from opsigcli.datasets.constants import channel_constants
+from opsigcli.datasets.drawn import drawn
 from opsigcli.datasets.listing import Listing, spread
 from opsigcli.datasets.pictures import Pictures, picture_of
 from opsigcli.datasets.readers import ArrayReader, Reader
@@ -26,6 +28,7 @@ from opsigcli.usercode import absolute_path, absolute_spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
     from opsigcli.records import Bytes, Floats, Ints
 
@@ -133,7 +136,7 @@ class Source(ExampleSource):
         self.input_shape = reader.shape
         if settings.reverse and reader.shape[:1] != (3,):
             raise UsageError(f"in {self.spec!r}: channels=bgr is for inputs (3, …); they are {reader.shape}")
-        self._reverse = settings.reverse
+        self._reverse, self._pictures = settings.reverse, settings.pictures
         if 0 in reader.shape:
             raise DatasetError(
                 f"expected inputs with numbers in them in {self.spec}, found inputs of shape {reader.shape}"
@@ -154,7 +157,20 @@ class Source(ExampleSource):
 
     def read(self, positions: Ints) -> Floats | Ints:
         """The inputs at ``positions``: (B, *input_shape) float32, or int64 where they are tokens."""
-        raw = self._ordered(np.asarray(positions, dtype=np.int64))
+        return self._prepared(self._ordered(np.asarray(positions, dtype=np.int64)))
+
+    def input_of(self, picture: Image, where: str) -> Floats:
+        """A picture that is none of the examples, as the model is given those: (1, *input_shape).
+
+        Raises:
+            DatasetError: the data are no pictures, or hold numbers whose scale is not known.
+        """
+        raw = drawn(picture, self._pictures, self.input_shape, self._reader.dtype, where)[None]
+        found: Floats = self._prepared(np.ascontiguousarray(raw[:, ::-1]) if self._reverse else raw)
+        return found
+
+    def _prepared(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Raw inputs as the model is given them."""
         if raw.dtype == np.int64:  # tokens
             return raw
         inputs: NDArray[np.float32] = raw.astype(np.float32)
@@ -264,20 +280,7 @@ class Source(ExampleSource):
         scale = 255 if self._reader.dtype == np.uint8 else 1
         channels = self.input_shape[0] if self.input_shape else 1
         count = len(self) * int(np.prod(self.input_shape[1:], dtype=np.int64))
-        # Sums of differences from one value of the channel: no digits are lost when the mean is large, and a
-        # constant channel has a deviation of exactly 0.
-        origin: NDArray[np.float64] | None = None
-        total, squares = np.zeros(channels), np.zeros(channels)
-        for block in self._blocks():
-            values = block.reshape(len(block), channels, -1).astype(np.float64) / scale
-            origin = values[0, :, :1].copy() if origin is None else origin
-            values -= origin
-            total += values.sum(axis=(0, 2))
-            squares += np.square(values).sum(axis=(0, 2))
-        assert origin is not None  # a listing is never empty
-        shift = total / count
-        std = np.sqrt(np.maximum(squares / count - shift**2, 0))
-        return tuple((origin[:, 0] + shift).tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
+        return channel_constants(self._blocks(), channels, count, scale)
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.datasets.packed import Coded
+    from opsigcli.datasets.tokens import Numbers
     from opsigcli.examples import ExampleSource
     from opsigcli.records import Ints
 
@@ -101,6 +102,7 @@ class _File:
         self._limit = size or (None if vocabulary is None else len(vocabulary))
         self._known = vocabulary
         self.named = self._limit is not None
+        self.numbers: Numbers | None = None
         self.stretches: Ints = np.array([len(tokens)], dtype=np.int64)
         self.firsts = firsts
 

@@ -20,6 +20,7 @@ from opsigcli.token_ids import DOCUMENT_BITS, placed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from opsigcli.datasets.tokens import Numbers
     from opsigcli.records import Ints
 
 NAMED = 200_000  # sequences up to which each carries its beginning as a name
@@ -42,6 +43,7 @@ class Run(Protocol):
     named: bool  # whether it is said, and not the tokens that occur
     stretches: Ints  # (D,) tokens in each stretch that sequences do not cross, one after the other
     firsts: Ints  # where each document begins, in tokens from the beginning of the run; increasing
+    numbers: Numbers | None  # of the tokens of any text; None without a tokenizer
 
     def cut(self, starts: Ints, counts: Ints, width: int) -> Coded:
         """Sequences of ``counts`` neighbouring tokens, ``width`` at most; ``starts`` increase."""
@@ -189,6 +191,25 @@ class Packed(ExampleSource):
             IGNORED
         )
         return labels
+
+    def tokens_of(self, text: str) -> Ints:
+        """A text that is none of the examples, as the model is given those: (1, L).
+
+        Raises:
+            DatasetError: the data have no tokenizer, or the text no tokens or more than a sequence sees.
+        """
+        if self._run.numbers is None:
+            raise DatasetError(
+                f"expected a tokenizer for {text!r}; the data are numbers of tokens",
+                "name an example:ID instead",
+            )
+        tokens = np.asarray(self._run.numbers(text), dtype=np.int64)
+        if not 0 < len(tokens) <= self.transform["context"]:
+            raise DatasetError(
+                f"expected 1 to {self.transform['context']} tokens in {text!r}, found {len(tokens)}",
+                "give a text that a sequence of the data can hold",
+            )
+        return tokens[None]
 
     @property
     def outputs(self) -> int:

@@ -15,7 +15,7 @@ from opsigcli.datasets.documents import ENDS, Stream, read_documents, whole_docu
 from opsigcli.datasets.packed import OPTIONS, Packing, packed
 from opsigcli.datasets.subwords import Subwords
 from opsigcli.datasets.synthetic_text import babble
-from opsigcli.datasets.tokens import Tokenizer, of_bytes, of_words
+from opsigcli.datasets.tokens import Numbers, Tokenizer, of_bytes, of_words
 from opsigcli.errors import UsageError
 from opsigcli.query import LARGEST_SEED, choice, integer
 from opsigcli.specs import Spec
@@ -101,6 +101,7 @@ class _Text:
         self._tokenizer, self._stream = tokenizer, stream
         self.vocabulary, self.stretches = tokenizer.vocabulary.widened(size), tokenizer.lengths
         self.named = True
+        self.numbers: Numbers | None = tokenizer.numbers
         self.firsts: Ints = np.cumsum(tokenizer.lengths) - tokenizer.lengths
 
     def cut(self, starts: Ints, counts: Ints, width: int) -> NDArray[np.unsignedinteger]:

@@ -16,7 +16,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from opsigcli import __version__
-from opsigcli.command_line import command_line
 from opsigcli.outcome import plain
 from opsigcli.printable import escaped, printable_lines, without_home
 from opsigcli.reporting.charts import CHARTS
@@ -30,6 +29,7 @@ from opsigcli.reporting.glyphs import dumbbell
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.listings import listings
 from opsigcli.reporting.pictures import Album
+from opsigcli.reporting.repeat import commands, needed
 from opsigcli.reporting.spike_rows import spike_rows
 from opsigcli.reporting.spike_view import class_table, details, first_view
 from opsigcli.reporting.summary import (
@@ -194,7 +194,9 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
             for name, entry in named.items()
             if (text := _definition(name, entry, definitions))
         ],
-        "provenance": [(name, entry, command_line(name, entry)) for name, entry in origins(case)],
+        "provenance": origins(case),
+        "needed": needed(case),
+        "commands": commands(case),
         "axis": case.run.axis,
         "naming": case.trace.naming,
         "transform": case.run.transform,

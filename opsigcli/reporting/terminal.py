@@ -19,6 +19,8 @@ from opsigcli.reporting.format import count, label_name, number, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.listings import causal, kept_results
 from opsigcli.reporting.listings import shown as listing_shown
+from opsigcli.reporting.probes import render_probes
+from opsigcli.reporting.repeat import commands, needed
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.sharpness_lines import (
     step_check_lines,
@@ -120,12 +122,18 @@ def render_report(case: Case) -> list[RenderableType]:
         shown += render_virtual(case.virtual, case.trace, case.run.classes)
     if case.mining:
         shown += pairs(case.mining, case.trace, fold=True)
+    shown += render_probes(case)
     shown += [part for listing in causal(case) for part in listing_shown(listing)]
     shown += spikes(case.spikes, case.run.axis, case.trace.naming, case.largest_rise)
     if case.mining:
         shown += top(case.mining, case.run.classes, case.trace, TOP_ROWS)
     if (results := kept_results(case)) is not None:
         shown += listing_shown(results)
+    shown += [
+        head("To repeat it, with these in one folder"),
+        *(Text(f"- {printable(x)}") for x in needed(case)),
+    ]
+    shown += [Text(printable(line), style="dim") for line in commands(case)]
     return shown + _notes(notes(case))
 
 

@@ -8,6 +8,7 @@ from opsigcli.comparison_records import ComparedRun, PairElsewhere, SharedExampl
 from opsigcli.gate_records import GateResult, MetricValue
 from opsigcli.look_records import Look
 from opsigcli.mining_records import Mining, Pair, Spike, TopDeltas
+from opsigcli.probe_records import MovedBy, Probe
 from opsigcli.records import Run, VirtualSteps
 from opsigcli.result_records import Causal, CausalArm, Result
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
@@ -95,6 +96,15 @@ class BaselineUsed(TypedDict):
     metrics: dict[str, float | None]  # by name; null = not measured there
 
 
+class ProbeAnswers(TypedDict):
+    """What the model answered to an input that was watched."""
+
+    probe: Probe  # the input
+    classes: list[str]  # (c) that are kept
+    probabilities: list[float]  # (T, c) of these at each checkpoint; null = not measured
+    moved_by: MovedBy | None  # null without groups, or in too short a run
+
+
 class Report(TypedDict):
     """The whole case."""
 
@@ -117,6 +127,7 @@ class Report(TypedDict):
     failed: (
         dict[str, str] | None
     )  # file -> why the latest trace could not have it; null where it is not known
+    probes: list[ProbeAnswers]  # inputs that were watched along the run
     results: list[Result]  # all that the store keeps; of those above the name alone
     metrics: dict[str, MetricValue]  # what gates can be about, by name
     gates: list[GateResult]  # what came of each gate

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NotRequired, TypedDict
 
 from opsigcli.look_records import Look
+from opsigcli.probe_records import Probe
 from opsigcli.records import Run, VirtualSteps
 from opsigcli.training_records import AgainstLog, RecordedFact
 
@@ -193,3 +194,4 @@ class Trace(TypedDict):
     recorded_facts: list[RecordedFact]  # what training did and the trace does not
     batch_norm: BatchNorm | None  # null without BatchNorm
     look: Look | None  # the ends of the run beside a guess
+    probes: list[Probe]  # inputs that are watched along the run

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 import h5py
 import numpy as np
 
-from opsigcli.outcome import plain
 from opsigcli.records import Provenance, Run
 from opsigcli.store.decode import decode_text
 from opsigcli.store.kept import places
 from opsigcli.store.looked import DIGESTS
+from opsigcli.store.paths import placed_run
+from opsigcli.store.probes import carry_probes
+from opsigcli.store.replacing import put_json
 from opsigcli.store.schema import LAYOUT, RESULTS
 
 SAME = ("model", "loss", "fingerprint", "key", "weights", "partial")  # of the run, for results to be of it
@@ -30,7 +31,10 @@ def carry_over(old: h5py.File, new: h5py.File) -> list[str]:
         What is not taken over, in words.
     """
     removed = _removed_rows(old, new)
-    before, now = (decode_text(Run, str(file["run"].asstr()[()]), "run") for file in (old, new))
+    before, now = (
+        placed_run(decode_text(Run, str(file["run"].asstr()[()]), "run"), file.filename)
+        for file in (old, new)
+    )
     weights, others = _weights(old), _weights(new)
     same = all(getattr(before, name) == getattr(now, name) for name in SAME)
     # What was mined is of the whole trace: it is of this one where no checkpoint gave way to other weights.
@@ -48,6 +52,7 @@ def carry_over(old: h5py.File, new: h5py.File) -> list[str]:
         if name in old:
             new.require_group(name.rpartition("/")[0] or "/")
             old.copy(name, new, name=name)
+    carry_probes(old, new)
     for command, part in (("sharpness", "sharpness"), ("sharpness --quick", "critical_sharpness")):
         for place, name in places(new, command, now.batch_norm).items():
             lost = _keep_points(new, place, part, weights, others)
@@ -81,7 +86,7 @@ def _keep_points(file: h5py.File, place: str, part: str, before: dict[int, str],
     kept = [p for p in marked if now.get(p.step, p.sha256) == p.sha256]
     if tuple(kept) != points:
         del file[path]
-        file.create_dataset(path, data=json.dumps(plain(kept)), dtype=h5py.string_dtype())
+        put_json(file, path, kept)
     lost = {p.step for p in marked} - {p.step for p in kept}
     if lost and f"{place}phases" in file:
         del file[f"{place}phases"]  # told anew by the next measurement

@@ -28,6 +28,7 @@ from opsigcli.mining_records import (
 )
 from opsigcli.records import Provenance
 from opsigcli.spike_records import SpikeCause
+from opsigcli.store.paths import HOME, as_here
 
 T = TypeVar("T")
 LARGEST = 1 << 63  # whole numbers are smaller
@@ -56,7 +57,7 @@ def decode_text(kind: type[T], text: str, where: str) -> T:
     except (ValueError, RecursionError) as error:
         reason = "it nests too deep" if isinstance(error, RecursionError) else str(error)
         raise Refused(f"expected JSON in {where}, found something else: {reason}") from error
-    found: T = build(kind, data, where)
+    found: T = build(kind, as_here(data) if HOME in text else data, where)
     return found
 
 

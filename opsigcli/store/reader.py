@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from opsigcli.errors import UsageError
 from opsigcli.look_records import Look
 from opsigcli.mean_loss import mean_loss
+from opsigcli.probe_records import ProbeTrace
 from opsigcli.records import Case, ExampleCurvature, LossTrace, Run, TraceSummary, VirtualSteps
 from opsigcli.result_records import Causal
 from opsigcli.store.lazy_arrays import StoredMatrix, StoredTexts
 from opsigcli.store.looked import DIGESTS
 from opsigcli.store.names import MINE, QUICK, SHARPNESS, name_of
 from opsigcli.store.opening import attribute, open_checked
+from opsigcli.store.paths import placed_run
+from opsigcli.store.probes import read_probes
 from opsigcli.store.results import Results
 from opsigcli.store.schema import RESULTS
 from opsigcli.token_ids import naming_of
@@ -33,7 +36,7 @@ class Store(Results):
     @property
     def run(self) -> Run:
         """The run the store belongs to."""
-        return self._record(Run, "run")
+        return placed_run(self._record(Run, "run"), self.path)
 
     @property
     def signature(self) -> str:
@@ -133,6 +136,11 @@ class Store(Results):
         return self._records(Causal, "causal")
 
     @property
+    def probes(self) -> tuple[ProbeTrace, ...]:
+        """Inputs that were watched along the run, and what the model answered."""
+        return read_probes(self.file, self.names)
+
+    @property
     def training_log(self) -> AgainstLog | None:
         """The mean loss beside the one that the run logged, or None."""
         return self._record(AgainstLog, "training_log") if "training_log" in self.names else None
@@ -202,6 +210,7 @@ class Store(Results):
             failed=self.failed,
             causal=self.causal,
             curvature=self._sharpest(measured),
+            probes=self.probes,
             results=tuple(
                 place.result(command, name, shown=place.at == chosen[command].at)
                 for command, named in places.items()

@@ -18,6 +18,7 @@ from opsigcli.look_records import Look
 from opsigcli.mining_records import (
     Mining,
 )
+from opsigcli.probe_records import Probe
 from opsigcli.records import Provenance, Run
 from opsigcli.result_records import Causal
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
@@ -143,6 +144,13 @@ LAYOUT: dict[str, Part] = {
         "checkpoint file -> why the latest trace could not have it; absent in older stores",
         record=dict[str, str],
     ),
+    "probes/#/probe": Part("", "JSON", "an input that is watched along the run", always=True, record=Probe),
+    "probes/#/input": Part("(...)", "number", "as the model is given it", always=True),
+    "probes/#/classes": Part("(c)", "int", "numbers of the classes that are kept", always=True),
+    "probes/#/probabilities": Part(
+        "(T, c)", "float32", "of these classes at each checkpoint; NaN = not measured", always=True
+    ),
+    "probes/#/picture": Part("(H, W, 3)", "uint8", "the input as a person would look at it"),
     "provenance/trace": Part("", "JSON", "how the trace was made", always=True, record=Provenance),
     "provenance/*": Part("", "JSON", "how what another command found was made", record=Provenance),
 }

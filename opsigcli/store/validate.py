@@ -175,6 +175,12 @@ def _require_values(file: h5py.File, found: dict[str, Found]) -> None:
         _require_below(_values(file, "gradients/positions"), len(ids), "gradients/positions", "examples")
     for path in _named(found, "gradients/joined-"):
         _require_below(_values(file, path)[:, 2], len(ids), path, "examples")
+    for path in _named(found, "probes/"):
+        values = _values(file, path) if path.endswith(("/classes", "/probabilities")) else None
+        if values is not None and (not values.size or (values < 0).any()):
+            raise Refused(f"expected classes and their probabilities in {path}, found others or none")
+        if values is not None and path.endswith("/probabilities") and (values > 1.001).any():
+            raise Refused(f"expected probabilities in {path}, found larger numbers")
     for path in (
         *_named(found, "known_pairs/"),
         *_named(found, "groups/"),

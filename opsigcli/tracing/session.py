@@ -18,12 +18,14 @@ from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.options import TraceOptions
 from opsigcli.outcome import plain
+from opsigcli.probe_records import ProbeTrace
 from opsigcli.progress import Progress
 from opsigcli.records import Run, TraceSummary
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.normalisation_beside import hold_beside
+from opsigcli.runs.probes import OpenProbe, open_probe
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.run_specs import specs
 from opsigcli.runs.stored_statistics import statistics_stay
@@ -37,6 +39,7 @@ from opsigcli.tracing import same_trace
 from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of, normalised
 from opsigcli.tracing.beside import facts_of, log_beside, look_at_ends
 from opsigcli.tracing.precision import require_precision
+from opsigcli.tracing.probes import keep_probes
 from opsigcli.tracing.rows import Row, plan_rows
 from opsigcli.tracing.sharding import Sharding
 from opsigcli.tracing.worker import Worker
@@ -68,9 +71,7 @@ class Session:
                 f"remove {options.store} and start the workers without --fresh",
             )
         self.options, self.source, self.sharding = options, source, sharding
-        self._fresh = (
-            options.fresh
-        )  # in the first round; units that a killed process left are used all the same
+        self._fresh = options.fresh  # in the first round; units of a killed process are used all the same
         self.run = replace(run, precision=options.precision)
         self._evaluator: Evaluator | None = None
         self._loader: Loader | None = None
@@ -79,7 +80,6 @@ class Session:
         self.done: list[Row] = []
         self.failed: dict[str, str] = {}
         self.waiting = 0  # units that other workers have not finished
-        self.warnings: list[str] = []
         self.removed: list[str] = []  # what the store held of another run, in words
         self.measured: dict[str, Any] = {}
         self.summary: TraceSummary | None = None  # of the store, once it is whole
@@ -87,6 +87,7 @@ class Session:
         self.log: AgainstLog | None = None
         self.facts: tuple[RecordedFact, ...] = ()
         self.gaps: tuple[Gap, ...] = ()  # of the losses with BatchNorm's stored statistics
+        self.asked, self.probes = list[OpenProbe](), tuple[ProbeTrace, ...]()  # now; and all of the store
         self.look: Look | None = None  # how the ends of the run do beside a guess
 
     def trace(self, series: Series, progress: Progress) -> None:
@@ -113,6 +114,8 @@ class Session:
             if worker.grid(self.rows):
                 self._work(worker, progress)
             self._finish(worker, store, series)
+            if self.options.store.exists() and not self.waiting:
+                self.probes = keep_probes(self.options.store, self.asked, worker, progress)
             self._fresh = False
 
     def _work(self, worker: Worker, progress: Progress) -> None:
@@ -146,10 +149,6 @@ class Session:
         missing = {unit.row.file for unit in worker.missing(self.rows)}
         return [row for row in self.rows if row.file not in missing]
 
-    def _unfinished(self) -> list[Row]:
-        """Rows of which some unit is missing: what there is of them serves the next run."""
-        return [row for row in self.rows if row not in self.done]
-
     def _finish(
         self, worker: Worker, store: Store | None, series: Series, stopped: KeyboardInterrupt | None = None
     ) -> None:
@@ -160,9 +159,7 @@ class Session:
         if stopped is None and self.waiting and self.sharding is not None:
             return
         with ExitStack() as stack:
-            if (
-                self.sharding is not None
-            ):  # the last worker to finish merges; another one may have been as fast
+            if self.sharding is not None:  # the last to finish merges; another may have been as fast
                 stack.enter_context(locked(self.options.store, wait=MERGING))
                 store = self._open(stack)
                 self.rows = plan_rows(series, store)
@@ -177,7 +174,8 @@ class Session:
             if stopped is None and self.options.store.exists():
                 self._look_beside(worker, series)
             if stopped is None or (new and enough):
-                worker.units.clear(keep={unit.key for unit in worker.grid(self._unfinished())})
+                unfinished = [row for row in self.rows if row not in self.done]  # serves the next run
+                worker.units.clear(keep={unit.key for unit in worker.grid(unfinished)})
 
     def _look_beside(self, worker: Worker, series: Series) -> None:
         """Keep what the run recorded of its training, where the store does not say the same already."""
@@ -224,6 +222,7 @@ class Session:
             objective.use_statistics(self._statistics(objective, series, store))
             require_precision(options.precision, objective, self._loader, series)
             self._evaluator = Evaluator(objective, batch_size=options.batch_size, precision=options.precision)
+            self.asked = [open_probe(spec, objective) for spec in dict.fromkeys(options.probe)]
             objective.batch_size = self._evaluator.batch_size  # suits gradients as well
         evaluator, loader = self._evaluator, self._loader
         assert loader is not None  # made with the evaluator
@@ -236,12 +235,9 @@ class Session:
             "device": evaluator.objective.device.type,
             "virtual": virtual.facts if virtual else None,
         }
-        if self.run.batch_norm:
-            self.measured["batch_norm"] = self.run.batch_norm
-        if evaluator.objective.mean:
-            self.measured["mean"] = evaluator.objective.mean
-        if evaluator.objective.padding:
-            self.measured["padding"] = evaluator.objective.padding
+        told = {name: getattr(evaluator.objective, name) for name in ("mean", "padding")}
+        told["batch_norm"] = self.run.batch_norm
+        self.measured |= {name: value for name, value in told.items() if value}
         if store is not None:
             same_trace.require_same_virtual(store, self.measured["virtual"])
             same_trace.require_same_mean(store, evaluator.objective)

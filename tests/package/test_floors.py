@@ -28,6 +28,7 @@ GROUND = {
         "mining_records",
         "comparison_records",
         "gate_records",
+        "probe_records",
         "mean_loss",
         "outcome",
         "registry",

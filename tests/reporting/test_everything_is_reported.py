@@ -37,6 +37,7 @@ SEEN: dict[str, tuple[str, ...]] = {
     "critical_sharpness": ("ritical sharpness",),
     "virtual": ("irtual",),
     "known_pairs": (),
+    "probes": ("the colour skyblue",),
     "training_log": ("Training beside the trace",),
     "recorded_facts": ("dropout",),
     "look": ("Right answers and losses",),

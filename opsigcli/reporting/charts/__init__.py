@@ -31,6 +31,10 @@ CHARTS = Registry(
             "opsigcli.reporting.charts.critical:critical_charts",
             "critical sharpness against its threshold, as a ratio; needs sharpness --quick",
         ),
+        "probes": Entry(
+            "opsigcli.reporting.charts.probes:probe_charts",
+            "class probabilities of inputs that were watched, beside the pair that moves them; needs probes",
+        ),
         "close-up": Entry(
             "opsigcli.reporting.charts.groups:close_ups",
             "the groups around a pair's strongest change, in its section; needs pairs and four checkpoints",

@@ -1,0 +1,38 @@
+"""Mean and deviation of each channel over a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def channel_constants(
+    blocks: Iterable[NDArray[Any]], channels: int, count: int, scale: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population standard deviation of each channel, in float64.
+
+    Args:
+        blocks: raw inputs (B, C, …), a piece at a time; at least one.
+        channels: C.
+        count: numbers in each channel over all inputs.
+        scale: what raw numbers are divided by.
+    """
+    # Sums of differences from one value of the channel: no digits are lost when the mean is large, and a constant
+    # channel has a deviation of exactly 0.
+    origin: NDArray[np.float64] | None = None
+    total, squares = np.zeros(channels), np.zeros(channels)
+    for block in blocks:
+        values = block.reshape(len(block), channels, -1).astype(np.float64) / scale
+        origin = values[0, :, :1].copy() if origin is None else origin
+        values -= origin
+        total += values.sum(axis=(0, 2))
+        squares += np.square(values).sum(axis=(0, 2))
+    assert origin is not None  # a listing is never empty
+    shift = total / count
+    std = np.sqrt(np.maximum(squares / count - shift**2, 0))
+    return tuple((origin[:, 0] + shift).tolist()), tuple(np.where(std > 0, std, 1.0).tolist())

@@ -1,0 +1,69 @@
+"""Paths as a store keeps them, so that it can be given to others and moved: ``$STORE/run`` and ``$HOME/data``.
+
+What lies in the folder of the store is named from there, and what lies elsewhere in this user's home folder without its
+name. Readers make both absolute again; in stores of older versions all paths are absolute.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from opsigcli.records import Run
+
+STORE, HOME = "$STORE", "$HOME"
+_BEFORE, _BEHIND = (
+    r"(?<![\w/+.~$-])",
+    r"(?=[/\\?&:,;\s\"']|$)",
+)  # where a path begins, and where a folder's name ends
+
+
+def folder_of(store: str | Path) -> str:
+    """The folder that a store lies in, also where its name is a link."""
+    return str(Path(os.path.realpath(store)).parent)
+
+
+def as_stored(value: Any, folder: str = "") -> Any:
+    """Plain data with paths as a store keeps them.
+
+    Args:
+        value: texts, lists and objects of them, as JSON has them.
+        folder: of the store; "" leaves paths in it as they are.
+    """
+    places = ((STORE, folder), (HOME, _home()))
+    for name, place in sorted(places, key=lambda found: -len(found[1])):  # the inner one first
+        if len(place) > 1:
+            value = _replaced(value, re.compile(_BEFORE + re.escape(place) + _BEHIND), name)
+    return value
+
+
+def as_here(value: Any, folder: str = "") -> Any:
+    """Plain data of a store with paths made absolute: the inverse of ``as_stored``."""
+    for name, place in ((STORE, folder), (HOME, _home())):
+        if place:
+            value = _replaced(value, re.compile(_BEFORE + re.escape(name) + _BEHIND), place)
+    return value
+
+
+def placed_run(run: Run, store: str | Path) -> Run:
+    """A run as it is kept in a store, with paths made absolute."""
+    return Run(**as_here(dict(vars(run)), folder_of(store)))
+
+
+def _home() -> str:
+    try:
+        return str(Path.home())
+    except RuntimeError:  # a user without a home
+        return ""
+
+
+def _replaced(value: Any, pattern: re.Pattern[str], by: str) -> Any:
+    if isinstance(value, str):
+        return pattern.sub(lambda _: by, value) if "/" in value or "$" in value or "\\" in value else value
+    if isinstance(value, dict):
+        return {name: _replaced(item, pattern, by) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_replaced(item, pattern, by) for item in value)
+    return value
