@@ -58,6 +58,10 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
     result, mean = summary(case) | without_homes(held.data), case.trace.mean_loss
     messages = [*tell_known_pairs(known_pairs, case), *held.passed]
     warnings = [*([f"the mean loss is {mean.words}"] if mean.words else []), *held.warnings]
+    if options.figure:  # refused before anything is written
+        from opsigcli.reporting.figure import draw_figure
+
+        drawn, missing = draw_figure(case, options.figure.suffix.lower(), options.width)
     if output := options.output or (REPORT if options.html else None):
         from opsigcli.reporting.html import render_html
 
@@ -67,9 +71,6 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
     if folder is not None:
         messages.append(f"wrote {log_case(case, folder)}; look at it with: tensorboard --logdir {folder}")
     if options.figure:
-        from opsigcli.reporting.figure import draw_figure
-
-        drawn, missing = draw_figure(case, options.figure.suffix.lower(), options.width)
         messages += [*missing, _write(options.figure, drawn)]
         result["figure"] = str(options.figure)
     if options.junit is not None:

@@ -126,3 +126,18 @@ def test_groups_of_another_mining_are_not_shown_as_those_of_this_one(tmp_path: P
     with open_store(path) as store:
         assert any(point.groups for point in store.sharpness)  # they are kept
         assert not any(point.groups for point in store.case.sharpness)
+
+
+def test_the_case_has_the_curvature_of_examples_where_the_sharpness_is_largest(tmp_path: Path) -> None:
+    from opsigcli.store.reader import open_store
+
+    path = tmp_path / "s.h5"
+    write_everything(path)
+    with open_store(path) as store:
+        known, found = store.example_curvature(), store.case.curvature
+        sharpness = {p.step: p.eigenvalues[0] for p in store.sharpness if p.converged}
+        ids = store.subset
+    assert found is not None
+    assert found.step == max(set(known) & set(sharpness), key=lambda step: sharpness[step])
+    assert found.ids.tolist() == list(ids if ids is not None else ())
+    assert found.values.tolist() == known[found.step].tolist()
