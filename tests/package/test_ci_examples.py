@@ -126,7 +126,9 @@ def test_the_job_gates_by_the_settings_of_the_project_and_not_without_any(projec
         assert code == expected, said
         assert tripped(project) == {f"--fail-on {condition}": expected == 1}
     (project / "opsig.toml").unlink()
-    assert run_job(project)[0] not in (0, 1)
+    code, said = run_job(project)
+    assert code != 0
+    assert "OPSIG_SOURCE: a wheel of opsig" in said
     (project / "checkpoints" / "step-000006.safetensors").write_bytes(b"torn")
     (project / "opsig.toml").write_text("fail-on = ['loss.last > 50']\n")
     (project / "opsig.h5").unlink()
