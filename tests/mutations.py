@@ -58,6 +58,49 @@ def of(file: str, test: str, *changes: tuple[str, str, str]) -> list[Mutation]:
 
 MUTATIONS: list[Mutation] = [
     *of(
+        "gates/judge.py",
+        "gates/test_metrics.py",
+        ("tripped = True", "tripped = False", "test_what_was_not_measured_trips_every_gate"),
+        (
+            "== (condition.sense == FAIL_ON)",
+            "== True",
+            "test_fail_on_trips_where_it_is_true_and_require_where_it_is_not",
+        ),
+    ),
+    *of(
+        "gates/sharpness.py",
+        "gates/test_metrics.py",
+        ("    if lacking:", "    if False:", "test_a_point_without_a_ratio_of_its_own_leaves_no_largest_one"),
+        (
+            "if point.step == end), None)",
+            "if point.step <= end), None)",
+            "test_the_last_one_is_that_of_the_last_checkpoint_and_no_earlier_one",
+        ),
+    ),
+    *of(
+        "gates/losses.py",
+        "gates/test_metrics.py",
+        (
+            "if mean.finite[row] < mean.total:",
+            "if False:",
+            "test_one_loss_that_is_not_finite_leaves_no_loss_to_pass_a_gate",
+        ),
+    ),
+    *of(
+        "gates/pairs.py",
+        "gates/test_metrics.py",
+        (
+            "if untested := parted.get(UNTESTED):",
+            "if untested := parted.get(''):",
+            "test_pairs_that_were_not_tested_are_no_findings_and_not_none_either",
+        ),
+    ),
+    *of(
+        "gates/project.py",
+        "gates/test_project.py",
+        ("or not inside:", "or False:", "test_what_is_no_gate_is_refused"),
+    ),
+    *of(
         "optimizers/schedulefree.py",
         "optimizers/test_schedule_free.py",
         (

@@ -8,7 +8,7 @@ from typing import Any
 
 from opsigcli.errors import UsageError
 from opsigcli.options import COMMANDS, TerminalOptions
-from opsigcli.parameters import parameters
+from opsigcli.parameters import Option, parameters
 from opsigcli.registry import did_you_mean, nearest
 
 CLOSE = 0.65  # dashes are alike in all options
@@ -65,7 +65,8 @@ def _option_hint(option: str, verb: str, see: str) -> str:
         ):
             return f"options follow the command: opsig COMMAND {option}"
         return did_you_mean(nearest(option, ["--version", "--help"], 2, CLOSE), see)
-    known = [*(p.flag for p in parameters(COMMANDS[verb])), *everywhere, "--help"]
+    own = [p.flag for p in parameters(COMMANDS[verb]) if isinstance(p.declared, Option)]
+    known = [*own, *everywhere, "--help"]
     return did_you_mean(nearest(option, known, 2, CLOSE), see)
 
 

@@ -6,19 +6,20 @@ from opsigcli.errors import OpsigError
 
 # Import name -> what pip installs, where they differ.
 _NAMES = {"PIL": "pillow", "google": "protobuf", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-# A torchvision pins the torch that it was built for: by itself pip would fetch the newest of both.
-_BESIDE_TORCH = "pip install opsig \"torch==$(python -c 'import torch; print(torch.__version__)')\""
+# A torchvision pins the torch that it was built for: left alone, pip fetches the newest of both.
+BESIDE_TORCH = "pip install {package} \"torch==$(python -c 'import torch; print(torch.__version__)')\""
 
 
 def lacking_package(error: BaseException) -> OpsigError | None:
     """The error that names the package which is not there, or not the one for this torch; None for other errors."""
     if isinstance(error, RuntimeError) and "torchvision::" in str(error):
         return OpsigError(
-            f"expected a torchvision that was built for the torch that is installed: {error}", _BESIDE_TORCH
+            f"expected a torchvision that was built for the torch that is installed: {error}",
+            BESIDE_TORCH.format(package="torchvision"),
         )
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if package in ("", "opsigcli"):
         return None
     name = _NAMES.get(package, package)
-    install = _BESIDE_TORCH if name == "torchvision" else f"pip install {name}"
+    install = (BESIDE_TORCH if name == "torchvision" else "pip install {package}").format(package=name)
     return OpsigError(f"expected the package {name}, which is not installed", install)

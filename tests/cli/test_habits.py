@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -73,7 +74,29 @@ def test_a_package_that_is_not_there_is_named_with_what_installs_it(tmp_path: Pa
     done = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert done.returncode == 3
     assert "error: expected the package torchvision, which is not installed" in done.stderr
-    assert "hint: pip install opsig" in done.stderr
+    assert 'hint: pip install torchvision "torch==$(' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        (
+            "raise ModuleNotFoundError('gone', name='typer')",
+            3,
+            "expected the package typer, which is not installed",
+        ),
+        ("1 / 0", 70, "opsig cannot be started: ZeroDivisionError"),
+    ],
+)
+def test_what_keeps_opsig_from_starting_is_no_gate(tmp_path: Path, line: str, code: int, said: str) -> None:
+    (tmp_path / "typer.py").write_text(line)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    words = [sys.executable, "-m", "opsigcli", "report", "--json"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == code
+    assert f"error: {said}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stdout)["error"]["code"] == code
 
 
 def test_a_torchvision_of_another_torch_is_named() -> None:
