@@ -49,6 +49,7 @@ class ReadsPadded(Protocol):
         str, ...
     ]  # of these, what changes the outputs if it is not said, and has a default all the same
     longest: int | None  # tokens that it has places for; None = any number
+    reach: int | None  # tokens that it was made for, where it takes more; None = not said
     from_labels: bool  # what its decoder reads is made of the labels, where the data do not say it
     planes: tuple[Plane, ...]
 
