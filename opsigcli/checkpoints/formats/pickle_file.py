@@ -78,4 +78,8 @@ def _tree(path: Path) -> CheckpointError:
 def of_jax(sets: Mapping[str, Iterable[str]]) -> bool:
     """Whether sets of weights are the parameters of single modules, by names that JAX's libraries have."""
     inner = [set(names) for names in sets.values()]
-    return all(found <= LEAVES for found in inner) and any(found & {"w", "kernel"} for found in inner)
+    return (
+        "" not in sets
+        and all(found <= LEAVES for found in inner)
+        and any(found & {"w", "kernel"} for found in inner)
+    )
