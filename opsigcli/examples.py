@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -50,6 +50,7 @@ class ReadsPadded(Protocol):
         str, ...
     ]  # of these, what changes the outputs if it is not said, and has a default all the same
     longest: int | None  # tokens that it has places for; None = any number
+    reach: int | None  # tokens that it was made for, where it takes more; None = not said
     from_labels: bool  # what its decoder reads is made of the labels, where the data do not say it
     planes: tuple[Plane, ...]
 
@@ -89,7 +90,7 @@ class ExampleSource(Protocol):
     fingerprint: str  # sha256 over what the examples are
     transform: dict[str, Any]  # what was done to the inputs, with its resolved constants
     classes: tuple[str, ...] = ()  # class names; () when unknown
-    names: tuple[str, ...] = ()  # (N,) relative paths; () where examples have none
+    names: Sequence[str] = ()  # (N,) relative paths, or places in texts; () where examples have none
     weights: Floats | None = None  # (N,) of each example in the mean loss; None = all alike
     beside: Mapping[str, Ints] = MappingProxyType({})  # (N, L) by name in ``BESIDE``, of tokens
     unread: tuple[str, ...] = ()  # names of what the data say of tokens besides, and which is not read

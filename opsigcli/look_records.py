@@ -140,6 +140,7 @@ class Look:
     )
     permutation: Permutation | None = None
     padded: PaddedLabels | None = None
+    untried: tuple[str, ...] = ()  # ways to prepare inputs that would have taken too much work
 
     @property
     def last(self) -> Score:
@@ -191,6 +192,10 @@ class Look:
             lines.append(
                 f"the last checkpoint does no better than a guess ({self._against_guess}): labels, the order of "
                 "classes, normalisation, transform or loss are not those of training, or the run failed"
+            )
+        if self.untried and self.better is None:
+            lines.append(
+                f"the model is too large to try every usual normalisation: not tried were {', '.join(self.untried)}"
             )
         if self.outputs is not None and self.classes and self.outputs != len(self.classes):
             lines.append(f"the model tells {self.outputs} classes apart, the data have {len(self.classes)}")

@@ -105,7 +105,8 @@ class CheckpointFormat(Protocol):
     name: str  # in the table of formats
     suffixes: tuple[str, ...] = ()  # of its files, which are no part of a checkpoint's name
     folder: bool = False  # a checkpoint is a folder
-    parts: tuple[str, ...] = ()  # what in such a folder looks like a checkpoint and belongs to this one
+    # What in such a folder looks like a checkpoint and belongs to this one: names, or patterns of them.
+    parts: tuple[str, ...] = ()
 
     def recognises(self, path: Path) -> bool:
         """Whether ``path`` looks like this format (by its name, and its first bytes where names mislead)."""

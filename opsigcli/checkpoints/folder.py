@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from opsigcli.checkpoints import hub_cache, names, step_keys
@@ -113,12 +114,17 @@ def gather(
 def is_one(path: Path) -> bool:
     """Whether a folder is one checkpoint in several files, rather than a folder of checkpoints."""
     known = formats()
-    if not path.is_dir() or not any(f.recognises(path) for f in known if f.folder):
+    own = [f for f in known if f.folder and f.recognises(path)] if path.is_dir() else []
+    if not own:
         return False
     # Anything else in it that looks like a checkpoint makes it a folder of checkpoints.
-    parts = {part for f in known for part in f.parts}
+    parts = {part for f in known for part in f.parts if f in own or "*" not in part}
     others = [
-        p for p in path.iterdir() if p.name not in parts and not p.name.startswith(".") and not never(p)
+        p
+        for p in path.iterdir()
+        if not any(fnmatchcase(p.name, part) for part in parts)
+        and not p.name.startswith(".")
+        and not never(p)
     ]
     return not any(f.recognises(p) for p in others for f in known)
 

@@ -79,9 +79,11 @@ SCALING = Topic(
                 "passes are for the candidates. A model whose logits are not the outputs of a trainable linear layer "
                 "has those for all tokens, which is said.",
                 "On paper, for Pythia-160M with 143 checkpoints and 10,000,000 tokens in sequences of 2,048: a pass "
-                "is 2.8 PFLOP and the trace 0.4 EFLOP. mine takes up to 0.15 of that, half of it in whole gradients "
-                "of 2,000 candidates at 8 checkpoints; up to 0.08 with --gradient-checkpoints 4. The store has 5.3 "
-                "GiB of losses and as much of their changes, which mine reads row by row; about 3 GiB of memory are "
+                "is 2.8 PFLOP and the trace 0.4 EFLOP. mine takes up to 0.11 of that, half of it to ask who belongs "
+                "to the pairs and a third in whole gradients of 2,000 candidates at 8 checkpoints, each from the "
+                "beginning of its sequence where the model sees nothing of what follows (0.14 where it does); up to "
+                "0.06 with --gradient-checkpoints 4. The store has 5.3 GiB of losses and as much of their changes, "
+                "which mine reads row by row, and 1 GiB of the tokens' text; about 3 GiB of memory are "
                 "for tokens and references, beside the model and a sequence's logits of 0.4 GiB. The weights are read "
                 "once for each of a checkpoint's 39 shards. tests/benchmarks/tokens.py has the counts (--paper), and "
                 "measures a scaled run.",

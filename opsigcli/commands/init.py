@@ -16,6 +16,7 @@ from opsigcli.progress import Progress
 from opsigcli.runs.first_manifest import first_manifest
 from opsigcli.runs.look import look
 from opsigcli.runs.own_config import in_full
+from opsigcli.runs.preparation_beside import preparation_beside
 from opsigcli.runs.run_specs import absolute_model
 from opsigcli.runs.suggest_model import model_hint
 from opsigcli.usercode import absolute_spec
@@ -67,6 +68,7 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
     model, loss = absolute_model(named), absolute_spec(options.loss)
     manifest = first_manifest(options, series, source, model, loss, warnings)
     seen = look(series, source, manifest, progress)
+    warnings += preparation_beside(series, source)
     seen.require()
     if old is not None and document(old) != document(manifest):
         raise taken

@@ -39,8 +39,8 @@ BLOCK = 1024  # inputs per pass over the data
 
 # Options of every source of images or arrays.
 COMMON = (
-    "limit", "weights", "standardize", "mean", "std", "channels", "size", "crop", "transform", "shift", "classes",
-    "per", "tokenizer",
+    "limit", "weights", "standardize", "mean", "std", "channels", "size", "crop", "interpolation", "transform",
+    "shift", "classes", "per", "tokenizer",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from opsigcli.datasets.lazy_names import LazyNames
 from opsigcli.datasets.per_token import PerToken, spread
 from opsigcli.datasets.vocabulary import BEFORE, Vocabulary
 from opsigcli.errors import DatasetError, UsageError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from opsigcli.datasets.tokens import Numbers
     from opsigcli.records import Ints
 
-NAMED = 200_000  # sequences up to which each carries its beginning as a name
 OPTIONS = ("context", "stride", "per", "limit")  # of all sources of this kind
 
 
@@ -175,8 +175,8 @@ class Packed(ExampleSource):
         self.transform = dict(transform)
         if transform["per"] == "sequence" and len(starts) < total:
             self.transform["examples"] = f"{len(starts)} of {total}"
-        named = transform["per"] == "sequence" and len(starts) <= NAMED
-        self.names = tuple(map(self._name, range(len(starts)))) if named else ()
+        if transform["per"] == "sequence":
+            self.names = LazyNames(len(starts), lambda positions: map(self._name, positions.tolist()))
         self.fingerprint = self.fingerprint_of(self.transform, self.ids)
 
     def read(self, positions: Ints) -> Ints:

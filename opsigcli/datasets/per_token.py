@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.datasets.lazy_names import LazyNames
 from opsigcli.datasets.vocabulary import BEFORE, Vocabulary
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.examples import IGNORED, ExampleSource, TokenSequences
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from opsigcli.records import Ints
 
 MOST_TOKENS = 1 << 24  # examples of a trace by token: each takes about 100 bytes of memory
-NAMED = 200_000  # examples up to which each carries its context as a name
 BLOCK = 1024  # sequences looked at together
 
 IdsOf = Callable[["Ints", "Ints"], "Ints"]  # of the tokens that are predicted in some rows and columns
@@ -81,7 +81,7 @@ class PerToken(ExampleSource):
         self.transform = dict(transform)
         if count < found:
             self.transform["examples"] = f"{count} of {found}"
-        self.names = tuple(map(placed, self.ids.tolist(), self._contexts())) if len(rows) <= NAMED else ()
+        self.names = LazyNames(len(rows), self._names)
         own = fingerprint or (
             lambda _, ids: hashlib.sha256(whole.fingerprint.encode() + ids.tobytes()).hexdigest()
         )
@@ -104,17 +104,23 @@ class PerToken(ExampleSource):
         """As many as the sequences need."""
         return self._own.whole.outputs
 
-    def _contexts(self) -> Iterator[str]:
-        """Every token in its context, ``the cat sat [on]``."""
-        rows, columns = self._own.rows, self._own.columns
+    def _names(self, positions: Ints) -> Iterator[str]:
+        """Ids and contexts of some tokens, ``document 0, token 4: the cat sat [on]``."""
+        rows = self._own.rows[positions]
         ends = [*(np.flatnonzero(np.diff(rows)) + 1).tolist(), len(rows)]
         at = 0
         for end in ends:
+            here = positions[at:end]
             tokens = self._own.whole.read(rows[at : at + 1])[0].tolist()
-            for column, label in zip(columns[at:end].tolist(), self.labels[at:end].tolist(), strict=True):
+            for example, column, label in zip(
+                self.ids[here].tolist(),
+                self._own.columns[here].tolist(),
+                self.labels[here].tolist(),
+                strict=True,
+            ):
                 last = column + self._follows
                 told = label if self._follows or not self.classes else tokens[column]
-                yield self._marked(tokens[max(0, last - BEFORE) : last], told)
+                yield placed(example, self._marked(tokens[max(0, last - BEFORE) : last], told))
             at = end
 
     def _marked(self, before: list[int], token: int) -> str:

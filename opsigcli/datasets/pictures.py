@@ -29,8 +29,8 @@ class Pictures:
     """How pictures become arrays.
 
     ``size=H`` resizes the shorter side to H and crops the centre to H×H (``crop`` changes that crop);
-    ``size=H,W`` resizes to exactly H×W. Bilinear, if nothing else is said, with antialiasing, as ``Resize`` and
-    ``CenterCrop`` of torchvision on PIL images.
+    ``size=H,W`` resizes to exactly H×W. Bilinear, if ``interpolation=bicubic`` or another is not said, with
+    antialiasing, as ``Resize`` and ``CenterCrop`` of torchvision on PIL images.
     """
 
     mode: str | None = None  # None keeps a picture's own mode
@@ -42,7 +42,7 @@ class Pictures:
 
     @classmethod
     def of(cls, spec: Spec, mode: str | None = None) -> Pictures:
-        """Read ``mode``, ``size`` and ``crop`` from a spec.
+        """Read ``mode``, ``size``, ``crop`` and ``interpolation`` from a spec.
 
         Raises:
             UsageError: a value is not of its form.
@@ -54,7 +54,8 @@ class Pictures:
                 raise UsageError(
                     f"in {str(spec)!r}: expected {key}=H or {key}=H,W; found {len(found)} numbers"
                 )
-        return cls(choice(spec, "mode", mode, MODES), size, (crop[0], crop[-1]) if crop else None)
+        kind = choice(spec, "interpolation", None, INTERPOLATIONS)
+        return cls(choice(spec, "mode", mode, MODES), size, (crop[0], crop[-1]) if crop else None, kind)
 
     @property
     def changes(self) -> bool:

@@ -97,7 +97,9 @@ def prepared_by(spec: Spec, mode: str | None) -> Prepared | None:
     inner = parse(value) if isinstance(value, str) and value.strip() else Spec("", "")
     if inner.scheme not in (*PRESETS, *CODE_SCHEMES) or inner.options:
         raise UsageError(f"in {str(spec)!r}: expected transform={EXPECTED}", "write transform= in that way")
-    barred = ("size", "crop", "mean", "std", "standardize") + (("mode",) if inner.scheme in PRESETS else ())
+    barred = ("size", "crop", "interpolation", "mean", "std", "standardize") + (
+        ("mode",) if inner.scheme in PRESETS else ()
+    )
     both = [key for key in barred if key in spec.options]
     if both:
         raise UsageError(

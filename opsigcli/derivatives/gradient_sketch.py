@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from opsigcli.derivatives.count_sketch import CountSketch
 from opsigcli.derivatives.factored_sketch import FactoredLayers
 from opsigcli.derivatives.micro_batch import fit_micro_batch
+from opsigcli.derivatives.prefixes import seen_tokens
 from opsigcli.errors import ObjectiveError
 from opsigcli.objective.base import Objective
 from opsigcli.progress import Task
@@ -101,8 +102,14 @@ def gradient_sketches(
     chunk = min(chunk, objective.batch_size)
     narrow: CountSketch | None = None
     sketches, norms, residuals = [], [], []
+    positions = np.asarray(positions, dtype=np.int64)
+    needed = seen_tokens(objective, positions)
+    order = np.arange(len(positions)) if needed is None else np.argsort(needed, kind="stable")
     for start in range(0, len(positions), chunk):
-        inputs, targets = objective.batch(np.asarray(positions[start : start + chunk], dtype=np.int64))
+        some = order[start : start + chunk]
+        inputs, targets = objective.batch(positions[some])
+        if needed is not None:  # what follows these tokens changes nothing
+            inputs, targets = (each[:, : int(needed[some].max())] for each in (inputs, targets))
         seen = watched(inputs, targets) if watched is not None else None
         residual = _output_residuals(objective, inputs, targets, seen.outputs if seen else None)
         if residual.shape[1] > WIDEST:
@@ -118,9 +125,8 @@ def gradient_sketches(
         norms.append(squares.sqrt().float().cpu())
         if progress_task is not None:
             progress_task.advance(len(targets), single.note)
-    return GradientSketch(
-        torch.cat(sketches).numpy(), torch.cat(norms).numpy(), torch.cat(residuals).float().numpy()
-    )
+    back = np.argsort(order)
+    return GradientSketch(*(torch.cat(parts).float().numpy()[back] for parts in (sketches, norms, residuals)))
 
 
 class _Single:

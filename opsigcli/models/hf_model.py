@@ -89,6 +89,7 @@ def build_hf(spec: Spec, input_shape: tuple[int, ...], outputs: int, kept: str =
             if name in adapted.takes and not (one_type and name == "token_type_ids")
         )
         adapted.longest = _places(model)
+        adapted.reach = _reach(model)
         adapted.from_labels = bool(getattr(config, "is_encoder_decoder", False))
     return adapted
 
@@ -104,6 +105,14 @@ def _places(model: nn.Module) -> int | None:
         if isinstance(module, nn.Embedding) and _OF_PLACES.fullmatch(name.rpartition(".")[2])
     ]
     return min(found, default=None)
+
+
+def _reach(model: Any) -> int | None:
+    """How many tokens a model whose places are rotations was made for; None where it has no rotations."""
+    if not any("rotary" in type(module).__name__.lower() for module in model.modules()):
+        return None
+    found = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return found if isinstance(found, int) else None
 
 
 def _saved_names(model: Any) -> dict[str, str]:
@@ -173,6 +182,7 @@ def _returning_logits(model: Any, causal: bool) -> nn.Module:
         defaults: tuple[str, ...] = ()
         from_labels = False
         longest: int | None = None
+        reach: int | None = None
         planes: tuple[Plane, ...] = ()
 
         def beside(self, inputs: Tensor) -> dict[str, Tensor]:

@@ -53,6 +53,13 @@ def lay_out(model: nn.Module, source: ExampleSource) -> list[str]:
             planes.append(Plane("labels", labels.shape[1]))
     model.planes = tuple(planes) if len(planes) > 1 else ()
     notes = []
+    places = int(source.beside["position_ids"].max()) + 1 if "position_ids" in given else width
+    if model.reach is not None and places > model.reach:
+        notes.append(
+            f"rows have places for {places:,} tokens, and the model was made for {model.reach:,} "
+            "(max_position_embeddings): its rotations go on beyond, with losses of places that training may never have "
+            "seen. If training cut rows there, cut them in --data"
+        )
     if unused := [name for name in (*source.beside, *source.unread) if name not in model.takes]:
         more = f" and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
         notes.append(f"the model does not take {', '.join(unused[:SHOWN])}{more} of the data")

@@ -145,16 +145,16 @@ def look_at(
     if answers is not None:
         order = permuted(source.labels[sample], answers, weights, source.classes, source.spec)
     doubtful = found.a_guess or (found.last.right is not None and found.last.right < FINE)
-    better = better_by_itself(objective, sample, weights) or better_prepared(
-        objective, sample, weights, norm, search=order is None and doubtful
-    )
+    better, untried = better_by_itself(objective, sample, weights), tuple[str, ...]()
+    if better is None:
+        better, untried = better_prepared(objective, sample, weights, norm, search=order is None and doubtful)
     if better is not None and prior is not None and better.mean_loss >= prior.mean_loss:
         better = None
     if better is not None:
         better = by_itself_too(better, objective.model)
     if better is not None and (better.unlike is not None or better.model):
         order = None  # the answers are those to other inputs
-    return replace(found, permutation=order, better=better)
+    return replace(found, permutation=order, better=better, untried=untried)
 
 
 def _sample(objective: Objective, examples: int) -> tuple[Ints, Floats]:

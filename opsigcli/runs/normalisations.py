@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.look_records import Better
+from opsigcli.runs.operations import operations
 from opsigcli.runs.right_answers import right_answers
 from opsigcli.specs import Spec, parse
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
     from opsigcli.runs.stored_statistics import FirstBatchNorm
 
-EXAMPLES = 100  # of the sample, at most
-SECONDS = 20.0  # that the search may take
+# The bound of the search is work and not time, so that a slow machine finds what a fast one does.
+EXAMPLES, FEWEST = 100, 24  # of the sample, at most; and at least, before ways are left out
+OPERATIONS = 4e12  # of all passes together
 CLEARLY = 0.9  # of the loss as given, which the better one must be below, and
 ERRORS = 3.0  # standard errors of the difference
 ALIKE = 2.0  # standard errors within which two ways cannot be told apart
@@ -50,6 +51,7 @@ GREY: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "inputs from -1 to 1": ((0.5,), (0.5,)),
     "inputs from 0 to 255": ((0.0,), (1 / 255,)),
 }
+WAYS = {3: 2 * (len(COLOUR) + 2), 1: len(GREY) + 2}  # by channels
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ class _Tried:
 
 def better_prepared(
     objective: Objective, sample: Ints, weights: Floats, norm: FirstBatchNorm | None, search: bool
-) -> Better | None:
-    """The usual normalisation and order of channels that suits the loaded weights clearly better; None where none does.
+) -> tuple[Better | None, tuple[str, ...]]:
+    """The usual normalisation and order of channels that suits the loaded weights clearly better, None where none does;
+    and the ways that were not tried, where all of them would take too much work.
 
     Where BatchNorms use the statistics of the data, these undo most of what the constants of a normalisation are, and
     the statistics that the checkpoint stores tell instead. Where BatchNorms use those, and they lag behind the weights,
@@ -78,49 +81,55 @@ def better_prepared(
         search: look by the losses as well, and not by the stored statistics alone.
     """
     source = objective.source
-    if len(source.input_shape) != 3 or source.input_shape[0] not in (1, 3):
-        return None
-    rows = np.random.default_rng(1).permutation(len(sample))[:EXAMPLES]
-    positions, share = sample[rows], weights[rows] / weights[rows].sum()
     bare = _bare(source.spec)
-    raw = None if bare is None else _raw(objective, positions)
-    if raw is None or bare is None:
-        return None
     of_data = None if objective.data_statistics is None else norm
-    if of_data is None and not search:
-        return None
+    pictures = len(source.input_shape) == 3 and source.input_shape[0] in (1, 3)
+    if bare is None or not pictures or (of_data is None and not search):
+        return None, ()
+    passes = OPERATIONS / operations(objective, sample[:1])  # of one example
+    rows = np.random.default_rng(1).permutation(len(sample))
+    rows = rows[: int(np.clip(passes / WAYS[source.input_shape[0]], FEWEST, EXAMPLES))]
+    positions, share = sample[rows], weights[rows] / weights[rows].sum()
+    raw = _raw(objective, positions)
+    if raw is None:
+        return None, ()
     inputs_given = source.read(positions)
     given, _, unlike = _losses(objective, inputs_given, positions, of_data)
     other = unlike is not None and unlike > UNLIKE
     if not search and not other:
-        return None
+        return None, ()
     as_given = float(share @ given)
     found: list[_Tried] = []
-    until = time.monotonic() + SECONDS
-    for name, options, inputs in _ways(raw):
-        if time.monotonic() > until:
-            break
+    untried: list[str] = []
+    for place, (name, options, inputs) in enumerate(_ways(raw)):
+        if (place + 1) * len(positions) > max(passes, len(positions)):
+            untried.append(name)
+            continue
         losses, outputs, its = _losses(objective, inputs, positions, of_data)
         right = right_answers(objective, outputs, positions)
         mean = float(share @ losses)
         spec = str(replace(bare, options=bare.options | options))
-        better = Better(name, spec, mean, None if right is None else float(share @ right), as_given)
+        way = Better(name, spec, mean, None if right is None else float(share @ right), as_given)
         if np.isfinite(mean):
-            found.append(_Tried(better, losses, its))
-    if other and unlike is not None and (way := _as_stored(unlike, found, as_given)) is not None:
-        return way
-    if not found or not search:
-        return None
-    best = min(found, key=lambda one: one.way.mean_loss)
-    if best.way.mean_loss < CLEARLY * as_given and apart(given - best.losses) > ERRORS:
-        if norm is not None and of_data is None:
-            so = next(inputs for name, _, inputs in _ways(raw) if name == best.way.name)
+            found.append(_Tried(way, losses, its))
+    better = _as_stored(unlike, found, as_given) if other and unlike is not None else None
+    if better is None and found and search:
+        better = _by_losses(found, given, as_given)
+        if better is not None and norm is not None and of_data is None:
+            so = next(inputs for name, _, inputs in _ways(raw) if name == better.name)
             before, after = (_losses(objective, x, positions, norm)[2] for x in (inputs_given, so))
             if before is not None and after is not None and after > before:
-                return None
-        alike = (one.way.name for one in found if one is not best and apart(one.losses - best.losses) < ALIKE)
-        return replace(best.way, others=tuple(alike))
-    return None
+                better = None
+    return better, tuple(untried)
+
+
+def _by_losses(found: list[_Tried], given: Floats, as_given: float) -> Better | None:
+    """The way of the lowest losses, if these are clearly below those as given."""
+    best = min(found, key=lambda one: one.way.mean_loss)
+    if not (best.way.mean_loss < CLEARLY * as_given and apart(given - best.losses) > ERRORS):
+        return None
+    alike = (one.way.name for one in found if one is not best and apart(one.losses - best.losses) < ALIKE)
+    return replace(best.way, others=tuple(alike))
 
 
 def _as_stored(unlike: float, found: list[_Tried], as_given: float) -> Better | None:

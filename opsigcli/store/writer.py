@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ TRAINING = (
     "failed",
 )  # what is known of the training, beside its losses
 CRITICAL = "critical_sharpness"
+NAMES = 4096  # that are written at once, and looked at for their length
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class TraceContent:
     lrs: list[float]
     example_ids: NDArray[np.int64]
     labels: NDArray[np.int64]
-    names: tuple[str, ...]
+    names: Sequence[str]
     rows: Iterable[NDArray[np.float32]] = field(repr=False)
     provenance: Provenance
     known_pairs: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...] = ()
@@ -83,8 +84,10 @@ def write_trace(store: Path, content: TraceContent) -> list[str]:
         file.create_dataset("sha256", data=content.sha256, dtype=TEXT)
         file["lrs"] = np.asarray(content.lrs, dtype=np.float64)
         file["example_ids"], file["labels"] = content.example_ids, content.labels
-        if content.names:
-            file.create_dataset("example_names", data=list(content.names), dtype=TEXT)
+        if len(content.names):
+            texts = file.create_dataset("example_names", (examples,), dtype=TEXT)
+            for at in range(0, examples, NAMES):
+                texts[at : at + NAMES] = list(content.names[at : at + NAMES])
         file["complete"] = np.ones(count, dtype=bool)
         for number, (first, second) in enumerate(content.known_pairs):
             file[f"known_pairs/{number}/first"], file[f"known_pairs/{number}/second"] = first, second
@@ -107,7 +110,9 @@ def write_trace(store: Path, content: TraceContent) -> list[str]:
     rows, columns = chunk(count, examples)
     padded = -(-max(count, 1) // rows) * rows * -(-max(examples, 1) // columns) * columns
     matrices = 2 if content.virtual is None else 3
-    size = matrices * 4 * padded + 64 * examples + sum(map(len, content.names))
+    some = content.names[:: max(1, len(content.names) // NAMES)]
+    letters = examples * sum(map(len, some)) // max(1, len(some))
+    size = matrices * 4 * padded + 64 * examples + letters
     with contextlib.ExitStack() as stack:
         carried = None
         if store.exists():

@@ -24,7 +24,7 @@ from opsigcli.records import Run, TraceSummary
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.device import own_device
 from opsigcli.runs.load_weights import Loader
-from opsigcli.runs.normalisation_beside import hold_beside
+from opsigcli.runs.preparation_beside import hold_beside
 from opsigcli.runs.probes import OpenProbe, open_probe
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.run_specs import specs

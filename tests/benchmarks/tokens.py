@@ -91,8 +91,8 @@ def paper(
         ("mine: last-layer gradients, up to 2 passes to screen", 2 * forward),
         (f"mine: {references:,.0f} references for every token", 2 * references * 2 * sketch * tokens),
         (
-            f"mine: whole gradients, {candidates} × {compared} sequences",
-            3 * at_one * context * candidates * compared,
+            f"mine: whole gradients, {candidates} × {compared} sequences up to their tokens",
+            3 * at_one * context / 2 * candidates * compared,
         ),
         (f"mine: who joins the pairs, up to {compared} passes", compared * forward),
     ]

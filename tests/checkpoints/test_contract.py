@@ -98,12 +98,25 @@ def make_adapter(folder: Path, sample: Sample) -> Path:
     return path
 
 
+def make_speechbrain(folder: Path, sample: Sample) -> Path:
+    path = folder / "CKPT+2024-03-01+12-00-00+00"
+    path.mkdir()
+    (path / "CKPT.yaml").write_text("# yamllint disable\nend-of-epoch: true\nunixtime: 1709294400.1\n")
+    (path / "brain.ckpt").write_text("step: 3\navg_train_loss: 0.5\noptimizer_step: 3\n")
+    (path / "counter.ckpt").write_text("1")
+    torch.save(sample.weights, path / "model.ckpt")
+    torch.save(sample.optimizer(0) | {"extra": sample.extra}, path / "optimizer.ckpt")
+    torch.save({"count": 1, "glob_mean": torch.zeros(3), "extra": sample.extra}, path / "normalizer.ckpt")
+    return path
+
+
 MAKERS: dict[str, Callable[[Path, Sample], Path]] = {
     "safetensors": make_safetensors,
     "torch": make_torch,
     "pickle": make_pickle,
     "dcp": make_dcp,
     "adapter": make_adapter,
+    "speechbrain": make_speechbrain,
     "folder": make_folder,
 }
 WITHOUT_OPTIMIZER = {"safetensors"}

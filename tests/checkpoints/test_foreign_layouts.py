@@ -7,7 +7,11 @@ import collections
 import datetime
 import json
 import os
+import pickle
 import re
+import shlex
+import sys
+import types
 import warnings
 from argparse import Namespace
 from pathlib import Path
@@ -16,6 +20,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import torch.distributed.checkpoint as dcp
 from conftest import Opsig
@@ -445,3 +450,69 @@ def test_order_by_time_is_there_for_the_asking(opsig: Opsig, tmp_path: Path) -> 
     rows = opsig("inspect", tmp_path, "--order", "mtime", "--json").json["result"]["checkpoints"]
     assert [row["file"] for row in rows] == ["c.pt", "b.pt", "a.pt"]
     assert opsig("inspect", tmp_path, "--order", "size").code == 2
+
+
+class OfJax:
+    """An array of JAX, as it is pickled: a function of its own around what numpy says."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __reduce__(self) -> Any:
+        function, arguments, state = self.values.__reduce__()
+        return _reconstruct_array, (function, arguments, state, {"weak_type": False})
+
+
+def _reconstruct_array(function: Any, arguments: Any, state: Any, _: Any) -> Any:
+    made = function(*arguments)
+    made.__setstate__(state)
+    return made
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("jax", [False, True])
+@pytest.mark.filterwarnings("ignore")  # the command leaves a file to be closed at its end
+def test_pickled_trees_of_haiku_are_named_and_the_command_gives_weights_that_open(
+    opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool, jax: bool
+) -> None:
+    modules = [types.ModuleType(name) for name in ("jax", "jax._src", "jax._src.array")]
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(modules[-1], "_reconstruct_array", _reconstruct_array, raising=False)
+    monkeypatch.setattr(_reconstruct_array, "__module__", "jax._src.array")
+    array = OfJax if jax else np.asarray
+    tree = {"mlp/~/linear_0": {"w": array(np.arange(6.0).reshape(2, 3)), "b": array(np.ones(3))}}
+    for step in (1, 2):
+        content = {"params": tree, "state": {}, "step": step} if whole else tree
+        (tmp_path / f"p_{step}.pkl").write_bytes(pickle.dumps(content))
+    done = opsig("inspect", tmp_path)
+    assert done.code == 3
+    assert "Haiku" in done.err
+    command = done.err[done.err.index("python -c") :].splitlines()[0]
+    monkeypatch.chdir(tmp_path)
+    exec(shlex.split(command.partition("  #")[0])[2], {})
+    found = safetensors.torch.load_file("weights.safetensors")
+    assert torch.equal(found["mlp/~/linear_0.w"], torch.arange(6.0).reshape(2, 3).double())
+    assert opsig("inspect", tmp_path / "weights.safetensors").code == 0
+
+
+def test_folders_of_speechbrain_are_a_series_and_one_of_them_is_one(opsig: Opsig, tmp_path: Path) -> None:
+    for hour, epoch in (("12", 1), ("13", 2), ("14", 10)):
+        path = tmp_path / "save" / f"CKPT+2024-03-01+{hour}-00-00+00"
+        path.mkdir(parents=True)
+        (path / "CKPT.yaml").write_text(
+            f"WER: 3.2\nend-of-epoch: true\nepoch: {epoch}\nunixtime: 1709294400.5\n"
+        )
+        (path / "brain.ckpt").write_text(f"avg_train_loss: 0.5\nstep: {epoch * 100}\n")
+        (path / "dataloader-TRAIN.ckpt").write_text("7")
+        model = nn.Linear(2, 3)
+        torch.save(model.state_dict(), path / "model.ckpt")
+        torch.save(torch.optim.SGD(model.parameters(), lr=0.25).state_dict(), path / "optimizer.ckpt")
+        torch.save({"glob_mean": torch.zeros(3)}, path / "normalizer.ckpt")
+    series = open_series(tmp_path / "save")
+    assert [(c.step, c.lr) for c in series] == [(100, 0.25), (200, 0.25), (1000, 0.25)]
+    assert same(series.read(2), model.state_dict())
+    assert len(open_series(path)) == 1
+    beside = opsig("inspect", tmp_path)
+    assert beside.code == 3
+    assert str(tmp_path / "save") in beside.err

@@ -441,3 +441,25 @@ def test_padding_counted_as_tokens_is_noticed_where_tokens_are_examples(opsig: O
     truth = F.cross_entropy(logits, tokens[:, 1:].flatten(), ignore_index=PAD)
     assert again["result"]["mean_losses"][-1] == pytest.approx(found["without"], rel=1e-4)
     assert found["without"] == pytest.approx(float(truth), rel=1e-4)
+
+
+@pytest.mark.parametrize("per", ["", "&per=token"])
+def test_places_beyond_those_that_rotations_were_made_for_are_said(
+    opsig: Opsig, tmp_path: Path, per: str
+) -> None:
+    reach = LLAMA["max_position_embeddings"]
+    saved(tmp_path / "run", CASES["llama"][0])
+    for width, packed_rows, said in (
+        (reach, False, False),
+        (reach + 1, False, True),
+        (reach + 2, True, False),
+    ):
+        rows = RNG.integers(4, VOCABULARY, (N, width)).tolist()
+        places = {"position_ids": [[*range(width - 5), *range(5)]] * N} if packed_rows else {}
+        table = datasets.Dataset.from_dict({"input_ids": rows, "labels": rows} | places)
+        table.save_to_disk(str(tmp_path / f"table{width}"))
+        ran = opsig(
+            *words(tmp_path, f"hfds:{tmp_path / f'table{width}'}?shift=true{per}", "lm"), "--fresh", "--json"
+        )
+        assert ran.code == 0, ran.err
+        assert any(f"was made for {reach:,}" in line for line in ran.json["warnings"]) == said

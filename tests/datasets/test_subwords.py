@@ -158,7 +158,7 @@ def test_labels_of_their_own_places_keep_them(tmp_path: Path) -> None:
     source = open_source(f"npz:{tmp_path}/d.npz?per=token")
     assert source.labels.tolist() == [6, 4]
     assert [(int(i) >> 32, int(i) & 0xFFFFFFFF) for i in source.ids] == [(0, 1), (1, 2)]
-    assert source.names == ("document 0, token 1: 5 [6]", "document 1, token 2: 1 2 [4]")
+    assert tuple(source.names) == ("document 0, token 1: 5 [6]", "document 1, token 2: 1 2 [4]")
 
 
 def test_per_token_of_what_has_no_labels_for_its_tokens_is_refused(tmp_path: Path) -> None:

@@ -324,3 +324,24 @@ def test_a_normalisation_that_the_run_wrote_down_is_named(opsig: Opsig, tmp_path
     with open_store(tmp_path / "s.h5") as store, torch.no_grad():
         truth = F.cross_entropy(net(x), y, reduction="none").numpy()
         np.testing.assert_allclose(store.trace.losses[1], truth, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("passes", "first_untried"), [(4000, None), (24 * 6, "inputs from -1 to 1"), (1, "the norm")]
+)
+def test_the_search_for_a_normalisation_is_bounded_by_work_and_says_what_it_left_out(
+    opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: int, first_untried: str | None
+) -> None:
+    from opsigcli.runs import normalisations
+
+    names = ["ant", "bee", "cat"]
+    x, y = pictures(tmp_path / "im", names, each=30)
+    train(tmp_path / "run", x, torch.randint(0, 3, y.shape), F.cross_entropy, 3, lr=1e-3)  # nothing is learnt
+    work = 2 * sum(3 * 12 + 3 for _ in range(passes))
+    monkeypatch.setattr(normalisations, "OPERATIONS", work)
+    found = trace(opsig, tmp_path, f"folder:{tmp_path / 'im'}", model="build?c=3").json
+    untried = found["result"]["look"]["untried"]
+    said = [line for line in found["warnings"] if "not tried were" in line]
+    assert bool(untried) == bool(said) == (first_untried is not None)
+    if first_untried is not None:
+        assert untried[0].startswith(first_untried)

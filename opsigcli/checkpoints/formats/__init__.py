@@ -31,6 +31,10 @@ FORMATS = Registry(
             "opsigcli.checkpoints.formats.adapter_folder:AdapterFolder",
             "a folder with a LoRA adapter of PEFT, which is merged into the base model that --model hf:BASE names",
         ),
+        "speechbrain": Entry(
+            "opsigcli.checkpoints.formats.speechbrain_folder:SpeechBrainFolder",
+            "a folder CKPT+… of SpeechBrain with model.ckpt and CKPT.yaml",
+        ),
         "folder": Entry(
             "opsigcli.checkpoints.formats.weights_folder:WeightsFolder",
             "a folder with model.safetensors or pytorch_model.bin, in one file or sharded with an index",

@@ -11,7 +11,7 @@ from pathlib import Path
 from opsigcli.files import open_file, strange_kind
 
 _LAYER = re.compile(r"layer_\d+-model_\d+-model_states\.pt")  # of a pipeline
-_PLAIN = re.compile(r"[\w./@+=,:-]+")
+PLAIN = re.compile(r"[\w./@+=,:-]+")  # a path that a shell takes for nothing else
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Kind:
         """The command for the checkpoint at ``path``. People paste it, so a name that a shell could take for more
         than a name is left for them to fill in."""
         place = path.parent if self.parent and not (path / "latest").exists() else path
-        return self.command.format(place if _PLAIN.fullmatch(str(place)) else "PATH")
+        return self.command.format(place if PLAIN.fullmatch(str(place)) else "PATH")
 
 
 def recognise(path: Path) -> Kind | None:
