@@ -77,6 +77,12 @@ EVIDENCE_PAGE = Topic(
                 "the unseen examples; at most --candidates of them are drawn. Nothing was searched there, so that "
                 "these p-values need no correction for the search. The swing is said to be there where anti-phase is "
                 "below -.3 and agreement above .3; closer than random ones where the p of agreement is at most .05.",
+                "growth, where some pair may be a finding, steps are saved one by one and the rule is full-batch "
+                "gradient descent without momentum or weight decay: from the step with the largest difference of the "
+                "two groups' mean high-passed loss deltas one goes back as long as the difference of their mean loss "
+                "deltas changes its sign and was smaller, at least 3 steps; the median factor from one of these steps "
+                "to the next, beside |1 - lr u'Hu|, u along the difference of the groups' mean gradients, median over "
+                "the checkpoints at a quarter, half and three quarters of them.",
                 "Nulls are 199 draws of random candidates of the same labels and sizes, members included: a p-value "
                 "is then exact for a pair named in advance. What the search looks for (opposition, gradient cosine, "
                 "persistence, cohesion, separation, replication) has a null and no p-value.",
@@ -109,9 +115,10 @@ EVIDENCE_PAGE = Topic(
                 "opposition no more than .04 above its null, and that above .07. not distinguishable from chance: "
                 "opposition no more than .04 above its null.",
                 "What is not told: whether a pair with a small opposition matters for the optimizer (see opsig "
-                "sharpness and opsig mine --causal); pairs that oppose one another at few of the checkpoints "
-                "compared only; groups of fewer than 5 examples; and whether one side is made of several groups "
-                "that oppose one another too.",
+                "sharpness and opsig mine --causal); pairs that oppose one another at few of the checkpoints compared "
+                "only; groups of fewer than 5 examples, or of more than about a tenth of all on a side, whose "
+                "gradients become the usual ones; and whether one side is made of several groups that oppose one "
+                "another too.",
             ),
         ),
     ),

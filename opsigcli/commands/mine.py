@@ -12,6 +12,7 @@ from opsigcli.gradients.ablation import causal_record, causal_words, compare_cau
 from opsigcli.gradients.given import given_trace
 from opsigcli.gradients.mined_before import KEY, mined_before, mining_key
 from opsigcli.gradients.pair_curvature import PairCurvature
+from opsigcli.gradients.pair_growth import PairGrowth
 from opsigcli.gradients.sketch_store import Sketches
 from opsigcli.gradients.swings import PairSwings
 from opsigcli.gradients.thumbnails import pictures_of
@@ -153,6 +154,7 @@ def _candidates(options: MineOptions, store: Store, trace: LossTrace, sketches: 
         sketches.features if gradients else {},
         swings=PairSwings(sketches) if options.method in NEEDS_SWINGS else None,
         curvature=PairCurvature(sketches, store.sharpness, trace),
+        growth=PairGrowth(sketches),
         unseen=unseen,
         outside=sketches.outside if gradients else None,
     )

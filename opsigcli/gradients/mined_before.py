@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 KEY = "configuration"  # among the options of the provenance
 CHOICES = ("top", "method", "similarity", "window", "surrogates", "false_discovery_rate", "data", "test_data")
-DEFINITION = "remainders of the usual gradient"  # of the adjusted similarity; changes when numbers do
+DEFINITION = (
+    "remainders of the usual gradient; halves; growth"  # of similarity and evidence; changes when numbers do
+)
 
 
 def mining_key(options: MineOptions, store: Store, sketches: Sketches) -> str:

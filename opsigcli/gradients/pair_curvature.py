@@ -47,7 +47,7 @@ class PairCurvature:
         seed = sketches.options.seed
         of = str(point.step).encode(), str(seed).encode(), sides[0].tobytes(), sides[1].tobytes()
         row = int(np.flatnonzero(self._trace.steps == point.step)[0])
-        if not sketches.knows("curvature", of) and not _can_be_opened(sketches, row):
+        if not sketches.knows("curvature", of) and not can_be_opened(sketches, row):
             return None
 
         def measure() -> NDArray[np.float64]:
@@ -55,13 +55,13 @@ class PairCurvature:
             rng = np.random.default_rng(seed)
             random = class_matched(self._trace.labels, sides, members, rng, CURVATURE_DRAWS)
             pairs = [sides, *zip(*random, strict=True)]
-            return np.array([_along(sketches.opened, first, second) for first, second in pairs])
+            return np.array([along(sketches.opened, first, second) for first, second in pairs])
 
         value, *nulls = sketches.once("curvature", of, measure) / point.eigenvalues[0]
         return Evidence(float(value), float(np.mean(nulls)))
 
 
-def _can_be_opened(sketches: Sketches, row: int) -> bool:
+def can_be_opened(sketches: Sketches, row: int) -> bool:
     """Whether model, data and a checkpoint are there; a store may have come without them."""
     try:
         return sketches.opened.path(row).exists()
@@ -77,7 +77,7 @@ def _nearest(sharpness: tuple[SharpnessPoint, ...], steps: Ints) -> SharpnessPoi
     return min(known, key=lambda point: (int(np.abs(steps - point.step).min()), point.step))
 
 
-def _along(run: StoredRun, first: Ints, second: Ints) -> float:
+def along(run: StoredRun, first: Ints, second: Ints) -> float:
     """``uᵀHu`` at the weights that are loaded."""
     import torch
 

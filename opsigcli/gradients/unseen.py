@@ -9,6 +9,7 @@ import numpy as np
 
 from opsigcli.errors import UsageError
 from opsigcli.gradients.ablation import open_test
+from opsigcli.gradients.pair_curvature import can_be_opened
 from opsigcli.mining.oscillation import oscillation
 from opsigcli.mining.similarity import Gradients
 
@@ -91,6 +92,7 @@ class UnseenData:
                     sketches.opened.load(row)
                     return np.asarray(self._objective.losses(positions), dtype=np.float32)
 
-                losses[row] = sketches.pieces("unseen", [*of, str(row).encode()], measured)
+                if can_be_opened(sketches, row):  # a checkpoint may be gone since it was traced
+                    losses[row] = sketches.pieces("unseen", [*of, str(row).encode()], measured)
                 task.advance()
         return oscillation(losses, np.arange(len(positions))).high_passed

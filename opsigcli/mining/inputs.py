@@ -60,6 +60,18 @@ class Curvature(Protocol):
         """
 
 
+class Growth(Protocol):
+    """How much a swing along a pair's direction grows each step by its curvature."""
+
+    def __call__(self, sides: Sides, rows: Sequence[int]) -> Floats | None:
+        """``|1 − η uᵀHu|`` at some checkpoints, or None where that says nothing of the rule.
+
+        Args:
+            sides: positions of the pair's two groups.
+            rows: checkpoints.
+        """
+
+
 @dataclass(frozen=True)
 class Trace:
     """A loss trace, of which no more than a few rows are ever held."""
@@ -103,6 +115,7 @@ class Candidates:
     )  # name -> (M, …) what can be seen in them
     swings: Swings | None = None
     curvature: Curvature | None = None
+    growth: Growth | None = None
     unseen: Unseen | None = None  # examples of other data, where some were given
     outside: Outside | None = None  # the other examples; None = nobody is asked to join the pairs found
 
@@ -118,7 +131,9 @@ class Candidates:
 
     def without_gradients(self) -> Candidates:
         """What the methods on losses alone look at."""
-        return replace(self, gradients=(), swings=None, curvature=None, outside=None, unseen=None)
+        return replace(
+            self, gradients=(), swings=None, curvature=None, growth=None, outside=None, unseen=None
+        )
 
     @property
     def among(self) -> Ints | None:

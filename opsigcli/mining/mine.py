@@ -208,7 +208,16 @@ def _search(
     energy, whole = trace.survey.energy, float(trace.survey.energy.sum())
     share = energy[usable.positions] / whole if whole > 0 else np.zeros(len(labels))
     material = Material(
-        usable, labels, similarity, swings.high_passed, share, len(energy), settings, by_chance, findable
+        usable,
+        labels,
+        similarity,
+        swings.high_passed,
+        share,
+        len(energy),
+        settings,
+        by_chance,
+        swings.deltas,
+        findable,
     )
     pairs = tuple(
         pair.swapped() if material.strongest(pair.sides)[1] < 0 else pair

@@ -59,6 +59,7 @@ def judge(evidence: Mapping[str, Evidence]) -> tuple[str, tuple[str, ...]]:
         f"(separation {separation.value:.2f}, cohesion {cohesion.value:.2f})",
         *_again(evidence),
         *_elsewhere(evidence),
+        *_grown(evidence),
         *_stable(evidence),
         *_activity(evidence),
         *_selection(evidence),
@@ -161,6 +162,17 @@ def _again(evidence: Mapping[str, Evidence]) -> list[str]:
     return [
         f"the groups as one half of the checkpoints has them {holds} at the other half (separation {again.value:.2f}, "
         "the smaller of both ways round)"
+    ]
+
+
+def _grown(evidence: Mapping[str, Evidence]) -> list[str]:
+    """How fast the swing grew, beside what gradient descent predicts."""
+    growth = evidence.get("growth")
+    if growth is None:
+        return []
+    return [
+        f"their swing grew {growth.value:.2f} times each step up to its largest one; the curvature along their "
+        f"direction predicts {growth.null or 0.0:.2f}"
     ]
 
 

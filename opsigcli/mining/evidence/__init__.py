@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from opsigcli.mining.evidence.appearance import MEMBERS_BY_FEATURE, SIDES_BY_FEATURE, TOKENS
 from opsigcli.mining.evidence.directions import CURVATURE, SWING_HELD
 from opsigcli.mining.evidence.gradients import GRADIENT_COSINE, GRADIENT_RATIO, PERSISTENCE
+from opsigcli.mining.evidence.growth import GROWTH
 from opsigcli.mining.evidence.losses import (
     ALTERNATION,
     AMPLITUDE,
@@ -59,6 +60,7 @@ EVIDENCE: tuple[Kind, ...] = (
     MEMBERS_BY_FEATURE,
     SIDES_BY_FEATURE,
     CURVATURE,
+    GROWTH,
 )
 __all__ = ["DEFINITIONS", "EVIDENCE", "Kind", "Matched", "Material", "Proposed", "gather_evidence"]
 

@@ -48,6 +48,7 @@ class Material:
     by_chance: Floats = field(
         default_factory=lambda: np.zeros(0)
     )  # clarity of the clearest pair per surrogate
+    deltas: Floats | None = None  # (T−1, M) loss deltas, nats
     resample: bool = False  # some pair may be a finding, so that its stability is worth the time
 
     @cached_property
@@ -67,9 +68,8 @@ class Material:
     def search(self) -> Search:
         """What the method may look at."""
         steps = touched(self.candidates.gradients, len(self.high_passed))
-        return Search(
-            self.similarity, self.high_passed, self.high_passed, self.energy, self.candidates.weights, steps
-        )
+        deltas = self.high_passed if self.deltas is None else self.deltas
+        return Search(self.similarity, deltas, self.high_passed, self.energy, self.candidates.weights, steps)
 
     @cached_property
     def halves(self) -> tuple[Floats, Floats] | None:

@@ -9,6 +9,7 @@ import numpy as np
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.evidence.losses import correlations
 from opsigcli.mining.evidence.material import DRAWS, HELD_OUT, Kind, Matched, against_null
+from opsigcli.mining.outliers import stands_apart
 from opsigcli.mining.simple import SMALLEST
 from opsigcli.mining.unseen import sides_in
 from opsigcli.mining_records import (
@@ -29,6 +30,8 @@ def _unseen(pair: Matched) -> Mapping[str, Evidence]:
     material = pair.material
     unseen, candidates, settings = material.candidates.unseen, material.candidates, material.settings
     if unseen is None or not material.resample or settings.similarity != "adjusted":
+        return {}
+    if not stands_apart(pair.similarity, pair.pair.sides):
         return {}
     sides = sides_in(
         unseen, candidates.gradients, pair.similarity, pair.pair.sides, settings.seed, candidates.among
