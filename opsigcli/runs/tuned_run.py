@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opsigcli.errors import CheckpointError
+from opsigcli.runs.clipping import clip_of
 from opsigcli.runs.movement import Movement, would_move
 from opsigcli.runs.run_optimizer import RunOptimizer
 from opsigcli.runs.state_order import owners
@@ -68,7 +69,7 @@ class TunedRun:
                 return Tuning(reason=AVERAGED)
             found = self._without_frozen(row, self._in_order(row, found))
             self.run.load(row)
-            return found
+            return replace(found, clip=clip_of(self.run.path(row).parent))
         finally:
             self.train(before)
 
