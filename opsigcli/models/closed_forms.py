@@ -33,7 +33,11 @@ class OneAxis(nn.Module):
         self.w = nn.Parameter(torch.tensor([start]) + 1e-3 * torch.randn(1))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(B, 1) to (B, 2)."""
+        """(B, 1) to (B, 2).
+
+        Raises:
+            ModelError: the inputs are not one number each.
+        """
         if inputs.shape[1:] != (1,):
             raise ModelError(
                 f"expected one number, found inputs of shape {tuple(inputs.shape[1:])}", "use --data one-axis"

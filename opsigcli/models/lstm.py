@@ -45,7 +45,11 @@ class LSTM(nn.Module):
         self.head = nn.Linear(width, vocabulary)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of the token that follows each one."""
+        """Logits of the token that follows each one.
+
+        Raises:
+            ModelError: the inputs are no sequences of tokens.
+        """
         if tokens.ndim != 2:
             raise ModelError(
                 f"expected sequences of tokens, found inputs of shape {tuple(tokens.shape[1:])}",

@@ -32,7 +32,11 @@ def _cosine(spec: Spec, steps: int) -> Factor:
 
 
 def _step(spec: Spec, steps: int) -> Factor:
-    """``factor^k`` after k drops: every so many steps, or at the steps that are given."""
+    """``factor^k`` after k drops: every so many steps, or at the steps that are given.
+
+    Raises:
+        UsageError: neither is said, or both.
+    """
     every = integer(spec.only("every", "at", "factor", "warmup"), "every", None)
     at, factor = integers(spec, "at", None), _number(spec, "factor", 0.1)
     if (every is None) == (at is None):
@@ -44,6 +48,9 @@ def _step(spec: Spec, steps: int) -> Factor:
 
 def _one_cycle(spec: Spec, steps: int) -> Factor:
     """Up from ``start`` to 1 until the share ``peak`` of the steps, then down to ``end``, each along a cosine.
+
+    Raises:
+        UsageError: ``peak`` is not between 0 and 1.
 
     Reference: Smith & Topin 2018, Super-Convergence, in the two-phase form of ``torch.optim.lr_scheduler.OneCycleLR``.
     """
