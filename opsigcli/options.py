@@ -17,6 +17,7 @@ from opsigcli.shared_options import (
     LOSSES,
     MODELS,
     OPTIMIZERS,
+    SCHEDULES,
     BatchNorm,
     BatchSize,
     Betas,
@@ -66,17 +67,45 @@ class TrainOptions:
     loss: Annotated[
         str, Option("{values} or py:pkg.mod:fn; options as ce?label_smoothing=0.1.", "SPEC", values=LOSSES)
     ] = "ce"
-    optimizer: Annotated[str, Option("{choice}.", "NAME", values=OPTIMIZERS)] = "gd"
+    optimizer: Annotated[
+        str, Option("{choice}; options as sam?rho=0.1 or adam?betas=0.9,0.99.", "SPEC", values=OPTIMIZERS)
+    ] = "gd"
     lr: Annotated[float, Option("Learning rate.", "X", min=0.0)] = 0.3
+    schedule: Annotated[
+        str,
+        Option(
+            "What becomes of the learning rate over the run: {choice}; options as cosine?end=0.1&warmup=20, "
+            "step?at=60,80&factor=0.1, warmup?steps=20, onecycle?peak=0.3. The length is --steps, or cosine?steps=N.",
+            "SPEC",
+            values=SCHEDULES,
+        ),
+    ] = "constant"
     momentum: Annotated[
         float | None,
         Option(
-            "Momentum, for the optimizers that have one. Default: 0.9; sgd has one where it is given.",
+            "Momentum, of the optimizers that have one. Default: the rule's, 0.9 for those named after it; 0 for sgd, "
+            "sgdw, sam and rmsprop.",
             "X",
             min=0.0,
             max=1.0,
         ),
     ] = None
+    weight_decay: Annotated[
+        float | None,
+        Option("Weight decay, of the optimizers that have one. Default: the rule's.", "X", min=0.0),
+    ] = None
+    clip: Annotated[
+        float | None,
+        Option("Scale gradients that are longer down to this norm. Default: none.", "X", min=1e-9),
+    ] = None
+    augment: Annotated[
+        str,
+        Option(
+            "Change examples in training alone: flip, crop=PIXELS, mixup=ALPHA, with commas between them; a trace "
+            "takes them as they are, and says so.",
+            "LIST",
+        ),
+    ] = ""
     batch_size: Annotated[
         int | None,
         Option("Examples per optimizer update.", "full|N", min=1, values=("full",), none="full"),

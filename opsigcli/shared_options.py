@@ -11,6 +11,7 @@ STORE_VARIABLE = "OPSIG_STORE"  # of the environment, that names another one
 
 MODELS, DATASETS = "opsigcli.models:MODELS", "opsigcli.datasets:SOURCES"
 LOSSES, OPTIMIZERS = "opsigcli.objective.losses:LOSSES", "opsigcli.optimizers:OPTIMIZERS"
+SCHEDULES = "opsigcli.optimizers.schedules:SCHEDULES"
 LOSS = Option(
     "Loss: {values}, py:pkg.mod:fn; options as ce?label_smoothing=0.1&weight=0.2,1,5 (man opsig-losses).",
     "SPEC",

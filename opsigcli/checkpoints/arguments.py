@@ -14,6 +14,7 @@ from opsigcli.checkpoints.formats.settings import flattened
 from opsigcli.checkpoints.formats.torch_file import TorchFile
 from opsigcli.checkpoints.logs.places import wandb_logs
 from opsigcli.checkpoints.logs.wandb_file import config
+from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.checkpoints.series import Series
 from opsigcli.checkpoints.yaml_scalars import yaml_scalars
 from opsigcli.errors import CheckpointError, UsageError
@@ -73,6 +74,7 @@ def _sources(series: Series) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if series.manifest is not None:
         yield MANIFEST, flattened(series.manifest.hyper)
         yield MANIFEST, _loss_options(series.manifest.loss)
+        yield MANIFEST, _of_training(series.manifest)
     if series.checkpoints:
         last = series.checkpoints[-1]
         yield last.file, _read(named(last.format).arguments, last.path)
@@ -91,6 +93,12 @@ def _sources(series: Series) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if len(runs) == 1:  # of several, none says which is this one
         for path, _ in runs[0]:
             yield path.name, flattened(_read(config, path))
+
+
+def _of_training(manifest: Manifest) -> Mapping[str, Any]:
+    """What training did that no loss of the trace has: clipping, and changes of examples by their kinds."""
+    pieces = [piece.partition("=") for piece in manifest.augment.split(",") if piece]
+    return {"clip": manifest.clip} | {name: float(value or 1) for name, _, value in pieces}
 
 
 def _loss_options(loss: str) -> Mapping[str, Any]:

@@ -52,6 +52,9 @@ class Manifest:
     hyper: dict[str, Plain] = field(default_factory=dict)  # lr, momentum, betas …
     batch_size: Positive | None = None  # None is the full batch
     unit: Literal["step", "epoch", "number", "position"] = "step"  # what the checkpoints' steps count
+    schedule: str = ""  # spec of what multiplies lr over the steps; "" where nothing does
+    clip: Amount | None = None  # the norm to which longer gradients were scaled
+    augment: str = ""  # what training changed of its examples: flip, crop=2, mixup=0.2
     steps: Count = 0  # planned
     save_every: Positive = 1
     seed: Seed = 0

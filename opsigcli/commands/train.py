@@ -8,7 +8,7 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,21 +23,18 @@ from opsigcli.datasets import open_source
 from opsigcli.datasets.subset import Subset
 from opsigcli.errors import CheckpointError, Interrupted, UsageError
 from opsigcli.examples import ExampleSource
-from opsigcli.optimizers import OPTIMIZERS
-from opsigcli.optimizers.base import Optimizer
-from opsigcli.optimizers.spelling import meant
+from opsigcli.optimizers.schedules import Schedule
 from opsigcli.options import EXAMPLE_WEIGHTS, MANIFEST, TrainOptions
-from opsigcli.outcome import Outcome, plain
+from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress, Task
+from opsigcli.runs.batch_changes import BatchChanges
 from opsigcli.runs.build_objective import build_objective
-from opsigcli.runs.example_ids import read_ids
+from opsigcli.runs.kept_examples import example_weights
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.run_specs import signed_manifest
 from opsigcli.runs.trainer import Trainer
+from opsigcli.runs.training_rule import training_rule
 from opsigcli.usercode import absolute_spec
-
-if TYPE_CHECKING:
-    from opsigcli.records import Floats
 
 MICRO_BATCH = 2048  # examples per pass of a full batch
 LEFT_BEHIND = rf"step-\d+(?:\.optimizer)?\.safetensors|{re.escape(MANIFEST)}|{re.escape(EXAMPLE_WEIGHTS)}"
@@ -98,13 +95,11 @@ class _Run:
         self.options = options
         self.folder = options.directory
         source = open_source(options.data)
-        name, _ = meant(options.optimizer, {"momentum": options.momentum})
-        kind: Optimizer = OPTIMIZERS.load(name)
-        chosen = vars(options) | {"momentum": 0.9 if options.momentum is None else options.momentum}
-        given = {key: value for key, value in chosen.items() if key in kind.train_options}
-        hyper = {name: value for name, value in plain(kind.settle(given)).items() if value is not None}
+        rule, hyper = training_rule(options)
+        self.schedule = Schedule(options.schedule, options.steps)
+        changes = BatchChanges.of(options.augment, source)
         model = absolute_spec(options.model)
-        self.weights = _example_weights(options, source)
+        self.weights = example_weights(options, source)
         kept = source if self.weights is None else Subset(source, np.flatnonzero(self.weights > 0))
         objective = build_objective(
             model, kept, options.loss, device=options.device, batch_size=MICRO_BATCH, seed=options.seed
@@ -113,18 +108,30 @@ class _Run:
             source,
             model=model,
             loss=options.loss,
-            optimizer=name,
+            optimizer=rule.name,
             hyper=hyper,
+            schedule=self.schedule.spec,
+            clip=options.clip,
+            augment=str(changes or ""),
             batch_size=options.batch_size,
             steps=options.steps,
             save_every=options.save_every,
             seed=options.seed,
         )
         self.rows = self._open_folder()
-        optimizer = kind.build(objective.parameters, hyper)
+        optimizer = rule.build(objective.parameters, hyper)
         counts = None if self.weights is None else self.weights[self.weights > 0]
         uneven = counts if counts is not None and (counts < 1).any() else None
-        self.trainer = Trainer(objective, optimizer, options.batch_size, options.seed, uneven)
+        self.trainer = Trainer(
+            objective,
+            optimizer,
+            options.batch_size,
+            options.seed,
+            uneven,
+            clip=options.clip,
+            changes=changes,
+            factor=self.schedule.factor if self.schedule.spec else None,
+        )
         self._written = 0.0
         self._write_weights(source)
         if self.rows:
@@ -232,7 +239,8 @@ class _Run:
 
     def _save(self) -> None:
         path = self.folder / f"step-{self.trainer.step:06d}.safetensors"
-        facts = {"step": self.trainer.step, "lr": self.options.lr, "optimizer": self.manifest.optimizer}
+        lr = self._lr(self.trainer.step)
+        facts = {"step": self.trainer.step, "lr": lr, "optimizer": self.manifest.optimizer}
         state = self.trainer.state()
         # The state goes first: weights without it could not be resumed from.
         if state:
@@ -243,7 +251,12 @@ class _Run:
             self.write_manifest()
 
     def _row(self, path: Path) -> Row:
-        return Row(path.name, _step(path), lr=self.options.lr, sha256=sha256(path))
+        step = _step(path)
+        return Row(path.name, step, lr=self._lr(step), sha256=sha256(path))
+
+    def _lr(self, step: int) -> float:
+        """The learning rate of the update from a step."""
+        return self.options.lr * self.schedule.factor(step)
 
     def _restore(self, row: Row) -> None:
         path = self.folder / row.file
@@ -251,30 +264,6 @@ class _Run:
         state = reader.read(state_path(path)) if state_path(path).exists() else {}
         Loader(self.trainer.objective.model, partial=False).load(reader.read(path), row.file)
         self.trainer.restore_state(row.step, state)
-
-
-def _example_weights(options: TrainOptions, source: ExampleSource) -> Floats | None:
-    """How much each example counts, (N,) float32: 0 for excluded ones; None when all count alike.
-
-    Raises:
-        UsageError: the data has no such examples, or none is left.
-    """
-    if options.exclude is None and options.downweight is None:
-        return None
-    weights = np.ones(len(source), dtype=np.float32)
-    for path, weight in ((options.downweight, options.weight), (options.exclude, 0.0)):
-        if path is not None:
-            ids = read_ids(path)
-            unknown = np.setdiff1d(ids, source.ids)
-            if len(unknown):
-                raise UsageError(
-                    f"{path} names {len(unknown)} examples that {source.spec} does not have, such as {unknown[0]}",
-                    "give the --data of the run that was mined",
-                )
-            weights[np.isin(source.ids, ids)] = weight
-    if not (weights > 0).any():
-        raise UsageError("no examples are left to train on", "exclude fewer examples")
-    return weights
 
 
 def _step(path: Path) -> int:

@@ -23,6 +23,21 @@ SOURCES = Registry(
         "planted": Entry(
             "opsigcli.datasets.planted:open_planted", "planted?n=900: generated, pairs known", bare=True
         ),
+        "noise": Entry(
+            "opsigcli.datasets.generated:open_noise",
+            "noise?n=1000&shape=3,32,32&classes=10: white noise, in which nothing opposes anything",
+            bare=True,
+        ),
+        "two-layer-linear": Entry(
+            "opsigcli.datasets.generated:open_two_layer_linear",
+            "two-layer-linear?d=20&alpha=50&beta=10: for the model of that name, known in closed form, with mse",
+            bare=True,
+        ),
+        "one-axis": Entry(
+            "opsigcli.datasets.generated:open_one_axis",
+            "one-axis?n=200&p=0.5&s=4: for the model of that name, known in closed form",
+            bare=True,
+        ),
         "folder": Entry(
             "opsigcli.datasets.folder:open_folder",
             "folder:DIR?size=32: images in DIR/<class>/; folder:DIR?masks=masks: with maps of classes",

@@ -26,7 +26,7 @@ MODELS = Registry(
         ),
         "resnet": Entry(
             "opsigcli.models.resnet:build_resnet",
-            "resnet?width=8&blocks=1&norm=batch: residual, 8 layers",
+            "resnet?width=8&blocks=1&norm=batch: residual, 8 layers; ResNet-20 has blocks=3&width=16",
             bare=True,
         ),
         "vgg": Entry(
@@ -37,6 +37,24 @@ MODELS = Registry(
         "vit": Entry(
             "opsigcli.models.vit:build_vit",
             "vit?patch=8&width=48&blocks=2&heads=4: a vision transformer",
+            bare=True,
+        ),
+        "vgg11": Entry(
+            "opsigcli.models.vgg11:build_vgg11",
+            "vgg11?width=64&norm=none: VGG-11, for pictures of 32 pixels and more",
+            bare=True,
+        ),
+        "lstm": Entry(
+            "opsigcli.models.lstm:build_lstm", "lstm?layers=1&width=64: long short-term memory", bare=True
+        ),
+        "two-layer-linear": Entry(
+            "opsigcli.models.closed_forms:build_two_layer_linear",
+            "two-layer-linear?c=1&a=0.8&b=0.6: known in closed form, for the data of that name",
+            bare=True,
+        ),
+        "one-axis": Entry(
+            "opsigcli.models.closed_forms:build_one_axis",
+            "one-axis?w=0.1: known in closed form, for the data of that name",
             bare=True,
         ),
         "torchvision": Entry(

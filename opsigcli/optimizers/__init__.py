@@ -25,9 +25,16 @@ OPTIMIZERS = Registry(
         "adagrad": Entry("opsigcli.optimizers.adagrad:ADAGRAD", "divides by the sum of squared gradients"),
         "rmsprop": Entry("opsigcli.optimizers.rmsprop:RMSPROP", "RMSprop, with or without momentum"),
         "rmsproptf": Entry("opsigcli.optimizers.rmsproptf:RMSPROPTF", "RMSprop as TensorFlow has it"),
+        "sam": Entry("opsigcli.optimizers.sam:SAM", "SGD on a gradient taken further up"),
+        "ngd": Entry("opsigcli.optimizers.ngd:NGD", "gradient descent with steps of one length"),
+        "signum": Entry(
+            "opsigcli.optimizers.signum:SIGNUM", "the sign of an average of gradients; no threshold"
+        ),
+        "split": Entry(
+            "opsigcli.optimizers.split:SPLIT", "small gradients as they are, large ones by their sign"
+        ),
     },
     unlisted={
-        "sam": Entry("opsigcli.optimizers.sam:SAM", "SGD on a gradient taken further up"),
         "lars": Entry("opsigcli.optimizers.lars:LARS", "SGD whose steps follow the norm of each tensor"),
         "adamw_hf": Entry("opsigcli.optimizers.adamw_hf:ADAMW_HF", "AdamW as transformers had it"),
         "bitsandbytes_adamw": Entry(

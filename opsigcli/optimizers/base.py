@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.optimizers.layout import Layout
@@ -29,6 +29,19 @@ class Batch(Enum):
     FULL = "all of them"
     MINI = "a minibatch"
     EITHER = "all of them or a minibatch"
+
+
+@runtime_checkable
+class Ascending(Protocol):
+    """An optimizer that takes its gradient elsewhere than at the weights as they are."""
+
+    def ascent(self) -> list[tuple[Tensor, Tensor]]:
+        """Each parameter, and how far it goes first, by the gradient where it is."""
+
+
+def norm_of(tensors: Iterable[Tensor]) -> float:
+    """``√Σ‖t‖²``, summed in float64."""
+    return math.sqrt(sum(float(t.detach().double().square().sum()) for t in tensors))
 
 
 def plain_value(value: Any) -> Any:
@@ -95,7 +108,7 @@ class Optimizer:
         added: the shift, of the hyper-parameters.
         keeps_state: an update needs more than weights and gradient.
         batch: the examples that an update is made from.
-        train_options: options of ``opsig train`` that are hyper-parameters of the rule.
+        whole: an update depends on the gradients of all parameters together, so one group has to hold them all.
         below_one: hyper-parameters that have to be smaller than 1.
         up_to_one: hyper-parameters that have to be 1 or smaller.
     """
@@ -116,7 +129,7 @@ class Optimizer:
     added: Callable[[Hyper], float] = no_shift
     keeps_state: bool = True
     batch: Batch = Batch.EITHER
-    train_options: tuple[str, ...] = ("lr",)
+    whole: bool = False
     below_one: tuple[str, ...] = ("momentum", "dampening", "betas")
     up_to_one: tuple[str, ...] = ()
 
@@ -215,8 +228,7 @@ class Optimizer:
         """
         if self.magnify is None:
             return 1.0
-        norm = math.sqrt(sum(float(part.double().square().sum()) for part in gradient))
-        return self.magnify(sharpness, norm, self.settle(hyper))
+        return self.magnify(sharpness, norm_of(gradient), self.settle(hyper))
 
     def tensor_preconditioner(
         self, weights: Sequence[Tensor], gradient: Sequence[Tensor], hyper: Hyper

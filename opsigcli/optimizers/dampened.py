@@ -17,5 +17,4 @@ DAMPENED = Optimizer(
     limit=heavy_ball_threshold,
     recognise=_recognise,
     layout=LAYOUT,
-    train_options=("lr", "momentum"),
 )

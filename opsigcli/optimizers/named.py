@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from opsigcli.optimizers.base import NO_RATE, Hyper, Optimizer, StateKeys
+from opsigcli.optimizers.sam import SAM_LAYOUT
 
 _SHARPNESS = "the sharpness itself is measured all the same"
 _SIGN = f"its step has the same length whatever the gradient, so no curvature makes it unstable: {_SHARPNESS}"
@@ -112,7 +113,9 @@ RPROP = _named("rprop", _SIGN, lambda group, state: {"etas", "step_sizes"} <= gr
 SAM_OTHER = _named(
     "sam_other",
     "SAM with a neighbourhood of its own scale, or around another rule than SGD: " + _NOT_DERIVED,
-    lambda group, state: {"rho", "adaptive"} <= group.keys(),
+    lambda group, state: (
+        {"rho", "adaptive"} <= group.keys() and (bool(group["adaptive"]) or not SAM_LAYOUT.fits(group, state))
+    ),
 )
 NOVOGRAD = _named(
     "novograd",

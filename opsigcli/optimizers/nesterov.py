@@ -29,5 +29,4 @@ NESTEROV = Optimizer(
     limit=nesterov_threshold,
     recognise=_recognise,
     layout=LAYOUT,
-    train_options=("lr", "momentum"),
 )

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from opsigcli.optimizers.base import Hyper, Optimizer, StateKeys
 from opsigcli.optimizers.gradient_descent import LAYOUT, PLAIN, heavy_ball_threshold
 from opsigcli.optimizers.nesterov import nesterov_threshold
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+SAM_LAYOUT = replace(LAYOUT, group=LAYOUT.group | {"rho", "adaptive"}, state=LAYOUT.state | {"old_p", "e_w"})
+
+
+def _make(parameters: list[Tensor], hyper: Hyper) -> torch.optim.Optimizer:
+    from opsigcli.optimizers.own_rules import Sam
+
+    return Sam(parameters, **hyper)
 
 
 def sam_threshold(hyper: Hyper) -> float:
@@ -33,9 +46,10 @@ def _recognise(group: Hyper, state_keys: StateKeys) -> str | None:
 SAM = Optimizer(
     "sam",
     defaults={**PLAIN, "momentum": 0.0, "dampening": 0.0, "nesterov": False, "rho": 0.05},
-    make=None,
+    make=_make,
     limit=sam_threshold,
     recognise=_recognise,
-    layout=replace(LAYOUT, group=LAYOUT.group | {"rho", "adaptive"}, state=LAYOUT.state | {"old_p", "e_w"}),
+    layout=SAM_LAYOUT,
     magnify=sam_magnifies,
+    whole=True,
 )

@@ -44,5 +44,4 @@ SGDW = Optimizer(
     limit=sgdw_threshold,
     recognise=_recognise,
     layout=replace(LAYOUT, group=LAYOUT.group | {"caution"}, some=TIMM),
-    train_options=("lr", "momentum"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from opsigcli.errors import UsageError
 from opsigcli.runs.tuning import Tuning
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ class SeveralOptimizers:
             for parameter in group["params"]
         }
 
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Of all optimizers."""
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
     def step(self) -> None:
         """One update of every parameter."""
         for optimizer in self.optimizers:
@@ -37,7 +43,16 @@ class SeveralOptimizers:
 
 
 def build_optimizer(tuning: Tuning, objective: Objective) -> SeveralOptimizers:
-    """The optimizers of all parts of a tuning, without state."""
+    """The optimizers of all parts of a tuning, without state.
+
+    Raises:
+        UsageError: a rule that looks at all gradients together has a part of the parameters alone.
+    """
+    if len(tuning.parts) > 1 and (name := next((part.name for part in tuning.parts if part.rule.whole), "")):
+        raise UsageError(
+            f"{name} looks at the gradients of all parameters together, and here are {len(tuning.parts)} groups",
+            "leave out --lr-groups",
+        )
     own = dict(zip(objective.parameter_names, objective.parameters, strict=True))
     parts = [(part, [own[name] for name in part.parameters if name in own]) for part in tuning.parts]
     return SeveralOptimizers(

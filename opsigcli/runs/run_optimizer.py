@@ -237,8 +237,9 @@ class RunOptimizer:
         """What the run says of a checkpoint that says nothing."""
         if self.rule is None:
             return Tuning(reason=NO_OPTIMIZER)
-        if self.rule.limit is None:
-            return Tuning(reason=f"no threshold: {self.rule.refusal}")
+        refused = "" if self.rule.limit else f"no threshold: {self.rule.refusal}"
+        if self.rule.make is None and refused:
+            return Tuning(reason=refused)
         hyper = self.hyper(lr)
         if self._scheduled and not math.isfinite(lr) and "lr" not in self._given:
             hyper.pop("lr", None)
@@ -249,7 +250,7 @@ class RunOptimizer:
         except CheckpointError as error:
             state, self.unusable = {}, error.message
         part = Part("all parameters", self.name, self.rule, self.rule.settle(hyper), tuple(train))
-        return Tuning(tuple(self._by_rate(part)), state, unusable=self.unusable)
+        return Tuning(tuple(self._by_rate(part)), state, refused, unusable=self.unusable)
 
 
 def _of_rule(rule: Optimizer | None, hyper: dict[str, Any]) -> dict[str, Any]:

@@ -11,17 +11,22 @@ from torch import Tensor
 
 from opsigcli.objective.base import Objective
 from opsigcli.objective.batch_norm import batch_norms
+from opsigcli.runs.gradients import clipped, further_up
 
 if TYPE_CHECKING:
+    from opsigcli.optimizers.schedules import Factor
     from opsigcli.records import Floats
+    from opsigcli.runs.batch_changes import BatchChanges, Drawn
     from opsigcli.runs.build_optimizer import SeveralOptimizers
+
+    Positions = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Trainer:
     """Trains the objective's model.
 
-    Everything random depends on the seed and the step alone: the order of examples in an epoch, and whatever the
-    model draws. So the state is the weights, the optimizer's state and the step.
+    Everything random depends on the seed and the step alone: the order of examples in an epoch, what changes in a
+    batch, and whatever the model draws. So the state is the weights, the optimizer's state and the step.
 
     Args:
         objective: model, data and loss.
@@ -31,6 +36,9 @@ class Trainer:
         weights: (N,) how much each example's loss counts; the mean is over their sum. None: all alike.
         random: whether the model draws at random in an update, as dropout does in training; else BatchNorm alone is in
             the mode of training.
+        clip: the largest norm of a gradient, to which longer ones are scaled; None: all stay as they are.
+        changes: of the examples of each batch; None: none.
+        factor: of the optimizer's learning rates, by the updates made; None: they stay as they are.
     """
 
     def __init__(
@@ -42,14 +50,19 @@ class Trainer:
         weights: Floats | None = None,
         *,
         random: bool = True,
+        clip: float | None = None,
+        changes: BatchChanges | None = None,
+        factor: Factor | None = None,
     ) -> None:
         self._random = random
         self._weights = weights
+        self._clip, self._changes, self._factor = clip, changes, factor
         self.objective = objective
         self.optimizer = optimizer
         self.batch_size = batch_size
         self.seed = seed
         self.step = 0
+        self._lrs = [group["lr"] for group in optimizer.param_groups] if factor else []
         norms = batch_norms(objective.model)
         # Batch statistics need the whole batch at once; every other model may pass it in pieces.
         self._micro_batches = not norms
@@ -62,35 +75,50 @@ class Trainer:
         if not self._random:
             for norm in batch_norms(self.objective.model):
                 norm.train()
-        if self._weights is None:
-            loss, gradient = self.objective.mean_loss_and_gradient(
-                self._positions(), micro_batches=self._micro_batches
-            )
-        else:
-            loss, gradient = self._weighted(self._weights)
+        loss, gradient = self._loss_and_gradient()
+        self._give(gradient)
+        with further_up(self.optimizer) as moved:
+            if moved:
+                _, gradient = self._loss_and_gradient()
         self.objective.model.eval()
-        for parameter, grad in zip(self.objective.parameters, gradient, strict=True):
-            parameter.grad = grad
+        self._give(clipped(gradient, self._clip))
+        if self._factor is not None:
+            for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
+                group["lr"] = lr * self._factor(self.step)
         self.optimizer.step()
         self.step += 1
         return loss
 
-    def _weighted(self, weights: Floats) -> tuple[float, list[Tensor]]:
-        """``Σ w_i ℓ_i / Σ w_i`` over this step's batch, and its gradient."""
-        objective = self.objective
+    def _give(self, gradient: list[Tensor]) -> None:
+        for parameter, grad in zip(self.objective.parameters, gradient, strict=True):
+            parameter.grad = grad
+
+    def _loss_and_gradient(self) -> tuple[float, list[Tensor]]:
+        """The mean loss of this step's batch, with its examples weighed and changed, and its gradient."""
         positions = self._positions()
-        order = objective.counted if positions is None else positions
+        if self._weights is None and self._changes is None:
+            return self.objective.mean_loss_and_gradient(positions, micro_batches=self._micro_batches)
+        return self._changed(self.objective.counted if positions is None else positions)
+
+    def _changed(self, order: Positions) -> tuple[float, list[Tensor]]:
+        """``Σ w_i ℓ_i / Σ w_i`` over the batch at ``order``, of examples changed as is drawn for this step."""
+        objective, changes = self.objective, self._changes
         size = objective.batch_size if self._micro_batches else len(order)
-        own = (
-            1.0 if objective.weights is None else objective.weights[order]
-        )  # the loss function multiplies by them
-        whole, total = float((weights[order] * own).sum()), 0.0
+        counts = np.ones(len(objective.source), dtype=np.float32) if self._weights is None else self._weights
+        # The loss function multiplies by weights of the source's own.
+        own = 1.0 if objective.weights is None else objective.weights[order]
+        drawn = None if changes is None else changes.draw(len(order), self.seed, self.step)
+        whole, total = float((counts[order] * own).sum()), 0.0
         gradient = [torch.zeros_like(p) for p in objective.parameters]
         for start in range(0, len(order), size):
-            piece = order[start : start + size]
-            inputs, targets = objective.batch(piece)
-            share = torch.as_tensor(weights[piece]).to(objective.device, objective.dtype)
-            summed = (objective.loss_fn(objective.outputs(inputs), targets) * share).sum()
+            places = np.arange(start, min(start + size, len(order)))
+            inputs, terms = self._mixture(order, places, drawn)
+            outputs = objective.outputs(inputs)
+            summed = sum(
+                share * (objective.loss_fn(outputs, targets) * self._counts(counts[of])).sum()
+                for share, targets, of in terms
+            )
+            assert isinstance(summed, Tensor)
             parts = torch.autograd.grad(summed, objective.parameters, allow_unused=True)
             for sum_, part in zip(gradient, parts, strict=True):
                 if part is not None:
@@ -99,7 +127,26 @@ class Trainer:
         whole = whole or 1.0  # a batch of examples that do not count at all changes nothing
         return total / whole, [g / whole for g in gradient]
 
-    def _positions(self) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    def _mixture(
+        self, order: Positions, places: Positions, drawn: Drawn | None
+    ) -> tuple[Tensor, list[tuple[float, Tensor, Positions]]]:
+        """Inputs at places of a batch as training has them; share, targets and positions of each part of their loss."""
+        inputs, targets = self.objective.batch(order[places])
+        if self._changes is None or drawn is None:
+            return inputs, [(1.0, targets, order[places])]
+        inputs = self._changes.changed(inputs, drawn, places)
+        if drawn.share == 1:
+            return inputs, [(1.0, targets, order[places])]
+        partners = drawn.partners[places]
+        others, their = self.objective.batch(order[partners])
+        others = self._changes.changed(others, drawn, partners)
+        mixed = drawn.share * inputs + (1 - drawn.share) * others
+        return mixed, [(drawn.share, targets, order[places]), (1 - drawn.share, their, order[partners])]
+
+    def _counts(self, counts: Floats) -> Tensor:
+        return torch.as_tensor(counts).to(self.objective.device, self.objective.dtype)
+
+    def _positions(self) -> Positions | None:
         """The batch of this step: a piece of a permutation of all examples that changes with the epoch."""
         n = self.objective.n
         if self.batch_size is None or self.batch_size >= n:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from opsigcli.errors import CheckpointError
+from opsigcli.runs.clipping import clip_of
 from opsigcli.runs.movement import Movement, would_move
 from opsigcli.runs.run_optimizer import RunOptimizer
 from opsigcli.runs.state_order import owners
 from opsigcli.runs.trained_run import TrainedRun
-from opsigcli.runs.tuning import Tuning
+from opsigcli.runs.tuning import Clip, Tuning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +46,10 @@ class TunedRun:
         self._owners: dict[int, dict[str, str]] = {}
         self._frozen: dict[int, frozenset[str]] = {}
 
+    @cached_property
+    def _clip(self) -> Clip | None:
+        return clip_of(self.run.path(0).parent)
+
     def at(self, row: int, *, with_state: bool = False) -> Tuning:
         """How each parameter is updated at checkpoint ``row`` of the trace, which is loaded then.
 
@@ -68,7 +74,7 @@ class TunedRun:
                 return Tuning(reason=AVERAGED)
             found = self._without_frozen(row, self._in_order(row, found))
             self.run.load(row)
-            return found
+            return replace(found, clip=self._clip)
         finally:
             self.train(before)
 

@@ -21,6 +21,14 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """Scaling of longer gradients to one norm."""
+
+    norm: float
+    whole: bool  # of gradients of all examples; else of batches, whose norms a checkpoint does not tell
+
+
+@dataclass(frozen=True)
 class Tuning:
     """How every parameter was updated at a checkpoint, or why that is not known."""
 
@@ -30,12 +38,18 @@ class Tuning:
     unusable: str = ""  # why the state cannot be used
     estimated: str = ""  # what of the state is an estimate, in words
     named: bool = True  # the checkpoint says which parameter each piece of state is of
+    clip: Clip | None = None
     notes: tuple[str, ...] = ()  # where options contradict the checkpoint
 
     @property
     def parameters(self) -> frozenset[str]:
         """The names of those that train."""
         return frozenset(name for part in self.parts for name in part.parameters)
+
+    @property
+    def largest(self) -> float | None:
+        """The largest norm of a gradient in an update; None without clipping."""
+        return None if self.clip is None else self.clip.norm
 
     @property
     def lr(self) -> float | None:

@@ -66,6 +66,7 @@ class VirtualStep:
                 )
             self.batch_size = options.virtual_batches * run.batch_size
         self.seed = series.manifest.seed if series.manifest else 0
+        self.clip = series.manifest.clip if series.manifest else None  # as each tuning has it
         self.drawn = drawn_at_random(objective.model)  # what training draws, and these steps do not
         self.without_state: list[int] = []  # steps
 
@@ -79,6 +80,7 @@ class VirtualStep:
             "lr": self.fixed_lr,
             "batch_size": self.batch_size,
             "seed": self.seed,
+            **({} if self.clip is None else {"clip": self.clip}),
         }
 
     @property
@@ -126,7 +128,9 @@ class VirtualStep:
         if not state and any(part.rule.keeps_state for part in tuning.parts) and checkpoint.step > 0:
             self.without_state.append(checkpoint.step)
         optimizer = build_optimizer(tuning, self.objective)
-        trainer = Trainer(self.objective, optimizer, self.batch_size, self.seed, random=False)
+        trainer = Trainer(
+            self.objective, optimizer, self.batch_size, self.seed, random=False, clip=tuning.largest
+        )
         trainer.restore_state(checkpoint.step, state)
         settled = trainer.is_settled()
         trainer.update()

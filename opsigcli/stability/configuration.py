@@ -56,7 +56,11 @@ def held_against_rule(meter: Meter, row: int, old: SharpnessPoint) -> SharpnessP
     meter.run.load(row)
     tuning = meter.tuned.at(row)
     rules = [part.rule for part in tuning.parts]
-    if not plain(tuning) or any(rule.needs_gradient or rule.gradient_at is not None for rule in rules):
+    if (
+        not plain(tuning)
+        or tuning.clip is not None
+        or any(rule.needs_gradient or rule.gradient_at is not None for rule in rules)
+    ):
         return None
     meter.train(tuning, meter.movement.moved())
     objective = meter.run.objective

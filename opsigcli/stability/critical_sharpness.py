@@ -14,6 +14,7 @@ from opsigcli.curvature.critical_rate import CriticalRate, critical_rate
 from opsigcli.derivatives.micro_batch import fit_micro_batch
 from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.runs.build_optimizer import build_optimizer, state_of
+from opsigcli.runs.gradients import clipped, further_up
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.trainer import Trainer
 from opsigcli.runs.tuning import Part, Tuning
@@ -166,6 +167,10 @@ class CriticalMeter:
             Trainer(self.objective, optimizer, None, 0).restore_state(step, state)
             for p, g in zip(parameters, gradient, strict=True):
                 p.grad = g
+            with further_up(optimizer) as moved:
+                gradient = self._gradient() if moved else gradient
+            for p, g in zip(parameters, clipped(gradient, tuning.largest), strict=True):
+                p.grad = g
             optimizer.step()
             for p in parameters:
                 p.grad = None
@@ -219,7 +224,7 @@ def l2_penalty(part: Part) -> float:
     It is what the rule adds to the Hessian, or takes off its threshold. Weight decay that is decoupled adds nothing.
     """
     rule, hyper = part.rule, part.hyper
-    if not hyper.get("weight_decay"):
+    if not hyper.get("weight_decay") or rule.limit is None:
         return 0.0
     if rule.preconditions:
         return rule.shift(hyper)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.derivatives.hvp import HessianOperator
-from opsigcli.runs.tuning import Part, Tuning
+from opsigcli.optimizers.base import norm_of
+from opsigcli.runs.tuning import Clip, Part, Tuning
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +93,7 @@ def stability(
     Raises:
         CurvatureError: the preconditioner is not positive, or memory is too small.
     """
-    if not tuning.parts:
+    if not tuning.parts or tuning.reason:
         return Stability(reason=tuning.reason)
     limits = [_Limit.of(part) for part in tuning.parts]
     if all(math.isinf(limit.threshold) for limit in limits):  # a learning rate of 0
@@ -101,18 +102,20 @@ def stability(
         if limit.threshold - (0 if part.rule.preconditions else limit.penalty) <= 0:
             return Stability(reason=_unstable(part))
     sharpness = float(spectrum.eigenvalues[0])
-    needed = any(part.rule.needs_gradient for part in tuning.parts)
+    needed = tuning.clip is not None or any(part.rule.needs_gradient for part in tuning.parts)
     gradient = operator.objective.mean_loss_and_gradient()[1] if needed and operator else []
     magnified = tuning.parts[0].rule.magnified(sharpness, gradient, tuning.parts[0].hyper)
+    shortened, note = _shortened(tuning.clip, gradient)
+    magnified *= shortened
     if plain(tuning):
         threshold = tuning.parts[0].rule.stability_threshold(tuning.parts[0].hyper) / magnified
-        return Stability(threshold, sharpness / threshold)
+        return Stability(threshold, sharpness / threshold, reason=note)
     assert operator is not None
     assert solve is not None
     reference, units = _reference(tuning, limits)
     weights, unseen, lacking = _weights(tuning, limits, reference, operator.objective, gradient)
     if weights is None:
-        why = tuning.unusable or f"the checkpoint has no second moments of {lacking}"
+        why = tuning.unusable or f"the checkpoint has no {lacking}"
         return Stability(reason=f"no ratio: {why}")
     penalty = _by_parameter(tuning, [limit.penalty for limit in limits], operator.objective)
     if not any(part.rule.preconditions for part in tuning.parts) and bool((weights == 1).all()):
@@ -123,8 +126,16 @@ def stability(
             return Stability(
                 threshold,
                 sharpness / threshold,
-                reason=f"weight decay differs by group, which is averaged: an error of at most "
-                f"{(most - least) / reference:.1e} of the ratio",
+                reason="; ".join(
+                    filter(
+                        None,
+                        (
+                            "weight decay differs by group, which is averaged: an error of at most "
+                            f"{(most - least) / reference:.1e} of the ratio",
+                            note,
+                        ),
+                    )
+                ),
             )
     if stepping := next((part.name for part in tuning.parts if part.rule.magnify is not None), ""):
         return Stability(reason=f"no threshold: {stepping} is not solved with parameter groups that differ")
@@ -140,8 +151,31 @@ def stability(
             "the run had no gradient there, as if it had not seen such examples, or 8 bits were too few for it"
         )
         return Stability(reference, None, value, found.matvecs, reason, units)
-    reason = f"preconditioned: {found.reason}" if found.reason else ""
-    return Stability(reference, value / reference, value, found.matvecs, reason, units)
+    reasons = (f"preconditioned: {found.reason}" if found.reason else "", note)
+    reference /= shortened
+    return Stability(
+        reference, value / reference, value, found.matvecs, "; ".join(filter(None, reasons)), units
+    )
+
+
+def _shortened(clip: Clip | None, gradient: list[Tensor]) -> tuple[float, str]:
+    """``min(1, c/‖g‖)``, by which clipping shortens a step, and curvature as the rule sees it; and what to say of it.
+
+    Across the gradient, whose length is taken to stay as it is, a clipped step is one with a learning rate so much
+    smaller. The norms of batches are not known, and are longer than that of all examples.
+    """
+    if clip is None:
+        return 1.0, ""
+    if not clip.whole:
+        return 1.0, (
+            f"gradients of batches were clipped to {clip.norm:g}: where that acted, the threshold is higher"
+        )
+    norm = norm_of(gradient)
+    if norm <= clip.norm or not clip.norm:
+        return 1.0, ""
+    return clip.norm / norm, (
+        f"the gradient is clipped from {norm:.3g} to {clip.norm:g}: the threshold is that of so low a learning rate"
+    )
 
 
 def _unstable(part: Part) -> str:
@@ -205,7 +239,11 @@ def _weights(
             entry: Any = tuning.state.get(name)
             made = part.rule.preconditioner({name: entry}, part.hyper, [tuple(p.shape)]) if entry else None
             if made is None:
-                return None, zero, part.name
+                return (
+                    None,
+                    zero,
+                    f"{'second moments' if part.rule.second_moment else 'state'} of {part.name}",
+                )
             own = made.detach().cpu()
             if part.rule.second_moment in entry:
                 zero = entry[part.rule.second_moment].reshape(-1).cpu() == 0

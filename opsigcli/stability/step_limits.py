@@ -23,6 +23,10 @@ def hindrance(run: StoredRun, manifest: Manifest | None, *, whole: bool) -> str:
     """
     if manifest is not None and manifest.fingerprint not in ("", run.run.fingerprint):
         return "the examples are not those that the run was trained on, by their fingerprint"
+    if manifest is not None and manifest.augment:
+        return (
+            f"training changed its examples ({manifest.augment}), and its steps are none of the traced loss"
+        )
     if "examples" in run.run.transform:
         return f"the trace is of a subset of the examples ({run.run.transform['examples']})"
     if not run.run.axis.counts_updates and not whole:

@@ -80,7 +80,8 @@ class Updates:
         else:
             made = build_optimizer(tuning, self.objective)
         weights = self.example_weights if batch is None else None
-        trainer = Trainer(self.objective, made, batch, seed, weights)
+        clip = None if tuning is None else tuning.largest
+        trainer = Trainer(self.objective, made, batch, seed, weights, clip=clip)
         trainer.restore_state(int(self.run.steps[row]), state)
         try:
             trainer.update()

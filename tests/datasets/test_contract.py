@@ -145,6 +145,9 @@ TOKENS = np.random.default_rng(0).integers(0, 5, (N, 7))
 CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("planted", "pictures"): lambda _: "planted?n=200",
     ("planted", "vectors"): lambda _: "planted?scenario=vec3&n=200",
+    ("noise", "pictures"): lambda _: "noise?n=30&shape=3,4,5&classes=3",
+    ("two-layer-linear", "numbers"): lambda _: "two-layer-linear?d=2&copies=3&kappa=0.5",
+    ("one-axis", "numbers"): lambda _: "one-axis?n=12&p=0.5",
     ("folder", "plain"): partial(images, ""),
     ("folder", "channels"): partial(images, "?standardize=channel&size=4"),
     ("npz", "floats"): arrays("", x=numbers(0, N, 4), y=LABELS, ids=np.arange(N)[::-1] * 10),

@@ -50,6 +50,7 @@ class Case:
     shape: tuple[int, ...]
     unfit: tuple[int, ...]
     tokens: bool = False
+    outputs: int = OUTPUTS
 
     def inputs(self, shape: tuple[int, ...]) -> Tensor:
         generator = torch.Generator().manual_seed(1)
@@ -65,6 +66,10 @@ CASES = {
     "resnet": Case("resnet", (3, 8, 8), (1, 8, 8)),
     "vgg": Case("vgg", (3, 8, 8), (1, 8, 8)),
     "vit": Case("vit", (3, 16, 16), (3, 24, 24)),
+    "vgg11": Case("vgg11?width=2", (3, 32, 32), (1, 32, 32)),
+    "lstm": Case("lstm?width=8", (6,), (6, 2), tokens=True),
+    "two-layer-linear": Case("two-layer-linear", (7,), (8,), outputs=1),
+    "one-axis": Case("one-axis", (1,), (1, 2, 3), outputs=2),
     "torchvision": Case("torchvision:squeezenet1_1", (3, 48, 48), (1, 48, 48)),
     "timm": Case("timm:test_efficientnet", (3, 32, 32), (1, 32, 32)),
     "hf": Case(hugging_face, (6,), (7,), tokens=True),
@@ -86,7 +91,7 @@ def spec(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def made(spec: str, case: Case, seed: int = 0) -> nn.Module:
-    return build(spec, input_shape=case.shape, outputs=OUTPUTS, seed=seed)
+    return build(spec, input_shape=case.shape, outputs=case.outputs, seed=seed)
 
 
 def test_every_model_of_the_table_has_a_case() -> None:
@@ -108,7 +113,7 @@ def test_a_model_is_the_same_for_the_same_seed_and_leaves_the_random_state_alone
 def test_a_model_gives_every_example_its_outputs_whatever_is_beside_it(spec: str, case: Case) -> None:
     model = made(spec, case)
     outputs = agree_twice(model, case.inputs(case.shape))
-    assert outputs.shape == ((B, *case.shape, OUTPUTS) if case.tokens else (B, OUTPUTS))
+    assert outputs.shape == ((B, *case.shape, OUTPUTS) if case.tokens else (B, case.outputs))
     assert outputs.dtype == torch.float32
     torch.testing.assert_close(model.eval()(case.inputs(case.shape)), outputs, rtol=0, atol=0)
 
