@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KINDS = (".pdf", ".png", ".svg")
 PANEL, MARGIN = 1.05, 0.45  # inches high: a panel, and what the axis below takes
-STYLE = {
+STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
     "font.size": 7,
     "axes.linewidth": 0.6,
@@ -89,7 +89,8 @@ def draw_figure(case: Case, kind: str, width: float) -> tuple[bytes, list[str]]:
         missing.append("no stability ratio: run opsig sharpness")
     if len(case.trace.steps) > 1:
         panels.append(lambda axes: _rising(axes, sheet))
-    with mpl.rc_context({**mpl.rcParamsDefault, **STYLE, "backend": "agg"}):
+    settings: Any = {**STYLE, "backend": "agg"}  # over the defaults, whatever a matplotlibrc says
+    with mpl.rc_context({**mpl.rcParamsDefault, **settings}):
         figure = Figure(figsize=(width, PANEL * len(panels) + MARGIN), layout="constrained")
         rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for letter, axes, panel in zip("abcd", rows, panels, strict=False):
