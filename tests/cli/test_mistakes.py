@@ -15,7 +15,7 @@ from opsigcli.options import COMMANDS
         (("report", "--zxz"), "expected an option of opsig report, found --zxz", "opsig report --help"),
         (("reprot",), f"expected a command ({', '.join(COMMANDS)}), found 'reprot'",
          "did you mean opsig report"),
-        (("report", "a", "b"), "expected no more words for opsig report, found 'a b'", "opsig report --help"),
+        (("mine", "a", "b"), "expected no more words for opsig mine, found 'a b'", "opsig mine --help"),
         (("mine", "--top"), "expected a value after --top, found none", "opsig mine --help"),
         (("report", "--quiet=3"), "expected no value after --quiet, found one", "opsig report --help"),
         (("trace",), "expected CKPTS after opsig trace, found nothing", "opsig trace --help"),
