@@ -99,13 +99,13 @@ class TrainOptions:
         Option("Scale gradients that are longer down to this norm. Default: none.", "X", min=1e-9),
     ] = None
     augment: Annotated[
-        str,
+        str | None,
         Option(
             "Change examples in training alone: flip, crop=PIXELS, mixup=ALPHA, with commas between them; a trace "
-            "takes them as they are, and says so.",
+            "takes them as they are, and says so. Default: none.",
             "LIST",
         ),
-    ] = ""
+    ] = None
     batch_size: Annotated[
         int | None,
         Option("Examples per optimizer update.", "full|N", min=1, values=("full",), none="full"),

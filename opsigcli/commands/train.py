@@ -97,7 +97,7 @@ class _Run:
         source = open_source(options.data)
         rule, hyper = training_rule(options)
         self.schedule = Schedule(options.schedule, options.steps)
-        changes = BatchChanges.of(options.augment, source)
+        changes = BatchChanges.of(options.augment or "", source)
         model = absolute_spec(options.model)
         self.weights = example_weights(options, source)
         kept = source if self.weights is None else Subset(source, np.flatnonzero(self.weights > 0))

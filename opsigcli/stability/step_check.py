@@ -31,13 +31,7 @@ from opsigcli.stability.step_null import StepNull
 from opsigcli.stability.step_rounding import bound_of, rounding_of
 from opsigcli.stability.updates import State, Update, Updates
 
-HEAVY = (
-    "momentum",
-    "nesterov",
-    "dampened",
-    "sgdw",
-    "sam",
-)  # rules without any other state than their momentum
+HEAVY = ("momentum", "nesterov", "dampened", "sgdw", "sam")  # which keep their momentum alone
 COARSE = 0.1  # of the step lost to the rounding of stored weights leaves nothing to compare
 SILENT = 1e-4  # of the root mean square of the gradient: less is rounding, which Adam makes a step of
 NEARLY = 0.05  # an error up to here that nothing explains is that of arithmetic with fewer bits
