@@ -60,7 +60,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[int], set[int]]]
         pairs.append((set(first.tolist()), set(second.tolist())))
         return 6.0 if 0 in pairs[-1][0] else 1.0
 
-    monkeypatch.setattr(pair_curvature, "_along", along)
+    monkeypatch.setattr(pair_curvature, "along", along)
     return pairs
 
 
