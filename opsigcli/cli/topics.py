@@ -166,8 +166,8 @@ MANIFEST = Topic(
                 "batch_size: examples per update, 1 or more; absent for the full batch. steps: updates "
                 "planned, 0 or more. "
                 "save_every: updates between checkpoints, 1 or more. seed: a whole number of 64 bits.",
-                "schedule: what multiplies the learning rate over the steps, as --schedule takes it, or empty. clip: the "
-                "norm to which longer gradients were scaled. augment: what training changed of its examples, as "
+                "schedule: what multiplies the learning rate over the steps, as --schedule takes it, or empty. "
+                "clip: the norm to which longer gradients were scaled. augment: what training changed of its examples, as "
                 "--augment takes it, or empty: losses are of the examples as they are.",
                 "unit: what the steps of checkpoints count: step, epoch, number (in a name that does not say what) or "
                 "position.",

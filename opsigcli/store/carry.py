@@ -12,7 +12,8 @@ from opsigcli.records import Provenance, Run
 from opsigcli.store.decode import decode_text
 from opsigcli.store.kept import places
 from opsigcli.store.looked import DIGESTS
-from opsigcli.store.paths import placed_run
+from opsigcli.store.opening import attribute
+from opsigcli.store.paths import MADE_IN, placed_run
 from opsigcli.store.probes import carry_probes
 from opsigcli.store.replacing import put_json
 from opsigcli.store.schema import LAYOUT, RESULTS
@@ -32,7 +33,11 @@ def carry_over(old: h5py.File, new: h5py.File) -> list[str]:
     """
     removed = _removed_rows(old, new)
     before, now = (
-        placed_run(decode_text(Run, str(file["run"].asstr()[()]), "run"), file.filename)
+        placed_run(
+            decode_text(Run, str(file["run"].asstr()[()]), "run"),
+            file.filename,
+            str(attribute(file, MADE_IN) or ""),
+        )
         for file in (old, new)
     )
     weights, others = _weights(old), _weights(new)

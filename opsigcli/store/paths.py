@@ -1,7 +1,9 @@
 """Paths as a store keeps them, so that it can be given to others and moved: ``$STORE/run`` and ``$HOME/data``.
 
 What lies in the folder of the store is named from there, and what lies elsewhere in this user's home folder without its
-name. Readers make both absolute again; in stores of older versions all paths are absolute.
+name. Readers make both absolute again: from the folder that the store was made in while everything named is there, so
+that a copy of the store alone is of the same run, else from the folder that it lies in now. In stores of older versions
+all paths are absolute.
 """
 
 from __future__ import annotations
@@ -14,10 +16,14 @@ from typing import Any
 from opsigcli.records import Run
 
 STORE, HOME = "$STORE", "$HOME"
+MADE_IN = "made_in"  # attribute of a store: the folder that it was made in
 _BEFORE, _BEHIND = (
     r"(?<![\w/+.~$-])",
     r"(?=[/\\?&:,;\s\"']|$)",
 )  # where a path begins, and where a folder's name ends
+_NAMED = re.compile(
+    _BEFORE + re.escape(STORE) + r"(/[^?&:,;\s\"']*)"
+)  # what is named from the store's folder
 
 
 def folder_of(store: str | Path) -> str:
@@ -47,9 +53,18 @@ def as_here(value: Any, folder: str = "") -> Any:
     return value
 
 
-def placed_run(run: Run, store: str | Path) -> Run:
-    """A run as it is kept in a store, with paths made absolute."""
-    return Run(**as_here(dict(vars(run)), folder_of(store)))
+def placed_run(run: Run, store: str | Path, made_in: str = "") -> Run:
+    """A run as it is kept in a store, with paths made absolute.
+
+    Args:
+        run: its record.
+        store: the file.
+        made_in: the folder that it was made in, as it is kept; "" where a store does not say.
+    """
+    kept, before = dict(vars(run)), as_here(made_in)
+    named = [found for value in kept.values() if isinstance(value, str) for found in _NAMED.findall(value)]
+    there = bool(before) and all(os.path.lexists(before + rest) for rest in named)
+    return Run(**as_here(kept, before if there else folder_of(store)))
 
 
 def _home() -> str:

@@ -22,7 +22,7 @@ from opsigcli.store.lazy_arrays import StoredMatrix, StoredTexts
 from opsigcli.store.looked import DIGESTS
 from opsigcli.store.names import MINE, QUICK, SHARPNESS, name_of
 from opsigcli.store.opening import attribute, open_checked
-from opsigcli.store.paths import placed_run
+from opsigcli.store.paths import MADE_IN, placed_run
 from opsigcli.store.probes import read_probes
 from opsigcli.store.results import Results
 from opsigcli.store.schema import RESULTS
@@ -36,7 +36,7 @@ class Store(Results):
     @property
     def run(self) -> Run:
         """The run the store belongs to."""
-        return placed_run(self._record(Run, "run"), self.path)
+        return placed_run(self._record(Run, "run"), self.path, str(attribute(self.file, MADE_IN) or ""))
 
     @property
     def signature(self) -> str:

@@ -16,7 +16,7 @@ from opsigcli.store.beside import cannot_write, opened, real_path, reserve
 from opsigcli.store.decode import decode_text
 from opsigcli.store.guard import walk
 from opsigcli.store.opening import open_checked
-from opsigcli.store.paths import as_stored, folder_of
+from opsigcli.store.paths import MADE_IN, as_stored, folder_of
 from opsigcli.store.seal import seal
 
 SLACK = 1 << 20  # bytes: HDF5's own structures, JSON, and short arrays
@@ -58,9 +58,10 @@ def replace_store(store: Path, fill: Callable[[h5py.File], None], size: int, *, 
 
 def put_json(file: h5py.File, name: str, value: Any) -> None:
     """Put a record into an open store, as JSON, with paths as a store keeps them."""
-    folder = (
-        folder_of(file.filename) if name == "run" else ""
-    )  # of other records an option may be part of a result's name
+    folder = ""  # of other records an option may be part of a result's name
+    if name == "run":
+        folder = folder_of(file.filename)
+        file.attrs[MADE_IN] = as_stored(folder)
     file.create_dataset(name, data=json.dumps(as_stored(plain(value), folder)), dtype=TEXT)
 
 

@@ -161,6 +161,8 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "format": f"{FORMAT!r}: that the file is a store",
         "format_version": f"a whole number, {FORMAT_VERSION}: what is documented here",
         "opsig_version": "the version of opsig that made the trace",
+        "made_in": "the folder that the store was made in; paths of `run` that begin with $STORE are from there, or "
+        "from the folder that the store lies in where they are not there; absent in older stores",
     },
     "gradients": {
         "key": "what the sketches are of: run, checkpoints and options, as one digest",

@@ -55,6 +55,9 @@ def test_the_reader_asks_for_paths_of_the_layout_and_for_no_other(tmp_path: Path
         def __contains__(self, name: str) -> bool:
             return name in self.file
 
+        def __getattr__(self, name: str) -> Any:  # attributes are no datasets
+            return getattr(self.file, name)
+
     with open_store(store) as opened:
         watched = Store(store, Watched(opened.file), opened.names)
         for place in (watched, *watched.kept()):

@@ -82,6 +82,29 @@ def test_a_folder_that_moves_takes_its_store_along(project: Path, opsig: Opsig) 
     assert done.code == 0, done.err
 
 
+def test_a_copy_of_the_store_alone_is_of_the_same_run(made: Path, tmp_path: Path, opsig: Opsig) -> None:
+    copy = Path(shutil.copy(made / "opsig.h5", tmp_path / "copy.h5"))
+    (tmp_path / "run").mkdir()  # of another run, which is not looked at
+    assert opsig("sharpness", "--store", copy, "--every", 3, "--quiet").code == 0
+    with open_store(copy) as store:
+        assert store.run.checkpoints == str(made / "run")
+        assert store.run.data == f"npz:{made / 'd.npz'}?standardize=channel"
+
+
+def test_of_a_run_and_a_store_that_moved_out_of_a_folder_that_stays_the_new_place_is_looked_at(
+    made: Path, tmp_path: Path, opsig: Opsig
+) -> None:
+    old, new = (Path(shutil.copytree(made, tmp_path / name)) for name in ("old", "new"))
+    data = f"npz:{old / 'd.npz'}?standardize=channel"
+    words = ("trace", old / "run", "--data", data, "--store", old / "s.h5", "--quiet")
+    assert opsig(*words).code == 0
+    shutil.rmtree(old / "run")
+    (old / "s.h5").rename(new / "s.h5")
+    with open_store(new / "s.h5") as store:
+        assert store.run.checkpoints == str(new / "run")
+    assert opsig("sharpness", "--store", new / "s.h5", "--every", 6, "--quiet").code == 0
+
+
 def test_a_store_with_absolute_paths_opens_and_keeps_its_results_when_it_is_traced_again(
     made: Path, opsig: Opsig
 ) -> None:
