@@ -167,8 +167,8 @@ MANIFEST = Topic(
                 "planned, 0 or more. "
                 "save_every: updates between checkpoints, 1 or more. seed: a whole number of 64 bits.",
                 "schedule: what multiplies the learning rate over the steps, as --schedule takes it, or empty. "
-                "clip: the norm to which longer gradients were scaled. augment: what training changed of its examples, as "
-                "--augment takes it, or empty: losses are of the examples as they are.",
+                "clip: the norm to which longer gradients were scaled. augment: what training changed of its "
+                "examples, as --augment takes it, or empty: losses are of the examples as they are.",
                 "unit: what the steps of checkpoints count: step, epoch, number (in a name that does not say what) or "
                 "position.",
                 "input_shape: a list of whole numbers, of one example. classes: a list of names. fingerprint: "

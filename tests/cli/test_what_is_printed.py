@@ -17,6 +17,7 @@ from PIL import Image
 from reporting_case import make_case
 
 from opsigcli.cli.console import Terminal
+from opsigcli.comparison.compare import compare
 from opsigcli.errors import OpsigError
 from opsigcli.mining_records import (
     GroupKey,
@@ -58,6 +59,7 @@ def poisoned(value: Any) -> Any:
 
 
 VIEWS = {
+    "opsig/comparison": lambda case: compare([case, case]),
     "opsig/trace": lambda case: case.trace,
     "opsig/quick-sharpness": lambda case: dataclasses.replace(
         case, critical=(CriticalSharpness(4, None, None, 25.0, None, None, EVIL, 9, 1, EVIL),)

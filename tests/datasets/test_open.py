@@ -31,7 +31,7 @@ def test_opening_arrays_and_folders_needs_no_torch() -> None:
     [
         ("foldr:x", "unknown dataset 'foldr'", "did you mean 'folder'"),
         ("plantd?n=300", "unknown dataset 'plantd'", "did you mean 'planted'"),
-        ("zzz:1", "known: planted, folder, npz", "choose one of"),
+        ("zzz:1", "known: planted, noise", "choose one of"),
         ("folder", "expected folder:DIR", "add what follows 'folder:'"),
         ("planted:x", "expected planted", "leave out what follows 'planted:'"),
         ("", "expected a spec like", "examples"),

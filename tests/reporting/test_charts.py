@@ -14,6 +14,7 @@ from reporting_case import HOSTILE, make_case, with_losses
 from opsigcli.mining_records import (
     Evidence,
 )
+from opsigcli.probe_records import Probe, ProbeTrace
 from opsigcli.records import Case
 from opsigcli.registry import Entry
 from opsigcli.reporting.charts import BARS, CHARTS
@@ -60,7 +61,11 @@ def full() -> Case:
     )
     critical = CriticalSharpness(4, 18.0, 0.11, 25.0, 0.72, 0.01, "next checkpoint", 6, 0)
     lost = CriticalSharpness(8, None, None, 25.0, None, None, "gradient", 9, 1, HOSTILE)
-    return replace(case, sharpness=(*rest, point), critical=(critical, lost))
+    shown = np.array(case.trace.losses)[:, :3]
+    answers = (shown / shown.sum(axis=1, keepdims=True)).astype(np.float32)
+    probe = Probe("colour:skyblue", HOSTILE, "0" * 32)
+    traced = ProbeTrace(probe, np.zeros((1, 3, 2, 2), np.float32), np.arange(3), answers)
+    return replace(case, sharpness=(*rest, point), critical=(critical, lost), probes=(traced,))
 
 
 def holed() -> Case:

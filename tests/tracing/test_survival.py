@@ -176,6 +176,7 @@ def test_the_same_trace_is_the_same_file(opsig: Opsig, run: Path, tmp_path: Path
     for _ in range(2):
         assert opsig("trace", run, "--store", store, "--fresh").code == 0
         found.append(store.read_bytes())
+        store.unlink()
     assert found[0] == found[1]
 
 
