@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TIMED = 64  # examples of a timed piece: what is worked on at once
 SEARCH = 4.5  # the search itself has so many times the starts of a surrogate
+HALVES = 12  # of what was compared, in which pairs are looked for again
 PAIRS = 3  # that are looked at along their direction, where the store has none to tell from
 ARMS, UPDATES, PRODUCTS = 5, 60, 60  # of --causal, with the products for an arm's two sharpnesses
 LEAST = 0.5  # seconds of a piece that is timed once
@@ -87,8 +88,8 @@ def counted(options: MineOptions, sketches: Sketches, examples: int, pairs: int)
     return Counts(
         gradients=0 if kept else rows * m + (examples if whole else 0),
         loads=0 if kept else rows,
-        similarities=rows,
-        searches=options.surrogates + SEARCH,
+        similarities=rows * (1 + HALVES),
+        searches=options.surrogates + SEARCH + HALVES,
         directions=0 if kept else directions,
         passes=arms,
     )
@@ -164,6 +165,9 @@ def measured(counts: Counts, options: MineOptions, sketches: Sketches, m: int) -
         objective = sketches.opened.objective
         some = objective.counted[:TIMED]
         if counts.gradients:
+            sketches.sketch(
+                row, some[:2]
+            )  # what libraries get ready at first takes longer than many gradients
             gradient = timed(lambda: sketches.sketch(row, some))
             gradient = max(gradient - load, 0.0) / len(some)  # the checkpoint is read for every piece
             several, few = objective.counted[: objective.batch_size], len(some) // 4

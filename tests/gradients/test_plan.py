@@ -55,7 +55,7 @@ def test_what_is_kept_is_not_counted_and_nothing_is_written(
         for words in ((), ("--top", 5), ("--seed", 1), ("--seed", 1, "--surrogates", 0, "--method", "losses"))
     ]
     assert astuple(seen[0]) == (0, 0, 0, 0, 0, 0)
-    assert (seen[1].gradients, seen[1].similarities) == (0, 8)
+    assert (seen[1].gradients, seen[1].similarities) == (0, 8 * 13)
     assert (seen[2].gradients, seen[2].loads) == (8 * 400, 8)
     assert astuple(seen[3]) == (0, 0, 0, 0, 0, 0)
     assert plans[0]["estimated_seconds"] == plans[3]["estimated_seconds"] == 0
