@@ -112,6 +112,14 @@ class TrainOptions:
     ] = None
     steps: Annotated[int, Option("Optimizer updates in all.", "N", min=1)] = 300
     save_every: Annotated[int, Option("Updates between checkpoints.", "N", min=1)] = 1
+    save_steps: Annotated[
+        str | None,
+        Option(
+            "Save checkpoints at these steps instead, from A to B every C-th: 0:100:10,100:200:1. The first and the "
+            "last step are saved in any case.",
+            "A:B:C,…",
+        ),
+    ] = None
     exclude: Annotated[
         Path | None, Option("Leave out the examples whose ids FILE holds (opsig mine --export).", "FILE")
     ] = None

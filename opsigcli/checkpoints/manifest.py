@@ -57,6 +57,7 @@ class Manifest:
     augment: str = ""  # what training changed of its examples: flip, crop=2, mixup=0.2
     steps: Count = 0  # planned
     save_every: Positive = 1
+    save_steps: str = ""  # ranges of steps A:B:C that were saved instead; "" where every so many were
     seed: Seed = 0
     input_shape: tuple[Count, ...] = ()
     classes: tuple[str, ...] = ()

@@ -165,7 +165,8 @@ MANIFEST = Topic(
                 "hyper-parameters: numbers, true or false, text, or lists of these.",
                 "batch_size: examples per update, 1 or more; absent for the full batch. steps: updates "
                 "planned, 0 or more. "
-                "save_every: updates between checkpoints, 1 or more. seed: a whole number of 64 bits.",
+                "save_every: updates between checkpoints, 1 or more; save_steps: ranges of steps saved instead, as "
+                "--save-steps takes them, or empty. seed: a whole number of 64 bits.",
                 "schedule: what multiplies the learning rate over the steps, as --schedule takes it, or empty. "
                 "clip: the norm to which longer gradients were scaled. augment: what training changed of its "
                 "examples, as --augment takes it, or empty: losses are of the examples as they are.",

@@ -32,6 +32,7 @@ from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.kept_examples import example_weights
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.run_specs import signed_manifest
+from opsigcli.runs.save_steps import SaveSteps
 from opsigcli.runs.trainer import Trainer
 from opsigcli.runs.training_rule import training_rule
 from opsigcli.usercode import absolute_spec
@@ -97,6 +98,7 @@ class _Run:
         source = open_source(options.data)
         rule, hyper = training_rule(options)
         self.schedule = Schedule(options.schedule, options.steps)
+        self.saved = SaveSteps(options.save_every, options.save_steps or "")
         changes = BatchChanges.of(options.augment or "", source)
         model = absolute_spec(options.model)
         self.weights = example_weights(options, source)
@@ -116,6 +118,7 @@ class _Run:
             batch_size=options.batch_size,
             steps=options.steps,
             save_every=options.save_every,
+            save_steps=str(self.saved),
             seed=options.seed,
         )
         self.rows = self._open_folder()
@@ -148,7 +151,7 @@ class _Run:
             loss = trainer.update()
             task.advance(note=f"loss {loss:.4f}")
             diverged = not math.isfinite(loss)
-            if diverged or trainer.step % options.save_every == 0 or trainer.step == options.steps:
+            if diverged or trainer.step in self.saved or trainer.step == options.steps:
                 self._save()
             if diverged:
                 return True
