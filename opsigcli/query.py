@@ -64,6 +64,18 @@ def numbers(spec: Spec, key: str, default: Default) -> tuple[float, ...] | Defau
     return tuple(float(value) for value in values)
 
 
+def amount(spec: Spec, key: str, default: float) -> float:
+    """The number ``key``, of at least 0.
+
+    Raises:
+        UsageError: it is none.
+    """
+    (value, *more) = numbers(spec, key, (default,))
+    if more or value < 0:
+        raise _wrong(spec, key, "one number of at least 0")
+    return value
+
+
 def choice(spec: Spec, key: str, default: Default, known: tuple[str, ...]) -> str | Default:
     """The value of ``key``, one of ``known``.
 

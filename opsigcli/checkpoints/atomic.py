@@ -45,6 +45,20 @@ def write(path: Path, data: bytes) -> None:
         ) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those around it, where it is not there.
+
+    Raises:
+        CheckpointError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"the folder {folder} cannot be made: {error.strerror}", "name another folder"
+        ) from error
+
+
 def sweep(folder: Path, name: str) -> None:
     """Remove the parts that a killed writer of files in ``folder`` left behind.
 

@@ -170,12 +170,7 @@ class _Run:
             CheckpointError: the folder cannot be made.
             UsageError: another run, or something else, made them.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CheckpointError(
-                f"the folder {self.folder} cannot be made: {error.strerror}", "name another folder"
-            ) from error
+        atomic.make_folder(self.folder)
         atomic.sweep(self.folder, LEFT_BEHIND)
         old = None if self.options.fresh else read_manifest(self.folder)
         found = self._files()

@@ -10,7 +10,7 @@ import numpy as np
 
 from opsigcli.errors import UsageError
 from opsigcli.examples import ExampleSource
-from opsigcli.query import LARGEST_SEED, integer, integers, numbers
+from opsigcli.query import LARGEST_SEED, amount, integer, integers
 from opsigcli.specs import Spec, Value
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def open_two_layer_linear(spec: Spec) -> Generated:
     spec.only("d", "alpha", "beta", "copies", "kappa")
     d, copies = integer(spec, "d", 20, maximum=10_000), integer(spec, "copies", 4, minimum=2, maximum=1000)
     alpha, beta, kappa = (
-        _positive(spec, key, default) for key, default in (("alpha", 50.0), ("beta", 10.0), ("kappa", 0.0))
+        amount(spec, key, default) for key, default in (("alpha", 50.0), ("beta", 10.0), ("kappa", 0.0))
     )
     axes = np.repeat(np.concatenate([np.eye(d), -np.eye(d)]) * math.sqrt(d), copies, axis=0)
     sign = np.tile(np.array([1.0, -1.0] + [0.0] * (copies - 2)), 2 * d)
@@ -130,7 +130,7 @@ def open_one_axis(spec: Spec) -> Generated:
         UsageError: an option is unknown or has the wrong type, or p n is no even number of at least 2.
     """
     spec.only("n", "p", "s")
-    n, p, s = integer(spec, "n", 200, maximum=1 << 24), _positive(spec, "p", 0.5), _positive(spec, "s", 4.0)
+    n, p, s = integer(spec, "n", 200, maximum=1 << 24), amount(spec, "p", 0.5), amount(spec, "s", 4.0)
     held = round(p * n)
     if held % 2 or not 2 <= held <= n or abs(held - p * n) > 1e-9 * n:
         raise UsageError(
@@ -143,15 +143,3 @@ def open_one_axis(spec: Spec) -> Generated:
     return Generated(
         Spec("", "one-axis", {"n": n, "p": p, "s": s}), inputs, labels, ("up", "down"), None, (first, second)
     )
-
-
-def _positive(spec: Spec, key: str, default: float) -> float:
-    """One number of at least 0.
-
-    Raises:
-        UsageError: it is none.
-    """
-    (value, *more) = numbers(spec, key, (default,))
-    if more or value < 0:
-        raise UsageError(f"in {str(spec)!r}: expected one {key} of at least 0", f"change {key}=…")
-    return value

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from opsigcli.errors import UsageError
-from opsigcli.query import integer, integers, numbers
+from opsigcli.query import amount, integer, integers
 from opsigcli.registry import unknown
 from opsigcli.specs import Spec, parse
 
@@ -27,7 +27,7 @@ def _cosine(spec: Spec, steps: int) -> Factor:
 
     Reference: Loshchilov & Hutter 2017, SGDR, equation 5, without restarts.
     """
-    end, warm = _number(spec.only("steps", "end", "warmup"), "end", 0.0), _warmup(spec)
+    end, warm = amount(spec.only("steps", "end", "warmup"), "end", 0.0), _warmup(spec)
     return lambda step: _between(1.0, end, (step - warm) / max(steps - warm, 1))
 
 
@@ -38,7 +38,7 @@ def _step(spec: Spec, steps: int) -> Factor:
         UsageError: neither is said, or both.
     """
     every = integer(spec.only("every", "at", "factor", "warmup"), "every", None)
-    at, factor = integers(spec, "at", None), _number(spec, "factor", 0.1)
+    at, factor = integers(spec, "at", None), amount(spec, "factor", 0.1)
     if (every is None) == (at is None):
         raise UsageError(f"in {str(spec)!r}: expected every= or at=", "example: step?at=60,80&factor=0.1")
     if every is not None:
@@ -56,7 +56,7 @@ def _one_cycle(spec: Spec, steps: int) -> Factor:
     """
     spec.only("steps", "peak", "start", "end")
     peak, start, end = (
-        _number(spec, key, default) for key, default in (("peak", 0.3), ("start", 0.04), ("end", 4e-6))
+        amount(spec, key, default) for key, default in (("peak", 0.3), ("start", 0.04), ("end", 4e-6))
     )
     if not 0 < peak < 1:
         raise UsageError(f"in {str(spec)!r}: expected peak between 0 and 1", "example: onecycle?peak=0.3")
@@ -119,18 +119,6 @@ class Schedule:
 
 def _warmup(spec: Spec) -> int:
     return integer(spec, "warmup", 0, minimum=0)
-
-
-def _number(spec: Spec, key: str, default: float) -> float:
-    """A number of at least 0.
-
-    Raises:
-        UsageError: it is none.
-    """
-    (value, *more) = numbers(spec, key, (default,))
-    if more or value < 0:
-        raise UsageError(f"in {str(spec)!r}: expected one {key} of at least 0", f"change {key}=…")
-    return value
 
 
 def _between(first: float, last: float, share: float) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsigcli.checkpoints import atomic
 from opsigcli.checkpoints.manifest import Manifest, read_manifest, write_manifest
-from opsigcli.errors import CheckpointError, UsageError
+from opsigcli.errors import UsageError
 from opsigcli.options import MANIFEST
 from opsigcli.recording.described import described, unwrapped
 from opsigcli.recording.saved import Saved, copied, write
@@ -176,12 +176,7 @@ class Recorder:
             UsageError: the folder holds another run, or checkpoints of none.
             CheckpointError: the folder cannot be made.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CheckpointError(
-                f"the folder {self.folder} cannot be made: {error.strerror}", "name another folder"
-            ) from error
+        atomic.make_folder(self.folder)
         atomic.sweep(self.folder, rf"step-\d+\.pt|{re.escape(MANIFEST)}")
         old = None if fresh else read_manifest(self.folder)
         if old is None:
