@@ -88,7 +88,8 @@ def pairs_table(chosen: Chosen) -> Table:
                 "pair": key.pair,
                 "side": key.side,
                 "opposition": pair.opposition.value,
-                "p_value": pair.opposition.p_value,
+                # The one that accounts for the search, where there is one.
+                "p_value": pair.evidence.get("clarity", pair.opposition).p_value,
                 "finding": "" if pair.finding is None else str(pair.finding).lower(),
                 "strongest_step": pair.strongest_step,
                 "verdict": pair.verdict,
