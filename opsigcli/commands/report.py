@@ -29,6 +29,7 @@ from opsigcli.reporting.screen import Screen
 from opsigcli.reporting.training import training_facts
 from opsigcli.result_records import Result
 from opsigcli.store.beside import write_file
+from opsigcli.store.paths import named_from
 from opsigcli.store.reader import open_store
 from opsigcli.store.recognise import is_store
 
@@ -66,7 +67,7 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         from opsigcli.reporting.html import render_html
 
         page = render_html(case, result, thumbnails_per_group=options.thumbnails, definitions=DEFINITIONS)
-        messages.append(_write(output, page.encode()))
+        messages.append(_write(output, named_from(page, options.store).encode()))
         result["html"] = str(output)
     if folder is not None:
         messages.append(f"wrote {log_case(case, folder)}; look at it with: tensorboard --logdir {folder}")

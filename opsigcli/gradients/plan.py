@@ -27,6 +27,7 @@ SEARCH = 4.5  # the search itself has so many times the starts of a surrogate
 HALVES = 12  # of what was compared, in which pairs are looked for again
 PAIRS = 3  # that are looked at along their direction, where the store has none to tell from
 ARMS, UPDATES, PRODUCTS = 5, 60, 60  # of --causal, with the products for an arm's two sharpnesses
+START = 3.0  # seconds until Python, torch and the run are ready, where gradients are to be taken
 LEAST = 0.5  # seconds of a piece that is timed once
 
 
@@ -139,7 +140,7 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
         "surrogates": 0 if mined else options.surrogates,
         "bytes_to_read": read,
         "bytes_to_write": 4 * len(sketches.rows) * m * options.sketch_dimensions if counts.gradients else 0,
-        "estimated_seconds": estimated(counts, each),
+        "estimated_seconds": estimated(counts, each) + (START if counts.loads else 0.0),
     }
     what = (
         f"mine {m} of {examples} examples at {len(sketches.rows)} checkpoints, {counts.gradients} gradients"

@@ -67,6 +67,12 @@ def placed_run(run: Run, store: str | Path, made_in: str = "") -> Run:
     return Run(**as_here(kept, before if there else folder_of(store)))
 
 
+def named_from(text: str, store: str | Path) -> str:
+    """A text to be given to others, in which what lies in the folder of the store is named from there."""
+    folder = folder_of(store)
+    return re.sub(f"{_BEFORE}{re.escape(folder)}/", "", text) if len(folder) > 1 else text
+
+
 def _home() -> str:
     try:
         return str(Path.home())

@@ -73,6 +73,15 @@ def test_commands_find_checkpoints_and_data_from_any_folder(
     store.unlink()
 
 
+def test_a_page_names_what_lies_beside_the_store_from_there(made: Path, tmp_path: Path, opsig: Opsig) -> None:
+    page = tmp_path / "page.html"
+    assert opsig("report", "--store", made / "opsig.h5", "-o", page).code == 0
+    text = page.read_text()
+    assert str(made) not in text
+    assert ">run<" in text
+    assert "npz:d.npz?standardize=channel" in text
+
+
 def test_a_folder_that_moves_takes_its_store_along(project: Path, opsig: Opsig) -> None:
     store = project / "opsig.h5"
     assert opsig("sharpness", "--store", store, "--every", 4, "--quiet").code == 0
