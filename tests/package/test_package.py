@@ -14,7 +14,7 @@ from conftest import Opsig
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(
-    path for path in (ROOT / "examples").iterdir() if path.is_file() and path.suffix != ".ipynb"
+    path for path in (ROOT / "examples").iterdir() if path.is_file() and path.suffix not in (".ipynb", ".png")
 )
 DOCUMENTS = [ROOT / "README.md", ROOT / "examples" / "vision" / "README.md", *EXAMPLES]
 
