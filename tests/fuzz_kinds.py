@@ -43,7 +43,7 @@ def _(dice: Dice, place: Place) -> Case:
     words += {
         "train": [*SPECS, "--steps", "2"], "sharpness": ["--every", "9"], "mine": ["--surrogates", "0"],
     }.get(verb, [])  # fmt: skip
-    for parameter in dice.sample(parameters(COMMANDS[verb]), 2):
+    for parameter in dice.sample(known := parameters(COMMANDS[verb]), min(2, len(known))):
         unbounded = ("steps", "idle", "watch") if verb != "sharpness" else ()
         if not isinstance(parameter.declared, Argument) and parameter.name not in unbounded:
             words += [parameter.flag, *([dice.choice(ODD)] if parameter.declared.metavar else [])]
