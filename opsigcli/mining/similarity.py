@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from opsigcli.mining.usual_gradient import fit
 from opsigcli.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ BINS = 20
 REFERENCES = 700  # random examples whose pairs calibrate the baseline
 STRIP = 64  # rows at once
 EACH = 50  # references for each output, for the usual gradient to be fitted
-TINY = 1e-12
-ROUNDS = 3  # of the fit; each counts outlying examples less
-RIDGE = 1.0  # in examples: a direction of residuals that fewer have is hardly fitted
-LEVEL = 1.5  # medians of the remainders' lengths, at which a remainder counts half
 ROOM = 0.02  # least room between the baseline and ±1 that an excess is measured by; sketches err by about as much
 
 
@@ -102,69 +99,6 @@ def usual_cosine(gradient_cosine: Floats, residual_cosine: Floats) -> tuple[Floa
 def cosines_between(first: Floats, second: Floats) -> Floats:
     """Cosine of every row of one with every row of the other."""
     return np.asarray(_unit(first) @ _unit(second).T)
-
-
-class Usual(NamedTuple):
-    """What gradients at one checkpoint usually are for their output residual, and how far they usually are from it."""
-
-    slope: Floats  # (C, k) B, gradient per unit of output residual
-    level: float  # length of a remainder, per unit of output residual, that counts half
-
-    def features(self, at: Gradients) -> Floats:
-        """What each gradient has beyond the usual one of its residual, (M, k) float32, of length below 1.
-
-        ``φ_i = r_i / √(‖r_i‖² + level²)`` with ``r_i = (g_i − Bᵀδ_i) / ‖δ_i‖``.
-        """
-        direction, per_unit = _per_residual(at)
-        return _short(per_unit - direction @ self.slope, self.level)
-
-
-def fit(at: Gradients) -> tuple[Usual, Floats]:
-    """The usual gradient of an output residual, by a robust ridge regression.
-
-    ``B = argmin_B Σ_i w_i ‖(g_i − Bᵀδ_i) / ‖δ_i‖‖² + ‖B‖²``, three times: ``w_i = 1`` first, and then
-    ``1 / √(1 + (‖r_i‖ / median ‖r‖)²)``, so that outliers do not make themselves usual. A network's gradient is
-    ``J_iᵀδ_i``: B stands for the Jacobian that all inputs have in common.
-
-    Args:
-        at: gradients of R examples at one checkpoint.
-
-    Returns:
-        B with 1.5 times the median length of the remainders; and their features, each left out of its own fit, (R, k).
-    """
-    direction, per_unit = (part.astype(np.float64) for part in _per_residual(at))
-    basis = np.eye(direction.shape[1])
-    if len(direction) < direction.shape[1]:  # the fit lies in the span of the residuals
-        basis = np.linalg.qr(direction.T)[0]
-        direction = direction @ basis
-    weights, typical = np.ones(len(direction)), 0.0
-    for _ in range(ROUNDS):
-        weighted = direction.T * weights
-        inverse = np.linalg.inv(weighted @ direction + RIDGE * np.eye(direction.shape[1]))
-        slope = inverse @ (weighted @ per_unit)
-        own = weights * ((direction @ inverse) * direction).sum(axis=1)
-        left = (per_unit - direction @ slope) / (1 - own)[:, None]
-        lengths = np.linalg.norm(left, axis=1)
-        typical = float(np.median(lengths))
-        weights = 1 / np.sqrt(1 + (lengths / max(typical, TINY)) ** 2)
-    level = max(LEVEL * typical, TINY)
-    return Usual(np.asarray(basis @ slope, dtype=np.float32), level), _short(left, level)
-
-
-def _per_residual(at: Gradients) -> tuple[Floats, Floats]:
-    """Directions of the output residuals, and gradients per unit of residual; zeros where there is no residual."""
-    residuals, sketch = (np.asarray(part, dtype=np.float32) for part in (at.residuals, at.sketch))
-    lengths = np.linalg.norm(residuals, axis=1, keepdims=True)
-    direction, per_unit = (
-        np.divide(part, lengths, out=np.zeros_like(part), where=lengths > TINY)
-        for part in (residuals, sketch)
-    )
-    return direction, per_unit
-
-
-def _short(rows: Floats, level: float) -> Floats:
-    squares = np.einsum("ij,ij->i", rows, rows)
-    return np.asarray(rows / np.sqrt(squares + level**2)[:, None], dtype=np.float32)
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -10,18 +10,15 @@ import pytest
 from opsigcli.errors import UsageError
 from opsigcli.mining import METHODS
 from opsigcli.mining.similarity import (
-    LEVEL,
-    RIDGE,
     ROOM,
-    ROUNDS,
     Gradients,
     baseline,
     cosines,
     excess,
-    fit,
     residual_adjusted_cosine,
 )
 from opsigcli.mining.simple import closeness, linkage_groups, match_groups, refine, simple
+from opsigcli.mining.usual_gradient import LEVEL, RIDGE, ROUNDS, fit
 
 
 def random_gradients(rng: np.random.Generator, m: int, checkpoint: int = 0) -> Gradients:
