@@ -108,6 +108,15 @@ class Registry:
         }
 
 
+_ELSEWHERE = {  # what other tools call a thing, and what it is called here
+    **dict.fromkeys(("normalize", "normalise", "norm", "normalization"), ("mean", "std")),
+    **dict.fromkeys(("resize", "image_size", "img_size", "resolution"), ("size",)),
+    **dict.fromkeys(("num_labels", "n_classes", "nb_classes", "classes"), ("num_classes",)),
+    **dict.fromkeys(("max_length", "seq_len", "block_size", "max_seq_len"), ("context",)),
+    **dict.fromkeys(("n", "max_samples", "subset", "num_samples"), ("limit",)),
+}
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3, cutoff: float = 0.4) -> list[str]:
     """The up to ``count`` known names closest to ``name``, alike to ``cutoff`` of 1 or more."""
     return get_close_matches(name, list(known), n=count, cutoff=cutoff)
@@ -123,5 +132,6 @@ def unknown(noun: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not in a table."""
     names = list(known)
     every = ", ".join(names)
-    hint = did_you_mean(map(repr, nearest(name, names)), f"choose one of: {every}")
+    meant = [ours for ours in _ELSEWHERE.get(name.casefold(), ()) if ours in names]
+    hint = did_you_mean(map(repr, meant or nearest(name, names)), f"choose one of: {every}")
     return UsageError(f"unknown {noun} {name!r}; known: {every}", hint)

@@ -42,7 +42,11 @@ def mistake(error: Any, words: Sequence[str]) -> UsageError:
         expected = f"expected a command ({', '.join(COMMANDS)}), found {found[1]!r}"
         return UsageError(expected, did_you_mean(close, see))
     if found := re.match(r"Got unexpected extra argument\(?s?\)? \((.*)\)", said):
-        return UsageError(f"expected no more words for {_command(verb)}, found {found[1]!r}", see)
+        reads = "store" in {p.name for p in parameters(COMMANDS[verb])} if verb else False
+        hint = f"{_command(verb)} reads the store that opsig trace wrote: opsig.h5, or --store FILE; {see}"
+        return UsageError(
+            f"expected no more words for {_command(verb)}, found {found[1]!r}", hint if reads else see
+        )
     if option:
         expected = "no value" if "does not take" in said else "a value"
         return UsageError(

@@ -45,7 +45,7 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
     )
     old = None if options.fresh else series.manifest
     taken = UsageError(
-        f"there is a {MANIFEST} in {series.folder} already", "read it, or replace it with --fresh"
+        f"there is an {MANIFEST} in {series.folder} already", "read it, or replace it with --fresh"
     )
     if old is not None and not (options.model and options.data):
         raise taken
@@ -67,11 +67,11 @@ def init(options: InitOptions, progress: Progress) -> Outcome:
     source = open_source(options.data)
     model, loss = absolute_model(named), absolute_spec(options.loss)
     manifest = first_manifest(options, series, source, model, loss, warnings)
+    if old is not None and document(old) != document(manifest):
+        raise taken
     seen = look(series, source, manifest, progress)
     warnings += preparation_beside(series, source)
     seen.require()
-    if old is not None and document(old) != document(manifest):
-        raise taken
     atomic.sweep(series.folder, re.escape(MANIFEST))
     write_manifest(series.folder, manifest)
     path = series.folder / MANIFEST

@@ -16,6 +16,7 @@ from h5py import h5a, h5t
 from opsigcli.command_line import command
 from opsigcli.errors import Refused, StoreError, Unsound
 from opsigcli.files import NotAFile, open_file
+from opsigcli.options import STORE
 from opsigcli.store.guard import no_plugins, walk
 from opsigcli.store.schema import FORMAT, FORMAT_VERSION
 from opsigcli.store.seal import SIGNATURE, require_intact
@@ -47,9 +48,9 @@ def open_checked(path: Path) -> tuple[h5py.File, frozenset[str]]:
     except PermissionError as error:
         raise StoreError(f"{path} cannot be read: permission denied", "check its owner and mode") from error
     except NotAFile as error:
-        raise StoreError(
-            f"expected an opsig store at {path}: {error.strerror}", "name another file with --store"
-        ) from error
+        within = path / STORE
+        hint = f"name the store in it: {within}" if within.is_file() else "name another file with --store"
+        raise StoreError(f"expected an opsig store at {path}: {error.strerror}", hint) from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}", "check the disk") from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from conftest import Opsig
 
@@ -15,7 +17,9 @@ from opsigcli.options import COMMANDS
         (("report", "--zxz"), "expected an option of opsig report, found --zxz", "opsig report --help"),
         (("reprot",), f"expected a command ({', '.join(COMMANDS)}), found 'reprot'",
          "did you mean opsig report"),
-        (("mine", "a", "b"), "expected no more words for opsig mine, found 'a b'", "opsig mine --help"),
+        (("mine", "a", "b"), "expected no more words for opsig mine, found 'a b'",
+         "or --store FILE; see: opsig mine --help"),
+        (("schema", "a", "b"), "expected no more words for opsig schema, found 'b'", "see: opsig schema --help"),
         (("mine", "--top"), "expected a value after --top, found none", "opsig mine --help"),
         (("report", "--quiet=3"), "expected no value after --quiet, found one", "opsig report --help"),
         (("trace",), "expected CKPTS after opsig trace, found nothing", "opsig trace --help"),
@@ -34,3 +38,25 @@ def test_a_mistake_says_what_was_expected_and_what_was_found(
     assert hint in said
     for parsers in ("Invalid value", "No such", "Got unexpected", "Input should", "Possible options"):
         assert parsers not in said
+
+
+@pytest.mark.parametrize(
+    ("data", "close"),
+    [
+        ("folder:.?normalize=.5", "did you mean 'mean' or 'std'?"),
+        ("folder:.?resize=32", "did you mean 'size'?"),
+        ("folder:.?max_samples=9", "did you mean 'limit'?"),
+    ],
+)
+def test_an_option_is_known_by_the_name_that_other_tools_give_it(opsig: Opsig, data: str, close: str) -> None:
+    result = opsig("train", "runs", "--data", data)
+    assert result.code == 2
+    assert close in " ".join(result.err.split())
+
+
+def test_a_folder_in_place_of_a_store_names_the_store_in_it(opsig: Opsig, tmp_path: Path) -> None:
+    assert "name another file with --store" in opsig("report", str(tmp_path)).err
+    (tmp_path / "opsig.h5").touch()
+    assert f"name the store in it: {tmp_path / 'opsig.h5'}" in opsig("report", str(tmp_path)).err.replace(
+        "\n", ""
+    )
