@@ -80,6 +80,25 @@ class PairElsewhere:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """How far the mean loss of a group went in every run."""
+
+    group: str  # all examples, a class, or a group of a pair and the run that mined it
+    members: int  # of these, examples that all runs have
+    changes: tuple[float, ...]  # nats, for each run; below 0 the group gains
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Which groups gain and lose, from the last step at which all runs are the same to the steps of a window."""
+
+    step: int  # up to which the runs are the same, as forks at their checkpoint
+    first: int  # of the window: the second half of the steps after it that all runs have
+    last: int  # of the window
+    groups: tuple[Gain, ...]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Several runs side by side."""
 
@@ -88,4 +107,5 @@ class Comparison:
     shared: tuple[SharedExamples, ...]  # of each two runs
     shared_by_all: int  # examples that all runs have
     elsewhere: tuple[PairElsewhere, ...]
+    gains: Gains | None = None  # None where the runs are nowhere the same
     notes: tuple[str, ...] = ()  # why something is not compared

@@ -6,7 +6,7 @@ than others because it is one table, which the help, the manual and the settings
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -127,9 +127,33 @@ class TrainOptions:
         Path | None, Option("Let the examples whose ids FILE holds count less.", "FILE")
     ] = None
     weight: Annotated[float, Option("How much examples of --downweight count.", "X", min=0.0, max=1.0)] = 0.1
+    from_: Annotated[
+        Path | None,
+        Option(
+            "Go on from this checkpoint of another run of opsig train, in a folder of its own: model, data, "
+            "optimizer and its state, batches and steps are that run's, and only options that are given differ.",
+            "CKPT",
+        ),
+    ] = None
+    perturb: Annotated[
+        str | None,
+        Option(
+            "With --from: before the first update, move the weights by this length (Euclidean, over all parameters) in "
+            "a direction drawn at random; step: by as much as that update would; gradient: by the norm of the "
+            "gradient. step?seed=1 draws another direction. The checkpoint it starts with is not moved.",
+            "LENGTH|step|gradient",
+        ),
+    ] = None
+    reset_state: Annotated[
+        bool, Option("With --from: leave the optimizer's state (momentum, moments) behind; it begins anew.")
+    ] = False
     seed: Seed = 0
     device: Device = "auto"
+    trust_manifest: TrustManifest = False
     fresh: Fresh = False
+    given: frozenset[str] = field(
+        default=frozenset(), compare=False, repr=False
+    )  # names of those that were chosen
 
 
 @dataclass(frozen=True)

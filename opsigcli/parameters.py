@@ -6,12 +6,14 @@ completion in the shell and the command that repeats a part are made from that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_args, get_type_hints
 
 from opsigcli.errors import UsageError
 from opsigcli.registry import Entry, did_you_mean, nearest
+
+GIVEN = "given"  # the field of options that are told which of them were given
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Parameter:
     @property
     def flag(self) -> str:
         """The option as it is written: ``--batch-size``."""
-        return f"--{self.name.replace('_', '-')}"
+        return f"--{self.name.rstrip('_').replace('_', '-')}"  # from_, as from is a word of Python
 
 
 def parameters(options: type) -> list[Parameter]:
@@ -84,6 +86,8 @@ def parameters(options: type) -> list[Parameter]:
     hints = get_type_hints(options, include_extras=True)
     found = []
     for field in fields(options):
+        if field.name == GIVEN:
+            continue
         kind, *declared = get_args(hints[field.name]) or (None,)
         if len(declared) != 1 or not isinstance(declared[0], Argument | Option):
             raise TypeError(
@@ -91,6 +95,18 @@ def parameters(options: type) -> list[Parameter]:
             )
         found.append(Parameter(field.name, kind, field.default, declared[0]))
     return found
+
+
+def filled_in(options: type, values: Mapping[str, Any], given: Iterable[str]) -> Any:
+    """An options dataclass with these values; one that has the field for it is told which of them were given.
+
+    Args:
+        options: the dataclass.
+        values: by name; others are at their default.
+        given: names of those that were chosen, and do not stand at their default because nobody chose.
+    """
+    told = {GIVEN: frozenset(given)} if any(field.name == GIVEN for field in fields(options)) else {}
+    return options(**values, **told)
 
 
 def require(options: object, *names: str) -> None:

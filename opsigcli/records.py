@@ -65,6 +65,9 @@ class Run:
     transform: dict[str, Any] = field(default_factory=dict)  # what is done to inputs
     unit: str = ""  # what steps count: step, epoch, number or position; "" when not known
     config: str = ""  # content of the config.json of a model hf:DIR; "" for other models, and in older stores
+    forked: str = (
+        ""  # of which checkpoint the run is a fork, and what differs, in words; "" of one that is none
+    )
     base: str = ""  # sha256 of the base model's weights, which adapters change
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin
 
 from opsigcli.errors import UsageError
 from opsigcli.options import COMMANDS
-from opsigcli.parameters import Argument, Option, Parameter, parameters
+from opsigcli.parameters import Argument, Option, Parameter, filled_in, parameters
 from opsigcli.registry import did_you_mean, nearest
 
 
@@ -43,7 +43,7 @@ def filled(verb: str, given: Mapping[str, Any]) -> Any:
             raise UsageError(f"expected {name} of opsig.{verb}, found nothing", _help(parameter))
         elif isinstance(parameter.declared, Option) and os.environ.get(parameter.declared.envvar or ""):
             values[name] = Path(os.environ[str(parameter.declared.envvar)])
-    return COMMANDS[verb](**values)
+    return filled_in(COMMANDS[verb], values, values)
 
 
 def signature(verb: str) -> inspect.Signature:

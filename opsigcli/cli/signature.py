@@ -13,11 +13,13 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from opsigcli.options import TerminalOptions
-from opsigcli.parameters import Argument, Option, Parameter, parameters
+from opsigcli.parameters import Argument, Option, Parameter, filled_in, parameters
 from opsigcli.registry import Registry
 
 LARGEST = 1 << 53  # of whole numbers
 DIGITS = 20  # no number in range has as many
+
+_CONTEXT = "context_of_typer"  # no name of an option
 
 Act = Callable[[TerminalOptions, Any], None]
 
@@ -36,10 +38,18 @@ def function_of(options: type, act: Act) -> Callable[..., None]:
 
     def call(**given: Any) -> None:
         how = TerminalOptions(**{p.name: given[p.name] for p in spoken})
-        act(how, options(**{p.name: _value(p, given[p.name]) for p in own}))
+        chosen = [p.name for p in own if _chosen(given[_CONTEXT], p.name)]
+        act(how, filled_in(options, {p.name: _value(p, given[p.name]) for p in own}, chosen))
 
-    call.__signature__ = inspect.Signature([_parameter(p) for p in own + spoken])  # type: ignore[attr-defined]
+    context = inspect.Parameter(_CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    call.__signature__ = inspect.Signature([context, *(_parameter(p) for p in own + spoken)])  # type: ignore[attr-defined]
     return call
+
+
+def _chosen(context: typer.Context, name: str) -> bool:
+    """Whether a value was given, by a word or by the environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
 
 
 def _parameter(parameter: Parameter) -> inspect.Parameter:

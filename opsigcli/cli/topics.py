@@ -170,6 +170,10 @@ MANIFEST = Topic(
                 "schedule: what multiplies the learning rate over the steps, as --schedule takes it, or empty. "
                 "clip: the norm to which longer gradients were scaled. augment: what training changed of its "
                 "examples, as --augment takes it, or empty: losses are of the examples as they are.",
+                "forked_from, forked_step, forked_sha256: the checkpoint of another run that this one goes on from, by "
+                "opsig train --from; empty where it began anew. differs: a list of what is not as in that run. "
+                "perturb: how far the weights were moved there, as --perturb takes it, or empty. reset_state: true "
+                "where the optimizer's state was left behind.",
                 "unit: what the steps of checkpoints count: step, epoch, number (in a name that does not say what) or "
                 "position.",
                 "input_shape: a list of whole numbers, of one example. classes: a list of names. fingerprint: "

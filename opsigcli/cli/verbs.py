@@ -57,6 +57,8 @@ VERBS = {
         opsig train runs/adam --optimizer adam --lr 0.003 --batch-size 100
         opsig train runs/demo --steps 600
             goes on from the last checkpoint
+        opsig train runs/low --from runs/demo/step-000100.safetensors --lr 0.1
+            a fork: the same from there on, with another learning rate
         """,
     ),
     "inspect": Verb(

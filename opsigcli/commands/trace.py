@@ -17,6 +17,7 @@ from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
 from opsigcli.records import Run
 from opsigcli.reporting.training import training_words
+from opsigcli.runs.fork import forked_words
 from opsigcli.runs.optimizer_state import optimizer_of
 from opsigcli.runs.own_config import in_full, with_config
 from opsigcli.runs.run_specs import SPECS, absolute_model, same_spec, specs
@@ -173,6 +174,7 @@ def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tupl
         fingerprint=source.fingerprint,
         transform=source.transform,
         unit=series.unit,
+        forked=forked_words(manifest),
     )
     return _with_optimizer(with_config(run, series, warnings), series, warnings), source
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from opsigcli.command_line import command
 from opsigcli.comparison.elsewhere import Field, pair_elsewhere
+from opsigcli.comparison.gains import gains
 from opsigcli.comparison.matching import shared_examples
 from opsigcli.comparison_records import ComparedRun, Comparison, PairElsewhere, SharedExamples
 from opsigcli.errors import UsageError
@@ -73,6 +74,7 @@ def compare(cases: Sequence[Case]) -> Comparison:
         tuple(shared),
         len(by_all),
         tuple(_elsewhere(cases, letters, ids_of)),
+        gains(cases, letters, by_all),
         tuple(_notes(runs, cases)),
     )
 
@@ -155,6 +157,7 @@ def _settings(case: Case) -> dict[str, str]:
         "BatchNorm": run.batch_norm,
         "mean": str(weighted),
         **{fact.name: fact.value for fact in case.recorded_facts},
+        "fork of": run.forked,
         "folder": PurePath(run.checkpoints).name,
     }
     return {name: value for name, value in found.items() if value}

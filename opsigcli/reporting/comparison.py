@@ -33,8 +33,8 @@ def render_comparison(compared: Comparison) -> list[RenderableType]:
     found: list[RenderableType] = [Text(printable(title(compared)), style="bold"), loss_plot(runs)]
     if any(run.ratios for run in runs):
         found.append(ratio_plot(runs))
-    for listing in (settings(compared), numbers(compared), pairs(compared)):
-        found += shown(listing) if listing is not None else []
+    for table in (settings, numbers, gains, pairs):
+        found += shown(listing) if (listing := table(compared)) is not None else []
     found += [head("Examples"), *(Text(printable(line)) for line in shared_lines(compared))]
     if compared.notes:
         found += [head("Notes"), *(Text(f"- {printable(line)}") for line in compared.notes)]
@@ -133,6 +133,24 @@ def numbers(compared: Comparison) -> Listing:
         "the checkpoints where it was measured and converged.",
     )
     return Listing("numbers", "Numbers", "Loss, spikes and sharpness", words, _header(compared), rows)
+
+
+def gains(compared: Comparison) -> Listing | None:
+    """Which groups gain and lose in every run."""
+    told = compared.gains
+    if told is None:
+        return None
+    axis = compared.runs[0].axis
+    rows = tuple(
+        (gain.group, f"{gain.members:,}", *(signed(change) for change in gain.changes))
+        for gain in told.groups
+    )
+    words = (
+        f"Change of the mean loss from {axis.at(told.step)}, up to which the runs are the same, to the mean over the "
+        f"{axis.many} {told.first} to {told.last} that all have, nats; below 0 the group gains.",
+    )
+    header = ("group", "members", *(run.letter for run in compared.runs))
+    return Listing("gains", "Gains", "Which groups gain and which lose", words, header, rows)
 
 
 def pairs(compared: Comparison) -> Listing | None:

@@ -9,6 +9,7 @@ from opsigcli import __version__
 from opsigcli.printable import printable_lines, without_home
 from opsigcli.reporting.comparison import (
     curve_of,
+    gains,
     numbers,
     over_words,
     pairs,
@@ -57,7 +58,7 @@ def render_comparison_html(compared: Comparison, result: Mapping[str, Any]) -> s
         figures=[_losses(compared), *_ratios(compared)],
         multiples=_pairs(compared),
         listings=[
-            each for each in (settings(compared), numbers(compared), pairs(compared)) if each is not None
+            each for table in (settings, numbers, gains, pairs) if (each := table(compared)) is not None
         ],
         shared=shared_lines(compared),
         notes=compared.notes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,15 +16,20 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats
 
 
-def example_weights(options: TrainOptions, source: ExampleSource) -> Floats | None:
+def example_weights(options: TrainOptions, source: ExampleSource, less: Mapping[int, float]) -> Floats | None:
     """How much each example counts, (N,) float32: 0 for excluded ones; None when all count alike.
+
+    Args:
+        options: what they say comes on top of ``less``.
+        source: the examples.
+        less: example id -> weight of those that count less in the run that this one goes on from.
 
     Raises:
         UsageError: the data has no such examples, or none is left.
     """
-    if options.exclude is None and options.downweight is None:
+    if options.exclude is None and options.downweight is None and not less:
         return None
-    weights = np.ones(len(source), dtype=np.float32)
+    weights = np.array([less.get(i, 1.0) for i in source.ids.tolist()], dtype=np.float32)
     for path, weight in ((options.downweight, options.weight), (options.exclude, 0.0)):
         if path is not None:
             ids = read_ids(path)

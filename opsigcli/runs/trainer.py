@@ -70,11 +70,7 @@ class Trainer:
 
     def update(self) -> float:
         """Make one optimizer update and return the mean loss of its batch, before the update."""
-        torch.manual_seed(hash((self.seed, self.step)) % (1 << 63))
-        self.objective.model.train(self._random)
-        if not self._random:
-            for norm in batch_norms(self.objective.model):
-                norm.train()
+        self._begin()
         loss, gradient = self._loss_and_gradient()
         self._give(gradient)
         with further_up(self.optimizer) as moved:
@@ -88,6 +84,24 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         return loss
+
+    def gradient(self) -> list[Tensor]:
+        """The gradient that the next update begins with; the weights stay as they are, and BatchNorm's statistics."""
+        kept = {name: buffer.clone() for name, buffer in self.objective.model.named_buffers()}
+        self._begin()
+        _, gradient = self._loss_and_gradient()
+        self.objective.model.eval()
+        for name, buffer in self.objective.model.named_buffers():
+            buffer.copy_(kept[name])
+        return gradient
+
+    def _begin(self) -> None:
+        """Bring what is random to where this step has it, and the model into the mode of training."""
+        torch.manual_seed(hash((self.seed, self.step)) % (1 << 63))
+        self.objective.model.train(self._random)
+        if not self._random:
+            for norm in batch_norms(self.objective.model):
+                norm.train()
 
     def _give(self, gradient: list[Tensor]) -> None:
         for parameter, grad in zip(self.objective.parameters, gradient, strict=True):

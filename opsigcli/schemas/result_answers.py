@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
-from opsigcli.comparison_records import ComparedRun, PairElsewhere, SharedExamples
+from opsigcli.comparison_records import ComparedRun, Gains, PairElsewhere, SharedExamples
 from opsigcli.gate_records import GateResult, MetricValue
 from opsigcli.look_records import Look
 from opsigcli.mining_records import Mining, Pair, Spike, TopDeltas
@@ -145,6 +145,7 @@ class Compared(TypedDict):
     shared: list[SharedExamples]  # of each two runs
     shared_by_all: int  # examples that all runs have
     elsewhere: list[PairElsewhere]  # what the pairs of each run do in the others
+    gains: Gains | None  # which groups gain and lose; null where the runs are nowhere the same
     notes: list[str]  # why something is not compared
     html: NotRequired[str]  # the page that was written
 
