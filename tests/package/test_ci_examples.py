@@ -132,7 +132,8 @@ def test_the_job_gates_by_the_settings_of_the_project_and_not_without_any(projec
     (project / "checkpoints" / "step-000006.safetensors").write_bytes(b"torn")
     (project / "opsig.toml").write_text("fail-on = ['loss.last > 50']\n")
     (project / "opsig.h5").unlink()
-    assert run_job(project, OPSIG_SOURCE="opsig.whl", EVERY="4")[0] == 4
+    code, said = run_job(project, OPSIG_SOURCE="opsig.whl", EVERY="4")
+    assert code == 4, said
 
 
 def test_their_scripts_use_options_that_exist() -> None:
