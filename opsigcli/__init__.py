@@ -45,7 +45,7 @@ __all__ = [
     "train",
 ]
 
-_PLACES = {
+PLACES = {  # name -> module
     **dict.fromkeys(("export", "mine", "report", "sharpness", "trace", "train"), "opsigcli.api.calls"),
     **dict.fromkeys(("Run", "open"), "opsigcli.api.run"),
     "OpsigError": "opsigcli.errors",
@@ -56,9 +56,9 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(PLACES[name]), name)
 
 
 def __dir__() -> list[str]:

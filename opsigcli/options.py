@@ -479,8 +479,9 @@ class ReportOptions:
     log: Annotated[
         str | None,
         Option(
-            "Write numbers, pictures and tables for TensorBoard into a folder: tensorboard:DIR.",
-            "tensorboard:DIR",
+            "Write numbers, pictures and tables for TensorBoard into a folder (tensorboard:DIR), or as a run of "
+            "Weights & Biases that is not sent (wandb:offline, below wandb/ or WANDB_DIR; needs opsig[wandb]).",
+            "PROGRAM:PLACE",
         ),
     ] = None
     result: Annotated[
@@ -516,7 +517,10 @@ class ReportOptions:
     ] = False
     markdown: Annotated[
         bool,
-        Option("Print Markdown, for a comment on a change; it joins $GITHUB_STEP_SUMMARY where that is set."),
+        Option(
+            "Print Markdown, for a comment on a change; it joins $GITHUB_STEP_SUMMARY where that is set. With --figure "
+            "it shows that file: keep both in one folder."
+        ),
     ] = False
     junit: Annotated[Path | None, Option("Write the gates to FILE as JUnit XML.", "FILE")] = None
     store: Store = STORE

@@ -9,6 +9,7 @@ from textwrap import indent
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from opsigcli import __version__
@@ -31,6 +32,16 @@ app = typer.Typer(
     context_settings=HELP,
     epilog=ROOT_EPILOG,
 )
+
+
+class Command(TyperCommand):
+    """A command whose help names its arguments by what they are, without the type that holds them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            if parameter.param_type_name == "argument":
+                parameter.display_type_rich = lambda ctx: None  # type: ignore[method-assign, misc]
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -123,6 +134,7 @@ for _name, _verb in VERBS.items():
     _examples = indent(cleandoc(_verb.examples), "  ")
     app.command(
         _name,
+        cls=Command,
         help=cleandoc(_verb.description),
         short_help=_verb.summary,
         epilog=f"\b\nExamples:\n{_examples}",

@@ -50,7 +50,8 @@ GATES = Topic(
             "PIPELINES",
             (
                 "--junit FILE writes a test case for each gate; it is refused without gates. --markdown prints a "
-                "comment for a change, which joins the file that GITHUB_STEP_SUMMARY names. Where GITHUB_ACTIONS is "
+                "comment for a change, which joins the file that GITHUB_STEP_SUMMARY names; with --figure FILE.svg it "
+                "shows that picture beside it, as hosts take pictures out of the text. Where GITHUB_ACTIONS is "
                 "true each gate that trips, and each error, is also an annotation. --json has all gates in "
                 "result.gates and all metrics in result.metrics. examples/ci has an action and a job.",
             ),

@@ -6,8 +6,12 @@ from opsigcli.errors import OpsigError
 
 # Import name -> what pip installs, where they differ.
 _NAMES = {"PIL": "pillow", "google": "protobuf", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-# A torchvision pins the torch that it was built for: left alone, pip fetches the newest of both.
-BESIDE_TORCH = "pip install {package} \"torch==$(python -c 'import torch; print(torch.__version__)')\""
+# A torchvision pins the torch that it was built for: left alone, pip fetches the newest of both. The version is the one
+# that pip knows: torch.__version__ of a wheel of PyPI has "+cu128" behind it, which pip finds nowhere.
+BESIDE_TORCH = (
+    "pip install {package} "
+    '"torch==$(python -c \'from importlib.metadata import version; print(version("torch"))\')"'
+)
 
 
 def lacking_package(error: BaseException) -> OpsigError | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from opsigcli.cli.api_page import api_page
 from opsigcli.cli.evidence_page import EVIDENCE_PAGE
 from opsigcli.cli.gates_page import GATES
 from opsigcli.cli.scaling import SCALING
@@ -212,4 +213,4 @@ MANIFEST = Topic(
     related=("init", "train", "trace"),
 )
 
-TOPICS = (SCALING, LOSSES, SPIKES, EVIDENCE_PAGE, GATES, MANIFEST, STORE_PAGE)
+TOPICS = (api_page(), SCALING, LOSSES, SPIKES, EVIDENCE_PAGE, GATES, MANIFEST, STORE_PAGE)

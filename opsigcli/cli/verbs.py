@@ -256,7 +256,9 @@ VERBS = {
         and what is seen in it. What is written is read block by block, so that memory does not grow with the run.
 
         A number that is missing is empty in csv, null in jsonl and parquet, NaN in npz; there losses and deltas are one
-        array of checkpoints by examples, beside steps. In csv a text that a spreadsheet would run as a formula (it
+        array of checkpoints by examples, beside steps. What is true or false (converged, measured, finding) is true or
+        false in csv, jsonl and parquet, and in npz of bools; finding, which was not asked of every pair, may be missing
+        as a number may, and is 1 or 0 in npz. In csv a text that a spreadsheet would run as a formula (it
         begins with = + - @, a tab or a line break) has an apostrophe before it; the other formats have it as it is.
         Parquet needs pyarrow: pip install 'opsig[parquet]'. The layout of the store itself: man opsig-store.
         """,

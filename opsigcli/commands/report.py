@@ -9,7 +9,7 @@ from typing import Any
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.comparison.compare import compare_stores
 from opsigcli.errors import ExitCode, ReportError, UsageError
-from opsigcli.exporting.tensorboard import log_case, log_folder
+from opsigcli.exporting.logs import log_of
 from opsigcli.gates.asked import asked, require_gates
 from opsigcli.gates.baseline import Baseline, likeness_of, read_baseline
 from opsigcli.gates.hold import add_to_summary, hold
@@ -23,7 +23,7 @@ from opsigcli.outcome import Outcome, plain
 from opsigcli.printable import without_homes
 from opsigcli.progress import Progress
 from opsigcli.records import Case
-from opsigcli.reporting.markdown import render_markdown
+from opsigcli.reporting.markdown import figure_link, render_markdown
 from opsigcli.reporting.probes import probes_data
 from opsigcli.reporting.screen import Screen
 from opsigcli.reporting.training import training_facts
@@ -49,7 +49,7 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         return _list_metrics()
     if len(options.stores) > 1:
         return _compared(options)
-    folder = None if options.log is None else log_folder(options.log)
+    log = None if options.log is None else log_of(options.log)
     options = replace(options, store=next(iter(options.stores), options.store))
     gates = asked(options.fail_on, options.require, options.baseline, Path.cwd())
     if options.junit is not None:
@@ -69,8 +69,8 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         page = render_html(case, result, thumbnails_per_group=options.thumbnails, definitions=DEFINITIONS)
         messages.append(_write(output, named_from(page, options.store).encode()))
         result["html"] = str(output)
-    if folder is not None:
-        messages.append(f"wrote {log_case(case, folder)}; look at it with: tensorboard --logdir {folder}")
+    if log is not None:
+        messages.append(log(case))
     if options.figure:
         messages += [*missing, _write(options.figure, drawn)]
         result["figure"] = str(options.figure)
@@ -79,8 +79,9 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         messages.append(f"wrote {options.junit}")
     document = render_markdown(case, held.metrics, held.results, held.before) if options.markdown else ""
     if document:
+        warnings += add_to_summary(document)  # without a picture: a summary shows none that is beside it
+        document += figure_link(options.figure) if options.figure else ""
         result["markdown"] = document
-        warnings += add_to_summary(document)
     return Outcome(
         schema="opsig/report",
         inputs={"store": str(options.store)},

@@ -21,3 +21,12 @@ FORMATS = Registry(
         "parquet": Entry("opsigcli.exporting.arrays:write_parquet", "columns (extra: parquet)"),
     },
 )
+LOGS = Registry(
+    "program",
+    {
+        "tensorboard": Entry(
+            "opsigcli.exporting.tensorboard:log_to_folder", "tensorboard:DIR: an event file"
+        ),
+        "wandb": Entry("opsigcli.exporting.wandb_run:log_offline", "wandb:offline: a run to be sent by hand"),
+    },
+)

@@ -11,7 +11,13 @@ import numpy as np
 from opsigcli.errors import UsageError
 from opsigcli.exporting.table import Column, Table
 
-_DTYPES: dict[str, Any] = {"int": np.int64, "float": np.float64, "float32": np.float32, "bool": np.bool_}
+_DTYPES: dict[str, Any] = {
+    "int": np.int64,
+    "float": np.float64,
+    "float32": np.float32,
+    "bool": np.bool_,
+    "maybe": np.float64,
+}
 
 
 def write_npz(table: Table, file: BinaryIO) -> None:
@@ -50,6 +56,7 @@ def write_parquet(table: Table, file: BinaryIO) -> None:
         "float": pyarrow.float64(),
         "float32": pyarrow.float32(),
         "bool": pyarrow.bool_(),
+        "maybe": pyarrow.bool_(),
         "text": pyarrow.string(),
     }
     grid = table.grid

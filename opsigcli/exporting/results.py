@@ -90,7 +90,7 @@ def pairs_table(chosen: Chosen) -> Table:
                 "opposition": pair.opposition.value,
                 # The one that accounts for the search, where there is one.
                 "p_value": pair.evidence.get("clarity", pair.opposition).p_value,
-                "finding": "" if pair.finding is None else str(pair.finding).lower(),
+                "finding": pair.finding,
                 "strongest_step": pair.strongest_step,
                 "verdict": pair.verdict,
             }
@@ -101,7 +101,7 @@ def pairs_table(chosen: Chosen) -> Table:
         {
             "opposition": "float",
             "p_value": "float",
-            "finding": "text",
+            "finding": "maybe",
             "strongest_step": "int",
             "verdict": "text",
         },

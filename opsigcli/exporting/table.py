@@ -17,10 +17,10 @@ Read = Callable[[int, int], Any]  # the values of rows from … to …: an array
 
 @dataclass(frozen=True)
 class Column:
-    """One named value of every row. A number that is missing is NaN."""
+    """One named value of every row. A number that is missing is NaN, and of "maybe", true or false or missing, None."""
 
     name: str
-    kind: Literal["int", "float", "float32", "bool", "text"]
+    kind: Literal["int", "float", "float32", "bool", "maybe", "text"]
     read: Read
 
 
@@ -67,6 +67,8 @@ def of_records(rows: list[dict[str, Any]], kinds: dict[str, str]) -> Table:
     def column(name: str, kind: Any) -> Column:
         def read(start: int, stop: int) -> Any:
             values = [row[name] for row in rows[start:stop]]
+            if kind == "maybe":
+                return values
             if kind == "text":
                 return ["" if value is None else str(value) for value in values]
             if kind.startswith("float"):

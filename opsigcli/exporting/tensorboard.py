@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import html
-import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from opsigcli.errors import UsageError
 from opsigcli.exporting.event_file import EventFile
+from opsigcli.exporting.logs import Log, refused, scalars
 from opsigcli.records import Case
 from opsigcli.reporting.findings import by_standing
 from opsigcli.reporting.pictures import png
@@ -18,22 +16,22 @@ from opsigcli.store.beside import cannot_write, write_file
 
 # Of one name: what was written before is replaced, and not shown twice.
 FILE = "events.out.tfevents.0000000000.opsig"
-PROGRAMS = ("tensorboard",)
 
 
-def log_folder(text: str) -> Path:
-    """The folder of ``tensorboard:DIR``.
+def log_to_folder(place: str) -> Log:
+    """What writes a case into the folder of ``tensorboard:DIR``.
 
     Raises:
-        UsageError: it is for another program, or names no folder.
+        UsageError: no folder is named.
     """
-    program, _, folder = text.partition(":")
-    if program not in PROGRAMS or not folder:
-        raise UsageError(
-            f"expected --log tensorboard:DIR, found {text!r}",
-            "example: opsig report --log tensorboard:runs/opsig",
-        )
-    return Path(folder)
+    if not place:
+        raise refused("tensorboard:")
+
+    def log(case: Case) -> str:
+        folder = Path(place)
+        return f"wrote {log_case(case, folder)}; look at it with: tensorboard --logdir {folder}"
+
+    return log
 
 
 def log_case(case: Case, folder: Path) -> Path:
@@ -49,9 +47,8 @@ def log_case(case: Case, folder: Path) -> Path:
 
     def fill(file: BinaryIO) -> None:
         events = EventFile(file, time.time())
-        for tag, step, value in _scalars(case):
-            if math.isfinite(value):
-                events.scalar(tag, step, value)
+        for tag, step, value in scalars(case):
+            events.scalar(tag, step, value)
         _pairs(case, events)
         for number, spike in enumerate(case.spikes, 1):
             words = spike.cause.words if spike.cause else ""
@@ -62,26 +59,6 @@ def log_case(case: Case, folder: Path) -> Path:
 
     write_file(folder / FILE, fill)
     return folder / FILE
-
-
-def _scalars(case: Case) -> Iterator[tuple[str, int, float]]:
-    """Tag, step and value of every number."""
-    for step, value in zip(case.trace.steps.tolist(), case.trace.mean_losses.tolist(), strict=True):
-        yield "loss/mean", step, value
-    for point in case.sharpness:
-        numbers = {
-            "sharpness/largest_eigenvalue": point.eigenvalues[0] if point.converged else None,
-            "sharpness/threshold": point.threshold,
-            "sharpness/ratio": point.ratio,
-            "sharpness/batch": point.batch_sharpness,
-        }
-        yield from ((tag, point.step, value) for tag, value in numbers.items() if value is not None)
-    for critical in case.critical:
-        if critical.critical_sharpness is not None:
-            yield "sharpness/critical", critical.step, critical.critical_sharpness
-    if case.virtual is not None:
-        for step, value in zip(case.virtual.steps.tolist(), case.virtual.interference.tolist(), strict=True):
-            yield "loss/interference", step, value
 
 
 def _pairs(case: Case, events: EventFile) -> None:

@@ -28,11 +28,17 @@ def cell(text: str) -> str:
 
 
 def csv_line(values: Iterable[Any]) -> str:
-    """Values with commas between them; text is escaped by ``cell``, and None is empty. The line is not ended."""
+    """Values with commas between them: text is escaped by ``cell``, and None is empty. The line is not ended."""
     text = io.StringIO(newline="")
     # Both characters are in the terminator, as csv quotes line breaks that are.
-    csv.writer(text, lineterminator="\r\n").writerow([cell(v) if isinstance(v, str) else v for v in values])
+    csv.writer(text, lineterminator="\r\n").writerow(map(_written, values))
     return text.getvalue().removesuffix("\r\n")
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()  # as JSON has it
+    return cell(value) if isinstance(value, str) else value
 
 
 def write_csv(table: Table, file: BinaryIO) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from rich.console import Console
 
@@ -72,6 +74,18 @@ def render_markdown(
     lines += _table(head, (_metric(name, value, before) for name, value in measured.items()))
     lines += ["</details>", "", "```text", *_plot(case), "```"]
     return "\n".join(lines) + "\n"
+
+
+def figure_link(figure: Path) -> str:
+    """A line that shows a figure beside the document, by its path from here, or its name alone where that is elsewhere.
+
+    GitHub and others take SVG and ``data:`` out of Markdown, so that a picture can only be a file that is linked.
+    """
+    place = quote(
+        (figure.name if figure.is_absolute() or ".." in figure.parts else figure.as_posix()), safe="/"
+    )
+    shown = "" if figure.suffix.lower() == ".pdf" else "!"
+    return f"\n{shown}[mean loss, groups and stability ratio by step](./{place})\n"
 
 
 def _gate(gate: GateResult) -> tuple[str, ...]:

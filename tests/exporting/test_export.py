@@ -15,13 +15,13 @@ import pytest
 from benchmarks.store import content
 from conftest import Opsig, Result
 from pyarrow import parquet
-from store_case import N, T, write_everything
+from store_case import N, T, mining, write_everything
 
 from opsigcli.exporting import FORMATS, TABLES, table
 from opsigcli.exporting.texts import cell
 from opsigcli.store import schema
 from opsigcli.store.reader import open_store
-from opsigcli.store.writer import write_trace
+from opsigcli.store.writer import write_mining, write_trace
 
 
 @pytest.fixture
@@ -159,6 +159,21 @@ def test_members_of_pairs_have_their_side_and_what_is_said_of_the_pair(
     assert {(r["opposition"], r["p_value"], r["verdict"]) for r in rows} == {(0.5, 0.01, "opposing")}
 
 
+@pytest.mark.parametrize("finding", [True, False, None])
+def test_whether_a_pair_is_a_finding_is_true_or_false_or_missing_in_every_format(
+    opsig: Opsig, store: Path, tmp_path: Path, finding: bool | None
+) -> None:
+    pairs = tuple(replace(pair, finding=finding) for pair in mining().pairs)
+    write_mining(store, replace(mining(), pairs=pairs), None)
+    for ending in ("csv", "jsonl", "parquet", "npz"):
+        _export(opsig, store, "pairs", "-o", tmp_path / f"p.{ending}")
+    assert set(_read(tmp_path / "p.csv")["finding"]) == {None if finding is None else str(finding).lower()}
+    for ending in ("jsonl", "parquet"):
+        assert all(value is finding for value in _read(tmp_path / f"p.{ending}")["finding"])
+    with np.load(tmp_path / "p.npz") as arrays:
+        np.testing.assert_array_equal(arrays["finding"], np.nan if finding is None else float(finding))
+
+
 def test_examples_have_their_groups_and_what_is_seen_in_them(
     opsig: Opsig, store: Path, tmp_path: Path
 ) -> None:
@@ -178,6 +193,7 @@ def test_sharpness_has_its_eigenvalues_and_what_is_missing_is_empty(
     _export(opsig, store, "sharpness", "-o", tmp_path / "s.csv")
     found = _read(tmp_path / "s.csv")
     assert found["step"] == ["0", "1"]
+    assert set(found["converged"]) <= {"true", "false"}
     assert found["eigenvalue_1"] == ["2.0", "2.0"]
     assert found["eigenvalue_2"] == [None, None]
     assert found["threshold"] == [None, "4.0"]

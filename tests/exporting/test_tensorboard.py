@@ -78,7 +78,7 @@ def test_written_again_the_log_is_replaced(opsig: Opsig, store: Path, tmp_path: 
     assert [path.name for path in (tmp_path / "logs").iterdir()] == [FILE]
 
 
-@pytest.mark.parametrize("text", ["wandb:offline", "tensorboard", "tensorboard:", ":x", "runs"])
+@pytest.mark.parametrize("text", ["wandb:online", "wandb", "tensorboard", "tensorboard:", ":x", "runs"])
 def test_other_places_of_logs_are_refused(opsig: Opsig, store: Path, text: str) -> None:
     done = opsig("report", "--store", store, "--log", text)
     assert done.code == 2

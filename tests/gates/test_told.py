@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from conftest import Opsig
 from markdown_it import MarkdownIt
 from reporting_case import make_case
+from store_case import write_everything
 
 from opsigcli.cli.actions import annotation, defused
 from opsigcli.gate_records import GateResult
 from opsigcli.gates.junit import junit
 from opsigcli.gates.metrics import measure
-from opsigcli.reporting.markdown import escaped_text, render_markdown
+from opsigcli.reporting.markdown import escaped_text, figure_link, render_markdown
 from opsigcli.spike_records import SpikeCause
 
 EVIL = (
@@ -93,6 +96,38 @@ def test_a_report_as_markdown_says_the_verdict_the_gates_and_the_numbers() -> No
     for row in re.findall(r"^\| .*$", text, re.M):
         assert len(re.findall(r"(?<!\\)\|", row)) in (4, 6)
     assert "All gates passed." in render_markdown(case, found, [gate(tripped=False)], None)
+
+
+@pytest.mark.parametrize(
+    ("figure", "place"),
+    [
+        ("out/a b.svg", "./out/a%20b.svg"),
+        ("/home/me/f.png", "./f.png"),
+        ("../f.svg", "./f.svg"),
+        (EVIL, None),
+    ],
+)
+def test_a_figure_is_shown_from_the_file_beside_the_document(figure: str, place: str | None) -> None:
+    _, kinds, html = markdown_words(line := figure_link(Path(figure)))
+    assert not html
+    assert kinds <= {"paragraph_open", "paragraph_close", "inline", "image", "text"}
+    assert "image" in kinds
+    assert place is None or f"]({place})" in line
+    assert line.count("\n") == 2
+
+
+def test_a_report_joins_no_picture_to_the_summary_of_a_pipeline(
+    opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    write_everything(tmp_path / "s.h5")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    done = opsig("report", "--store", "s.h5", "--markdown", "--figure", "out.svg")
+    assert done.code == 0, done.err
+    assert done.out.endswith("](./out.svg)\n")
+    assert Path("out.svg").read_bytes().startswith(b"<?xml")
+    assert "out.svg" not in Path("summary.md").read_text()
 
 
 def test_an_annotation_is_one_line_and_ends_where_its_text_does() -> None:

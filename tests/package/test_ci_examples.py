@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -132,7 +134,8 @@ def test_the_job_gates_by_the_settings_of_the_project_and_not_without_any(projec
     (project / "checkpoints" / "step-000006.safetensors").write_bytes(b"torn")
     (project / "opsig.toml").write_text("fail-on = ['loss.last > 50']\n")
     (project / "opsig.h5").unlink()
-    assert run_job(project, OPSIG_SOURCE="opsig.whl", EVERY="4")[0] == 4
+    code, said = run_job(project, OPSIG_SOURCE="opsig.whl", EVERY="4")
+    assert code == 4, said
 
 
 def test_their_scripts_use_options_that_exist() -> None:
@@ -149,6 +152,46 @@ def test_what_to_type_beside_a_torch_that_is_there_is_one_line_in_both_places() 
     from opsigcli.cli.packages import BESIDE_TORCH
 
     assert BESIDE_TORCH.format(package=".") in (ROOT / "README.md").read_text()
+    line = BESIDE_TORCH.format(package=".").replace("pip install", "echo").replace("python", sys.executable)
+    said = subprocess.run(["sh", "-c", line], capture_output=True, text=True).stdout
+    assert said == f". torch=={version('torch')}\n"  # as pip knows it, and not as torch.__version__ says it
+
+
+def test_the_lines_of_the_dockerfile_run_and_copy_what_is_there(tmp_path: Path) -> None:
+    text = (ROOT / "examples" / "docker" / "Dockerfile").read_text()
+    lines = dict.fromkeys(("FROM", "ARG", "RUN", "COPY", "ENV", "USER", "WORKDIR", "ENTRYPOINT"), "")
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            word, rest = line.split(" ", 1)
+            lines[word] += f"{rest}\n"
+    (folder := tmp_path / "job").mkdir()
+    source = folder / "source"
+    source.mkdir()
+    script = "\n".join([*(f"export {x}" for x in lines["ARG"].splitlines()), "set -e", lines["RUN"]])
+    script = script.replace("/source", str(source))
+    done = subprocess.run(
+        ["sh", "-c", script], env=environment(folder), cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("opsig ")
+    first, second = (folder / "installed").read_text().splitlines()
+    assert first.endswith("torch torchvision --index-url https://download.pytorch.org/whl/cpu")
+    extras = second.partition("[")[2].removesuffix("]").split(",")
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(extras) <= set(known["optional-dependencies"])
+    assert f"python:{known['requires-python'].removeprefix('>=')}-slim" in lines["FROM"]
+    assert not source.exists()
+    assert lines["ENTRYPOINT"].strip() == '["opsig"]'
+
+
+def test_pythons_that_are_claimed_are_those_that_are_tried_with_the_oldest_torch_that_is_asked_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    tried = (ROOT / ".ci" / "noxfile.py").read_text()
+    claimed = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    assert re.search(r"python=\[(.*)\]", tried)[1].replace('"', "").split(", ") == claimed  # type: ignore[index]
+    for package in ("torch", "torchvision"):
+        (asked,) = (one for one in project["dependencies"] if one.startswith(f"{package}>="))
+        assert f'"{asked.replace(">=", "==")}.*"' in tried
 
 
 def test_the_citation_names_this_version_and_the_paper() -> None:
