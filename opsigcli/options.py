@@ -360,8 +360,14 @@ class MineOptions:
     ] = None
     candidates: Annotated[int, Option("Examples whose gradients are compared, at most.", "N", min=10)] = 2000
     gradient_checkpoints: Annotated[
-        int, Option("Checkpoints at which gradients are compared.", "N", min=1)
-    ] = 8
+        int | None,
+        Option(
+            "Checkpoints at which gradients are compared. Default: 8; of tokens 3 to 8, as many as let mining take a "
+            "tenth of what their trace took.",
+            "N",
+            min=1,
+        ),
+    ] = None
     sketch_dimensions: Annotated[
         int, Option("Dimensions gradients are projected to at random.", "N", min=16)
     ] = 512

@@ -135,6 +135,7 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
         "dry_run": True,
         "examples": examples,
         "candidates": m,
+        "gradient_checkpoints": len(sketches.rows),
         "units": len(sketches.rows) if counts.gradients else 0,
         "gradients": counts.gradients,
         "surrogates": 0 if mined else options.surrogates,
@@ -151,6 +152,7 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
         schema="opsig/plan",
         inputs={"store": str(options.store)},
         result=result,
+        messages=(sketches.note,) if sketches.note else (),
         view=plan_lines(result, what, options.store),
     )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from opsigcli.errors import Interrupted, StoreError
 from opsigcli.examples import ExampleSource
 from opsigcli.gradients.candidate_screening import REFERENCES, Bounds, Screen, cuts
-from opsigcli.gradients.compared import compared
+from opsigcli.gradients.compared import OPPOSITION, compared
 from opsigcli.gradients.others import Others
 from opsigcli.gradients.pieces import Pieces, name_of
 from opsigcli.gradients.thumbnails import look
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from opsigcli.runs.stored_run import StoredRun
 
 GIB = 1 << 30
-# References of tokens are as many as cost this share of the forward passes of their trace, within bounds: a group is
-# seen where a few of its members are among them.
-OPPOSITION, FEWEST = 0.05, 4096
+FEWEST = 4096  # references of tokens: a group is seen where a few of its members are among them
 
 
 class Sketches:

@@ -120,6 +120,7 @@ class Plan(TypedDict):
     unit: NotRequired[str]  # what steps count
     examples: int  # to compute on
     candidates: NotRequired[int]  # examples whose gradients would be compared
+    gradient_checkpoints: NotRequired[int]  # at which they would be compared
     units: int  # of work
     forward_passes: NotRequired[int]  # of single examples
     hessian_vector_products: NotRequired[int]  # at most

@@ -1,9 +1,12 @@
-"""What tokens as examples cost: ``python tests/benchmarks/tokens.py [--tokens 100000] [--checkpoints 10]``.
+"""What tokens as examples cost: ``python tests/benchmarks/tokens.py [--tokens 16384] [--checkpoints 143]``.
 
-A GPT of four layers, width 64, on sequences of 64 words out of 1,000, at checkpoints of a random walk. Bare forward
-passes are those of the model in batches of the size that opsig takes, without a loss, a store or a start. Times are CPU
-seconds of whole commands, and their ratios; each row is a process of its own, with its peak memory. ``--paper`` prints
-what the same counts come to for Pythia-160M (``opsig-scaling``), from the sizes of the model alone.
+A GPT of four layers, width 128, on sequences of 128 words out of 512, at checkpoints of a random walk: Pythia-160M's
+143, as many candidates for a sequence as 2,000 of 10 million tokens in 4,883 sequences are, sketches of 128 dimensions.
+Both commands are run on all tokens and on half of them: what they take is a part that tokens do not change (starting,
+reading checkpoints) and a part for each token, which is what is left where there are millions. Bare forward passes are
+those of the model in batches of the size that opsig takes, without a loss, a store or a start. Times are CPU seconds of
+whole commands; each row is a process of its own, with its peak memory. ``--paper`` prints what the same counts come to
+for Pythia-160M (``opsig-scaling``), from the sizes of the model alone.
 """
 
 from __future__ import annotations
@@ -20,14 +23,20 @@ import numpy as np
 import torch
 from memory import checkpoints
 
-CONTEXT, VOCABULARY, MODEL = 64, 1000, "gpt?layers=4&width=64&heads=4"
+from opsigcli.gradients.candidate_screening import REFERENCES
+from opsigcli.gradients.compared import GRADIENT, OPPOSITION, affordable
+from opsigcli.options import MineOptions
+from opsigcli.records import Run
+
+CONTEXT, VOCABULARY, MODEL = 128, 512, "gpt?layers=4&width=128&heads=4"
+CANDIDATES = 2000 * 2048 / 1e7  # for a sequence
 
 BARE = """
 import sys, time, torch
 from opsigcli.models.base import build
 torch.set_num_threads(1)
-model = build(sys.argv[1], input_shape=(64,), outputs=1000).eval()
-tokens = torch.randint(0, 1000, (int(sys.argv[2]), 64))
+model = build(sys.argv[1], input_shape=(128,), outputs=512).eval()
+tokens = torch.randint(0, 512, (int(sys.argv[2]), 128))
 with torch.inference_mode():
     model(tokens)
     begin = time.process_time()
@@ -58,7 +67,7 @@ def opsig(*words: object) -> Used:
 
 def bare(sequences: int, batch: int = 16) -> float:
     """Seconds of forward passes over so many sequences."""
-    times = max(1, sequences // batch)
+    times = max(20, sequences // batch)
     words = [sys.executable, "-c", BARE, MODEL, str(batch), str(times)]
     return (
         float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
@@ -76,7 +85,6 @@ def paper(
     layers: int = 12,
     vocabulary: int = 50_304,
     candidates: int = 2000,
-    compared: int = 8,
     sketch: int = 512,
 ) -> None:
     """Counts for Pythia-160M at its 143 evenly spaced checkpoints."""
@@ -84,21 +92,33 @@ def paper(
         2 * (weights - vocabulary * width) + 2 * layers * context * width
     )  # the embedding is looked up; causal
     forward = at_one * tokens
-    references = min(65_536, 0.05 * steps * weights / (2 * sketch))
+    run = Run(
+        "", "", "", "lm", input_shape=(context,), classes=("",) * vocabulary, transform={"per": "token"}
+    )
+    compared, said = affordable(run, MineOptions(), int(tokens), steps)
+    references = min(REFERENCES, OPPOSITION * steps * weights / (2 * sketch))
+    kept = MineOptions().screening_space * 2**30 / (4 * sketch * tokens)
+    beside = candidates * context * at_one
     rows = [
         ("a forward pass over all tokens", forward),
         (f"the trace: {steps} of them", forward * steps),
-        ("mine: last-layer gradients, up to 2 passes to screen", 2 * forward),
+        (
+            "mine: last-layer gradients, for the references, for all, and again where not kept",
+            (3 - kept) * forward,
+        ),
         (f"mine: {references:,.0f} references for every token", 2 * references * 2 * sketch * tokens),
         (
             f"mine: whole gradients, {candidates} × {compared} sequences up to their tokens",
-            3 * at_one * context / 2 * candidates * compared,
+            GRADIENT * at_one * context * candidates * compared,
         ),
+        (f"mine: the candidates in the last layer, × {compared}", compared * beside),
         (f"mine: who joins the pairs, up to {compared} passes", compared * forward),
     ]
+    rows.append(("mine, in all", sum(flop for _, flop in rows[2:])))
     print("| | PFLOP | share of the trace |\n|---|---|---|")
     for what, flop in rows:
         print(f"| {what} | {flop / 1e15:,.0f} | {flop / (forward * steps):.3f} |")
+    print(f"\n{said}")
     stored = 4 * steps * tokens / 2**30
     print(
         f"\nlosses {stored:.1f} GiB, with their deltas {2 * stored:.1f} GiB; one row {4 * tokens / 2**20:.0f} MiB;"
@@ -109,9 +129,9 @@ def paper(
 
 def main() -> None:
     options = argparse.ArgumentParser()
-    options.add_argument("--tokens", type=int, default=100_000)
-    options.add_argument("--checkpoints", type=int, default=10)
-    options.add_argument("--candidates", type=int, nargs="+", default=[2000, 200])
+    options.add_argument("--tokens", type=int, default=16_384)
+    options.add_argument("--checkpoints", type=int, default=143)
+    options.add_argument("--sketch-dimensions", type=int, default=128)
     options.add_argument(
         "--paper", action="store_true", help="print the counts for Pythia-160M, and run nothing"
     )
@@ -121,32 +141,35 @@ def main() -> None:
         return
     rng = np.random.default_rng(0)
     torch.set_num_threads(1)
+    taken = []
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        words = np.minimum(rng.zipf(1.3, chosen.tokens * 65 // 64), VOCABULARY - 2)
+        words = np.minimum(rng.zipf(1.3, chosen.tokens * 2), VOCABULARY - 2)
         (root / "text.txt").write_text(" ".join(f"w{n}" for n in [*range(VOCABULARY - 1), *words]))
         folder = checkpoints(root / "c", MODEL, (CONTEXT,), VOCABULARY, chosen.checkpoints)
-        store = root / "s.h5"
-        data = f"text:{root / 'text.txt'}?context={CONTEXT}&vocabulary={VOCABULARY}&per=token"
-        words = ("trace", folder, "--model", MODEL, "--loss", "lm", "--store", store)
-        start = opsig(*words, "--data", f"{data}&limit=640", "--fresh").seconds
-        floor = bare(chosen.checkpoints * chosen.tokens // CONTEXT)
-        traced = opsig(*words, "--data", data, "--fresh")
-        print(f"bare forward passes {floor:.1f} s; a trace of 640 tokens {start:.1f} s")
-        print("| | CPU, s | over bare passes | without what 640 tokens take | over the trace | peak GiB |")
-        print("|---|---|---|---|---|---|")
-        print(
-            f"| trace | {traced.seconds:.1f} | {traced.seconds / floor:.2f} | {(traced.seconds - start) / floor:.2f} | "
-            f"1 | {traced.gib:.2f} |",
-            flush=True,
-        )
-        for candidates in chosen.candidates:
-            mined = opsig("mine", "--store", store, "--candidates", candidates, "--surrogates", 0)
+        floor = bare(chosen.tokens // CONTEXT) * chosen.checkpoints
+        print(f"bare forward passes over {chosen.tokens:,} tokens {floor:.1f} s")
+        print("| tokens | trace, CPU s | over bare passes | GiB | mine, CPU s | over the trace | GiB |")
+        print("|---|---|---|---|---|---|---|")
+        for tokens in (chosen.tokens // 2, chosen.tokens):
+            data = (
+                f"text:{root / 'text.txt'}?context={CONTEXT}&vocabulary={VOCABULARY}&per=token&limit={tokens}"
+            )
+            store = root / f"{tokens}.h5"
+            traced = opsig(
+                "trace", folder, "--model", MODEL, "--loss", "lm", "--store", store, "--data", data
+            )
+            words = ("--surrogates", 0, "--sketch-dimensions", chosen.sketch_dimensions)
+            m = max(10, round(CANDIDATES * tokens / CONTEXT))
+            mined = opsig("mine", "--store", store, "--candidates", m, *words)
+            taken.append((traced.seconds, mined.seconds))
             print(
-                f"| mine, {candidates} candidates | {mined.seconds:.1f} | {mined.seconds / floor:.2f} | | "
-                f"{mined.seconds / traced.seconds:.2f} | {mined.gib:.2f} |",
+                f"| {tokens:,} | {traced.seconds:.1f} | {traced.seconds * chosen.tokens / tokens / floor:.2f} | "
+                f"{traced.gib:.2f} | {mined.seconds:.1f} | {mined.seconds / traced.seconds:.2f} | {mined.gib:.2f} |",
                 flush=True,
             )
+    trace, mine = np.diff(taken, axis=0)[0] * 2  # of what grows with the tokens
+    print(f"| for each more | {trace:.1f} | {trace / floor:.2f} | | {mine:.1f} | {mine / trace:.3f} | |")
 
 
 if __name__ == "__main__":
