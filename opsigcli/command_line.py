@@ -23,10 +23,11 @@ def command_line(name: str, provenance: Provenance) -> str:
     """
     if provenance.command.startswith("opsig "):
         return provenance.command
+    verb = name.partition(" ")[0]  # what else a result is named by stands among its options
     known = (
-        {parameter.name: parameter for parameter in parameters(COMMANDS[name])} if name in COMMANDS else {}
+        {parameter.name: parameter for parameter in parameters(COMMANDS[verb])} if verb in COMMANDS else {}
     )
-    words, flags = ["opsig", name], []
+    words, flags = ["opsig", verb], []
     for key, value in provenance.options.items():
         parameter = known.get(key)
         if parameter is None or value in (None, False, []) or str(value) == str(parameter.default):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
     Ints = NDArray[np.int64]
     Bytes = NDArray[np.uint8]
+    Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,13 @@ class VirtualSteps:
     up_deltas: Floats  # (T, k) nats
     down_ids: Ints  # (T, k) most negative first
     down_deltas: Floats  # (T, k) nats
+    taken: Bools | None = None  # (T,) False = no step was taken from this checkpoint; None = from all
+
+    @property
+    def rows(self) -> list[int]:
+        """The checkpoints that a step was taken from, as rows."""
+        every = range(len(self.steps))
+        return [t for t in every if self.taken is None or self.taken[t]]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from opsigcli.mining_records import (
         Mining,
     )
-    from opsigcli.records import Provenance, Thumbnails
+    from opsigcli.records import Provenance, Thumbnails, VirtualSteps
     from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
+
+VIRTUAL = "trace --virtual-step"  # the command of virtual steps, where it is named as that of a result
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Result:
     """What a command found under one choice of its options, kept beside what it found under others."""
 
     name: str  # the command with those options
-    command: str  # mine, sharpness, or sharpness --quick
+    command: str  # mine, sharpness, sharpness --quick, or trace --virtual-step
     shown: bool  # in this report
     made: Provenance
     mining: Mining | None = None
@@ -53,3 +55,4 @@ class Result:
     phases: tuple[Phase, ...] = ()
     critical: tuple[CriticalSharpness, ...] = ()
     thumbnails: Thumbnails | None = None
+    virtual: VirtualSteps | None = None

@@ -104,12 +104,15 @@ def write_everything(store: Path, *, seed: int = 0) -> None:
     ids = np.arange(N)
     matrix = np.random.default_rng(seed).normal(size=(T, N)).astype(np.float32)
     trace = replace(
-        content(N, T), names=("a", "b", "ü", "d"), known_pairs=((ids[:2], ids[2:]),), rows=iter(matrix),
-        measured=np.ones(N, dtype=bool), weights=np.ones(N), virtual=iter(matrix),
+        content(N, T), names=("a", "b", "ü", "d"), known_pairs=((ids[:2], ids[2:]),),
+        measured=np.ones(N, dtype=bool), weights=np.ones(N),
     )  # fmt: skip
     made = Provenance("sharpness", {"notes": ["a note"], "mean": "over examples"}, "0")
     picture = np.full((2, 2, 3), 7, dtype=np.uint8)
-    writer.write_trace(store, trace)
+    for options in ({"virtual_batches": 2}, {}):
+        stepped = replace(trace.provenance, options=options)
+        new = replace(trace, rows=iter(matrix), virtual=iter(matrix), stepped=stepped)
+        writer.write_trace(store, new)
     writer.write_gradients(store, "key", gradients())
     pictures = Thumbnails(ids[:1], (picture,), (picture,) * 3)
     arm = CausalArm("the mined groups", 4, 4, 2.0, 1.0, 0.5, 0.1)

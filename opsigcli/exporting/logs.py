@@ -54,5 +54,5 @@ def _numbers(case: Case) -> Iterator[tuple[str, int, float]]:
         if critical.critical_sharpness is not None:
             yield "sharpness/critical", critical.step, critical.critical_sharpness
     if case.virtual is not None:
-        for step, value in zip(case.virtual.steps.tolist(), case.virtual.interference.tolist(), strict=True):
-            yield "loss/interference", step, value
+        for t in case.virtual.rows:
+            yield "loss/interference", int(case.virtual.steps[t]), float(case.virtual.interference[t])

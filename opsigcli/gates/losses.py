@@ -106,6 +106,9 @@ def interference(case: Case) -> Measured:
     """The largest interference of virtual steps."""
     if case.virtual is None or not len(case.virtual.steps):
         return missing("no virtual steps were taken: opsig trace --virtual-step does")
+    steps = case.virtual
+    if len(steps.rows) < len(steps.steps):
+        return missing(f"virtual steps were taken from {len(steps.rows)} of {len(steps.steps)} checkpoints")
     row = int(np.argmax(case.virtual.interference))
     return Measured(
         float(case.virtual.interference[row]), f"at {case.run.axis.at(int(case.virtual.steps[row]))}"

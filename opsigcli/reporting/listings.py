@@ -177,6 +177,8 @@ def _extent(case: Case, result: Result) -> str:
     """How much a result holds."""
     if result.mining is not None:
         return f"{count(len(result.mining.pairs), 'pair')}, {count(result.mining.candidates, 'candidate')}"
+    if result.virtual is not None:
+        return count(len(result.virtual.rows), "checkpoint")
     points = result.sharpness or result.critical
     ratios = [p.ratio for p in points if p.ratio is not None and math.isfinite(p.ratio)]
     span = f", {case.run.axis.span(points[0].step, points[-1].step)}" if len(points) > 1 else ""

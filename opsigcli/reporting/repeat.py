@@ -43,13 +43,13 @@ def needed(case: Case) -> list[str]:
 
 def commands(case: Case) -> list[str]:
     """The commands that make the case again there, in the order in which they are run."""
-    return [_named(case, name, command_line(name, made)) for name, made in origins(case)]
+    return list(dict.fromkeys(_named(case, name, command_line(name, made)) for name, made in origins(case)))
 
 
 def _named(case: Case, name: str, line: str) -> str:
     """A command with names for paths; that of the trace says model, data and probes, whatever lay beside."""
     line = without_folders(line)
-    if name != "trace":
+    if name.partition(" ")[0] != "trace":
         return line
     words = shlex.split(line)
     said = [("--model", case.run.model), ("--data", case.run.data), ("--loss", case.run.loss)]

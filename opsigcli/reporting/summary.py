@@ -148,9 +148,7 @@ def facts(case: Case) -> list[tuple[str, str]]:
 def origins(case: Case) -> list[tuple[str, Provenance]]:
     """The commands behind a case, in the order in which they are run."""
     order = list(COMMANDS)
-    return sorted(
-        case.provenance.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)
-    )
+    return sorted(case.provenance.items(), key=lambda item: order.index(item[0].partition(" ")[0]))
 
 
 def pair_members(pair: Pair) -> int:

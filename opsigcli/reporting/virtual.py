@@ -9,8 +9,9 @@ import numpy as np
 
 from opsigcli.axis import STEPS, Axis
 from opsigcli.printable import printable
-from opsigcli.reporting.format import label_name, number, shorten, signed
+from opsigcli.reporting.format import count, label_name, number, shorten, signed
 from opsigcli.reporting.tables import head, table_of
+from opsigcli.result_records import VIRTUAL
 from opsigcli.token_ids import LABELLED
 
 if TYPE_CHECKING:
@@ -72,14 +73,20 @@ def virtual_view(case: Case) -> dict[str, Any] | None:
         }
         for t in _spread(virtual, HTML_ROWS)
     ]
-    made = case.provenance.get("trace")
+    made = case.provenance.get(VIRTUAL)
     how = (made.options.get("virtual") if made else None) or {}
-    return {"rows": rows, "omitted": len(virtual.steps) - len(rows), "optimizer": how.get("optimizer", "")}
+    lacking = len(virtual.steps) - len(virtual.rows)
+    return {
+        "rows": rows,
+        "omitted": len(virtual.rows) - len(rows),
+        "lacking": f"From {count(lacking, 'checkpoint')} none was taken." if lacking else "",
+        "optimizer": how.get("optimizer") or "",
+    }
 
 
 def _spread(virtual: VirtualSteps, rows: int) -> list[int]:
-    spread: list[int] = np.unique(np.linspace(0, len(virtual.steps) - 1, rows).astype(int)).tolist()
-    return spread
+    taken = virtual.rows
+    return [taken[at] for at in np.unique(np.linspace(0, len(taken) - 1, min(rows, len(taken))).astype(int))]
 
 
 def _sides(virtual: VirtualSteps) -> tuple[tuple[Ints, Floats], tuple[Ints, Floats]]:

@@ -44,7 +44,7 @@ _MODULES = (
     training_records,
 )
 # What records import for type checkers alone; arrays are lists, and pictures are not answered.
-_NAMES: dict[str, Any] = {"Ints": list[int], "Floats": list[float], "Bytes": list[Any]}
+_NAMES: dict[str, Any] = {"Ints": list[int], "Floats": list[float], "Bytes": list[Any], "Bools": list[bool]}
 _SIMPLE: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
     bool: {"type": "boolean"},

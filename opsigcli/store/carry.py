@@ -8,18 +8,19 @@ from typing import Any
 import h5py
 import numpy as np
 
-from opsigcli.records import Provenance, Run
+from opsigcli.records import Run
+from opsigcli.result_records import VIRTUAL
 from opsigcli.store.decode import decode_text
-from opsigcli.store.kept import places
+from opsigcli.store.kept import free_place, made_at, places
 from opsigcli.store.looked import DIGESTS
+from opsigcli.store.matrix_writer import write_virtual
 from opsigcli.store.opening import attribute
 from opsigcli.store.paths import MADE_IN, placed_run
 from opsigcli.store.probes import carry_probes
 from opsigcli.store.replacing import put_json
-from opsigcli.store.schema import LAYOUT, RESULTS
+from opsigcli.store.schema import KEPT, LAYOUT, RESULTS
 
 SAME = ("model", "loss", "fingerprint", "key", "weights", "partial")  # of the run, for results to be of it
-VIRTUAL = "virtual_deltas"
 
 
 def carry_over(old: h5py.File, new: h5py.File) -> list[str]:
@@ -51,13 +52,14 @@ def carry_over(old: h5py.File, new: h5py.File) -> list[str]:
         DIGESTS,
         "gradients",
         "causal",
-        *(part for parts in RESULTS.values() for part in parts),
-        "kept",
+        *(part for command, parts in RESULTS.items() for part in parts if command != VIRTUAL),
+        *(f"{KEPT}/{number}" for number in old.get(KEPT, ())),
     ):
-        if name in old:
+        if name in old and f"{name}/virtual" not in old:
             new.require_group(name.rpartition("/")[0] or "/")
             old.copy(name, new, name=name)
     carry_probes(old, new)
+    removed += _carry_virtual(old, new, now.batch_norm)
     for command, part in (("sharpness", "sharpness"), ("sharpness --quick", "critical_sharpness")):
         for place, name in places(new, command, now.batch_norm).items():
             lost = _keep_points(new, place, part, weights, others)
@@ -66,13 +68,36 @@ def carry_over(old: h5py.File, new: h5py.File) -> list[str]:
 
 
 def _removed_rows(old: h5py.File, new: h5py.File) -> list[str]:
-    """Checkpoints and virtual steps that the new trace does not have, in words."""
+    """Checkpoints that the new trace does not have, in words."""
     gone = len(set(_weights(old).values()) - set(_weights(new).values()))
-    removed = [f"the losses at {gone} checkpoints that are not traced now"] if gone else []
-    made = [decode_text(Provenance, str(f["provenance/trace"].asstr()[()]), "provenance") for f in (old, new)]
-    before, now = (trace.options.get("virtual") for trace in made)
-    if VIRTUAL in old and (VIRTUAL not in new or before != now):
-        removed.append("the virtual steps that were taken before")
+    return [f"the losses at {gone} checkpoints that are not traced now"] if gone else []
+
+
+def _carry_virtual(old: h5py.File, new: h5py.File, batch_norm: str) -> list[str]:
+    """Put virtual steps beside those that the new trace took, row by row where its checkpoints are the same.
+
+    Returns:
+        Those in whose place others of the same name are now, in words.
+    """
+    rows = {str(sha): row for row, sha in enumerate(old["sha256"].asstr()[()])}
+    order = [rows.get(str(sha)) for sha in new["sha256"].asstr()[()]]
+    taken = {name: made_at(new, "", VIRTUAL) for name in places(new, VIRTUAL, batch_norm).values()}
+    removed = []
+    for place, name in places(old, VIRTUAL, batch_norm).items():
+        made = made_at(old, place, VIRTUAL)
+        assert made is not None
+        if (instead := taken.get(name)) is not None:  # their rows were taken over with the losses
+            otherwise = made.options.get("virtual") != instead.options.get("virtual")
+            removed += [f"{name}, by another optimizer"] if otherwise else []
+            continue
+        at = free_place(new) if "virtual" in new else ""
+        deltas, known = old[f"{place}virtual_deltas"], old.get(f"{place}virtual/taken")
+        known = np.ones(len(rows), dtype=bool) if known is None else known[()]
+        found = (deltas[row] if row is not None and known[row] else None for row in order)
+        write_virtual(
+            new, found, len(order), new["example_ids"][()], old[f"{place}virtual/up_ids"].shape[1], at
+        )
+        put_json(new, f"{at}provenance/{VIRTUAL}", made)
     return removed
 
 

@@ -7,6 +7,7 @@ import math
 import h5py
 
 from opsigcli.records import Provenance
+from opsigcli.result_records import VIRTUAL
 from opsigcli.sharpness_records import SharpnessPoint
 from opsigcli.store.decode import decode_text
 from opsigcli.store.names import SHARPNESS, name_of
@@ -27,7 +28,7 @@ def make_room(file: h5py.File, command: str, made: Provenance, batch_norm: str) 
         if known == name:
             _remove(file, command, place)
         elif not place:
-            _move(file, command, "", _free(file))
+            _move(file, command, "", free_place(file))
 
 
 def bring_forward(file: h5py.File, command: str, name: str, batch_norm: str) -> None:
@@ -35,7 +36,7 @@ def bring_forward(file: h5py.File, command: str, name: str, batch_norm: str) -> 
     found = {known: place for place, known in places(file, command, batch_norm).items()}
     place = found.get(name, "")
     if place:
-        aside = _free(file)
+        aside = free_place(file)
         _move(file, command, "", aside)
         _move(file, command, place, "")
 
@@ -52,11 +53,23 @@ def places(file: h5py.File, command: str, batch_norm: str) -> dict[str, str]:
     """Where results of a command are, "" for the root, with their names."""
     found = {}
     for place in ("", *(f"{KEPT}/{number}/" for number in sorted(file.get(KEPT, ()), key=int))):
-        text = file.get(f"{place}provenance/{command}")
-        if text is not None:
-            made = decode_text(Provenance, str(text.asstr()[()]), "provenance")
+        made = made_at(file, place, command)
+        if made is not None:
             found[place] = name_of(command, made, batch_norm)
     return found
+
+
+def made_at(file: h5py.File, place: str, command: str) -> Provenance | None:
+    """How the result of a command that is at a place was made; None where there is none."""
+    text = file.get(f"{place}provenance/{command}")
+    if text is None and command == VIRTUAL and not place and "virtual" in file:  # as older versions wrote it
+        text = file["provenance/trace"]
+    return None if text is None else decode_text(Provenance, str(text.asstr()[()]), "provenance")
+
+
+def free_place(file: h5py.File) -> str:
+    """A group for one more result."""
+    return f"{KEPT}/{max(map(int, file.get(KEPT, ())), default=-1) + 1}/"
 
 
 def _extent(file: h5py.File, place: str) -> tuple[int, int]:
@@ -84,8 +97,3 @@ def _prune(file: h5py.File, place: str) -> None:
     """Remove the group of a result that is there no longer."""
     if place:
         del file[place.rstrip("/")]
-
-
-def _free(file: h5py.File) -> str:
-    """A group for one more result."""
-    return f"{KEPT}/{max(map(int, file.get(KEPT, ())), default=-1) + 1}/"

@@ -57,17 +57,22 @@ def _write_block(
                 dataset.id.write_direct_chunk((start + top, left), block)
 
 
-def write_virtual(file: h5py.File, rows: Iterable[Row], count: int, ids: NDArray[np.int64], top: int) -> None:
+def write_virtual(
+    file: h5py.File, rows: Iterable[Row | None], count: int, ids: NDArray[np.int64], top: int, at: str = ""
+) -> None:
     """Write the deltas of virtual steps, and what they say in short.
 
     Args:
         file: the open store.
-        rows: of loss deltas (N,) nats, one for each checkpoint.
+        rows: of loss deltas (N,) nats, one for each checkpoint; None where no step was taken.
         count: of rows, T.
         ids: (N,) example ids.
         top: examples kept on each side of a step.
+        at: the group of the result, with a slash; "" for the root.
     """
-    dataset = file.create_dataset("virtual_deltas", (count, len(ids)), "f4", chunks=chunk(count, len(ids)))
+    dataset = file.create_dataset(
+        f"{at}virtual_deltas", (count, len(ids)), "f4", chunks=chunk(count, len(ids))
+    )
     width = min(top, len(ids))
     kept = {
         name: np.full((count, width), missing, dtype=kind)
@@ -75,9 +80,14 @@ def write_virtual(file: h5py.File, rows: Iterable[Row], count: int, ids: NDArray
         for name, missing, kind in ((f"{side}_ids", -1, np.int64), (f"{side}_deltas", np.nan, np.float32))
     }
     figures = np.full((3, count), np.nan)
+    taken = np.zeros(count, dtype=bool)
 
-    def summarised(rows: Iterable[Row]) -> Iterator[Row]:
+    def summarised(rows: Iterable[Row | None]) -> Iterator[Row]:
         for t, row in enumerate(rows):
+            taken[t] = row is not None
+            if row is None:
+                yield np.full(len(ids), np.nan, np.float32)
+                continue
             finite = np.flatnonzero(np.isfinite(row))
             values = row[finite].astype(np.float64)
             total = np.abs(values).sum()
@@ -96,6 +106,6 @@ def write_virtual(file: h5py.File, rows: Iterable[Row], count: int, ids: NDArray
 
     write_rows(dataset, None, summarised(rows))
     for name, values in zip(("mean", "interference", "fraction_up"), figures, strict=True):
-        file[f"virtual/{name}"] = values
-    for name, array in kept.items():
-        file[f"virtual/{name}"] = array
+        file[f"{at}virtual/{name}"] = values
+    for name, array in (kept | {"taken": taken}).items():
+        file[f"{at}virtual/{name}"] = array

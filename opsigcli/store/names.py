@@ -7,6 +7,7 @@ import shlex
 from opsigcli.options import COMMANDS
 from opsigcli.parameters import parameters
 from opsigcli.records import Provenance
+from opsigcli.result_records import VIRTUAL
 
 MINE, SHARPNESS, QUICK = "mine", "sharpness", "sharpness --quick"
 _RULE = ("optimizer", "lr", "momentum", "weight_decay", "betas", "eps", "lr_groups")
@@ -19,6 +20,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     ),
     SHARPNESS: (*_MEASURED, "minibatch", "all_parameters"),
     QUICK: _MEASURED,
+    VIRTUAL: ("virtual_batches", *_RULE),
 }
 
 

@@ -16,8 +16,8 @@ from opsigcli.errors import UsageError
 from opsigcli.look_records import Look
 from opsigcli.mean_loss import mean_loss
 from opsigcli.probe_records import ProbeTrace
-from opsigcli.records import Case, ExampleCurvature, LossTrace, Run, TraceSummary, VirtualSteps
-from opsigcli.result_records import Causal
+from opsigcli.records import Case, ExampleCurvature, LossTrace, Run, TraceSummary
+from opsigcli.result_records import VIRTUAL, Causal
 from opsigcli.store.lazy_arrays import StoredMatrix, StoredTexts
 from opsigcli.store.looked import DIGESTS
 from opsigcli.store.names import MINE, QUICK, SHARPNESS, name_of
@@ -100,13 +100,6 @@ class Store(Results):
         steps, found = self.file["steps"][()], mean_loss(self.losses, self.measured, self.weights)
         infinite = steps[found.finite < max(found.total, 1)].tolist()
         return TraceSummary(steps, self.file["example_ids"][()], found, self.virtual, self.run.axis), infinite
-
-    @property
-    def virtual(self) -> VirtualSteps | None:
-        """What virtual steps from each checkpoint did, or None where none were taken."""
-        if not self._within("virtual"):
-            return None
-        return VirtualSteps(self.file["steps"][()], **self._arrays("virtual"))
 
     @property
     def trace(self) -> LossTrace:
@@ -201,7 +194,7 @@ class Store(Results):
             measured.phases,
             mined.thumbnails or self.thumbnails,
             self.provenance | made,
-            self.virtual,
+            chosen[VIRTUAL].virtual,
             chosen[QUICK].critical,
             self.training_log,
             self.recorded_facts,

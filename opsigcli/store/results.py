@@ -14,8 +14,8 @@ from opsigcli.errors import StoreError
 from opsigcli.mining_records import (
     Mining,
 )
-from opsigcli.records import Provenance, Thumbnails
-from opsigcli.result_records import Result
+from opsigcli.records import Provenance, Thumbnails, VirtualSteps
+from opsigcli.result_records import VIRTUAL, Result
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.decode import decode_text
 from opsigcli.store.names import MINE, SHARPNESS
@@ -85,12 +85,22 @@ class Results:
         )
 
     @property
+    def virtual(self) -> VirtualSteps | None:
+        """What virtual steps from each checkpoint did, or None where none were taken."""
+        if not self._within("virtual"):
+            return None
+        return VirtualSteps(self.file["steps"][()], **self._arrays("virtual"))
+
+    @property
     def provenance(self) -> dict[str, Provenance]:
         """Command -> how its part was made."""
-        return {
+        made = {
             name.removeprefix("provenance/"): self._record(Provenance, name)
             for name in self._within("provenance")
         }
+        if not self.at and self._within("virtual"):  # older versions did not name them
+            made.setdefault(VIRTUAL, made["trace"])
+        return made
 
     def result(self, command: str, name: str, *, shown: bool) -> Result:
         """What that command found, to be shown or listed under its name."""
@@ -99,6 +109,8 @@ class Results:
             return Result(name, command, shown, made, self.mining, thumbnails=self.thumbnails)
         if command == SHARPNESS:
             return Result(name, command, shown, made, sharpness=self.sharpness, phases=self.phases)
+        if command == VIRTUAL:
+            return Result(name, command, shown, made, virtual=self.virtual)
         return Result(name, command, shown, made, critical=self.critical)
 
     def kept(self) -> list[Results]:

@@ -71,11 +71,12 @@ LAYOUT: dict[str, Part] = {
         "w of each example in the mean loss, sum of w * losses / sum of w, of mean 1; absent when all count alike",
     ),
     "virtual_deltas": Part(
-        "(T, N)", "float32", "loss change of one virtual optimizer step from each checkpoint"
+        "(T, N)", "float32", "loss change of one virtual optimizer step from each checkpoint; NaN = not taken"
     ),
     "virtual/mean": Part("(T)", "float", "mean loss delta of the virtual step", always=True),
     "virtual/interference": Part("(T)", "float", "D = 1 - |sum|/sum|.| of its deltas", always=True),
     "virtual/fraction_up": Part("(T)", "float", "share of examples whose loss rises", always=True),
+    "virtual/taken": Part("(T)", "bool", "the step was taken; absent in older stores, where all were"),
     "virtual/up_ids": Part("(T, k)", "int", "largest deltas first, -1 where there are fewer", always=True),
     "virtual/up_deltas": Part("(T, k)", "float", "nats", always=True),
     "virtual/down_ids": Part("(T, k)", "int", "most negative first", always=True),
@@ -182,6 +183,7 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "mine": ("mining", "top", "groups", "thumbnails", "provenance/mine"),
     "sharpness": ("sharpness", "phases", "sharpness_examples", "example_curvature", "provenance/sharpness"),
     "sharpness --quick": ("critical_sharpness", "provenance/sharpness --quick"),
+    "trace --virtual-step": ("virtual_deltas", "virtual", "provenance/trace --virtual-step"),
 }
 _OF_RESULTS = {name.partition("/")[0] for parts in RESULTS.values() for name in parts}
 LAYOUT |= {

@@ -19,11 +19,11 @@ from opsigcli.mining_records import (
     Mining,
 )
 from opsigcli.records import Provenance, Run, Thumbnails
-from opsigcli.result_records import Causal
+from opsigcli.result_records import VIRTUAL, Causal
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.carry import carry_over
 from opsigcli.store.decode import decode_text
-from opsigcli.store.kept import bring_forward, bring_widest_forward, make_room
+from opsigcli.store.kept import bring_forward, bring_widest_forward, make_room, places
 from opsigcli.store.looked import put_pictures, put_seen
 from opsigcli.store.matrix_writer import write_rows, write_virtual
 from opsigcli.store.names import MINE, QUICK, SHARPNESS, name_of
@@ -60,7 +60,9 @@ class TraceContent:
     known_pairs: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...] = ()
     measured: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all
     weights: NDArray[np.float64] | None = None  # (N,) in the mean loss, of mean 1; None = all alike
-    virtual: Iterable[NDArray[np.float32]] | None = field(default=None, repr=False)  # T rows of N deltas
+    # T rows of N deltas, None = not taken; and how they were made
+    virtual: Iterable[NDArray[np.float32] | None] | None = field(default=None, repr=False)
+    stepped: Provenance | None = None
     virtual_top: int = 20  # examples kept on each side of a virtual step
 
 
@@ -103,22 +105,23 @@ def write_trace(store: Path, content: TraceContent) -> list[str]:
             file["weights"] = content.weights
         if content.virtual is not None:
             write_virtual(file, content.virtual, count, content.example_ids, content.virtual_top)
+            put_json(file, f"provenance/{VIRTUAL}", content.stepped or content.provenance)
         put_json(file, "provenance/trace", content.provenance)
         if carried is not None:
             removed.extend(carry_over(carried, file))
 
     rows, columns = chunk(count, examples)
     padded = -(-max(count, 1) // rows) * rows * -(-max(examples, 1) // columns) * columns
-    matrices = 2 if content.virtual is None else 3
     some = content.names[:: max(1, len(content.names) // NAMES)]
     letters = examples * sum(map(len, some)) // max(1, len(some))
-    size = matrices * 4 * padded + 64 * examples + letters
+    size = 8 * padded + 64 * examples + letters
     with contextlib.ExitStack() as stack:
         carried = None
         if store.exists():
             with contextlib.suppress(Unsound):
                 carried = stack.enter_context(open_checked(store)[0])
-        replace_store(store, fill, size, copy=False)
+        steps = (content.virtual is not None) + (0 if carried is None else len(places(carried, VIRTUAL, "")))
+        replace_store(store, fill, size + steps * 4 * padded, copy=False)
     return removed
 
 
@@ -218,13 +221,12 @@ def show_mining(store: Path, mining: Mining) -> None:
 
 
 def add_causal(store: Path, found: Causal) -> None:
-    """Keep what training does without mined groups, in place of the same comparison made before."""
+    """Keep what training does without mined groups, in place of the same comparison made before; others stay."""
 
     def fill(file: h5py.File) -> None:
         text = str(file["causal"].asstr()[()]) if "causal" in file else "[]"
-        same = (found.groups, found.seed, found.test_data)
         known = decode_text(tuple[Causal, ...], text, "causal")
-        others = [old for old in known if (old.groups, old.seed, old.test_data) != same]
+        others = [old for old in known if replace(old, arms=found.arms, caveat=found.caveat) != found]
         drop(file, "causal")
         put_json(file, "causal", [*others, found])
 

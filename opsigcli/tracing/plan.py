@@ -37,7 +37,7 @@ def plan_trace(
     with contextlib.ExitStack() as stack:
         known = options.store.exists() and not options.fresh
         store = stack.enter_context(open_store(options.store)) if known else None
-        rows = plan_rows(series, store)
+        rows = plan_rows(series, store, options)
         before = store.run if store is not None else None
     todo = [row for row in rows if row.stored is None]
     n = len(source)

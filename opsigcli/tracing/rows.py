@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import StoreError
+from opsigcli.options import TraceOptions
+from opsigcli.result_records import VIRTUAL
+from opsigcli.runs.provenance import provenance
+from opsigcli.store.names import name_of
 from opsigcli.store.reader import Store
+from opsigcli.store.results import Results
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,7 @@ class Row:
     place: int | None  # its place in the series, or None when the file is gone
     series: Series = field(repr=False, compare=False)
     known: str = ""  # sha256 as the store has it
+    stepped: bool = False  # the store has the virtual step that is asked for
 
     @property
     def sha256(self) -> str:
@@ -34,27 +40,51 @@ class Row:
         return self.series.sha256(self.place)
 
 
-def plan_rows(series: Series, store: Store | None) -> list[Row]:
+def known_steps(store: Store | None, options: TraceOptions) -> Results | None:
+    """The virtual steps of the store that are those asked for, or None."""
+    if store is None or not options.virtual_step:
+        return None
+    return store.places()[VIRTUAL].get(name_of(VIRTUAL, provenance("trace", options, None)))
+
+
+def plan_rows(series: Series, store: Store | None, options: TraceOptions) -> list[Row]:
     """The rows of the series and of the store together, by step.
 
     A checkpoint is known again by its content, so a folder that keeps only its newest files can be traced
     again and again into one store. Without a store no file is read here.
 
+    Args:
+        series: the checkpoints.
+        store: that is added to; None for a new one.
+        options: which say what virtual steps are asked for.
+
     Raises:
         StoreError: the store has other weights at a step of the series: it holds another run.
     """
     known = {} if store is None else {sha: row for row, sha in enumerate(store.sha256)}
-    rows = []
+    steps = known_steps(store, options)
+    rows, stepped = [], set(steps.virtual.rows if steps is not None and steps.virtual is not None else ())
     if known:
         series.hash_all()
     for place, checkpoint in enumerate(series.checkpoints):
         stored = known.pop(series.sha256(place), None) if known else None
         lr = float("nan") if checkpoint.lr is None else checkpoint.lr
-        rows.append(Row(checkpoint.step, checkpoint.file, lr, stored, place, series))
+        rows.append(
+            Row(checkpoint.step, checkpoint.file, lr, stored, place, series, stepped=stored in stepped)
+        )
     if store is not None:
         steps = store.file["steps"][()]
         rows += [
-            Row(int(steps[old]), store.files[old], float(store.lrs[old]), old, None, series, sha)
+            Row(
+                int(steps[old]),
+                store.files[old],
+                float(store.lrs[old]),
+                old,
+                None,
+                series,
+                sha,
+                old in stepped,
+            )
             for sha, old in known.items()
         ]
     rows.sort(key=lambda row: row.step)

@@ -13,9 +13,12 @@ from opsigcli.models.hf_config import identity as config_identity
 from opsigcli.objective.base import Objective
 from opsigcli.outcome import plain
 from opsigcli.records import Run
+from opsigcli.result_records import VIRTUAL
 from opsigcli.runs.stored_run import another_mean
+from opsigcli.runs.virtual_step import VirtualStep
 from opsigcli.specs import parse
 from opsigcli.store.reader import Store
+from opsigcli.store.results import Results
 
 # What the losses depend on. Another value of any of these is another run, and belongs in another store.
 IDENTITY = ("model", "loss", "fingerprint", "key", "weights", "partial", "precision")
@@ -108,17 +111,23 @@ def require_same_run(store: Store, run: Run) -> None:
             )
 
 
-def require_same_virtual(store: Store, virtual: Any) -> None:
-    """Refuse to mix rows with virtual steps and rows without, or steps of two kinds.
+def require_same_virtual(known: Results | None, virtual: VirtualStep | None) -> None:
+    """Refuse to mix virtual steps by two optimizers under one name, as when a manifest was changed in between.
+
+    Args:
+        known: the virtual steps of the store that have the name of those asked for.
+        virtual: that takes those asked for.
 
     Raises:
-        StoreError: the store would mix them.
+        StoreError: the optimizers are others.
     """
-    made = store.provenance["trace"].options.get("virtual")
-    if made != plain(virtual):
+    if known is None or virtual is None:
+        return
+    made, now = known.provenance[VIRTUAL].options.get("virtual") or {}, plain(virtual.facts)
+    if made != now:
+        changed = next(name for name in {**made, **now} if made.get(name) != now.get(name))
         raise StoreError(
-            f"the trace in {store.path} was made {'without' if made is None else 'with other'} virtual steps"
-            if virtual is not None
-            else f"the trace in {store.path} was made with --virtual-step",
-            "name another store with --store, give the same options, or replace this one with --fresh",
+            f"virtual steps in {known.path} were taken by another optimizer: its {changed} was {made.get(changed)}, "
+            f"here it is {now.get(changed)}",
+            "give --optimizer and --lr to keep both, name another store with --store, or replace this one with --fresh",
         )

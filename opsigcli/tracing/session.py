@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import Interrupted, UsageError
@@ -40,8 +36,9 @@ from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of, norma
 from opsigcli.tracing.beside import facts_of, log_beside, look_at_ends
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.probes import keep_probes
-from opsigcli.tracing.rows import Row, plan_rows
+from opsigcli.tracing.rows import Row, known_steps, plan_rows
 from opsigcli.tracing.sharding import Sharding
+from opsigcli.tracing.worker import VIRTUAL as STEP
 from opsigcli.tracing.worker import Worker
 from opsigcli.training_records import AgainstLog, RecordedFact
 from opsigcli.trust import sign
@@ -108,7 +105,7 @@ class Session:
                 own = own.with_name(f"{own.name}.{str(self.sharding).replace('/', '-of-')}")
             stack.enter_context(locked(own))
             store = self._open(stack)
-            self.rows = plan_rows(series, store)
+            self.rows = plan_rows(series, store, self.options)
             self.failed = {item.file: item.error.message for item in series.failed}
             worker = self.worker = self._worker(series, store)
             if worker.grid(self.rows):
@@ -121,7 +118,7 @@ class Session:
     def _work(self, worker: Worker, progress: Progress) -> None:
         grid = worker.grid(self.rows)
         total = len(grid) if self.sharding is None else len(self.sharding.units(len(grid)))
-        unit = "checkpoint" if len(grid) == sum(row.stored is None for row in self.rows) else "unit"
+        unit = "checkpoint" if len(grid) == len({unit.row.file for unit in grid}) else "unit"
         stopped: KeyboardInterrupt | None = None
         first: Exception | None = None
         try:
@@ -145,9 +142,9 @@ class Session:
         return {"statistics": self.run.batch_norm, "gaps": self.gaps} if self.run.batch_norm else None
 
     def _finished(self, worker: Worker) -> list[Row]:
-        """The rows with nothing left to compute."""
+        """The rows whose losses are in the store, and those with nothing left to compute."""
         missing = {unit.row.file for unit in worker.missing(self.rows)}
-        return [row for row in self.rows if row.file not in missing]
+        return [row for row in self.rows if row.stored is not None or row.file not in missing]
 
     def _finish(
         self, worker: Worker, store: Store | None, series: Series, stopped: KeyboardInterrupt | None = None
@@ -162,11 +159,11 @@ class Session:
             if self.sharding is not None:  # the last to finish merges; another may have been as fast
                 stack.enter_context(locked(self.options.store, wait=MERGING))
                 store = self._open(stack)
-                self.rows = plan_rows(series, store)
-                self.done = [row for row in self._finished(worker) if row.file not in self.failed]
+                self.rows = plan_rows(series, store, self.options)
+                self.done = self._finished(worker)
             elif stopped is not None:
                 store = self._open(stack)
-            new = [row for row in self.done if row.stored is None]
+            new = any(row.stored is None for row in self.done) or self._stepped(worker, store)
             enough = len(self.done) >= min(2, len(self.rows))
             if new and enough:
                 content = self._content(worker, store, stopped is not None)
@@ -176,6 +173,17 @@ class Session:
             if stopped is None or (new and enough):
                 unfinished = [row for row in self.rows if row not in self.done]  # serves the next run
                 worker.units.clear(keep={unit.key for unit in worker.grid(unfinished)})
+
+    def _stepped(self, worker: Worker, store: Store | None) -> bool:
+        """Whether there are virtual steps to be put into the store, or those that are there to be put first in it."""
+        if worker.virtual is None:
+            return False
+        known = known_steps(store, self.options)
+        return (
+            known is None
+            or bool(known.at)
+            or any(worker.units.has(unit.key) for unit in worker.grid(self.done) if unit.shard == STEP)
+        )
 
     def _look_beside(self, worker: Worker, series: Series) -> None:
         """Keep what the run recorded of its training, where the store does not say the same already."""
@@ -239,7 +247,7 @@ class Session:
         told["batch_norm"] = self.run.batch_norm
         self.measured |= {name: value for name, value in told.items() if value}
         if store is not None:
-            same_trace.require_same_virtual(store, self.measured["virtual"])
+            same_trace.require_same_virtual(known_steps(store, self.options), virtual)
             same_trace.require_same_mean(store, evaluator.objective)
             same_trace.require_same_padding(store, evaluator.objective)
         units = Units(options.store, same_trace.identity(self.run) | self.measured)
@@ -280,21 +288,11 @@ class Session:
             example_ids=self.source.ids,
             labels=self.source.labels,
             names=self.source.names,
-            rows=self._rows("losses", worker, store),
+            rows=worker.rows(self.done, store),
             provenance=made,
             known_pairs=self.source.known_pairs,
             measured=None if objective.measured.all() else objective.measured,
             weights=objective.weights,
-            virtual=self._rows("virtual_deltas", worker, store) if worker.virtual else None,
+            virtual=worker.steps(self.done, store, known_steps(store, self.options)),
+            stepped=replace(made, seed=worker.virtual.seed) if worker.virtual else None,
         )
-
-    def _rows(self, what: str, worker: Worker, store: Store | None) -> Iterator[NDArray[np.float32]]:
-        """The rows of a matrix of the store, those it holds already and new ones from their units."""
-        for row in self.done:
-            if row.stored is not None and store is not None:
-                yield store.file[what][row.stored]
-            elif what == "losses":
-                yield worker.row(row)
-            else:
-                with np.errstate(invalid="ignore"):
-                    yield worker.after_virtual_step(row) - worker.row(row)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from opsigcli.runs.virtual_step import VirtualStep
+    from opsigcli.store.reader import Store
+    from opsigcli.store.results import Results
 
 VIRTUAL = -1  # in place of a shard: losses of all examples after a virtual step
 
@@ -76,9 +79,10 @@ class Worker:
 
     def grid(self, rows: list[Row]) -> list[Unit]:
         """All units of the rows that no store holds: shard by shard, so that each is decoded once."""
-        new = [row for row in rows if row.stored is None]
-        shards = [*range(self._shards)] + ([VIRTUAL] if self.virtual else [])
-        return [Unit(row, shard) for shard in shards for row in new]
+        losses = [Unit(row, shard) for shard in range(self._shards) for row in rows if row.stored is None]
+        return losses + [
+            Unit(row, VIRTUAL) for row in rows if self.virtual and row.place is not None and not row.stepped
+        ]
 
     def missing(self, rows: list[Row]) -> list[Unit]:
         """Units that nobody has finished."""
@@ -124,7 +128,8 @@ class Worker:
     def failures(self, rows: list[Row]) -> dict[str, str]:
         """File -> reason, of checkpoints that any worker found unreadable."""
         for row in rows:
-            if row.stored is not None or row.file in self.failed:
+            done = row.stored is not None and (row.stepped or not self.virtual)
+            if done or row.file in self.failed:
                 continue
             try:
                 raw = self.units.read(_failure(row))
@@ -143,6 +148,40 @@ class Worker:
     def after_virtual_step(self, row: Row) -> NDArray[np.float32]:
         """The losses (N,) after the virtual step from one row."""
         return self._unit(Unit(row, VIRTUAL))
+
+    def rows(self, rows: list[Row], store: Store | None) -> Iterator[NDArray[np.float32]]:
+        """The losses of each row, (N,): those that the store holds already, and new ones from their units."""
+        for row in rows:
+            if store is not None and row.stored is not None:
+                yield store.losses_at(row.stored)
+            else:
+                yield self.row(row)
+
+    def steps(
+        self, rows: list[Row], store: Store | None, known: Results | None
+    ) -> Iterator[NDArray[np.float32] | None] | None:
+        """What the virtual step from each row does to its losses, (N,); None where there are none to be taken.
+
+        Args:
+            rows: of the trace.
+            store: that has the losses of some; None for a new one.
+            known: the steps that the store has.
+        """
+        if self.virtual is None:
+            return None
+        missing = {unit.row.file for unit in self.missing(rows)}
+
+        def found() -> Iterator[NDArray[np.float32] | None]:
+            for row, before in zip(rows, self.rows(rows, store), strict=True):
+                if row.stepped and known is not None:
+                    yield known.file[f"{known.at}virtual_deltas"][row.stored]
+                elif row.place is None or row.file in missing:
+                    yield None  # of a checkpoint that is gone, or of which a signal came before
+                else:
+                    with np.errstate(invalid="ignore"):
+                        yield self.after_virtual_step(row) - before
+
+        return found()
 
     @property
     def _shards(self) -> int:

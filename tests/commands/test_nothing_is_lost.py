@@ -31,6 +31,14 @@ SHARPNESS = (
     ("--every", 20, "--quick"),
     ("--every", 20, "--quick", "--lr", 0.1),
 )
+VIRTUAL = (
+    ("--virtual-step",),
+    ("--virtual-step", "--lr", 0.1),
+    ("--virtual-step", "--optimizer", "adam", "--lr", 0.01),
+    (),
+    ("--fresh",),
+)
+CAUSAL = (("--seed", 1), ("--seed", 2))
 MINE = ((), ("--method", "losses"), ("--method", "top"), ("--top", 5, "--method", "losses"))
 LENGTH, SEQUENCES = 6, 20
 
@@ -91,24 +99,28 @@ def _facts(store: Store) -> Any:
                 yield from ((name, step, "curvature") for step in place.example_curvature())
             if command == "sharpness --quick":
                 yield from ((name, point.step) for point in place.critical)
-    yield from (("causal", causal.groups, causal.seed) for causal in store.causal)
+            if place.virtual is not None and command == "trace --virtual-step":
+                yield from ((name, int(place.virtual.steps[row])) for row in place.virtual.rows)
+    yield from (("causal", c.groups, c.seed, c.test_data, c.step, c.updates) for c in store.causal)
 
 
-def commands(seed: int) -> list[list[Any]]:
+def commands(seed: int, folder: Path) -> list[list[Any]]:
     """A random sequence of commands, none of which removes anything."""
     draw = random.Random(seed)
-    drawn = []
-    for _ in range(LENGTH):
-        verb = draw.choice(("sharpness", "sharpness", "sharpness", "mine"))
-        drawn.append([verb, *draw.choice(SHARPNESS if verb == "sharpness" else MINE[1:])])
-    return drawn
+    choices = {
+        "sharpness": SHARPNESS,
+        "mine": (*MINE[1:], *((*words, "--causal", "--surrogates", 0) for words in CAUSAL)),
+        "trace": tuple((folder / "run", *words) for words in VIRTUAL),
+    }
+    verbs = draw.choices(("sharpness", "trace", "mine"), (3, 2, 1), k=LENGTH)
+    return [[verb, *draw.choice(choices[verb])] for verb in verbs]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEQUENCES))
-def test_no_sequence_of_commands_shrinks_what_is_measured(store: Path, seed: int) -> None:
+def test_no_sequence_of_commands_shrinks_what_is_measured(made: Path, store: Path, seed: int) -> None:
     before = facts(store)
-    for words in commands(seed):
+    for words in commands(seed, made):
         assert run([str(word) for word in [*words, "--store", store, "--quiet"]]) in (0, 4)
         after = facts(store)
         assert before <= after, (words, before - after)

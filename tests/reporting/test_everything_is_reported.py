@@ -43,7 +43,12 @@ SEEN: dict[str, tuple[str, ...]] = {
     "look": ("Right answers and losses",),
     "failed": ("broken.pt could not be traced",),
     "provenance": (),
-    KEPT: ("mine --method losses", "sharpness --precision float64", "sharpness --quick --precision float64"),
+    KEPT: (
+        "mine --method losses",
+        "sharpness --precision float64",
+        "sharpness --quick --precision float64",
+        "trace --virtual-step --virtual-batches 2",
+    ),
 }
 # Parts of which a report is made, or which serve other commands: no reader asks for them by themselves.
 MADE_OF = {
@@ -107,6 +112,7 @@ def test_another_result_is_shown_by_its_name(tmp_path: Path) -> None:
     assert {r["name"] for r in done.result["results"] if r["shown"]} == {
         *wanted.split("; "),
         "sharpness --quick",
+        "trace --virtual-step",
     }
     assert done.result["mining"]["method"] == "losses"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from conftest import Opsig
 from safetensors.torch import load_file
 
 from opsigcli.datasets import open_source
+from opsigcli.result_records import VIRTUAL
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.store.reader import open_store
 
@@ -180,12 +182,105 @@ def test_a_state_of_other_parameters_is_not_used_and_the_warning_says_why(
     assert "does not tell which of the model's 4" in result.err
 
 
-def test_rows_with_and_without_virtual_steps_do_not_mix(opsig: Opsig, sparse: Path, tmp_path: Path) -> None:
+def test_virtual_steps_of_several_optimizers_stand_side_by_side(
+    opsig: Opsig, sparse: Path, tmp_path: Path
+) -> None:
     words = ("--model", MODEL, "--data", DATA, "--store", tmp_path / "s.h5")
-    assert opsig("trace", sparse, *words).code == 0
-    result = opsig("trace", sparse, *words, "--virtual-step", "--optimizer", "gd", "--lr", 0.5)
-    assert result.code == 3
-    assert "without virtual steps" in result.err
+    rules = [("--optimizer", "gd", "--lr", lr) for lr in (0.5, 0.1)]
+    alone = []
+    for rule in rules:
+        path = tmp_path / f"alone-{rule[-1]}.h5"
+        assert opsig("trace", sparse, *words[:4], "--store", path, "--virtual-step", *rule).code == 0
+        with h5py.File(path) as file:
+            alone.append(file["virtual_deltas"][()])
+    assert opsig("trace", sparse, *words).code == 0  # the losses first, and steps from them later
+    computed = []
+    for rule in (*rules, rules[0]):
+        done = opsig("trace", sparse, *words, "--virtual-step", *rule, "--json")
+        assert done.code == 0, done.err
+        computed.append(done.json["result"]["units_computed"])
+    assert computed == [len(alone[0]), len(alone[0]), 0]
+    assert opsig("trace", sparse, *words, "--fresh").code == 0  # of the same run: nothing is lost
+    with open_store(tmp_path / "s.h5") as store:
+        named = store.places()[VIRTUAL]
+        assert list(named) == [f"{VIRTUAL} --optimizer gd --lr {rule[-1]}" for rule in rules]
+        for place, deltas in zip(named.values(), alone, strict=True):
+            np.testing.assert_allclose(store.file[f"{place.at}virtual_deltas"][()], deltas, atol=1e-6)
+            assert place.virtual is not None
+            np.testing.assert_allclose(place.virtual.mean, deltas.mean(1, dtype=np.float64), atol=1e-6)
+    shown = opsig("report", "--store", tmp_path / "s.h5", "--json").json["result"]
+    other = opsig("report", "--store", tmp_path / "s.h5", "--json", "--result", list(named)[1]).json["result"]
+    assert [r["name"] for r in shown["results"] if r["shown"]] == list(named)[:1]
+    assert shown["virtual"]["mean"] == next(r for r in other["results"] if not r["shown"])["virtual"]["mean"]
+    assert shown["virtual"]["mean"] != other["virtual"]["mean"]
+
+
+def test_steps_that_were_not_taken_are_no_numbers_and_are_taken_when_asked_for(
+    opsig: Opsig, sparse: Path, tmp_path: Path
+) -> None:
+    words = ("--model", MODEL, "--data", DATA, "--store", tmp_path / "s.h5")
+    rule = ("--virtual-step", "--optimizer", "gd", "--lr", 0.5)
+    files = sorted(sparse.iterdir())
+    last = files[-1].read_bytes()
+    files[-1].unlink()
+    assert opsig("trace", sparse, *words, *rule).code == 0
+    files[-1].write_bytes(last)
+    done = opsig("trace", sparse, *words)  # goes on without virtual steps
+    assert done.code == 0, done.err
+    with open_store(tmp_path / "s.h5") as store:
+        virtual = store.virtual
+        assert virtual is not None
+        assert virtual.rows == list(range(len(files) - 1))
+        assert np.isnan(virtual.mean[-1])
+        assert (virtual.up_ids[-1] == -1).all()
+    gated = opsig("report", "--store", tmp_path / "s.h5", "--fail-on", "interference.max > 0")
+    assert (
+        f"virtual steps were taken from {len(files) - 1} of {len(files)} checkpoints" in gated.out + gated.err
+    )
+    page = tmp_path / "r.html"
+    opsig("report", "--store", tmp_path / "s.h5", "--output", page)
+    assert "From 1 checkpoint none was taken." in page.read_text()
+    again = opsig("trace", sparse, *words, *rule, "--json")
+    assert again.json["result"]["units_computed"] == 1
+    with open_store(tmp_path / "s.h5") as store:
+        assert store.virtual is not None
+        assert store.virtual.rows == list(range(len(files)))
+        assert np.isfinite(store.virtual.mean).all()
+
+
+def test_virtual_steps_in_a_store_of_an_older_version_go_on_under_their_name(
+    opsig: Opsig, sparse: Path, tmp_path: Path
+) -> None:
+    words = (
+        "--model",
+        MODEL,
+        "--data",
+        DATA,
+        "--store",
+        tmp_path / "s.h5",
+        "--virtual-step",
+        "--optimizer",
+        "gd",
+    )
+    assert opsig("trace", sparse, *words, "--lr", 0.5).code == 0
+    with h5py.File(tmp_path / "s.h5", "r+") as file:  # as those were written
+        del file["virtual/taken"], file[f"provenance/{VIRTUAL}"]
+    again = opsig("trace", sparse, *words, "--lr", 0.5, "--json")
+    assert again.json["result"]["units_computed"] == 0
+    assert opsig("trace", sparse, *words, "--lr", 0.1).code == 0
+    with open_store(tmp_path / "s.h5") as store:
+        assert list(store.places()[VIRTUAL]) == [f"{VIRTUAL} --optimizer gd --lr {lr}" for lr in (0.1, 0.5)]
+
+
+def test_a_manifest_that_changed_does_not_mix_steps_of_two_optimizers(opsig: Opsig, tmp_path: Path) -> None:
+    run, store = tmp_path / "run", tmp_path / "s.h5"
+    opsig("train", run, "--data", DATA, "--model", MODEL, "--steps", 3, "--lr", 0.5)
+    assert opsig("trace", run, "--store", store, "--virtual-step").code == 0
+    manifest = run / "opsig-run.toml"
+    manifest.write_text(re.sub(r"(?m)^(lr = )0\.5", r"\g<1>0.25", manifest.read_text()))
+    refused = opsig("trace", run, "--store", store, "--virtual-step", "--trust-manifest")
+    assert refused.code == 3
+    assert "were taken by another optimizer" in refused.err
 
 
 def test_mine_and_the_reports_show_virtual_steps(opsig: Opsig, sparse: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from opsigcli.store.reader import Store, open_store
 from opsigcli.store.schema import LAYOUT, part_at, pattern
 
 # Two are for other readers of HDF5: reports are made of what "virtual" and "mining" say of them.
-FOR_OTHERS = ("virtual_deltas", "groups/*", "kept/#/groups/*")
+FOR_OTHERS = ("virtual_deltas", "kept/#/virtual_deltas", "groups/*", "kept/#/groups/*")
 
 
 def _paths(file: h5py.File) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from opsigcli.gradients.mined_before import CHOICES as MINED
-from opsigcli.options import MineOptions, SharpnessOptions
+from opsigcli.options import MineOptions, SharpnessOptions, TraceOptions
 from opsigcli.records import Provenance
 from opsigcli.stability.configuration import OF_RULE
 from opsigcli.store.names import CHOICES, MINE, QUICK, SHARPNESS, name_of
@@ -17,7 +17,7 @@ def test_what_mining_depends_on_is_in_its_name() -> None:
 
 
 def test_every_choice_is_an_option() -> None:
-    known = {field.name for kind in (MineOptions, SharpnessOptions) for field in fields(kind)}
+    known = {field.name for kind in (MineOptions, SharpnessOptions, TraceOptions) for field in fields(kind)}
     assert {name for names in CHOICES.values() for name in names} <= known
 
 
