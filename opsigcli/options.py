@@ -339,7 +339,8 @@ class MineOptions:
     causal: Annotated[
         bool,
         Option(
-            "Train again from the first oscillation without the groups, and without equal-sized control sets."
+            "Go on from three checkpoints at and after the onset of period two without the groups, and without "
+            "control sets as large: of high loss, gradient and curvature, and five random ones."
         ),
     ] = False
     test_data: Annotated[

@@ -570,31 +570,45 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "gradients/ablation.py",
-        "gradients/test_ablation_arms.py",
+        "gradients/test_ablation.py",
         (
             "class_matched(labels, (members,), members,",
             "class_matched(labels, (members,), members[:0],",
-            "test_the_control_of_the_same_classes_has_no_member_and_the_same_labels",
+            "test_controls_of_the_same_classes_have_no_member_and_the_same_labels",
         ),
         (
             "class_matched(labels, (members,), members,",
             "class_matched(labels * 0, (members,), members,",
-            "test_the_control_of_the_same_classes_has_no_member_and_the_same_labels",
+            "test_controls_of_the_same_classes_have_no_member_and_the_same_labels",
         ),
         (
-            "-np.nan_to_num(trace.losses[start])",
-            "np.nan_to_num(trace.losses[start])",
-            "test_the_control_of_high_loss_has_the_largest_losses_at_the_start",
+            "highest(trace.losses[row][counted])",
+            "highest(trace.losses[0][counted])",
+            "test_the_control_of_high_loss_has_the_largest_losses_at_the_fork",
         ),
         (
-            "np.nan_to_num(trace.losses[start])",
-            "np.nan_to_num(trace.losses[0])",
-            "test_the_control_of_high_loss_has_the_largest_losses_at_the_start",
-        ),
-        (
-            "np.argsort(-norms",
-            "np.argsort(norms",
+            "np.argsort(-np.nan_to_num(values)",
+            "np.argsort(np.nan_to_num(values)",
             "test_the_control_of_large_gradient_has_the_largest_gradients",
+        ),
+        (
+            "directional_derivatives(objective, direction, counted).curvatures",
+            "directional_derivatives(objective, direction, counted).slopes",
+            "test_the_control_of_high_curvature_curves_most_along_the_sharpest_direction",
+        ),
+    ),
+    *of(
+        "mining/removal.py",
+        "mining/test_removal.py",
+        (
+            "over[1] > 0 and all(",
+            "all(",
+            "test_sets_that_are_alike_seldom_beat_one_another",
+        ),
+        (
+            "value > each.max()",
+            "value > each.mean()",
+            "test_a_control_is_beaten_only_where_it_lowers_less_at_every_fork_and_in_every_draw",
         ),
     ),
     *of(

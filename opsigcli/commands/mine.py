@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.errors import Interrupted
 from opsigcli.exporting.groups import export_groups, require_format
-from opsigcli.gradients.ablation import causal_record, causal_words, compare_causes
+from opsigcli.gradients.ablation import compare_causes
 from opsigcli.gradients.given import given_trace
 from opsigcli.gradients.mined_before import KEY, mined_before, mining_key
 from opsigcli.gradients.pair_curvature import PairCurvature
@@ -30,6 +30,7 @@ from opsigcli.outcome import Outcome
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
 from opsigcli.records import Case, LossTrace
+from opsigcli.reporting.removal import lines, sentences
 from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
 from opsigcli.store.lock import locked
@@ -38,6 +39,7 @@ from opsigcli.store.writer import add_causal, show_mining, write_gradients, writ
 
 if TYPE_CHECKING:
     from opsigcli.records import Ints
+    from opsigcli.result_records import Causal
 
     KnownPairs = tuple[tuple[Ints, Ints], ...]
 
@@ -71,7 +73,8 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 from opsigcli.gradients.fork import fork, optimizer_of_run
                 from opsigcli.stability.contradiction import contradiction
 
-                tuning, at = fork(sketches.opened, sketches.rows[0]), [sketches.rows[0]]
+                fork(sketches.opened, sketches.rows[0])
+                at = [sketches.rows[0]]
                 if why := contradiction(sketches.opened, optimizer_of_run(sketches.opened), at, options.seed):
                     warnings.append(f"--causal trains by a rule that the weights contradict: {why}")
             key = mining_key(options, store, sketches)
@@ -110,12 +113,11 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             show_mining(options.store, found)
         causal = None
         if options.causal and sketches.rows:
-            of, start, seed = sketches.opened, sketches.rows[0], options.seed
             causal = compare_causes(
-                found, of, tuning, start, trace, seed, progress, options.test_data, sketches.pieces
+                found, sketches.opened, trace, options.seed, progress, options.test_data, sketches.pieces
             )
-            if causal["arms"]:
-                add_causal(options.store, causal_record(causal, found, seed, options.test_data))
+            if causal.arms:
+                add_causal(options.store, causal)
         sketches.units.clear()
     case = replace(case, mining=found, spikes=found.spikes)
     return _outcome(options, case, found, known_pairs, causal, tuple(warnings))
@@ -165,7 +167,7 @@ def _outcome(
     case: Case,
     found: Mining,
     known_pairs: KnownPairs,
-    causal: dict[str, Any] | None,
+    causal: Causal | None,
     warnings: tuple[str, ...],
 ) -> Outcome:
     messages = list(tell_known_pairs(known_pairs, case))
@@ -186,10 +188,10 @@ def _outcome(
             "candidates": found.candidates,
             "notes": found.notes,
             "explained": found.explained,
-            "causal": causal,
+            "causal": causal and {**asdict(causal), "sentences": sentences(causal)},
             "virtual": case.virtual,
         },
-        messages=(*messages, *(causal_words(causal) if causal else ())),
+        messages=(*messages, *(lines(causal) if causal else ())),
         warnings=warnings,
         view=case,
     )

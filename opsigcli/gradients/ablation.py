@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from opsigcli.errors import Interrupted, UsageError
 from opsigcli.examples import ExampleSource
+from opsigcli.gradients.arm import STEPS, top_of, train_on
+from opsigcli.gradients.fork import alternates, depends_on, fork, forks
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.inputs import compute_now
+from opsigcli.mining.removal import effects
 from opsigcli.mining_records import (
     Mining,
 )
 from opsigcli.progress import Progress
 from opsigcli.records import LossTrace
-from opsigcli.result_records import Causal, CausalArm
+from opsigcli.result_records import MINED, NOBODY, RANDOM, Causal, CausalArm
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opsigcli.mining.inputs import Keep
-    from opsigcli.objective.base import Objective
+    from opsigcli.progress import Task
     from opsigcli.records import Floats, Ints
     from opsigcli.runs.stored_run import StoredRun
     from opsigcli.runs.tuning import Tuning
 
-CONTROLS = 1  # class-matched random sets: every arm is trained anew
-RANDOM = "random examples of the same classes"
-STEPS = 60  # full-batch or minibatch updates of every arm, with a fresh optimizer state
-TOLD = ("sharpness_start", "sharpness_end", "rises", "mean_loss", "accuracy")  # of every arm
-NOTHING = "there is nothing to test: no pair was found"
+    Sides = tuple[Ints, Ints]
+    Sets = list[tuple[str, Ints]]
+
+DRAWS = 5  # class-matched random sets at each fork
+ARMS = (
+    5 + DRAWS
+)  # of a fork: all examples kept, the mined groups, high loss, gradient and curvature, random sets
+NO_PAIRS = "there is nothing to test: no pair was found"
 CAVEAT = (
     "removing the groups lowers curvature and oscillation at first; within some tens of steps another direction can "
     "take the sharpness back to the edge, so that a single number says nothing about the long run"
@@ -39,173 +47,169 @@ CAVEAT = (
 def compare_causes(
     found: Mining,
     run: StoredRun,
-    tuning: Tuning,
-    start: int,
     trace: LossTrace,
     seed: int,
     progress: Progress,
     test: str | None,
     keep: Keep = compute_now,
-) -> dict[str, Any]:
-    """Arms that go on from one checkpoint without some examples, with what they do; none without pairs.
-
-    λ₁ is that of the mean loss of the examples left, at the common start and after the last update; the oscillation
-    is the sum of all rises of that mean loss from update to update. ``members`` of an arm counts how many of its
-    examples are members of the mined groups.
+) -> Causal:
+    """Arms that go on without some examples, from three checkpoints at and after the onset of period two.
 
     Args:
         found: the mined pairs.
         run: model, data and checkpoints; the parameters that do not train there stay frozen.
-        tuning: how the run was trained there (see ``fork``).
-        start: row of the trace to start from.
         trace: losses.
         seed: of the random controls.
         progress: says which arm is trained.
-        test: spec of data for the test accuracy.
+        test: spec of data for the test loss and accuracy.
         keep: keeps what an arm came to.
+
+    Returns:
+        The arms with their effects; no arms, and why, without pairs or without period two.
 
     Raises:
         UsageError: the classes of the test data are others.
         Interrupted: a signal arrived; the arms that ended are kept.
     """
-    if not found.counted:
-        return {"step": int(trace.steps[start]), "updates": 0, "arms": [], "caveat": NOTHING}
-    groups = [group.ids for pair in found.counted for group in (pair.first, pair.second)]
-    members = np.unique(trace.positions(np.concatenate(groups)))
+    pairs = [(trace.positions(pair.first.ids), trace.positions(pair.second.ids)) for pair in found.counted]
+    record = partial(Causal, groups=found.digest, seed=seed, test_data=test or "")
+    if not pairs:
+        return record(0, 0, (), NO_PAIRS)
     held_out = open_test(test, run.source) if test else None
+    arms: list[CausalArm] = []
+    try:
+        chosen = forks(run, trace, pairs, keep)
+        notes = [chosen.note]
+        with progress.task("causal", ARMS * len(chosen.rows), "arm") as task:
+            for number, row in enumerate(chosen.rows):
+                try:
+                    tuning = fork(run, row)
+                except UsageError as error:
+                    notes.append(error.message)
+                    continue
+                made, swings = _arms(run, tuning, trace, row, pairs, [seed, number], held_out, keep, task)
+                arms += made if swings else []
+                if not swings:
+                    notes.append(
+                        f"with all examples no mined pair alternates in {STEPS} updates from step "
+                        f"{trace.steps[row]:,}: that fork is left out"
+                    )
+                elif not tuning.state and any(part.rule.keeps_state for part in tuning.parts):
+                    notes.append(f"from step {trace.steps[row]:,} the optimizer starts without its state")
+    except KeyboardInterrupt as signal:
+        words = (
+            f"interrupted: what was mined is kept, and the arms of --causal that ended ({len(arms)} and more)"
+        )
+        raise Interrupted(signal, words) from None
+    first = int(trace.steps[chosen.rows[0]]) if chosen.rows else 0
+    return record(first, STEPS, tuple(arms), CAVEAT, effects=effects(arms), notes=tuple(notes))
+
+
+def _arms(
+    run: StoredRun,
+    tuning: Tuning,
+    trace: LossTrace,
+    row: int,
+    pairs: Sequence[Sides],
+    seed: Sequence[int],
+    test: ExampleSource | None,
+    keep: Keep,
+    task: Task,
+) -> tuple[list[CausalArm], bool]:
+    """All arms of one fork, and whether some pair has period two in the one that keeps all examples."""
     for name, parameter in run.objective.model.named_parameters():
         parameter.requires_grad_(name in tuning.parameters)
-    arms = []
-    removed = _arms(run, start, trace, members, seed)
-    rules = [(part.name, sorted(part.hyper.items()), part.parameters) for part in tuning.parts]
-    of = [repr((rules, start, STEPS, run.run.batch_size, held_out and held_out.fingerprint)).encode()]
-    try:
-        with progress.task("causal", len(removed), "arm") as task:
-            for name, positions in removed.items():
-                train = partial(_arm, run, tuning, start, positions, held_out)
-                arms.append(
-                    {
-                        "removed": name,
-                        "examples": len(positions),
-                        "members": int(np.isin(positions, members).sum()),
-                        **_told(keep("arm", [*of, positions.tobytes()], train)),
-                    }
-                )
-                task.advance(note=f"without {name}")
-    except KeyboardInterrupt as signal:
-        words = f"interrupted: what was mined is kept, and {len(arms)} of {len(removed)} arms of --causal"
-        raise Interrupted(signal, words) from None
-    return {"step": int(trace.steps[start]), "updates": STEPS, "arms": arms, "caveat": CAVEAT}
+    members = np.unique(np.concatenate([side for pair in pairs for side in pair]))
+    sets = controls(run, trace, row, members, seed)
+    left = [np.setdiff1d(np.arange(len(run.source)), removed) for _, removed in sets]
+    of = [*depends_on(run, tuning, row), (test.fingerprint if test else "").encode()]
 
+    def trained(removed: Ints, watched: list[Ints]) -> Floats:
+        task.advance(note=f"without {len(removed)}")
+        ids = [removed.tobytes(), *(rows.tobytes() for rows in watched)]
+        return keep("arm", [*of, *ids], partial(train_on, run, tuning, row, removed, watched, test))
 
-def causal_record(causal: dict[str, Any], found: Mining, seed: int, test: str | None) -> Causal:
-    """The comparison as a store keeps it, with the groups and choices that it is of."""
-    arms = tuple(CausalArm(**arm) for arm in causal["arms"])
-    return Causal(causal["step"], causal["updates"], arms, causal["caveat"], found.digest, seed, test or "")
-
-
-def causal_words(causal: dict[str, Any]) -> tuple[str, ...]:
-    """The comparison in lines."""
-    if not causal["arms"]:
-        return (f"--causal: {causal['caveat']}",)
-    lines = [f"without … from checkpoint {causal['step']}, {causal['updates']} updates:"]
-    for arm in causal["arms"]:
-        size = f"{arm['examples']} examples"
-        if arm["removed"] == RANDOM and arm["members"]:
-            size += f", {arm['members']} of them members of the groups: their classes have too few others"
-        text = (
-            f"  {arm['removed']} ({size}): sharpness {arm['sharpness_start']:.3g} at once, "
-            f"{arm['sharpness_end']:.3g} at the end; rises of the mean loss {arm['rises']:.3g}"
+    sides = [side for pair in pairs for side in pair]
+    kept = trained(sets[0][1], [*left, *sides])
+    if not alternates(kept[1 + len(left) :, :-1]):
+        return [], False
+    made = []
+    for place, (name, removed) in enumerate(sets):
+        own = trained(removed, [left[place]]) if len(removed) else kept
+        of_all, of_own = kept[1 + place], own[1]
+        made.append(
+            CausalArm(
+                removed=name,
+                examples=len(removed),
+                members=int(np.isin(removed, members).sum()),
+                sharpness_start=float(own[0, 0]),
+                sharpness_end=float(own[0, 1]),
+                rises=_rises(of_own),
+                mean_loss=float(of_own[STEPS]),
+                accuracy=_known(own[0, 3]),
+                step=int(trace.steps[row]),
+                amplitude=float(of_own[-1]),
+                test_loss=_known(own[0, 2]),
+                sharpness_with_all=float(kept[0, 0]),
+                rises_with_all=_rises(of_all),
+                amplitude_with_all=float(of_all[-1]),
+                mean_loss_with_all=float(of_all[STEPS]),
+                test_loss_with_all=_known(kept[0, 2]),
+            )
         )
-        if arm["accuracy"] is not None:
-            text += f"; test accuracy {arm['accuracy']:.3f}"
-        lines.append(text)
-    if not any(arm["rises"] for arm in causal["arms"]):
-        lines.append(
-            "  the mean loss rises in no arm, nor with all examples: these updates tell nothing of a spike"
-        )
-    return (*lines, f"caveat: {causal['caveat']}")
+    return made, True
 
 
-def _arms(run: StoredRun, start: int, trace: LossTrace, members: Ints, seed: int) -> dict[str, Ints]:
-    """Positions to remove, by name: all sets but the first as large as the mined one."""
+def _rises(course: Floats) -> float:
+    """Sum of all rises of a mean loss from update to update, nats."""
+    return float(np.maximum(np.diff(course[: STEPS + 1]), 0).sum())
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def controls(run: StoredRun, trace: LossTrace, row: int, members: Ints, seed: Sequence[int]) -> Sets:
+    """Names and positions of what arms go on without: nothing, the mined groups, and others as many as these.
+
+    High curvature is vᵀ∇²ℓᵢv along the direction v of λ₁ at the fork.
+    """
     from opsigcli.derivatives.gradient_sketch import gradient_sketches
+    from opsigcli.derivatives.per_example_curvature import directional_derivatives
 
-    everybody = np.arange(len(trace.labels))
-    run.load(start)
-    norms = gradient_sketches(run.objective, everybody, dimensions=16, seed=seed).norms
-    k = len(members)
-    return {
-        "nothing": everybody[:0],
-        "the mined groups": members,
-        RANDOM: random_control(trace.labels, members, seed),
-        "examples of high loss": np.sort(np.argsort(-np.nan_to_num(trace.losses[start]), kind="stable")[:k]),
-        "examples of large gradient": np.sort(np.argsort(-norms, kind="stable")[:k]),
-    }
+    run.load(row)
+    objective = run.objective
+    counted = objective.counted
+    norms = gradient_sketches(objective, counted, dimensions=16, seed=0).norms
+    direction = top_of(objective).vectors[0]
+    curvatures = directional_derivatives(objective, direction, counted).curvatures
+
+    def highest(values: Floats) -> Ints:
+        """The positions of as many as there are members."""
+        return np.sort(counted[np.argsort(-np.nan_to_num(values), kind="stable")[: len(members)]])
+
+    draws = random_controls(trace.labels, members, seed)
+    return [
+        (NOBODY, members[:0]),
+        (MINED, members),
+        ("examples of high loss", highest(trace.losses[row][counted])),
+        ("examples of large gradient", highest(norms)),
+        ("examples of high curvature", highest(curvatures)),
+        *((RANDOM, drawn) for drawn in draws),
+    ]
 
 
-def random_control(labels: Ints, members: Ints, seed: int) -> Ints:
-    """One class-matched draw (``class_matched``) in place of all mined groups together, increasing positions.
+def random_controls(labels: Ints, members: Ints, seed: Sequence[int]) -> list[Ints]:
+    """Class-matched draws (``class_matched``) in place of all mined groups together, increasing positions.
 
     Where a label has too few others, members fill up: the control stays as large as the mined groups.
     """
-    (drawn,) = class_matched(labels, (members,), members, np.random.default_rng(seed), CONTROLS)
-    return np.sort(drawn[0])
-
-
-def _arm(run: StoredRun, tuning: Tuning, start: int, removed: Ints, test: ExampleSource | None) -> Floats:
-    """What came of it, one number for each of ``TOLD``; NaN = not known."""
-    from opsigcli.datasets.subset import Subset
-    from opsigcli.objective.base import Objective
-    from opsigcli.runs.build_optimizer import build_optimizer
-    from opsigcli.runs.trainer import Trainer
-
-    run.load(start)
-    whole = run.objective
-    left = np.setdiff1d(np.arange(len(run.source)), removed)
-    objective = Objective(
-        whole.model, Subset(run.source, left), whole.loss, device=whole.device, batch_size=whole.batch_size
-    )
-    objective.use_statistics("stored" if whole.data_statistics is None else "re-estimate")
-    trainer = Trainer(objective, build_optimizer(tuning, objective), run.run.batch_size, seed=0)
-    trainer.settle_statistics()
-    before = _sharpness(objective)
-    losses = [objective.mean_loss()]
-    for _ in range(STEPS):
-        trainer.update()
-        trainer.settle_statistics()
-        losses.append(objective.mean_loss())
-    rises = float(np.maximum(np.diff(losses), 0).sum())
-    right = None if test is None else _accuracy(objective, test)
-    return np.array([before, _sharpness(objective), rises, losses[-1], np.nan if right is None else right])
-
-
-def _told(numbers: Floats) -> dict[str, float | None]:
-    """The numbers of an arm by name."""
-    found: dict[str, float | None] = dict(zip(TOLD, map(float, numbers), strict=True))
-    return found | ({"accuracy": None} if np.isnan(numbers[-1]) else {})
-
-
-def _sharpness(objective: Any) -> float:
-    from opsigcli.curvature.lanczos import top_eigenvalues
-    from opsigcli.derivatives.hvp import hessian_operator
-
-    operator = hessian_operator(objective)
-    return float(top_eigenvalues(operator, operator.size, 1, device=objective.device).eigenvalues[0])
-
-
-def _accuracy(objective: Objective, test: ExampleSource) -> float | None:
-    from opsigcli.gradients.accuracy import accuracy
-    from opsigcli.objective.base import Objective
-
-    size = objective.batch_size
-    return accuracy(
-        Objective(objective.model, test, objective.loss, device=objective.device, batch_size=size)
-    )
+    (drawn,) = class_matched(labels, (members,), members, np.random.default_rng(list(seed)), DRAWS)
+    return [np.sort(rows) for rows in drawn]
 
 
 def open_test(spec: str, source: ExampleSource) -> ExampleSource:
-    """The data for the test accuracy.
+    """The data for test loss and accuracy.
 
     Raises:
         UsageError: its classes, or its vocabulary, are others than those of the run's data.

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.checkpoints import digest
+from opsigcli.gradients.ablation import ARMS
+from opsigcli.gradients.arm import STEPS
+from opsigcli.gradients.fork import FORKS
 from opsigcli.gradients.swings import OTHERS, looked_at
 from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
 from opsigcli.mining.similarity import SIMILARITIES, Gradients, gradient_similarity
@@ -26,7 +29,7 @@ TIMED = 64  # examples of a timed piece: what is worked on at once
 SEARCH = 4.5  # the search itself has so many times the starts of a surrogate
 HALVES = 12  # of what was compared, in which pairs are looked for again
 PAIRS = 3  # that are looked at along their direction, where the store has none to tell from
-ARMS, UPDATES, PRODUCTS = 5, 60, 60  # of --causal, with the products for an arm's two sharpnesses
+PRODUCTS = 60  # for an arm's two sharpnesses, of --causal
 START = 3.0  # seconds until Python, torch and the run are ready, where gradients are to be taken
 LEAST = 0.5  # seconds of a piece that is timed once
 
@@ -81,7 +84,8 @@ def counted(options: MineOptions, sketches: Sketches, examples: int, pairs: int)
     if options.method not in NEEDS_GRADIENTS or not rows:
         return Counts(0, 0, 0, 0, 0, 0)
     directions = pairs * len(looked_at(rows)) if options.method in NEEDS_SWINGS else 0
-    arms = ARMS * (UPDATES + 2 * PRODUCTS) + ARMS * UPDATES // 3 if options.causal else 0
+    # A forward pass for a third of a gradient; at each fork λ₁ and every example's gradient and curvature.
+    arms = FORKS * (ARMS * (STEPS + 2 * PRODUCTS + STEPS // 3) + PRODUCTS + 4) if options.causal else 0
     kept = bool(sketches.kept)
     whole = (
         not kept and examples > m and sketches.last_layer is None
@@ -138,6 +142,7 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
         "gradient_checkpoints": len(sketches.rows),
         "units": len(sketches.rows) if counts.gradients else 0,
         "gradients": counts.gradients,
+        "arms": FORKS * ARMS if counts.passes else 0,
         "surrogates": 0 if mined else options.surrogates,
         "bytes_to_read": read,
         "bytes_to_write": 4 * len(sketches.rows) * m * options.sketch_dimensions if counts.gradients else 0,
@@ -148,6 +153,8 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
     )
     if not counts.gradients and counts.similarities:
         what += " (they are kept)"
+    if counts.passes:
+        what += f", then {FORKS * ARMS} arms of {STEPS} updates each (--causal)"
     return Outcome(
         schema="opsig/plan",
         inputs={"store": str(options.store)},

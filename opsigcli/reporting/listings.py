@@ -11,6 +11,7 @@ from rich.text import Text
 
 from opsigcli.printable import printable
 from opsigcli.reporting.format import NOTHING, count, number, percent
+from opsigcli.reporting.removal import sentences
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.sentences import capital
 from opsigcli.reporting.sharpness_lines import (
@@ -20,11 +21,12 @@ from opsigcli.reporting.tables import head, table_of
 from opsigcli.reporting.textplot import sparkline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.console import RenderableType
 
     from opsigcli.records import Case
+    from opsigcli.result_records import CausalArm
     from opsigcli.sharpness_records import SharpnessPoint
 from opsigcli.result_records import Result
 
@@ -141,36 +143,46 @@ def kept_results(case: Case) -> Listing | None:
 
 
 def causal(case: Case) -> list[Listing]:
-    """What training does without mined groups, a table for each comparison."""
+    """What training does without mined groups, a table for each comparison: means over its forks and draws."""
     digest = case.mining.digest if case.mining else ""
     found = []
     for number_of, made in enumerate(case.causal, start=1):
         whose = "the mined groups" if made.groups == digest else "groups that were mined otherwise"
-        rows = tuple(
-            (
-                arm.removed,
-                f"{arm.examples:,}",
-                f"{arm.members:,}",
-                number(arm.sharpness_start),
-                number(arm.sharpness_end),
-                number(arm.rises),
-                number(arm.mean_loss),
-                NOTHING if arm.accuracy is None else f"{arm.accuracy:.3f}",
+        rows = []
+        for name in dict.fromkeys(arm.removed for arm in made.arms):
+            arms = [arm for arm in made.arms if arm.removed == name]
+            members = np.mean([arm.members for arm in arms])
+            rows.append(
+                (
+                    name,
+                    count(len(arms), "arm"),
+                    f"{arms[0].examples:,}",
+                    f"{members:,.0f}",
+                    *(_mean(arms, outcome) for outcome in ("sharpness_start", "sharpness_end", "rises")),
+                    *(
+                        _mean(arms, outcome)
+                        for outcome in ("amplitude", "mean_loss", "test_loss", "accuracy")
+                    ),
+                )
             )
-            for arm in made.arms
-        )
         chosen = f"Seed {made.seed}" + (f", test data {made.test_data}" if made.test_data else "") + "."
-        caveat = f"{capital(made.caveat.removesuffix('.'))}."
         columns = (
-            "Members: of the groups. Sharpness at once, and then, after the updates. Rises: the sum of those of the "
-            "mean loss, nats."
+            "Means over forks and draws. Members: of the groups. Sharpness at once, and then, after the updates. "
+            "Rises: the sum of those of the mean loss, nats. Amplitude: of period two, nats."
         )
-        header = ("without", "examples", "members", "sharpness", "then", "rises", "mean loss", "accuracy")
+        told = (*made.notes, *sentences(made), made.caveat)
+        words = (*(f"{capital(text.removesuffix('.'))}." for text in dict.fromkeys(told)), columns, chosen)
+        header = ("without", "arms", "examples", "members", "sharpness", "then", "rises", "amplitude",
+                  "mean loss", "test loss", "accuracy")  # fmt: skip
         title = f"Without {whose}, {count(made.updates, 'update')} from {case.run.axis.at(made.step)}"
-        found.append(
-            Listing(f"causal-{number_of}", "Without groups", title, (columns, caveat, chosen), header, rows)
-        )
+        found.append(Listing(f"causal-{number_of}", "Without groups", title, words, header, tuple(rows)))
     return found
+
+
+def _mean(arms: Sequence[CausalArm], outcome: str) -> str:
+    """The mean of one number over arms; a dash where some arm has none."""
+    values = [getattr(arm, outcome) for arm in arms]
+    return NOTHING if None in values else number(float(np.mean(values)))
 
 
 def _extent(case: Case, result: Result) -> str:

@@ -10,7 +10,7 @@ from opsigcli.look_records import Look
 from opsigcli.mining_records import Mining, Pair, Spike, TopDeltas
 from opsigcli.probe_records import MovedBy, Probe
 from opsigcli.records import Run, VirtualSteps
-from opsigcli.result_records import Causal, CausalArm, Result
+from opsigcli.result_records import Causal, CausalArm, CausalEffect, Result
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.training_records import AgainstLog, RecordedFact
 
@@ -18,10 +18,16 @@ from opsigcli.training_records import AgainstLog, RecordedFact
 class CausalTold(TypedDict):
     """What training does without the mined groups."""
 
-    step: int  # where the arms start
-    updates: int  # of each
-    arms: list[CausalArm]  # with whom left out
-    caveat: str  # what it does not show
+    step: int  # of the first fork
+    updates: int  # of each arm
+    arms: list[CausalArm]  # with whom left out, at each fork
+    caveat: str  # what it does not show, or why there are no arms
+    effects: list[CausalEffect]  # of the mined groups, and beyond each control
+    notes: list[str]  # where the forks are and why
+    groups: str  # digest of the groups that were left out
+    seed: int  # of the random controls
+    test_data: str  # spec; "" for none
+    sentences: list[str]  # what the numbers warrant
 
 
 class Mine(TypedDict):

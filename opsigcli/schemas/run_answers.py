@@ -126,6 +126,7 @@ class Plan(TypedDict):
     hessian_vector_products: NotRequired[int]  # at most
     gradients: NotRequired[int]  # of single examples
     surrogates: NotRequired[int]  # searches, at most
+    arms: NotRequired[int]  # of --causal, each trained on for some updates
     bytes_to_read: int  # of checkpoints
     bytes_to_write: int  # to the store
     estimated_seconds: float  # by the time of a real batch

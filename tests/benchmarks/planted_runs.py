@@ -114,7 +114,7 @@ def trained(
     if stem is not None and Path(f"{stem}-weights.npy").exists():
         losses, weights = np.load(f"{stem}-losses.npy"), np.load(f"{stem}-weights.npy", mmap_mode="r")
         return PlantedRun(source, model, losses, weights)
-    losses, weights = _train(source, model, seed, optimizer)
+    losses, weights = train(source, model, seed, optimizer)
     if stem is not None:
         stem.parent.mkdir(parents=True, exist_ok=True)
         np.save(f"{stem}-losses.npy", losses)
@@ -122,7 +122,7 @@ def trained(
     return PlantedRun(source, model, losses, weights)
 
 
-def _train(
+def train(
     source: Planted | Tinted, model: nn.Module, seed: int, optimizer: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Losses in eval mode and weights before every step; steps are taken in train mode."""

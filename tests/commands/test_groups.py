@@ -122,8 +122,9 @@ def test_the_causal_comparison_has_equal_sized_arms_and_its_caveat(opsig: Opsig,
     causal = opsig("mine", "--store", case / "opsig.h5", *words, "--json").json["result"]["causal"]
     arms = {arm["removed"]: arm for arm in causal["arms"]}
     size = arms["the mined groups"]["examples"]
-    assert [arm["examples"] for arm in causal["arms"]] == [0, size, size, size, size]
+    assert [arm["examples"] for arm in causal["arms"]] == [0, *[size] * 9] * 3
     assert arms["the mined groups"]["sharpness_start"] < arms["nothing"]["sharpness_start"]
+    assert causal["sentences"][0].startswith("The sharpness at once is lower by ")
     assert all(0 <= arm["accuracy"] <= 1 for arm in arms.values())
     assert "another direction" in causal["caveat"]
 

@@ -8,7 +8,8 @@ import pytest
 from conftest import Opsig
 
 from opsigcli.commands import mine as command
-from opsigcli.gradients.ablation import NOTHING, causal_words
+from opsigcli.gradients.ablation import NO_PAIRS
+from opsigcli.mining_records import Mining
 
 WORDS = ("--gradient-checkpoints", 2, "--surrogates", 2, "--json")
 
@@ -49,5 +50,12 @@ def test_another_choice_is_mined(
     assert calls
 
 
-def test_a_causal_comparison_without_pairs_says_that_there_is_nothing_to_test() -> None:
-    assert NOTHING in causal_words({"step": 1, "updates": 0, "arms": [], "caveat": NOTHING})[0]
+def test_a_causal_comparison_without_pairs_says_that_there_is_nothing_to_test(
+    opsig: Opsig, mined: tuple[Path, dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mining, "counted", ())
+    done = opsig("mine", "--store", mined[0], *WORDS, "--causal")
+    assert done.code == 0, done.err
+    causal = done.json["result"]["causal"]
+    assert causal["arms"] == []
+    assert causal["sentences"] == [f"no causal sentence: {NO_PAIRS}"]

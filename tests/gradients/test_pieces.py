@@ -44,7 +44,7 @@ def mined(opsig: Opsig, store: Path) -> dict[str, Any]:
 
 # Of surrogates several are begun side by side: at the sixth the first two were finished.
 @pytest.mark.parametrize(
-    ("room", "name", "all_calls", "last"), [(surrogate, "_clearest", 9, 6), (ablation, "_arm", 5, 2)]
+    ("room", "name", "all_calls", "last"), [(surrogate, "_clearest", 9, 6), (ablation, "train_on", 30, 4)]
 )
 @pytest.mark.parametrize("how", ["a signal", "a kill"])
 def test_pieces_finished_before_the_end_are_not_computed_again(

@@ -1,0 +1,112 @@
+"""What going on without the mined groups did, in words that are made from the numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opsigcli.reporting.format import count, number, percent
+from opsigcli.reporting.sentences import capital, joined
+from opsigcli.result_records import NOBODY, RANDOM, SHARES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opsigcli.result_records import Causal, CausalEffect
+
+NAMES = {
+    "sharpness": "the sharpness at once",
+    "rises": "the sum of the mean loss's rises",
+    "amplitude": "the amplitude of period two",
+    "mean_loss": "the final mean loss",
+    "test_loss": "the final test loss",
+}
+NONE = "no causal sentence"
+
+
+def sentences(causal: Causal) -> tuple[str, ...]:
+    """Each outcome's effect with its interval and the controls that it beats or not; and what may be concluded."""
+    if not causal.arms:
+        return (f"{NONE}: {causal.caveat if not causal.notes else causal.notes[0]}",)
+    if not causal.effects:
+        older = all(arm.step is None for arm in causal.arms)
+        why = "one control of each kind, from one checkpoint" if older else "fewer than two forks oscillate"
+        return (f"{NONE}: {why}, so that no interval can be given",)
+    own = [effect for effect in causal.effects if not effect.control]
+    found = [_outcome(effect, _against(causal, effect.outcome)) for effect in own]
+    return (*found, _conclusion(causal, own))
+
+
+def lines(causal: Causal) -> tuple[str, ...]:
+    """The comparison as ``opsig mine`` says it."""
+    if not causal.arms:
+        return (f"--causal: {sentences(causal)[0]}",)
+    of = next(arm for arm in causal.arms if arm.removed != NOBODY)
+    head = f"--causal, without the {count(of.examples, 'example')} of the mined groups, {causal.updates} updates:"
+    notes = [f"  {note}" for note in causal.notes]
+    return (
+        head,
+        *notes,
+        *(f"  {text}" for text in (*members_told(causal), *sentences(causal), causal.caveat)),
+    )
+
+
+def members_told(causal: Causal) -> list[str]:
+    """Which controls hold members of the mined groups."""
+    held: dict[str, list[float]] = {}
+    for arm in causal.arms:
+        if arm.removed != NOBODY and arm.members and arm.members < arm.examples:
+            held.setdefault(arm.removed, []).append(arm.members / arm.examples)
+    return [
+        f"of {name} up to {percent(max(of))} are members of the mined groups" for name, of in held.items()
+    ]
+
+
+def _against(causal: Causal, outcome: str) -> list[CausalEffect]:
+    return [effect for effect in causal.effects if effect.outcome == outcome and effect.control]
+
+
+def _size(outcome: str, value: float) -> str:
+    return percent(value) if outcome in SHARES else f"{number(value)} nats"
+
+
+def _outcome(own: CausalEffect, against: Sequence[CausalEffect]) -> str:
+    """One outcome: lowered, raised or not told to change; and beside each control."""
+    low, high = own.low, own.high
+    if own.beats or own.beaten:
+        sign = 1 if own.beats else -1
+        low, high = sorted((sign * low, sign * high))
+        change = f"is {'lower' if own.beats else 'higher'} by {_size(own.outcome, sign * own.mean)}"
+    else:
+        change = f"is not told to change: lower by {_size(own.outcome, own.mean)}"
+    words = f"{NAMES[own.outcome]} {change} ({_size(own.outcome, low)} to {_size(own.outcome, high)}, 95 %)"
+    told = [
+        ("it falls more than without", [e.control for e in against if e.beats]),
+        ("it falls less than without", [e.control for e in against if e.beaten]),
+        (
+            "it is not told apart from that without",
+            [e.control for e in against if not e.beats and not e.beaten],
+        ),
+    ]
+    return capital("; ".join([words, *(f"{lead} {_controls(names)}" for lead, names in told if names)]))
+
+
+def _controls(names: Sequence[str]) -> str:
+    return joined([name.removeprefix("examples of ") for name in names])
+
+
+def _conclusion(causal: Causal, own: Sequence[CausalEffect]) -> str:
+    """What the numbers warrant: a cause only where the groups lower something and random examples do so less."""
+    held = []
+    for effect in own:
+        against = _against(causal, effect.outcome)
+        if (
+            effect.outcome in SHARES
+            and effect.beats
+            and any(e.control == RANDOM and e.beats for e in against)
+        ):
+            others = [e.control for e in against if not e.beats]
+            beyond = f"not told to be more than {_controls(others)}" if others else "more than every control"
+            held.append(f"{NAMES[effect.outcome]} ({beyond})")
+    if not held:
+        return f"{capital(NONE)}: in nothing do the mined groups beat random examples of the same classes"
+    return f"At these forks the mined groups are a cause of {joined(held)}"
