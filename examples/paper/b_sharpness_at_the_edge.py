@@ -22,7 +22,9 @@ for seed in lab.seeds:
         lab.opsig("report", stores=[run.path], figure=str(run.path.with_name("edge.pdf")))
 
 lab.expect("sharpness over 2/η at step 0", start, at_most(0.7), at_most(1))
-lab.expect("median of sharpness over 2/η from where it reaches it on", later, between(0.9, 1.6), between(0.8, 1.5))
+lab.expect(
+    "median of sharpness over 2/η from where it reaches it on", later, between(0.9, 1.6), between(0.8, 1.5)
+)
 lab.expect("swing of the groups from there on, over that before", before, at_least(3), at_least(1))
 lab.expect("spikes of the mean loss that end before", spikes, at_most(0), at_most(0))
 lab.end()

@@ -24,6 +24,8 @@ for seed in lab.seeds:
 
 lab.expect("mean change per step of the class that swings most", swing, at_least(0.02), at_least(0.005))
 lab.expect("correlation of its changes from one step to the next", alternation, at_most(-0.5), at_most(-0.3))
-lab.expect("correlation of its changes with those of that class's loss", together, at_most(-0.5), at_most(-0.3))
+lab.expect(
+    "correlation of its changes with those of that class's loss", together, at_most(-0.5), at_most(-0.3)
+)
 lab.expect("largest such correlation with another class's loss", control, at_least(0.5), at_least(0.3))
 lab.end()

@@ -3,7 +3,10 @@
 import numpy as np
 from claims import Lab, at_least, at_most, edge
 
-lab = Lab("e", "sharpness starts in the last layer and moves to the first few; in transformers embedding and early MLPs")
+lab = Lab(
+    "e",
+    "sharpness starts in the last layer and moves to the first few; in transformers embedding and early MLPs",
+)
 
 
 def by_layer(point):

@@ -3,7 +3,10 @@
 import numpy as np
 from claims import Lab, at_least, at_most, between, rises
 
-lab = Lab("h", "Adam and the split rule take smaller steps along the top eigenvector than GD and SGD do, and damp it")
+lab = Lab(
+    "h",
+    "Adam and the split rule take smaller steps along the top eigenvector than GD and SGD do, and damp it",
+)
 RULES = {
     "gd": {"optimizer": "gd", "lr": 0.1},
     "sgd": {"optimizer": "sgd", "lr": 0.1, "batch_size": 100},
@@ -12,12 +15,14 @@ RULES = {
 }
 along, ratio, up, cancel = ({name: [] for name in RULES} for _ in range(4))
 for seed in lab.seeds:
-    data = lab.pictures(seed=seed)
+    data = lab.pictures(seed=seed, each=50)
     for name, rule in RULES.items():
-        steps = 100 if lab.quick else 200
+        steps = 100
         model = "mlp?hidden=64,64&activation=relu"
         run = lab.trained(f"rule-{name}", seed, data=data, model=model, steps=steps, **rule)
-        points = lab.opsig("sharpness", store=run.path, every=10, secant=True).points
+        points = lab.opsig(
+            "sharpness", store=run.path, steps=f"{steps // 2}:{steps - 1}", every=10, secant=True
+        ).points
         late = [point for point in points if point.step >= steps // 2 and point.secant is not None]
         along[name].append(np.median([abs(point.secant) / point.eigenvalues[0] for point in late]))
         ratio[name].append(np.median([point.ratio for point in late if point.ratio is not None] or [np.nan]))

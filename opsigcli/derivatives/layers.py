@@ -16,7 +16,7 @@ NORMS = (
     nn.modules.instancenorm._InstanceNorm,
 )
 ATTENTION = ("attn", "attention", "qkv", "q_proj", "k_proj", "v_proj")  # in the name of a module or its class
-EMBEDDING = ("embed", "cls_token", "class_token", "wte", "wpe")
+EMBEDDING = ("embed", "position", "cls_token", "class_token", "wte", "wpe")
 
 
 @dataclass(frozen=True)
