@@ -11,6 +11,7 @@ names a folder of pictures for each class. ``--scale gpu`` takes networks and nu
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -161,7 +162,7 @@ class Lab:
             seen: its value in each seed.
             ours: the range that we expect, in every seed.
             paper: the range that follows from the paper's claim; None where it says nothing of this number.
-            why: where ours differs from the paper's, the reason.
+            why: what stands behind the paper's verdict; where ours differs from the paper's, the reason.
             revised: what we had expected before a first run, where that failed; the table says it beside ours.
         """
         seen = [float(value) for value in seen]
@@ -210,7 +211,7 @@ def _verdict(seen, paper, why):
         return f"says nothing of it{': ' + why if why else ''}"
     missed = sum(value not in paper for value in seen)
     if not missed:
-        return "agrees"
+        return f"agrees{'; ' + why if why else ''}"
     seeds = f"in {missed} of {len(seen)} seeds " if missed < len(seen) else ""
     return f"differs: {seeds}not {paper}{'; ' + why if why else ''}"
 
@@ -225,8 +226,8 @@ def _options(options):
         elif isinstance(value, (list, tuple)):
             found.extend(f"{flag} {Path(str(each)).name}" for each in value)
         else:
-            text = str(value)
-            text = Path(text).name if isinstance(value, Path) else text
+            text = re.sub(r"/\S*/", "", str(value))  # of a path its last part
+            text = re.sub(r"-\d+(?=\.csv$)", "", text)  # a file of ids of each seed
             found.append(f"{flag} '{text}'" if set(text) & set(" ?&") else f"{flag} {text}")
     return found
 

@@ -44,8 +44,11 @@ def over(found, name, other="gd"):
 lab.expect("GD: curvature along the step over the sharpness", along["gd"], at_least(0.1))
 lab.expect("Adam: the same, over that of GD", over(along, "adam"), at_most(0.5), at_most(1))
 lab.expect("split rule: the same, over that of GD", over(along, "split"), at_most(1.2), at_most(1))
-lab.expect("Adam: rises of the mean loss over those of GD", over(up, "adam"), at_most(0.5), at_most(1))
-lab.expect("split rule: rises of the mean loss over those of GD", over(up, "split"), at_most(1), at_most(1))
+below = "it stays below its own edge here, so this is no damping at the edge"
+lab.expect("Adam: rises of the mean loss over those of GD", over(up, "adam"), at_most(0.5), at_most(1), below)
+lab.expect(
+    "split rule: rises of the mean loss over those of GD", over(up, "split"), at_most(1), at_most(1), below
+)
 lab.expect("SGD: rises of the mean loss over those of GD", over(up, "sgd"), between(0.2, 5))
 lab.expect("Adam: preconditioned sharpness over its threshold", ratio["adam"], at_most(1.5))
 lab.end()

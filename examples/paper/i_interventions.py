@@ -47,10 +47,10 @@ for seed in lab.seeds:
         "label smoothing 0.1": {"loss": "ce?label_smoothing=0.1"},
         "SAM, rho 0.1": {"optimizer": "sam?rho=0.1"},
     }
-    before = rises(np.asarray(run.losses[:], dtype=float)[:, others].mean(axis=1))
+    before = rises(np.asarray(run.losses[:201], dtype=float)[:, others].mean(axis=1))
     print(f"seed {seed}, none: rises {before:.3f}; {len(groups)} members")
     for name, changed in arms.items():
-        steps = 300
+        steps = 200
         arm = lab.trained(
             f"arm-{name.replace(' ', '-')}", seed, {"loss": "ce"}, steps=steps, **setting, **changed
         )

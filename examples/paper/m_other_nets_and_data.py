@@ -22,7 +22,7 @@ for seed in lab.seeds:
     for name, (model, lr, steps) in NETS.items():
         data = lab.pictures(seed=seed, each=40, limit=300)
         run = lab.trained(f"other-{name.replace(' ', '-')}", seed, data=data, model=model, lr=lr, steps=steps)
-        points = lab.opsig("sharpness", store=run.path, every=20, tolerance=0.02).points
+        points = lab.opsig("sharpness", store=run.path, every=30, tolerance=0.02).points
         top[name].append(max(point.ratio for point in points))
         deltas = np.asarray(run.deltas[:], dtype=float)[run.steps[:-1] >= edge(points)]
         up[name].append(np.median((deltas > 0).mean(axis=1)) if len(deltas) else np.nan)
