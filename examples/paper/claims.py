@@ -95,7 +95,13 @@ class Lab:
         """Run a command of opsig and keep it; runs that are there already are not made again."""
         text = " ".join(["opsig", verb, *(Path(w).name for w in words), *_options(options)])
         print(f"$ {text}", flush=True)
-        short = " ".join([verb, *_options({k: v for k, v in options.items() if k not in HIDDEN})])
+        short = " ".join(
+            [
+                verb,
+                *(["RUN"] if words else []),
+                *_options({k: v for k, v in options.items() if k not in HIDDEN}),
+            ]
+        )
         if short not in self.commands:
             self.commands.append(short)
         return getattr(opsig, verb)(*words, **options)
@@ -131,8 +137,8 @@ class Lab:
         self.opsig("train", folder / "run", seed=seed, **options)
         return self.opsig("trace", folder / "run", store=folder / "opsig.h5", **(trace or {})).run
 
-    def descent(self, seed, **trace):
-        """The setting that most claims stand on: full-batch gradient descent across the edge of stability.
+    def setting(self, seed):
+        """What most claims stand on: full-batch gradient descent across the edge of stability.
 
         With drawn pictures a ReLU network of two layers; with photographs a wider one; at GPU scale a ResNet-18.
         """
@@ -142,8 +148,11 @@ class Lab:
             setting = {"model": "mlp?hidden=200,200&activation=relu", "lr": 0.05, "steps": 300}
         else:
             setting = {"model": "mlp?hidden=64,64&activation=relu", "lr": 0.1, "steps": 200}
-        data = self.pictures(seed=seed, size=32 if self.given.data else 16)
-        return self.trained("descent", seed, trace, data=data, **setting)
+        return setting | {"data": self.pictures(seed=seed, size=32 if self.given.data else 16)}
+
+    def descent(self, seed, **trace):
+        """The run of that setting."""
+        return self.trained("descent", seed, trace, **self.setting(seed))
 
     def mined(self, run):
         """The pair that holds most of the loss changes in the first oscillation."""

@@ -26,13 +26,15 @@ def table(lines):
     for letter, of in groupby(sorted(lines, key=lambda line: line["claim"]), key=lambda line: line["claim"]):
         rows = list(of)
         first = rows[0]
-        commands = "; ".join(f"`opsig {command}`" for command in rows[-1]["commands"])
         found += [
             f"### ({letter}) {first['paper says'][0].upper()}{first['paper says'][1:]}",
             "",
             f"[`{SCRIPTS[letter].name}`](paper/{SCRIPTS[letter].name}), {first['seconds']} s, "
             f"data: {', '.join(first['data'])}.",
-            commands,
+            "",
+            "```console",
+            *(f"$ opsig {command}" for command in rows[-1]["commands"]),
+            "```",
             "",
             "| what | we expect | seen: mean ± spread (each seed) | as we expect | the paper |",
             "|---|---|---|---|---|",
