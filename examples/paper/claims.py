@@ -24,7 +24,7 @@ import opsigcli as opsig
 
 HERE = Path(__file__).resolve().parent
 DRAWN = "drawn pictures"
-HIDDEN = ("store", "progress", "fresh", "seed", "model", "data", "lr", "steps", "device", "stores")
+HIDDEN = ("store", "stores", "progress", "fresh", "seed", "data", "device")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ for seed in lab.seeds:
     first.append(np.median([shares[0] for shares in late]))
     moved.append(np.median([shares[-1] for shares in late]) - by_layer(points[0])[-1])
     print(f"seed {seed}, MLP: step 0 {np.round(by_layer(points[0]), 2)}, at the edge {np.round(late[-1], 2)}")
-    data = lab.pictures(seed=seed, each=30, limit=300)
+    data = lab.pictures(seed=seed, each=20, limit=200)
     steps = 60
     run = lab.trained("vit", seed, data=data, model="vit?patch=4&width=16", lr=0.1, steps=steps)
     points = lab.opsig("sharpness", store=run.path, steps=f"{steps}:{steps}", layers=True).points

@@ -9,7 +9,7 @@ up, ends, lines = ({name: [] for name in NETS} for _ in range(3))
 lab.data_words.add("generated prose")
 for seed in lab.seeds:
     for name, (model, lr) in NETS.items():
-        sentences = 400 if lab.gpu else 60
+        sentences = 400 if lab.gpu else 40
         data = f"babble?sentences={sentences}&context=16&seed={seed}"
         run = lab.trained(name, seed, {"tokens": True}, data=data, model=model, loss="lm", lr=lr, steps=100)
         deltas = np.asarray(run.deltas[50:], dtype=float)

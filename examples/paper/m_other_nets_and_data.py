@@ -20,7 +20,7 @@ if lab.gpu:
 top, up, cancel = ({name: [] for name in NETS} for _ in range(3))
 for seed in lab.seeds:
     for name, (model, lr, steps) in NETS.items():
-        data = lab.pictures(seed=seed, each=40, limit=300)
+        data = lab.pictures(seed=seed, each=30, limit=300)
         run = lab.trained(f"other-{name.replace(' ', '-')}", seed, data=data, model=model, lr=lr, steps=steps)
         points = lab.opsig("sharpness", store=run.path, every=30, tolerance=0.02).points
         top[name].append(max(point.ratio for point in points))
