@@ -15,8 +15,8 @@ NORMS = (
     nn.RMSNorm,
     nn.modules.instancenorm._InstanceNorm,
 )
-ATTENTION = ("attn", "attention")  # in the name of a module or its class
-EMBEDDING = ("embed", "cls_token", "class_token", "wte", "wpe")
+ATTENTION = ("attn", "attention", "qkv", "q_proj", "k_proj", "v_proj")  # in the name of a module or its class
+EMBEDDING = ("embed", "position", "cls_token", "class_token", "wte", "wpe")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ def layers(objective: Objective) -> list[Layer]:
     """The layers in the model's order. A shared parameter belongs to the first module that has it.
 
     Linear layers outside attention are of kind *mlp*; a module counts as attention or embedding by its class, or by
-    its name or that of a module around it.
+    its name or that of a module around it. A block whose projections stand beside its MLP names them itself, in
+    ``attention_layers``.
     """
     places = {id(p): i for i, p in enumerate(objective.parameters)}
     found: list[Layer] = []
@@ -67,7 +68,10 @@ def _kind(model: nn.Module, path: str, module: nn.Module) -> str:
     parts = path.split(".")
     around = [model.get_submodule(".".join(parts[:i])) for i in range(1, len(parts) + 1)]
     words = [*parts, *(type(m).__name__ for m in around)]
-    if any(word in text.lower() for text in words for word in ATTENTION):
+    named = any(word in text.lower() for text in words for word in ATTENTION)
+    if named or any(
+        part in getattr(m, "attention_layers", ()) for m, part in zip(around, parts[1:], strict=False)
+    ):
         return "attention"
     if any("embed" in text.lower() for text in words):
         return "embedding"

@@ -14,6 +14,8 @@ from opsigcli.specs import Spec
 class Block(nn.Module):
     """Attention to earlier tokens, then a layer of width 4W; each added to its input after a LayerNorm."""
 
+    attention_layers = ("qkv", "mix")
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads

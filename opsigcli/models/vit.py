@@ -14,6 +14,8 @@ from opsigcli.specs import Spec
 class _Block(nn.Module):
     """Attention and a two-layer perceptron, each behind a layer norm and beside a shortcut."""
 
+    attention_layers = ("qkv", "out")
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads

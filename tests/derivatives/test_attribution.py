@@ -11,6 +11,7 @@ from problems import MODELS, Rows, columns, dense_hessian, objective
 from torch import nn
 
 from opsigcli.curvature.lanczos import top_eigenvalues
+from opsigcli.datasets import open_source
 from opsigcli.derivatives.batch_sharpness import batch_sharpness
 from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.derivatives.gauss_newton import GaussNewtonOperator
@@ -18,6 +19,7 @@ from opsigcli.derivatives.hvp import hessian_operator
 from opsigcli.derivatives.layers import kinds, layers
 from opsigcli.derivatives.per_example_curvature import directional_derivatives
 from opsigcli.objective.base import Objective
+from opsigcli.runs.build_objective import build_objective
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -164,6 +166,23 @@ def test_layers_have_kinds_and_hold_every_parameter_once():
         "norm",
         "convolution",
     }
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "loss", "projections"),
+    [
+        ("vit?patch=4&width=8&blocks=1", "noise?n=8&shape=3,8,8", "ce", {"blocks.0.qkv", "blocks.0.out"}),
+        ("gpt?layers=1&width=8&heads=2", "babble?context=8", "lm", {"blocks.0.qkv", "blocks.0.mix"}),
+    ],
+)
+def test_projections_of_the_built_in_transformers_are_attention_and_their_positions_embedding(
+    model, data, loss, projections
+):
+    problem = build_objective(model, open_source(data), loss, device="cpu", batch_size=8)
+    kind = {layer.name: layer.kind for layer in layers(problem)}
+    assert {name for name, found in kind.items() if found == "attention"} == projections
+    assert "other" not in kind.values()
+    assert {"mlp", "norm", "embedding"} <= set(kind.values())
 
 
 def test_a_shared_weight_belongs_to_its_first_layer():

@@ -1,0 +1,32 @@
+"""(j) Language models: tokens at the ends of sentences and lines, which nothing decides, pull against each other."""
+
+import numpy as np
+from claims import Lab, at_most, between, correlation
+
+lab = Lab("j", "in language models the opposing groups are ambiguous tokens: punctuation and new lines")
+NETS = {"GPT": ("gpt?layers=1&width=24&heads=2", 0.3), "LSTM": ("lstm?width=24", 2.0)}
+up, ends, lines = ({name: [] for name in NETS} for _ in range(3))
+lab.data_words.add("generated prose")
+for seed in lab.seeds:
+    for name, (model, lr) in NETS.items():
+        sentences = 400 if lab.gpu else 40
+        data = f"babble?sentences={sentences}&context=16&seed={seed}"
+        run = lab.trained(name, seed, {"tokens": True}, data=data, model=model, loss="lm", lr=lr, steps=100)
+        deltas = np.asarray(run.deltas[50:], dtype=float)
+        after = np.array([text.split(" [")[0].endswith((".", "!")) for text in run.names])
+        word = np.array(run.classes)[run.labels]
+
+        def mean(chosen, of=deltas):
+            return of[:, chosen].mean(axis=1)
+
+        up[name].append(np.median((deltas > 0).mean(axis=1)))
+        ends[name].append(correlation(mean(word == "."), mean(word == "!")))
+        lines[name].append(correlation(mean(after & (word == "\\n")), mean(after & (word != "\\n"))))
+
+for name in NETS:
+    lab.expect(f"{name}: median share of tokens that rise in the second half", up[name], between(0.2, 0.6))
+    what = f"{name}: correlation of the loss changes of '.' and '!', which end the same sentences"
+    lab.expect(what, ends[name], at_most(0.5), at_most(0), "class against class; other directions move both")
+    what = f"{name}: the same of a new line and of a word after the end of a sentence"
+    lab.expect(what, lines[name], at_most(0), at_most(0))
+lab.end()
