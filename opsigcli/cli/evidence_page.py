@@ -24,6 +24,14 @@ EVIDENCE_PAGE = Topic(
                 "1, and short where the remainder is no longer than it usually is. The similarity S of two examples "
                 "is the inner product of their features, averaged over the checkpoints compared (--similarity "
                 "adjusted).",
+                "Groups of a tenth of all on a side would be taken for usual by such a fit. Of up to 700 random "
+                "examples those are left out first that follow another usual gradient than most: of two ridge fits "
+                "each example counts to the one that it is nearer to, over all checkpoints compared, in turns (12 "
+                "rounds; started from the third with the largest gradients and from those most like each of 6 random "
+                "examples; the start that leaves least counts). Pairs are sought beyond the fit to all others, and "
+                "again without the members of those pairs that hold a tenth of the candidates or more, until four "
+                "fifths of the members are the same (3 times at most). The members of such pairs, where they then "
+                "stand apart, are left out of the usual gradient of everything that follows.",
                 "Where there are fewer than 50 references for each output, such a fit would follow the groups that "
                 "are sought. S is then a quarter of (c - f)/(1 - f) above and of (c - f)/(1 + f) below f, with c the "
                 "cosine of two gradients and f the median cosine of pairs of references whose residuals are as "
@@ -139,9 +147,9 @@ EVIDENCE_PAGE = Topic(
                 "opposition no more than .04 above its null.",
                 "What is not told: whether a pair with a small opposition matters for the optimizer (see opsig "
                 "sharpness and opsig mine --causal); pairs that oppose one another at few of the checkpoints compared "
-                "only; groups of fewer than 5 examples, or of more than about a tenth of all on a side, whose "
-                "gradients become the usual ones; and whether one side is made of several groups that oppose one "
-                "another too.",
+                "only; groups of fewer than 5 examples, or of more than about a sixth of all on a side (a tenth where "
+                "what they share is weak), whose gradients become the usual ones; and whether one side is made of "
+                "several groups that oppose one another too.",
             ),
         ),
     ),

@@ -169,6 +169,7 @@ HARD: dict[str, Scenario] = {
     "three": Scenario("a conflict of three groups", _three, 0.4),
     "twice": Scenario("2 pairs with common members", _twice, 0.4),
     "alike": Scenario("3 pairs of the same two labels", _alike, 0.5),
+    "large": Scenario("1 pair of a ninth of all on a side", partial(vectors, pairs=1, sides=(100, 100)), 0.4),
     "quiet": Scenario("3 pairs, learning rate too small to oscillate", partial(vectors, pairs=3), 0.02),
     "conv": Scenario("colour images, 2 pairs, a convolutional network", _colours, 0.7, "cnn?widths=16,32"),
     "conv-bn": Scenario("the same network with BatchNorm", _colours, 0.2, "cnn?widths=16,32&norm=batch"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from opsigcli.axis import STEPS, Axis
 from opsigcli.errors import MiningError
+from opsigcli.mining.large_groups import large_groups
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.trace_stats import survey
 from opsigcli.options import MineOptions
@@ -118,6 +119,9 @@ class Candidates:
     growth: Growth | None = None
     unseen: Unseen | None = None  # examples of other data, where some were given
     outside: Outside | None = None  # the other examples; None = nobody is asked to join the pairs found
+    apart: NDArray[np.bool_] | None = (
+        None  # (M,) members of large groups, whose gradients are not the usual ones
+    )
 
     def only(self, good: NDArray[np.bool_]) -> Candidates:
         """The candidates for which ``good`` (M,) holds."""
@@ -127,6 +131,7 @@ class Candidates:
             gradients=[at.only(good) for at in self.gradients],
             weights=None if self.weights is None else self.weights[good],
             features={name: values[good] for name, values in self.features.items()},
+            apart=None if self.apart is None else self.apart[good],
         )
 
     def without_gradients(self) -> Candidates:
@@ -137,8 +142,20 @@ class Candidates:
 
     @property
     def among(self) -> Ints | None:
-        """Rows that stand for more than themselves, and so for all examples; None = all rows."""
-        return None if self.weights is None else np.flatnonzero(self.weights > 1)
+        """Rows that the usual gradient is fitted to; None = all.
+
+        Those that stand for more than themselves, and so for all examples, but for members of large groups.
+        """
+        if self.apart is None:
+            return None if self.weights is None else np.flatnonzero(self.weights > 1)
+        return np.flatnonzero(~self.apart if self.weights is None else ~self.apart & (self.weights > 1))
+
+    def without_large_groups(self, seed: int) -> Candidates:
+        """The same, with members of ``large_groups`` left out of what is usual."""
+        members = large_groups(self.gradients, seed, self.among)
+        if not len(members):
+            return self
+        return replace(self, apart=np.isin(np.arange(len(self.positions)), members))
 
     @cached_property
     def probe(self) -> Probe | None:

@@ -168,6 +168,8 @@ def _search(
     """Pairs as the method proposes them, kept to outliers and joined by others; and what speaks for them."""
     labels, similarity = trace.labels[usable.positions], None
     if _by_gradients(settings):
+        if settings.similarity == "adjusted":
+            usable = usable.without_large_groups(settings.seed)
         similarity = gradient_similarity(
             usable.gradients, labels, settings.similarity, settings.seed, usable.among, progress
         )

@@ -27,7 +27,7 @@ class Usual(NamedTuple):
 
         ``φ_i = r_i / √(‖r_i‖² + level²)`` with ``r_i = (g_i − Bᵀδ_i) / ‖δ_i‖``.
         """
-        direction, per_unit = _per_residual(at)
+        direction, per_unit = per_residual(at)
         return _short(per_unit - direction @ self.slope, self.level)
 
 
@@ -44,7 +44,7 @@ def fit(at: Gradients) -> tuple[Usual, Floats]:
     Returns:
         B with 1.5 times the median length of the remainders; and their features, each left out of its own fit, (R, k).
     """
-    direction, per_unit = (part.astype(np.float64) for part in _per_residual(at))
+    direction, per_unit = (part.astype(np.float64) for part in per_residual(at))
     basis = np.eye(direction.shape[1])
     if len(direction) < direction.shape[1]:  # the fit lies in the span of the residuals
         basis = np.linalg.qr(direction.T)[0]
@@ -63,7 +63,7 @@ def fit(at: Gradients) -> tuple[Usual, Floats]:
     return Usual(np.asarray(basis @ slope, dtype=np.float32), level), _short(left, level)
 
 
-def _per_residual(at: Gradients) -> tuple[Floats, Floats]:
+def per_residual(at: Gradients) -> tuple[Floats, Floats]:
     """Directions of the output residuals, and gradients per unit of residual; zeros where there is no residual."""
     residuals, sketch = (np.asarray(part, dtype=np.float32) for part in (at.residuals, at.sketch))
     lengths = np.linalg.norm(residuals, axis=1, keepdims=True)

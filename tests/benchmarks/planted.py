@@ -36,7 +36,7 @@ from opsigcli.mining.mine import mine
 from opsigcli.mining.recovery import pair_f1, recovery
 from opsigcli.mining.similarity import residual_adjusted_cosine
 from opsigcli.mining.simple import closeness
-from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL
+from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL, CONTINUOUS, OUTLIERS
 
 MAIN = (
     "vec3",
@@ -50,7 +50,17 @@ SPACINGS = (1, 10, 30)
 CELLS = tuple(f"{optimizer}-{every}" for optimizer in ("gd", "sgd", "adam") for every in SPACINGS)
 METHODS = (*NEEDS_GRADIENTS, *RIVALS)
 LEVELS = (0.05, 0.1, 0.2, 0.5)  # at which p-values are checked on runs without pairs
+FOUND = 0.5  # membership F1 from which a mined pair is a planted one
 OUTER = 0.2  # of the examples, both ends of an axis together
+
+NOTHING = "nothing proposed"
+VERDICTS = (OUTLIERS, CONTINUOUS, CLASS_LEVEL, CHANCE, NOTHING)  # the strongest first
+RIGHT = {  # verdicts that are true of what there is
+    "planted pairs": (OUTLIERS,),
+    "one axis": (CONTINUOUS, NOTHING),
+    "hierarchy": (CLASS_LEVEL, CHANCE, NOTHING),
+    "nothing": (CHANCE, NOTHING),
+}
 
 Row = tuple[str, str, int, str, dict[str, float]]  # cell, scenario, seed, method, recovery
 Sides = tuple[np.ndarray, np.ndarray]
@@ -78,7 +88,47 @@ def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], di
         "active": float(sum("active" in pair.traits for pair in found.pairs)),
         "p": min((p for p in clear if p is not None), default=1.0),
     }
-    return [(pair.first.ids, pair.second.ids) for pair in found.pairs], facts
+    sides = [(pair.first.ids, pair.second.ids) for pair in found.pairs]
+    verdicts = [
+        CHANCE if pair.verdict == OUTLIERS and pair.finding is False else pair.verdict for pair in found.pairs
+    ]
+    return sides, facts | (called(sides, verdicts, source) if method in NEEDS_GRADIENTS else {})
+
+
+def called(pairs: list[Sides], verdicts: list[str], source: Planted | Tinted) -> dict[str, float]:
+    """How often each verdict is given on what is there: once for every planted pair, or once for the run.
+
+    Outliers that are no finding have not been told from chance.
+    """
+    if not source.known_pairs or source.alternatives:
+        given = [min(verdicts, key=VERDICTS.index, default=NOTHING)]
+    else:
+        given = []
+        for known in source.known_pairs:
+            best = max(range(len(pairs)), key=lambda at: pair_f1(pairs[at], known), default=None)
+            missed = best is None or pair_f1(pairs[best], known) < FOUND
+            given.append(NOTHING if missed else verdicts[best])
+    return {f"called {verdict}": float(given.count(verdict)) for verdict in VERDICTS}
+
+
+def truth(scenario: str) -> str:
+    """What there is in a scenario, one of ``RIGHT``."""
+    if not scenario.startswith("null"):
+        return "one axis" if scenario == "axis" else "planted pairs"
+    return "hierarchy" if scenario == "null-hierarchy" else "nothing"
+
+
+def confusion(rows: list[Row], say: Callable[[str], None]) -> None:
+    """Verdicts against what is true, and the share of them that is right."""
+    counted = [(truth(scenario), found) for _, scenario, _, _, found in rows if f"called {NOTHING}" in found]
+    if not counted:
+        return
+    say("\n" + "".join(f"{word[:20]:>22}" for word in ("", *VERDICTS, "right")))
+    for there, right in RIGHT.items():
+        total = {v: sum(found[f"called {v}"] for of, found in counted if of == there) for v in VERDICTS}
+        if whole := sum(total.values()):
+            share = sum(total[v] for v in right) / whole
+            say(f"{there:>22}" + "".join(f"{total[v]:>22.0f}" for v in VERDICTS) + f"{share:>22.2f}")
 
 
 def score(pairs: list[Sides], source: Planted | Tinted) -> dict[str, float]:
@@ -86,7 +136,7 @@ def score(pairs: list[Sides], source: Planted | Tinted) -> dict[str, float]:
     if not source.alternatives:
         return recovery(pairs, source.known_pairs)
     tried = [recovery(pairs, [name]) for name in (*source.known_pairs, *source.alternatives)]
-    hits = [any(pair_f1(pair, name) >= 0.5 for name in source.alternatives) for pair in pairs]
+    hits = [any(pair_f1(pair, name) >= FOUND for name in source.alternatives) for pair in pairs]
     best = max(tried, key=lambda entry: entry["f1"])
     return best | {"precision": float(np.mean(hits)) if hits else float("nan")}
 
@@ -131,6 +181,7 @@ def report(rows: list[Row], say: Callable[[str], None] = print) -> None:
     for cell, scenario, _, method, found in rows:
         table[method, cell, scenario].append(found)
     cells = [c for c in CELLS if any(key[1] == c for key in table)]
+    confusion(rows, say)
     for method in dict.fromkeys(key[0] for key in table):
         say(
             f"\n{method}: F1 / pair recall / precision; without pairs: pairs per run / runs with any / and claimed"

@@ -30,6 +30,7 @@ PAIRS = {
     "three": 1,
     "twice": 2,
     "alike": 3,
+    "large": 1,
     "quiet": 3,
     "conv": 2,
     "conv-bn": 2,

@@ -115,6 +115,14 @@ def test_data_without_pairs_give_no_outliers_where_gradients_were_asked(
 
 
 @pytest.mark.slow
+def test_a_pair_that_holds_more_than_a_fifth_of_all_is_one_of_outliers_with_all_its_members() -> None:
+    found = mined(case("large"), surrogates=19)
+    (pair,) = found.counted
+    assert pair.verdict == OUTLIERS
+    assert pair_f1((pair.first.ids, pair.second.ids), trained("large")[0].known_pairs[0]) > 0.95
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["conv", "pictures4", "null-pictures"])
 def test_in_networks_that_pool_whatever_is_a_finding_was_planted(scenario: str) -> None:
     found = mined(case(scenario), surrogates=19)
