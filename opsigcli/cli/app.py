@@ -39,9 +39,10 @@ class Command(TyperCommand):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for parameter in self.params:
+        parameters: list[Any] = list(self.params)
+        for parameter in parameters:
             if parameter.param_type_name == "argument":
-                parameter.display_type_rich = lambda ctx: None  # type: ignore[method-assign, misc]
+                parameter.display_type_rich = lambda ctx: None
 
 
 def run(arguments: list[str] | None = None) -> int:

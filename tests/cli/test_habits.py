@@ -25,6 +25,11 @@ def test_help_has_three_spellings(opsig: Opsig, verb: str) -> None:
     assert f"Usage: opsig {verb}" in said.pop()
 
 
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_help_names_arguments_in_words_and_not_by_the_types_that_hold_them(opsig: Opsig, verb: str) -> None:
+    assert not any(mark in opsig(verb, "--help").out for mark in ("<Path>", "<str>", "list["))
+
+
 def test_help_alone_is_that_of_opsig_with_examples_environment_and_exit_statuses(opsig: Opsig) -> None:
     said = {opsig(*words).out for words in (("--help",), ("-h",), ("help",), ("help", "help"))}
     assert len(said) == 1
