@@ -22,7 +22,7 @@ class Evidence:
     value: float  # the number itself
     null: float | None = None  # the same number for the null named in the definition
     p_value: float | None = None  # share of the null that is as large
-    definition: str = ""  # the key of opsigcli.mining.evidence.DEFINITIONS that says what it is
+    definition: str = ""  # what it is: in a store a name among DEFINITIONS of mining, in answers words
     feature: str = ""  # what it is about, where it could be several: brightness, or a token
     side: str = ""  # first or second, where it is about one group of the pair
 

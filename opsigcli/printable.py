@@ -6,7 +6,9 @@ text, characters of no width, and line breaks that would make words of theirs lo
 
 from __future__ import annotations
 
+import getpass
 import re
+from functools import cache
 from typing import Any
 
 # Control characters but tab and newline, DEL, C1, the marks that turn or isolate directions, characters of no
@@ -21,6 +23,7 @@ _BREAK = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 _HOME = re.compile(
     r"(?<![\w/+.~-])(?:/(?:home|Users)/[^/\s\"'<>&;,|]+|/root|[A-Za-z]:\\+Users\\+[^\\\s\"'<>&;,|]+)(?![\w.-])"
 )
+_ANYBODY = ("root", "user", "runner", "nobody", "admin", "ubuntu", "data", "home", "")  # names of no person
 # What stands for characters of opsig's own that an encoding may not have; all but the last row are as wide.
 _ASCII = {
     **dict(zip("\u00d7\u2212\u2013\u2014\u2019\u2026\u00a0\u00b7", "x---'. .", strict=True)),
@@ -64,8 +67,22 @@ def _in(encoding: str, character: str) -> str:
 
 
 def without_home(text: str) -> str:
-    """``text`` without home folders and the names of users in them, as it may be given to others."""
-    return _HOME.sub("~", text)
+    """``text`` without home folders and the names of users in them, as it may be given to others.
+
+    A folder elsewhere that is called as this user is called ``user``.
+    """
+    text, own = _HOME.sub("~", text), _login()
+    return re.sub(rf"(?<=[/\\]){re.escape(own)}(?=[/\\])", "user", text) if own else text
+
+
+@cache
+def _login() -> str:
+    """The name of this user, where it tells who that is."""
+    try:
+        name = getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a user without a name
+        return ""
+    return "" if name in _ANYBODY else name
 
 
 def without_homes(value: Any) -> Any:

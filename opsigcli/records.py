@@ -69,6 +69,7 @@ class Run:
     forked: str = (
         ""  # of which checkpoint the run is a fork, and what differs, in words; "" of one that is none
     )
+    seed: int | None = None  # of everything random in training; None where it is not known
     base: str = ""  # sha256 of the base model's weights, which adapters change
 
     @property

@@ -58,13 +58,13 @@ class Manifest:
     steps: Count = 0  # planned
     save_every: Positive = 1
     save_steps: str = ""  # ranges of steps A:B:C that were saved instead; "" where every so many were
-    seed: Seed = 0
     forked_from: str = ""  # the checkpoint of another run that this one goes on from; "" where it began anew
     forked_step: Count = 0  # its step
     forked_sha256: Hexadecimal = ""  # its sha256
     differs: tuple[str, ...] = ()  # what is not as in that run, as words
     perturb: str = ""  # how far weights were moved there before the first update, at random
     reset_state: bool = False  # the optimizer's state was left behind there
+    seed: Seed | None = None  # of everything random; None where it is not known
     input_shape: tuple[Count, ...] = ()
     classes: tuple[str, ...] = ()
     fingerprint: str = ""  # of the dataset

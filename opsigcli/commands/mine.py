@@ -18,6 +18,7 @@ from opsigcli.gradients.swings import PairSwings
 from opsigcli.gradients.thumbnails import pictures_of
 from opsigcli.gradients.unseen import UnseenData
 from opsigcli.mining import METHODS
+from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.mining.inputs import Candidates, Settings, Trace, require_two
 from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine as find_pairs
@@ -31,6 +32,7 @@ from opsigcli.parameters import require
 from opsigcli.progress import Progress
 from opsigcli.records import Case, LossTrace
 from opsigcli.reporting.removal import lines, sentences
+from opsigcli.reporting.summary import defined
 from opsigcli.reporting.training import log_warning
 from opsigcli.runs.provenance import provenance
 from opsigcli.store.lock import locked
@@ -178,7 +180,7 @@ def _outcome(
         schema="opsig/mine",
         inputs={"store": str(options.store), "options": found.provenance.options if found.provenance else {}},
         result={
-            "pairs": found.pairs,
+            "pairs": defined(found.pairs, DEFINITIONS),
             "top": found.top,
             "spikes": found.spikes,
             "recovery": found.recovery,

@@ -18,6 +18,7 @@ from opsigcli.gates.metrics import METRICS, listing, measure, values_of
 from opsigcli.gates.project import read_project
 from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining.evidence import DEFINITIONS
+from opsigcli.mining_records import Mining
 from opsigcli.options import REPORT, ReportOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.printable import without_homes
@@ -26,9 +27,11 @@ from opsigcli.records import Case
 from opsigcli.reporting.markdown import figure_link, render_markdown
 from opsigcli.reporting.probes import probes_data
 from opsigcli.reporting.screen import Screen
+from opsigcli.reporting.summary import defined
 from opsigcli.reporting.training import training_facts
 from opsigcli.result_records import Result
-from opsigcli.store.beside import write_file
+from opsigcli.store.beside import takes_bytes, write_file
+from opsigcli.store.page_files import beside_page
 from opsigcli.store.paths import named_from
 from opsigcli.store.reader import open_store
 from opsigcli.store.recognise import is_store
@@ -64,10 +67,20 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
 
         drawn, missing = draw_figure(case, options.figure.suffix.lower(), options.width)
     if output := options.output or (REPORT if options.html else None):
-        from opsigcli.reporting.html import render_html
+        from opsigcli.reporting.html import render_files
 
-        page = render_html(case, result, thumbnails_per_group=options.thumbnails, definitions=DEFINITIONS)
-        messages.append(_write(output, named_from(page, options.store).encode()))
+        folder = output.with_name(f"{output.stem}_files")
+        alone = takes_bytes(output)  # a pipe, or a terminal
+        page, files = render_files(
+            case,
+            result,
+            "" if alone else folder.name,
+            thumbnails_per_group=options.thumbnails,
+            definitions=DEFINITIONS,
+        )
+        with beside_page(output, folder, files):
+            messages.append(_write(output, named_from(page, options.store).encode()))
+        messages += [f"and {len(files)} files in {folder}, which belongs to it"] if files else []
         result["html"] = str(output)
     if log is not None:
         messages.append(log(case))
@@ -175,7 +188,7 @@ def summary(case: Case) -> dict[str, Any]:
         "mean_losses": plain(case.trace.mean_losses),
         "spikes": plain(case.spikes),
         "largest_rise": plain(case.largest_rise),
-        "mining": plain(case.mining),
+        "mining": plain(_defined(case.mining)),
         "causal": plain(case.causal),
         "sharpness": plain(case.sharpness),
         "phases": plain(case.phases),
@@ -188,12 +201,16 @@ def summary(case: Case) -> dict[str, Any]:
         "probes": probes_data(case),
         "results": [plain(_without_pictures(result)) for result in case.results],
     }
-    found: dict[str, Any] = without_homes(data)
+    found: dict[str, Any] = named_from(without_homes(data), case.store)
     return found
+
+
+def _defined(mining: Mining | None) -> Mining | None:
+    return None if mining is None else replace(mining, pairs=defined(mining.pairs, DEFINITIONS))
 
 
 def _without_pictures(result: Result) -> Result:
     """A result as data; of one that is shown only its name and how it was made, as all else stands beside it."""
     if result.shown:
         return Result(result.name, result.command, True, result.made)
-    return replace(result, thumbnails=None)
+    return replace(result, mining=_defined(result.mining), thumbnails=None)

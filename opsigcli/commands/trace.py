@@ -180,12 +180,13 @@ def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tupl
 
 
 def _with_optimizer(run: Run, series: Series, warnings: list[str]) -> Run:
-    """The run with its optimizer: as the manifest says, or as the last checkpoint shows."""
+    """The run with its optimizer: as the manifest says, or as the last checkpoint shows; and with its seed."""
     found = optimizer_of(series)
     if found.reason:
         warnings.append(f"optimizer: {found.reason}")
     batch_size = series.manifest.batch_size if series.manifest is not None else None
-    return replace(run, optimizer=found.name, hyper=found.hyper, batch_size=batch_size)
+    seed = series.manifest.seed if series.manifest is not None else None
+    return replace(run, optimizer=found.name, hyper=found.hyper, batch_size=batch_size, seed=seed)
 
 
 def _narrows(options: TraceOptions) -> bool:

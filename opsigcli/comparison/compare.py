@@ -153,6 +153,7 @@ def _settings(case: Case) -> dict[str, str]:
         "loss": run.loss,
         "optimizer": run.optimizer,
         **{name: str(value) for name, value in run.hyper.items()},
+        "seed": "" if run.seed is None else str(run.seed),
         "batch": str(run.batch_size) if run.batch_size else "full" if run.optimizer == "gd" else "",
         "BatchNorm": run.batch_norm,
         "mean": str(weighted),

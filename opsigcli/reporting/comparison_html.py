@@ -20,7 +20,7 @@ from opsigcli.reporting.comparison import (
 )
 from opsigcli.reporting.format import number
 from opsigcli.reporting.glyphs import swatch
-from opsigcli.reporting.html import content_security_policy, embedded, environment_of
+from opsigcli.reporting.page import content_security_policy, embedded, environment_of
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.svg import Chart, Figure, Key
 

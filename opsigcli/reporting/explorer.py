@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,18 +18,29 @@ if TYPE_CHECKING:
     from opsigcli.mining_records import Side
     from opsigcli.records import Case, Floats, Ints
     from opsigcli.reporting.charts.sheet import Sheet
-    from opsigcli.reporting.pictures import Album
+    from opsigcli.reporting.pictures import Album, Beside
 
-SERIES_BYTES = 300_000  # of all curves together
-PICTURE_BYTES = 120_000  # of pictures that stand nowhere else in the page
 FEWEST_ROWS = (
     60  # checkpoints of a curve, where the run has as many; the last examples go without one before that
 )
-LISTED = 4_000  # examples
 HARDEST, SAMPLED = 40, 60  # examples with the largest loss at the end, and random ones
 LONGEST = 120  # characters of a path or a text
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 LEVELS = 4094  # two letters hold 4096: this is the largest, and the one after it is no number
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much of the examples is held."""
+
+    series: int  # bytes of all curves together
+    pictures: int  # bytes of pictures that stand nowhere else in the page
+    listed: int  # examples
+
+
+IN_PAGE = Room(300_000, 120_000, 4_000)
+IN_FOLDER = Room(60_000_000, 1 << 40, 1_000_000)
+PART_BYTES = 1_000_000  # of a file of curves
 
 
 @dataclass(frozen=True)
@@ -41,21 +53,29 @@ class Role:
     side: Side = "rest"
 
 
-def explorer(case: Case, sheet: Sheet, album: Album) -> dict[str, Any]:
+def explorer(case: Case, sheet: Sheet, album: Album, beside: Beside | None = None) -> dict[str, Any]:
     """All that the explorer needs: data for the script, and words for everybody.
 
+    Args:
+        case: what the store holds.
+        sheet: what all charts share.
+        album: its pictures.
+        beside: files beside the page, which hold the curves; None = all of it is in the page.
+
     Returns:
-        ``data`` (for JSON), ``words`` (how much of the run is in the file), ``classes`` and ``roles`` to choose from.
+        ``data`` (for JSON), ``words`` (how much of the run is in the file), ``classes`` and ``roles`` to choose from,
+        and whether all of it is ``whole``: each of them listed, with a curve.
     """
+    space = IN_PAGE if beside is None else IN_FOLDER
     trace = case.trace
     roles = _roles(case)
     reasons: dict[int, list[int]] = {}
     for place, role in enumerate(roles):
         for example in role.ids:
             reasons.setdefault(example, []).append(place)
-    ids = list(reasons)[:LISTED]
-    rows = kept_rows(len(trace.steps), len(ids))
-    curved = min(len(ids), max(SERIES_BYTES // (2 * len(rows)), 1))
+    ids = list(reasons)[: space.listed]
+    rows = kept_rows(len(trace.steps), len(ids), space.series)
+    curved = min(len(ids), max(space.series // (2 * len(rows)), 1))
     positions = trace.positions(np.array(ids, dtype=np.int64))
     series, deltas = _curves(case, positions, rows)
     curvature = _curvature(case, ids)
@@ -66,7 +86,7 @@ def explorer(case: Case, sheet: Sheet, album: Album) -> dict[str, Any]:
     }
     unpictured = set(ids) - album.encoded
     pictures: dict[int, str] = {}
-    room = PICTURE_BYTES
+    room, curves = space.pictures, Curves(beside)
     for example in ids:
         uri = album.uri(example) if example in unpictured else None
         if uri is not None and len(uri) <= room:
@@ -82,9 +102,10 @@ def explorer(case: Case, sheet: Sheet, album: Album) -> dict[str, Any]:
             _rounded(_last(series[:, i])),
             _rounded(deltas[i]),
             _rounded(curvature.get(example)),
-            packed(series[:, i]) if i < curved else None,
+            curves.held(trace.naming.id(example), packed(series[:, i])) if i < curved else None,
         ]
         entries.append([*entry, pictures[example]] if example in pictures else entry)
+    curves.close()
     left_out = len(reasons) - len(ids)
     labels = sorted({int(label) for label in trace.labels[positions]}) if trace.naming.label else []
     return {
@@ -107,8 +128,10 @@ def explorer(case: Case, sheet: Sheet, album: Album) -> dict[str, Any]:
                 for role in roles
             ],
             "examples": entries,
+            "parts": curves.parts,
         },
-        "words": _words(case, len(ids), curved, len(rows), left_out),
+        "whole": not left_out and curved == len(ids),
+        "words": _words(case, len(ids), curved, len(rows), left_out, space),
         "kind": trace.naming.kind,
         "classes": [case.run.classes[k] if 0 <= k < len(case.run.classes) else str(k) for k in labels],
         "pairs": list(dict.fromkeys(role.pair for role in roles if role.pair)),
@@ -117,9 +140,34 @@ def explorer(case: Case, sheet: Sheet, album: Album) -> dict[str, Any]:
     }
 
 
-def kept_rows(checkpoints: int, examples: int) -> Ints:
+class Curves:
+    """Packed curves, in the page or in files: scripts, which a page can load without a server."""
+
+    def __init__(self, beside: Beside | None) -> None:
+        self._beside, self._open, self._size = beside, dict[str, Any](), 0
+        self.parts: list[str] = []  # addresses of files
+
+    def held(self, example: str, curve: tuple[float, float, str]) -> Any:
+        """The curve, or the number of the file that it is in."""
+        if self._beside is None:
+            return curve
+        self._open[example], self._size = curve, self._size + len(curve[2])
+        number = len(self.parts)
+        if self._size >= PART_BYTES:
+            self.close()
+        return number
+
+    def close(self) -> None:
+        """End the file that is being filled."""
+        if self._beside is not None and self._open:
+            text = json.dumps(self._open, separators=(",", ":"))
+            self.parts.append(self._beside.put("curves", f"opsigPart({len(self.parts)},{text})", "js"))
+            self._open, self._size = {}, 0
+
+
+def kept_rows(checkpoints: int, examples: int, series: int = IN_PAGE.series) -> Ints:
     """Checkpoints at which curves are kept: all, or neighbours two by two, so that swings stay swings."""
-    most = max(SERIES_BYTES // (2 * max(examples, 1)), FEWEST_ROWS)
+    most = max(series // (2 * max(examples, 1)), FEWEST_ROWS)
     if checkpoints <= most:
         return np.arange(checkpoints)
     begins = np.linspace(0, checkpoints - 2, most // 2).astype(np.int64)
@@ -182,7 +230,7 @@ def _last_losses(case: Case) -> Floats:
 def _curves(case: Case, positions: Ints, rows: Ints) -> tuple[Floats, Floats]:
     """Losses of examples at some checkpoints, (R, n), and their largest loss delta anywhere, (n,), with its sign."""
     wanted = {row: place for place, row in enumerate(rows.tolist())}
-    series = np.full((len(rows), len(positions)), np.nan)
+    series = np.full((len(rows), len(positions)), np.nan, np.float32)
     deltas = np.full(len(positions), np.nan)
     before: Floats | None = None
     for t, losses in enumerate(case.trace.losses):
@@ -215,7 +263,7 @@ def _rounded(value: float | None) -> float | None:
     return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None
 
 
-def _words(case: Case, listed: int, curved: int, rows: int, left_out: int) -> str:
+def _words(case: Case, listed: int, curved: int, rows: int, left_out: int, space: Room) -> str:
     """What is in the file, and what is not."""
     total, checkpoints = len(case.trace.example_ids), len(case.trace.steps)
     words = f"All {count(total, 'example')}."
@@ -231,5 +279,5 @@ def _words(case: Case, listed: int, curved: int, rows: int, left_out: int) -> st
         "every checkpoint" if rows == checkpoints else f"{rows:,} of {checkpoints:,} checkpoints, two by two"
     )
     which = "Curves" if curved == listed else f"Curves of the first {curved:,}"
-    size = f"together they take at most {SERIES_BYTES // 1000} kB"
+    size = f"together they take at most {space.series // 1000:,} kB"
     return f"{words} {which} hold {kept}, to 1/8188 of their range; {size}."

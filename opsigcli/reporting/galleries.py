@@ -55,6 +55,7 @@ class Gallery:
     omitted: int
     pictured: bool
     others: tuple[str, ...] = ()  # ids of those that are not shown
+    file: str = ""  # address of a file of them, in place of their ids
 
 
 def group_gallery(

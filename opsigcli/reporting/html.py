@@ -7,32 +7,31 @@ not seen are shown as such.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from opsigcli import __version__
-from opsigcli.outcome import plain
-from opsigcli.printable import escaped, printable_lines, without_home
+from opsigcli.printable import printable_lines, without_home
 from opsigcli.reporting.charts import CHARTS
 from opsigcli.reporting.charts.bars import sharpness_bars
 from opsigcli.reporting.charts.sheet import Sheet
 from opsigcli.reporting.explorer import explorer
 from opsigcli.reporting.findings import by_standing
 from opsigcli.reporting.format import NOTHING, count, percent, score
-from opsigcli.reporting.galleries import group_gallery, top_galleries
+from opsigcli.reporting.galleries import Gallery, group_gallery, top_galleries
 from opsigcli.reporting.glyphs import dumbbell
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.listings import listings
-from opsigcli.reporting.pictures import Album
+from opsigcli.reporting.page import content_security_policy, embedded, environment_of
+from opsigcli.reporting.pictures import Album, Beside
 from opsigcli.reporting.repeat import commands, needed
 from opsigcli.reporting.spike_rows import spike_rows
 from opsigcli.reporting.spike_view import class_table, details, first_view
 from opsigcli.reporting.summary import (
+    definition_of,
     delta_row,
     evidence_of,
     facts,
@@ -44,14 +43,14 @@ from opsigcli.reporting.training import training_view
 from opsigcli.reporting.virtual import virtual_view
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
-
     from opsigcli.mining_records import (
         Evidence,
         Pair,
     )
     from opsigcli.records import Case
 
+LARGEST = 2_000_000  # bytes of a page that stands alone
+BY_ID = 400  # members that are listed by id in a page with a folder
 FACES = 3  # pictures of each group beside the small chart of a pair
 
 
@@ -76,63 +75,76 @@ def render_html(
     Raises:
         ReportError: a group names an example that the loss trace does not have.
     """
+    view = _view(case, thumbnails_per_group, definitions or {})
+    return _filled(view, embedded(result), embedded(view["explorer"]["data"]))
+
+
+def render_files(
+    case: Case,
+    result: Mapping[str, Any],
+    folder: str,
+    *,
+    thumbnails_per_group: int = 12,
+    definitions: Mapping[str, str] | None = None,
+) -> tuple[str, dict[str, bytes]]:
+    """The report of a case as a page, and the files of the folder beside it, of which small cases need none.
+
+    Where the page would be larger than ``LARGEST``, or could not list all members with their curves, pictures, examples
+    and curves, long lists of ids and the result are files that the page takes from the folder. They are named by their
+    content, and are scripts where they are data: a page may load those from beside it without a server.
+
+    Args:
+        case: what the store holds.
+        result: as of ``render_html``.
+        folder: name of the folder; "" where there can be none.
+        thumbnails_per_group: likewise.
+        definitions: likewise.
+
+    Raises:
+        ReportError: a group names an example that the loss trace does not have.
+    """
+    view = _view(case, thumbnails_per_group, definitions or {})
+    page = _filled(view, embedded(result), embedded(view["explorer"]["data"]))
+    if not folder or (view["explorer"]["whole"] and len(page.encode()) <= LARGEST):
+        return page, {}
+    beside = Beside(folder)
+    view = _view(case, thumbnails_per_group, definitions or {}, beside)
+    data = view["explorer"]["data"]
+    view["beside"] = {
+        "folder": folder,
+        "examples": beside.put("examples", f"opsigExamples={embedded(data)}", "js"),
+        "result": beside.put("result", embedded(result), "json"),
+    }
+    return _filled(view, "{}", embedded(data | {"examples": []})), beside.files
+
+
+def _filled(view: Mapping[str, Any], data: str, examples: str) -> str:
+    """The page of a view, with the result and the examples that are put into it."""
     environment = environment_of()
     assert environment.loader is not None
     css, *scripts = (
         environment.loader.get_source(environment, name)[0]
         for name in ("report.css", "report.js", "explorer.js")
     )
-    js = re.sub(r"(?m)^ +|^//.*\n", "", "".join(scripts))
-    view = _view(case, thumbnails_per_group, definitions or {})
+    js = re.sub(r"(?m)^ +|^//.*\n", "", "".join(scripts)).replace(" => ", "=>")
+    js = re.sub(r"(?<=[;{,(])\n", "", js)
     page = environment.get_template("report.html.jinja").render(
         css=css,
         js=js,
-        csp=content_security_policy(css, js),
-        data=embedded(result),
-        examples=embedded(view["explorer"].pop("data")),
+        csp=content_security_policy(css, js, beside=view["beside"] is not None),
+        data=data,
+        examples=examples,
         version=__version__,
         **view,
     )
     return without_home(printable_lines(page))  # a file name may hold what is no text
 
 
-def environment_of() -> Environment:
-    """Where the templates of pages are, and how they are filled in."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("opsigcli.reporting", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters["true_minus"] = lambda text: re.sub(r"(?<![\w-])-(?=[\d.])", "\u2212", str(text))
-    return environment
-
-
-def embedded(content: Mapping[str, Any]) -> str:
-    """JSON that can stand in a page: it cannot end the script element that it is in."""
-    data = escaped(
-        json.dumps(plain(dict(content)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    )
-    for character in "<>&\u2028\u2029":
-        data = data.replace(character, f"\\u{ord(character):04x}")
-    return data
-
-
-def content_security_policy(css: str, js: str) -> str:
-    """The policy that lets in this style sheet, this script and pictures inside the file, and nothing else."""
-    style, script = (b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") for text in (css, js))
-    return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[str, Any]:
+def _view(
+    case: Case, per_group: int, definitions: Mapping[str, str], beside: Beside | None = None
+) -> dict[str, Any]:
     """All that the template shows, as words and finished charts."""
-    album = Album(case.thumbnails)
+    album = Album(case.thumbnails, beside)
     mining = case.mining
     sheet = Sheet(case)
     figures = [figure for name in CHARTS for figure in CHARTS.load(name)(sheet)]
@@ -144,7 +156,7 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         (
             standing,
             [
-                _pair(case, pair, i, album, per_group, definitions)
+                _pair(case, pair, i, album, per_group, definitions, beside)
                 | {"figures": [figure for figure in figures if figure.pair == i]}
                 for i, pair in some
             ],
@@ -182,7 +194,8 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         "spike_classes": class_table(case),
         "spike_details": details(case),
         "tops": tops,
-        "explorer": explorer(case, sheet, album),
+        "explorer": explorer(case, sheet, album, beside),
+        "beside": None,
         "checkpoints": len(case.trace.steps),
         "window": "" if (low, high) == (sheet.trace.steps[0], sheet.trace.steps[-1]) else f"{low},{high}",
         "virtual": virtual_view(case),
@@ -192,7 +205,7 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
         "definitions": [
             (name, _anchor(name), text)
             for name, entry in named.items()
-            if (text := _definition(name, entry, definitions))
+            if (text := definition_of(name, entry, definitions))
         ],
         "provenance": origins(case),
         "needed": needed(case),
@@ -205,7 +218,13 @@ def _view(case: Case, per_group: int, definitions: Mapping[str, str]) -> dict[st
 
 
 def _pair(
-    case: Case, pair: Pair, index: int, album: Album, per_group: int, definitions: Mapping[str, str]
+    case: Case,
+    pair: Pair,
+    index: int,
+    album: Album,
+    per_group: int,
+    definitions: Mapping[str, str],
+    beside: Beside | None = None,
 ) -> dict[str, Any]:
     row = delta_row(case.trace, pair.strongest_step)
     return {
@@ -218,9 +237,18 @@ def _pair(
         "evidence": [_evidence(name, entry, definitions) for name, entry in evidence_of(pair).items()],
         "means": album.means(index),
         "galleries": [
-            group_gallery(case, group, side, row, album, per_group) for side, group in pair.groups.items()
+            _listed(group_gallery(case, group, side, row, album, per_group), index, beside)
+            for side, group in pair.groups.items()
         ],
     }
+
+
+def _listed(gallery: Gallery, index: int, beside: Beside | None) -> Gallery:
+    """A gallery whose other members, where they are many, are a file of ids."""
+    if beside is None or len(gallery.others) <= BY_ID:
+        return gallery
+    address = beside.put(f"pair-{index}-{gallery.role}", "\n".join(["example", *gallery.others, ""]), "csv")
+    return replace(gallery, others=(), omitted=len(gallery.others), file=address)
 
 
 def _between(case: Case, row: int | None) -> str:
@@ -233,19 +261,12 @@ def _evidence(name: str, entry: Evidence, definitions: Mapping[str, str]) -> dic
     return {
         "key": _anchor(name),
         "name": name.replace("_", " "),
-        "definition": _definition(name, entry, definitions),
+        "definition": definition_of(name, entry, definitions),
         "value": score(entry.value),
         "null": score(entry.null),
         "p": NOTHING if entry.p_value is None else f"{entry.p_value:.2g}",
         "picture": dumbbell(entry.value, entry.null),
     }
-
-
-def _definition(name: str, entry: Evidence, definitions: Mapping[str, str]) -> str:
-    """What the evidence means, or ""."""
-    words = {"FEATURE": entry.feature or "what can be seen", "SIDE": entry.side or "either"}
-    text = definitions.get(entry.definition or name, "")
-    return re.sub("FEATURE|SIDE", lambda found: words[found[0]], text)
 
 
 def _anchor(name: str) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from base64 import b64encode
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import numpy as np
 
+from opsigcli.printable import without_home
+
 if TYPE_CHECKING:
     from opsigcli.records import Bytes, Thumbnails
+
+DIGITS = 16  # of a file's name that are of its content
 
 
 def png(image: Bytes) -> bytes:
@@ -38,10 +44,31 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-class Album:
-    """The pictures of a case by example id, encoded when first asked for."""
+class Beside:
+    """Files that a page takes from the folder beside it, each named by its content: none is of another page."""
 
-    def __init__(self, thumbnails: Thumbnails | None) -> None:
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.files: dict[str, bytes] = {}
+
+    def put(self, kind: str, content: str | bytes, ending: str) -> str:
+        """Keep a file; its address in the page."""
+        data = without_home(content).encode() if isinstance(content, str) else content
+        name = f"{kind}-{hashlib.sha256(data).hexdigest()[:DIGITS]}.{ending}"
+        self.files[name] = data
+        return f"{quote(self.folder)}/{name}"
+
+
+class Album:
+    """The pictures of a case by example id, encoded when first asked for.
+
+    Args:
+        thumbnails: of the case.
+        beside: where they are kept; None = in the page itself.
+    """
+
+    def __init__(self, thumbnails: Thumbnails | None, beside: Beside | None = None) -> None:
+        self._beside = beside
         known = zip(thumbnails.ids, thumbnails.images, strict=True) if thumbnails else ()
         self._images = {int(example): image for example, image in known}
         self._uris: dict[int, str] = {}
@@ -62,13 +89,17 @@ class Album:
         """The picture of an example as ``data:image/png;base64,…``, or None when there is none."""
         key = int(example)
         if key not in self._uris and key in self._images:
-            self._uris[key] = data_uri(self._images[key])
+            self._uris[key] = self._address(self._images[key])
         return self._uris.get(key)
 
     def means(self, index: int) -> tuple[str, str, str] | None:
         """Mean pictures of both groups of pair ``index`` (from 1) and their difference, or None."""
         three = self._means[3 * (index - 1) : 3 * index]
-        return (data_uri(three[0]), data_uri(three[1]), data_uri(three[2])) if len(three) == 3 else None
+        first, second, third = map(self._address, three) if len(three) == 3 else ("", "", "")
+        return (first, second, third) if first else None
+
+    def _address(self, image: Bytes) -> str:
+        return data_uri(image) if self._beside is None else self._beside.put("picture", png(image), "png")
 
 
 def data_uri(image: Bytes) -> str:

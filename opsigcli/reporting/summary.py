@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -130,6 +132,7 @@ def facts(case: Case) -> list[tuple[str, str]]:
             "batch",
             f"{run.batch_size:,} examples" if run.batch_size else "full" if run.optimizer == "gd" else "",
         ),
+        ("seed", "" if run.seed is None else f"{run.seed}"),
         ("checkpoints", f"{run.checkpoints}"),
         (
             "series",
@@ -148,7 +151,12 @@ def facts(case: Case) -> list[tuple[str, str]]:
 def origins(case: Case) -> list[tuple[str, Provenance]]:
     """The commands behind a case, in the order in which they are run."""
     order = list(COMMANDS)
-    return sorted(case.provenance.items(), key=lambda item: order.index(item[0].partition(" ")[0]))
+
+    def place(name: str) -> int:
+        verb = name.partition(" ")[0]
+        return order.index(verb) if verb in order else len(order)
+
+    return sorted(case.provenance.items(), key=lambda item: place(item[0]))
 
 
 def pair_members(pair: Pair) -> int:
@@ -164,6 +172,29 @@ def member_marks(mining: Mining) -> dict[int, str]:
 def evidence_of(pair: Pair) -> dict[str, Evidence]:
     """All evidence for a pair by name, opposition first."""
     return {"opposition": pair.opposition, **pair.evidence}
+
+
+def definition_of(name: str, entry: Evidence, definitions: Mapping[str, str]) -> str:
+    """What the evidence of that name means, or ""."""
+    words = {"FEATURE": entry.feature or "what can be seen", "SIDE": entry.side or "either"}
+    text = definitions.get(entry.definition or name, "")
+    return re.sub("FEATURE|SIDE", lambda found: words[found[0]], text)
+
+
+def defined(pairs: Sequence[Pair], definitions: Mapping[str, str]) -> tuple[Pair, ...]:
+    """Pairs whose evidence says in words what it is, for those who do not have the table of definitions."""
+
+    def told(name: str, entry: Evidence) -> Evidence:
+        return replace(entry, definition=definition_of(name, entry, definitions))
+
+    return tuple(
+        replace(
+            pair,
+            opposition=told("opposition", pair.opposition),
+            evidence={name: told(name, entry) for name, entry in pair.evidence.items()},
+        )
+        for pair in pairs
+    )
 
 
 def mining_notes(mining: Mining) -> list[str]:

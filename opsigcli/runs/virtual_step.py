@@ -65,7 +65,7 @@ class VirtualStep:
                     "opsig-run.toml (opsig init makes one)",
                 )
             self.batch_size = options.virtual_batches * run.batch_size
-        self.seed = series.manifest.seed if series.manifest else 0
+        self.seed = (series.manifest.seed if series.manifest else None) or 0
         self.clip = series.manifest.clip if series.manifest else None  # as each tuning has it
         self.drawn = drawn_at_random(objective.model)  # what training draws, and these steps do not
         self.without_state: list[int] = []  # steps

@@ -275,7 +275,7 @@ class StepChecker:
         if self.manifest is None or not self.manifest.steps:
             return None
         self.run.load(row)
-        drawn = self.updates.make(row, tuning, state, self.batch, self.manifest.seed).step
+        drawn = self.updates.make(row, tuning, state, self.batch, self.manifest.seed or 0).step
         error = norm(step - drawn) / norm(step)
         if error > (found.bound or 0.0):
             return None

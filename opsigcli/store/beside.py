@@ -168,7 +168,7 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object], *, forward: bool 
         StoreError: the disk is full, or the place cannot be written.
     """
     try:
-        if _takes_bytes(path):
+        if takes_bytes(path):
             if forward:
                 with open(path, "wb", opener=_open_stream) as stream:
                     fill(stream)
@@ -191,7 +191,7 @@ def _open_stream(path: str, _flags: int) -> int:
     return handle
 
 
-def _takes_bytes(path: Path) -> bool:
+def takes_bytes(path: Path) -> bool:
     """Whether a path is a pipe or a character device itself, or one of the system's own names for an open file."""
     own = path.absolute().parent in (Path("/dev"), Path("/dev/fd"))
     try:

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from opsigcli.printable import without_home
 from opsigcli.records import Run
 
 STORE, HOME = "$STORE", "$HOME"
@@ -67,10 +68,10 @@ def placed_run(run: Run, store: str | Path, made_in: str = "") -> Run:
     return Run(**as_here(kept, before if there else folder_of(store)))
 
 
-def named_from(text: str, store: str | Path) -> str:
-    """A text to be given to others, in which what lies in the folder of the store is named from there."""
-    folder = folder_of(store)
-    return re.sub(f"{_BEFORE}{re.escape(folder)}/", "", text) if len(folder) > 1 else text
+def named_from(value: Any, store: str | Path) -> Any:
+    """Plain data to be given to others, in whose texts what lies in the folder of the store is named from there."""
+    folder = without_home(folder_of(store))
+    return _replaced(value, re.compile(f"{_BEFORE}{re.escape(folder)}/"), "") if len(folder) > 1 else value
 
 
 def _home() -> str:

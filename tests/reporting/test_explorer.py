@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -18,7 +19,7 @@ from opsigcli.records import Case, ExampleCurvature
 from opsigcli.reporting import explorer as explorer_module
 from opsigcli.reporting.charts.sheet import Sheet
 from opsigcli.reporting.explorer import LETTERS, explorer, kept_rows, packed
-from opsigcli.reporting.html import render_html
+from opsigcli.reporting.html import render_files, render_html
 from opsigcli.reporting.pictures import Album
 
 
@@ -97,7 +98,7 @@ def test_curves_keep_neighbours_where_they_are_thinned(monkeypatch: pytest.Monke
     assert all(int(row) + 1 in rows or int(row) - 1 in rows for row in rows)
     swing = 0.5 * (-1.0) ** np.arange(6000)
     assert np.abs(np.diff(swing[rows])).max() == 1
-    monkeypatch.setattr(explorer_module, "SERIES_BYTES", 1_500)
+    monkeypatch.setattr(explorer_module, "IN_PAGE", replace(explorer_module.IN_PAGE, series=1_500))
     told = explorer(make_case(), Sheet(make_case()), Album(None))
     assert sum(len(row[7][2]) for row in told["data"]["examples"] if row[7]) <= 1_500
     assert told["data"]["examples"][-1][7] is None
@@ -114,6 +115,36 @@ def test_the_page_of_ten_pairs_is_below_two_megabytes_and_lists_all_members() ->
     found = re.search(r'id="opsig-examples">(.*?)</script>', page, re.DOTALL)
     assert found is not None
     assert members <= {int(row[0]) for row in json.loads(found[1])["examples"]}
+
+
+def test_what_is_too_large_for_a_page_is_a_page_and_a_folder_that_hold_all_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(explorer_module, "IN_PAGE", replace(explorer_module.IN_PAGE, listed=100, series=3000))
+    monkeypatch.setattr(explorer_module, "PART_BYTES", 20_000)
+    case = make_case(checkpoints=100, examples=1500, pairs=3)
+    assert case.mining is not None
+    page, files = render_files(case, {"steps": [1]}, "r_files")
+    assert render_files(case, {"steps": [1]}, "") == (render_html(case, {"steps": [1]}), {})  # for a pipe
+    assert set(re.findall(r"r_files/([\w.-]+)", page)) <= files.keys()
+    for name, content in files.items():
+        assert hashlib.sha256(content).hexdigest().startswith(name.rpartition(".")[0].rpartition("-")[2])
+    (examples,) = (content.decode() for name, content in files.items() if name.startswith("examples-"))
+    data = json.loads(examples.removeprefix("opsigExamples="))
+    curves = [json.loads(files[at.partition("/")[2]].decode()[:-1].partition(",")[2]) for at in data["parts"]]
+    assert len(curves) > 2
+    members = {int(i) for group in case.mining.groups.values() for i in group.ids}
+    assert members <= {int(row[0]) for row in data["examples"]}
+    for row in data["examples"]:
+        losses = case.trace.losses[:, case.trace.positions(np.array([int(row[0])]))[0]]
+        np.testing.assert_allclose(unpacked(curves[row[7]][row[0]]), losses, atol=np.ptp(losses) / 8000)
+
+
+@pytest.mark.slow
+def test_ten_pairs_of_three_thousand_checkpoints_are_one_page_below_two_megabytes() -> None:
+    page, files = render_files(make_case(checkpoints=3000, examples=2000, pairs=10), {}, "r_files")
+    assert not files
+    assert len(page.encode()) < 2_000_000
 
 
 def test_places_of_examples_are_unique_and_names_stay_names() -> None:

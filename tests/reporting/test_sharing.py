@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from reporting_case import make_case, show
 
+from opsigcli import printable
 from opsigcli.commands.report import summary
+from opsigcli.mining_records import Evidence
 from opsigcli.printable import without_home
 from opsigcli.records import Provenance
 from opsigcli.reporting.html import render_html
@@ -42,3 +45,27 @@ def test_the_page_and_the_json_name_no_user() -> None:
     assert "ada" not in render_html(case, data)
     assert "~/runs/demo" in render_html(case, data)
     assert "/home/ada/runs/demo" in show(render_report(case), 120)
+
+
+def test_what_lies_beside_the_store_is_named_from_there_and_a_user_by_no_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    case = make_case()
+    run = replace(case.run, checkpoints=f"{tmp_path}/runs/demo", data="folder:/scratch/ada.l/images")
+    monkeypatch.setattr(printable, "_login", lambda: "ada.l")
+    data = json.dumps(summary(replace(case, run=run, store=tmp_path / "s.h5")))
+    assert json.loads(data)["run"]["checkpoints"] == "runs/demo"
+    assert "ada.l" not in data
+    assert "/scratch/user/images" in data
+
+
+def test_evidence_in_answers_says_in_words_what_it_is() -> None:
+    case = make_case()
+    assert case.mining is not None
+    by_brightness = Evidence(0.9, 0.6, 0.005, "members by FEATURE", "brightness")
+    pairs = tuple(replace(p, evidence={"members by brightness": by_brightness}) for p in case.mining.pairs)
+    data = summary(replace(case, mining=replace(case.mining, pairs=pairs)))
+    for pair in data["mining"]["pairs"]:
+        assert "of brightness than" in pair["evidence"]["members by brightness"]["definition"]
+        assert "opposition" in pair["opposition"]["definition"] or pair["opposition"]["definition"]
+    assert "FEATURE" not in json.dumps(data)

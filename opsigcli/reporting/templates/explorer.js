@@ -1,5 +1,5 @@
 // Examples, one by one: search, filter, sort, and the loss curve of each.
-const held = JSON.parse(document.getElementById("opsig-examples").textContent);
+const held = window.opsigExamples || JSON.parse(document.getElementById("opsig-examples").textContent);
 const curve = ([low, high, text]) => Array.from({ length: text.length / 2 }, (_, i) => {
   const level = 64 * held.letters.indexOf(text[2 * i]) + held.letters.indexOf(text[2 * i + 1]);
   return level === 4095 ? NaN : low + (high - low) * level / 4094;
@@ -11,6 +11,8 @@ const examples = held.examples.map(([id, label, name, roles, loss, delta, curvat
   label: label === null ? "" : held.classes[label] || String(label),
   roles: roles.map((role) => held.roles[role]), role: roles.map((role) => held.roles[role].words).join("; "),
 }));
+const parts = {};
+window.opsigPart = (number, curves) => { parts[number] = curves; };
 const byId = new Map(examples.map((example) => [example.id, example]));
 
 // One example, large, with its curve beside those of its group and of all.
@@ -28,13 +30,18 @@ function chartOf(example) {
   const [facts, legend, svg] = all("p, .legend, .chart", sheet);
   facts.textContent = `${example.role}. Loss ${written(example.loss, 3)} at the end, largest delta ${written(example.delta, 3)} nats`
     + (example.curvature === null ? "." : `, curvature ${written(example.curvature, 3)} at ${held.axis} ${held.sharpest}.`);
-  if (!example.series) {
+  if (finite(example.series) && !parts[example.series]) {
+    parts[example.series] = {};
+    on(make("script", { src: held.parts[example.series] }, document.body), "load", () => { if (list[now].id === example.id) chartOf(example); });
+  }
+  const series = finite(example.series) ? parts[example.series][example.id] : example.series;
+  if (!series) {
     facts.textContent += " Its curve is not in this file.";
     [legend, svg].forEach((node) => node.remove());
     return;
   }
   const group = example.roles.find((role) => role.curve), height = 180;
-  const lines = [example.series, group && group.curve, held.mean].map((line) => line ? curve(line) : []);
+  const lines = [series, group && group.curve, held.mean].map((line) => line ? curve(line) : []);
   const values = lines.flat().filter(finite).sort((p, q) => p - q);
   const least = values.find((v) => v > 0), log = values[0] >= 0 && values[values.length - 1] > 100 * least;
   const [low, high] = [log ? least : values[0], values[values.length - 1]], air = log ? 0 : 0.06 * (high - low) || 0.1;
