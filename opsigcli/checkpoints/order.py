@@ -56,6 +56,13 @@ def _by_number(files: Sequence[Numbered]) -> Order:
             f"expected step numbers, found none in the contents or names of {some(list(left_out))}",
             "say how to order them: --order name, or --order mtime",
         )
+    own = _no_copies(numbered)
+    left_out |= {
+        f.file: "its name is of a copy, and its number may count something else"
+        for f in numbered
+        if f not in own
+    }
+    numbered = own
     shared = [unit for unit in UNITS if all(f.best(unit) for f in numbered)]
     if not shared and (alike := _named_alike(numbered)):
         aside = {
@@ -89,9 +96,22 @@ def _by_number(files: Sequence[Numbered]) -> Order:
         if len(families) > 1
         else "several starts of a run, as after a kill"
     )
+    way = "put each into a folder of its own" if len(families) > 1 else "keep the files of one"
     raise CheckpointError(
         f"expected one checkpoint for each number, found {clashes[0]}",
-        f"they are of {why}: keep the files of one, or say --order name or --order mtime",
+        f"they are of {why}: {way}, or say --order name or --order mtime",
+    )
+
+
+def _no_copies(files: Sequence[Numbered]) -> list[Numbered]:
+    """The files without those called best or last whose one number is in their name, after no word for what it counts,
+    beside others that are called neither: best_model_3.pt beside checkpoint_100.pt may be of another counter."""
+    copies = [f for f in files if COPY.search(f.name.lower())]
+    doubtful = [f for f in copies if {s: n.keys() for s, n in f.numbers.items() if n} == {"name": {"number"}}]
+    others = [f for f in files if not COPY.search(f.name.lower())]
+    families = {f.named.family for f in others}
+    return (
+        [f for f in files if f not in doubtful or f.named.family in families] if len(others) > 1 else [*files]
     )
 
 
@@ -151,9 +171,7 @@ def _require_one_series(files: Sequence[Numbered], unit: str) -> None:
     Raises:
         CheckpointError: there are several kinds of names.
     """
-    series = sorted(
-        {f.named.family for f in files if f.named.guessed and (f.best(unit) or (0, ""))[1] == "name"}
-    )
+    series = sorted({f.named.family for f in files if (f.best(unit) or (0, ""))[1] == "name"})
     if unit == "number" and len(series) > 1:
         raise CheckpointError(
             f"expected names that are alike but for one number, found several series: {some(series)}",

@@ -17,6 +17,8 @@ from opsigcli.usercode import absolute_path
 def open_csv(spec: Spec) -> Source:
     """Open ``csv:FILE?image=COLUMN&label=COLUMN&root=DIR``, or ``csv:FILE?label=COLUMN&columns=a,b`` of numbers.
 
+    Columns have commas, semicolons or tabs between them, as the header does.
+
     ``image`` names the column of file names, which lie in ``root`` (the table's own folder, if it is not given), with
     ``ext=.jpg`` where the table leaves that out. Without a column of pictures the other columns are the inputs, all
     numbers. Labels are whole numbers, or names, which are numbered in their sorted order (``classes=`` gives another);
@@ -39,7 +41,9 @@ def _read(path: Path) -> dict[str, list[str]]:
     """
     try:
         with open_file(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",") if row]
+            first = file.readline()
+            file.seek(0)
+            rows = [row for row in csv.reader(file, delimiter=_between(first)) if row]
     except FileNotFoundError:
         raise DatasetError(
             f"expected a table at {path}; there is none", "check the path after 'csv:'"
@@ -57,6 +61,11 @@ def _read(path: Path) -> dict[str, list[str]]:
         if len(row) != len(header):
             raise DatasetError(
                 f"expected {len(header)} values in every row of {path}; row {number} has {len(row)}",
-                "put values with commas between quotes",
+                "put values that hold what is between columns (commas, semicolons or tabs) between quotes",
             )
     return {name: [row[place].strip() for row in rows[1:]] for place, name in enumerate(header)}
+
+
+def _between(header: str) -> str:
+    """What stands between the columns: the one of comma, semicolon and tab that parts the header into most."""
+    return max(",;\t", key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))

@@ -12,6 +12,7 @@ from opsigcli.datasets.arrays import array_reader
 from opsigcli.datasets.base import COMMON, Settings, Source
 from opsigcli.datasets.listing import are_tokens, beside_tokens, follow, listing_of
 from opsigcli.datasets.npz_sizes import refuse_oversized
+from opsigcli.datasets.other_files import other_file
 from opsigcli.datasets.weights import checked_weights
 from opsigcli.errors import DatasetError, OpsigError
 from opsigcli.files import open_file
@@ -63,6 +64,8 @@ def _load(path: str, spec: Spec) -> dict[str, NDArray[Any]]:
     """
     try:
         with open_file(path) as file:
+            if told := other_file(file, path):
+                raise DatasetError(f"expected an .npz archive with x and y, found {told[0]}: {path}", told[1])
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DatasetError(

@@ -184,8 +184,13 @@ def check_labels(classes: float, source: ExampleSource, loss: Loss, name: str) -
         ObjectiveError: a label is not from 0 to C − 1 and not one to be ignored.
     """
     first, found = "", set[int]()  # the first wrong label, with its example; and all of them
+    lowest, highest, ones = math.inf, -math.inf, True  # of all; they are -1 and 1
     for number, block in enumerate(_targets(source, loss)):
         wrong = ((block < 0) | (block >= classes)) & (block != IGNORED)
+        counted = block[block != IGNORED]
+        if counted.numel():
+            lowest, highest = min(lowest, int(counted.min())), max(highest, int(counted.max()))
+            ones = ones and bool((counted.abs() == 1).all())
         if wrong.any() and not found:
             row = int(wrong.reshape(len(block), -1).any(1).nonzero()[0])
             label = int(block[row][wrong[row]].flatten()[0])
@@ -194,6 +199,10 @@ def check_labels(classes: float, source: ExampleSource, loss: Loss, name: str) -
             found |= set(block[wrong].tolist())
     if not found:
         return
+    if ones and lowest == -1:
+        raise ObjectiveError(
+            f"expected labels from 0, {first}; they are -1 and 1", "number them 0 and 1: y = (y + 1) // 2"
+        )
     if classes == math.inf:
         raise ObjectiveError(
             f"expected labels of at least 0 for one output, {first}",
@@ -205,7 +214,9 @@ def check_labels(classes: float, source: ExampleSource, loss: Loss, name: str) -
             "one output that says yes or no is for --loss bce, one that is a number for --loss mse",
         )
     classes_fit = "check the number of classes in --model, or number the labels in --data from 0"
-    if len(found) == 1:
+    if lowest == 1 and highest == classes:  # none is 0, and none too many: nothing is to be ignored
+        classes_fit = "they begin at 1: number the labels in --data from 0, y = y - 1"
+    elif len(found) == 1:
         ignoring = f"{name}{'&' if '?' in name else '?'}ignore_index={min(found)}"
         void = f"give --loss '{ignoring}'" if loss.ignores else f"write {IGNORED} in its place"
         classes_fit = f"if that marks what is to be ignored, {void}; else {classes_fit}"

@@ -11,6 +11,10 @@ class Malformed(ValueError):
     """Bytes that are no pickle, or a pickle beyond the bounds of this reader."""
 
 
+class OtherNumbers(Malformed):
+    """Numbers of a kind that is not read, as those of quantized weights."""
+
+
 @dataclass(frozen=True)
 class Name:
     """A class or function that a pickle asks for; never imported."""

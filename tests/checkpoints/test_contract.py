@@ -262,6 +262,8 @@ FOREIGN_SAMPLES: dict[str, Callable[[Path], Path]] = {
     "an Orbax (JAX) checkpoint": lambda at: touched(at / "5" / "_CHECKPOINT_METADATA").parent,
     "a GGUF file (quantized, for llama.cpp)": lambda at: touched(at / "net.bin", b"GGUF"),
     "a Keras model": lambda at: touched(at / "net.keras"),
+    "Keras weights in HDF5": lambda at: touched(at / "net.weights.h5"),
+    "PaddlePaddle parameters": lambda at: touched(at / "net.pdparams", pickle.dumps({"fc": [0.0]}, 4)),
     "a TensorFlow checkpoint": lambda at: touched(at / "saved" / "saved_model.pb").parent,
 }
 

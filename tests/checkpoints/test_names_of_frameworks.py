@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from opsigcli.checkpoints.formats.foreign import recognise
 from opsigcli.checkpoints.names import counts
 from opsigcli.checkpoints.series import open_series
 from opsigcli.errors import CheckpointError
@@ -74,13 +75,45 @@ def test_a_checkpoint_may_lie_in_a_folder_of_its_folder(tmp_path: Path) -> None:
         open_series(tmp_path)
 
 
-def test_paddles_state_of_the_optimizer_is_no_checkpoint(tmp_path: Path) -> None:
+def test_paddles_weights_are_named_as_its_linear_layers_are_transposed(tmp_path: Path) -> None:
     for epoch in (1, 2):
         for end in ("pdparams", "pdopt"):
             (tmp_path / f"epoch_{epoch}.{end}").write_bytes(
-                pickle.dumps({"w": np.full(3, epoch, np.float32)}, 2)
+                pickle.dumps({"w": np.full((3, 3), epoch, np.float32)}, 2)
             )
-    assert [c.file for c in open_series(tmp_path)] == ["epoch_1.pdparams", "epoch_2.pdparams"]
+    with pytest.raises(CheckpointError, match="Paddle") as refused:
+        open_series(tmp_path)
+    assert "transpose" in refused.value.hint
+
+
+def test_the_number_of_a_best_copy_is_none_of_the_numbers_beside_it(tmp_path: Path) -> None:
+    for step in (100, 200):
+        save(tmp_path / f"checkpoint_{step}.pt", step)
+    save(tmp_path / "best_model_3_val_accuracy=0.8500.pt", 7)  # of the third validation
+    series = open_series(tmp_path)
+    assert [c.file for c in series] == ["checkpoint_100.pt", "checkpoint_200.pt"]
+    assert any("best_model_3" in note and "something else" in note for note in series.notes)
+    (tmp_path / "checkpoint_100.pt").unlink()
+    (tmp_path / "checkpoint_200.pt").unlink()
+    save(tmp_path / "best_model_5_val_accuracy=0.9000.pt", 8)
+    assert open_series(tmp_path).steps == [3, 5]  # among themselves they count
+
+
+def test_numbers_of_two_kinds_of_names_are_not_put_in_one_order(tmp_path: Path) -> None:
+    for name in ("checkpoint_100.pt", "checkpoint_200.pt", "model_1.pt", "model_2.pt"):
+        save(tmp_path / name, int(name[-4]))
+    with pytest.raises(CheckpointError, match="several series") as refused:
+        open_series(tmp_path)
+    assert "a folder of its own" in refused.value.hint
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_weights_are_asked_for_as_floats(tmp_path: Path) -> None:
+    quantized = torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8)
+    torch.save({"weight": quantized}, tmp_path / "step_1.pt")
+    with pytest.raises(CheckpointError, match="QInt8") as refused:
+        open_series(tmp_path)
+    assert "dequantize" in refused.value.hint
 
 
 def test_a_folder_of_deepspeed_in_lightning_is_named(tmp_path: Path) -> None:
@@ -91,3 +124,13 @@ def test_a_folder_of_deepspeed_in_lightning_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="DeepSpeed") as refused:
         open_series(tmp_path)
     assert os.fspath(folder) in refused.value.hint.replace("'", "") or "PATH" in refused.value.hint
+
+
+@pytest.mark.parametrize("within", ["", "/mp_rank_00_model_states.pt"])
+def test_of_deepspeed_the_folder_with_all_steps_is_converted(tmp_path: Path, within: str) -> None:
+    save(tmp_path / "global_step5/mp_rank_00_model_states.pt", 1)
+    (tmp_path / "latest").write_text("global_step5")
+    path = Path(f"{tmp_path}/global_step5{within}")
+    kind = recognise(path)
+    assert kind is not None
+    assert f"zero_to_fp32 {tmp_path} " in kind.convert(path)

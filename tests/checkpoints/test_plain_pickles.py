@@ -48,7 +48,7 @@ FORMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-@pytest.mark.parametrize("name", ["w.pkl", "w", "w.pdparams", "w.pt", "w.bin"])
+@pytest.mark.parametrize("name", ["w.pkl", "w", "w.weights", "w.pt", "w.bin"])
 @pytest.mark.parametrize("form", FORMS)
 def test_tensors_and_arrays_are_those_that_were_pickled(
     tmp_path: Path, form: str, name: str, protocol: int

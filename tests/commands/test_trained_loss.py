@@ -97,6 +97,25 @@ def test_a_void_label_leads_to_the_option_that_ignores_it(opsig: Opsig, run: Pat
     assert "--loss 'ce?ignore_index=255'" in done.err
 
 
+@pytest.mark.parametrize(("shift", "way"), [(1, "y = y - 1"), (None, "y = (y + 1) // 2")])
+def test_labels_that_begin_elsewhere_are_never_said_to_be_ignored(
+    opsig: Opsig, tmp_path: Path, shift: int | None, way: str
+) -> None:
+    outputs = 3 if shift else 2
+    y = np.arange(12) % outputs
+    np.savez(tmp_path / "d.npz", x=np.ones((12, 4), np.float32), y=y + 1 if shift else 2 * y - 1)
+    (tmp_path / "ck").mkdir()
+    torch.save(nn.Sequential(nn.Linear(4, outputs)).state_dict(), tmp_path / "ck/1.pt")
+    (tmp_path / "n.py").write_text(
+        f"from torch import nn\ndef build(): return nn.Sequential(nn.Linear(4, {outputs}))\n"
+    )
+    words = ("--model", f"file:{tmp_path / 'n.py'}:build", "--data", f"npz:{tmp_path / 'd.npz'}")
+    done = opsig("trace", tmp_path / "ck", *words, "--store", tmp_path / "s.h5")
+    assert done.code == 3
+    assert way in done.err
+    assert "ignore" not in done.err
+
+
 def test_losses_are_the_examples_own_and_the_mean_is_weighted_and_said(opsig: Opsig, run: Path) -> None:
     np.save(run / "w.npy", np.arange(N) % 4)
     data = f"npz:{run / 'text.npz'}?weights={run / 'w.npy'}"

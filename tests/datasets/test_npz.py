@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import pickle
+import subprocess
+import sys
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torchvision import transforms
 
@@ -214,3 +221,39 @@ def test_floats_are_not_resized_and_have_no_mode(tmp_path: Path) -> None:
         open_source(f"{spec}?size=4")
     with pytest.raises(UsageError, match="unknown option of npz 'mode'"):
         open_source(f"{spec}?mode=L")
+
+
+@pytest.mark.parametrize(
+    ("kind", "what", "way"),
+    [
+        ("hdf5", "HDF5", "h5py.File"),
+        ("torch", "torch.save", "torch.load"),
+        ("tar", "tar", "tar -xf"),
+        ("idx", "idx", "torchvision:MNIST"),
+        ("pickle", "pickle", "torchvision:CIFAR10"),
+    ],
+)
+def test_data_in_other_files_is_named_with_what_makes_arrays_of_it(
+    tmp_path: Path, kind: str, what: str, way: str
+) -> None:
+    path = tmp_path / "data"
+    if kind == "hdf5":
+        with h5py.File(path, "w") as file:
+            file["x"] = np.ones(3)
+    elif kind == "torch":
+        torch.save((torch.ones(3, 2), torch.ones(3)), path)
+    elif kind == "tar":
+        (tmp_path / "0.cls").write_text("1")
+        with tarfile.open(path, "w") as archive:
+            archive.add(tmp_path / "0.cls", "0.cls")
+    elif kind == "idx":
+        path.write_bytes(gzip.compress(b"\0\0\x08\x01\0\0\0\x01\x05"))
+    else:
+        path.write_bytes(pickle.dumps({b"data": np.ones(3)}))
+    with pytest.raises(DatasetError, match=what) as refused:
+        open_source(f"npz:{path}")
+    assert way in refused.value.hint
+    if kind == "torch":  # the command does what it says
+        command = refused.value.hint.replace("python -c", f"{sys.executable} -c")
+        subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+        assert len(open_source(f"npz:{tmp_path / 'data.npz'}")) == 3

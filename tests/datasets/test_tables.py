@@ -84,6 +84,21 @@ def test_what_a_table_lacks_is_said_with_the_option_that_mends_it(
         open_source(f"csv:{tmp_path / 'r.csv'}")
 
 
+@pytest.mark.parametrize("mark", [";", "\t", ","])
+def test_columns_are_parted_by_what_parts_the_header(tmp_path: Path, mark: str) -> None:
+    rows = [
+        ["a, or b" if mark != "," else "a", "other name", "label"],
+        ["1.5", "2", "left; right"],
+        ["3", "4", "b"],
+    ]
+    text = "\n".join(mark.join(row) for row in rows) if mark != "," else "a,other name,label\n1.5,2,c\n3,4,b"
+    (tmp_path / "t.csv").write_text(text if mark != ";" else text.replace("left; right", '"left; right"'))
+    x, y, source = whole(f"csv:{tmp_path / 't.csv'}")
+    np.testing.assert_allclose(x, [[1.5, 2], [3, 4]])
+    assert y.tolist() == [1, 0]
+    assert source.classes[0] == "b"
+
+
 @pytest.mark.parametrize(
     ("names", "query"),
     [

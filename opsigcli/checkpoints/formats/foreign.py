@@ -14,6 +14,10 @@ _LAYER = re.compile(r"layer_\d+-model_\d+-model_states\.pt")  # of a pipeline
 PLAIN = re.compile(r"[\w./@+=,:-]+")  # a path that a shell takes for nothing else
 
 
+# Behind a command: what it writes has names, and orders of axes, that a model of torch has to be made for.
+TURNED = "  # kernels are (in, out) there, of convolutions (height, width, in, out): transpose them for torch"
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of checkpoint that opsig does not open."""
@@ -21,13 +25,18 @@ class Kind:
     what: str
     recognises: Callable[[Path], bool]  # may raise OSError
     command: str  # with {0} for the path
-    parent: bool = False  # the command takes the folder around it
+    parent: bool = False  # the command takes the folder around a file of it
+    whole: bool = False  # and, of a folder for one step, the one around that
     often_data: bool = False  # files of this kind mostly hold no weights
 
     def convert(self, path: Path) -> str:
         """The command for the checkpoint at ``path``. People paste it, so a name that a shell could take for more
         than a name is left for them to fill in."""
-        place = path.parent if self.parent and not (path / "latest").exists() else path
+        place = path
+        if self.parent and not (path / "latest").exists() and (path.is_file() or self.whole):
+            place = path.parent
+            if self.whole and path.is_file() and not (place / "latest").exists():
+                place = place.parent
         return self.command.format(place if PLAIN.fullmatch(str(place)) else "PATH")
 
 
@@ -98,7 +107,7 @@ def _gguf(path: Path) -> bool:
 
 def _keras(path: Path) -> bool:
     if not _ends(path, ".h5", ".hdf5") or _ends(path, ".weights.h5"):
-        return _ends(path, ".keras", ".weights.h5")
+        return _ends(path, ".weights.h5")
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -117,6 +126,7 @@ FOREIGN = (
         _deepspeed,
         "python -m deepspeed.utils.zero_to_fp32 {0} {0}-fp32 --safe_serialization",
         parent=True,
+        whole=True,
     ),
     Kind(
         "a GPT-NeoX checkpoint",
@@ -141,7 +151,7 @@ FOREIGN = (
         _flax,
         'python -c "import flax.serialization as s, flax.traverse_util as f, numpy, safetensors.numpy as n; '
         "t = f.flatten_dict(s.msgpack_restore(open('{0}', 'rb').read()), sep='.'); "
-        "n.save_file(dict(zip(t, map(numpy.asarray, t.values()))), 'weights.safetensors')\"",
+        f"n.save_file(dict(zip(t, map(numpy.asarray, t.values()))), 'weights.safetensors')\"{TURNED}",
     ),
     Kind(
         "an ONNX program",
@@ -171,9 +181,9 @@ FOREIGN = (
     Kind(
         "an Orbax (JAX) checkpoint",
         lambda path: bool(_inside(path) & {"_CHECKPOINT_METADATA", "manifest.ocdbt", "_METADATA"}),
-        'python -c "import orbax.checkpoint as o, numpy, flax.traverse_util as f, safetensors.numpy as s; '
-        "t = f.flatten_dict(o.PyTreeCheckpointer().restore('{0}'), sep='.'); "
-        "s.save_file(dict(zip(t, map(numpy.asarray, t.values()))), 'weights.safetensors')\"",
+        'python -c "import os, orbax.checkpoint as o, numpy, flax.traverse_util as f, safetensors.numpy as s; '
+        "t = f.flatten_dict(o.PyTreeCheckpointer().restore(os.path.abspath('{0}')), sep='.'); "
+        f"s.save_file(dict(zip(t, map(numpy.asarray, t.values()))), 'weights.safetensors')\"{TURNED}",
     ),
     Kind(
         "a GGUF file (quantized, for llama.cpp)",
@@ -183,13 +193,29 @@ FOREIGN = (
     ),
     Kind(
         "a Keras model",
+        lambda path: _ends(path, ".keras"),
+        "python -c \"import keras, safetensors.numpy as s; m = keras.saving.load_model('{0}'); "
+        f"s.save_file(dict((w.path, w.numpy()) for w in m.weights), 'weights.safetensors')\"{TURNED}",
+    ),
+    Kind(
+        "Keras weights in HDF5",
         _keras,
-        "python -c \"import keras; m = keras.saving.load_model('{0}'); m.save_weights('weights.weights.h5')\"",
+        "python -c \"import h5py, safetensors.numpy as s; w = {{}}; h5py.File('{0}').visititems("
+        "lambda k, v: w.update({{k: v[()]}}) if hasattr(v, 'dtype') and v.dtype.kind == 'f' else None); "
+        f"s.save_file(w, 'weights.safetensors')\"{TURNED}",
+    ),
+    Kind(
+        "PaddlePaddle parameters",
+        lambda path: _ends(path, ".pdparams"),
+        "python -c \"import pickle, numpy, safetensors.numpy as s; t = pickle.load(open('{0}', 'rb')); "
+        f"s.save_file(dict((k, v) for k, v in t.items() if hasattr(v, 'dtype')), 'weights.safetensors')\"{TURNED}",
     ),
     Kind(
         "a TensorFlow checkpoint",
         _tensorflow,
-        "python -c \"import tensorflow as t, safetensors.numpy as s; r = t.train.load_checkpoint('{0}'); "
-        "s.save_file(dict((k, r.get_tensor(k)) for k in r.get_variable_to_shape_map()), 'weights.safetensors')\"",
+        "python -c \"import os, tensorflow as t, safetensors.numpy as s; p = '{0}'.removesuffix('.index'); "
+        "r = t.train.load_checkpoint(os.path.join(p, 'variables', 'variables') if os.path.isdir(p) else p); "
+        "w = r.get_variable_to_dtype_map(); s.save_file(dict((k, r.get_tensor(k)) for k in w if w[k].is_floating), "
+        f"'weights.safetensors')\"{TURNED}",
     ),
 )

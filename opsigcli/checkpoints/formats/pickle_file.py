@@ -38,8 +38,9 @@ class PickleFile(TorchFile):
         return self
 
     def recognises(self, path: Path) -> bool:
-        """Files that begin and end as a pickle does, and are none of torch.save."""
-        if not path.is_file():
+        """Files that begin and end as a pickle does, and are none of torch.save or of Paddle, whose linear weights
+        are the transposes of torch's: square ones would fit."""
+        if not path.is_file() or path.suffix == ".pdparams":
             return False
         try:
             with open_file(path) as file:

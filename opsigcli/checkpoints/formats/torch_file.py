@@ -33,7 +33,7 @@ from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
 from opsigcli.checkpoints.unchanged import Kept, identity
 from opsigcli.errors import CheckpointError
 from opsigcli.files import open_file
-from opsigcli.pickles.records import Malformed, fields
+from opsigcli.pickles.records import Malformed, OtherNumbers, fields
 from opsigcli.state_dict import StateDict, moved
 
 if TYPE_CHECKING:
@@ -218,6 +218,12 @@ class _opened:
             plain = re.fullmatch(r"[\w./@+=,:-]+", str(self.path))
             hint = error.hint.replace("MODEL.pt", str(self.path)) if plain else error.hint
             raise CheckpointError(f"expected weights, found {error} in {self.path}", hint) from error
+        if isinstance(error, OtherNumbers):
+            raise CheckpointError(
+                f"expected weights as floating-point numbers, found {self.path}: {error}",
+                "save the weights of the model before it was quantized, or dequantized: "
+                "{name: p.dequantize() for name, p in model.state_dict().items()}",
+            ) from error
         if isinstance(error, Malformed):
             raise corrupt(self.path, str(error)) from error
         if isinstance(error, OSError):

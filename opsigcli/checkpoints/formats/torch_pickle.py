@@ -11,7 +11,7 @@ from typing import Any
 from opsigcli.checkpoints.base import SIZES, TensorFacts
 from opsigcli.pickles import reader as pickle_reader
 from opsigcli.pickles.machine import Calls, Data
-from opsigcli.pickles.records import Call, Malformed, Name, Ordered, fields
+from opsigcli.pickles.records import Call, Malformed, Name, Ordered, OtherNumbers, fields
 
 # Storage class -> element type. Quantized storages are left out: torch rebuilds those tensors
 # without checking that their strides stay inside the storage.
@@ -165,7 +165,7 @@ def _storage(saved: Any) -> Storage:
         ):
             name = kind.rpartition(".")[2]
             if name not in _STORAGES:
-                raise Malformed(f"it holds numbers of the kind {name}, which opsig does not open")
+                raise OtherNumbers(f"it holds numbers of the kind {name}, which opsig does not open")
             return Storage(key, _STORAGES[name], count * SIZES[_STORAGES[name]])
     raise Malformed("the pickle in it points at something that is no storage")
 
@@ -175,7 +175,7 @@ def _tensor(arguments: tuple[Any, ...]) -> StoredTensor:
     dtype = rest[2].text.rpartition(".")[2] if len(rest) > 2 and isinstance(rest[2], Name) else storage.dtype
     size = SIZES.get(dtype)
     if size is None:
-        raise Malformed(f"it holds numbers of the kind {dtype}, which opsig does not open")
+        raise OtherNumbers(f"it holds numbers of the kind {dtype}, which opsig does not open")
     shape, stride = tuple(shape), tuple(stride)
     possible = len(shape) == len(stride) and type(offset) is int and offset >= 0
     last, count = offset, 1
