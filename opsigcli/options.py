@@ -17,6 +17,7 @@ from opsigcli.shared_options import (
     LOSSES,
     MODELS,
     OPTIMIZERS,
+    PRESETS,
     SCHEDULES,
     BatchNorm,
     BatchSize,
@@ -57,6 +58,19 @@ class TrainOptions:
     """``opsig train``: a reference run."""
 
     directory: Annotated[Path, Argument("Where checkpoints and manifest go.", "DIR")]
+    preset: Annotated[
+        str | None,
+        Option(
+            "Set several options at once; those that are given besides win. "
+            + "; ".join(
+                f"{name}: {', '.join(f'{option} {value}' for option, value in sets.items())}"
+                for name, sets in PRESETS.items()
+            )
+            + ".",
+            "NAME",
+            values=tuple(PRESETS),
+        ),
+    ] = None
     model: Annotated[
         str, Option("Model: mlp?hidden=64,64&activation=tanh, cnn, torchvision:NAME …", "SPEC", values=MODELS)
     ] = "mlp"

@@ -31,7 +31,7 @@ from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.run_specs import signed_manifest
 from opsigcli.runs.save_steps import SaveSteps
 from opsigcli.runs.trainer import Trainer
-from opsigcli.runs.training_rule import training_rule
+from opsigcli.runs.training_rule import training_rule, with_preset
 from opsigcli.usercode import absolute_spec
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class TrainingRun:
     """
 
     def __init__(self, options: TrainOptions) -> None:
+        options = with_preset(options)
         fork = open_fork(options)
         options = options if fork is None else fork.options(options)
         self.options, self._move = options, read_move(options.perturb)
