@@ -23,6 +23,7 @@ from opsigcli.datasets.subset import Subset
 from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.optimizers.schedules import Schedule
 from opsigcli.options import EXAMPLE_WEIGHTS, MANIFEST, TrainOptions
+from opsigcli.parameters import require
 from opsigcli.runs.batch_changes import BatchChanges
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.fork import Fork, move, open_fork, read_move
@@ -57,6 +58,7 @@ class TrainingRun:
     """
 
     def __init__(self, options: TrainOptions) -> None:
+        require(options, "save_optimizer")
         options = with_preset(options)
         fork = open_fork(options)
         options = options if fork is None else fork.options(options)
@@ -227,6 +229,11 @@ class TrainingRun:
         if state:
             save_weights(state_path(path), state, facts)
         save_weights(path, self.trainer.weights(), facts)
+        if (
+            self.options.save_optimizer == "last"
+        ):  # only now: a killed run goes on from a checkpoint that has its own
+            for row in self.rows:
+                state_path(self.folder / row.file).unlink(missing_ok=True)
         self.rows.append(self._row(path))
         if time.monotonic() - self._written > MANIFEST_SECONDS:
             self.write_manifest()
