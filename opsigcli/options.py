@@ -17,6 +17,7 @@ from opsigcli.shared_options import (
     LOSSES,
     MODELS,
     OPTIMIZERS,
+    PRESETS,
     SCHEDULES,
     BatchNorm,
     BatchSize,
@@ -49,6 +50,7 @@ STORE = Path("opsig.h5")
 REPORT = Path("opsig-report.html")
 MANIFEST = "opsig-run.toml"
 EXAMPLE_WEIGHTS = "opsig-examples.json"  # beside the manifest: ids that count less
+STATES = ("every", "last")  # checkpoints whose optimizer state opsig train keeps
 PRECISIONS = ("float32", "bf16", "tf32")  # of a trace
 
 
@@ -57,6 +59,19 @@ class TrainOptions:
     """``opsig train``: a reference run."""
 
     directory: Annotated[Path, Argument("Where checkpoints and manifest go.", "DIR")]
+    preset: Annotated[
+        str | None,
+        Option(
+            "Set several options at once; those that are given besides win. "
+            + "; ".join(
+                f"{name}: {', '.join(f'{option} {value}' for option, value in sets.items())}"
+                for name, sets in PRESETS.items()
+            )
+            + ".",
+            "NAME",
+            values=tuple(PRESETS),
+        ),
+    ] = None
     model: Annotated[
         str, Option("Model: mlp?hidden=64,64&activation=tanh, cnn, torchvision:NAME …", "SPEC", values=MODELS)
     ] = "mlp"
@@ -120,6 +135,15 @@ class TrainOptions:
             "A:B:C,…",
         ),
     ] = None
+    save_optimizer: Annotated[
+        str,
+        Option(
+            "Keep the optimizer's state (of Adam twice the size of the weights) beside {choice} checkpoint. To go on "
+            "the last one is enough; a fork, and preconditioned sharpness, need that of their own checkpoint.",
+            "WHICH",
+            values=STATES,
+        ),
+    ] = "every"
     exclude: Annotated[
         Path | None, Option("Leave out the examples whose ids FILE holds (opsig mine --export).", "FILE")
     ] = None

@@ -12,6 +12,13 @@ STORE_VARIABLE = "OPSIG_STORE"  # of the environment, that names another one
 MODELS, DATASETS = "opsigcli.models:MODELS", "opsigcli.datasets:SOURCES"
 LOSSES, OPTIMIZERS = "opsigcli.objective.losses:LOSSES", "opsigcli.optimizers:OPTIMIZERS"
 SCHEDULES = "opsigcli.optimizers.schedules:SCHEDULES"
+PRESETS: dict[str, dict[str, str | float]] = {  # options of opsig train that are set together
+    "two-layer-linear": {"model": "two-layer-linear", "data": "two-layer-linear", "loss": "mse", "lr": 0.001},
+    "one-axis": {"model": "one-axis", "data": "one-axis", "lr": 1.25, "steps": 60},
+    "paper-mlp": {"model": "mlp?hidden=200,200&activation=tanh", "lr": 0.08, "steps": 440},
+    "paper-resnet": {"model": "resnet?width=8&norm=batch", "lr": 0.05, "steps": 250},
+    "paper-vit": {"model": "vit?patch=8&width=48&blocks=2", "lr": 0.05, "steps": 300},
+}
 LOSS = Option(
     "Loss: {values}, py:pkg.mod:fn; options as ce?label_smoothing=0.1&weight=0.2,1,5 (man opsig-losses).",
     "SPEC",

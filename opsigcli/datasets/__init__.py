@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from opsigcli.datasets.base import Source
+from opsigcli.datasets.label_noise import NoisyLabels, without_noise
 from opsigcli.datasets.token_options import tokens_of
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.examples import ExampleSource
@@ -36,6 +37,11 @@ SOURCES = Registry(
         "one-axis": Entry(
             "opsigcli.datasets.generated:open_one_axis",
             "one-axis?n=200&p=0.5&s=4: for the model of that name, known in closed form",
+            bare=True,
+        ),
+        "modular": Entry(
+            "opsigcli.datasets.modular:open_modular",
+            "modular?p=23&part=train&share=0.5: addition modulo p, on which networks grok",
             bare=True,
         ),
         "folder": Entry(
@@ -123,6 +129,7 @@ def open_source(spec_text: str) -> ExampleSource:
             f"expected a spec like scheme:name, found the path {spec.name!r}",
             f"write {replace(spec, scheme=scheme)!s}",
         )
+    spec, share, seed = without_noise(spec)
     source = SOURCES.load_for(spec)(spec)
     if not isinstance(source, ExampleSource):
         raise DatasetError(
@@ -130,5 +137,5 @@ def open_source(spec_text: str) -> ExampleSource:
             "let its class inherit from opsigcli.examples.ExampleSource",
         )
     if isinstance(source, Source) and source.tokens is not None:
-        return tokens_of(source, source.tokens)
-    return source
+        source = tokens_of(source, source.tokens)
+    return NoisyLabels(source, share, seed) if share else source

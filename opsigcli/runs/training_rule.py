@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from opsigcli.errors import UsageError
@@ -10,7 +11,22 @@ from opsigcli.optimizers.base import Optimizer
 from opsigcli.optimizers.spelling import meant
 from opsigcli.options import TrainOptions
 from opsigcli.outcome import plain
+from opsigcli.parameters import require
+from opsigcli.shared_options import PRESETS
 from opsigcli.specs import parse
+
+
+def with_preset(options: TrainOptions) -> TrainOptions:
+    """The options with those of their preset, as if they had been given, where no others were.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    if options.preset is None:
+        return options
+    require(options, "preset")
+    sets = {name: value for name, value in PRESETS[options.preset].items() if name not in options.given}
+    return replace(options, given=options.given | sets.keys(), **sets)  # type: ignore[arg-type]
 
 
 def training_rule(options: TrainOptions) -> tuple[Optimizer, dict[str, Any]]:

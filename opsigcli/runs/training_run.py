@@ -23,6 +23,7 @@ from opsigcli.datasets.subset import Subset
 from opsigcli.errors import CheckpointError, UsageError
 from opsigcli.optimizers.schedules import Schedule
 from opsigcli.options import EXAMPLE_WEIGHTS, MANIFEST, TrainOptions
+from opsigcli.parameters import require
 from opsigcli.runs.batch_changes import BatchChanges
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.fork import Fork, move, open_fork, read_move
@@ -31,7 +32,7 @@ from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.run_specs import signed_manifest
 from opsigcli.runs.save_steps import SaveSteps
 from opsigcli.runs.trainer import Trainer
-from opsigcli.runs.training_rule import training_rule
+from opsigcli.runs.training_rule import training_rule, with_preset
 from opsigcli.usercode import absolute_spec
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class TrainingRun:
     """
 
     def __init__(self, options: TrainOptions) -> None:
+        require(options, "save_optimizer")
+        options = with_preset(options)
         fork = open_fork(options)
         options = options if fork is None else fork.options(options)
         self.options, self._move = options, read_move(options.perturb)
@@ -226,6 +229,11 @@ class TrainingRun:
         if state:
             save_weights(state_path(path), state, facts)
         save_weights(path, self.trainer.weights(), facts)
+        if (
+            self.options.save_optimizer == "last"
+        ):  # only now: a killed run goes on from a checkpoint that has its own
+            for row in self.rows:
+                state_path(self.folder / row.file).unlink(missing_ok=True)
         self.rows.append(self._row(path))
         if time.monotonic() - self._written > MANIFEST_SECONDS:
             self.write_manifest()

@@ -146,6 +146,8 @@ CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("planted", "pictures"): lambda _: "planted?n=200",
     ("planted", "vectors"): lambda _: "planted?scenario=vec3&n=200",
     ("noise", "pictures"): lambda _: "noise?n=30&shape=3,4,5&classes=3",
+    ("noise", "noisy labels"): lambda _: "noise?n=30&shape=4&classes=3&label_noise=0.3&label_noise_seed=2",
+    ("modular", "numbers"): lambda _: "modular?p=5&share=0.6",
     ("two-layer-linear", "numbers"): lambda _: "two-layer-linear?d=2&copies=3&kappa=0.5",
     ("one-axis", "numbers"): lambda _: "one-axis?n=12&p=0.5",
     ("folder", "plain"): partial(images, ""),

@@ -74,3 +74,20 @@ def test_weights_at_a_step_do_not_depend_on_which_are_saved(opsig: Opsig, tmp_pa
     for step in (0, 7, 9):
         name = f"step-{step:06d}.safetensors"
         assert (tmp_path / "all" / name).read_bytes() == (tmp_path / "some" / name).read_bytes()
+
+
+def test_the_state_of_the_last_checkpoint_is_enough_to_go_on(opsig: Opsig, tmp_path: Path) -> None:
+    words = ("--optimizer", "adam", "--lr", 0.01)
+    assert opsig(*TRAIN, tmp_path / "all", *words, "--steps", 6).code == 0
+    for steps in (4, 6):
+        few = opsig(*TRAIN, tmp_path / "few", *words, "--steps", steps, "--save-optimizer", "last")
+        assert few.code == 0
+    assert [path.name for path in (tmp_path / "few").glob("*.optimizer.*")] == [
+        "step-000006.optimizer.safetensors"
+    ]
+    for path in (tmp_path / "few").glob("*.safetensors"):
+        assert path.read_bytes() == (tmp_path / "all" / path.name).read_bytes()
+    fork = opsig("train", tmp_path / "fork", "--from", tmp_path / "few/step-000003.safetensors")
+    assert fork.code == 3
+    assert "--reset-state" in fork.err
+    assert opsig(*TRAIN, tmp_path / "no", "--save-optimizer", "first").code == 2

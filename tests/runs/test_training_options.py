@@ -18,6 +18,7 @@ from opsigcli.runs.batch_changes import BatchChanges
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.gradients import clipped
 from opsigcli.runs.trainer import Trainer
+from opsigcli.shared_options import PRESETS
 
 DATA, MODEL = "planted?n=200", "mlp?hidden=6"
 WORDS = ("--data", DATA, "--model", MODEL, "--lr", 0.1)
@@ -222,3 +223,23 @@ def test_a_clipped_gradient_raises_the_threshold_as_a_lower_learning_rate_would(
     point = found["points"][0]
     assert point["threshold"] == pytest.approx((2 / 0.1 - 0.05) * norm / 0.1, rel=1e-4)
     assert "clipped" in point["reason"]
+
+
+def test_a_preset_sets_its_options_and_those_that_are_given_win(opsig: Opsig, tmp_path: Path) -> None:
+    assert opsig("train", tmp_path / "axis", "--preset", "one-axis", "--steps", 3).code == 0
+    found = manifest(tmp_path / "axis")["run"]
+    assert (found["model"], found["hyper"]["lr"], found["steps"]) == ("one-axis", 1.25, 3)
+    words = ("--preset", "paper-mlp", "--data", DATA, "--model", MODEL, "--lr", 0.3, "--steps", 2)
+    assert opsig("train", tmp_path / "own", *words).code == 0
+    found = manifest(tmp_path / "own")["run"]
+    assert (found["model"], found["hyper"]["lr"]) == (MODEL, 0.3)  # also where it is the default
+    assert opsig("train", tmp_path / "no", "--preset", "two-layer").code == 2
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_makes_a_run(opsig: Opsig, tmp_path: Path, name: str) -> None:
+    pictures = () if "data" in PRESETS[name] else ("--data", "noise?n=24&shape=3,16,16")
+    assert opsig("train", tmp_path, "--preset", name, *pictures, "--steps", 1).code == 0
+    run = manifest(tmp_path)["run"]
+    for key, value in PRESETS[name].items():
+        assert key == "steps" or str({**run, **run["hyper"]}[key]).startswith(str(value))
