@@ -1,4 +1,4 @@
-"""(m) Other networks: a ViT, a convolutional net, a tanh MLP. ``--data`` takes CIFAR-100 or any folder of classes."""
+"""(m) Other networks: a ViT and a tanh MLP. ``--data`` takes CIFAR-100, or any folder of classes."""
 
 import numpy as np
 from claims import Lab, at_least, between, edge
@@ -8,8 +8,7 @@ lab = Lab(
 )
 NETS = {
     "ViT": ("vit?patch=4&width=16", 0.1, 60),
-    "CNN": ("cnn?widths=8,16", 0.2, 150),
-    "tanh MLP": ("mlp?hidden=64,64&activation=tanh", 0.1, 150),
+    "tanh MLP": ("mlp?hidden=64,64&activation=tanh", 0.1, 100),
 }
 if lab.gpu:
     NETS = {
