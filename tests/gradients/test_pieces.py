@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Opsig
 
-from opsigcli.gradients import ablation
+from opsigcli.gradients import ablation, fork
 from opsigcli.mining import surrogate
 from opsigcli.store.reader import open_store
 
@@ -33,6 +33,13 @@ class Counted:
         return self.real(*given)
 
 
+@pytest.fixture(autouse=True)
+def one_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arms enough to be stopped among."""
+    monkeypatch.setattr(fork, "FORKS", 1)
+    monkeypatch.setattr(ablation, "DRAWS", 1)
+
+
 def signalled() -> None:
     raise KeyboardInterrupt
 
@@ -44,7 +51,7 @@ def mined(opsig: Opsig, store: Path) -> dict[str, Any]:
 
 # Of surrogates several are begun side by side: at the sixth the first two were finished.
 @pytest.mark.parametrize(
-    ("room", "name", "all_calls", "last"), [(surrogate, "_clearest", 9, 6), (ablation, "train_on", 30, 4)]
+    ("room", "name", "all_calls", "last"), [(surrogate, "_clearest", 9, 6), (ablation, "train_on", 6, 3)]
 )
 @pytest.mark.parametrize("how", ["a signal", "a kill"])
 def test_pieces_finished_before_the_end_are_not_computed_again(
