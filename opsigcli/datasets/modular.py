@@ -25,7 +25,7 @@ def open_modular(spec: Spec) -> Generated:
     spec.only("p", "part", "share", "seed")
     p, seed = integer(spec, "p", 23, minimum=2), integer(spec, "seed", 0, minimum=0)
     part, share = choice(spec, "part", "train", ("train", "test", "all")), amount(spec, "share", 0.5)
-    first, second = np.divmod(np.arange(p * p), p) if p <= MOST else (np.zeros(0), np.zeros(0))
+    first, second = np.divmod(np.arange(p * p if p <= MOST else 0), p)
     order = np.random.default_rng(seed).permutation(len(first))
     cut = round(share * len(order))
     rows = np.sort({"train": order[:cut], "test": order[cut:], "all": order}[part])
