@@ -199,14 +199,14 @@ def check_labels(classes: float, source: ExampleSource, loss: Loss, name: str) -
             found |= set(block[wrong].tolist())
     if not found:
         return
-    if ones and lowest == -1:
-        raise ObjectiveError(
-            f"expected labels from 0, {first}; they are -1 and 1", "number them 0 and 1: y = (y + 1) // 2"
-        )
     if classes == math.inf:
         raise ObjectiveError(
             f"expected labels of at least 0 for one output, {first}",
             "number the labels from 0, or give numbers as floats: y.astype('float32')",
+        )
+    if ones and lowest == -1:
+        raise ObjectiveError(
+            f"expected labels from 0, {first}; they are -1 and 1", "number them 0 and 1: y = (y + 1) // 2"
         )
     if classes == 1:
         raise ObjectiveError(

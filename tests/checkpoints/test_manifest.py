@@ -63,7 +63,7 @@ def wrong() -> list[tuple[str, str, str]]:
                 values = tuple(
                     v
                     for v in NUMBERS
-                    if not (v[:1] == "-" and v != "-inf" and declared in ("Seed", "Number | None"))
+                    if not (v[:1] == "-" and v != "-inf" and declared in ("Seed | None", "Number | None"))
                 )
             elif declared == "bool":
                 values = ("3", '"true"', "1979-05-27")

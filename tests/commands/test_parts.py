@@ -18,7 +18,7 @@ from opsigcli.datasets.planted import Planted
 from opsigcli.datasets.subset import Subset
 from opsigcli.derivatives.hvp import hessian_operator
 from opsigcli.examples import IGNORED, ExampleSource
-from opsigcli.gradients import ablation
+from opsigcli.gradients.arm import STEPS, TOLD, train_on
 from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
 from opsigcli.optimizers import OPTIMIZERS
@@ -141,18 +141,19 @@ def test_what_is_left_without_a_group_is_trained_and_measured_as_it_counts(tmp_p
     removed = np.arange(0, len(source), 3)
     names = tuple(whole.parameter_names)
     tuning = Tuning((Part("all parameters", "gd", OPTIMIZERS.load("gd"), {"lr": 0.05}, names),))
-    arm = ablation._told(ablation._arm(run, tuning, 0, removed, None))
-    left = Subset(source, np.setdiff1d(np.arange(len(source)), removed))
+    kept = np.setdiff1d(np.arange(len(source)), removed)
+    arm, course = train_on(run, tuning, 0, removed, [kept], None)
+    left = Subset(source, kept)
     alone = Objective(model, left, loss)
-    assert arm["mean_loss"] == pytest.approx(alone.mean_loss(), rel=1e-6)
+    assert course[STEPS] == pytest.approx(alone.mean_loss(), rel=1e-6)
     alone.load(initial)
     operator = hessian_operator(alone)
     sharpness = float(top_eigenvalues(operator, operator.size, 1).eigenvalues[0])
-    assert arm["sharpness_start"] == pytest.approx(sharpness, rel=1e-4)
+    assert arm[TOLD.index("sharpness_start")] == pytest.approx(sharpness, rel=1e-4)
     if kind == "weights":
         unweighted = Subset(source, left._positions)
         unweighted.weights = None
-        assert arm["mean_loss"] != pytest.approx(Objective(model, unweighted, loss).mean_loss(), rel=1e-3)
+        assert course[STEPS] != pytest.approx(Objective(model, unweighted, loss).mean_loss(), rel=1e-3)
 
 
 def test_a_part_in_which_no_example_counts_is_refused_in_words(opsig: Opsig, tmp_path: Path) -> None:
