@@ -29,7 +29,7 @@ def test_a_short_run_of_the_claim_is_as_expected(script: Path, tmp_path: Path) -
     lines = [json.loads(line) for line in (tmp_path / f"{script.name[0]}.jsonl").read_text().splitlines()]
     assert lines
     assert all(line["agrees"] and line["data"] and line["commands"] for line in lines)
-    assert all(len(line["seen"]) == 1 for line in lines)
+    assert all(len(line["seen"]) in (1, 2) for line in lines)  # of one seed, with and without something
 
 
 def test_there_is_a_script_for_each_claim() -> None:
