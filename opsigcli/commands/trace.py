@@ -249,12 +249,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
         "steps": summary.steps if summary else [],
         "mean_losses": summary.mean_losses if summary else [],
         "checkpoints": [
-            {
-                "file": row.file,
-                "step": row.step,
-                "status": _status(row, session),
-            }
-            for row in session.rows
+            {"file": row.file, "step": row.step, "status": _status(row, session)} for row in session.rows
         ],
         "failed": failed,
         "skipped": {item.file: item.reason for item in (*series.skipped, *series.duplicates)},
