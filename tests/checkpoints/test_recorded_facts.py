@@ -194,10 +194,10 @@ def test_objects_that_hold_one_another_are_no_endless_work(tmp_path: Path) -> No
     wide: Any = {"dropout": 0.1}
     for _ in range(40):
         wide = {"a": wide, "b": wide}
-    began = time.monotonic()
+    began = time.process_time()
     series = saved(tmp_path, hparams={"many": many, "deep": deep, "wide": wide, "mixup": 0.2})
     assert "mixup" in facts(series)
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80never opened", b"\xff\xfe" * 50, b"[" * 9000])

@@ -187,9 +187,9 @@ def test_garbage_is_no_log(tmp_path_factory: pytest.TempPathFactory, content: by
     place.mkdir(parents=True, exist_ok=True)
     for head in (b"", HEAD):
         (place / name).write_bytes(head + content)
-        began = time.monotonic()
+        began = time.process_time()
         assert find_log(folder, STEPS, "step")[0] is None
-        assert time.monotonic() - began < 2
+        assert time.process_time() - began < 5
 
 
 def test_logs_are_found_where_frameworks_put_them(tmp_path: Path) -> None:
