@@ -146,7 +146,8 @@ def _catch_signals() -> Callable[[], None]:
         for each in numbers:
             signal.signal(each, handle)
         number = signal.SIGTERM if isinstance(dropped.exc_value, Terminated) else signal.SIGINT
-        threading.Timer(_FINALIZED, signal.raise_signal, (number,)).start()
+        # To this thread, whose waiting it ends; one that another thread raises would come after the wait.
+        threading.Timer(_FINALIZED, signal.pthread_kill, (threading.get_ident(), number)).start()
 
     old, hook = [signal.signal(number, handle) for number in numbers], sys.unraisablehook
     sys.unraisablehook = again

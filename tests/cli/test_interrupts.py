@@ -64,9 +64,11 @@ def test_a_signal_within_a_finalizer_is_not_lost(
         time.sleep(60)
 
     monkeypatch.setattr("opsigcli.commands.report.report", slow)
+    began = time.monotonic()
     result = opsig("report")
     assert result.code == CODES[number]
     assert "interrupted" in result.err
+    assert time.monotonic() - began < 50  # the wait was not waited out
 
 
 @pytest.mark.parametrize("number", CODES)
