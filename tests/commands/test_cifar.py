@@ -23,7 +23,7 @@ def test_a_tanh_mlp_on_real_images_reaches_the_edge_and_its_outliers_are_found(
     opsig: Opsig, tmp_path: Path
 ) -> None:
     run, store = tmp_path / "run", tmp_path / "opsig.h5"
-    data = f"folder:{IMAGES}?limit=2000&standardize=channel"
+    data = f"folder:{IMAGES}?limit=1000&standardize=channel"
     words = ("--model", "mlp?hidden=200,200&activation=tanh", "--data", data, "--lr", 0.08)
     assert opsig("train", run, *words, "--steps", 130, "--save-every", 5).code == 0
     assert opsig("trace", run, "--store", store).code == 0
@@ -42,7 +42,7 @@ def test_a_tanh_mlp_on_real_images_reaches_the_edge_and_its_outliers_are_found(
     # On continuous axes members stay outliers; a pair that stands apart keeps all of its own.
     tails = [pair for pair in mined["pairs"] if "discrete" not in pair["traits"]]
     assert tails
-    assert sum(len(pair[side]["ids"]) for pair in tails for side in ("first", "second")) <= 0.2 * 2000
+    assert sum(len(pair[side]["ids"]) for pair in tails for side in ("first", "second")) <= 0.2 * 1000
     html = tmp_path / "report.html"
     assert opsig("report", "--html", "-o", html, "--store", store).code == 0
     beside = list((tmp_path / "report_files").glob("*.png"))  # of a large page
