@@ -49,8 +49,8 @@ def cuts(total: int, sequences: Ints | None = None) -> Ints:
 class Screen:
     """Directions of all gradients at one checkpoint, kept in pieces beside the store while mining goes on.
 
-    A piece holds sketches and output residuals of unit length in half precision, 2 (k + C) bytes an example; one piece
-    is in memory at a time, and the references.
+    A piece holds sketches and output residuals of unit length, and the logarithm of the ratio of their lengths, in half
+    precision, 2 (k + 1 + C) bytes an example; one piece is in memory at a time, and the references.
 
     Args:
         units: where pieces are kept.
@@ -82,7 +82,7 @@ class Screen:
         self._parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(cuts)]
 
     def pieces(self) -> Iterator[tuple[Ints, Floats, Floats]]:
-        """Positions (B,), gradient (B, k) and residual directions (B, C), in order; computed where not kept."""
+        """Positions (B,), gradients per unit of residual (B, k) and residual directions (B, C), in order."""
         with self._progress.task("screening", len(self._positions), "example") as task:
             for part in self._parts:
                 yield self._positions[part], *self._piece(part, task)
@@ -92,7 +92,7 @@ class Screen:
         total = len(self._positions)
         degree, missing = np.zeros(total, dtype=np.float32), []
         for part in self._parts:
-            known = self._units.read(self._key("opposition", part), (part.stop - part.start,))
+            known = self._units.read(self._key("opposed", part), (part.stop - part.start,))
             if known is None:
                 missing.append(part)
             else:
@@ -106,44 +106,46 @@ class Screen:
                 task.advance(total - sum(part.stop - part.start for part in missing), note="kept")
                 for part in missing:
                     degree[part] = references.degree(*self._piece(part, task), number[part])
-                    self._units.write(self._key("opposition", part), degree[part])
+                    self._units.write(self._key("opposed", part), degree[part])
         return degree
 
     def _drawn(self, drawn: Ints, number: Ints) -> tuple[Floats, Floats]:
         """Directions of the references, in the order of their numbers: out of the pieces, where all are kept."""
         total, first = len(self._positions), self._parts[0]
         with self._progress.task("screening", first.stop, "example") as task:
-            width = sum(found.shape[1] for found in self._piece(first, task))
-        kept = np.empty((len(drawn), width), dtype=np.float32)
-        if not self._fits(total, width):
+            outputs = self._piece(first, task)[1].shape[1]
+        kept = np.empty((len(drawn), self._k), np.float32), np.empty((len(drawn), outputs), np.float32)
+        if not self._fits(total, self._k + 1 + outputs):
             order = np.argsort(drawn)
             with self._progress.task("references", len(drawn), "example") as task:
                 for at in range(0, len(drawn), PIECE):
                     some = order[at : at + PIECE]
-                    kept[some] = self._kept(
-                        f"reference-{self.row}-{at}", self._positions[drawn[some]], 0, task
-                    )
-            return kept[:, : self._k], kept[:, self._k :]
+                    key = f"reference-{self.row}-{at}"
+                    found = self._kept(key, self._positions[drawn[some]], 0, task)
+                    kept[0][some], kept[1][some] = self._unpacked(found)
+            return kept
         for part, piece in zip(self._parts, self.pieces(), strict=True):
             inside = np.flatnonzero(number[part] >= 0)
-            kept[number[part][inside]] = np.concatenate([found[inside] for found in piece[1:]], axis=1)
-        return kept[:, : self._k], kept[:, self._k :]
+            for rows, found in zip(kept, piece[1:], strict=True):
+                rows[number[part][inside]] = found[inside]
+        return kept
 
     def _piece(self, part: slice, task: Task) -> tuple[Floats, Floats]:
-        """Gradient (B, k) and residual directions (B, C) of some positions."""
-        both = self._kept(self._key("screen", part), self._positions[part], part.stop, task)
-        return both[:, : self._k].astype(np.float32), both[:, self._k :].astype(np.float32)
+        """Gradients per unit of residual (B, k) and residual directions (B, C) of some positions."""
+        return self._unpacked(self._kept(self._key("screened", part), self._positions[part], part.stop, task))
+
+    def _unpacked(self, found: NDArray[np.float16]) -> tuple[Floats, Floats]:
+        gradients, ratios, residuals = np.split(found.astype(np.float32), (self._k, self._k + 1), axis=1)
+        return gradients * np.exp(ratios), residuals
 
     def _kept(self, key: str, positions: Ints, last: int, task: Task) -> NDArray[np.float16]:
-        """Both directions (B, k + C), from the disk or computed; then kept, if all up to the ``last`` example fit."""
+        """Packed (B, k + 1 + C), from the disk or computed; then kept, if all up to the ``last`` example fit."""
         both = self._units.read(key, (len(positions), None))
         if both is not None:
             task.advance(len(positions), note="kept")
             return both
         found = self._sketch(positions, task)
-        both = np.concatenate([directions(found.sketch), directions(found.residuals)], axis=1).astype(
-            np.float16
-        )
+        both = _packed(found)
         if self._fits(last, both.shape[1]):
             self._units.write(key, both)
         return both
@@ -154,3 +156,12 @@ class Screen:
 
     def _key(self, word: str, part: slice) -> str:
         return f"{word}-{self.row}-{part.start}"
+
+
+def _packed(found: Gradients) -> NDArray[np.float16]:
+    """Directions with the log ratio of their lengths between them; the ratio of what has no direction is 1."""
+    parts = directions(found.sketch), directions(found.residuals)
+    lengths = [np.linalg.norm(rows, axis=1) for rows in (found.sketch, found.residuals)]
+    known = np.all([rows.any(axis=1) for rows in parts], axis=0)
+    ratios = np.log(np.divide(*lengths, out=np.ones(len(known)), where=known))
+    return np.concatenate([parts[0], ratios[:, None], parts[1]], axis=1).astype(np.float16)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.similarity import REFERENCES, usual_cosine
+from opsigcli.mining.similarity import EACH, REFERENCES, Gradients, usual_cosine
+from opsigcli.mining.usual_gradient import fit
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
@@ -27,25 +28,31 @@ def directions(vectors: Floats) -> Floats:
 class References:
     """R random examples that all others are held against, the more the smaller the groups that can be seen.
 
-    Similarity is the gradient cosine beyond what output residuals explain, as ``similarity.residual_adjusted_cosine``
-    has it but for the room left, with a straight line for f: ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)``
-    is then one inner product, and one matrix product holds a strip of examples against all references.
+    Similarity is that of ``similarity.residual_adjusted_cosine`` at one checkpoint: the inner product of the features
+    beyond the usual gradient of a residual. Where that cannot be fitted, it is the gradient cosine beyond a straight
+    line, ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)``. Either is one inner product, and one matrix product holds a
+    strip of examples against all references.
 
     Args:
-        gradients: (R, k) gradient sketches of length 1, in random order.
+        gradients: (R, k) gradient sketches per unit of output residual, in random order.
         residuals: (R, C) output residuals of length 1.
     """
 
     def __init__(self, gradients: Floats, residuals: Floats) -> None:
-        some = gradients[:REFERENCES], residuals[:REFERENCES]
-        centres, levels = usual_cosine(*(np.asarray(rows @ rows.T) for rows in some))
-        slope, level = np.polyfit(centres, levels, 1) if len(centres) > 1 else (0.0, float(levels.mean()))
-        self._slope, self._level = np.float32(slope), np.float32(level)
+        some = _at(gradients[:REFERENCES], residuals[:REFERENCES])
+        self._usual, self._level = None, np.float32(0)
+        if len(some.sketch) >= EACH * residuals.shape[1]:
+            self._usual, self._fitted = fit(some)
+        else:
+            rows = directions(some.sketch), some.residuals
+            centres, levels = usual_cosine(*(np.asarray(part @ part.T) for part in rows))
+            slope, level = np.polyfit(centres, levels, 1) if len(centres) > 1 else (0.0, float(levels.mean()))
+            self._slope, self._level = np.float32(slope), np.float32(level)
         # Of equal blocks; what fills the last one up is orthogonal to all.
         self._width = max(1, min(BLOCK, len(gradients) // (8 * NEAREST)))
-        short = -len(gradients) % self._width
-        both = np.concatenate([gradients, residuals], axis=1)
-        self._rows = np.concatenate([both, np.zeros((short, both.shape[1]), dtype=both.dtype)])
+        rows = self._features(gradients, residuals, np.arange(len(gradients)))
+        fill = np.zeros((-len(rows) % self._width, rows.shape[1]), dtype=rows.dtype)
+        self._rows = np.concatenate([rows, fill])
         self._sketch = gradients.shape[1]
 
     def degree(self, gradients: Floats, residuals: Floats, own: Ints) -> Floats:
@@ -56,14 +63,23 @@ class References:
         their hundred similarities say more than the example's own ten.
 
         Args:
-            gradients: (B, k) of length 1.
+            gradients: (B, k) per unit of output residual.
             residuals: (B, C) of length 1.
             own: (B,) number of the example among the references, −1 where it is none.
         """
-        rows = self._signed(np.concatenate([gradients, residuals], axis=1))
+        rows = self._signed(self._features(gradients, residuals, own))
         size = max(STRIP // len(self._rows), 1)
         found = [self._strip(rows[at : at + size], own[at : at + size]) for at in range(0, len(rows), size)]
         return np.concatenate(found) if found else np.zeros(0, dtype=np.float32)
+
+    def _features(self, gradients: Floats, residuals: Floats, own: Ints) -> Floats:
+        """Rows whose inner products, once ``_signed``, are similarities; who was fitted to is left out of his fit."""
+        if self._usual is None:
+            return np.concatenate([directions(gradients), residuals], axis=1)
+        rows = self._usual.features(_at(gradients, residuals))
+        fitted = (own >= 0) & (own < len(self._fitted))
+        rows[fitted] = self._fitted[own[fitted]]
+        return rows
 
     def _strip(self, rows: Floats, own: Ints) -> Floats:
         similarity = rows @ self._rows.T - self._level
@@ -84,6 +100,12 @@ class References:
 
     def _signed(self, rows: Floats) -> Floats:
         """The rows so that their product with others is the similarity but for its level."""
+        if self._usual is not None:
+            return rows
         signed = np.array(rows, dtype=np.float32)
         signed[:, self._sketch :] *= -self._slope
         return signed
+
+
+def _at(gradients: Floats, residuals: Floats) -> Gradients:
+    return Gradients(0, gradients, np.ones(len(gradients), dtype=np.float32), residuals)

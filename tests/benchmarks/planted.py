@@ -77,7 +77,10 @@ def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], di
     found = mine(
         Trace(given.losses, source.labels, source.ids, steps, source.classes),
         Candidates(
-            given.candidates, given.gradients, swings=given.swings if method in NEEDS_SWINGS else None
+            given.candidates,
+            given.gradients,
+            given.weights,
+            swings=given.swings if method in NEEDS_SWINGS else None,
         ),
         Settings(method, surrogates=surrogates),
     )

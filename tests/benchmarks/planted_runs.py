@@ -18,9 +18,10 @@ from opsigcli.datasets.planted_scenarios import vectors
 from opsigcli.derivatives.directional_loss import swing
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.examples import ExampleSource
-from opsigcli.mining.opposition import References, directions
+from opsigcli.mining.opposition import References
 from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.similarity import Gradients
+from opsigcli.mining.usual_gradient import per_residual
 from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
 
@@ -168,6 +169,7 @@ class Seen:
     every: int
     losses: np.ndarray
     candidates: np.ndarray
+    weights: np.ndarray | None
     gradients: list[Gradients]
 
     def swings(self, first: np.ndarray, second: np.ndarray, watched: np.ndarray) -> np.ndarray:
@@ -182,28 +184,34 @@ class Seen:
 
 def _candidates(
     run: PlantedRun, losses: np.ndarray, every: int, dimensions: int, most: int = 2000
-) -> np.ndarray:
-    """All examples where they are few; otherwise those of the highest opposition degree, a quarter drawn."""
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """All examples where they are few; otherwise those of the highest opposition degree, a quarter drawn for the rest.
+
+    And how many each of them stands for.
+    """
     if len(run.source) <= most:
-        return choose_candidates(losses, most)
+        return choose_candidates(losses, most), None
     rows = checkpoints_to_compare(losses)
     objective = run.objective_at(rows[len(rows) // 2] * every)
     sketch = gradient_sketches(objective, run.source.ids, dimensions=dimensions)
     order = np.random.default_rng(0).permutation(len(run.source))
-    gradients, residuals = directions(sketch.sketch[order]), directions(sketch.residuals[order])
+    at = Gradients(0, sketch.sketch, sketch.norms, sketch.residuals).only(order)
+    residuals, gradients = per_residual(at)
     degree = References(gradients, residuals).degree(gradients, residuals, np.arange(len(order)))
     chosen = order[np.argsort(-degree, kind="stable")]
     drawn = np.random.default_rng(1).permutation(chosen[most - most // 4 :])[: most // 4]
-    return np.sort(np.concatenate([chosen[: most - most // 4], drawn]))
+    candidates = np.sort(np.concatenate([chosen[: most - most // 4], drawn]))
+    each = (len(chosen) - (most - most // 4)) / len(drawn)
+    return candidates, np.where(np.isin(candidates, drawn), each, 1.0)
 
 
 def seen(run: PlantedRun, every: int, dimensions: int = 512) -> Seen:
     """Losses and gradient sketches at the checkpoints mining asks for."""
     losses = run.losses[::every]
-    candidates = _candidates(run, losses, every, dimensions)
+    candidates, weights = _candidates(run, losses, every, dimensions)
     gradients = []
     for checkpoint in checkpoints_to_compare(losses):
         objective = run.objective_at(checkpoint * every)
         found = gradient_sketches(objective, candidates, dimensions=dimensions, seed=checkpoint)
         gradients.append(Gradients(checkpoint, *found))
-    return Seen(run, every, losses, candidates, gradients)
+    return Seen(run, every, losses, candidates, weights, gradients)

@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_computed_again_and_changes_nothing(references: int
         np.testing.assert_array_equal(pieces[0], np.arange(N))
         assert pieces[1].shape == (N, K)
         asked.append(len(given.asked))
-        held = sum(path.stat().st_size for path in folder.rglob("screen-*"))
+        held = sum(path.stat().st_size for path in folder.rglob("screened-*"))
         assert held <= kept + 8 * 300  # and the files' heads
     np.testing.assert_array_equal(found[1], found[0])
     np.testing.assert_array_equal(found[2], found[0])

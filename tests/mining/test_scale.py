@@ -18,6 +18,7 @@ from opsigcli.mining.similarity import Gradients, residual_adjusted_cosine, usua
 from opsigcli.mining.simple import refine
 from opsigcli.mining.top import top_deltas
 from opsigcli.mining.trace_stats import survey
+from opsigcli.mining.usual_gradient import fit, per_residual
 
 
 @pytest.mark.parametrize("t", [1, 2, 3, 9, 16, 17, 33])
@@ -131,8 +132,10 @@ class Crowd:
             for pair, axis in zip(self.pairs, axes, strict=True):
                 for sign, side in zip((1, -1), pair, strict=True):
                     sketch[side] += sign * 1.5 * axis
-            sketch *= rng.uniform(0.5, 5, (n, 1))  # length says nothing
             residuals = rng.standard_normal((n, classes))
+            residuals /= np.linalg.norm(residuals, axis=1, keepdims=True)
+            size = rng.uniform(0.5, 5, (n, 1))
+            sketch, residuals = size * sketch, size * residuals  # a large residual makes a large gradient
             norms = np.linalg.norm(sketch, axis=1)
             self.gradients.append(
                 Gradients(10 * t, *(x.astype(np.float32) for x in (sketch, norms, residuals)))
@@ -148,8 +151,7 @@ class Crowd:
 
 def test_members_of_small_groups_have_the_highest_opposition_degrees() -> None:
     crowd = Crowd()
-    at = crowd.gradients[0]
-    gradients, residuals = directions(at.sketch), directions(at.residuals)
+    residuals, gradients = per_residual(crowd.gradients[0])
     order = np.random.default_rng(0).permutation(crowd.n)
     number = np.empty(crowd.n, dtype=np.int64)
     number[order] = np.arange(crowd.n)
@@ -158,16 +160,24 @@ def test_members_of_small_groups_have_the_highest_opposition_degrees() -> None:
     assert (rank[crowd.members] < 0.05 * crowd.n).mean() > 0.9
 
 
-def test_the_opposition_degree_is_that_of_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("r", [60, 160])  # too few to fit a gradient to, and enough
+def test_the_opposition_degree_is_that_of_its_definition(r: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
-    gradients, residuals = (directions(rng.standard_normal((70, size))) for size in (16, 3))
-    own = np.concatenate([np.arange(60), np.full(10, -1)])
+    gradients, residuals = (directions(rng.standard_normal((r + 10, size))) for size in (16, 3))
+    gradients *= rng.uniform(0.1, 10, (r + 10, 1)).astype(np.float32)
+    own = np.concatenate([np.arange(r), np.full(10, -1)])
     monkeypatch.setattr(opposition, "STRIP", 500)  # several strips
-    found = References(gradients[:60], residuals[:60]).degree(gradients, residuals, own)
-    cosines = [rows.astype(np.float64) @ rows[:60].astype(np.float64).T for rows in (gradients, residuals)]
-    slope, level = np.polyfit(*usual_cosine(*(c[:60] for c in cosines)), 1)
+    monkeypatch.setattr(opposition, "BLOCK", 1)  # of which the most extreme one is every one
+    found = References(gradients[:r], residuals[:r]).degree(gradients, residuals, own)
+    cosines = [rows.astype(np.float64) @ rows[:r].T for rows in (directions(gradients), residuals)]
+    slope, level = np.polyfit(*usual_cosine(*(c[:r] for c in cosines)), 1)
     similarity = cosines[0] - slope * cosines[1] - level
-    for row in range(70):
+    if r > 60:
+        given = Gradients(0, gradients, np.linalg.norm(gradients, axis=1), residuals)
+        usual, fitted = fit(given.only(slice(r)))
+        features = np.concatenate([fitted, usual.features(given)[r:]]).astype(np.float64)
+        similarity = features @ features[:r].T
+    for row in range(r + 10):
         line = similarity[row].copy()
         if own[row] >= 0:
             line[own[row]] = 0
