@@ -9,7 +9,7 @@ import numpy as np
 from opsigcli.mining.evidence.material import NULL, SOUGHT, Kind, Matched, beside_null
 from opsigcli.mining.outliers import separation
 from opsigcli.mining.proposals import ROUNDS, clarity
-from opsigcli.mining.simple import SMALLEST, refine
+from opsigcli.mining.simple import SMALLEST, closeness, refine
 from opsigcli.mining.surrogate import p_after_selection
 from opsigcli.mining.verdict import APART, COHERENT
 from opsigcli.mining_records import (
@@ -38,7 +38,8 @@ def _cohesion(pair: Matched) -> Evidence:
 
 def _by_class(pair: Matched) -> Evidence:
     """Share of the variance of the contrast of all candidates that lies between classes."""
-    contrast, labels = pair.nearness[0][0] - pair.nearness[1][0], pair.material.labels
+    first, second = (closeness(pair.similarity, side) for side in pair.pair.sides)
+    contrast, labels = first - second, pair.material.labels
     _, classes = np.unique(labels, return_inverse=True)
     counts = np.bincount(classes)
     means = np.bincount(classes, contrast) / counts
