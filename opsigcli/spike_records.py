@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
 
+FEWEST_CHANGES = 5  # of the mean loss, below which none is usual and none stands out
 SEEN, LIKELY, UNTOLD = "seen", "likely", "cannot be told from these checkpoints"
 
 
@@ -73,3 +74,8 @@ class SpikeCause:
     up_deltas: Floats | tuple[float, ...] = ()  # (k,) nats
     down_ids: Ints | tuple[int, ...] = ()  # (k,) examples that fell most
     down_deltas: Floats | tuple[float, ...] = ()  # (k,) nats
+
+    @property
+    def share(self) -> float:
+        """What the named classes hold together, of all examples: as the table of classes says it."""
+        return sum(share.share for share in self.classes if share.name in self.named)

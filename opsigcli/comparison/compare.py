@@ -18,6 +18,7 @@ from opsigcli.comparison_records import ComparedRun, Comparison, PairElsewhere, 
 from opsigcli.errors import UsageError
 from opsigcli.mean_loss import mean_loss
 from opsigcli.mining.causes.attribute import with_causes
+from opsigcli.sentences import say
 from opsigcli.store.reader import open_store
 
 if TYPE_CHECKING:
@@ -167,25 +168,24 @@ def _settings(case: Case) -> dict[str, str]:
 def _notes(runs: Sequence[ComparedRun], cases: Sequence[Case]) -> list[str]:
     """Why something is not compared, or not alike, as sentences."""
     notes = []
-    units = {run.axis.one for run in runs}
-    if len(units) > 1:
-        told = ", ".join(f"{run.letter} {run.axis.many}" for run in runs)
-        notes.append(
-            f"The runs count different things ({told}), so that they stand on one axis in name alone."
-        )
+    if len({run.axis.one for run in runs}) > 1:
+        units = ", ".join(f"{run.letter} {run.axis.many}" for run in runs)
+        notes.append(say("runs: different steps", units=units))
     if len({case.run.loss for case in cases}) > 1:
-        notes.append("The runs have different losses, so that mean losses are no measure of one another.")
+        notes.append(say("runs: different losses"))
     for run, case in zip(runs, cases, strict=True):
         if not run.ratios:
-            notes.append(
-                f"There is no stability ratio of {run.letter}: {command('sharpness', store=case.store)} measures it."
-            )
+            asked = command("sharpness", store=case.store)
+            notes.append(say("runs: no ratio", run=run.letter, command=asked))
         if case.mining is None:
-            notes.append(
-                f"Nothing was mined in {run.letter}: {command('mine', store=case.store)} finds groups."
-            )
+            notes.append(say("runs: not mined", run=run.letter, command=command("mine", store=case.store)))
     if len({run.sharpness for run in runs if run.ratios}) > 1:
-        notes.append(
-            "Ratios are of sharpness in some runs and of preconditioned sharpness in others, each over its threshold."
-        )
+        notes.append(say("runs: different sharpness"))
+    for run, case in zip(runs, cases, strict=True):
+        checks = {p.step: p.step_check for p in case.sharpness if p.step_check is not None}
+        unlike = [s for s in run.ratio_steps if s in checks and checks[s].verdict == "contradicted"]
+        if unlike:
+            notes.append(
+                say("runs: contradicted", run=run.letter, amount=len(unlike), measured=len(run.ratios))
+            )
     return notes

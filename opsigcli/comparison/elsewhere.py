@@ -16,6 +16,7 @@ from opsigcli.mining.evidence.material import DRAWS, HELD_OUT
 from opsigcli.mining.oscillation import oscillation
 from opsigcli.mining.trace_stats import Survey, first_step, survey
 from opsigcli.mining_records import Evidence
+from opsigcli.sentences import say
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import Pair
@@ -139,10 +140,10 @@ def _said(there: Measured) -> str:
     The correlation carries no p-value: a few members among them make random groups swing as well.
     """
     if there.anti_phase is None or there.amplitude is None or there.amplitude.p_value is None:
-        return f"too few {'members' if min(there.members) < FEWEST else 'checkpoints'}"
+        return say("runs: too few", what="members" if min(there.members) < FEWEST else "checkpoints")
     if there.amplitude.p_value > LEVEL:
-        return "as random groups"
-    return "against one another" if there.anti_phase.value < 0 else "apart, in phase"
+        return say("runs: as random")
+    return say("runs: against" if there.anti_phase.value < 0 else "runs: in phase")
 
 
 def _again(sides: tuple[Ints, Ints], case: Case, shared: Ints) -> tuple[int | None, float | None]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from opsigcli.gates.losses import gaps
 from opsigcli.gates.measured import Measured, missing
-from opsigcli.mining.spikes import FEWEST
+from opsigcli.spike_records import FEWEST_CHANGES
 
 if TYPE_CHECKING:
     from opsigcli.records import Case
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def _unseen(case: Case) -> str:
     """Why spikes cannot be seen in a trace; "" where they can."""
-    if len(case.trace.steps) <= FEWEST:
-        return f"{len(case.trace.steps)} checkpoints were traced; what stands out needs {FEWEST + 1}"
+    if len(case.trace.steps) <= FEWEST_CHANGES:
+        return f"{len(case.trace.steps)} checkpoints were traced; what stands out needs {FEWEST_CHANGES + 1}"
     return gaps(case)
 
 

@@ -10,6 +10,7 @@ from opsigcli.mining_records import (
     REST,
     Spike,
 )
+from opsigcli.spike_records import FEWEST_CHANGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 SIGMAS = 6.0  # robust standard deviations of the mean loss's steps
 SMALLEST_RISE = 0.02  # of the loss before it
-FEWEST = 5  # steps below which there is no usual size to stand out from
 
 
 def find_spikes(mean_losses: Floats) -> list[tuple[int, int]]:
@@ -40,7 +40,7 @@ def find_spikes(mean_losses: Floats) -> list[tuple[int, int]]:
     """
     changes = np.diff(mean_losses)
     finite = changes[np.isfinite(changes)]
-    if len(finite) < FEWEST:
+    if len(finite) < FEWEST_CHANGES:
         return []
     scale = 1.4826 * float(np.median(np.abs(finite - np.median(finite))))
     return [

@@ -13,6 +13,7 @@ from opsigcli.reporting.listings import Listing, shown
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.tables import head
 from opsigcli.reporting.textplot import TextPlot
+from opsigcli.sentences import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,7 @@ def render_comparison(compared: Comparison) -> list[RenderableType]:
 def title(compared: Comparison) -> str:
     """What is compared, in a line."""
     names = ", ".join(f"{run.letter} {run.store}" for run in compared.runs)
-    return f"{len(compared.runs)} runs side by side: {names}"
+    return say("runs: side by side", amount=len(compared.runs), names=names)
 
 
 def curve_of(run: ComparedRun) -> Floats:
@@ -55,10 +56,10 @@ def curve_of(run: ComparedRun) -> Floats:
 def over_words(compared: Comparison) -> str:
     """Which examples the mean losses are over."""
     if all(run.examples == compared.shared_by_all for run in compared.runs):
-        return "all examples"
+        return say("runs: all examples")
     if compared.shared_by_all:
-        return f"the {count(compared.shared_by_all, 'example')} that all runs share"
-    return "each run's own examples, which are not the same"
+        return say("runs: shared examples", examples=count(compared.shared_by_all, "example"))
+    return say("runs: own examples")
 
 
 def span(runs: Sequence[ComparedRun]) -> Scale:
@@ -174,16 +175,21 @@ def shared_lines(compared: Comparison) -> list[str]:
     """How many examples each two runs share, as sentences."""
     lines = []
     for shared in compared.shared:
-        of = " and ".join(f"{n:,}" for n in dict.fromkeys(shared.examples))
-        told = "id and content" if shared.told_by == "contents" else "id, in data of one fingerprint"
-        line = (
-            f"{shared.first} and {shared.second}: {shared.same:,} examples are the same, of {of} (by {told})"
-        )
-        if shared.changed:
-            line += f"; {count(shared.changed, 'id')} more {'stands' if shared.changed == 1 else 'stand'} for another"
+        both = {"first": shared.first, "second": shared.second}
         if shared.refused:
-            line = f"{shared.first} and {shared.second}: nothing is said of single examples: {shared.refused}"
-        lines.append(f"{line}.")
+            lines.append(say("runs: refused", **both, why=shared.refused))
+            continue
+        ids, stand = count(shared.changed or 0, "id"), "stands" if shared.changed == 1 else "stand"
+        lines.append(
+            say(
+                "runs: the same",
+                **both,
+                same=f"{shared.same:,}",
+                of=" and ".join(f"{n:,}" for n in dict.fromkeys(shared.examples)),
+                told="id and content" if shared.told_by == "contents" else "id, in data of one fingerprint",
+                changed=say("runs: changed", ids=ids, stand=stand) if shared.changed else "",
+            )
+        )
     return lines
 
 

@@ -11,6 +11,7 @@ from opsigcli.command_line import command
 from opsigcli.reporting.format import count, number
 from opsigcli.reporting.sentences import Part, capital, made_by
 from opsigcli.reporting.summary import sharpness_name, sharpness_values
+from opsigcli.sentences import say
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
@@ -32,9 +33,21 @@ def against_threshold(case: Case) -> list[SharpnessPoint]:
     ]
 
 
+def trusted(case: Case) -> list[SharpnessPoint]:
+    """Those of them whose threshold the weights do not contradict."""
+    points = against_threshold(case)
+    unlike = _contradicted(points)
+    return [p for p in points if p not in unlike]
+
+
 def uncovered(case: Case) -> list[Spike]:
     """Spikes without a stability ratio at any checkpoint from bottom to top."""
-    steps = np.array([p.step for p in against_threshold(case)])
+    return bare_spikes(case, against_threshold(case))
+
+
+def bare_spikes(case: Case, points: list[SharpnessPoint]) -> list[Spike]:
+    """Spikes without one of these points from bottom to top."""
+    steps = np.array([p.step for p in points])
     return [s for s in case.spikes if not ((steps >= s.step) & (steps <= s.next_step)).any()]
 
 
@@ -65,69 +78,77 @@ def measured_words(case: Case, points: list[SharpnessPoint]) -> str:
 def edge(case: Case) -> Part:
     """The verdict on sharpness and its threshold. Only converged points count."""
     if not case.sharpness:
-        return [], [], [f"Sharpness was not measured: run {command('sharpness', store=case.store)}."]
+        return [], [], [say("edge: to measure", command=command("sharpness", store=case.store))]
     values = dict(zip(case.sharpness, sharpness_values(case.sharpness), strict=True))
     good = [p for p in case.sharpness if p.converged and math.isfinite(values[p])]
     missing = []
     if loose := sum(not p.converged for p in case.sharpness):
-        missing.append(
-            f"Sharpness did not converge at {loose} of {count(len(case.sharpness), 'measured checkpoint')}; "
-            "those values are left out of the verdict."
-        )
+        measured = count(len(case.sharpness), "measured checkpoint")
+        missing.append(say("edge: not converged", amount=loose, measured=measured))
     if not good:
         return [], [], missing
     name = sharpness_name(good)
     if any(p.fixed_statistics for p in good):
         name = f"eval-mode {name}"
-        missing.append(
-            "BatchNorm's statistics were held fixed; the steps of the run saw those of their batches, whose sharpness "
-            "can be several times smaller: "
-            f"{command('sharpness', store=case.store, options=('--batch-norm', 'batch'))}."
-        )
+        asked = command("sharpness", store=case.store, options=("--batch-norm", "batch"))
+        missing.append(say("edge: fixed statistics", command=asked))
     against = against_threshold(case)
     if not against:
         known = any(p.threshold is not None for p in good)
-        what = "There is no stability ratio" if known else "The stability threshold is not known"
         why = next((f" ({p.reason.removeprefix('no ratio: ')})" for p in good if p.reason), "")
-        missing.append(f"{what}{why}, so sharpness is held against nothing.")
+        missing.append(say("edge: no ratio" if known else "edge: no threshold", why=why))
         peak = max(good, key=lambda p: values[p])
-        title = f"{name} measured at {count(len(good), 'checkpoint')} was at most {number(values[peak])}"
-        return [f"{title} ({case.run.axis.at(peak.step)})"], [], missing
-    peak = max(against, key=lambda p: p.ratio or 0)
+        at, checkpoints = case.run.axis.at(peak.step), count(len(good), "checkpoint")
+        title = say("edge: at most", name=name, checkpoints=checkpoints, value=number(values[peak]), at=at)
+        return [title], [], missing
+    peak = max(trusted(case) or against, key=lambda p: p.ratio or 0)
     top = (
         f"{number(peak.ratio)}\u00a0\u00d7 the stability threshold at {case.run.axis.at(peak.step)} "
         f"({number(values[peak])} against {number(peak.threshold)})"
     )
     bare = uncovered_words(case)
     if bare:
-        missing.append(f"{capital(measured_words(case, against))}; {bare}: run {covering_command(case)}.")
-    covered = ", every spike among them" if case.spikes and not bare else ""
-    measured = f"{measured_words(case, against)}{covered}{made_by(case, 'sharpness')}"
-    said = f"{capital(name)} came to at most {top}; {measured}."
+        missing.append(
+            say(
+                "edge: not covered",
+                measured=capital(measured_words(case, against)),
+                spikes=bare,
+                command=covering_command(case),
+            )
+        )
+    said = say(
+        "edge: largest",
+        name=capital(name),
+        top=top,
+        measured=measured_words(case, against),
+        covered=", every spike among them" if case.spikes and not bare else "",
+        result=made_by(case, "sharpness"),
+    )
     return [_title(case, name, against)], [said], missing + _doubts(case, against)
 
 
 def _title(case: Case, name: str, against: list[SharpnessPoint]) -> str:
-    """What the heading says. The whole run is spoken of only where every spike, or without spikes every checkpoint, is
-    measured, and the weights do not contradict the threshold."""
-    above = [p for p in against if (p.ratio or 0) >= 1]
-    k, total = len(against), len(case.trace.steps)
+    """What the heading says, of points whose threshold the weights do not contradict. The whole run is spoken of only
+    where every spike, or without spikes every checkpoint, is measured."""
+    points = trusted(case)
+    if not points:
+        return say("edge: contradicted", name=name)
+    above = [p for p in points if (p.ratio or 0) >= 1]
+    k, total = len(points), len(case.trace.steps)
     measured = f"the {k} of {count(total, 'checkpoint')} measured" if k < total else "every checkpoint"
-    if k == 1 < total:
-        measured = f"{case.run.axis.at(against[0].step)}, the one of {count(total, 'checkpoint')} measured"
-    if len(_contradicted(against)) == k:
-        return f"{name} is held against a threshold that the weights contradict"
-    if not above and uncovered(case):
-        return (
-            f"whether {name} reached the stability threshold is not known ({measured_words(case, against)})"
-        )
+    if k < len(against):
+        measured = f"the {k} of {count(total, 'checkpoint')} at which the weights do not contradict it"
+    elif k == 1 < total:
+        measured = f"{case.run.axis.at(points[0].step)}, the one of {count(total, 'checkpoint')} measured"
+    if not above and bare_spikes(case, points):
+        return say("edge: not known", name=name, measured=measured_words(case, points))
     if not above:
-        return f"{name} was below the stability threshold at {measured}"
+        return say("edge: below", name=name, measured=measured)
     if len(above) == k:
-        return f"{name} was at or above the stability threshold at {measured}"
-    if above[0] is against[0]:
-        return f"{name} was at or above the stability threshold at {len(above)} of {k} measured checkpoints"
-    return f"{name} reached the stability threshold by {case.run.axis.at(above[0].step)}"
+        return say("edge: above", name=name, measured=measured)
+    if above[0] is points[0]:
+        return say("edge: above at some", name=name, amount=len(above), measured=k)
+    return say("edge: reached", name=name, at=case.run.axis.at(above[0].step))
 
 
 def _contradicted(points: list[SharpnessPoint]) -> list[SharpnessPoint]:
@@ -140,14 +161,9 @@ def _doubts(case: Case, against: list[SharpnessPoint]) -> list[str]:
     unlike = _contradicted(against)
     if unlike:
         reason = unlike[0].step_check.reason if unlike[0].step_check else ""
-        doubts.append(
-            f"The stability threshold is not confirmed by the weights at {len(unlike)} of "
-            f"{count(len(against), 'checkpoint')}: {reason}."
-        )
+        measured = count(len(against), "checkpoint")
+        doubts.append(say("edge: not confirmed", amount=len(unlike), measured=measured, reason=reason))
     below = all((p.ratio or 0) < 1 for p in against)
     if below and case.run.batch_size and case.run.batch_size < len(case.trace.example_ids):
-        doubts.append(
-            f"The run used minibatches of {case.run.batch_size:,}: sharpness on all examples then lies below the "
-            "stability threshold even at the edge of stability."
-        )
+        doubts.append(say("edge: minibatches", size=f"{case.run.batch_size:,}"))
     return doubts

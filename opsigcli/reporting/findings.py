@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opsigcli.reporting.sentences import capital, in_words, joined
+from opsigcli.sentences import say
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
@@ -51,12 +52,13 @@ def title_of_pairs(mining: Mining) -> str:
     parted = by_standing(mining)
     found, proposed, untested = (len(parted.get(name, ())) for name in (FOUND, PROPOSED, UNTESTED))
     if found:
-        return f"{_pairs(found)} of opposing groups {'was' if found == 1 else 'were'} found"
+        return say("pairs: found", pairs=_pairs(found), were="was" if found == 1 else "were")
     if uncounted := parted.get(UNCOUNTED):
-        return f"no pair of opposing groups stands apart beyond chance ({len(uncounted)} proposed)"
+        return say("pairs: not counted", amount=len(uncounted))
     if proposed:
-        return f"no pair of opposing groups is distinguishable from chance ({proposed + untested} proposed)"
-    return f"{_pairs(untested)} of opposing groups proposed, not tested against chance"
+        more = f", {untested} more not tested" if untested else ""
+        return say("pairs: like chance", amount=proposed, untested=more)
+    return say("pairs: untested", pairs=_pairs(untested))
 
 
 def _pairs(amount: int) -> str:
@@ -74,7 +76,12 @@ def said_of_pairs(mining: Mining) -> list[str]:
             f"pair{'s' if len(which) > 1 else ''} {joined(which)}: {verdict}"
             for verdict, which in verdicts.items()
         )
-        said.append(f"{capital(each if name == FOUND else f'{name}: {each}')}.")
+        proposals = name != FOUND
+        said.append(
+            say("pairs: proposals", standing=capital(name), verdicts=each)
+            if proposals
+            else say("pairs: verdicts", verdicts=capital(each))
+        )
     return said
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.command_line import command
-from opsigcli.reporting.edge import against_threshold, covering_command, uncovered, uncovered_words
+from opsigcli.reporting.edge import against_threshold, covering_command, trusted, uncovered, uncovered_words
 from opsigcli.reporting.format import count, number, percent, signed
 from opsigcli.reporting.summary import sharpness_name
+from opsigcli.sentences import say
+from opsigcli.spike_records import FEWEST_CHANGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from opsigcli.mining_records import (
         Spike,
     )
-    from opsigcli.records import Case, Floats, Ints
+    from opsigcli.records import Case, Floats, Ints, LossTrace
 
 SHOWN = 3  # spikes, the largest ones
 SETS = 3  # of classes that held spikes together
@@ -47,18 +49,41 @@ def told(case: Case) -> list[Spike]:
     return [spike for spike in rises if spike.cause is not None]
 
 
+def tells_spikes(trace: LossTrace) -> bool:
+    """Whether there are usual changes of the mean loss that one could stand out from."""
+    return int(np.isfinite(np.diff(trace.mean_loss.values)).sum()) >= FEWEST_CHANGES
+
+
+def no_spike(trace: LossTrace, rise: Spike | None) -> str:
+    """That there was none as far as checkpoints show, or that they are too few to tell.
+
+    Args:
+        trace: in which none was found.
+        rise: the largest one, if there is any.
+    """
+    if not tells_spikes(trace):
+        return say("spikes: too few", checkpoints=count(len(trace.steps), "checkpoint"))
+    axis, gap = trace.axis, float(np.median(np.diff(trace.steps)))
+    apart = say("spikes: apart", apart=axis.apart(gap)) if gap > 1 or not axis.counts_updates else ""
+    if rise is None:
+        return say("spikes: none", apart=apart)
+    between = axis.between(rise.step, rise.next_step)
+    return say("spikes: none stands out", rise=signed(rise.rise), between=between, apart=apart)
+
+
 def spike_lines(case: Case, limit: int = SHOWN) -> list[SpikeLine]:
     """A sentence for each of the largest spikes."""
     lines = []
     for spike in largest(told(case), limit):
         assert spike.cause is not None
         words = spike.cause.words
-        ratios = [p.ratio or 0.0 for p in against_threshold(case) if spike.step <= p.step <= spike.next_step]
+        ratios = [p.ratio or 0.0 for p in trusted(case) if spike.step <= p.step <= spike.next_step]
         if ratios:
-            name, peak = sharpness_name(case.sharpness), number(max(ratios))
-            words += f"; {name} came to {peak} \u00d7 the stability threshold there"
+            name = sharpness_name(case.sharpness)
+            words += say("spikes: ratio there", name=name, ratio=number(max(ratios)))
         span = case.run.axis.between(spike.step, spike.next_step)
-        span = span if case.spikes else f"no spike; largest rise {span}"
+        if not case.spikes:
+            span = say("spikes: no spike" if tells_spikes(case.trace) else "spikes: largest rise", span=span)
         lines.append(SpikeLine(span, signed(spike.rise), spike.cause.strength, words))
     return lines
 
@@ -81,14 +106,15 @@ def held_together(case: Case) -> str:
 def _held(spikes: Sequence[Spike]) -> str:
     """What the same classes held of each of some spikes, the largest one first."""
     causes = [spike.cause for spike in spikes if spike.cause is not None]
-    shares = [cause.held.share for cause in causes if cause.held is not None]
+    shares = [cause.share for cause in causes]
     each = [percent(share) for share in shares]
     held = f"{100 * min(shares):.0f} to {percent(max(shares))}"
     if len(set(each)) == 1:
         held = each[0]
     elif len(shares) <= LISTED:
         held = f"{', '.join(f'{100 * share:.0f}' for share in shares[:-1])} and {each[-1]}"
-    return f"{' + '.join(causes[0].named)} held {held} of {count(len(shares), 'spike')}"
+    classes = " + ".join(causes[0].named)
+    return say("spikes: together", classes=classes, shares=held, spikes=count(len(shares), "spike"))
 
 
 def stability(case: Case) -> str:
@@ -98,22 +124,33 @@ def stability(case: Case) -> str:
     if not with_ratio:
         measured = len(case.sharpness)
         why = next((f" ({p.reason.removeprefix('no ratio: ')})" for p in case.sharpness if p.reason), "")
+        checkpoints = count(total, "checkpoint")
         if not measured:
-            return f"Stability ratio: measured at 0 of {count(total, 'checkpoint')}."
-        return f"Stability ratio: none; sharpness at {measured} of {count(total, 'checkpoint')}{why}."
-    points = against_threshold(case)
+            return say("ratio: nowhere", checkpoints=checkpoints)
+        return say("ratio: none", amount=measured, checkpoints=checkpoints, why=why)
+    converged, points = against_threshold(case), trusted(case)
     estimated = " (second moments estimated)" if any(p.estimated for p in with_ratio) else ""
-    words = f"Stability ratio{estimated} at {len(points)} of {count(total, 'checkpoint')}"
+    largest = more = covered = ""
     if points:
         peak = max(points, key=lambda p: p.ratio or 0.0)
-        words += f": at most {number(peak.ratio)} \u00d7 the threshold, at {case.run.axis.at(peak.step)}"
-    if len(points) < len(with_ratio):
-        words += f"; at {len(with_ratio) - len(points)} more it did not converge"
+        largest = say("ratio: largest", ratio=number(peak.ratio), at=case.run.axis.at(peak.step))
+    if contradicted := len(converged) - len(points):
+        more = say("ratio: contradicted", amount=contradicted)
+    if len(converged) < len(with_ratio):
+        more += say("ratio: not converged", amount=len(with_ratio) - len(converged))
     if bare := uncovered_words(case):
-        words += f"; {bare}"
+        covered = say("ratio: not covered", spikes=bare)
     elif case.spikes:
-        words += "; every spike is covered"
-    return words + "."
+        covered = say("ratio: every spike")
+    return say(
+        "ratio: measured",
+        estimated=estimated,
+        amount=len(points),
+        checkpoints=count(total, "checkpoint"),
+        largest=largest,
+        more=more,
+        covered=covered,
+    )
 
 
 def next_steps(case: Case) -> list[str]:

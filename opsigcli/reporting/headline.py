@@ -13,9 +13,11 @@ from opsigcli.mining_records import (
 )
 from opsigcli.reporting.edge import edge
 from opsigcli.reporting.findings import said_of_pairs, title_of_pairs
+from opsigcli.reporting.first_screen import no_spike
 from opsigcli.reporting.format import NOTHING, count, percent, signed
 from opsigcli.reporting.sentences import Part, capital, in_words, joined, made_by
 from opsigcli.reporting.summary import pair_members
+from opsigcli.sentences import say
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
@@ -55,13 +57,10 @@ def headline(case: Case) -> Headline:
         titles = titles[1:]
     mean = case.trace.mean_loss
     if mean.words:
-        missing.append(f"The mean loss is {mean.words}.")
+        missing.append(say("mean: over what", words=mean.words))
     bad = int(np.isnan(mean.values).sum())
     if bad:
-        total = len(case.trace.steps)
-        missing.append(
-            f"The mean loss is not a finite number at {bad} of {total} checkpoints: gaps in the curves are no data."
-        )
+        missing.append(say("mean: gaps", amount=bad, all=len(case.trace.steps)))
     return Headline(capital(joined(titles)) + ".", tuple(found), tuple(missing))
 
 
@@ -69,9 +68,9 @@ def _pairs(case: Case) -> Part:
     mining, total = case.mining, len(case.trace.example_ids)
     if mining is None:
         return (
-            ["opposing groups were not looked for"],
+            [say("pairs: not looked for")],
             [],
-            [f"Nothing was mined yet: run {command('mine', store=case.store)}."],
+            [say("pairs: to mine", command=command("mine", store=case.store))],
         )
     looked = (
         f"{count(mining.candidates, 'candidate example')} of {total:,}, gradients compared at "
@@ -82,17 +81,19 @@ def _pairs(case: Case) -> Part:
         by_class = mining.explained.get("class", 0.0)
         if by_class >= BY_CLASS:
             sides = " against ".join(joined(side) for side in mining.opposing_classes)
-            kind = case.trace.naming.kind
-            words = (
-                f"Class-level opposition only{f', {sides}' if sides else ''}: the {kind} alone explains "
-                f"{percent(by_class)} of the high-passed loss deltas (adjusted R²), and no groups of outliers oppose "
-                f"one another beyond that. Looked at: {looked}."
+            words = say(
+                "pairs: classes, how much",
+                sides=f", {sides}" if sides else "",
+                kind=case.trace.naming.kind,
+                share=percent(by_class),
+                looked=looked,
             )
-            return [f"only whole classes oppose one another{f' ({sides})' if sides else ''}"], [words], []
-        return ["no pair of opposing groups was found"], [], [f"No pair was found. Looked at: {looked}."]
+            return [say("pairs: classes", sides=f" ({sides})" if sides else "")], [words], []
+        return [say("pairs: none")], [], [say("pairs: none, where", looked=looked)]
     found = said_of_pairs(mining)
     members = len({int(i) for pair in mining.pairs for group in (pair.first, pair.second) for i in group.ids})
-    found[-1] += f" Together the groups are {percent(members / total)} of the data{made_by(case, 'mine')}."
+    share = percent(members / total)
+    found[-1] += f" {say('pairs: of the data', share=share, result=made_by(case, 'mine'))}"
     found += _active(mining, total)
     return [title_of_pairs(mining)], found, []
 
@@ -107,34 +108,28 @@ def _active(mining: Mining, total: int) -> list[str]:
     if not shares:
         return []
     ids = [int(i) for pair, _ in shares for group in (pair.first, pair.second) for i in group.ids]
-    which = "The pair that swings" if len(shares) == 1 else f"The {len(shares)} pairs that swing"
-    verb = "holds" if len(shares) == 1 else "hold"
     # The energies of examples add up only where no example is counted twice.
     held = percent(sum(share for _, share in shares))
     if len(set(ids)) < len(ids):
         held = f"{joined([percent(share) for _, share in shares])}, with examples in common,"
-    return [
-        f"{which} {verb} {held} of the energy of high-passed loss deltas with {percent(len(set(ids)) / total)} of the "
-        "data."
-    ]
+    name = "pairs: one swings" if len(shares) == 1 else "pairs: several swing"
+    return [say(name, amount=len(shares), share=held, data=percent(len(set(ids)) / total))]
 
 
 def _spikes(case: Case) -> Part:
-    spikes = case.spikes
+    spikes, axis = case.spikes, case.run.axis
     top = max(spikes, key=lambda spike: spike.rise, default=None)
     if top is None:
-        rise, words = case.largest_rise, ""
-        if rise is not None:
-            span = case.run.axis.between(rise.step, rise.next_step)
-            words = f"; the largest rise, {signed(rise.rise)} nats from {span}, does not stand out from usual changes"
-        return [], [], [f"No spike of the mean loss was found{words}."]
-    size = (
-        f"The largest spike is {signed(top.rise)} nats from {case.run.axis.between(top.step, top.next_step)}"
-    )
+        return [], [], [no_spike(case.trace, case.largest_rise)]
     held = _attribution(case.mining, top, len(case.trace.example_ids)) if case.mining else ""
-    found = [f"{size}; the rises in it are held {held}." if held else f"{size}."]
+    largest = say(
+        "spikes: largest",
+        rise=signed(top.rise),
+        between=axis.between(top.step, top.next_step),
+        held=say("spikes: held", shares=held) if held else "",
+    )
     times = {1: "once", 2: "twice"}.get(len(spikes), f"{in_words(len(spikes))} times")
-    return [f"the mean loss spiked {times}"], found, []
+    return [say("spikes: some", times=times)], [largest], []
 
 
 def _attribution(mining: Mining, spike: Spike, examples: int) -> str:

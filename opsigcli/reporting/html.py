@@ -20,6 +20,7 @@ from opsigcli.reporting.charts.bars import sharpness_bars
 from opsigcli.reporting.charts.sheet import Sheet
 from opsigcli.reporting.explorer import explorer
 from opsigcli.reporting.findings import by_standing
+from opsigcli.reporting.first_screen import no_spike
 from opsigcli.reporting.format import NOTHING, count, percent, score
 from opsigcli.reporting.galleries import Gallery, group_gallery, top_galleries
 from opsigcli.reporting.glyphs import dumbbell
@@ -168,6 +169,7 @@ def _view(
     return {
         "title": PurePath(case.run.checkpoints).name or case.run.checkpoints,
         "headline": headline(case),
+        "no_spike": no_spike(case.trace, case.largest_rise),
         "facts": facts(case),
         "first": first,
         "loss_figures": [figure for figure in figures if figure.key == "loss"],

@@ -15,9 +15,10 @@ from urllib.parse import quote
 from rich.console import Console
 
 from opsigcli.printable import printable, without_home
-from opsigcli.reporting.first_screen import spike_lines
+from opsigcli.reporting.first_screen import held_together, spike_lines, stability
 from opsigcli.reporting.format import NOTHING
 from opsigcli.reporting.headline import headline
+from opsigcli.reporting.sentences import capital
 from opsigcli.reporting.terminal import loss_plot
 
 if TYPE_CHECKING:
@@ -60,11 +61,14 @@ def render_markdown(
         tripped = sum(gate.tripped for gate in gates)
         lines += [f"**{tripped} of {len(gates)} gates tripped.**" if tripped else "**All gates passed.**", ""]
         lines += _table(("", "gate", "found"), map(_gate, gates))
+    together = held_together(case)
     lines += [f"- {escaped_text(line)}" for line in said.found]
+    lines += [f"- {escaped_text(f'{capital(together)}.')}"] if together else []
     lines += [
         f"- {escaped_text(f'{line.span}, {line.rise} nats, {line.strength}: {line.words}')}"
         for line in spike_lines(case)
     ]
+    lines += [f"- {escaped_text(stability(case))}"]
     lines += [f"- {escaped_text(without_home(line))}" for line in said.missing] + [""]
     measured = {name: m for name, m in metrics.items() if m.value is not None}
     head = (

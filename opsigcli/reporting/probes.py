@@ -15,6 +15,7 @@ from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.summary import group_curves
 from opsigcli.reporting.tables import head
 from opsigcli.reporting.textplot import TextPlot
+from opsigcli.sentences import say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,17 +67,21 @@ def told(case: Case, traced: ProbeTrace) -> list[str]:
     lines = []
     for column in columns[:1] if len(known) else ():
         values = traced.probabilities[known, column]
-        lines.append(
-            f"{names[column]} swings most, between {percent(float(values.min()))} and {percent(float(values.max()))}; "
-            f"{percent(float(values[-1]))} at {case.run.axis.at(int(case.trace.steps[known[-1]]))}."
-        )
+        low, high, last = (percent(float(value)) for value in (values.min(), values.max(), values[-1]))
+        at = case.run.axis.at(int(case.trace.steps[known[-1]]))
+        lines.append(say("probe: swings", name=names[column], low=low, high=high, last=last, at=at))
     if len(known) < len(case.trace.steps):
-        lines.append(f"Measured at {len(known)} of {count(len(case.trace.steps), 'checkpoint')}.")
+        checkpoints = count(len(case.trace.steps), "checkpoint")
+        lines.append(say("probe: measured", amount=len(known), checkpoints=checkpoints))
     if (found := moved_by(case, traced)) is not None:
         lines.append(
-            f"Its changes correlate by {score(found.correlation)} with those of the mean loss of pair {found.pair}"
-            f"{MARKS[found.side]}, the most of {count(found.of, 'group')} looked at ({found.changes:,} changes "
-            "after the first 10 % of checkpoints)."
+            say(
+                "probe: moved by",
+                correlation=score(found.correlation),
+                pair=f"{found.pair}{MARKS[found.side]}",
+                groups=count(found.of, "group"),
+                changes=f"{found.changes:,}",
+            )
         )
     return lines
 

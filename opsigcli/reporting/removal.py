@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from opsigcli.reporting.format import count, number, percent
 from opsigcli.reporting.sentences import capital, joined
 from opsigcli.result_records import NOBODY, RANDOM, SHARES
+from opsigcli.sentences import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,17 +21,16 @@ NAMES = {
     "mean_loss": "the final mean loss",
     "test_loss": "the final test loss",
 }
-NONE = "no causal sentence"
 
 
 def sentences(causal: Causal) -> tuple[str, ...]:
     """Each outcome's effect with its interval and the controls that it beats or not; and what may be concluded."""
     if not causal.arms:
-        return (f"{NONE}: {causal.caveat if not causal.notes else causal.notes[0]}",)
+        return (say("causal: no sentence", why=causal.caveat if not causal.notes else causal.notes[0]),)
     if not causal.effects:
         older = all(arm.step is None for arm in causal.arms)
         why = "one control of each kind, from one checkpoint" if older else "fewer than two forks oscillate"
-        return (f"{NONE}: {why}, so that no interval can be given",)
+        return (say("causal: no sentence", why=f"{why}, so that no interval can be given"),)
     own = [effect for effect in causal.effects if not effect.control]
     found = [_outcome(effect, _against(causal, effect.outcome)) for effect in own]
     return (*found, _conclusion(causal, own))
@@ -71,23 +71,21 @@ def _size(outcome: str, value: float) -> str:
 
 def _outcome(own: CausalEffect, against: Sequence[CausalEffect]) -> str:
     """One outcome: lowered, raised or not told to change; and beside each control."""
-    low, high = own.low, own.high
-    if own.beats or own.beaten:
-        sign = 1 if own.beats else -1
-        low, high = sorted((sign * low, sign * high))
-        change = f"is {'lower' if own.beats else 'higher'} by {_size(own.outcome, sign * own.mean)}"
-    else:
-        change = f"is not told to change: lower by {_size(own.outcome, own.mean)}"
-    words = f"{NAMES[own.outcome]} {change} ({_size(own.outcome, low)} to {_size(own.outcome, high)}, 95 %)"
+    sign = -1 if own.beaten else 1
+    low, high = sorted((sign * own.low, sign * own.high))
+    words = say(
+        "causal: lower" if own.beats else "causal: higher" if own.beaten else "causal: not told",
+        outcome=NAMES[own.outcome],
+        change=_size(own.outcome, sign * own.mean),
+        low=_size(own.outcome, low),
+        high=_size(own.outcome, high),
+    )
     told = [
-        ("it falls more than without", [e.control for e in against if e.beats]),
-        ("it falls less than without", [e.control for e in against if e.beaten]),
-        (
-            "it is not told apart from that without",
-            [e.control for e in against if not e.beats and not e.beaten],
-        ),
+        ("causal: more than", [e.control for e in against if e.beats]),
+        ("causal: less than", [e.control for e in against if e.beaten]),
+        ("causal: like", [e.control for e in against if not e.beats and not e.beaten]),
     ]
-    return capital("; ".join([words, *(f"{lead} {_controls(names)}" for lead, names in told if names)]))
+    return capital("; ".join([words, *(say(name, controls=_controls(of)) for name, of in told if of)]))
 
 
 def _controls(names: Sequence[str]) -> str:
@@ -105,8 +103,6 @@ def _conclusion(causal: Causal, own: Sequence[CausalEffect]) -> str:
             and any(e.control == RANDOM and e.beats for e in against)
         ):
             others = [e.control for e in against if not e.beats]
-            beyond = f"not told to be more than {_controls(others)}" if others else "more than every control"
-            held.append(f"{NAMES[effect.outcome]} ({beyond})")
-    if not held:
-        return f"{capital(NONE)}: in nothing do the mined groups beat random examples of the same classes"
-    return f"At these forks the mined groups are a cause of {joined(held)}"
+            name = "causal: beyond some" if others else "causal: beyond all"
+            held.append(say(name, outcome=NAMES[effect.outcome], controls=_controls(others)))
+    return say("causal: cause", outcomes=joined(held)) if held else say("causal: no cause")

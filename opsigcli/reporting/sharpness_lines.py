@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING
 from opsigcli.axis import STEPS, Axis
 from opsigcli.printable import printable
 from opsigcli.reporting.format import percent
+from opsigcli.sentences import say
 
 if TYPE_CHECKING:
     from opsigcli.records import Case
     from opsigcli.sharpness_records import Phase, SharpnessPoint
 
-VERDICTS = {  # of the step check, the one to know of first
-    "contradicted": "threshold not confirmed by the weights",
-    "confirmed": "optimizer confirmed by the weights",
-    "cannot be told": "whether the weights confirm the optimizer cannot be told",
-}
+VERDICTS = ("contradicted", "confirmed", "cannot be told")  # of the step check, the one to know of first
 
 
 def step_check_lines(points: Sequence[SharpnessPoint], axis: Axis = STEPS) -> list[str]:
@@ -27,11 +24,9 @@ def step_check_lines(points: Sequence[SharpnessPoint], axis: Axis = STEPS) -> li
     checks = [(point.step, point.step_check) for point in points if point.step_check is not None]
     told = [(step, check) for step, check in checks if check.relative_error is not None]
     if not told:  # the last checkpoint is no reason where others have one
-        return [
-            f"the optimizer was not checked against the weights: {check.reason}" for _, check in checks[:1]
-        ]
+        return [say("check: not made", reason=check.reason) for _, check in checks[:1]]
     lines = []
-    for verdict, words in VERDICTS.items():
+    for verdict in VERDICTS:
         by_reason: dict[str, list[int]] = {}
         for step, check in told:
             if check.verdict == verdict:
@@ -45,9 +40,8 @@ def step_check_lines(points: Sequence[SharpnessPoint], axis: Axis = STEPS) -> li
                 else f"at {len(steps)} {axis.many} from {steps[0]:,} on"
             )
             most = max(errors[step] for step in steps)
-            off = " to the bit" if not most else f" (to {most:.1g} of the step)"
-            off = off if verdict == "confirmed" else ""
-            lines.append(f"{words} {where}{off}: {reasons[steps[0]]}")
+            off = "to the bit" if not most else f"(to {most:.1g} of the step)"
+            lines.append(say(f"check: {verdict}", where=where, off=off, reason=reasons[steps[0]]))
     return lines
 
 
@@ -57,12 +51,11 @@ def _without_numbers(text: str) -> str:
 
 def phase_lines(phases: Sequence[Phase], axis: Axis = STEPS) -> list[str]:
     """What the sharpness did along the run, a line for each phase."""
-    return [
-        f"{axis.span(p.first_step, p.last_step)}: {p.name} ({p.evidence})"
-        if p.last_step > p.first_step
-        else f"{axis.at(p.first_step)}: {p.name} ({p.evidence})"
-        for p in phases
-    ]
+    lines = []
+    for p in phases:
+        where = axis.span(p.first_step, p.last_step) if p.last_step > p.first_step else axis.at(p.first_step)
+        lines.append(say("sharpness: phase", where=where, phase=p.name, evidence=p.evidence))
+    return lines
 
 
 def largest_point(
@@ -91,19 +84,29 @@ def curvature_lines(case: Case) -> list[str]:
         return lines
     if len(point.layers) > 1:
         layer = max(point.layers, key=lambda layer: layer.shares[0])
-        lines.append(
-            f"at {case.run.axis.at(point.step)} layer {printable(layer.name)} holds {percent(layer.shares[0])} of the "
-            "top eigenvector"
-        )
+        at, share = case.run.axis.at(point.step), percent(layer.shares[0])
+        lines.append(say("sharpness: layer", at=at, layer=printable(layer.name), share=share))
     grouped = largest_point(case.sharpness, groups_of)
-    lines += [
-        f"at {case.run.axis.at(grouped.step)} {group.name} holds {percent(group.share.value)} of the sharpness with "
-        f"{percent(group.fraction)} of the examples; as many of the same classes hold {percent(group.share.null or 0)}"
-        for group in (grouped.groups if grouped else ())
-        if grouped is not None and group.share.value > group.fraction
-    ]
-    if point.examples is not None:
-        lines.append(
-            f"sharpness is that of {point.examples:,} random examples of {len(case.trace.example_ids):,}"
+    for group in grouped.groups if grouped is not None else ():
+        held, null = group.share.value, group.share.null
+        if grouped is None or held <= group.fraction:
+            continue
+        beside = (
+            ""
+            if null is None or not math.isfinite(null)
+            else f"; as many of the same classes hold {percent(null)}"
         )
+        lines.append(
+            say(
+                "sharpness: group",
+                at=case.run.axis.at(grouped.step),
+                group=group.name,
+                share=percent(held),
+                fraction=percent(group.fraction),
+                null=beside,
+            )
+        )
+    if point.examples is not None:
+        examples, everyone = f"{point.examples:,}", f"{len(case.trace.example_ids):,}"
+        lines.append(say("sharpness: subset", examples=examples, all=everyone))
     return lines

@@ -15,6 +15,7 @@ from opsigcli.printable import printable
 from opsigcli.reporting.first_screen import largest
 from opsigcli.reporting.format import MARKS, NOTHING, count, percent, shorten, signed
 from opsigcli.reporting.tables import head, table_of
+from opsigcli.sentences import say
 from opsigcli.token_ids import LABELLED, Naming
 
 if TYPE_CHECKING:
@@ -36,12 +37,21 @@ def spikes(
     axis: Axis = STEPS,
     naming: Naming = LABELLED,
     largest_rise: Spike | None = None,
+    none: str = "",
 ) -> list[RenderableType]:
-    """The largest spikes: the attribution of their rise, its share by class, and the cause of each."""
+    """The largest spikes: the attribution of their rise, its share by class, and the cause of each.
+
+    Args:
+        found: all spikes.
+        axis: what the steps count.
+        naming: of examples.
+        largest_rise: where there is no spike.
+        none: what is said there.
+    """
     if not found:
-        none = [head("Spikes"), Text("No spike of the mean loss was found.")]
+        said = Text(printable(none or say("spikes: none", apart="")))
         rises = [] if largest_rise is None else [largest_rise]
-        return none + _classes(rises, naming.kind) + _causes(rises, axis)
+        return [head("Spikes"), said, *_classes(rises, naming.kind), *_causes(rises, axis)]
     shown_spikes = largest(found, SPIKE_ROWS)
     table = table_of(
         (f"from {axis.one}", "right"),

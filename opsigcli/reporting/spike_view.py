@@ -82,6 +82,9 @@ def _detail(spike: Spike, axis: Axis, kind: str) -> dict[str, Any]:
     cause = spike.cause
     assert cause is not None
     tables = [_table(f"by {kind}", cause.classes)] if len(cause.classes) > 1 else []
+    if cause.named and cause.held is not None:
+        half = f"the {kind} or those named together, on the half of the examples that did not choose them"
+        tables.append(_table(half, (cause.held,)))
     tables += [
         _table(
             f"{split.of or 'all examples'} by {split.feature}, on the half that did not choose it "

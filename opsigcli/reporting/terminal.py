@@ -14,7 +14,7 @@ from opsigcli.command_line import command
 from opsigcli.printable import printable
 from opsigcli.reporting.critical import render_critical
 from opsigcli.reporting.curvature import where_it_is
-from opsigcli.reporting.first_screen import held_together, moved, next_steps, spike_lines, stability
+from opsigcli.reporting.first_screen import held_together, moved, next_steps, no_spike, spike_lines, stability
 from opsigcli.reporting.format import count, label_name, number, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.listings import causal, kept_results
@@ -95,7 +95,9 @@ def render_mining(
         Renderables for a terminal of 60 columns or more.
     """
     shown = pairs(mining, trace)
-    shown += spikes(mining.spikes, trace.axis if trace else STEPS, trace.naming if trace else LABELLED)
+    none = no_spike(trace, None) if trace else ""
+    axis, naming = (trace.axis, trace.naming) if trace else (STEPS, LABELLED)
+    shown += spikes(mining.spikes, axis, naming, none=none)
     shown += top(mining, classes, trace, top_rows)
     return shown + _notes(mining_notes(mining))
 
@@ -124,7 +126,8 @@ def render_report(case: Case) -> list[RenderableType]:
         shown += pairs(case.mining, case.trace, fold=True)
     shown += render_probes(case)
     shown += [part for listing in causal(case) for part in listing_shown(listing)]
-    shown += spikes(case.spikes, case.run.axis, case.trace.naming, case.largest_rise)
+    none = no_spike(case.trace, case.largest_rise)
+    shown += spikes(case.spikes, case.run.axis, case.trace.naming, case.largest_rise, none)
     if case.mining:
         shown += top(case.mining, case.run.classes, case.trace, TOP_ROWS)
     if (results := kept_results(case)) is not None:

@@ -29,6 +29,7 @@ GROUND = {
         "comparison_records",
         "gate_records",
         "probe_records",
+        "sentences",
         "mean_loss",
         "outcome",
         "registry",

@@ -100,11 +100,11 @@ def test_names_of_classes_never_become_markup() -> None:
 def test_shares_that_read_alike_are_said_once() -> None:
     case = told()
     (spike,) = [spike for spike in case.spikes if spike.cause is not None and spike.cause.named]
-    assert spike.cause is not None
-    assert spike.cause.held is not None
 
     def held(*shares: float) -> str:
-        causes = [replace(spike.cause, held=replace(spike.cause.held, share=share)) for share in shares]  # type: ignore[type-var, arg-type]
+        assert spike.cause is not None
+        (cats,) = (share for share in spike.cause.classes if share.name in spike.cause.named)
+        causes = [replace(spike.cause, classes=(replace(cats, share=share),)) for share in shares]
         return held_together(replace(case, spikes=tuple(replace(spike, cause=cause) for cause in causes)))
 
     assert "held 100% of 5 spikes" in held(*[1.0] * 4, 0.999)

@@ -224,7 +224,7 @@ def test_headline_calls_an_oscillation_of_whole_classes_by_its_name() -> None:
     assert case.mining is not None
     mining = replace(case.mining, pairs=(), explained={"class": 0.74})
     said = headline(replace(case, mining=mining))
-    assert said.title.startswith("Only whole classes oppose one another")
+    assert said.title.startswith("Only whole classes were found to oppose one another")
     assert "explains 74% of the high-passed loss deltas" in said.found[0]
     weak = headline(replace(case, mining=replace(mining, explained={"class": 0.3})))
     assert weak.title.startswith("No pair of opposing groups was found")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opsigcli.sentences import say
 from opsigcli.spike_records import LIKELY, SEEN, UNTOLD
 
 if TYPE_CHECKING:
@@ -37,34 +38,37 @@ def sentence(
     parts = []
     held = of.held
     if of.named and held is not None:
-        words = (
-            f"{_listed(of.named)} hold{'' if len(of.named) > 1 else 's'} {held.share:.0%} of the rise "
-            f"(on held-out examples; random sets of that size {held.expected:.0%}, p {_p(held.p_value)})"
+        words = say(
+            "cause: classes",
+            classes=_listed(of.named),
+            s="" if len(of.named) > 1 else "s",
+            share=f"{sum(share.share for share in of.table if share.name in of.named):.0%}",
+            held=f"{held.share:.0%}",
+            expected=f"{held.expected:.0%}",
+            p=_p(held.p_value),
         )
         falling = [share for share in of.table if share.name in of.falling[:FALLING]]
         if falling:
             each = _listed([f"{share.name} ({_signed(share.change)})" for share in falling])
-            words += f" while {each} fall{'' if len(falling) > 1 else 's'}"
+            words += say("cause: falling", classes=each, s="" if len(falling) > 1 else "s")
         parts.append(words)
     splits = told_apart(of, features)
     parts += [_split(split) for split in splits[:1]]
     strong = holding(groups)
     if strong:
         best = max(strong, key=lambda g: g.share)
-        parts.append(
-            f"{best.name} holds {best.share:.0%} (class-matched random groups {best.expected:.0%}, "
-            f"p {_p(best.p_value)})"
-        )
+        share, expected = f"{best.share:.0%}", f"{best.expected:.0%}"
+        parts.append(say("cause: group", group=best.name, share=share, expected=expected, p=_p(best.p_value)))
     if not parts:
         largest = of.table[0]
+        share, expected = f"{largest.share:.0%}", f"{largest.expected:.0%}"
         parts.append(
-            f"no class stands out on held-out examples (most: {largest.name} {largest.share:.0%}, "
-            f"{largest.expected:.0%} expected)"
+            say("cause: no class", largest=largest.name, share=share, expected=expected)
             if len(of.table) > 1
-            else "no classes tell examples apart"
+            else say("cause: no classes")
         )
     if not splits:
-        parts.append(why_no_features or "no visible feature explains more")
+        parts.append(why_no_features or say("cause: no feature"))
     return "; ".join(parts)
 
 
@@ -93,9 +97,16 @@ def _split(split: FeatureSplit) -> str:
     lowest, highest = split.parts[0], split.parts[-1]
     whose = f"within {split.of}" if split.of else "among all examples"
     again = f", again in {split.again} of {split.others} other spikes" if split.others else ""
-    return (
-        f"{whose} the {highest.name} by {split.feature} changed by {_signed(highest.change)}, the {lowest.name} by "
-        f"{_signed(lowest.change)} (p {_p(split.p_value)}{again})"
+    return say(
+        "cause: feature",
+        whose=whose,
+        highest=highest.name,
+        feature=split.feature,
+        up=_signed(highest.change),
+        lowest=lowest.name,
+        down=_signed(lowest.change),
+        p=_p(split.p_value),
+        again=again,
     )
 
 

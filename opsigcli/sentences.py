@@ -1,0 +1,173 @@
+"""Every sentence that the verdict of a report can say, by name; words between braces are filled in with numbers.
+
+Terminal, page, Markdown and JSON say these and no others, so that each can be shown to be said where it is true, and
+not where it would be false: ``tests/reporting/test_sentences.py`` has both cases of each.
+"""
+
+from __future__ import annotations
+
+SENTENCES: dict[str, str] = {
+    # of mined pairs
+    "pairs: not looked for": "opposing groups were not looked for",
+    "pairs: to mine": "Nothing was mined yet: run {command}.",
+    "pairs: none": "no pair of opposing groups was found",
+    "pairs: none, where": "No pair was found. Looked at: {looked}.",
+    "pairs: classes": "only whole classes were found to oppose one another{sides}",
+    "pairs: classes, how much": (
+        "Class-level opposition only{sides}: the {kind} alone explains {share} of the high-passed loss deltas "
+        "(adjusted "
+        "R²), and no groups of outliers were found that oppose one another beyond that. Looked at: {looked}."
+    ),
+    "pairs: found": "{pairs} of opposing groups {were} found",
+    "pairs: not counted": "no pair of opposing groups stands apart beyond chance ({amount} proposed)",
+    "pairs: like chance": "no pair of opposing groups is distinguishable from chance ({amount} proposed{untested})",
+    "pairs: untested": "{pairs} of opposing groups proposed, not tested against chance",
+    "pairs: verdicts": "{verdicts}.",
+    "pairs: proposals": "{standing}: {verdicts}.",
+    "pairs: of the data": "Together the groups are {share} of the data{result}.",
+    "pairs: one swings": (
+        "The pair that swings holds {share} of the energy of high-passed loss deltas with {data} of the data."
+    ),
+    "pairs: several swing": (
+        "The {amount} pairs that swing hold {share} of the energy of high-passed loss deltas with {data} of the data."
+    ),
+    # of sharpness and its threshold
+    "edge: to measure": "Sharpness was not measured: run {command}.",
+    "edge: not converged": (
+        "Sharpness did not converge at {amount} of {measured}; those values are left out of the verdict."
+    ),
+    "edge: fixed statistics": (
+        "BatchNorm's statistics were held fixed; the steps of the run saw those of their batches, whose sharpness "
+        "can be "
+        "several times smaller: {command}."
+    ),
+    "edge: no threshold": "The stability threshold is not known{why}, so sharpness is held against nothing.",
+    "edge: no ratio": "There is no stability ratio{why}, so sharpness is held against nothing.",
+    "edge: at most": "{name} measured at {checkpoints} was at most {value} ({at})",
+    "edge: largest": "{name} came to at most {top}; {measured}{covered}{result}.",
+    "edge: not covered": "{measured}; {spikes}: run {command}.",
+    "edge: contradicted": "{name} is held against a threshold that the weights contradict",
+    "edge: not known": "whether {name} reached the stability threshold is not known ({measured})",
+    "edge: below": "{name} was below the stability threshold at {measured}",
+    "edge: above": "{name} was at or above the stability threshold at {measured}",
+    "edge: above at some": (
+        "{name} was at or above the stability threshold at {amount} of {measured} measured checkpoints"
+    ),
+    "edge: reached": "{name} reached the stability threshold by {at}",
+    "edge: not confirmed": (
+        "The stability threshold is not confirmed by the weights at {amount} of {measured}: {reason}."
+    ),
+    "edge: minibatches": (
+        "The run used minibatches of {size}: sharpness on all examples then lies below the stability threshold even at "
+        "the edge of stability."
+    ),
+    "ratio: nowhere": "Stability ratio: measured at 0 of {checkpoints}.",
+    "ratio: none": "Stability ratio: none; sharpness at {amount} of {checkpoints}{why}.",
+    "ratio: measured": "Stability ratio{estimated} at {amount} of {checkpoints}{largest}{more}{covered}.",
+    "ratio: largest": ": at most {ratio} × the threshold, at {at}",
+    "ratio: not converged": "; at {amount} more it did not converge",
+    "ratio: contradicted": "; at {amount} more the weights contradict the threshold",
+    "ratio: not covered": "; {spikes}",
+    "ratio: every spike": "; every spike is covered",
+    # of spikes
+    "spikes: some": "the mean loss spiked {times}",
+    "spikes: none": "No spike of the mean loss was found{apart}.",
+    "spikes: none stands out": (
+        "No spike of the mean loss was found; the largest rise, {rise} nats from {between}, does not stand out from "
+        "usual "
+        "changes{apart}."
+    ),
+    "spikes: too few": (
+        "No spike of the mean loss can be told from {checkpoints}: there are no usual changes to stand out from."
+    ),
+    "spikes: apart": "; {apart}, and what rose and fell between them is not seen",
+    "spikes: largest": "The largest spike is {rise} nats from {between}{held}.",
+    "spikes: held": "; the rises in it are held {shares}",
+    "spikes: together": "{classes} held {shares} of {spikes}",
+    "spikes: ratio there": "; {name} came to {ratio} × the stability threshold there",
+    "spikes: no spike": "no spike; largest rise {span}",
+    "spikes: largest rise": "largest rise {span}",
+    # of the cause of one spike
+    "cause: classes": (
+        "{classes} hold{s} {share} of the rise (on held-out examples {held}, random sets of that size {expected}, p "
+        "{p})"
+    ),
+    "cause: falling": " while {classes} fall{s}",
+    "cause: feature": (
+        "{whose} the {highest} by {feature} changed by {up}, the {lowest} by {down} (p {p}{again})"
+    ),
+    "cause: group": "{group} holds {share} (class-matched random groups {expected}, p {p})",
+    "cause: no class": "no class stands out on held-out examples (most: {largest} {share}, {expected} expected)",
+    "cause: no classes": "no classes tell examples apart",
+    "cause: no feature": "no visible feature explains more",
+    # of where the sharpness is
+    "sharpness: phase": "{where}: {phase} ({evidence})",
+    "sharpness: layer": "at {at} layer {layer} holds {share} of the top eigenvector",
+    "sharpness: group": "at {at} {group} holds {share} of the sharpness with {fraction} of the examples{null}",
+    "sharpness: subset": "sharpness is that of {examples} random examples of {all}",
+    "check: not made": "the optimizer was not checked against the weights: {reason}",
+    "check: contradicted": "threshold not confirmed by the weights {where}: {reason}",
+    "check: confirmed": "optimizer confirmed by the weights {where} {off}: {reason}",
+    "check: cannot be told": "whether the weights confirm the optimizer cannot be told {where}: {reason}",
+    # of the mean loss
+    "mean: over what": "The mean loss is {words}.",
+    "mean: gaps": (
+        "The mean loss is not a finite number at {amount} of {all} checkpoints: gaps in the curves are no data."
+    ),
+    # of going on without the mined groups
+    "causal: no sentence": "no causal sentence: {why}",
+    "causal: lower": "{outcome} is lower by {change} ({low} to {high}, 95 %)",
+    "causal: higher": "{outcome} is higher by {change} ({low} to {high}, 95 %)",
+    "causal: not told": "{outcome} is not told to change: lower by {change} ({low} to {high}, 95 %)",
+    "causal: more than": "it falls more than without {controls}",
+    "causal: less than": "it falls less than without {controls}",
+    "causal: like": "it is not told apart from that without {controls}",
+    "causal: no cause": "No causal sentence: in nothing do the mined groups beat random examples of the same classes",
+    "causal: cause": "At these forks the mined groups are a cause of {outcomes}",
+    "causal: beyond all": "{outcome} (more than every control)",
+    "causal: beyond some": "{outcome} (not told to be more than {controls})",
+    # of inputs that were watched
+    "probe: swings": "{name} swings most, between {low} and {high}; {last} at {at}.",
+    "probe: measured": "Measured at {amount} of {checkpoints}.",
+    "probe: moved by": (
+        "Its changes correlate by {correlation} with those of the mean loss of pair {pair}, the most of {groups} "
+        "looked "
+        "at ({changes} changes after the first 10 % of checkpoints)."
+    ),
+    # of several runs
+    "runs: side by side": "{amount} runs side by side: {names}",
+    "runs: all examples": "all examples",
+    "runs: shared examples": "the {examples} that all runs share",
+    "runs: own examples": "each run's own examples, which are not the same",
+    "runs: the same": "{first} and {second}: {same} examples are the same, of {of} (by {told}){changed}.",
+    "runs: changed": "; {ids} more {stand} for another",
+    "runs: refused": "{first} and {second}: nothing is said of single examples: {why}.",
+    "runs: too few": "too few {what}",
+    "runs: as random": "as random groups",
+    "runs: against": "against one another",
+    "runs: in phase": "apart, in phase",
+    "runs: different steps": "The runs count different things ({units}), so that they stand on one axis in name alone.",
+    "runs: different losses": "The runs have different losses, so that mean losses are no measure of one another.",
+    "runs: no ratio": "There is no stability ratio of {run}: {command} measures it.",
+    "runs: not mined": "Nothing was mined in {run}: {command} finds groups.",
+    "runs: contradicted": (
+        "The weights of {run} contradict its stability threshold at {amount} of the {measured} checkpoints with a "
+        "ratio."
+    ),
+    "runs: different sharpness": (
+        "Ratios are of sharpness in some runs and of preconditioned sharpness in others, each over its threshold."
+    ),
+}  # fmt: skip
+
+
+def say(name: str, /, **words: object) -> str:
+    """The sentence of that name, filled in.
+
+    Args:
+        name: a key of ``SENTENCES``.
+        words: a value for each of its braces.
+
+    Raises:
+        KeyError: no such sentence, or a brace without a value.
+    """
+    return SENTENCES[name].format_map(words)
