@@ -18,6 +18,8 @@ SENTENCES: dict[str, str] = {
         "(adjusted "
         "R²), and no groups of outliers were found that oppose one another beyond that. Looked at: {looked}."
     ),
+    "pairs: where": "Looked at for pairs: {looked}.",
+    "pairs: by class": "The {kind} alone explains {share} of the high-passed loss deltas (adjusted R²).",
     "pairs: found": "{pairs} of opposing groups {were} found",
     "pairs: not counted": "no pair of opposing groups stands apart beyond chance ({amount} proposed)",
     "pairs: like chance": "no pair of opposing groups is distinguishable from chance ({amount} proposed{untested})",
@@ -105,6 +107,14 @@ SENTENCES: dict[str, str] = {
     "sharpness: layer": "at {at} layer {layer} holds {share} of the top eigenvector",
     "sharpness: group": "at {at} {group} holds {share} of the sharpness with {fraction} of the examples{null}",
     "sharpness: subset": "sharpness is that of {examples} random examples of {all}",
+    "sharpness: spread": "at {at} {subsets} subsets of that size give {least} to {most}",
+    "sharpness: trained part": (
+        "sharpness is over the {trained} weights that train; {others} others never change or are in no parameter "
+        "group, or had no update yet"
+    ),
+    "sharpness: estimated": "estimated, not the run's own: {what}",
+    "sharpness: note": "sharpness: {reason}",
+    "critical: note": "critical sharpness: {reason}",
     "check: not made": "the optimizer was not checked against the weights: {reason}",
     "check: contradicted": "threshold not confirmed by the weights {where}: {reason}",
     "check: confirmed": "optimizer confirmed by the weights {where} {off}: {reason}",

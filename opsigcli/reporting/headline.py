@@ -14,9 +14,9 @@ from opsigcli.mining_records import (
 from opsigcli.reporting.edge import edge
 from opsigcli.reporting.findings import said_of_pairs, title_of_pairs
 from opsigcli.reporting.first_screen import no_spike
-from opsigcli.reporting.format import NOTHING, count, percent, signed
+from opsigcli.reporting.format import percent, signed
 from opsigcli.reporting.sentences import Part, capital, in_words, joined, made_by
-from opsigcli.reporting.summary import pair_members
+from opsigcli.reporting.summary import looked_at, pair_members
 from opsigcli.sentences import say
 
 if TYPE_CHECKING:
@@ -72,11 +72,7 @@ def _pairs(case: Case) -> Part:
             [],
             [say("pairs: to mine", command=command("mine", store=case.store))],
         )
-    looked = (
-        f"{count(mining.candidates, 'candidate example')} of {total:,}, gradients compared at "
-        f"{count(len(mining.gradient_steps), 'checkpoint')} ({case.run.axis.named(len(mining.gradient_steps))} "
-        f"{', '.join(f'{step:,}' for step in mining.gradient_steps) or NOTHING})"
-    )
+    looked = looked_at(mining, case.trace)
     if not mining.pairs:
         by_class = mining.explained.get("class", 0.0)
         if by_class >= BY_CLASS:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from opsigcli.axis import STEPS, Axis
 from opsigcli.printable import printable
-from opsigcli.reporting.format import percent
+from opsigcli.reporting.format import number, percent
 from opsigcli.sentences import say
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def curvature_lines(case: Case) -> list[str]:
     lines = phase_lines(case.phases, case.run.axis)
     point = largest_point(case.sharpness)
     if point is None:
-        return lines
+        return lines + _parts(case)
     if len(point.layers) > 1:
         layer = max(point.layers, key=lambda layer: layer.shares[0])
         at, share = case.run.axis.at(point.step), percent(layer.shares[0])
@@ -109,4 +109,22 @@ def curvature_lines(case: Case) -> list[str]:
     if point.examples is not None:
         examples, everyone = f"{point.examples:,}", f"{len(case.trace.example_ids):,}"
         lines.append(say("sharpness: subset", examples=examples, all=everyone))
-    return lines
+    return lines + _parts(case)
+
+
+def _parts(case: Case) -> list[str]:
+    """Which weights, examples and second moments the sharpness is of, where it is not of all that are the run's own."""
+    lines = []
+    for point in case.sharpness:
+        if point.subsets:
+            values = (point.eigenvalues[0], *point.subsets)
+            least, most = (number(of, 4) for of in (min(values), max(values)))
+            at = case.run.axis.at(point.step)
+            lines.append(say("sharpness: spread", at=at, subsets=len(values), least=least, most=most))
+    trained = {(point.parameters or 0, point.untrained) for point in case.sharpness if point.untrained}
+    lines += [
+        say("sharpness: trained part", trained=f"{own:,}", others=f"{others:,}")
+        for own, others in sorted(trained)[-1:]
+    ]
+    estimated = dict.fromkeys(point.estimated for point in case.sharpness if point.estimated)
+    return lines + [say("sharpness: estimated", what=what) for what in estimated]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.options import COMMANDS
-from opsigcli.reporting.format import group_mark, number
+from opsigcli.reporting.format import NOTHING, count, group_mark, number, percent
 from opsigcli.reporting.sharpness_lines import curvature_lines, step_check_lines
+from opsigcli.sentences import say
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
@@ -197,6 +198,16 @@ def defined(pairs: Sequence[Pair], definitions: Mapping[str, str]) -> tuple[Pair
     )
 
 
+def looked_at(mining: Mining, trace: LossTrace) -> str:
+    """Which examples were candidates, and at which checkpoints gradients were compared."""
+    steps = mining.gradient_steps
+    return (
+        f"{count(mining.candidates, 'candidate example')} of {len(trace.example_ids):,}, gradients compared at "
+        f"{count(len(steps), 'checkpoint')} ({trace.axis.named(len(steps))} "
+        f"{', '.join(f'{step:,}' for step in steps) or NOTHING})"
+    )
+
+
 def mining_notes(mining: Mining) -> list[str]:
     """Limits and advice, and how the pairs compare with the ones that were planted, as sentences."""
     notes = [_sentence(note) for note in mining.notes]
@@ -212,6 +223,11 @@ def mining_notes(mining: Mining) -> list[str]:
 def notes(case: Case) -> list[str]:
     """What a reader has to know about the limits of a case, as sentences."""
     lines = mining_notes(case.mining) if case.mining else []
+    by_class = case.mining.explained.get("class", math.nan) if case.mining else math.nan
+    if case.mining and case.mining.pairs:
+        lines.append(say("pairs: where", looked=looked_at(case.mining, case.trace)))
+    if math.isfinite(by_class):
+        lines.append(say("pairs: by class", kind=case.trace.naming.kind, share=percent(by_class)))
     unmeasured = int((~case.trace.complete).sum())
     if unmeasured:
         lines.append(
@@ -224,8 +240,12 @@ def notes(case: Case) -> list[str]:
     lines += [
         _sentence(line) for line in [*step_check_lines(case.sharpness, case.run.axis), *curvature_lines(case)]
     ]
-    return lines + [
-        _sentence(f"sharpness: {reason}") for reason in sorted({p.reason for p in case.sharpness if p.reason})
+    reasons = {text for p in case.sharpness for text in (p.reason, *p.notes) if text}
+    critical = {point.reason for point in case.critical if point.reason}
+    return [
+        *lines,
+        *(_sentence(say("sharpness: note", reason=reason)) for reason in sorted(reasons)),
+        *(_sentence(say("critical: note", reason=reason)) for reason in sorted(critical)),
     ]
 
 

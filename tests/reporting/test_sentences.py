@@ -34,7 +34,7 @@ from opsigcli.reporting.summary import notes
 from opsigcli.reporting.terminal import render_report
 from opsigcli.result_records import MINED, RANDOM, Causal
 from opsigcli.sentences import SENTENCES
-from opsigcli.sharpness_records import GroupCurvature, LayerCurvature, Phase, StepCheck
+from opsigcli.sharpness_records import CriticalSharpness, GroupCurvature, LayerCurvature, Phase, StepCheck
 
 Thing = Case | Causal | Comparison
 NAN = float("nan")
@@ -155,6 +155,7 @@ def foreign(case: Case, ids: int) -> Case:
     return replace(case, trace=replace(case.trace, digests=digests))
 
 
+CRITICAL = CriticalSharpness(1, 2.0, 1.0, 4.0, 0.5, 0.01, "next checkpoint", 6, 0)
 low, high = {0: 0.5}, {0: 1.5, 20: 1.2}
 some, mixed = {0: 0.5, 20: 0.8}, {0: 0.5, 20: 1.2}
 unclear = Evidence(1.0, 0.9, 0.35)
@@ -173,6 +174,8 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "pairs: classes": (
         lambda: mined(calm(), explained={"class": 0.6}), lambda: mined(calm(), explained={"class": 0.4})),
     "pairs: classes, how much": (lambda: mined(calm(), explained={"class": 0.6}), calm),
+    "pairs: where": (make_case, calm),
+    "pairs: by class": (lambda: mined(calm(), explained={"class": 0.4}), calm),
     "pairs: found": (make_case, lambda: CHANCE(make_case())),
     "pairs: not counted": (
         lambda: pairs_with(make_case(), {"finding": False}), lambda: pairs_with(make_case(), {"finding": True})),
@@ -243,6 +246,14 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "sharpness: layer": (lambda: layered(0.3, 0.7), lambda: layered(1.0)),
     "sharpness: group": (lambda: grouped(0.8), lambda: grouped(0.4)),
     "sharpness: subset": (lambda: points(make_case(), examples=8), make_case),
+    "sharpness: spread": (
+        lambda: points(make_case(), examples=8, subsets=(3.0,)), lambda: points(make_case(), examples=8)),
+    "sharpness: trained part": (lambda: points(make_case(), parameters=10, untrained=3), make_case),
+    "sharpness: estimated": (lambda: points(make_case(), estimated="from batches"), make_case),
+    "sharpness: note": (make_case, lambda: with_ratios(make_case(), some)),
+    "critical: note": (
+        lambda: replace(make_case(), critical=(replace(CRITICAL, reason="no lr"),)),
+        lambda: replace(make_case(), critical=(CRITICAL,))),
     "check: not made": (
         lambda: points(make_case(), step_check=StepCheck("cannot be told", "no")), lambda: measured({0: "confirmed"})),
     "check: contradicted": (lambda: measured({0: "contradicted"}), lambda: measured({0: "cannot be told"})),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.reporting.format import number, range_words
+from opsigcli.reporting.format import NOTHING, number, range_words
 from opsigcli.reporting.glyphs import swatch
 from opsigcli.reporting.scales import apart, value_scale
 from opsigcli.reporting.svg import Chart, Figure, Key
@@ -41,7 +41,7 @@ def critical_charts(sheet: Sheet) -> list[Figure]:
             number(point.ratio),
             number(point.critical_sharpness, 4),
             number(point.threshold, 4),
-            number(point.error, 2),
+            NOTHING if point.error is None else f"{point.error:.1%}",
             point.direction,
             f"{point.forward_passes:,}",
         )
