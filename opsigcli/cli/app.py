@@ -21,6 +21,7 @@ from opsigcli.cli.signature import Act, function_of
 from opsigcli.cli.verbs import ROOT_EPILOG, VERBS, Verb
 from opsigcli.errors import ExitCode
 from opsigcli.options import COMMANDS, TerminalOptions
+from opsigcli.printable import spelled
 
 # Plain help: it wraps to the terminal, pipes cleanly, and is what the man pages are made from.
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -43,6 +44,10 @@ class Command(TyperCommand):
         for parameter in parameters:
             if parameter.param_type_name == "argument":
                 parameter.display_type_rich = lambda ctx: None
+
+    def get_help(self, ctx: Any) -> str:
+        """The help, in characters that the terminal has."""
+        return spelled(super().get_help(ctx), sys.stdout.encoding or "utf-8")
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -72,7 +77,7 @@ def _run(words: list[str]) -> int:
     if words[:1] == ["help"]:
         words = [word for word in words if word != "help"]
         if page := page_of(words):
-            print(page)
+            print(spelled(page, sys.stdout.encoding or "utf-8"))
             return ExitCode.OK
         words.append("--help")
     try:

@@ -42,7 +42,8 @@ def mistake(error: Any, words: Sequence[str]) -> UsageError:
         expected = f"expected a command ({', '.join(COMMANDS)}), found {found[1]!r}"
         return UsageError(expected, did_you_mean(close, see))
     if found := re.match(r"Got unexpected extra argument\(?s?\)? \((.*)\)", said):
-        reads = "store" in {p.name for p in parameters(COMMANDS[verb])} if verb else False
+        own = parameters(COMMANDS[verb]) if verb else ()
+        reads = any(p.name == "store" for p in own) and all(isinstance(p.declared, Option) for p in own)
         hint = f"{_command(verb)} reads the store that opsig trace wrote: opsig.h5, or --store FILE; {see}"
         return UsageError(
             f"expected no more words for {_command(verb)}, found {found[1]!r}", hint if reads else see

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 from conftest import Opsig
 
+from opsigcli.cli.app import run
 from opsigcli.options import COMMANDS
+from opsigcli.parameters import Option, parameters
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,34 @@ def test_a_mistake_says_what_was_expected_and_what_was_found(
     assert hint in said
     for parsers in ("Invalid value", "No such", "Got unexpected", "Input should", "Possible options"):
         assert parsers not in said
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_every_command_tells_its_mistakes_in_the_same_words(opsig: Opsig, verb: str) -> None:
+    own = parameters(COMMANDS[verb])
+    options = [p.flag for p in own if isinstance(p.declared, Option)]
+    words = [(verb, "--xyzzy"), (verb, *"abcdefghi", "j k")]
+    words += [(verb, f"{flag[:-1]}{flag[-2]}{flag[-1]}") for flag in options[:1]]
+    for line in words:
+        result = opsig(*line)
+        said = " ".join(result.err.split())
+        assert result.code in (2, 3)
+        assert said.startswith("error: expected ")
+        assert "hint: " in said
+        assert "wrote: opsig.h5" not in said or not any(p.name == "checkpoints" for p in own)
+    if options:
+        assert "did you mean" in said
+        assert options[0] in said
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_help_is_spelled_in_the_characters_that_the_terminal_has(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
+    assert run(["sharpness", "--help"]) == 0
+    assert "2/eta" in raw.getvalue().decode(encoding)
 
 
 @pytest.mark.parametrize(
