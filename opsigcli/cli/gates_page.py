@@ -28,9 +28,10 @@ GATES = Topic(
             "BASELINES",
             (
                 "--baseline FILE is what an older opsig report --json printed, or another store. What has no number "
-                "there trips as well. A baseline of other data, another loss, or results of other options is warned "
-                "of. --fail-on with <, <= or == baseline is refused, as it would trip exactly where nothing is above "
-                "the baseline.",
+                "there trips as well, and so does what is another quantity there: every metric of a baseline of other "
+                "data, another loss or another unit of steps, and metrics of results that were made with other "
+                "options (--result). --fail-on with <, <= or == baseline is refused, as it would trip exactly where "
+                "nothing is above the baseline.",
             ),
         ),
         (

@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from opsigcli.errors import ReportError
 from opsigcli.files import read_file
+from opsigcli.result_records import VIRTUAL
 
 if TYPE_CHECKING:
     from opsigcli.records import Case
 
 SCHEMA = "opsig/report"
+# The first word of a metric -> the command whose results it is of; others are of the trace.
+MAKES = {
+    "sharpness": "sharpness",
+    "critical": "sharpness --quick",
+    "findings": "mine",
+    "opposition": "mine",
+    "pairs": "mine",
+    "interference": VIRTUAL,
+}
 AGAIN = "make it again: opsig report --json > FILE"
 
 
@@ -28,7 +38,18 @@ class Likeness:
     results: tuple[str, ...]  # names of the results that are shown
 
     def unlike(self, other: Likeness) -> list[str]:
-        """What differs, in words."""
+        """What differs, in words: of the whole case, and of each command's results."""
+        return [
+            *self._whole(other),
+            *filter(None, (self._shown(other, made) for made in dict.fromkeys(MAKES.values()))),
+        ]
+
+    def apart(self, metric: str, other: Likeness) -> str:
+        """Why a metric is another quantity in the other case; "" where it is the same."""
+        made = MAKES.get(metric.partition(".")[0], "")
+        return "; ".join([*self._whole(other), *filter(None, [made and self._shown(other, made)])])
+
+    def _whole(self, other: Likeness) -> list[str]:
         said = []
         if self.fingerprint and other.fingerprint and self.fingerprint != other.fingerprint:
             said.append("it is of other data, by their fingerprint")
@@ -36,13 +57,19 @@ class Likeness:
             said.append(f"its loss is {other.loss}, here it is {self.loss}")
         if self.unit != other.unit:
             said.append(f"it counts {other.unit}s, here there are {self.unit}s")
-        here, there = (
-            [name for name in one.results if name not in two.results]
-            for one, two in ((self, other), (other, self))
-        )
-        if here and there:
-            said.append(f"it shows {', '.join(map(repr, there))}, here it is {', '.join(map(repr, here))}")
         return said
+
+    def _shown(self, other: Likeness, made: str) -> str:
+        """Which results of one command are of other choices in the other case, where both have some."""
+        here, there = ([name for name in case.results if _made(name) == made] for case in (self, other))
+        if not here or not there or here == there:
+            return ""
+        return f"it shows {', '.join(map(repr, there))}, here it is {', '.join(map(repr, here))}"
+
+
+def _made(name: str) -> str:
+    """The command that makes results of a name, in which choices follow it."""
+    return max((made for made in MAKES.values() if f"{name} ".startswith(f"{made} ")), key=len, default="")
 
 
 @dataclass(frozen=True)

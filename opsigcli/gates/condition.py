@@ -76,7 +76,8 @@ def read_condition(text: str, sense: str) -> Condition:
     """
     found = _CONDITION.fullmatch(text.strip())
     if found is None:
-        raise UsageError(f"expected --{sense} 'METRIC OP NUMBER', found {text!r}", EXAMPLE)
+        expected = f"--{sense} 'METRIC OP NUMBER' with {' '.join(OPERATORS)} for OP"
+        raise UsageError(f"expected {expected}, found {text!r}", EXAMPLE)
     metric, sign, right = found.groups()
     if metric not in METRICS:
         close = did_you_mean(nearest(metric, METRICS), "")

@@ -58,12 +58,14 @@ class Held:
 def hold(case: Case, gates: Sequence[Gate], baseline: Baseline | None) -> Held:
     """Hold a case against gates, and where they say so against a baseline."""
     metrics = measure(case)
-    unlike = () if baseline is None else likeness_of(case).unlike(baseline.likeness)
+    if baseline is None:
+        return Held(metrics, judge(gates, metrics, None), None, ())
+    own, other = likeness_of(case), baseline.likeness
     return Held(
         metrics,
-        judge(gates, metrics, None if baseline is None else baseline.values),
+        judge(gates, metrics, baseline.values, lambda metric: own.apart(metric, other)),
         baseline,
-        tuple(f"the baseline {baseline.path} is not comparable: {why}" for why in unlike if baseline),
+        tuple(f"the baseline {baseline.path} is not comparable: {why}" for why in own.unlike(other)),
     )
 
 

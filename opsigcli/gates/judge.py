@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from opsigcli.gate_records import GateResult, MetricValue
@@ -18,7 +19,10 @@ class Gate:
 
 
 def judge(
-    gates: Iterable[Gate], found: Mapping[str, MetricValue], before: Mapping[str, float | None] | None
+    gates: Iterable[Gate],
+    found: Mapping[str, MetricValue],
+    before: Mapping[str, float | None] | None,
+    apart: Callable[[str], str] = lambda _: "",
 ) -> tuple[GateResult, ...]:
     """What comes of each gate, in order.
 
@@ -26,20 +30,30 @@ def judge(
         gates: the conditions.
         found: of every metric.
         before: value of every metric of the baseline; None without one.
+        apart: why a metric of the baseline, by its name, is another quantity; "" where it is the same.
     """
-    return tuple(_judge(gate, found[gate.condition.metric], before) for gate in gates)
+    return tuple(
+        _judge(gate, found[gate.condition.metric], before, apart(gate.condition.metric)) for gate in gates
+    )
 
 
-def _judge(gate: Gate, found: MetricValue, before: Mapping[str, float | None] | None) -> GateResult:
+def _judge(
+    gate: Gate, found: MetricValue, before: Mapping[str, float | None] | None, apart: str
+) -> GateResult:
     condition = gate.condition
     old = (before or {}).get(condition.metric)
     bound = condition.bound(old)
-    measured = found.value is not None and bound is not None
+    foreign = apart if condition.against_baseline else ""
+    measured = found.value is not None and bound is not None and math.isfinite(bound) and not foreign
     tripped = True
     if found.value is None:
         words = f"{condition.metric} was not measured: {found.words}"
     elif bound is None:
         words = f"{condition.metric} was not measured in the baseline"
+    elif foreign:
+        words = f"{condition.metric} cannot be held against the baseline: {foreign}"
+    elif not math.isfinite(bound):
+        words = f"the bound {condition.text.partition(condition.operator)[2].strip()} is not a finite number"
     else:
         tripped = condition.holds(found.value, bound) == (condition.sense == FAIL_ON)
         where = f" ({found.words})" if found.words else ""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from reporting_case import make_case, with_losses
 
+from opsigcli.gates.baseline import Likeness
 from opsigcli.gates.condition import read_condition
 from opsigcli.gates.judge import Gate, judge
 from opsigcli.gates.metrics import METRICS, measure
@@ -188,6 +189,28 @@ def test_a_baseline_without_the_number_trips(old: dict[str, None]) -> None:
     (result,) = judge([gate], measure(make_case()), old)
     assert result.tripped
     assert not result.measured
+
+
+def test_results_of_other_choices_are_another_quantity_for_the_metrics_of_their_command_alone() -> None:
+    here = Likeness("", "ce", "step", ("mine", "sharpness", "sharpness --quick"))
+    other = replace(here, results=("mine", "sharpness --batch-norm fixed", "sharpness --quick"))
+    apart = {name for name in METRICS if here.apart(name, other)}
+    assert apart == {name for name in METRICS if name.startswith("sharpness.")}
+    assert here.unlike(other) == ["it shows 'sharpness --batch-norm fixed', here it is 'sharpness'"]
+    for fewer in (("mine",), ()):  # what is not there has no number either
+        assert not here.unlike(replace(here, results=fewer))
+    assert all(here.apart(name, replace(here, unit="epoch")) for name in METRICS)
+    gate = Gate(read_condition("loss.last < baseline", "require"), "here")
+    (result,) = judge([gate], measure(make_case()), {"loss.last": 1e9}, lambda _: "it is of other data")
+    assert result.tripped
+    assert not result.measured
+
+
+def test_a_bound_that_is_not_finite_trips() -> None:
+    gate = Gate(read_condition("loss.last <= baseline * 1e308", "require"), "here")
+    (result,) = judge([gate], measure(make_case()), {"loss.last": 1e9})
+    assert result.tripped
+    assert result.words == "the bound baseline * 1e+308 is not a finite number"
 
 
 @pytest.mark.parametrize(("bound", "tripped"), [(1.0, True), (5.0, False)])

@@ -52,13 +52,28 @@ def test_a_baseline_is_an_older_report_or_a_store(opsig: Opsig, here: Path) -> N
         assert result.code == 1
         assert "not comparable" not in result.err
     other = json.loads((here / "old.json").read_text())
-    other["result"]["run"]["fingerprint"] = "ab" * 32
     other["result"]["metrics"]["loss.last"]["value"] = None
     (here / "other.json").write_text(json.dumps(other))
     result = opsig("report", "--baseline", "other.json", "--require", "loss.last <= baseline")
     assert result.code == 1
-    assert "not comparable: it is of other data" in result.err
     assert "loss.last was not measured in the baseline" in result.err
+
+
+def test_a_baseline_of_another_quantity_lets_no_gate_against_it_pass(opsig: Opsig, here: Path) -> None:
+    old = json.loads(opsig("report", "--json").out)
+    for key, value, words in (
+        ("fingerprint", "ab" * 32, "it is of other data"),
+        ("loss", "mse", "its loss is mse"),
+    ):
+        run = old["result"]["run"] | {key: value}
+        (here / "other.json").write_text(json.dumps(old | {"result": old["result"] | {"run": run}}))
+        words_of = ("--baseline", "other.json", "--require", "trace.failed == 0")
+        assert opsig("report", *words_of).code == 0
+        result = opsig("report", *words_of, "--require", "loss.last <= baseline * 9", "--json")
+        assert result.code == 1
+        assert [gate["measured"] for gate in result.json["result"]["gates"]] == [True, False]
+        assert f"loss.last cannot be held against the baseline: {words}" in result.err
+        assert f"not comparable: {words}" in result.err
 
 
 @pytest.mark.parametrize(

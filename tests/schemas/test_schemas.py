@@ -13,6 +13,7 @@ from conftest import Opsig, Result
 from store_case import write_everything
 
 from opsigcli.cli.app import app
+from opsigcli.options import COMMANDS
 from opsigcli.outcome import SCHEMA_VERSION
 from opsigcli.schemas import FOLDER, names, schema_of, text_of
 from opsigcli.schemas.answers import ANSWERS
@@ -102,22 +103,75 @@ def test_a_report_of_a_store_with_every_part_fits(opsig: Opsig, tmp_path: Path) 
     require_fit(opsig("inspect", tmp_path / "s.h5", "--json"), "store")
 
 
-@pytest.mark.parametrize(
-    ("words", "name"),
-    [
-        (("report", "--store", "none.h5"), "report"),
-        (("report", "--fail-on", "x"), "report"),
-        (("trace", "none"), "trace"),
-        (("mine", "--top", "x"), "mine"),
-        (("schema", "reprot"), "schema"),
-    ],
-)
-def test_what_a_command_prints_where_it_fails_fits(opsig: Opsig, words: tuple[str, ...], name: str) -> None:
-    result = opsig(*words, "--json")
-    assert result.code in (2, 3)
-    require_fit(result, name)
-    jsonschema.Draft202012Validator(closed(schema_of("error"))).validate(result.json)
-    assert result.json["error"]["code"] == result.code
+SLIPS = {  # a kind of error -> what is typed after any command
+    "an option that is none": ("--jsno",),
+    "an option without its value": ("x", "--store"),
+    "more words than it takes": ("x", "x", "x", "--store", "x"),
+    "an empty word": ("",),
+    "a word that no path can be": ("a\0b",),
+}
+BAD = {  # an input that is none, or is damaged -> of each command that reads one of its kind
+    "nothing there": {
+        **dict.fromkeys(("inspect", "init", "trace"), ("none",)),
+        **dict.fromkeys(("mine", "sharpness", "report"), ("--store", "none.h5")),
+        "export": ("losses", "--store", "none.h5"),
+    },
+    "no such thing inside": {
+        **dict.fromkeys(("inspect", "init", "trace"), ("empty",)),
+        **dict.fromkeys(("mine", "sharpness", "report"), ("--store", "torn.h5")),
+        "export": ("losses", "--store", "torn.h5"),
+        "train": ("torn.h5",),
+    },
+    "a value that is not known": {
+        "train": ("new", "--optimizer", "addam"),
+        "inspect": ("run", "--order", "nmae"),
+        "init": ("run", "--fresh", "--loss", "x"),
+        "trace": ("run", "--device", "x"),
+        "mine": ("--method", "x"),
+        "sharpness": ("--precision", "x"),
+        "report": ("--fail-on", "loss.lst > 1"),
+        "schema": ("reprot",),
+        "export": ("losses", "--format", "xls"),
+    },
+}
+ERRORS = [(verb, words) for verb in COMMANDS for words in SLIPS.values()] + [
+    (verb, words) for kind in BAD.values() for verb, words in kind.items()
+]
+
+
+def test_every_command_ends_every_kind_of_error_with_the_object_of_the_schema(
+    opsig: Opsig, case: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(case)
+    (case / "empty").mkdir()
+    (case / "torn.h5").write_bytes((case / "opsig.h5").read_bytes()[:9000])
+    validator = jsonschema.Draft202012Validator(closed(schema_of("error")))
+    for verb, words in [*ERRORS, ("trcae", ()), ("help", ("trcae",))]:
+        result = opsig(verb, "--json", *words) if verb != "help" else opsig(verb, *words, "--json")
+        assert result.code in (2, 3), (verb, words, result)
+        validator.validate(result.json)
+        require_fit(result, verb) if verb in COMMANDS else None
+        said = result.json["error"]
+        assert said["code"] == result.code
+        assert all(said[key] for key in ("kind", "message", "hint")), (verb, words, said)
+        assert f"error: {said['message'].splitlines()[0]}" in result.err
+
+
+def test_an_answer_that_a_gate_or_a_torn_checkpoint_ends_is_a_whole_one(
+    opsig: Opsig, case: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(case)
+    (case / "run" / "step-000060.safetensors").write_bytes(b"torn")
+    codes = {}
+    for verb, words in (
+        ("inspect", ("run",)),
+        ("trace", ("run", "--fresh")),
+        ("report", ("--fail-on", "trace.failed > 0", "--fail-on", "findings.count > 9")),
+    ):
+        result = opsig(verb, *words, "--json")
+        require_fit(result, verb)
+        codes[verb] = result.code
+    assert codes == {"inspect": 4, "trace": 4, "report": 1}
 
 
 def test_a_schema_is_printed_as_it_ships(opsig: Opsig) -> None:
