@@ -530,6 +530,7 @@ class ReportOptions:
             "Exit with 1 where this is true: 'sharpness.ratio.max > 1.2'. Repeatable. What was not measured, or is not "
             "a finite number, trips every gate.",
             "CONDITION",
+            values="opsigcli.gates.metrics:METRICS",
         ),
     ] = ()
     require: Annotated[
@@ -537,6 +538,7 @@ class ReportOptions:
         Option(
             "Exit with 1 where this is not true: 'loss.last <= baseline * 1.1'. Repeatable, likewise.",
             "CONDITION",
+            values="opsigcli.gates.metrics:METRICS",
         ),
     ] = ()
     baseline: Annotated[
@@ -563,7 +565,11 @@ class SchemaOptions:
 
     name: Annotated[
         str | None,
-        Argument("Of a schema: report, mine, sharpness, error … Without it all are listed.", "NAME"),
+        Argument(
+            "Of a schema: report, mine, sharpness, error … Without it all are listed.",
+            "NAME",
+            "opsigcli.schemas:names",
+        ),
     ] = None
 
 
@@ -571,7 +577,10 @@ class SchemaOptions:
 class ExportOptions:
     """``opsig export``: a part of the store as a table for other programs."""
 
-    what: Annotated[str, Argument("Table: losses, deltas, sharpness, pairs or examples.", "WHAT")]
+    what: Annotated[
+        str,
+        Argument("Table: losses, deltas, sharpness, pairs or examples.", "WHAT", "opsigcli.exporting:TABLES"),
+    ]
     format: Annotated[
         str | None,
         Option("{choice}. Default: as FILE ends, else csv.", "NAME", values="opsigcli.exporting:FORMATS"),

@@ -16,37 +16,43 @@ from opsigcli.registry import Entry, did_you_mean, nearest
 GIVEN = "given"  # the field of options that are told which of them were given
 
 
+class Valued:
+    """What takes a value, of which some may be known."""
+
+    values: tuple[str, ...] | str  # the known ones, or "module:attribute" of what has or lists them
+
+    @property
+    def known(self) -> Iterable[str]:
+        """The known values: a tuple, or a table of what each one means. Imports what has them."""
+        if isinstance(self.values, tuple):
+            return self.values
+        found: Any = Entry(self.values, "").load()
+        listed: Iterable[str] = found() if callable(found) else found
+        return listed
+
+
 @dataclass(frozen=True)
-class Argument:
+class Argument(Valued):
     """A word of the command line that stands by itself."""
 
     help: str
     metavar: str
+    values: tuple[str, ...] | str = ()
 
 
 @dataclass(frozen=True)
-class Option:
+class Option(Valued):
     """A word that begins with dashes, and its value."""
 
     help: str  # "{values}" in it becomes "a, b, c", and "{choice}" becomes "a, b or c", of the known values
     metavar: str | None = None  # what stands for the value; a flag has none
     min: float | None = None
     max: float | None = None
-    values: (
-        tuple[str, ...] | str
-    ) = ()  # the known values, or "module:attribute" of the table or tuple of them
+    values: tuple[str, ...] | str = ()
     none: str | None = None  # the word for None, where a value can be taken back to it
     short: str | None = None  # "-q"
     envvar: str | None = None
     consent: bool = False  # given for one run: no part of how that run is repeated
-
-    @property
-    def known(self) -> Iterable[str]:
-        """The known values: a tuple, or a table of what each one means. Imports where they are."""
-        if isinstance(self.values, tuple):
-            return self.values
-        found: Iterable[str] = Entry(self.values, "").load()
-        return found
 
     @property
     def text(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from inspect import cleandoc
 from textwrap import indent
@@ -53,6 +54,7 @@ class Command(TyperCommand):
 def run(arguments: list[str] | None = None) -> int:
     """Run ``opsig`` with ``arguments`` (default: the process's) and return its exit code: 1 for gates alone."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _complete_what_is_meant()
     try:
         code = _run(words)
     except BrokenPipeError:  # the reader has gone away, as in `opsig report | head`
@@ -99,6 +101,19 @@ def _run(words: list[str]) -> int:
         if isinstance(error.__context__, BrokenPipeError):
             raise BrokenPipeError from error
         raise SystemExit(ExitCode.USAGE if error.code == 1 else error.code) from error
+
+
+def _complete_what_is_meant() -> None:
+    """Give completion the words as they are meant: bash parts ``--model=mlp`` in three, and ``help`` is no command."""
+    environment, cursor = os.environ, os.environ.get("COMP_CWORD", "")
+    if "_OPSIG_COMPLETE" not in environment:
+        return
+    asked = environment.get("_TYPER_COMPLETE_ARGS", "")
+    environment["_TYPER_COMPLETE_ARGS"] = re.sub(r"^(\S+\s+)help\s+", r"\1", asked)
+    if cursor.isdecimal():
+        line = "\n".join(environment.get("COMP_WORDS", "").split("\n")[: int(cursor) + 1])
+        line = re.sub(r"(\n--[\w-]+)\n=(\n|$)", r"\1\n", re.sub(r"^(\S+\n)help\n", r"\1", line))
+        environment["COMP_WORDS"], environment["COMP_CWORD"] = line, str(line.count("\n"))
 
 
 def _command_in(words: list[str]) -> str:

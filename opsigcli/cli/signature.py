@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from opsigcli.options import TerminalOptions
-from opsigcli.parameters import Argument, Option, Parameter, filled_in, parameters
+from opsigcli.parameters import Argument, Option, Parameter, Valued, filled_in, parameters
 from opsigcli.registry import Registry
 
 LARGEST = 1 << 53  # of whole numbers
@@ -60,7 +60,10 @@ def _parameter(parameter: Parameter) -> inspect.Parameter:
         default = list(default)
     info: Any
     if isinstance(declared, Argument):
-        info = typer.Argument(metavar=declared.metavar, help=declared.help, parser=parser)
+        offered = _completion(declared) if declared.values else None
+        info = typer.Argument(
+            metavar=declared.metavar, help=declared.help, parser=parser, autocompletion=offered
+        )
     else:
         bounds: dict[str, Any] = {"min": declared.min, "max": declared.max}
         if declared.none:
@@ -139,9 +142,9 @@ def _path(text: str | Path) -> Path:
     return Path(text)
 
 
-def _completion(option: Option) -> Callable[[str], Iterator[tuple[str, str]]]:
+def _completion(declared: Valued) -> Callable[[str], Iterator[tuple[str, str]]]:
     def complete(incomplete: str) -> Iterator[tuple[str, str]]:
-        known = option.known
+        known = declared.known
         forms = known.forms() if isinstance(known, Registry) else dict.fromkeys(known, "")
         yield from (form for form in forms.items() if form[0].startswith(incomplete))
 

@@ -13,14 +13,14 @@ from conftest import Opsig
 
 from opsigcli.models import MODELS
 from opsigcli.options import COMMANDS
-from opsigcli.parameters import Option, parameters
+from opsigcli.parameters import Argument, parameters
 from opsigcli.registry import Entry, Registry
 
 LISTED = {
     (verb, parameter.flag): parameter.declared
     for verb, options in COMMANDS.items()
     for parameter in parameters(options)
-    if isinstance(parameter.declared, Option) and parameter.declared.values
+    if parameter.declared.values
 }
 HEAVY = ("torch", "torchvision", "scipy", "h5py", "networkx")
 PROGRAM = f"""
@@ -59,7 +59,11 @@ def complete(*lines: tuple[str, ...], shell: str = "bash") -> list[list[str]]:
 
 
 def test_the_known_values_of_every_option_are_offered() -> None:
-    offered = complete(*((verb, flag, "") for verb, flag in LISTED))
+    argument = [isinstance(declared, Argument) for declared in LISTED.values()]
+    asked = [
+        (verb, "") if bare else (verb, flag, "") for (verb, flag), bare in zip(LISTED, argument, strict=True)
+    ]
+    offered = complete(*asked)
     for (where, declared), words in zip(LISTED.items(), offered, strict=True):
         assert [word.rstrip(":") for word in words] == list(declared.known), where
 
@@ -95,6 +99,22 @@ def test_only_values_that_begin_as_the_word_does_are_offered() -> None:
     model, none = complete(("trace", "ckpts", "--model", "tor"), ("train", "run", "--loss", "x"))
     assert model == ["torchvision:"]
     assert none == []
+
+
+def test_values_after_an_equals_sign_and_what_help_takes_are_offered() -> None:
+    parted, empty, helped, other = complete(  # bash parts words at the sign
+        ("trace", "--model", "=", "tor"),
+        ("mine", "--window", "="),
+        ("help", "tr"),
+        ("report", "--fail-on", "loss."),
+    )
+    assert parted == ["torchvision:"]
+    assert empty == ["run", "first"]
+    assert helped == ["train", "trace"]
+    assert other == ["loss.first", "loss.last", "loss.min", "loss.max", "loss.rise.max"]
+    whole, helped = complete(("trace", "--model=tor"), ("help", "rep"), shell="zsh")
+    assert "torchvision:" in "".join(whole).replace("\\", "")
+    assert "report" in "".join(helped)
 
 
 def test_what_needs_a_name_is_offered_with_its_colon() -> None:
