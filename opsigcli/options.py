@@ -19,6 +19,7 @@ from opsigcli.shared_options import (
     OPTIMIZERS,
     PRESETS,
     SCHEDULES,
+    STORE_VARIABLE,
     BatchNorm,
     BatchSize,
     Betas,
@@ -144,6 +145,16 @@ class TrainOptions:
             values=STATES,
         ),
     ] = "every"
+    record_losses: Annotated[
+        bool,
+        Option(
+            "Keep the loss of every example at each checkpoint, as the gradient's own pass has it, and write the store "
+            "that opsig trace would, without its passes. For updates on all examples as they are."
+        ),
+    ] = False
+    store: Annotated[
+        Path, Option("The case file that --record-losses writes (HDF5).", "FILE", envvar=STORE_VARIABLE)
+    ] = STORE
     exclude: Annotated[
         Path | None, Option("Leave out the examples whose ids FILE holds (opsig mine --export).", "FILE")
     ] = None
@@ -174,6 +185,7 @@ class TrainOptions:
     seed: Seed = 0
     device: Device = "auto"
     trust_manifest: TrustManifest = False
+    dry_run: DryRun = False
     fresh: Fresh = False
     given: frozenset[str] = field(
         default=frozenset(), compare=False, repr=False

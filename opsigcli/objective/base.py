@@ -228,13 +228,18 @@ class Objective:
         return float(np.average(self.losses(order).astype(np.float64), weights=weights))
 
     def mean_loss_and_gradient(
-        self, positions: NDArray[np.int64] | None = None, *, micro_batches: bool = True
+        self,
+        positions: NDArray[np.int64] | None = None,
+        *,
+        micro_batches: bool = True,
+        losses: list[Tensor] | None = None,
     ) -> tuple[float, list[Tensor]]:
         """Mean loss over ``positions`` (default: all that count) and its gradient, one tensor per trainable parameter.
 
         The sum over micro-batches is divided by the examples' weights together: a mean of batch means would weigh
         a short last batch too much. The model stays in the mode it is in, so that training can keep batch
-        statistics; with ``micro_batches=False`` the whole batch passes at once, as those need.
+        statistics; with ``micro_batches=False`` the whole batch passes at once, as those need. ``losses`` gets those of
+        the examples of each piece, without w, from the same pass.
         """
         order = self.counted if positions is None else np.asarray(positions, dtype=np.int64)
         parameters = self.parameters
@@ -243,7 +248,10 @@ class Objective:
         pieces = self.batches(order) if micro_batches else iter([self.batch(order)])
         for inputs, targets in pieces:
             with self.statistics():
-                summed = self.loss_fn(self.outputs(inputs), targets).sum()
+                outputs = self.outputs(inputs)
+                summed = self.loss_fn(outputs, targets).sum()
+            if losses is not None:
+                losses.append(self.example_loss(outputs.detach(), targets))
             parts = torch.autograd.grad(summed, parameters, allow_unused=True)
             for whole, part in zip(gradient, parts, strict=True):
                 if part is not None:

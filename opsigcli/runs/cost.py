@@ -23,8 +23,8 @@ def plan_lines(result: dict[str, Any], what: str, store: Path) -> tuple[str, ...
     duration = f"{_duration(seconds)} (from the time of a real batch)"
     return (
         f"dry run: {what}",
-        f"{result['units']} units of work; reads {_bytes(result['bytes_to_read'])}, "
-        f"writes about {_bytes(result['bytes_to_write'])} to {store}; {duration}",
+        f"{result['units']} units of work; reads {bytes_in_words(result['bytes_to_read'])}, "
+        f"writes about {bytes_in_words(result['bytes_to_write'])} to {store}; {duration}",
         "nothing was written",
     )
 
@@ -57,8 +57,8 @@ def seconds_of_losses(
             kept.forget()
             kept.refresh(objective.model.eval())
 
-        own = _timed(renew)
-    return own + _timed(evaluator.losses) * len(source) / held
+        own = timed(renew)
+    return own + timed(evaluator.losses) * len(source) / held
 
 
 def seconds_of_gradient(run: Run, source: ExampleSource, device: str, batch_size: int) -> float:
@@ -69,10 +69,10 @@ def seconds_of_gradient(run: Run, source: ExampleSource, device: str, batch_size
         run.model, source, run.loss, device=device, batch_size=batch_size, config=run.config
     )
     some = objective.counted[: min(batch_size, objective.n, TIMED_EXAMPLES)]
-    return _timed(lambda: objective.mean_loss_and_gradient(some)) / len(some)
+    return timed(lambda: objective.mean_loss_and_gradient(some)) / len(some)
 
 
-def _timed(work: Callable[[], object]) -> float:
+def timed(work: Callable[[], object]) -> float:
     """Seconds that ``work`` takes when it has been done before: the shortest of some."""
     work()
     times: list[float] = []
@@ -90,7 +90,7 @@ def _duration(seconds: float) -> str:
     return ""
 
 
-def _bytes(count: int) -> str:
+def bytes_in_words(count: int) -> str:
     size = float(count)
     for word in ("B", "kB", "MB", "GB"):
         if size < 1000:

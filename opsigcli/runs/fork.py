@@ -78,7 +78,7 @@ class Fork:
         Raises:
             CheckpointError: the rule has a memory, and the checkpoint none of that kind.
         """
-        needed = _memory(rule, hyper)
+        needed = memory(rule, hyper).keys()
         if reset or not needed or self.row.step == 0:
             return {}
         path = state_path(self.path)
@@ -247,8 +247,8 @@ def _length(trainer: Trainer, name: str) -> float:
     return length
 
 
-def _memory(rule: Optimizer, hyper: Mapping[str, Any]) -> set[str]:
-    """What a rule keeps of each parameter, by name, seen at an update of a small one."""
+def memory(rule: Optimizer, hyper: Mapping[str, Any]) -> dict[str, int]:
+    """What a rule keeps of each parameter: name -> numbers of it for four of the parameter, seen at an update."""
     import torch
 
     parameter = torch.ones(2, 2, requires_grad=True)
@@ -256,7 +256,7 @@ def _memory(rule: Optimizer, hyper: Mapping[str, Any]) -> set[str]:
     parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     kept = optimizer.state.get(parameter, {})
-    return {key for key, value in kept.items() if isinstance(value, torch.Tensor)}
+    return {key: value.numel() for key, value in kept.items() if isinstance(value, torch.Tensor)}
 
 
 def _said(value: Any) -> str:

@@ -49,6 +49,19 @@ class SaveSteps:
         """The ranges, written in one way."""
         return ",".join(f"{one.first}:{one.last}:{one.apart}" for one in self._ranges)
 
+    def count(self, after: int, last: int) -> int:
+        """How many steps above ``after`` up to ``last`` are among them."""
+        if not self._ranges:
+            return last // self._every - after // self._every
+        found = 0
+        for one in self._ranges:
+            begin = max(-(-(after + 1 - one.first) // one.apart), 0)
+            end = (min(last, one.last) - one.first) // one.apart
+            if end >= begin:
+                found += end - begin + 1
+                after = one.first + end * one.apart  # a step that two ranges share counts once
+        return found
+
     def __contains__(self, step: int) -> bool:
         if not self._ranges:
             return step % self._every == 0

@@ -68,10 +68,14 @@ class Trainer:
         self._micro_batches = not norms
         self._norms = [norm for norm in norms if norm.running_mean is not None]
 
-    def update(self) -> float:
-        """Make one optimizer update and return the mean loss of its batch, before the update."""
+    def update(self, losses: list[Tensor] | None = None) -> float:
+        """Make one optimizer update and return the mean loss of its batch, before the update.
+
+        Args:
+            losses: gets those of the batch's examples, before the update, where each counts as it is.
+        """
         self._begin()
-        loss, gradient = self._loss_and_gradient()
+        loss, gradient = self._loss_and_gradient(losses)
         self._give(gradient)
         with further_up(self.optimizer) as moved:
             if moved:
@@ -85,11 +89,11 @@ class Trainer:
         self.step += 1
         return loss
 
-    def gradient(self) -> list[Tensor]:
+    def gradient(self, losses: list[Tensor] | None = None) -> list[Tensor]:
         """The gradient that the next update begins with; the weights stay as they are, and BatchNorm's statistics."""
         kept = {name: buffer.clone() for name, buffer in self.objective.model.named_buffers()}
         self._begin()
-        _, gradient = self._loss_and_gradient()
+        _, gradient = self._loss_and_gradient(losses)
         self.objective.model.eval()
         for name, buffer in self.objective.model.named_buffers():
             buffer.copy_(kept[name])
@@ -107,14 +111,16 @@ class Trainer:
         for parameter, grad in zip(self.objective.parameters, gradient, strict=True):
             parameter.grad = grad
 
-    def _loss_and_gradient(self) -> tuple[float, list[Tensor]]:
+    def _loss_and_gradient(self, losses: list[Tensor] | None = None) -> tuple[float, list[Tensor]]:
         """The mean loss of this step's batch, with its examples weighed and changed, and its gradient."""
         positions = self._positions()
         if self._weights is None and self._changes is None:
-            return self.objective.mean_loss_and_gradient(positions, micro_batches=self._micro_batches)
-        return self._changed(self.objective.counted if positions is None else positions)
+            return self.objective.mean_loss_and_gradient(
+                positions, micro_batches=self._micro_batches, losses=losses
+            )
+        return self._changed(self.objective.counted if positions is None else positions, losses)
 
-    def _changed(self, order: Positions) -> tuple[float, list[Tensor]]:
+    def _changed(self, order: Positions, losses: list[Tensor] | None) -> tuple[float, list[Tensor]]:
         """``Σ w_i ℓ_i / Σ w_i`` over the batch at ``order``, of examples changed as is drawn for this step."""
         objective, changes = self.objective, self._changes
         size = objective.batch_size if self._micro_batches else len(order)
@@ -128,6 +134,8 @@ class Trainer:
             places = np.arange(start, min(start + size, len(order)))
             inputs, terms = self._mixture(order, places, drawn)
             outputs = objective.outputs(inputs)
+            if losses is not None and changes is None:
+                losses.append(objective.example_loss(outputs.detach(), terms[0][1]))
             summed = sum(
                 share * (objective.loss_fn(outputs, targets) * self._counts(counts[of])).sum()
                 for share, targets, of in terms

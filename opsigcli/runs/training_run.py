@@ -29,6 +29,7 @@ from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.fork import Fork, move, open_fork, read_move
 from opsigcli.runs.kept_examples import example_weights
 from opsigcli.runs.load_weights import Loader
+from opsigcli.runs.recorded_losses import RecordedLosses, require_own_store, require_recordable
 from opsigcli.runs.run_specs import signed_manifest
 from opsigcli.runs.save_steps import SaveSteps
 from opsigcli.runs.trainer import Trainer
@@ -36,6 +37,8 @@ from opsigcli.runs.training_rule import training_rule, with_preset
 from opsigcli.usercode import absolute_spec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from opsigcli.examples import ExampleSource
     from opsigcli.optimizers.base import Optimizer
     from opsigcli.progress import Task
@@ -103,7 +106,6 @@ class TrainingRun:
                 perturb=str(self._move or ""),
                 reset_state=options.reset_state,
             )
-        self.rows = self._open_folder()
         optimizer = rule.build(objective.parameters, hyper)
         counts = None if self.weights is None else self.weights[self.weights > 0]
         uneven = counts if counts is not None and (counts < 1).any() else None
@@ -117,8 +119,18 @@ class TrainingRun:
             changes=changes,
             factor=self.schedule.factor if self.schedule.spec else None,
         )
+        if options.record_losses:
+            require_recordable(options, self.trainer, len(source))
+        self.rows = [] if options.dry_run else self._open_folder()
+        self.recorded: RecordedLosses | None = None
+        if options.record_losses:
+            self.recorded = RecordedLosses(options.store, self.manifest)
+            if not options.fresh:
+                require_own_store(options.store, [row.sha256 for row in self.rows])
         self._written, self._reader = 0.0, SafetensorsFile()
         self._restore(fork, rule, hyper)
+        if options.dry_run:
+            return
         write_example_weights(self.folder, self._digest(), self._less)
         if not self.rows:
             self.write_manifest()  # before the first checkpoint: a killed run is known again
@@ -129,10 +141,17 @@ class TrainingRun:
         trainer, options = self.trainer, self.options
         task.advance(min(trainer.step, options.steps), "resumed" if trainer.step else "")
         while trainer.step < options.steps:
+            at = self.rows[-1]
+            losses: list[Tensor] | None = (
+                [] if self.recorded is not None and at.step == trainer.step else None
+            )
             if self._move is not None and trainer.step == self.manifest.forked_step:
                 length = move(trainer, self._move)
                 task.advance(0, f"moved by {length:.4g}")
-            loss = trainer.update()
+                losses = None  # the checkpoint has the weights before the move
+            loss = trainer.update(losses)
+            if self.recorded is not None and losses:
+                self.recorded.keep(at.sha256, losses, trainer.objective)
             task.advance(note=f"loss {loss:.4f}")
             diverged = not math.isfinite(loss)
             if diverged or trainer.step in self.saved or trainer.step == options.steps:

@@ -20,6 +20,7 @@ class Train(TypedDict):
     mean_loss: float  # at the end, nats
     diverged: bool  # the loss stopped being finite, and training with it
     steps_per_second: float | None  # null where nothing was left to do
+    store: str | None  # that has the losses which training recorded; null where it did not
 
 
 class WeightSet(TypedDict):
@@ -128,7 +129,10 @@ class Plan(TypedDict):
     surrogates: NotRequired[int]  # searches, at most
     arms: NotRequired[int]  # of --causal, each trained on for some updates
     bytes_to_read: int  # of checkpoints
-    bytes_to_write: int  # to the store
+    bytes_to_write: (
+        int  # to the store; of opsig train checkpoints, optimizer states and recorded losses together
+    )
+    bytes_of_losses: NotRequired[int]  # of these, to the store of --record-losses
     estimated_seconds: float  # by the time of a real batch
     look: NotRequired[Look]  # how the ends of the run do on a few examples
 

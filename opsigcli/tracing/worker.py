@@ -23,6 +23,7 @@ from opsigcli.objective.evaluate import Evaluator
 from opsigcli.objective.independence import refuse_coupling
 from opsigcli.progress import Task
 from opsigcli.runs.load_weights import Loader
+from opsigcli.runs.recorded_losses import RecordedLosses, differing
 from opsigcli.store.decode import decode_unit
 from opsigcli.store.units import Units
 from opsigcli.tracing.rows import Row
@@ -63,6 +64,7 @@ class Worker:
         units: where finished units are kept.
         virtual: takes virtual steps; None where none are wanted.
         sharding: which units are this worker's; None = all.
+        recorded: losses that need no computing; None where there are none.
     """
 
     series: Series
@@ -71,6 +73,7 @@ class Worker:
     units: Units
     virtual: VirtualStep | None = None
     sharding: Sharding | None = None
+    recorded: RecordedLosses | None = None
     computed: int = 0  # units
     failed: dict[str, str] = field(default_factory=dict)  # file -> reason
     _held: int | None = None
@@ -101,13 +104,15 @@ class Worker:
         grid = self.grid(rows)
         mine = grid if self.sharding is None else [grid[i] for i in self.sharding.units(len(grid))]
         first: Exception | None = None
+        self._try_recorded(mine)
         with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
             written: Future[None] | None = None
             todo = mine if self.units.none() else [unit for unit in mine if not self.units.has(unit.key)]
             task.advance(len(mine) - len(todo), "kept")
             for unit, following in zip(todo, [*todo[1:], None], strict=False):
                 try:
-                    losses = self._losses(unit, following, reading)
+                    known = self._recorded(unit)
+                    losses = self._losses(unit, following, reading) if known is None else known
                     self.units.discard(_failure(unit.row))
                 except (CheckpointError, ModelError) as error:
                     first = first or error
@@ -117,7 +122,7 @@ class Worker:
                 if written is not None:
                     written.result()
                 written = writing.submit(self.units.write, unit.key, losses)
-                self.computed += 1
+                self.computed += known is None
                 with np.errstate(invalid="ignore"):
                     mean = np.nanmean(losses) if np.isfinite(losses).any() else float("nan")
                 task.advance(note=f"checkpoint {unit.row.step}, mean loss {mean:.4f}")
@@ -202,6 +207,27 @@ class Worker:
         if self.sharding is not None:  # another worker may be the one that merges
             with contextlib.suppress(CheckpointError):  # a file that is gone is so for all of them
                 self.units.write(_failure(row), np.frombuffer(json.dumps(reason).encode(), np.uint8))
+
+    def _recorded(self, unit: Unit) -> NDArray[np.float32] | None:
+        """The losses of a unit that training had already."""
+        if self.recorded is None or unit.shard == VIRTUAL:
+            return None
+        found = self.recorded.read(unit.row.sha256, len(self.evaluator.objective.source))
+        size = self.evaluator.shard_size
+        return None if found is None else found[unit.shard * size : (unit.shard + 1) * size]
+
+    def _try_recorded(self, units: list[Unit]) -> None:
+        """Compute one unit that training had, the last, and do without all of them where its losses are others."""
+        for unit in reversed(units):
+            known = self._recorded(unit)
+            if known is not None and np.isfinite(known).any():
+                with ThreadPoolExecutor(1) as reading:
+                    apart = differing(known, self._losses(unit, None, reading))
+                if apart:
+                    self.recorded = None
+                    said = f"losses that training recorded are up to {apart:.2g} nats from those of a trace"
+                    self.evaluator.objective.notes.append(f"{said}: all were computed anew")
+                return
 
     def _losses(self, unit: Unit, following: Unit | None, reading: ThreadPoolExecutor) -> NDArray[np.float32]:
         if unit.row.file in self.failed:
