@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Bytes, Floats, Ints
 
 
+OWN_MEANS = ("image", "colour")  # values of standardize= by which each input loses a mean of its own
 IGNORED = -100  # a label that says not to measure the example, or the token; PyTorch's ignore_index
 # What data may say of each token beside its number, by the names of transformers: 1 where it is read and 0 where it is
 # padding, the sentence that it belongs to, and its place; and the tokens that a decoder reads, with their mask.

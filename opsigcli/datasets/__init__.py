@@ -22,7 +22,9 @@ SOURCES = Registry(
     "dataset",
     {
         "planted": Entry(
-            "opsigcli.datasets.planted:open_planted", "planted?n=900: generated, pairs known", bare=True
+            "opsigcli.datasets.planted:open_planted",
+            "planted?n=900: generated, pairs known; with swap=true their backgrounds are in others",
+            bare=True,
         ),
         "noise": Entry(
             "opsigcli.datasets.generated:open_noise",
@@ -42,6 +44,11 @@ SOURCES = Registry(
         "modular": Entry(
             "opsigcli.datasets.modular:open_modular",
             "modular?p=23&part=train&share=0.5: addition modulo p, on which networks grok",
+            bare=True,
+        ),
+        "digits": Entry(
+            "opsigcli.datasets.digits:open_digits",
+            "digits: 1,797 handwritten digits of 8 × 8 pixels, which come with opsig",
             bare=True,
         ),
         "folder": Entry(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.datasets.class_order import absolute_classes, relabelled
-from opsigcli.datasets.constants import channel_constants
+from opsigcli.datasets.constants import channel_constants, own_constants_removed
 from opsigcli.datasets.drawn import drawn
 from opsigcli.datasets.listing import Listing, spread
 from opsigcli.datasets.pictures import Pictures, picture_of
@@ -21,7 +21,7 @@ from opsigcli.datasets.token_options import TokenOptions
 from opsigcli.datasets.transforms import prepared_by
 from opsigcli.datasets.weights import read_weights
 from opsigcli.errors import DatasetError, UsageError
-from opsigcli.examples import IGNORED, ExampleSource
+from opsigcli.examples import IGNORED, OWN_MEANS, ExampleSource
 from opsigcli.query import choice, flag, integer, numbers
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path, absolute_spec
@@ -49,9 +49,9 @@ class Settings:
     """The options that all sources share.
 
     ``limit=N`` takes at most N examples, spread evenly over the classes. ``standardize=channel`` subtracts the
-    mean of each channel (the first axis of an input) over the examples taken and divides by its standard
-    deviation; ``standardize=image`` does so with each input's own mean and deviation; ``mean=…&std=…`` gives
-    the constants of each channel. Where a deviation is 0 it counts as 1. ``transform=…`` says all of this in one word.
+    mean of each channel (the first axis of an input) over the examples taken and divides by its standard deviation
+    (by 1 where that is 0); ``=image`` does so with each input's own, ``=colour`` takes away each input's mean of each
+    channel; ``mean=…&std=…`` gives the constants of each channel. ``transform=…`` says all of this in one word.
     ``channels=bgr`` turns the order of the three channels round, before the constants, which are then in the new order.
     ``weights=FILE.npy`` gives one weight per example of the whole source, in its order, in the mean loss.
     ``classes=natural`` or ``classes=cat,dog`` or ``classes=FILE.txt`` says which number each class name has.
@@ -61,7 +61,7 @@ class Settings:
     """
 
     limit: int | None
-    standardize: str  # none, channel, image
+    standardize: str  # none, channel, image, colour
     mean: tuple[float, ...]
     std: tuple[float, ...]
     pictures: Pictures
@@ -88,7 +88,7 @@ class Settings:
         if prepared:
             return cls(limit, "none", prepared.mean, prepared.std, prepared.pictures, *more)
         mean, std = numbers(spec, "mean", ()), numbers(spec, "std", ())
-        standardize = choice(spec, "standardize", "none", ("none", "channel", "image"))
+        standardize = choice(spec, "standardize", "none", ("none", "channel", "image", "colour"))
         if bool(mean) != bool(std):
             raise UsageError(f"in {str(spec)!r}: expected mean= and std= together", "give both")
         if mean and standardize != "none":
@@ -137,6 +137,10 @@ class Source(ExampleSource):
         if settings.reverse and reader.shape[:1] != (3,):
             raise UsageError(f"in {self.spec!r}: channels=bgr is for inputs (3, …); they are {reader.shape}")
         self._reverse, self._pictures = settings.reverse, settings.pictures
+        if settings.standardize == "colour" and len(reader.shape) < 2:
+            raise UsageError(
+                f"in {self.spec!r}: standardize=colour is for pictures; inputs are {reader.shape}"
+            )
         if 0 in reader.shape:
             raise DatasetError(
                 f"expected inputs with numbers in them in {self.spec}, found inputs of shape {reader.shape}"
@@ -151,7 +155,7 @@ class Source(ExampleSource):
         self._targets = shifted(self._targets, reader, self._rows, settings.shift, spec)
         self._check_finite()
         self.tokens = settings.tokens
-        self._per_image = settings.standardize == "image"
+        self._own = settings.standardize if settings.standardize in OWN_MEANS else ""
         self.transform = self._resolve(settings)
         self.fingerprint = self._fingerprint()
 
@@ -176,11 +180,8 @@ class Source(ExampleSource):
         inputs: NDArray[np.float32] = raw.astype(np.float32)
         if raw.dtype == np.uint8:
             inputs /= np.float32(255)
-        if self._per_image:
-            axes = tuple(range(1, inputs.ndim))
-            mean = inputs.mean(axis=axes, keepdims=True, dtype=np.float64)
-            std = inputs.std(axis=axes, keepdims=True, dtype=np.float64)
-            inputs = ((inputs - mean) / np.where(std > 0, std, 1)).astype(np.float32)
+        if self._own:
+            inputs = own_constants_removed(inputs, self._own)
         if self.normalisation is not None:
             mean, std = self.normalisation
             inputs -= mean
@@ -208,7 +209,7 @@ class Source(ExampleSource):
 
     def pixels(self, positions: Ints) -> Bytes | None:
         """The inputs as they are kept, (B, C, H, W) uint8, where ``normalisation`` makes ``read`` of them."""
-        if self._reader.dtype != np.uint8 or self._per_image:
+        if self._reader.dtype != np.uint8 or self._own:
             return None
         found: Bytes = self._ordered(np.asarray(positions, dtype=np.int64))
         return found

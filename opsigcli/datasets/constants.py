@@ -36,3 +36,17 @@ def channel_constants(
     shift = total / count
     std = np.sqrt(np.maximum(squares / count - shift**2, 0))
     return tuple((origin[:, 0] + shift).tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
+
+
+def own_constants_removed(inputs: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
+    """``(x − m) / s`` of each input's own mean and deviation (``image``), or its channels' means and 1 (``colour``).
+
+    Args:
+        inputs: (B, C, …).
+        kind: one of ``OWN_MEANS``.
+    """
+    axes = tuple(range(2 if kind == "colour" else 1, inputs.ndim))
+    mean = inputs.mean(axis=axes, keepdims=True, dtype=np.float64)
+    std = np.float64(1) if kind == "colour" else inputs.std(axis=axes, keepdims=True, dtype=np.float64)
+    found: NDArray[np.float32] = ((inputs - mean) / np.where(std > 0, std, 1)).astype(np.float32)
+    return found

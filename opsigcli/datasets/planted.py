@@ -17,7 +17,7 @@ from opsigcli.datasets.planted_pictures import PICTURES
 from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.errors import UsageError
 from opsigcli.examples import ExampleSource
-from opsigcli.query import LARGEST_SEED, integer
+from opsigcli.query import LARGEST_SEED, flag, integer
 from opsigcli.registry import unknown
 from opsigcli.specs import Spec
 
@@ -37,12 +37,13 @@ class Planted(ExampleSource):
         scenario: a name in ``EVERY``.
         n: number of examples N, at least ``SMALLEST``.
         seed: of the generator.
+        swap: whether what the groups share (their background) lies in other examples of the same labels instead.
 
     Raises:
-        UsageError: the scenario is unknown, or N is too small for its groups.
+        UsageError: the scenario is unknown or nothing in it can be swapped, or N is too small for its groups.
     """
 
-    def __init__(self, scenario: str = "img2", n: int = 900, seed: int = 0) -> None:
+    def __init__(self, scenario: str = "img2", n: int = 900, seed: int = 0, swap: bool = False) -> None:
         if scenario not in EVERY:
             raise unknown("planted scenario", scenario, EVERY)
         if n < SMALLEST:
@@ -54,10 +55,16 @@ class Planted(ExampleSource):
         name_seed = int.from_bytes(hashlib.sha256(scenario.encode()).digest()[:4], "big")
         draft = Draft(n, np.random.default_rng([seed, name_seed]))
         EVERY[scenario].fill(draft)
+        if swap and not draft.swap():
+            raise UsageError(
+                f"expected a planted scenario whose pairs share a feature that others of their labels can have, "
+                f"found {scenario}",
+                "use planted?scenario=img2&swap=true, vec3, pictures4, or a larger n=",
+            )
         # Multiples of 2^-10 make the content, and so its fingerprint, the same on machines that round differently.
         self._inputs = (np.round(draft.inputs * 1024) / 1024).astype(np.float32)
         self.scenario = scenario
-        self.spec = f"planted?scenario={scenario}&n={n}&seed={seed}"
+        self.spec = f"planted?scenario={scenario}&n={n}&seed={seed}" + ("&swap=true" if swap else "")
         self.ids: Ints = np.arange(n, dtype=np.int64)
         self.labels: Ints = draft.labels
         self.classes = draft.classes
@@ -85,14 +92,14 @@ class Planted(ExampleSource):
 
 
 def open_planted(spec: Spec) -> Planted:
-    """Open ``planted?scenario=img2&n=900&seed=0``; every option may be left out.
+    """Open ``planted?scenario=img2&n=900&seed=0&swap=false``; every option may be left out.
 
     Raises:
         UsageError: an option or the scenario is unknown, or has the wrong type.
     """
-    scenario = str(spec.only("scenario", "n", "seed").options.get("scenario", "img2"))
+    scenario = str(spec.only("scenario", "n", "seed", "swap").options.get("scenario", "img2"))
     n, seed = (
         integer(spec, "n", 900, maximum=LARGEST),
         integer(spec, "seed", 0, minimum=0, maximum=LARGEST_SEED),
     )
-    return Planted(scenario, n, seed)
+    return Planted(scenario, n, seed, flag(spec, "swap", False))

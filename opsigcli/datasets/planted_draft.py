@@ -28,6 +28,7 @@ class Draft:
         self.alternatives: list[tuple[Ints, Ints]] = []  # further ways to name the same pairs
         self.axis: Floats | None = None  # (N,) position on a continuous axis that opposes itself
         self._free = rng.permutation(n).astype(np.int64)
+        self._given: list[tuple[Ints, int, Floats]] = []  # rows, their label, the feature that they share
 
     def take(self, count: float) -> Ints:
         """Rows nobody has taken yet; ``count`` is for STANDARD_N examples and scales with N."""
@@ -38,6 +39,33 @@ class Draft:
         rows = max(1, round(count))
         taken, self._free = self._free[:rows], self._free[rows:]
         return taken
+
+    def give(self, rows: Ints, label: int, feature: Floats) -> None:
+        """Add to the inputs of one side of a pair, with this label, the feature that the pair shares."""
+        self.inputs[rows] += feature
+        self._given.append((rows, label, feature))
+
+    def swap(self) -> bool:
+        """Move every shared feature to as many other examples of the same label, which then are the pairs.
+
+        Nothing else changes: labels, and what the former members have of their own. False where not all pairs share a
+        feature that can be moved, or too few examples of a label are neither in pairs nor decoys.
+        """
+        hosts = []
+        for rows, label, _ in self._given:
+            mine = self._free[self.labels[self._free] == label][: len(rows)]
+            self._free = np.setdiff1d(self._free, mine)
+            hosts.append(mine)
+        if not hosts or len(hosts) != 2 * len(self.pairs) or self.alternatives:
+            return False
+        if any(len(new) < len(rows) for new, (rows, _, _) in zip(hosts, self._given, strict=True)):
+            return False
+        for new, (rows, _, feature) in zip(hosts, self._given, strict=True):
+            moved = feature.reshape(self.inputs[rows].shape)
+            self.inputs[rows] -= moved
+            self.inputs[new] += moved
+        self.pairs = list(zip(hosts[::2], hosts[1::2], strict=True))
+        return True
 
     def orthonormal(self, count: int, dims: int) -> Floats:
         """``count`` random orthonormal directions, (count, dims)."""
@@ -75,7 +103,7 @@ def plant(
         groups = draft.take(sides[0]), draft.take(sides[1])
         for rows, label, sign in zip(groups, (first, second), (1, -1 if first == second else 1), strict=True):
             draft.inputs[rows] += means[label] - means[draft.labels[rows]]
-            draft.inputs[rows] += sign * draft.sizes(size, rows) * direction
+            draft.give(rows, label, sign * draft.sizes(size, rows) * direction)
             draft.labels[rows] = label
         draft.pairs.append(groups)
 

@@ -54,7 +54,7 @@ def pictures(draft: Draft, *, pairs: int = 0, strength: float = 0.0) -> None:
         groups = tuple(draft.take_rows(size * part) for size in SIZES[(number + order) % 2])
         for rows, label in zip(groups, labels, strict=True):
             draft.inputs[rows] += templates[label] - templates[draft.labels[rows]]
-            draft.inputs[rows] += draft.sizes(strength, rows)[:, :, None, None] * feature
+            draft.give(rows, label, draft.sizes(strength, rows)[:, :, None, None] * feature)
             draft.labels[rows] = label
         draft.pairs.append((groups[0], groups[1]))
     mislabelled, one_sided = draft.take_rows(STRANGE * part), draft.take_rows(STRANGE * part)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.examples import OWN_MEANS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -47,7 +49,7 @@ def _inputs(source: ExampleSource, positions: Ints) -> list[tuple[NDArray[Any], 
             for place, column in zip(places.tolist(), columns.tolist(), strict=True)
         ]
     kept = source.pixels(positions)
-    if kept is None and source.transform.get("standardize") == "image":
+    if kept is None and source.transform.get("standardize") in OWN_MEANS:
         pictures = [source.image(int(position)) for position in positions]
         if all(picture is not None for picture in pictures):
             return [(picture,) for picture in pictures if picture is not None]

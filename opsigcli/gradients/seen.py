@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.errors import Interrupted
-from opsigcli.examples import ExampleSource
+from opsigcli.examples import OWN_MEANS, ExampleSource
 from opsigcli.gradients.contents import contents
 from opsigcli.gradients.thumbnails import more_pictures
 from opsigcli.mining.causes.attribute import spike_examples
@@ -113,7 +113,7 @@ def _pictures(source: ExampleSource, positions: Ints, progress: Progress) -> dic
 def _images(source: ExampleSource, positions: Ints) -> Floats:
     """Pictures before they were brought to mean 0, as far as that is known, (B, C, H, W)."""
     bytes_of = source.pixels(positions)
-    if bytes_of is None and source.transform.get("standardize") == "image":
+    if bytes_of is None and source.transform.get("standardize") in OWN_MEANS:
         shown = [source.image(int(i)) for i in positions]
         bytes_of = np.stack([picture for picture in shown if picture is not None]).transpose(0, 3, 1, 2)
     if bytes_of is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.examples import OWN_MEANS
 from opsigcli.look_records import Better
 from opsigcli.runs.operations import operations
 from opsigcli.runs.right_answers import right_answers
@@ -172,7 +173,7 @@ def _bare(text: str) -> Spec | None:
 def _raw(objective: Objective, positions: Ints) -> Floats | None:
     """The inputs (B, C, H, W) before constants, channels as the data have them; None where they cannot be had."""
     source = objective.source
-    if source.transform.get("standardize") == "image":
+    if source.transform.get("standardize") in OWN_MEANS:
         return None
     inputs = np.asarray(source.read(positions), dtype=np.float64)
     if source.normalisation is not None:

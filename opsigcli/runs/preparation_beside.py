@@ -14,6 +14,7 @@ from opsigcli.checkpoints.recorded_inputs import Recorded, recorded_inputs
 from opsigcli.datasets.pictures import INTERPOLATIONS
 from opsigcli.datasets.transforms import PRESETS
 from opsigcli.errors import OpsigError
+from opsigcli.examples import OWN_MEANS
 from opsigcli.runs.class_order_beside import require_class_order
 from opsigcli.specs import Value, parse
 
@@ -79,12 +80,12 @@ def _constants(card: Card, source: ExampleSource) -> Odd | None:
     wanted = [np.broadcast_to(np.array(each), channels) for each in (card.mean, card.std)]
     own = source.normalisation or (np.zeros(1), np.ones(1))
     found = [np.broadcast_to(np.asarray(each, dtype=np.float64).reshape(-1), channels) for each in own]
-    per_image = source.transform.get("standardize") == "image"
-    if not per_image and all(
+    own_mean = source.transform.get("standardize") in OWN_MEANS
+    if not own_mean and all(
         np.allclose(a, b, rtol=CLOSE, atol=CLOSE) for a, b in zip(wanted, found, strict=True)
     ):
         return None
-    here = "each picture's own mean and deviation" if per_image else _words(found)
+    here = "each picture's own mean" if own_mean else _words(found)
     return (
         f"{_words(wanted)} for pictures in [0, 1]",
         here,

@@ -144,12 +144,14 @@ TOKENS = np.random.default_rng(0).integers(0, 5, (N, 7))
 # The entry of the table, what is special, and a maker of data that returns the spec.
 CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("planted", "pictures"): lambda _: "planted?n=200",
+    ("planted", "swapped"): lambda _: "planted?scenario=pictures4&n=200&swap=true",
     ("planted", "vectors"): lambda _: "planted?scenario=vec3&n=200",
     ("noise", "pictures"): lambda _: "noise?n=30&shape=3,4,5&classes=3",
     ("noise", "noisy labels"): lambda _: "noise?n=30&shape=4&classes=3&label_noise=0.3&label_noise_seed=2",
     ("modular", "numbers"): lambda _: "modular?p=5&share=0.6",
     ("two-layer-linear", "numbers"): lambda _: "two-layer-linear?d=2&copies=3&kappa=0.5",
     ("one-axis", "numbers"): lambda _: "one-axis?n=12&p=0.5",
+    ("digits", "pictures"): lambda _: "digits?limit=40",
     ("folder", "plain"): partial(images, ""),
     ("folder", "channels"): partial(images, "?standardize=channel&size=4"),
     ("npz", "floats"): arrays("", x=numbers(0, N, 4), y=LABELS, ids=np.arange(N)[::-1] * 10),
@@ -157,6 +159,7 @@ CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("npz", "pictures"): arrays("?mean=0.4,0.5,0.6&std=0.2,0.3,0.4", x=pictures(N, 5, 4, 3), y=LABELS),
     ("npz", "resized"): arrays("?size=4", x=pictures(N, 5, 4, 3), y=LABELS),
     ("npz", "each its own"): arrays("?standardize=image", x=pictures(N, 5, 4), y=LABELS),
+    ("npz", "no colour"): arrays("?standardize=colour", x=pictures(N, 5, 4, 3), y=LABELS),
     ("npz", "numbers"): arrays("", x=numbers(0, N, 4), y=numbers(1, N, 2), weights=WEIGHTS),
     ("npz", "tokens"): arrays("", x=TOKENS[:, :-1], y=TOKENS[:, 1:], weights=WEIGHTS),
     ("npz", "single tokens"): arrays(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from opsigcli.datasets import SOURCES, open_source
@@ -51,3 +52,27 @@ def test_a_bare_path_is_answered_with_the_spec_to_write(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as caught:
             open_source(f"{path}?limit=3")
         assert caught.value.hint == f"write {scheme}:{path}?limit=3"
+
+
+def test_the_digits_come_with_the_package_and_are_ten_classes_of_eight_by_eight_pixels() -> None:
+    source = open_source("digits")
+    assert (len(source), source.input_shape, source.outputs) == (1797, (1, 8, 8), 10)
+    assert source.labels[:10].tolist() == list(range(10))
+    assert np.bincount(source.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    inputs = source.read(np.arange(len(source)))
+    ink = np.round(inputs[0, 0, 0] * 16).astype(int).tolist()
+    assert ink == [0, 0, 5, 13, 9, 1, 0, 0]  # the first row of the first, as the file of its makers has it
+    np.testing.assert_allclose(inputs, np.round(inputs * 16) / 16, atol=2e-3)
+
+
+def test_what_is_left_of_pictures_without_their_mean_colour_is_their_shape(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3)).astype(np.uint8)
+    np.savez(tmp_path / "d.npz", x=pixels, y=np.arange(6) % 2)
+    found = open_source(f"npz:{tmp_path}/d.npz?standardize=colour")
+    assert found.pixels(np.arange(6)) is None
+    plain = pixels.transpose(0, 3, 1, 2) / 255
+    expected = plain - plain.mean(axis=(2, 3), keepdims=True)
+    np.testing.assert_allclose(found.read(np.arange(6)), expected, atol=1e-6)
+    np.savez(tmp_path / "v.npz", x=np.ones((6, 4)), y=np.arange(6) % 2)
+    with pytest.raises(UsageError, match="is for pictures"):
+        open_source(f"npz:{tmp_path}/v.npz?standardize=colour")

@@ -75,6 +75,31 @@ def test_both_groups_of_a_pair_share_a_feature_that_others_lack_while_labels_dif
         assert (inputs[second] @ direction).min() > np.quantile(np.abs(inputs[rest] @ direction), 0.98)
 
 
+@pytest.mark.parametrize("scenario", ["img2", "vec3", "pol2", "pictures4"])
+def test_swapped_backgrounds_are_those_of_other_examples_and_nothing_else_differs(scenario: str) -> None:
+    plain, swapped = Planted(scenario), Planted(scenario, swap=True)
+    np.testing.assert_array_equal(plain.labels, swapped.labels)
+    everything = np.arange(len(plain))
+    moved = (swapped.read(everything) - plain.read(everything)).reshape(len(plain), -1)
+    before, after = (
+        np.concatenate([side for pair in s.known_pairs for side in pair]) for s in (plain, swapped)
+    )
+    assert not set(before) & set(after)
+    assert set(np.flatnonzero(np.abs(moved).max(axis=1) > 1e-3)) == set(before) | set(after)
+    for old, new in zip(plain.known_pairs, swapped.known_pairs, strict=True):
+        for one, other in zip(old, new, strict=True):  # the same label, and the same feature on average
+            assert len(one) == len(other)
+            assert set(plain.labels[one]) == set(plain.labels[other])
+            np.testing.assert_allclose(moved[other].mean(axis=0), -moved[one].mean(axis=0), atol=2e-3)
+    assert open_planted(parse(swapped.spec)).fingerprint == swapped.fingerprint != plain.fingerprint
+
+
+@pytest.mark.parametrize("scenario", ["null-gauss", "tok3", "three", "several"])
+def test_what_no_other_example_can_have_is_not_swapped(scenario: str) -> None:
+    with pytest.raises(UsageError, match="share a feature"):
+        Planted(scenario, swap=True)
+
+
 def test_groups_of_a_same_label_pair_have_opposite_features() -> None:
     source = Planted("pol2", 900, 0)
     inputs = source.read(source.ids).astype(np.float64)
