@@ -97,6 +97,35 @@ class Spike:
 
 
 @dataclass(frozen=True)
+class EigenPart:
+    """What the loss deltas of one step have along one eigenvector of the Hessian, or outside of all."""
+
+    eigenvalue: float | None  # of the Hessian at the first checkpoint; None outside of all
+    moved: float  # share of the squared length of the step
+    mean: float  # nats, over all examples
+    size: float  # mean magnitude over that of the loss deltas
+    up_ids: tuple[int, ...]  # largest parts first
+    up_parts: tuple[float, ...]  # nats
+    down_ids: tuple[int, ...]  # most negative first
+    down_parts: tuple[float, ...]  # nats
+
+
+@dataclass(frozen=True)
+class EigenChange:
+    """The loss deltas of one step, in parts: along the top eigenvectors, outside of them, and an error."""
+
+    step: int  # the checkpoint at which the eigenvectors are taken
+    next_step: int  # the next one
+    converged: bool  # the eigenvalues; parts are right in any basis
+    mean_change: float  # nats: the sum of the means of all parts and the error
+    size: float  # nats, mean magnitude of the loss deltas
+    parts: tuple[EigenPart, ...]  # along each eigenvector, largest eigenvalue first
+    outside: EigenPart
+    error: float  # nats, mean of what the parts lack
+    error_size: float  # its mean magnitude over that of the loss deltas
+
+
+@dataclass(frozen=True)
 class Mining:
     """What was found, and what was looked at to find it."""
 
@@ -113,6 +142,7 @@ class Mining:
     )  # what -> adjusted R² of high-passed loss deltas by it
     opposing_classes: tuple[tuple[str, ...], ...] = ()  # on either side of the main swing of whole classes
     provenance: Provenance | None = None
+    eigen: tuple[EigenChange, ...] = ()  # of --method eigen: loss deltas along the Hessian's top eigenvectors
 
     @property
     def digest(self) -> str:

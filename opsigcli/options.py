@@ -335,8 +335,9 @@ class MineOptions:
     method: Annotated[
         str,
         Option(
-            "{choice}. top: the 20 most risen against the 20 most fallen losses at five steps; losses: loss series "
-            "alone (needs no model, finds less).",
+            "{choice}. eigen: loss deltas in parts along the Hessian's top eigenvectors, which are told too; top: the "
+            "20 most risen against the 20 most fallen losses at five steps; losses: loss series alone (needs no model, "
+            "finds less).",
             "NAME",
             values="opsigcli.mining:METHODS",
         ),
@@ -408,6 +409,12 @@ class MineOptions:
     sketch_dimensions: Annotated[
         int, Option("Dimensions gradients are projected to at random.", "N", min=16)
     ] = 512
+    eigenvectors: Annotated[
+        int,
+        Option(
+            "Eigenvectors of the Hessian that loss deltas are parted along, with --method eigen.", "N", min=1
+        ),
+    ] = 3
     screening_space: Annotated[
         float,
         Option(

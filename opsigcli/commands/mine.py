@@ -9,6 +9,7 @@ from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.errors import Interrupted
 from opsigcli.exporting.groups import export_groups, require_format
 from opsigcli.gradients.ablation import compare_causes
+from opsigcli.gradients.eigen_steps import eigen_steps
 from opsigcli.gradients.given import given_trace
 from opsigcli.gradients.mined_before import KEY, mined_before, mining_key
 from opsigcli.gradients.pair_curvature import PairCurvature
@@ -20,7 +21,7 @@ from opsigcli.gradients.unseen import UnseenData
 from opsigcli.mining import METHODS
 from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.mining.inputs import Candidates, Settings, Trace, require_two
-from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
+from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_PARTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.window import first_window
 from opsigcli.mining_records import (
@@ -161,6 +162,7 @@ def _candidates(options: MineOptions, store: Store, trace: LossTrace, sketches: 
         growth=PairGrowth(sketches),
         unseen=unseen,
         outside=sketches.outside if gradients else None,
+        eigen=eigen_steps(sketches) if options.method in NEEDS_PARTS and gradients else (),
     )
 
 
@@ -190,6 +192,7 @@ def _outcome(
             "candidates": found.candidates,
             "notes": found.notes,
             "explained": found.explained,
+            "eigen": found.eigen,
             "causal": causal and {**asdict(causal), "sentences": sentences(causal)},
             "virtual": case.virtual,
         },

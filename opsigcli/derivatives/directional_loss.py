@@ -1,4 +1,4 @@
-"""What a small step along a pair's direction does to every example: a test that needs one checkpoint only."""
+"""What a step along some direction does to every example's loss."""
 
 from __future__ import annotations
 
@@ -46,6 +46,55 @@ def swing(
     finally:
         _put(objective, before)
     return np.asarray(up - down, dtype=np.float32)
+
+
+def step_parts(
+    objective: Objective,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    basis: torch.Tensor,
+    positions: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Parts of each example's loss delta over a step, along orthonormal directions v_j and outside of them all.
+
+    ``ℓ_i(m + d_j/2) − ℓ_i(m − d_j/2)`` with ``m = (θ + θ′)/2``, ``d_j = v_j v_jᵀ(θ′ − θ)``, and d_{k+1} the rest of
+    the step: ``(g_i(m)·v_j)(v_jᵀ(θ′ − θ))`` but for third derivatives. They add up to ``ℓ_i(θ′) − ℓ_i(θ)`` where the
+    loss is quadratic on the step, or the step lies along one direction; elsewhere what is lacking is of third order
+    in its length. No derivative is taken, so that BatchNorm's statistics move with the weights. The weights are
+    afterwards what they were.
+
+    Args:
+        objective: with weights loaded.
+        start: θ (P,), flat over ``objective.parameters``.
+        end: θ′ (P,).
+        basis: v (k, P), orthonormal.
+        positions: (n,) examples.
+
+    Returns:
+        (k + 1, n) nats; the last row is outside of all directions.
+
+    Reference:
+        Kangaslahti, Rosenfeld & Saphra 2025, arXiv 2506.15872 (POLCA); Lan et al. 2019, arXiv 1909.01440, section 2.
+    """
+    step = end - start
+    along = (basis @ step)[:, None] * basis
+    before = [parameter.detach().clone() for parameter in objective.parameters]
+
+    def split(vector: torch.Tensor) -> list[torch.Tensor]:
+        pieces = torch.split(vector, [p.numel() for p in before])
+        return [piece.view_as(p) for piece, p in zip(pieces, before, strict=True)]
+
+    middle, found = split((start + end) / 2), []
+    try:
+        for part in (*along, step - along.sum(dim=0)):
+            up, down = (
+                _shifted(objective, middle, split(part), half, positions).astype(np.float64)
+                for half in (0.5, -0.5)
+            )
+            found.append(up - down)
+    finally:
+        _put(objective, before)
+    return np.stack(found)
 
 
 def _shifted(

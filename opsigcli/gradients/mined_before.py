@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from opsigcli.store.reader import Store
 
 KEY = "configuration"  # among the options of the provenance
-CHOICES = ("top", "method", "similarity", "window", "surrogates", "false_discovery_rate", "data", "test_data")
+CHOICES = (
+    *("top", "method", "similarity", "window", "surrogates", "false_discovery_rate", "data", "test_data"),
+    "eigenvectors",
+)
 DEFINITION = (
     "remainders of the usual gradient; halves; growth"  # of similarity and evidence; changes when numbers do
 )

@@ -13,9 +13,10 @@ import numpy as np
 from opsigcli.checkpoints import digest
 from opsigcli.gradients.ablation import ARMS
 from opsigcli.gradients.arm import STEPS
+from opsigcli.gradients.eigen_steps import FORWARD, known_steps, passes_of_steps
 from opsigcli.gradients.fork import FORKS
 from opsigcli.gradients.swings import OTHERS, looked_at
-from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
+from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_PARTS, NEEDS_SWINGS
 from opsigcli.mining.similarity import SIMILARITIES, Gradients, gradient_similarity
 from opsigcli.mining.surrogate import clearest_by_chance
 from opsigcli.outcome import Outcome
@@ -43,7 +44,7 @@ class Counts:
     similarities: int  # checkpoints compared
     searches: float  # in similarities: surrogates, and what the search itself comes to
     directions: int  # of pairs, each at one checkpoint
-    passes: int  # gradients of the mean over all examples
+    passes: float  # gradients of the mean over all examples
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ def counted(options: MineOptions, sketches: Sketches, examples: int, pairs: int)
     # A forward pass for a third of a gradient; at each fork λ₁ and every example's gradient and curvature.
     arms = FORKS * (ARMS * (STEPS + 2 * PRODUCTS + STEPS // 3) + PRODUCTS + 4) if options.causal else 0
     kept = bool(sketches.kept)
+    eigen = (
+        0.0
+        if options.method not in NEEDS_PARTS or known_steps(sketches)
+        else passes_of_steps(sketches, examples)
+    )
     whole = (
         not kept and examples > m and sketches.last_layer is None
     )  # all are looked at by their whole gradients
@@ -96,7 +102,7 @@ def counted(options: MineOptions, sketches: Sketches, examples: int, pairs: int)
         similarities=rows * (1 + HALVES),
         searches=options.surrogates + SEARCH + HALVES,
         directions=0 if kept else directions,
-        passes=arms,
+        passes=arms + eigen,
     )
 
 
@@ -127,7 +133,7 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
     pairs = len(before.pairs) if before is not None else PAIRS
     counts = counted(options, sketches, examples, pairs)
     if mined:
-        counts = Counts(0, 0, 0, 0, 0, counts.passes)
+        counts = Counts(0, 0, 0, 0, 0, counts.passes if options.causal else 0)
     m = min(examples, options.candidates)
     each = measured(counts, options, sketches, m)
     read = 0
@@ -142,7 +148,7 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
         "gradient_checkpoints": len(sketches.rows),
         "units": len(sketches.rows) if counts.gradients else 0,
         "gradients": counts.gradients,
-        "arms": FORKS * ARMS if counts.passes else 0,
+        "arms": FORKS * ARMS if options.causal and counts.passes else 0,
         "surrogates": 0 if mined else options.surrogates,
         "bytes_to_read": read,
         "bytes_to_write": 4 * len(sketches.rows) * m * options.sketch_dimensions if counts.gradients else 0,
@@ -153,7 +159,11 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
     )
     if not counts.gradients and counts.similarities:
         what += " (they are kept)"
-    if counts.passes:
+    if options.method in NEEDS_PARTS and not mined:
+        took = len(sketches.store.files)
+        eigen = 0.0 if known_steps(sketches) else FORWARD * passes_of_steps(sketches, examples)
+        what += f", loss deltas along eigenvectors in up to {eigen:,.0f} forward passes over all (the trace took {took})"
+    if options.causal and counts.passes:
         what += f", then {FORKS * ARMS} arms of {STEPS} updates each (--causal)"
     return Outcome(
         schema="opsig/plan",

@@ -226,7 +226,7 @@ class Sketches:
 
     def arrays(self, gradients: Sequence[Gradients]) -> dict[str, NDArray[Any]]:
         """The gradients, and what else was computed with them, as the store keeps them."""
-        more = ("feature-", "swings-", "curvature-", "growth-", "joined-", "weights")
+        more = ("feature-", "swings-", "curvature-", "growth-", "joined-", "eigen-", "weights")
         return {n: v for n, v in self.kept.items() if n.startswith(more)} | {
             "rows": np.array(self.rows, dtype=np.int64),
             "positions": self.candidates,

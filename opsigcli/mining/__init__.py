@@ -19,6 +19,10 @@ METHODS = Registry(
             "opsigcli.mining.methods:by_simple",
             "average linkage and matching on the residual-adjusted gradient similarity, refined twice",
         ),
+        "eigen": Entry(
+            "opsigcli.mining.methods:by_eigen",
+            "what the Hessian's top eigenvectors move most and against one another, refined by gradients",
+        ),
         "top": Entry(
             "opsigcli.mining.methods:by_top",
             "the 20 most risen against the 20 most fallen losses at five steps",

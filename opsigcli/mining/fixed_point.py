@@ -25,16 +25,17 @@ WIDER = 0.45  # of the members' median contrast, for the last word on membership
 OUTLIERS = 0.2  # of the examples, at most, are called members
 
 
-def fixed_point_pairs(similarity: Floats) -> list[Sides]:
+def fixed_point_pairs(similarity: Floats, given: list[Sides] | None = None) -> list[Sides]:
     """Opposing pairs as fixed points of refinement.
 
     Args:
         similarity: residual-adjusted S, (M, M), zero diagonal.
+        given: two sides each to start from (default: those of ``Starts``).
 
     Returns:
         Row indices of the two sides of each pair, most opposed first; no row is in two groups.
     """
-    kept = suppress([p for p in propose(Starts(similarity)) if p.holds])
+    kept = suppress([p for p in propose(Starts(similarity, given=given)) if p.holds])
     pairs = [_settle(similarity, p.sides) for p in kept]
     pairs = [pair for pair in part(similarity, pairs) if min(map(len, pair)) >= SMALLEST]
     return sorted(pairs, key=lambda pair: (float(similarity[np.ix_(*pair)].mean()), int(pair[0][0])))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from opsigcli.mining.eigen import EigenStep
     from opsigcli.mining.extend import Outside
     from opsigcli.mining.trace_stats import Survey
     from opsigcli.mining.unseen import Unseen
@@ -119,6 +120,7 @@ class Candidates:
     growth: Growth | None = None
     unseen: Unseen | None = None  # examples of other data, where some were given
     outside: Outside | None = None  # the other examples; None = nobody is asked to join the pairs found
+    eigen: Sequence[EigenStep] = ()  # parts of the loss deltas of all N along the Hessian's top eigenvectors
     apart: NDArray[np.bool_] | None = (
         None  # (M,) members of large groups, whose gradients are not the usual ones
     )
@@ -133,6 +135,13 @@ class Candidates:
             features={name: values[good] for name, values in self.features.items()},
             apart=None if self.apart is None else self.apart[good],
         )
+
+    @property
+    def parts(self) -> Floats | None:
+        """(J, M) nats: their parts along each eigenvector in each step; None where none were made."""
+        if not self.eigen:
+            return None
+        return np.concatenate([step.parts[:-1, self.positions] for step in self.eigen])
 
     def without_gradients(self) -> Candidates:
         """What the methods on losses alone look at."""

@@ -47,12 +47,15 @@ def oscillating_sides(high_passed: Floats, similarity: Floats) -> list[Sides]:
     for at in np.argsort(-values)[:COMPONENTS]:
         if values[at] < LEAST * values.sum():
             break
-        component = vectors[:, at] @ rows
-        most = np.argsort(-np.abs(component), kind="stable")[: max(4 * SMALLEST, int(TAIL * m))]
-        up, down = (np.sort(most[component[most] * sign > 0]) for sign in (1, -1))
-        groups = [_groups(similarity, side) for side in (up, down)]
-        found += _partners(similarity, *groups)
+        found += tail_sides(vectors[:, at] @ rows, similarity)
     return found
+
+
+def tail_sides(component: Floats, similarity: Floats) -> list[Sides]:
+    """Opposed groups among the fifth of the examples with the largest entries of a component (M,), of either sign."""
+    most = np.argsort(-np.abs(component), kind="stable")[: max(4 * SMALLEST, int(TAIL * len(component)))]
+    up, down = (np.sort(most[component[most] * sign > 0]) for sign in (1, -1))
+    return _partners(similarity, *(_groups(similarity, side) for side in (up, down)))
 
 
 def oscillating_pairs(search: Search, known: list[Sides]) -> list[Sides]:

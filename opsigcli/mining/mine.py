@@ -11,6 +11,7 @@ from opsigcli.mining import METHODS
 from opsigcli.mining.causes.attribute import attributed_spikes
 from opsigcli.mining.describe import Findings, describe
 from opsigcli.mining.discovery import findings
+from opsigcli.mining.eigen import eigen_changes, notes_on_parts
 from opsigcli.mining.evidence import Material, Proposed
 from opsigcli.mining.evidence.material import touched
 from opsigcli.mining.extend import extend
@@ -103,6 +104,8 @@ def mine(
         for number, pair in enumerate(pairs, 1)
         for side, members in zip(SIDES, pair.members, strict=True)
     }
+    eigen = eigen_changes(candidates.eigen, trace, settings.top)
+    notes += notes_on_parts(eigen)
     ids = [(trace.ids[first], trace.ids[second]) for first, second in (pair.members for pair in pairs)]
     return Mining(
         method=settings.method,
@@ -115,6 +118,7 @@ def mine(
         explained=shares,
         opposing_classes=opposed,
         recovery=recovery(ids, known_pairs) if known_pairs else None,
+        eigen=eigen,
     )
 
 
@@ -181,6 +185,7 @@ def _search(
             trace.survey.energy[usable.positions],
             usable.weights,
             touched(usable.gradients, len(swings.high_passed)),
+            usable.parts,
         )
     )
     by_chance: Floats = np.zeros(0)

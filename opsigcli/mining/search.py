@@ -33,12 +33,14 @@ class Search:
     steps: tuple[
         int, ...
     ] = ()  # loss deltas that a compared checkpoint begins or ends; evidence holds out the rest
+    parts: Floats | None = None  # (J, M) parts of loss deltas, each along one eigenvector of the Hessian
 
     def only(self, rows: Ints, similarity: Floats) -> Search:
         """The same of some candidates, with another similarity (R, R) of theirs."""
         weights = None if self.weights is None else self.weights[rows]
         deltas, high_passed = self.deltas[:, rows], self.high_passed[:, rows]
-        return Search(similarity, deltas, high_passed, self.energy[rows], weights, self.steps)
+        parts = None if self.parts is None else self.parts[:, rows]
+        return Search(similarity, deltas, high_passed, self.energy[rows], weights, self.steps, parts)
 
 
 def top_rule(search: Search) -> list[Sides]:

@@ -23,14 +23,14 @@ CUTS = (0.5, 0.65, 0.75, 0.85)  # of average linkage
 class Starts:
     """Where refinement starts in similarities S (M, M): groups of linkage, then the surroundings of examples.
 
-    Made once for all searches in S.
+    Made once for all searches in S. Where sides are ``given``, they are all that there is.
     """
 
-    def __init__(self, similarity: Floats, most: int = STARTS) -> None:
+    def __init__(self, similarity: Floats, most: int = STARTS, given: list[Sides] | None = None) -> None:
         self.similarity = similarity
-        self._groups: list[Sides] = []
+        self._groups: list[Sides] = given or []
         self._examples: list[Sides] = []
-        if len(similarity) >= 2 * SMALLEST:
+        if given is None and len(similarity) >= 2 * SMALLEST:
             self._groups, self._examples = list(_of_linkage(similarity)), list(_of_examples(similarity, most))
 
     def first(self, most: int) -> list[Sides]:

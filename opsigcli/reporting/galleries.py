@@ -14,6 +14,8 @@ from opsigcli.reporting.summary import delta_row, member_marks, strongest_top
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
+        EigenChange,
+        EigenPart,
         Group,
         Mining,
         Spike,
@@ -118,7 +120,32 @@ def top_ids(mining: Mining) -> list[int]:
     """Ids of the top examples a report shows, without repetition: a store that keeps their pictures is enough."""
     tops = strongest_top(mining, TOP_STEPS)
     ids = [int(i) for top in tops for side in (top.up_ids, top.down_ids) for i in side[:TOP_EXAMPLES]]
+    for _, part in largest_parts(mining):
+        ids += [*part.up_ids[:TOP_EXAMPLES], *part.down_ids[:TOP_EXAMPLES]]
     return list(dict.fromkeys(ids))
+
+
+def largest_parts(mining: Mining) -> list[tuple[EigenChange, EigenPart]]:
+    """Of each eigenvector, first to last, the step in which it moves the losses most, and what it does there."""
+    by_direction = zip(*(((change, part) for part in change.parts) for change in mining.eigen), strict=True)
+    return [max(found, key=lambda both: both[0].size * both[1].size) for found in by_direction]
+
+
+def eigen_galleries(case: Case, album: Album) -> list[dict[str, Any]]:
+    """The examples that each eigenvector moves most, either way, in the step in which it moves most."""
+    shown = []
+    for at, (change, part) in enumerate(largest_parts(case.mining) if case.mining else (), start=1):
+        row, sides = delta_row(case.trace, change.step), []
+        for role, word, ids, parts in (
+            ("up", "up", part.up_ids, part.up_parts),
+            ("down", "down", part.down_ids, part.down_parts),
+        ):
+            marks = dict(zip(ids, map(signed, parts), strict=True))
+            some = np.array(ids, dtype=np.int64)
+            sides.append(_top_side(case, role, f"Moved {word} most by v{at}", some, row, album, marks))
+        between = case.run.axis.between(change.step, change.next_step)
+        shown.append({"between": f"{between}, along v{at}", "galleries": sides})
+    return shown
 
 
 def spike_galleries(case: Case, spike: Spike, album: Album) -> list[Gallery]:

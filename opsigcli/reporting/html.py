@@ -22,7 +22,7 @@ from opsigcli.reporting.explorer import explorer
 from opsigcli.reporting.findings import by_standing
 from opsigcli.reporting.first_screen import no_spike
 from opsigcli.reporting.format import NOTHING, count, percent, score
-from opsigcli.reporting.galleries import Gallery, group_gallery, top_galleries
+from opsigcli.reporting.galleries import Gallery, eigen_galleries, group_gallery, top_galleries
 from opsigcli.reporting.glyphs import dumbbell
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.listings import listings
@@ -196,6 +196,7 @@ def _view(
         "spike_classes": class_table(case),
         "spike_details": details(case),
         "tops": tops,
+        "eigen": eigen_galleries(case, album),
         "explorer": explorer(case, sheet, album, beside),
         "beside": None,
         "checkpoints": len(case.trace.steps),

@@ -10,7 +10,7 @@ import numpy as np
 from rich.text import Text
 
 from opsigcli.printable import printable
-from opsigcli.reporting.format import NOTHING, count, number, percent
+from opsigcli.reporting.format import NOTHING, count, label_name, number, percent, signed
 from opsigcli.reporting.removal import sentences
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.sentences import capital
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 from opsigcli.result_records import Result
 
 ALONG, DENSITY = 24, 30  # rows of what was measured along the run; characters of the spectral density
+EIGEN_STEPS, ENDS = 3, 2  # steps whose parts are shown; examples at either end of a direction
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Listing:
 
 def listings(case: Case) -> list[Listing]:
     """All tables that have something to show."""
-    makers: tuple[Callable[[Case], Listing | None], ...] = (along, spectrum, kept_results)
+    makers: tuple[Callable[[Case], Listing | None], ...] = (along, spectrum, eigen, kept_results)
     found = [listing for make in makers if (listing := make(case)) is not None]
     return [*found, *causal(case)]
 
@@ -127,6 +128,73 @@ def spectrum(case: Case) -> Listing | None:
     )
     header = (case.run.axis.one, "above the bulk", "bulk ends", "trace")
     return Listing("spectrum", "Spectrum", "Spectrum of the Hessian", words, header, tuple(rows))
+
+
+def eigen(case: Case) -> Listing | None:
+    """The loss deltas of each step in parts along the Hessian's top eigenvectors, and whom each moves most."""
+    if case.mining is None or not case.mining.eigen:
+        return None
+    trace, rows = case.trace, []
+
+    def ends(ids: Sequence[int], parts: Sequence[float]) -> str:
+        some = np.array(ids[:ENDS], dtype=np.int64)
+        labels = (
+            [label_name(int(at), case.run.classes) for at in trace.labels[trace.positions(some)]]
+            if ids
+            else []
+        )
+        named = (
+            f"{trace.naming.quoted(label)} {trace.naming.id(i)}"
+            for label, i in zip(labels, ids, strict=False)
+        )
+        return ", ".join(f"{name} {signed(part)}".lstrip() for name, part in zip(named, parts, strict=False))
+
+    most = sorted(
+        case.mining.eigen, key=lambda change: -change.size * sum(part.size for part in change.parts)
+    )
+    for change in sorted(most[:EIGEN_STEPS], key=lambda change: change.step):
+        named = [(f"v{at}", part) for at, part in enumerate(change.parts, start=1)]
+        for name, part in (*named, ("outside", change.outside)):
+            value = NOTHING if part.eigenvalue is None else number(part.eigenvalue)
+            rows.append(
+                (
+                    *(
+                        f"{change.step:,} → {change.next_step:,}",
+                        name,
+                        value,
+                        percent(part.moved),
+                        signed(part.mean),
+                    ),
+                    *(
+                        percent(part.size),
+                        ends(part.up_ids, part.up_parts),
+                        ends(part.down_ids, part.down_parts),
+                    ),
+                )
+            )
+        whole = (
+            f"{change.step:,} → {change.next_step:,}",
+            "whole",
+            NOTHING,
+            percent(1.0),
+            signed(change.mean_change),
+        )
+        rows.append(
+            (*whole, percent(1.0), f"error {signed(change.error)} ({percent(change.error_size)})", "")
+        )
+    words = (
+        "Each loss delta is the sum of its parts along the top eigenvectors of the Hessian at the first checkpoint, of "
+        "that outside of them, and of an error. Of step: share of its squared length. Mean: nats. Size: mean "
+        "magnitude over that of the deltas; parts of either sign cancel, so that sizes do not add up, means do.",
+    )
+    if len(most) > EIGEN_STEPS:
+        shown = (
+            f"{EIGEN_STEPS} of {len(most)} steps are shown, those in which they move most; --json has all."
+        )
+        words = (*words, shown)
+    header = (case.run.axis.one, "along", "eigenvalue", "of step", "mean", "size", "rose most", "fell most")
+    title = "Loss deltas along the top eigenvectors"
+    return Listing("eigen", "Parts of deltas", title, words, header, tuple(rows))
 
 
 def kept_results(case: Case) -> Listing | None:

@@ -17,7 +17,7 @@ from opsigcli.reporting.curvature import where_it_is
 from opsigcli.reporting.first_screen import held_together, moved, next_steps, no_spike, spike_lines, stability
 from opsigcli.reporting.format import count, label_name, number, shorten, signed
 from opsigcli.reporting.headline import headline
-from opsigcli.reporting.listings import causal, kept_results
+from opsigcli.reporting.listings import causal, eigen, kept_results
 from opsigcli.reporting.listings import shown as listing_shown
 from opsigcli.reporting.probes import render_probes
 from opsigcli.reporting.repeat import commands, needed
@@ -71,6 +71,8 @@ def render_mine(case: Case) -> list[RenderableType]:
     if case.mining is None:
         return [Text(f"Nothing was mined yet: run {command('mine', store=case.store)}.")]
     shown = render_mining(case.mining, case.run.classes, trace=case.trace)
+    if (parts := eigen(case)) is not None:
+        shown += listing_shown(parts)
     if case.virtual is not None:
         shown += render_virtual(case.virtual, case.trace, case.run.classes)
     return shown
@@ -124,6 +126,8 @@ def render_report(case: Case) -> list[RenderableType]:
         shown += render_virtual(case.virtual, case.trace, case.run.classes)
     if case.mining:
         shown += pairs(case.mining, case.trace, fold=True)
+        if (parts := eigen(case)) is not None:
+            shown += listing_shown(parts)
     shown += render_probes(case)
     shown += [part for listing in causal(case) for part in listing_shown(listing)]
     none = no_spike(case.trace, case.largest_rise)

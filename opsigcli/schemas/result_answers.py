@@ -7,7 +7,7 @@ from typing import Any, NotRequired, TypedDict
 from opsigcli.comparison_records import ComparedRun, Gains, PairElsewhere, SharedExamples
 from opsigcli.gate_records import GateResult, MetricValue
 from opsigcli.look_records import Look
-from opsigcli.mining_records import Mining, Pair, Spike, TopDeltas
+from opsigcli.mining_records import EigenChange, Mining, Pair, Spike, TopDeltas
 from opsigcli.probe_records import MovedBy, Probe
 from opsigcli.records import Run, VirtualSteps
 from opsigcli.result_records import Causal, CausalArm, CausalEffect, Result
@@ -42,6 +42,7 @@ class Mine(TypedDict):
     gradient_steps: list[int]  # checkpoints whose gradients were compared
     candidates: int  # examples whose gradients were compared
     notes: list[str]  # limits and advice
+    eigen: list[EigenChange]  # of --method eigen: loss deltas in parts along the Hessian's top eigenvectors
     explained: dict[str, float]  # adjusted R² of the high-passed loss deltas by class and others
     causal: CausalTold | None  # of --causal
     virtual: VirtualSteps | None  # what virtual steps did, where the trace has them

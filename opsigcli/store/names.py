@@ -16,7 +16,16 @@ _MEASURED = ("precision", "seed", "model", "data", "examples", "batch_norm", *_R
 CHOICES: dict[str, tuple[str, ...]] = {
     MINE: (
         *("method", "similarity", "window", "surrogates", "top", "candidates", "gradient_checkpoints"),
-        *("sketch_dimensions", "false_discovery_rate", "batch_norm", "model", "data", "test_data", "seed"),
+        *(
+            "sketch_dimensions",
+            "eigenvectors",
+            "false_discovery_rate",
+            "batch_norm",
+            "model",
+            "data",
+            "test_data",
+            "seed",
+        ),
     ),
     SHARPNESS: (*_MEASURED, "minibatch", "all_parameters"),
     QUICK: _MEASURED,

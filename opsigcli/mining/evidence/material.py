@@ -69,7 +69,8 @@ class Material:
         """What the method may look at."""
         steps = touched(self.candidates.gradients, len(self.high_passed))
         deltas = self.high_passed if self.deltas is None else self.deltas
-        return Search(self.similarity, deltas, self.high_passed, self.energy, self.candidates.weights, steps)
+        some = self.candidates
+        return Search(self.similarity, deltas, self.high_passed, self.energy, some.weights, steps, some.parts)
 
     @cached_property
     def halves(self) -> tuple[Floats, Floats] | None:
