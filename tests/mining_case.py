@@ -12,8 +12,10 @@ from torch import nn
 from opsigcli.datasets.planted import EVERY, Planted
 from opsigcli.derivatives.directional_loss import swing
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
+from opsigcli.gradients.eigen_steps import eigen_step, flat
+from opsigcli.mining.eigen import EigenStep
 from opsigcli.mining.inputs import Candidates, Settings, Trace
-from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
+from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_PARTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine
 from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.similarity import Gradients
@@ -107,9 +109,23 @@ def mined(inputs: Given, method: str = MineOptions.method, **changes: object) ->
 
 
 @cache
+def parted(scenario: str, seed: int = 0) -> list[EigenStep]:
+    """Parts of the loss deltas of a run along eigenvectors, as the command makes them."""
+    source, model, losses, weights = trained(scenario, seed)
+    objective, found = Objective(model, source, "ce"), []
+    for begin in (row for row in checkpoints_to_compare(losses) if row + 1 < len(losses)):
+        objective.load(weights[begin + 1])
+        after = flat(objective)
+        objective.load(weights[begin])
+        found.append(eigen_step(objective, (begin, begin + 1), after, MineOptions.eigenvectors, 0))
+    return found
+
+
+@cache
 def mined_case(scenario: str, method: str = MineOptions.method, every: int = 1) -> Mining:
     """What a method finds in a run, mined once."""
-    return mined(case(scenario, every, compare=method in NEEDS_GRADIENTS), method)
+    parts = {"eigen": parted(scenario)} if method in NEEDS_PARTS else {}
+    return mined(case(scenario, every, compare=method in NEEDS_GRADIENTS), method, **parts)
 
 
 def white_noise(t: int = 60, n: int = 300) -> Given:

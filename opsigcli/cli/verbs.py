@@ -150,6 +150,8 @@ VERBS = {
         opsig mine --window first
             the first oscillation by itself; later ones mix several pairs
         opsig mine --causal
+        opsig mine --method eigen
+            whose loss each of the Hessian's top eigenvectors moved, up or down
         opsig mine --json | jq '.result.pairs[] | {opposition, verdict}'
         """,
     ),

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from opsigcli.gradients.sketch_store import Sketches
     from opsigcli.objective.base import Objective
     from opsigcli.records import Floats, Ints
-    from opsigcli.runs.stored_run import StoredRun
 
 EXAMPLES = (
     2000  # that the Hessian is of, at most: any basis parts a loss delta, and products are what takes long
 )
-MATVECS, BASIS = 60, 24  # at most, at a checkpoint; vectors kept
-TOLERANCE = 1e-2  # of an eigenvalue
+MATVECS, BASIS = 60, 32  # at most, at a checkpoint; vectors kept
+TOLERANCE = 1e-3  # of an eigenvalue, relative to the largest
 PRODUCT, FORWARD = (
     2.0,
     3.0,
 )  # gradients that a product with the Hessian takes; forward passes that a gradient takes
+LEAST = 32  # examples in a batch whose statistics are used, at least
 HEAD = 6  # numbers before those of the examples: rows of both checkpoints, eigenvalue, moved, converged, products
 
 
@@ -56,8 +56,9 @@ def eigen_steps(sketches: Sketches) -> list[EigenStep]:
     kept = sketches.once("eigen", of, made)
     assert kept.shape[1:] == (count + 1, HEAD + n), "parts are kept under the digest of what they are of"
     return [
-        EigenStep(int(one[0, 0]), int(one[0, 1]), one[:-1, 2], one[:, 3], bool(one[0, 4]), one[:, HEAD:])
+        EigenStep(int(begin), int(end), one[:-1, 2], one[:, 3], bool(converged), one[:, HEAD:], int(products))
         for one in kept
+        for begin, end, _, _, converged, products in (one[0, :HEAD],)
     ]
 
 
@@ -91,52 +92,74 @@ def _pairs(sketches: Sketches) -> list[tuple[int, int]]:
 
 
 def _step(sketches: Sketches, begin: int, end: int) -> Floats:
-    """(k + 1, ``HEAD`` + N) float32; examples that do not count are NaN."""
+    """(k + 1, ``HEAD`` + N) float32."""
+    run = sketches.opened
+    run.load(end)
+    after = flat(run.objective)
+    run.load(begin)
+    count, seed = sketches.options.eigenvectors, sketches.options.seed
+    step = eigen_step(run.objective, (begin, end), after, count, seed, moving=run.batch_norm != "stored")
+    found = np.full((count + 1, HEAD + step.parts.shape[1]), np.nan, dtype=np.float32)
+    found[:, :2] = begin, end
+    found[:-1, 2], found[:, 3], found[:, 4], found[:, 5] = (
+        step.eigenvalues,
+        step.moved,
+        step.converged,
+        step.products,
+    )
+    found[:, HEAD:] = step.parts
+    return found
+
+
+def eigen_step(
+    objective: Objective, rows: tuple[int, int], after: Tensor, count: int, seed: int, *, moving: bool = False
+) -> EigenStep:
+    """The parts of all loss deltas from the weights that are loaded to others, as ``step_parts`` has them.
+
+    Args:
+        objective: with the weights of the first checkpoint loaded, as they are afterwards.
+        rows: of both checkpoints.
+        after: θ′ (P,), the weights of the second one.
+        count: k eigenvectors of the Hessian of the mean loss, of up to ``EXAMPLES`` random examples.
+        seed: of these, and of the solver.
+        moving: the Hessian goes through BatchNorm's statistics, over batches as large as memory allows: with statistics
+            held fixed its top eigenvectors are those of another function.
+
+    Raises:
+        CurvatureError: the model has no second derivatives.
+    """
     import torch
 
     from opsigcli.derivatives.directional_loss import step_parts
 
-    run, count = sketches.opened, sketches.options.eigenvectors
-    run.load(end)
-    after = _flat(run.objective)
-    run.load(begin)
-    before = _flat(run.objective)
-    spectrum = _spectrum(run, count, sketches.options.seed)
-    values, basis = spectrum.eigenvalues, spectrum.vectors
-    found = np.full((count + 1, HEAD + len(sketches.store.measured)), np.nan, dtype=np.float32)
-    found[:, :2] = begin, end
-    found[:, 4], found[:, 5] = spectrum.converged, spectrum.matvecs
-    if len(basis) < count or not bool(torch.isfinite(basis).all()):
-        return found
-    step = (after - before).double()
-    along = (basis.double() @ step).square() / step.square().sum().clamp_min(1e-300)
-    found[:-1, 2], found[:-1, 3] = values, along.cpu().numpy()
-    found[-1, 3] = 1 - float(along.sum())
-    counted = run.objective.counted
-    found[:, HEAD + counted] = step_parts(run.objective, before, after, basis, counted)
-    return found
+    before = flat(objective)
+    spectrum = _spectrum(objective, count, seed, moving)
+    values, basis = np.full(count, np.nan), spectrum.vectors
+    moved, parts = np.full(count + 1, np.nan), np.full((count + 1, len(objective.source)), np.nan)
+    if len(basis) == count and bool(torch.isfinite(basis).all()):
+        values[:] = spectrum.eigenvalues
+        step = (after - before).double()
+        moved[:-1] = ((basis.double() @ step).square() / step.square().sum().clamp_min(1e-300)).cpu().numpy()
+        moved[-1] = max(1 - moved[:-1].sum(), 0.0)
+        parts[:, objective.counted] = step_parts(objective, before, after, basis, objective.counted)
+    return EigenStep(*rows, values, moved, spectrum.converged, parts, spectrum.matvecs)
 
 
-def _spectrum(run: StoredRun, count: int, seed: int) -> Spectrum:
-    """Top eigenvectors of the mean loss's Hessian at the weights that are loaded.
-
-    Where BatchNorm's statistics are those of the data, the Hessian goes through them, over batches as large as memory
-    allows: with statistics held fixed its top eigenvectors are those of another function.
-    """
+def _spectrum(objective: Objective, count: int, seed: int, moving: bool) -> Spectrum:
+    """Top eigenvectors at the weights that are loaded."""
     from opsigcli.curvature.lanczos import top_eigenvalues
     from opsigcli.derivatives.check_hvp import check_second_derivatives
     from opsigcli.derivatives.hvp import hessian_operator
     from opsigcli.derivatives.micro_batch import fit_micro_batch
     from opsigcli.objective.batch_norm import batch_norms
 
-    objective = run.objective
     drawn: Ints = np.random.default_rng(seed).permutation(objective.counted)[:EXAMPLES]
     size = objective.batch_size
     try:
-        if run.batch_norm != "stored" and batch_norms(objective.model):
+        if moving and batch_norms(objective.model):
             objective.batch_size = len(drawn)
             fit_micro_batch(objective, objective.parameters)
-            objective.batch_size = -(-len(drawn) // -(-len(drawn) // max(objective.batch_size, 32)))
+            objective.batch_size = -(-len(drawn) // -(-len(drawn) // max(objective.batch_size, LEAST)))
             objective.batch_statistics = True
         check_second_derivatives(objective)
         operator = hessian_operator(objective, positions=drawn)
@@ -155,7 +178,8 @@ def _spectrum(run: StoredRun, count: int, seed: int) -> Spectrum:
         objective.batch_size, objective.batch_statistics = size, False
 
 
-def _flat(objective: Objective) -> Tensor:
+def flat(objective: Objective) -> Tensor:
+    """θ (P,) of the weights that are loaded."""
     import torch
 
     return torch.cat([p.detach().reshape(-1) for p in objective.parameters]).clone()

@@ -160,9 +160,9 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
     if not counts.gradients and counts.similarities:
         what += " (they are kept)"
     if options.method in NEEDS_PARTS and not mined:
+        passes = 0.0 if known_steps(sketches) else FORWARD * passes_of_steps(sketches, examples)
         took = len(sketches.store.files)
-        eigen = 0.0 if known_steps(sketches) else FORWARD * passes_of_steps(sketches, examples)
-        what += f", loss deltas along eigenvectors in up to {eigen:,.0f} forward passes over all (the trace took {took})"
+        what += f", eigenvectors in up to {passes:,.0f} forward passes over all (the trace: {took:,})"
     if options.causal and counts.passes:
         what += f", then {FORKS * ARMS} arms of {STEPS} updates each (--causal)"
     return Outcome(

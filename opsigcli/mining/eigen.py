@@ -28,6 +28,7 @@ class EigenStep(NamedTuple):
     moved: Floats  # (k + 1,) share of the squared length of the step along each, and outside of all
     converged: bool  # of the eigenvalues; the parts are right in any basis
     parts: Floats  # (k + 1, N) nats; the last row is outside of all; NaN = not measured
+    products: int  # with the Hessian, for the eigenvectors
 
 
 def eigen_changes(steps: Sequence[EigenStep], trace: Trace, top: int) -> tuple[EigenChange, ...]:

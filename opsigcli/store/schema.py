@@ -97,10 +97,10 @@ LAYOUT: dict[str, Part] = {
     "gradients/swings-*": Part("(K, *)", "float", "loss swings along a pair's direction"),
     "gradients/curvature-*": Part("(*)", "float", "of a pair's direction, and of random ones"),
     "gradients/eigen-*": Part(
-        "(R, k+1, 6+N)",
+        "(*, *, *)",
         "float",
-        "of R steps and k eigenvectors, and outside of these: rows of both checkpoints, eigenvalue, share of the "
-        "step, converged, products, and the part of each example's loss delta, nats",
+        "of each step, along each eigenvector and at last outside of them: rows of both checkpoints, eigenvalue, share "
+        "of the step, converged, products, and after these 6 the part of each example's loss delta, nats",
     ),
     "gradients/joined-*": Part("(*, 3)", "int", "pair, side and column of who joined from outside"),
     "mining": Part("", "JSON", "what was mined, without the top deltas", record=Mining),

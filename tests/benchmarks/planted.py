@@ -31,7 +31,7 @@ from opsigcli.datasets.planted_hard import HARD
 from opsigcli.datasets.planted_pictures import PICTURES
 from opsigcli.datasets.planted_scenarios import SCENARIOS
 from opsigcli.mining.inputs import Candidates, Settings, Trace
-from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_SWINGS
+from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_PARTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine
 from opsigcli.mining.recovery import pair_f1, recovery
 from opsigcli.mining.similarity import residual_adjusted_cosine
@@ -81,6 +81,7 @@ def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], di
             given.gradients,
             given.weights,
             swings=given.swings if method in NEEDS_SWINGS else None,
+            eigen=given.eigen if method in NEEDS_PARTS else (),
         ),
         Settings(method, surrogates=surrogates),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,15 @@ from opsigcli.datasets.planted_scenarios import vectors
 from opsigcli.derivatives.directional_loss import swing
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.examples import ExampleSource
+from opsigcli.gradients.eigen_steps import eigen_step, flat
+from opsigcli.mining.eigen import EigenStep
 from opsigcli.mining.opposition import References
 from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.usual_gradient import per_residual
 from opsigcli.models.base import build
 from opsigcli.objective.base import Objective
+from opsigcli.options import MineOptions
 
 STEPS = 300
 ADAM_LR = 3e-3
@@ -171,6 +175,16 @@ class Seen:
     candidates: np.ndarray
     weights: np.ndarray | None
     gradients: list[Gradients]
+
+    @cached_property
+    def eigen(self) -> list[EigenStep]:
+        """Parts of the loss deltas along eigenvectors, in a step at each checkpoint compared."""
+        found = []
+        for begin in sorted({min(at.checkpoint, len(self.losses) - 2) for at in self.gradients}):
+            after = flat(self.run.objective_at((begin + 1) * self.every))
+            objective = self.run.objective_at(begin * self.every)
+            found.append(eigen_step(objective, (begin, begin + 1), after, MineOptions.eigenvectors, 0))
+        return found
 
     def swings(self, first: np.ndarray, second: np.ndarray, watched: np.ndarray) -> np.ndarray:
         """Loss swings across the direction of a pair at every checkpoint compared; all are positions."""
