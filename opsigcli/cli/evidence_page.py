@@ -13,17 +13,18 @@ EVIDENCE_PAGE = Topic(
             (
                 "At each of the checkpoints compared (--gradient-checkpoints, 8) an example has a gradient g, as a "
                 "sketch of --sketch-dimensions numbers, and an output residual d, the gradient of its loss with "
-                "respect to the outputs. A network's gradient is J'd, with the Jacobian J of its outputs; in "
-                "networks that pool, the Jacobians of all inputs are nearly the same, so that gradients of two "
-                "classes oppose one another and gradients of one class agree whatever the inputs share. That is "
-                "taken out: B, the usual gradient of a unit of residual, is the ridge regression (ridge 1 example) "
-                "of g/|d| on d/|d| over 700 random examples, made three times; the second and third time an example "
-                "counts 1/sqrt(1 + (r/m)^2), with r the length of its remainder g/|d| - B'd/|d| and m the median of "
-                "these. Each reference is left out of its own fit.",
-                "The feature of an example is its remainder divided by sqrt(r^2 + (1.5 m)^2): its length is below "
-                "1, and short where the remainder is no longer than it usually is. The similarity S of two examples "
-                "is the inner product of their features, averaged over the checkpoints compared (--similarity "
-                "adjusted).",
+                "respect to the outputs. A network's gradient is J'd, with the Jacobian J of its outputs; in networks "
+                "that pool, the Jacobians of all inputs are nearly the same, so that gradients of two classes oppose "
+                "one another and gradients of one class agree whatever the inputs share. That is taken out: B, the "
+                "usual gradient of a unit of residual, is the ridge regression (ridge 1 example) of g/|d| on d/|d| "
+                "over 700 random examples, made three times; the second and third time an example counts 1/sqrt(1 + "
+                "(r/m)^2), with r the length of its remainder g/|d| - B'd/|d| and m the median of these. Each "
+                "reference is left out of its own fit.",
+                "Of gradients per unit of residual and of remainders, lengths are Euclidean; m is taken over the "
+                "references, each of them beyond the fit to all others, and its last value counts. The feature of an "
+                "example is its remainder divided by sqrt(r^2 + (1.5 m)^2): its length is below 1, and short where the "
+                "remainder is no longer than it usually is. The similarity S of two examples is the inner product of "
+                "their features, averaged over the checkpoints compared (--similarity adjusted).",
                 "Groups of a tenth of all on a side would be taken for usual by such a fit. Of up to 700 random "
                 "examples those are left out first that follow another usual gradient than most: of two ridge fits "
                 "each example counts to the one that it is nearer to, over all checkpoints compared, in turns (12 "
@@ -32,119 +33,151 @@ EVIDENCE_PAGE = Topic(
                 "again without the members of those pairs that hold a tenth of the candidates or more, until four "
                 "fifths of the members are the same (3 times at most). The members of such pairs, where they then "
                 "stand apart, are left out of the usual gradient of everything that follows.",
-                "Where there are fewer than 50 references for each output, such a fit would follow the groups that "
-                "are sought. S is then a quarter of (c - f)/(1 - f) above and of (c - f)/(1 + f) below f, with c the "
-                "cosine of two gradients and f the median cosine of pairs of references whose residuals are as "
-                "alike, in 20 quantile bins, and no room 1 - f or 1 + f below .02.",
+                "Where there are fewer than 50 references for each output, such a fit would follow the groups that are "
+                "sought. S is then a quarter of (c - f)/(1 - f) above and of (c - f)/(1 + f) below f, with c the "
+                "cosine of two gradients and f the median cosine of pairs of references whose residuals are as alike, "
+                "in 20 quantile bins, and no room 1 - f or 1 + f below .02.",
             ),
         ),
         (
             "SEARCH",
             (
                 "From up to 500 examples of the highest opposition degree (minus the mean of the 5 lowest S), each "
-                "with the 8 examples most like it and the 8 that oppose these most, and from groups of average "
-                "linkage on 1 - S (cuts .5, .65, .75, .85) with the groups that oppose them most, two groups are "
-                "refined against one another six times: a member has a contrast (mean S to its group minus mean S "
-                "to the other) above .55 of the group's mean contrast, a mean S to its group above half of the "
-                "group's, and one to the other below -.05. Of the last three states the one with the highest "
-                "clarity counts. A pair is proposed where its opposition exceeds .07 and .22 of the geometric mean "
-                "of the S within both groups, its separation 1.3, the mean S within each group times sqrt(n - 1) "
-                ".2, neither group is 6 times the other and no half of its members is in a clearer pair. "
-                "Memberships are then refined three times with .45 in place of .55. Pairs that do not stand apart "
-                "keep at most a fifth of all examples, those that their direction moves most.",
-                "Of more examples than --candidates the others join a pair found by the rule for memberships, with "
-                ".7 in place of .55, on the cosine beyond the usual one of alike residuals.",
+                "with the 8 examples most like it and the 8 that oppose these most, and from groups of average linkage "
+                "on 1 - S (cuts .5, .65, .75, .85) with the groups that oppose them most, two groups are refined "
+                "against one another six times: a member has a contrast (mean S to its group minus mean S to the "
+                "other) above .55 of the group's mean contrast, a mean S to its group above half of the group's, and "
+                "one to the other below -.05. Of the last three states the one with the highest clarity counts. A pair "
+                "is proposed where its opposition exceeds .07 and .22 of the geometric mean of the S within both "
+                "groups, its separation 1.3, the mean S within each group times sqrt(n - 1) .2, neither group is 6 "
+                "times the other and no half of its members is in a clearer pair. Memberships are then refined three "
+                "times with .45 in place of .55; there, and in replication, medians take the place of the group's "
+                "means. Pairs that do not stand apart keep at most a fifth of all examples, those that their direction "
+                "moves most.",
+                "Of more examples than --candidates three quarters of the candidates are those of the highest "
+                "opposition degree at the checkpoint in the middle of those compared, and a quarter is drawn from the "
+                "rest. The degree of an example there is minus the mean S of that one checkpoint between the 10 "
+                "examples most like it and the 10 least like it, of those in blocks of 64 random ones of which the "
+                "most extreme counts; B is fitted to 700 random examples. Where B cannot be fitted, S is here the "
+                "cosine of two gradients beyond a straight line in the cosine of their residuals, through the 20 bins' "
+                "medians. The drawn ones stand for all others, and B is fitted to them alone in what follows.",
+                "Of more examples than --candidates the others join a pair found by the rule for memberships, with .7 "
+                "in place of .55, on the cosine beyond the usual one of alike residuals.",
             ),
         ),
         (
             "EVIDENCE",
             (
+                "Quantiles interpolate linearly; a mean S of a member to its own group leaves the member out, and so "
+                "does its contrast. Sketches of 512 numbers moved opposition by 3 % and separation by up to 7 % "
+                "against whole gradients.",
+                "gradient_cosine: cosine of the two groups' mean gradients, mean over the checkpoints compared. "
+                "persistence: share of these at which it is below the 5 % quantile of the null's. gradient_ratio: root "
+                "of the mean square length of a group's mean gradient, over both groups and these checkpoints, over "
+                "the mean of that in the null.",
                 "opposition: minus the mean S between the groups. cohesion: mean S within a group, the smaller of "
                 "both. separation: 10 % quantile of the members' contrast over the 98 % quantile of its size in all "
-                "other candidates. replication: every other checkpoint alone refines the groups from the members "
-                "found in six rounds, and separation is measured at the others; of both ways round the smaller. "
-                "stability_checkpoints, stability_dimensions, stability_candidates: the same search in 4 random "
-                "halves of the checkpoints compared, of the dimensions of sketches, of the candidates; in each the "
-                "largest Jaccard index of the pair's members, those among the half's candidates, and the members of a "
-                "pair found there, (common members of both sides) over (members of either); the mean. Halves with "
-                "fewer than 5 members of a side do not count. Below .5 the pair is called unstable. Measured where "
-                "some pair may be a finding. contrast_by_class: share of the variance of all candidates' contrast "
-                "between classes. clarity: opposition times separation, of which no more than 1.5 counts.",
+                "other candidates. replication: every other checkpoint alone refines the groups from the members found "
+                "in six rounds, and separation is measured at the others; of both ways round the smaller. "
+                "stability_checkpoints, stability_dimensions, stability_candidates: the same search in 4 random halves "
+                "of the checkpoints compared, of the dimensions of sketches, of the candidates; in each the largest "
+                "Jaccard index of the pair's members, those among the half's candidates, and the members of a pair "
+                "found there, (common members of both sides) over (members of either); the mean. Halves with fewer "
+                "than 5 members of a side do not count. Below .5 the pair is called unstable. Measured where some pair "
+                "may be a finding. contrast_by_class: share of the variance of all candidates' contrast between "
+                "classes. clarity: opposition times separation, of which no more than 1.5 counts; here the 98 % "
+                "quantile is over all M candidates, members as 0, the value at place .98 M (from 0, rounded down) of "
+                "the increasing ones, and the 10 % quantile likewise.",
+                "High-passed loss deltas are l(t+1) - l(t), minus the mean of the same over 5 steps (two before, two "
+                "after; fewer at the ends), minus the median of that over all examples. Of S of them the first 10 % "
+                "are the first .1 S, rounded. share_of_loss_change: sum of their squares over the members, after the "
+                "first 10 %, over that of all examples. share_ratio: that over the members' share of the examples.",
                 "anti_phase: correlation of the groups' mean high-passed loss deltas over steps that no compared "
-                "checkpoint begins or ends. alternation: correlation of the difference of these means with itself "
-                "one step later, after the first 10 % of the steps; amplitude: its root mean square. Losses are "
-                "said to swing against one another where anti_phase and alternation are below -.3 and the amplitude "
-                "exceeds .001 nats.",
-                "With --test-data, and where some pair may be a finding: an example that was never mined stands with "
-                "a side by its gradients at the checkpoints compared, by the rule for members (.55; B, the features "
-                "of the members and their contrast are those of the candidates); no loss is looked at. "
-                "unseen_members: the share of those that do. unseen_anti_phase: as anti_phase, on the same held-out "
-                "steps. unseen_agreement: correlation over these steps of the difference of the two sides' mean "
-                "high-passed loss deltas with that of the mined sides. unseen_share_ratio: their share of the energy "
-                "of high-passed loss deltas there over their share of the examples. Medians and nulls are those of "
-                "the unseen examples; at most --candidates of them are drawn. Nothing was searched there, so that "
-                "these p-values need no correction for the search. The swing is said to be there where anti-phase is "
-                "below -.3 and agreement above .3; closer than random ones where the p of agreement is at most .05.",
+                "checkpoint begins or ends. alternation: correlation of the difference of these means with itself one "
+                "step later, after the first 10 % of the steps; amplitude: its root mean square. Losses are said to "
+                "swing against one another where anti_phase and alternation are below -.3 and the amplitude exceeds "
+                ".001 nats.",
+                "swing_held: v is the difference of the groups' mean gradients; at 3 of the checkpoints compared, the "
+                "middles of thirds (of 8 the second, fifth and seventh), the losses at the weights plus and minus "
+                "v/|v|^2, along which either group's mean loss moves about half a nat: logarithm of the members' share "
+                "of the sum of |l(+) - l(-)| over all candidates, over their share of the candidates; the largest. "
+                "curvature: u'Hu, u = v/|v| and H the Hessian of the mean loss, over the largest eigenvalue, at the "
+                "checkpoint with converged sharpness nearest to one compared, the earlier of two. members by FEATURE: "
+                "of what can be seen, the feature for which the probability is largest that a member has more than a "
+                "candidate outside all pairs, or less, ties counted half; sides by FEATURE: likewise a member of one "
+                "side and one of the other; nulls and p over the best feature of each draw.",
+                "With --test-data, and where some pair may be a finding: an example that was never mined stands with a "
+                "side by its gradients at the checkpoints compared, by the rule for members (.55; B, the features of "
+                "the members and their contrast are those of the candidates); no loss is looked at. unseen_members: "
+                "the share of those that do. unseen_anti_phase: as anti_phase, on the same held-out steps. "
+                "unseen_agreement: correlation over these steps of the difference of the two sides' mean high-passed "
+                "loss deltas with that of the mined sides. unseen_share_ratio: their share of the energy of "
+                "high-passed loss deltas there over their share of the examples. Medians and nulls are those of the "
+                "unseen examples; at most --candidates of them are drawn. Nothing was searched there, so that these "
+                "p-values need no correction for the search. The swing is said to be there where anti-phase is below "
+                "-.3 and agreement above .3; closer than random ones where the p of agreement is at most .05.",
                 "growth, where some pair may be a finding, steps are saved one by one and the rule is full-batch "
                 "gradient descent without momentum or weight decay: from the step with the largest difference of the "
                 "two groups' mean high-passed loss deltas one goes back as long as the difference of their mean loss "
                 "deltas changes its sign and was smaller, at least 3 steps; the median factor from one of these steps "
                 "to the next, beside |1 - lr u'Hu|, u along the difference of the groups' mean gradients, median over "
                 "the checkpoints at a quarter, half and three quarters of them.",
-                "Nulls are 199 draws of random candidates of the same labels and sizes, members included: a p-value "
-                "is then exact for a pair named in advance. What the search looks for (opposition, gradient cosine, "
+                "Nulls are 199 draws of random candidates of the same labels and sizes, members included: a p-value is "
+                "then exact for a pair named in advance. Replication and stability have 19 draws, curvature 3, "
+                "outside all pairs while there are enough. What the search looks for (opposition, gradient cosine, "
                 "persistence, cohesion, separation, replication) has a null and no p-value.",
             ),
         ),
         (
             "FINDINGS",
             (
-                "The p-value of clarity accounts for the search: the search is repeated in S after a random "
-                "rotation of the examples' features within each class that leaves its mean where it is "
-                "(--surrogates, 39; 19 where no pair stands apart; no more once 10 are as clear as the run's clearest "
-                "pair), and p is the share of these, the run itself counted, whose clearest pair is as clear. "
-                "Rotations keep means and covariances of classes, and so class hierarchy and Gaussian axes.",
+                "The p-value of clarity accounts for the search: the search is repeated in S after a random rotation "
+                "of the examples' features within each class that leaves its mean where it is (S with 1 on its "
+                "diagonal, rotated, and scaled back to a diagonal of 1, from no less than .05; the search starts from "
+                "100 examples; --surrogates, 39; 19 where no pair stands apart; no more once 10 are as clear as the "
+                "run's clearest pair), and p is the share of these, the run itself counted, whose clearest pair is as "
+                "clear. Rotations keep means and covariances of classes, and so class hierarchy and Gaussian axes.",
                 "Where a pair is clearer than all 39 and is kept from being a finding by their number alone, more are "
                 "made, 499 at most, until it is one or a surrogate is as clear; its p is then 1/(1 + m), with m the "
                 "number of surrogates before the first as clear. That holds wherever one stops: without pairs, the "
                 "first m are all less clear in 1 of 1 + m runs.",
                 "A finding is a pair called opposing outliers whose clarity passes the false discovery rate "
-                "(--false-discovery-rate, .1; Benjamini-Hochberg over all pairs called so). Other pairs are "
-                "proposals: shown apart, never counted (finding: false). Where there are no surrogates, pairs are "
-                "not tested (finding: null).",
+                "(--false-discovery-rate, .1; Benjamini-Hochberg over all pairs called so). Other pairs are proposals: "
+                "shown apart, never counted (finding: false). Where there are no surrogates, pairs are not tested "
+                "(finding: null).",
             ),
         ),
         (
             "CAUSES",
             (
                 "mine --causal goes on from three checkpoints. Period two is seen where the difference of a pair's "
-                "mean losses changes the sign of its deltas at all of 20 updates or at 36 of 40, the first two "
-                "among them, and these deltas have a root mean square above .001 nats; the forks are the first "
-                "checkpoint where some pair that counts begins so, and those at a third and two thirds of all such "
-                "checkpoints. Where checkpoints are farther apart than one update, training goes on from up to 8 of "
-                "them to see it. A fork whose arm with all examples has no period two is left out, and a run "
-                "without period two has no causal sentence.",
-                "From a fork 60 updates are made with the rule, rates and state there: with all examples, without "
-                "the members of all pairs that count, and without as many others: of the highest loss, gradient "
-                "norm (16 numbers of a sketch) and curvature v'Hv along the direction v of the largest eigenvalue, "
-                "and five draws of examples of the same classes. Of the examples left are taken: the sharpness at "
-                "once, the sum of rises of their mean loss, the mean of |l(t+1) - 2 l(t) + l(t-1)|/4 (amplitude), "
-                "the final mean loss, and with --test-data the final test loss. The effect is 1 - q/q0 for the "
-                "first three and q0 - q for losses, q0 of the same examples where all are kept. Intervals are m +- "
-                "t s/sqrt(F) over the F forks, Student's t at 97.5 % with F - 1 degrees of freedom. A control is "
-                "beaten where the mined groups' effect is larger at every fork, and than every draw, and the "
-                "interval of the difference lies above 0. A cause is named where the effect's interval lies above 0 "
-                "and the random examples are beaten; else there is no causal sentence.",
+                "mean losses changes the sign of its deltas at all of 20 updates or at 36 of 40, the first two among "
+                "them, and these deltas have a root mean square above .001 nats; the forks are the first checkpoint "
+                "where some pair that counts begins so, and those at a third and two thirds of all such checkpoints. "
+                "Where checkpoints are farther apart than one update, training goes on from up to 8 of them to see it. "
+                "A fork whose arm with all examples has no period two is left out, and a run without period two has "
+                "no causal sentence.",
+                "From a fork 60 updates are made with the rule, rates and state there: with all examples, without the "
+                "members of all pairs that count, and without as many others: of the highest loss, gradient norm (16 "
+                "numbers of a sketch) and curvature v'Hv along the direction v of the largest eigenvalue, and five "
+                "draws of examples of the same classes. Of the examples left are taken: the sharpness at once, the sum "
+                "of rises of their mean loss, the mean of |l(t+1) - 2 l(t) + l(t-1)|/4 (amplitude), the final mean "
+                "loss, and with --test-data the final test loss. The effect is 1 - q/q0 for the first three and q0 - q "
+                "for losses, q0 of the same examples where all are kept. Intervals are m +- t s/sqrt(F) over the F "
+                "forks, Student's t at 97.5 % with F - 1 degrees of freedom. A control is beaten where the mined "
+                "groups' effect is larger at every fork, and than every draw, and the interval of the difference lies "
+                "above 0. A cause is named where the effect's interval lies above 0 and the random examples are "
+                "beaten; else there is no causal sentence.",
             ),
         ),
         (
             "VERDICTS",
             (
                 "opposing outliers: opposition at least .04 above its null, separation above 1.5 and cohesion above "
-                ".12. tails of one continuous axis: opposition likewise, and not apart. class-level opposition "
-                "only: not apart, and at least half of the variance of the contrast lies between classes; or "
-                "opposition no more than .04 above its null, and that above .07. not distinguishable from chance: "
-                "opposition no more than .04 above its null.",
+                ".12. tails of one continuous axis: opposition likewise, and not apart. class-level opposition only: "
+                "not apart, and at least half of the variance of the contrast lies between classes; or opposition no "
+                "more than .04 above its null, and that above .07. not distinguishable from chance: opposition no more "
+                "than .04 above its null.",
                 "What is not told: whether a pair with a small opposition matters for the optimizer (see opsig "
                 "sharpness and opsig mine --causal); pairs that oppose one another at few of the checkpoints compared "
                 "only; groups of fewer than 5 examples, or of more than about a sixth of all on a side (a tenth where "
