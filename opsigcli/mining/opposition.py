@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.mining.similarity import EACH, REFERENCES, Gradients, usual_cosine
-from opsigcli.mining.usual_gradient import fit
+from opsigcli.mining.usual_gradient import Usual, fit
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
@@ -40,12 +40,13 @@ class References:
 
     def __init__(self, gradients: Floats, residuals: Floats) -> None:
         some = _at(gradients[:REFERENCES], residuals[:REFERENCES])
-        self._usual, self._level = None, np.float32(0)
+        self._usual: Usual | None = None
+        self._level = np.float32(0)
         if len(some.sketch) >= EACH * residuals.shape[1]:
             self._usual, self._fitted = fit(some)
         else:
-            rows = directions(some.sketch), some.residuals
-            centres, levels = usual_cosine(*(np.asarray(part @ part.T) for part in rows))
+            unit = directions(some.sketch), some.residuals
+            centres, levels = usual_cosine(*(np.asarray(part @ part.T) for part in unit))
             slope, level = np.polyfit(centres, levels, 1) if len(centres) > 1 else (0.0, float(levels.mean()))
             self._slope, self._level = np.float32(slope), np.float32(level)
         # Of equal blocks; what fills the last one up is orthogonal to all.
