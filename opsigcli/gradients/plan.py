@@ -141,6 +141,9 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
         run = sketches.store.run
         paths = [Path(run.checkpoints) / sketches.store.files[row] for row in sketches.rows]
         read = sum(digest.size(path) for path in paths if path.exists())
+    parted = options.method in NEEDS_PARTS and not mined and not known_steps(sketches)
+    written = 4 * len(sketches.rows) * m * options.sketch_dimensions if counts.gradients else 0
+    written += 4 * len(sketches.rows) * (options.eigenvectors + 1) * examples if parted else 0
     result: dict[str, Any] = {
         "dry_run": True,
         "examples": examples,
@@ -151,7 +154,7 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
         "arms": FORKS * ARMS if options.causal and counts.passes else 0,
         "surrogates": 0 if mined else options.surrogates,
         "bytes_to_read": read,
-        "bytes_to_write": 4 * len(sketches.rows) * m * options.sketch_dimensions if counts.gradients else 0,
+        "bytes_to_write": written,
         "estimated_seconds": estimated(counts, each) + (START if counts.loads else 0.0),
     }
     what = (
@@ -160,7 +163,7 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
     if not counts.gradients and counts.similarities:
         what += " (they are kept)"
     if options.method in NEEDS_PARTS and not mined:
-        passes = 0.0 if known_steps(sketches) else FORWARD * passes_of_steps(sketches, examples)
+        passes = FORWARD * passes_of_steps(sketches, examples) if parted else 0.0
         took = len(sketches.store.files)
         what += f", eigenvectors in up to {passes:,.0f} forward passes over all (the trace: {took:,})"
     if options.causal and counts.passes:

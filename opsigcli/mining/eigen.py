@@ -74,10 +74,13 @@ def eigen_changes(steps: Sequence[EigenStep], trace: Trace, top: int) -> tuple[E
     return tuple(found)
 
 
-def notes_on_parts(changes: Sequence[EigenChange]) -> list[str]:
-    """How far the parts add up to the deltas, over all steps."""
+def notes_on_parts(changes: Sequence[EigenChange], steps: int) -> list[str]:
+    """How far the parts add up to the deltas, over all steps; that there are none, where steps were to be parted."""
     if not changes:
-        return []
+        nothing = (
+            "no loss delta was parted along eigenvectors: weights or losses are not finite where it was tried"
+        )
+        return [nothing] if steps else []
     worst = max(change.error_size for change in changes)
     count = len(changes[0].parts)
     words = (

@@ -105,7 +105,7 @@ def mine(
         for side, members in zip(SIDES, pair.members, strict=True)
     }
     eigen = eigen_changes(candidates.eigen, trace, settings.top)
-    notes += notes_on_parts(eigen)
+    notes += notes_on_parts(eigen, len(candidates.eigen))
     ids = [(trace.ids[first], trace.ids[second]) for first, second in (pair.members for pair in pairs)]
     return Mining(
         method=settings.method,

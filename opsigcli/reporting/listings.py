@@ -182,7 +182,7 @@ def eigen(case: Case) -> Listing | None:
         rows.append(
             (*whole, percent(1.0), f"error {signed(change.error)} ({percent(change.error_size)})", "")
         )
-    words = (
+    words: tuple[str, ...] = (
         "Each loss delta is the sum of its parts along the top eigenvectors of the Hessian at the first checkpoint, of "
         "that outside of them, and of an error. Of step: share of its squared length. Mean: nats. Size: mean "
         "magnitude over that of the deltas; parts of either sign cancel, so that sizes do not add up, means do.",
