@@ -161,7 +161,7 @@ class Screen:
 def _packed(found: Gradients) -> NDArray[np.float16]:
     """Directions with the log ratio of their lengths between them; the ratio of what has no direction is 1."""
     parts = directions(found.sketch), directions(found.residuals)
-    lengths = [np.linalg.norm(rows, axis=1) for rows in (found.sketch, found.residuals)]
+    own, other = (np.linalg.norm(rows, axis=1) for rows in (found.sketch, found.residuals))
     known = np.all([rows.any(axis=1) for rows in parts], axis=0)
-    ratios = np.log(np.divide(*lengths, out=np.ones(len(known)), where=known))
+    ratios = np.log(np.divide(own, other, out=np.ones(len(known)), where=known))
     return np.concatenate([parts[0], ratios[:, None], parts[1]], axis=1).astype(np.float16)
