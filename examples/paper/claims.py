@@ -104,6 +104,8 @@ class Lab:
         )
         if short not in self.commands:
             self.commands.append(short)
+        if verb == "train" and self.gpu:  # how long, and how many bytes, before it begins
+            print(*opsig.train(*words, **options, dry_run=True).outcome.view, sep="\n", flush=True)
         return getattr(opsig, verb)(*words, **options)
 
     def pictures(self, size=16, seed=0, each=100, limit=1000, more=""):

@@ -32,6 +32,14 @@ def test_a_short_run_of_the_claim_is_as_expected(script: Path, tmp_path: Path) -
     assert all(len(line["seen"]) in (1, 2) for line in lines)  # of one seed, with and without something
 
 
+@pytest.mark.slow
+def test_what_is_measured_agrees_with_the_closed_forms(tmp_path: Path) -> None:
+    done = _run(PAPER.parent / "closed_forms.py", "--quick", "--out", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "OFF" not in done.stdout
+    assert (tmp_path / "closed_forms.png").stat().st_size > 10_000
+
+
 def test_there_is_a_script_for_each_claim() -> None:
     assert "".join(path.name[0] for path in SCRIPTS) == "abcdefghijklm"
 

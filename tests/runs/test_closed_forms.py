@@ -160,6 +160,24 @@ def test_on_one_axis_descent_beyond_the_edge_ends_in_the_two_cycle_of_the_formul
     point = opsig("sharpness", "--store", store, "--steps", "60:61", "--json").json["result"]["points"][0]
     assert point["eigenvalues"][0] == pytest.approx(curvature / math.cosh(u) ** 2, rel=5e-3)
     assert point["threshold"] == pytest.approx(2 / lr)
+    # mine finds the pair that the theory says opposes, with the signs of the axis for its sides and 2u for its gap.
+    (pair,) = opsig("mine", "--store", store, "--surrogates", 0, "--json").json["result"]["pairs"]
+    sides = [pair[side]["ids"] for side in ("first", "second")]
+    assert sorted(sorted(ids) for ids in sides) == [list(range(0, 20, 2)), list(range(1, 20, 2))]
+    with h5py.File(store) as file:
+        ends = file["losses"][-1]
+    assert abs(ends[sides[0]].mean() - ends[sides[1]].mean()) == pytest.approx(2 * u, rel=2e-3)
+
+
+def test_on_one_axis_below_the_edge_the_groups_do_not_oppose_and_mine_finds_none(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    words = ("--preset", "one-axis", "--lr", 0.8)  # the edge is at 1
+    store = tmp_path / "o.h5"
+    assert opsig("train", tmp_path / "run", *words, "--record-losses", "--store", store).code == 0
+    found = opsig("mine", "--store", store, "--surrogates", 0, "--json")
+    assert found.code == 0
+    assert found.json["result"]["pairs"] == []
 
 
 def test_sharpness_of_the_two_layer_model_is_that_of_its_hessian_written_out(
