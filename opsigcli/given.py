@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from opsigcli.errors import NotGiven
+from opsigcli.errors import NotGiven, UsageError
 from opsigcli.specs import Spec
 
 SCHEME = "given"
@@ -27,7 +27,15 @@ def spec_of(word: str, value: Any) -> str:
     Args:
         word: model or data.
         value: the object.
+
+    Raises:
+        UsageError: it is a class, and no object of it.
     """
+    if isinstance(value, type):
+        raise UsageError(
+            f"expected an object for {word}, found the class {value.__name__}",
+            f"make one: {word}={value.__name__}(...)",
+        )
     name = type(value).__name__
     if word == "model" and hasattr(value, "state_dict"):
         shapes = {key: tuple(getattr(entry, "shape", ())) for key, entry in value.state_dict().items()}

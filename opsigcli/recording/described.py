@@ -10,6 +10,7 @@ from opsigcli.errors import ModelError, UsageError
 from opsigcli.given import offered, spec_of
 from opsigcli.models.base import build
 from opsigcli.models.weights import fit_weights
+from opsigcli.objective.losses.base import open_loss
 from opsigcli.optimizers.recognise import Recognised, from_state_dict
 from opsigcli.outcome import plain
 from opsigcli.runs.run_specs import absolute_model, signed_manifest
@@ -34,6 +35,7 @@ def described(
 
     Raises:
         ModelError: it does not, or it is sharded over processes.
+        ObjectiveError: the code of a loss cannot be loaded.
         UsageError: a spec is unknown, or the optimizer has parameters that the module has not.
         DatasetError: the data cannot be read.
     """
@@ -48,6 +50,7 @@ def described(
             "expected an optimizer over parameters of the module, found others in it",
             "make it from module.parameters(), after the module was moved or wrapped",
         )
+    open_loss(loss)
     named = data if isinstance(data, str) else spec_of("data", data)
     spec = spec_of("model", module) if model is None else absolute_model(model)
     with offered({named: data}):

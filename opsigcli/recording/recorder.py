@@ -57,6 +57,7 @@ class Recorder:
         UsageError: a spec is unknown, or the folder holds another run.
         ModelError: the spec builds another model than the module.
         DatasetError: the data cannot be read.
+        ObjectiveError: the code of a loss cannot be loaded.
         CheckpointError: the folder cannot be written.
     """
 

@@ -201,6 +201,10 @@ def test_what_does_not_belong_together_is_refused_before_training(
         Recorder(tmp_path / "a", other, optimizer, **specs)
     with pytest.raises(DatasetError):
         Recorder(tmp_path / "a", net, optimizer, **{**specs, "data": "npz:nowhere.npz"})
+    with pytest.raises(UsageError, match="unknown loss 'cee'"):
+        Recorder(tmp_path / "a", net, optimizer, **specs, loss="cee")
+    with pytest.raises(UsageError, match="expected an object for data, found the class TensorDataset"):
+        Recorder(tmp_path / "a", net, optimizer, data=torch.utils.data.TensorDataset)
     with pytest.raises(UsageError, match="every"):
         Recorder(tmp_path / "a", net, optimizer, **specs, every=0)
     assert not (tmp_path / "a").exists()
