@@ -58,9 +58,10 @@ EVIDENCE_PAGE = Topic(
                 "opposition degree at the checkpoint in the middle of those compared, and a quarter is drawn from the "
                 "rest. The degree of an example there is minus the mean S of that one checkpoint between the 10 "
                 "examples most like it and the 10 least like it, of those in blocks of 64 random ones of which the "
-                "most extreme counts; B is fitted to 700 random examples. Where B cannot be fitted, S is here the "
-                "cosine of two gradients beyond a straight line in the cosine of their residuals, through the 20 bins' "
-                "medians. The drawn ones stand for all others, and B is fitted to them alone in what follows.",
+                "most extreme counts; B is fitted to 700 random examples. It is computed a second time with, for S, "
+                "the cosine of two gradients beyond a straight line in the cosine of their residuals, through the 20 "
+                "bins' medians; the better of an example's two ranks counts, and where B cannot be fitted the second "
+                "alone. The drawn ones stand for all others, and B is fitted to them alone in what follows.",
                 "Of more examples than --candidates the others join a pair found by the rule for memberships, with .7 "
                 "in place of .55, on the cosine beyond the usual one of alike residuals.",
             ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from opsigcli.mining.opposition import References, directions
+from opsigcli.mining.opposition import both_degrees, directions, either
 from opsigcli.progress import Progress, Task
 from opsigcli.store.units import Units
 
@@ -88,26 +88,27 @@ class Screen:
                 yield self._positions[part], *self._piece(part, task)
 
     def degree(self) -> Floats:
-        """Opposition degree of every example, (len(positions),); what is known of a piece is kept."""
-        total = len(self._positions)
-        degree, missing = np.zeros(total, dtype=np.float32), []
+        """Opposition degree of every example by ``either`` similarity, (len(positions),).
+
+        What is known of a piece is kept.
+        """
+        total, known = len(self._positions), {}
         for part in self._parts:
-            known = self._units.read(self._key("opposed", part), (part.stop - part.start,))
-            if known is None:
-                missing.append(part)
-            else:
-                degree[part] = known
-        if missing:
+            found = self._units.read(self._key("opposed", part), (None, part.stop - part.start))
+            if found is not None:
+                known[part.start] = found
+        if missing := [part for part in self._parts if part.start not in known]:
             drawn = np.random.default_rng(self._seed).permutation(total)[: self._bounds.references]
             number = np.full(total, -1)
             number[drawn] = np.arange(len(drawn))
-            references = References(*self._drawn(drawn, number))
+            references = both_degrees(*self._drawn(drawn, number))
             with self._progress.task("opposition", total, "example") as task:
                 task.advance(total - sum(part.stop - part.start for part in missing), note="kept")
                 for part in missing:
-                    degree[part] = references.degree(*self._piece(part, task), number[part])
-                    self._units.write(self._key("opposed", part), degree[part])
-        return degree
+                    rows = *self._piece(part, task), number[part]
+                    known[part.start] = np.stack([kind.degree(*rows) for kind in references])
+                    self._units.write(self._key("opposed", part), known[part.start])
+        return either(np.concatenate([known[part.start] for part in self._parts], axis=1))
 
     def _drawn(self, drawn: Ints, number: Ints) -> tuple[Floats, Floats]:
         """Directions of the references, in the order of their numbers: out of the pieces, where all are kept."""

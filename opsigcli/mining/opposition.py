@@ -25,24 +25,46 @@ def directions(vectors: Floats) -> Floats:
     return np.asarray(np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0))
 
 
+def can_fit(references: int, outputs: int) -> bool:
+    """Whether so many references are enough for the usual gradient of so many outputs."""
+    return min(references, REFERENCES) >= EACH * outputs
+
+
+def both_degrees(gradients: Floats, residuals: Floats) -> list[References]:
+    """References by either similarity, of those that can be had.
+
+    Beyond the usual gradient members of weak pairs are seen, and those of networks that pool; but pairs that are a
+    tenth of all examples or more become usual themselves, and are seen in the cosines.
+    """
+    kinds = (False, True) if can_fit(len(gradients), residuals.shape[1]) else (False,)
+    return [References(gradients, residuals, fitted=fitted) for fitted in kinds]
+
+
+def either(degrees: Floats) -> Floats:
+    """One degree (N,) for those by several similarities, (kinds, N): minus an example's better rank among all."""
+    ranks = [np.argsort(np.argsort(-degree, kind="stable"), kind="stable") for degree in degrees]
+    return -np.min(ranks, axis=0).astype(np.float64)
+
+
 class References:
     """R random examples that all others are held against, the more the smaller the groups that can be seen.
 
     Similarity is that of ``similarity.residual_adjusted_cosine`` at one checkpoint: the inner product of the features
-    beyond the usual gradient of a residual. Where that cannot be fitted, it is the gradient cosine beyond a straight
-    line, ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)``. Either is one inner product, and one matrix product holds a
-    strip of examples against all references.
+    beyond the usual gradient of a residual; or the gradient cosine beyond a straight line,
+    ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)``. Either is one inner product, and one matrix product holds a strip of
+    examples against all references.
 
     Args:
         gradients: (R, k) gradient sketches per unit of output residual, in random order.
         residuals: (R, C) output residuals of length 1.
+        fitted: beyond the usual gradient, to which R has to suffice (``can_fit``).
     """
 
-    def __init__(self, gradients: Floats, residuals: Floats) -> None:
+    def __init__(self, gradients: Floats, residuals: Floats, *, fitted: bool) -> None:
         some = _at(gradients[:REFERENCES], residuals[:REFERENCES])
         self._usual: Usual | None = None
         self._level = np.float32(0)
-        if len(some.sketch) >= EACH * residuals.shape[1]:
+        if fitted:
             self._usual, self._fitted = fit(some)
         else:
             unit = directions(some.sketch), some.residuals

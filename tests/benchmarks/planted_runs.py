@@ -21,7 +21,7 @@ from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.examples import ExampleSource
 from opsigcli.gradients.eigen_steps import eigen_step, flat
 from opsigcli.mining.eigen import EigenStep
-from opsigcli.mining.opposition import References
+from opsigcli.mining.opposition import both_degrees, either
 from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.usual_gradient import per_residual
@@ -211,7 +211,8 @@ def _candidates(
     order = np.random.default_rng(0).permutation(len(run.source))
     at = Gradients(0, sketch.sketch, sketch.norms, sketch.residuals).only(order)
     residuals, gradients = per_residual(at)
-    degree = References(gradients, residuals).degree(gradients, residuals, np.arange(len(order)))
+    rows = gradients, residuals, np.arange(len(order))
+    degree = either(np.stack([kind.degree(*rows) for kind in both_degrees(*rows[:2])]))
     chosen = order[np.argsort(-degree, kind="stable")]
     drawn = np.random.default_rng(1).permutation(chosen[most - most // 4 :])[: most // 4]
     candidates = np.sort(np.concatenate([chosen[: most - most // 4], drawn]))

@@ -13,7 +13,7 @@ from growth import growth, linux
 from opsigcli.mining import opposition
 from opsigcli.mining.blocks import columns_of, delta_blocks
 from opsigcli.mining.extend import LARGEST, extend
-from opsigcli.mining.opposition import NEAREST, References, directions
+from opsigcli.mining.opposition import NEAREST, References, both_degrees, directions, either
 from opsigcli.mining.similarity import Gradients, residual_adjusted_cosine, usual_cosine
 from opsigcli.mining.simple import refine
 from opsigcli.mining.top import top_deltas
@@ -155,27 +155,45 @@ def test_members_of_small_groups_have_the_highest_opposition_degrees() -> None:
     order = np.random.default_rng(0).permutation(crowd.n)
     number = np.empty(crowd.n, dtype=np.int64)
     number[order] = np.arange(crowd.n)
-    degree = References(gradients[order], residuals[order]).degree(gradients, residuals, number)
+    kinds = both_degrees(gradients[order], residuals[order])
+    degree = either(np.stack([kind.degree(gradients, residuals, number) for kind in kinds]))
     rank = np.argsort(np.argsort(-degree))
     assert (rank[crowd.members] < 0.05 * crowd.n).mean() > 0.9
 
 
-@pytest.mark.parametrize("r", [60, 160])  # too few to fit a gradient to, and enough
-def test_the_opposition_degree_is_that_of_its_definition(r: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(1)
+def test_the_better_rank_of_an_example_counts() -> None:
+    degrees = np.array([[0.1, 0.9, 0.5, 0.0], [3.0, -1.0, 2.0, -2.0]])
+    np.testing.assert_array_equal(either(degrees), [0, 0, -1, -3])
+    np.testing.assert_array_equal(np.argsort(-either(degrees[:1]), kind="stable"), [1, 2, 0, 3])
+
+
+@pytest.mark.parametrize(("references", "outputs", "kinds"), [(400, 10, 1), (400, 8, 2), (40, 1, 1)])
+def test_without_enough_references_for_a_fit_cosines_alone_are_ranked(
+    references: int, outputs: int, kinds: int
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = (directions(rng.standard_normal((references, size))) for size in (16, outputs))
+    assert len(both_degrees(*rows)) == kinds
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_the_opposition_degree_is_that_of_its_definition(
+    fitted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, r = np.random.default_rng(1), 160
     gradients, residuals = (directions(rng.standard_normal((r + 10, size))) for size in (16, 3))
     gradients *= rng.uniform(0.1, 10, (r + 10, 1)).astype(np.float32)
     own = np.concatenate([np.arange(r), np.full(10, -1)])
     monkeypatch.setattr(opposition, "STRIP", 500)  # several strips
     monkeypatch.setattr(opposition, "BLOCK", 1)  # of which the most extreme one is every one
-    found = References(gradients[:r], residuals[:r]).degree(gradients, residuals, own)
+    found = References(gradients[:r], residuals[:r], fitted=fitted).degree(gradients, residuals, own)
     cosines = [rows.astype(np.float64) @ rows[:r].T for rows in (directions(gradients), residuals)]
     slope, level = np.polyfit(*usual_cosine(*(c[:r] for c in cosines)), 1)
     similarity = cosines[0] - slope * cosines[1] - level
-    if r > 60:
+    if fitted:
         given = Gradients(0, gradients, np.linalg.norm(gradients, axis=1), residuals)
-        usual, fitted = fit(given.only(slice(r)))
-        features = np.concatenate([fitted, usual.features(given)[r:]]).astype(np.float64)
+        usual, own_features = fit(given.only(slice(r)))
+        features = np.concatenate([own_features, usual.features(given)[r:]]).astype(np.float64)
         similarity = features @ features[:r].T
     for row in range(r + 10):
         line = similarity[row].copy()
@@ -191,7 +209,8 @@ def test_examples_without_a_gradient_do_not_count_as_opposed() -> None:
     broken[5] = np.nan
     broken[6] = 0
     gradients, residuals = directions(broken), directions(crowd.gradients[0].residuals)
-    degree = References(gradients, residuals).degree(gradients, residuals, np.arange(600))
+    kinds = both_degrees(gradients, residuals)
+    degree = either(np.stack([kind.degree(gradients, residuals, np.arange(600)) for kind in kinds]))
     assert np.isfinite(degree).all()
     assert max(degree[5], degree[6]) < np.median(degree[crowd.members])
 
