@@ -6,6 +6,8 @@ not where it would be false: ``tests/reporting/test_sentences.py`` has both case
 
 from __future__ import annotations
 
+import math
+
 SENTENCES: dict[str, str] = {
     # of mined pairs
     "pairs: not looked for": "opposing groups were not looked for",
@@ -181,3 +183,11 @@ def say(name: str, /, **words: object) -> str:
         KeyError: no such sentence, or a brace without a value.
     """
     return SENTENCES[name].format_map(words)
+
+
+def percent(share: float | None) -> str:
+    """A share of a whole, in percent."""
+    if share is None or not math.isfinite(share):
+        return "\u2013"
+    text = f"{100 * share:.{0 if abs(share) >= 0.0995 else 1}f}%"
+    return "0.0%" if text == "-0.0%" else text

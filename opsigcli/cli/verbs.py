@@ -211,7 +211,9 @@ VERBS = {
         A pair counts as found where it is beyond chance after the search that chose it; the others are folded as
         proposed. Of the threshold no more is said than was measured: spikes without a ratio are named, with the
         command that covers them. The sharpness shown is the result with ratios at most checkpoints, the pairs are
-        those of the last opsig mine; --result shows others by name. The page and --json name no home folder.
+        those of the last opsig mine; --result shows others by name. The page and --json name no home folder. A server
+        may send the policy in the page's own meta element as a header; a stricter one (default-src 'none' alone) bars
+        its style sheet and script, and leaves charts and text. Printed, what is folded stays so, and says so.
 
         Several stores are put side by side, in the terminal, as HTML or JSON: what the runs were made with and where
         that differs, losses, spikes and stability ratios on one axis, and what the groups that one run mined do in the

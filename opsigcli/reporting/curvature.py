@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from opsigcli.printable import printable
-from opsigcli.reporting.format import NOTHING, number, percent, shorten
+from opsigcli.reporting.format import NOTHING, number, shorten
 from opsigcli.reporting.listings import along, spectrum
 from opsigcli.reporting.listings import shown as listing_shown
 from opsigcli.reporting.sharpness_lines import (
@@ -17,6 +17,7 @@ from opsigcli.reporting.sharpness_lines import (
     phase_lines,
 )
 from opsigcli.reporting.tables import head, table_of
+from opsigcli.sentences import percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -10,9 +10,9 @@ import numpy as np
 
 from opsigcli.command_line import command
 from opsigcli.reporting.edge import against_threshold, covering_command, trusted, uncovered, uncovered_words
-from opsigcli.reporting.format import count, number, percent, signed
+from opsigcli.reporting.format import count, number, signed
 from opsigcli.reporting.summary import sharpness_name
-from opsigcli.sentences import say
+from opsigcli.sentences import percent, say
 from opsigcli.spike_records import FEWEST_CHANGES
 
 if TYPE_CHECKING:

@@ -46,14 +46,6 @@ def signed(value: float | None, digits: int = 3) -> str:
     return f"+{text}" if value is not None and value > 0 else text
 
 
-def percent(share: float | None) -> str:
-    """A share of a whole, in percent."""
-    if share is None or not math.isfinite(share):
-        return NOTHING
-    text = f"{100 * share:.{0 if abs(share) >= 0.0995 else 1}f}%"
-    return "0.0%" if text == "-0.0%" else text
-
-
 def count(amount: int, noun: str, plural: str = "") -> str:
     """``1 pair``, ``2 pairs``."""
     return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"

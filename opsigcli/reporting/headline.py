@@ -14,10 +14,10 @@ from opsigcli.mining_records import (
 from opsigcli.reporting.edge import edge
 from opsigcli.reporting.findings import said_of_pairs, title_of_pairs
 from opsigcli.reporting.first_screen import no_spike
-from opsigcli.reporting.format import percent, signed
+from opsigcli.reporting.format import signed
 from opsigcli.reporting.sentences import Part, capital, in_words, joined, made_by
 from opsigcli.reporting.summary import looked_at, pair_members
-from opsigcli.sentences import say
+from opsigcli.sentences import percent, say
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (

@@ -42,6 +42,7 @@ from opsigcli.reporting.summary import (
 )
 from opsigcli.reporting.training import training_view
 from opsigcli.reporting.virtual import virtual_view
+from opsigcli.sentences import percent
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (

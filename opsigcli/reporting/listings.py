@@ -19,6 +19,7 @@ from opsigcli.reporting.sharpness_lines import (
 )
 from opsigcli.reporting.tables import head, table_of
 from opsigcli.reporting.textplot import sparkline
+from opsigcli.sentences import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,12 +10,12 @@ from rich.text import Text
 from opsigcli.outcome import plain
 from opsigcli.printable import printable
 from opsigcli.probe_records import MovedBy
-from opsigcli.reporting.format import MARKS, count, label_name, percent, score, shorten
+from opsigcli.reporting.format import MARKS, count, label_name, score, shorten
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.summary import group_curves
 from opsigcli.reporting.tables import head
 from opsigcli.reporting.textplot import TextPlot
-from opsigcli.sentences import say
+from opsigcli.sentences import percent, say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

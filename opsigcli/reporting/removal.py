@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opsigcli.reporting.format import count, number, percent
+from opsigcli.reporting.format import count, number
 from opsigcli.reporting.sentences import capital, joined
 from opsigcli.result_records import NOBODY, RANDOM, SHARES
-from opsigcli.sentences import say
+from opsigcli.sentences import percent, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from opsigcli.axis import STEPS, Axis
 from opsigcli.printable import printable
-from opsigcli.reporting.format import number, percent
-from opsigcli.sentences import say
+from opsigcli.reporting.format import number
+from opsigcli.sentences import percent, say
 
 if TYPE_CHECKING:
     from opsigcli.records import Case

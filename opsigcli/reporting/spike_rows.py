@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opsigcli.mining_records import REST
-from opsigcli.reporting.format import group_mark, percent, signed
+from opsigcli.reporting.format import group_mark, signed
 from opsigcli.reporting.glyphs import shares
 from opsigcli.reporting.spike_tables import rest_parts
+from opsigcli.sentences import percent
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import GroupKey, Spike

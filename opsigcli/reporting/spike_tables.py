@@ -13,9 +13,9 @@ from opsigcli.mining_records import (
 )
 from opsigcli.printable import printable
 from opsigcli.reporting.first_screen import largest
-from opsigcli.reporting.format import MARKS, NOTHING, count, percent, shorten, signed
+from opsigcli.reporting.format import MARKS, NOTHING, count, shorten, signed
 from opsigcli.reporting.tables import head, table_of
-from opsigcli.sentences import say
+from opsigcli.sentences import percent, say
 from opsigcli.token_ids import LABELLED, Naming
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opsigcli.reporting.first_screen import held_together, largest, next_steps, spike_lines, stability, told
-from opsigcli.reporting.format import NOTHING, percent, signed
+from opsigcli.reporting.format import NOTHING, signed
 from opsigcli.reporting.galleries import spike_galleries
 from opsigcli.reporting.spike_tables import SIGNIFICANT, class_columns
+from opsigcli.sentences import percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

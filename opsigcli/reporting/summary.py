@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.options import COMMANDS
-from opsigcli.reporting.format import NOTHING, count, group_mark, number, percent
+from opsigcli.reporting.format import NOTHING, count, group_mark, number
 from opsigcli.reporting.sharpness_lines import curvature_lines, step_check_lines
-from opsigcli.sentences import say
+from opsigcli.sentences import percent, say
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (

@@ -15,20 +15,11 @@ from rich.text import Text
 from opsigcli.axis import STEPS
 from opsigcli.printable import printable
 from opsigcli.reporting.findings import FOUND, by_standing
-from opsigcli.reporting.format import (
-    MARKS,
-    NOTHING,
-    count,
-    label_name,
-    labels_text,
-    percent,
-    score,
-    shorten,
-    signed,
-)
+from opsigcli.reporting.format import MARKS, NOTHING, count, label_name, labels_text, score, shorten, signed
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.summary import delta_row, evidence_of, group_curves, member_marks, strongest_top
 from opsigcli.reporting.textplot import sparkline
+from opsigcli.sentences import percent
 from opsigcli.token_ids import LABELLED, Naming
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,48 @@ from watched_page import CHROMIUM, Watched
 from opsigcli.reporting.html import render_html
 
 JENKINS = "sandbox; default-src 'none'; img-src 'self'; style-src 'self';"
+
+# Elements that answer to the pointer and not to the keyboard.
+UNREACHED = """
+Array.from(document.querySelectorAll('body *')).filter(e =>
+  ['pointer', 'zoom-in', 'crosshair'].includes(getComputedStyle(e).cursor) && e.checkVisibility() &&
+  !e.closest('a[href], button, input, select, summary, [tabindex="0"]')).map(e => e.outerHTML.slice(0, 80))
+"""
+# How many texts there are, and those whose contrast with what is behind them is below 4.5 (WCAG 2.1, 1.4.3).
+CONTRAST = """
+() => {
+  const parts = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
+  const channel = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = (c) => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
+  const behind = (e) => {
+    const beside = e.tagName === 'text' && e.closest('.shares') && e.previousElementSibling;
+    if (beside) return parts(getComputedStyle(beside).fill);
+    for (; e; e = e.parentElement) {
+      const c = parts(getComputedStyle(e).backgroundColor);
+      if (c.length === 3) return c;
+    }
+    return [255, 255, 255];
+  };
+  const faint = [];
+  let texts = 0;
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !e.checkVisibility()) continue;
+    if (e.closest('script, style, title, desc, template')) continue;
+    const style = getComputedStyle(e), back = behind(e);
+    let opacity = 1;
+    for (let up = e; up; up = up.parentElement) opacity *= getComputedStyle(up).opacity;
+    const own = parts(e.ownerSVGElement ? style.fill : style.color);
+    const ink = own.map((v, i) => v * opacity + back[i] * (1 - opacity));
+    const [a, b] = [light(ink), light(back)];
+    texts += 1;
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (!(ratio >= 4.5)) faint.push([ratio, walker.currentNode.data.trim(), e.outerHTML.slice(0, 120)]);
+  }
+  return [texts, faint];
+}
+"""
 
 pytestmark = [
     pytest.mark.browser,
@@ -34,7 +78,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_report_opens_without_a_request_or_a_complaint(browser: Any, report: Path) -> None:
-    with Watched(browser, report, viewport={"width": 1280, "height": 900}) as watched:
+    own = re.search(r'Content-Security-Policy" content="([^"]*)"', report.read_text("utf-8"))
+    assert own is not None
+    header = {"Content-Security-Policy": html.unescape(own[1])}  # as a server may send it
+    with Watched(browser, report, header, viewport={"width": 1280, "height": 900}) as watched:
+        assert watched.page.evaluate(UNREACHED) == []
         images = watched.page.evaluate(
             "Array.from(document.querySelectorAll('.tiles img'), image => image.naturalWidth)"
         )
@@ -48,12 +96,20 @@ def test_the_report_opens_without_a_request_or_a_complaint(browser: Any, report:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 390, 768, 1024, 1440])
-def test_the_page_never_scrolls_sideways(browser: Any, report: Path, width: int, scheme: str) -> None:
-    with Watched(browser, report, viewport={"width": width, "height": 800}, color_scheme=scheme) as watched:
-        for details in watched.page.locator("details").all():
-            details.evaluate("element => { element.open = true; }")
-        assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
+def test_the_page_never_scrolls_sideways_and_all_its_text_stands_out(
+    browser: Any, report: Path, scheme: str
+) -> None:
+    with Watched(browser, report, color_scheme=scheme) as watched:
+        page = watched.page
+        page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+        for width in (360, 390, 768, 1024, 1440):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        texts, faint = page.evaluate(CONTRAST)
+        assert texts > 300
+        assert faint == []
+        red = int(page.evaluate("getComputedStyle(document.body).backgroundColor")[4:].split(",")[0])
+        assert (red < 100) is (scheme == "dark")
 
 
 CLASSES = (
@@ -90,14 +146,6 @@ def test_names_of_classes_break_between_words_and_their_titles_are_whole(
         heights = labels.evaluate_all("labels => labels.map(label => label.clientHeight)")
         assert max(heights) <= 3 * min(heights) + 2
         assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def test_the_dark_page_is_dark(browser: Any, report: Path) -> None:
-    for scheme, dark in (("light", False), ("dark", True)):
-        with Watched(browser, report, color_scheme=scheme) as watched:
-            colour = watched.page.evaluate("getComputedStyle(document.body).backgroundColor")
-            red = int(colour.removeprefix("rgb(").split(",")[0])
-            assert (red < 100) is dark
 
 
 def test_everything_is_there_with_scripts_off(browser: Any, report: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -238,8 +239,12 @@ def test_print_has_no_controls_and_splits_no_table(browser: Any, report: Path) -
     with Watched(browser, report) as watched:
         page = watched.page
         page.emulate_media(media="print")
-        for gone in ("nav", "#explorer", "#loss .zoom"):
-            assert not page.locator(gone).is_visible()
+        for gone in ("nav", "#examples", "#loss .zoom", ".others"):
+            assert not page.locator(gone).first.is_visible()
+        for kept in ("h2", "h3", ".labels"):
+            styles = page.locator(kept).evaluate_all("all => all.map(e => getComputedStyle(e).breakAfter)")
+            assert set(styles) == {"avoid"}
+        assert len(re.findall(rb"/Type /Page\b", page.pdf(format="A4"))) <= 8
         assert set(
             page.locator("table").evaluate_all("all => all.map(t => getComputedStyle(t).breakInside)")
         ) == {"avoid"}

@@ -17,7 +17,7 @@ from opsigcli.mining_records import (
     Spike,
 )
 from opsigcli.printable import printable
-from opsigcli.reporting.format import labels_text, number, percent, score, shorten, signed
+from opsigcli.reporting.format import labels_text, number, score, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.summary import (
     delta_row,
@@ -28,6 +28,7 @@ from opsigcli.reporting.summary import (
     sharpness_values,
     strongest_top,
 )
+from opsigcli.sentences import percent
 from opsigcli.sharpness_records import SharpnessPoint
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opsigcli.sentences import say
+from opsigcli.sentences import percent, say
 from opsigcli.spike_records import LIKELY, SEEN, UNTOLD
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def sentence(
             "cause: classes",
             classes=_listed(of.named),
             s="" if len(of.named) > 1 else "s",
-            share=f"{sum(share.share for share in of.table if share.name in of.named):.0%}",
-            held=f"{held.share:.0%}",
-            expected=f"{held.expected:.0%}",
+            share=percent(sum(share.share for share in of.table if share.name in of.named)),
+            held=percent(held.share),
+            expected=percent(held.expected),
             p=_p(held.p_value),
         )
         falling = [share for share in of.table if share.name in of.falling[:FALLING]]
@@ -57,11 +57,11 @@ def sentence(
     strong = holding(groups)
     if strong:
         best = max(strong, key=lambda g: g.share)
-        share, expected = f"{best.share:.0%}", f"{best.expected:.0%}"
+        share, expected = percent(best.share), percent(best.expected)
         parts.append(say("cause: group", group=best.name, share=share, expected=expected, p=_p(best.p_value)))
     if not parts:
         largest = of.table[0]
-        share, expected = f"{largest.share:.0%}", f"{largest.expected:.0%}"
+        share, expected = percent(largest.share), percent(largest.expected)
         parts.append(
             say("cause: no class", largest=largest.name, share=share, expected=expected)
             if len(of.table) > 1

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from opsigcli.printable import printable
 from opsigcli.reporting.charts import BARS
-from opsigcli.reporting.format import NOTHING, count, number, percent
+from opsigcli.reporting.format import NOTHING, count, number
 from opsigcli.reporting.glyphs import ROLES
 from opsigcli.reporting.sharpness_lines import (
     blocks_of,
     groups_of,
     largest_point,
 )
+from opsigcli.sentences import percent
 
 if TYPE_CHECKING:
     from opsigcli.records import Case

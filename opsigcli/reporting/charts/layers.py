@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.printable import printable
-from opsigcli.reporting.format import NOTHING, count, percent, shorten
+from opsigcli.reporting.format import NOTHING, count, shorten
 from opsigcli.reporting.glyphs import ROLES, ramp, units
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.svg import STRETCH, Chart, Figure, Key
+from opsigcli.sentences import percent
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.reporting.format import number, percent
+from opsigcli.reporting.format import number
 from opsigcli.reporting.glyphs import swatch
 from opsigcli.reporting.probes import ONE, class_names, moved_by, swinging, told
 from opsigcli.reporting.svg import Chart, Figure, Key
+from opsigcli.sentences import percent
 
 if TYPE_CHECKING:
     from opsigcli.reporting.charts.sheet import Sheet

@@ -220,9 +220,6 @@ if (many > 4) {
   zoom(...(first ? first.split(",").map(Number) : whole));
 }
 
-// Paper unfolds nothing: what is folded is opened for it.
-on(window, "beforeprint", () => all("details:not(.numbers, [open])").forEach((part) => { part.open = true; }));
-
 // Tables that can be sorted by a column.
 all("table.sortable").forEach((table) => all("thead th", table).forEach((head, column) => {
   if (head.classList.contains("wide")) return;
