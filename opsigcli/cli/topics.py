@@ -104,8 +104,9 @@ SPIKES = Topic(
                 "surely right, with p < 1/C surely wrong. The loss alone does not tell the margin in "
                 "between.",
                 "What is named is chosen on one half of the examples of every class and measured on the "
-                "other: the share, and the loss changes of the thirds, are of examples that did not choose "
-                "them. p-values are corrected for all spikes, classes and features measured (FDR). 'Again in "
+                "other: the share said to be on held-out examples, and the loss changes of the thirds, are of "
+                "examples that did not choose them; the share before it is that of the table, of all examples. "
+                "p-values are corrected for all spikes, classes and features measured (FDR). 'Again in "
                 "k of n other spikes': the same class splits by the same feature there, in either direction.",
             ),
         ),
