@@ -258,8 +258,14 @@ def period_two(series):
 
 
 def edge(points):
-    """The first step at which the sharpness is measured at or above the threshold; the last where it never is."""
-    return next((p.step for p in points if p.ratio is not None and p.ratio >= 1), points[-1].step)
+    """The first step at which the sharpness is measured at or above the threshold; without one the script ends."""
+    reached = [p.step for p in points if p.ratio is not None and p.ratio >= 1 and p.step < points[-1].step]
+    if not reached:
+        largest = max(p.ratio for p in points if p.ratio is not None)
+        sys.exit(
+            f"the sharpness came to {largest:.2f} of 2/η, so there is no edge to speak of: take more pictures"
+        )
+    return reached[0]
 
 
 def means(run, pair):
