@@ -20,7 +20,6 @@ from opsigcli.reporting.training import training_words
 from opsigcli.runs.fork import forked_words
 from opsigcli.runs.optimizer_state import optimizer_of
 from opsigcli.runs.own_config import in_full, with_config
-from opsigcli.runs.recorded_losses import RecordedLosses
 from opsigcli.runs.run_specs import SPECS, absolute_model, same_spec, specs
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.suggest_model import model_hint
@@ -38,8 +37,8 @@ from opsigcli.usercode import absolute_spec
 POLL = 1.0  # seconds between two looks at a folder that is watched
 
 
-def trace(options: TraceOptions, progress: Progress, recorded: RecordedLosses | None = None) -> Outcome:
-    """Compute and store the loss trace of a folder of checkpoints; those losses that training had are not computed.
+def trace(options: TraceOptions, progress: Progress) -> Outcome:
+    """Compute and store the loss trace of a folder of checkpoints.
 
     Raises:
         CheckpointError: no readable checkpoint.
@@ -55,7 +54,6 @@ def trace(options: TraceOptions, progress: Progress, recorded: RecordedLosses | 
     if options.dry_run:
         return plan_trace(options, series, run, source, warnings, progress)
     session = Session(options, run, source, find_sharding(options.shard))
-    session.recorded = recorded
     session.trace(series, progress)
     return _outcome(session, series, warnings, progress)
 

@@ -94,6 +94,6 @@ def _write_store(run: TrainingRun, progress: Progress) -> Outcome | None:
         trust_manifest=options.trust_manifest,
         fresh=options.fresh,
     )
-    found = trace(asked, progress, run.recorded)
+    found = trace(asked, progress)
     run.recorded.clear()
     return found

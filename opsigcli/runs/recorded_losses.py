@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from opsigcli.checkpoints.manifest import Manifest
     from opsigcli.objective.base import Objective
     from opsigcli.options import TrainOptions
-    from opsigcli.records import Floats
+    from opsigcli.records import Floats, Run
     from opsigcli.runs.trainer import Trainer
 
 AGREE = 1e-4  # nats, and of the loss: what float32 makes of one function in two forms is a hundredth of it
@@ -57,9 +57,22 @@ class RecordedLosses:
         """The losses (N,) float32 at the checkpoint of this sha256; None where there are none, or damaged ones."""
         return self._units.read(f"recorded-{sha256[:32]}", (examples,))
 
+    @property
+    def some(self) -> bool:
+        """Whether there are any."""
+        return not self._units.none()
+
     def clear(self) -> None:
         """Remove them all: the store has them."""
         self._units.clear()
+
+
+def recorded_beside(store: Path, manifest: Manifest | None, run: Run) -> RecordedLosses | None:
+    """The losses that training recorded of this run and that the store does not have yet; None where there are none."""
+    if manifest is None or (manifest.loss, manifest.fingerprint) != (run.loss, run.fingerprint):
+        return None
+    found = RecordedLosses(store, manifest)
+    return found if found.some else None
 
 
 def require_recordable(options: TrainOptions, trainer: Trainer, examples: int) -> None:

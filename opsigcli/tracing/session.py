@@ -23,7 +23,7 @@ from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.preparation_beside import hold_beside
 from opsigcli.runs.probes import OpenProbe, open_probe
 from opsigcli.runs.provenance import provenance
-from opsigcli.runs.recorded_losses import RECORDED, RecordedLosses
+from opsigcli.runs.recorded_losses import RECORDED, recorded_beside
 from opsigcli.runs.run_specs import specs
 from opsigcli.runs.stored_statistics import statistics_stay
 from opsigcli.runs.virtual_step import VirtualStep
@@ -69,7 +69,6 @@ class Session:
                 f"remove {options.store} and start the workers without --fresh",
             )
         self.options, self.source, self.sharding = options, source, sharding
-        self.recorded: RecordedLosses | None = None  # losses that training had already
         self._fresh = options.fresh  # in the first round; units of a killed process are used all the same
         self.run = replace(run, precision=options.precision)
         self._evaluator: Evaluator | None = None
@@ -252,8 +251,9 @@ class Session:
             same_trace.require_same_virtual(known_steps(store, self.options), virtual)
             same_trace.require_same_mean(store, evaluator.objective)
             same_trace.require_same_padding(store, evaluator.objective)
+        recorded = recorded_beside(options.store, series.manifest, self.run)
         units = Units(options.store, same_trace.identity(self.run) | self.measured)
-        return Worker(series, evaluator, loader, units, virtual, self.sharding, self.recorded)
+        return Worker(series, evaluator, loader, units, virtual, self.sharding, recorded)
 
     def _statistics(self, objective: Objective, series: Series, store: Store | None) -> str:
         """Which statistics BatchNorm uses: those of the store's rows; for a new store those of the data, or the stored
