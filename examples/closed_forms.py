@@ -2,6 +2,11 @@
 
 python examples/closed_forms.py [--out FOLDER] [--quick]
 
+By hand, one of its runs, in which ``mine`` finds the pair that the theory says opposes:
+
+    $ opsig train axis --preset one-axis --record-losses
+    $ opsig mine
+
 Two models, ``two-layer-linear`` (ŷ = c (b·x + a z) with a feature z that two groups have with opposite signs) and
 ``one-axis`` (logits w x of groups with one input and two labels). Every number is held against its formula to the
 tolerance that is printed; the script ends with exit status 1 where one is further off. The picture is closed_forms.png.
