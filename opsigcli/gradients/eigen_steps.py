@@ -78,7 +78,11 @@ def _of(sketches: Sketches) -> tuple[bytes]:
 
 
 def _pairs(sketches: Sketches) -> list[tuple[int, int]]:
-    """Rows of two neighbouring checkpoints for each one compared: with the next one, else with the one before."""
+    """Rows of two neighbouring checkpoints for each one compared: with the next one, else with the one before.
+
+    Raises:
+        CheckpointError: of no step are both there.
+    """
     left, found = there(sketches.store), []
     for row in sketches.rows:
         both = [(begin, begin + 1) for begin in (row, row - 1) if begin in range(len(left) - 1)]
