@@ -41,7 +41,7 @@ def eigen_steps(sketches: Sketches) -> list[EigenStep]:
         CheckpointError: of no step are both checkpoints there.
         CurvatureError: the model has no second derivatives.
     """
-    count, n, of = sketches.options.eigenvectors, len(sketches.store.measured), _of(sketches)
+    of = _of(sketches)
 
     def made() -> Floats:
         found = []
@@ -54,7 +54,6 @@ def eigen_steps(sketches: Sketches) -> list[EigenStep]:
         return np.stack(found)
 
     kept = sketches.once("eigen", of, made)
-    assert kept.shape[1:] == (count + 1, HEAD + n), "parts are kept under the digest of what they are of"
     return [
         EigenStep(int(begin), int(end), one[:-1, 2], one[:, 3], bool(converged), one[:, HEAD:], int(products))
         for one in kept

@@ -175,6 +175,13 @@ def _require_values(file: h5py.File, found: dict[str, Found]) -> None:
         _require_below(_values(file, "gradients/positions"), len(ids), "gradients/positions", "examples")
     for path in _named(found, "gradients/joined-"):
         _require_below(_values(file, path)[:, 2], len(ids), path, "examples")
+    for path in _named(found, "gradients/eigen-"):
+        parts = file[path]
+        rows = parts[:, :1, :2] if 0 not in parts.shape else np.array([-1.0])
+        if parts.shape[2] != 6 + len(ids) or not ((rows >= 0) & (rows < len(steps))).all():
+            raise Refused(
+                f"expected rows of checkpoints and parts of {len(ids)} examples in {path}, found others"
+            )
     for path in _named(found, "probes/"):
         values = _values(file, path) if path.endswith(("/classes", "/probabilities")) else None
         if values is not None and (not values.size or (values < 0).any()):
