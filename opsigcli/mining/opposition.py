@@ -43,7 +43,7 @@ def both_degrees(gradients: Floats, residuals: Floats) -> list[References]:
 def either(degrees: Floats) -> Floats:
     """One degree (N,) for those by several similarities, (kinds, N): minus an example's better rank among all."""
     ranks = [np.argsort(np.argsort(-degree, kind="stable"), kind="stable") for degree in degrees]
-    return -np.min(ranks, axis=0).astype(np.float64)
+    return np.asarray(-np.min(ranks, axis=0), dtype=np.float64)
 
 
 class References:

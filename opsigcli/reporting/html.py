@@ -21,7 +21,7 @@ from opsigcli.reporting.charts.sheet import Sheet
 from opsigcli.reporting.explorer import explorer
 from opsigcli.reporting.findings import by_standing
 from opsigcli.reporting.first_screen import no_spike
-from opsigcli.reporting.format import NOTHING, count, percent, score
+from opsigcli.reporting.format import NOTHING, count, score
 from opsigcli.reporting.galleries import Gallery, eigen_galleries, group_gallery, top_galleries
 from opsigcli.reporting.glyphs import dumbbell
 from opsigcli.reporting.headline import headline

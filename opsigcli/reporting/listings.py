@@ -10,7 +10,7 @@ import numpy as np
 from rich.text import Text
 
 from opsigcli.printable import printable
-from opsigcli.reporting.format import NOTHING, count, label_name, number, percent, signed
+from opsigcli.reporting.format import NOTHING, count, label_name, number, signed
 from opsigcli.reporting.removal import sentences
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.sentences import capital
