@@ -105,6 +105,7 @@ MINING: dict[str, tuple[Any, str]] = {
     "explained": ({"class": 0.4321}, "43%"), "candidates": (24, "24"), "gradient_steps": ((8, 16), "8, 16"),
 }  # fmt: skip
 MINING_HOW = {
+    "eigen",
     "method",
     "provenance",
     "opposing_classes",
