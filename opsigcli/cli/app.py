@@ -48,7 +48,7 @@ class Command(TyperCommand):
 
     def get_help(self, ctx: Any) -> str:
         """The help, in characters that the terminal has."""
-        return spelled(super().get_help(ctx), sys.stdout.encoding or "utf-8")
+        return spelled(super().get_help(ctx), getattr(sys.stdout, "encoding", None) or "utf-8")
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -79,7 +79,7 @@ def _run(words: list[str]) -> int:
     if words[:1] == ["help"]:
         words = [word for word in words if word != "help"]
         if page := page_of(words):
-            print(spelled(page, sys.stdout.encoding or "utf-8"))
+            print(spelled(page, getattr(sys.stdout, "encoding", None) or "utf-8"))
             return ExitCode.OK
         words.append("--help")
     try:
