@@ -137,7 +137,9 @@ EVIDENCE_PAGE = Topic(
                 "diagonal, rotated, and scaled back to a diagonal of 1, from no less than .05; the search starts from "
                 "100 examples; --surrogates, 39; 19 where no pair stands apart; no more once 10 are as clear as the "
                 "run's clearest pair), and p is the share of these, the run itself counted, whose clearest pair is as "
-                "clear. Rotations keep means and covariances of classes, and so class hierarchy and Gaussian axes.",
+                "clear. Rotations keep means and covariances of classes, and so class hierarchy and Gaussian axes. "
+                "They do not repeat the second fit that leaves large groups out: it is used where such groups then "
+                "stand apart alone, and of 360 runs without pairs the same two have a finding with it and without it.",
                 "Where a pair is clearer than all 39 and is kept from being a finding by their number alone, more are "
                 "made, 499 at most, until it is one or a surrogate is as clear; its p is then 1/(1 + m), with m the "
                 "number of surrogates before the first as clear. That holds wherever one stops: without pairs, the "
