@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import re
 from functools import cache
+from pathlib import PurePath
 from typing import Any
 
 # Control characters but tab and newline, DEL, C1, the marks that turn or isolate directions, characters of no
@@ -19,6 +20,8 @@ _UNSEEN = re.compile(
 )
 _GONE = "\ufffd"
 _BREAK = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
+# A path that begins at a root, at home, or above: what is in front of its last name is of this machine alone.
+_PATH = re.compile(r"(?<![\w/+.~$-])(?:~|\.{1,2}|[A-Za-z]:)?[/\\][^\s\"'<>&;,|?:]*")
 # A home folder, where a path begins: not within a path, nor within the text of a picture.
 _HOME = re.compile(
     r"(?<![\w/+.~-])(?:/(?:home|Users)/[^/\s\"'<>&;,|]+|/root|[A-Za-z]:\\+Users\\+[^\\\s\"'<>&;,|]+)(?![\w.-])"
@@ -64,6 +67,11 @@ def _in(encoding: str, character: str) -> str:
     except (UnicodeEncodeError, LookupError):
         return _ASCII.get(character, "?")
     return character
+
+
+def without_folders(text: str) -> str:
+    """``text`` with each path that begins at a root or at home by its last name alone."""
+    return _PATH.sub(lambda found: PurePath(found[0].replace("\\", "/")).name or found[0], text)
 
 
 def without_home(text: str) -> str:

@@ -18,6 +18,7 @@ from opsigcli.comparison_records import ComparedRun, Comparison, PairElsewhere, 
 from opsigcli.errors import UsageError
 from opsigcli.mean_loss import mean_loss
 from opsigcli.mining.causes.attribute import with_causes
+from opsigcli.printable import without_folders
 from opsigcli.sentences import say
 from opsigcli.store.reader import open_store
 
@@ -149,8 +150,8 @@ def _settings(case: Case) -> dict[str, str]:
     run, made = case.run, case.provenance.get("trace")
     weighted = made.options.get("mean", "") if made else ""
     found = {
-        "model": run.model,
-        "data": run.data,
+        "model": without_folders(run.model),
+        "data": without_folders(run.data),
         "loss": run.loss,
         "optimizer": run.optimizer,
         **{name: str(value) for name, value in run.hyper.items()},

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from opsigcli import __version__
-from opsigcli.printable import printable_lines, without_home
+from opsigcli.printable import printable_lines, without_folders, without_home
 from opsigcli.reporting.charts import CHARTS
 from opsigcli.reporting.charts.bars import sharpness_bars
 from opsigcli.reporting.charts.sheet import Sheet
@@ -78,7 +78,7 @@ def render_html(
         ReportError: a group names an example that the loss trace does not have.
     """
     view = _view(case, thumbnails_per_group, definitions or {})
-    return _filled(view, embedded(result), embedded(view["explorer"]["data"]))
+    return _filled(view, embedded(_to_give(result)), embedded(view["explorer"]["data"]))
 
 
 def render_files(
@@ -106,6 +106,7 @@ def render_files(
         ReportError: a group names an example that the loss trace does not have.
     """
     view = _view(case, thumbnails_per_group, definitions or {})
+    result = _to_give(result)
     page = _filled(view, embedded(result), embedded(view["explorer"]["data"]))
     if not folder or (view["explorer"]["whole"] and len(page.encode()) <= LARGEST):
         return page, {}
@@ -118,6 +119,15 @@ def render_files(
         "result": beside.put("result", embedded(result), "json"),
     }
     return _filled(view, "{}", embedded(data | {"examples": []})), beside.files
+
+
+def _to_give(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The result without the folders of this machine in what names model, data and checkpoints."""
+    run = {
+        name: without_folders(value) if isinstance(value, str) else value
+        for name, value in result.get("run", {}).items()
+    }
+    return {**result, **({"run": run} if run else {})}
 
 
 def _filled(view: Mapping[str, Any], data: str, examples: str) -> str:
@@ -171,7 +181,7 @@ def _view(
         "title": PurePath(case.run.checkpoints).name or case.run.checkpoints,
         "headline": headline(case),
         "no_spike": no_spike(case.trace, case.largest_rise),
-        "facts": facts(case),
+        "facts": [(name, without_folders(value)) for name, value in facts(case)],
         "first": first,
         "loss_figures": [figure for figure in figures if figure.key == "loss"],
         "multiples": [

@@ -8,20 +8,14 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from opsigcli.command_line import command_line
+from opsigcli.printable import without_folders
 from opsigcli.reporting.format import count
 from opsigcli.reporting.summary import origins
 
 if TYPE_CHECKING:
     from opsigcli.records import Case
 
-# A path that begins at a root, at home, or above: what is in front of its last name is of this machine alone.
-_PATH = re.compile(r"(?<![\w/+.~$-])(?:~|\.{1,2}|[A-Za-z]:)?[/\\][^\s\"'<>&;,|?:]*")
 SHOWN = 12  # digits of a digest
-
-
-def without_folders(text: str) -> str:
-    """``text`` with each path that begins at a root or at home by its last name alone."""
-    return _PATH.sub(lambda found: PurePath(found[0].replace("\\", "/")).name or found[0], text)
 
 
 def needed(case: Case) -> list[str]:

@@ -9,9 +9,10 @@ import pytest
 from reporting_case import make_case, show
 
 from opsigcli.commands.report import summary
+from opsigcli.printable import without_folders
 from opsigcli.records import Provenance
 from opsigcli.reporting.html import render_html
-from opsigcli.reporting.repeat import commands, needed, without_folders
+from opsigcli.reporting.repeat import commands, needed
 from opsigcli.reporting.terminal import render_report
 
 

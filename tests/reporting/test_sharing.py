@@ -43,7 +43,8 @@ def test_the_page_and_the_json_name_no_user() -> None:
     data = summary(case)
     assert "ada" not in json.dumps(data)
     assert "ada" not in render_html(case, data)
-    assert "~/runs/demo" in render_html(case, data)
+    assert "folder:images" in render_html(case, data)
+    assert "~/" not in render_html(case, data)
     assert "/home/ada/runs/demo" in show(render_report(case), 120)
 
 
@@ -56,7 +57,10 @@ def test_what_lies_beside_the_store_is_named_from_there_and_a_user_by_no_name(
     data = json.dumps(summary(replace(case, run=run, store=tmp_path / "s.h5")))
     assert json.loads(data)["run"]["checkpoints"] == "runs/demo"
     assert "ada.l" not in data
-    assert "/scratch/user/images" in data
+    assert "/scratch/user/images" in data  # for programs, on this machine
+    page = render_html(replace(case, run=run, store=tmp_path / "s.h5"), json.loads(data))
+    assert "folder:images" in page
+    assert "scratch" not in page
 
 
 def test_evidence_in_answers_says_in_words_what_it_is() -> None:
