@@ -49,8 +49,8 @@ def test_a_flipped_byte_anywhere_is_found_before_hdf5_looks_at_the_file(whole: b
 
 
 @pytest.mark.slow
-def test_every_flipped_byte_is_found(whole: bytes) -> None:
-    assert _refused(whole, range(len(SIGNATURE), len(whole)), (1,)) > 70_000
+def test_a_flipped_bit_of_any_third_byte_is_found(whole: bytes) -> None:
+    assert _refused(whole, range(len(SIGNATURE), len(whole), 3), (1,)) > 20_000
 
 
 def test_a_flipped_byte_of_the_signature_makes_another_kind_of_file(whole: bytes, tmp_path: Path) -> None:
