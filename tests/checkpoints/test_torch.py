@@ -130,6 +130,7 @@ def test_prefixes_of_ddp_and_compile_are_taken_off_in_any_order(tmp_path: Path, 
     assert same(TorchFile().read(path), dict(state))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")  # by what torch 2.10 imports
 def test_prefixes_made_by_torch_itself_are_taken_off(tmp_path: Path) -> None:
     plain = model()
     state = dict(plain.state_dict())
