@@ -178,8 +178,10 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object], *, forward: bool 
             with open(path, "wb", buffering=0, opener=_open_stream) as stream:
                 stream.write(data.getvalue())
             return
-        with opened(path.parent, follow=True) as folder, folder.replacing(path.name) as (file, _):
-            fill(file)
+        with opened(path.parent, follow=True) as folder:
+            _sweep(folder, f"{path.name}.")
+            with folder.replacing(path.name) as (file, _):
+                fill(file)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -227,13 +229,16 @@ def sweep(store: Path) -> None:
     store = real_path(store)
     for path, start in ((store.parent, f"{store.name}."), (store.with_name(store.name + ".parts"), "")):
         with contextlib.suppress(FileNotFoundError), opened(path) as folder:
-            for name in folder.names():
-                found = _TEMPORARY.search(name)
-                ours = (
-                    found and found.end() == len(name) and found["host"] == _HOST and name.startswith(start)
-                )
-                if found and ours and not _alive(int(found["process"])):
-                    folder.remove(name)
+            _sweep(folder, start)
+
+
+def _sweep(folder: Folder, start: str) -> None:
+    """Remove half-written files in a folder whose names begin so, and whose processes are no more."""
+    for name in folder.names():
+        found = _TEMPORARY.search(name)
+        ours = found and found.end() == len(name) and found["host"] == _HOST and name.startswith(start)
+        if found and ours and not _alive(int(found["process"])):
+            folder.remove(name)
 
 
 def _alive(process: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -285,3 +286,18 @@ def test_a_trace_does_not_take_the_place_of_a_pipe_behind_a_link(
     assert "found a named pipe" in refused.err
     assert stat.S_ISFIFO(pipe.lstat().st_mode)
     assert store.is_symlink()
+
+
+def test_what_a_killed_process_left_of_an_output_goes_with_the_next_one(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "here"
+    dead, alive = (tmp_path / f"r.html.{host}.{process}-0123abcd.tmp" for process in (child.pid, os.getpid()))
+    other = tmp_path / f"other.html.{host}.{child.pid}-0123abcd.tmp"
+    for path in (dead, alive, other):
+        path.write_bytes(b"half")
+    write_file(tmp_path / "r.html", lambda file: file.write(b"report"))
+    assert (tmp_path / "r.html").read_bytes() == b"report"
+    assert not dead.exists()
+    assert alive.exists()
+    assert other.exists()
