@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     long = "a_very_long_class_name_without_any_break_" * 3
     case = make_case(
         pairs=2, classes=(HOSTILE, long, "frog"), names=tuple(f"{long}/{i}.png" for i in range(24))
+    )
+    case = replace(
+        case, run=replace(case.run, data="folder:pics?mean=0.4914,0.4822,0.4465&std=0.247,0.2435,0.2616")
     )
     path.write_text(
         render_html(case, {"steps": case.trace.steps}, definitions={"opposition": "how much"}), "utf-8"
