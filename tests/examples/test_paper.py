@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,28 +14,46 @@ PAPER = ROOT / "examples" / "paper"
 SCRIPTS = sorted(PAPER.glob("?_*.py"))
 
 
-def _run(script: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    call = [sys.executable, str(script), *map(str, words)]
-    return subprocess.run(call, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """``run(script, *words)``: a script in this process, its exit status, and what it printed."""
+
+    def call(script: Path, *words: object) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", [str(script), *map(str, words)])
+        monkeypatch.syspath_prepend(script.parent)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(script), run_name="__main__")
+        code = ended.value.code
+        return code if isinstance(code, int) else int(code is not None), f"{code}\n{capfd.readouterr()}"
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where runs and results go: a run that several claims stand on is trained for the first of them alone."""
+    return tmp_path_factory.mktemp("paper")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_short_run_of_the_claim_is_as_expected(script: Path, tmp_path: Path) -> None:
-    done = _run(script, "--quick", "--out", tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = [json.loads(line) for line in (tmp_path / f"{script.name[0]}.jsonl").read_text().splitlines()]
+def test_a_short_run_of_the_claim_is_as_expected(run: Run, script: Path, place: Path) -> None:
+    code, said = run(script, "--quick", "--out", place)
+    assert code == 0, said
+    lines = [json.loads(line) for line in (place / f"{script.name[0]}.jsonl").read_text().splitlines()]
     assert lines
     assert all(line["agrees"] and line["data"] and line["commands"] for line in lines)
     assert all(len(line["seen"]) in (1, 2) for line in lines)  # of one seed, with and without something
 
 
 @pytest.mark.slow
-def test_what_is_measured_agrees_with_the_closed_forms(tmp_path: Path) -> None:
-    done = _run(PAPER.parent / "closed_forms.py", "--quick", "--out", tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "OFF" not in done.stdout
+def test_what_is_measured_agrees_with_the_closed_forms(run: Run, tmp_path: Path) -> None:
+    code, said = run(PAPER.parent / "closed_forms.py", "--quick", "--out", tmp_path)
+    assert code == 0, said
+    assert "OFF" not in said
     assert (tmp_path / "closed_forms.png").stat().st_size > 10_000
 
 
@@ -60,11 +77,13 @@ lab.end()
 
 
 @pytest.mark.parametrize(("ours", "code"), [("at_least(0)", 0), ("at_least(2)", 1)])
-def test_only_an_expectation_of_ours_that_fails_ends_with_1(ours: str, code: int, tmp_path: Path) -> None:
+def test_only_an_expectation_of_ours_that_fails_ends_with_1(
+    run: Run, ours: str, code: int, tmp_path: Path
+) -> None:
     script = tmp_path / "z_claim.py"
     script.write_text(f"import sys\nsys.path.insert(0, {str(PAPER)!r})\n" + CLAIM.format(ours=ours))
-    done = _run(script, "--out", tmp_path / "out")
-    assert done.returncode == code, done.stderr
+    ended, said = run(script, "--out", tmp_path / "out")
+    assert ended == code, said
     first, second = [json.loads(line) for line in (tmp_path / "out" / "z.jsonl").read_text().splitlines()]
     assert (first["agrees"], second["agrees"]) == (True, code == 0)
     assert first["paper"] == "differs: in 1 of 2 seeds not at most 2"
@@ -81,7 +100,7 @@ def test_the_table_has_each_expectation_of_each_claim() -> None:
         assert len(line["seen"]) >= 3
 
 
-def test_a_claim_that_is_not_there_is_refused() -> None:
-    done = _run(PAPER / "run.py", "--only", "x")
-    assert done.returncode == 2
-    assert "found x" in done.stderr
+def test_a_claim_that_is_not_there_is_refused(run: Run) -> None:
+    code, said = run(PAPER / "run.py", "--only", "x")
+    assert code == 2
+    assert "found x" in said

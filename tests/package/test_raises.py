@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 import opsigcli
 from opsigcli import errors
 
@@ -189,7 +187,8 @@ def entries(tree: ast.Module, dotted: str) -> dict[str, set[tuple[str, str]]]:
     return found
 
 
-def read_package() -> dict[str, Module]:
+@cache
+def modules() -> dict[str, Module]:
     """Every file of the package by its dotted name."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -220,26 +219,33 @@ def read_package() -> dict[str, Module]:
                 {n.id for n in ast.walk(node.returns) if isinstance(n, ast.Name)} if node.returns else set()
             )
             module.returned.setdefault(node.name, set()).update(words)
+    for module in found.values():
+        del module.tree  # millions of nodes, which every later collection of garbage would walk
     return found
 
 
-MODULES = read_package()
-FUNCTIONS = [
-    function
-    for module in MODULES.values()
-    for function in (
-        *(f for found in module.functions.values() for f in found if not f.owner),
-        *(f for methods in module.methods.values() for f in methods.values()),
-    )
-]
+@cache
+def functions() -> list[Function]:
+    """Every function and method of the package."""
+    return [
+        function
+        for module in modules().values()
+        for function in (
+            *(f for found in module.functions.values() for f in found if not f.owner),
+            *(f for methods in module.methods.values() for f in methods.values()),
+        )
+    ]
 
 
-AT = {function.where: function for function in FUNCTIONS}
+@cache
+def at_places() -> dict[str, Function]:
+    """Them by where they are."""
+    return {function.where: function for function in functions()}
 
 
 def named(dotted: str, name: str, depth: int = 0) -> list[Function]:
     """The functions that a name stands for in a module: its own, an imported one, a table's entries."""
-    module = MODULES.get(dotted)
+    module = modules().get(dotted)
     if module is None or depth > 3:
         return []
     if name in module.functions:
@@ -253,34 +259,34 @@ def named(dotted: str, name: str, depth: int = 0) -> list[Function]:
 @cache
 def classes(dotted: str) -> dict[str, dict[str, Function]]:
     """Classes a module knows: its own, imported ones, and those that imported functions return."""
-    module = MODULES[dotted]
+    module = modules()[dotted]
     known = dict(module.methods)
     for at, attribute in module.imported.values():
-        other = MODULES.get(at)
+        other = modules().get(at)
         if other is None:
             continue
         first = {attribute} if attribute else set(other.returned)
         first |= {word for _, word in other.tables.get(attribute, ())}  # what a table is an instance of
         for word in first | {w for name in first for w in other.returned.get(name, ())}:
             place, name = other.imported.get(word, (at, word))
-            if place in MODULES and name in MODULES[place].methods:
-                known[name] = MODULES[place].methods[name]
+            if place in modules() and name in modules()[place].methods:
+                known[name] = modules()[place].methods[name]
     return known
 
 
 @cache
 def follow(place: str) -> list[Function]:
     """The functions that the function at a place may call."""
-    function = AT[place]
-    module, found = MODULES[function.module], []
+    function = at_places()[place]
+    module, found = modules()[function.module], []
     own = module.methods.get(function.owner, {})
-    for other in MODULES.values() if function.owner else ():
+    for other in modules().values() if function.owner else ():
         derived = [name for name, bases in other.bases.items() if function.owner in bases]
         found += [
             other.methods[c][function.name] for c in derived if function.name in other.methods.get(c, {})
         ]
     if function.abstract:
-        return [f for f in FUNCTIONS if f.owner and f.name == function.name and f is not function]
+        return [f for f in functions() if f.owner and f.name == function.name and f is not function]
     for reached in function.reached:
         name = reached.removeprefix("self.")
         if name != reached and name in own:
@@ -305,25 +311,31 @@ def reachable(start: Function) -> set[str]:
     return raised
 
 
-@pytest.mark.parametrize(
-    "function", [f for f in FUNCTIONS if f.raised and f.has_docstring], ids=lambda f: f.where
-)
-def test_what_a_function_raises_is_documented(function: Function) -> None:
-    said = [name for name in function.raised if not any(catches(d, name) for d in function.documented)]
-    assert not {name for name in said if name[:1].isupper() and name not in UNSAID}  # others are variables
+def test_what_a_function_raises_is_documented() -> None:
+    unsaid: dict[str, list[str]] = {}
+    for function in (f for f in functions() if f.raised and f.has_docstring):
+        for name in function.raised:
+            if not any(catches(d, name) for d in function.documented):
+                if name[:1].isupper() and name not in UNSAID:  # others are variables
+                    unsaid.setdefault(function.where, []).append(name)
+    assert not unsaid
 
 
-@pytest.mark.parametrize("function", [f for f in FUNCTIONS if f.documented], ids=lambda f: f.where)
-def test_what_is_documented_can_be_raised(function: Function) -> None:
-    raised = reachable(function)
-    ours = [n for n in function.documented if (c := exception(n)) is None or issubclass(c, errors.OpsigError)]
-    assert not [name for name in ours if not any(catches(name, other) for other in raised)]
+def test_what_is_documented_can_be_raised() -> None:
+    untrue: dict[str, list[str]] = {}
+    for function in (f for f in functions() if f.documented):
+        raised = reachable(function)
+        for name in function.documented:
+            ours = (kind := exception(name)) is None or issubclass(kind, errors.OpsigError)
+            if ours and not any(catches(name, other) for other in raised):
+                untrue.setdefault(function.where, []).append(name)
+    assert not untrue
 
 
 def test_a_claim_that_is_not_true_is_noticed_in_most_functions() -> None:
     claims = [name for name in dir(errors) if name.endswith("Error")]
     noticed = []
-    for function in (f for f in FUNCTIONS if f.documented):
+    for function in (f for f in functions() if f.documented):
         raised = reachable(function)
         untrue = [n for n in claims if not any(catches(d, n) or catches(n, d) for d in function.documented)]
         noticed += [not any(catches(name, other) for other in raised) for name in untrue]
