@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import h5py
 import numpy as np
@@ -100,10 +102,23 @@ def mining() -> Mining:
                   (("cat",), ("dog",)), Provenance("mine", {"top": 20}, "0"))  # fmt: skip
 
 
-def write_everything(store: Path, *, seed: int = 0) -> None:
-    """Every part of the layout, with losses of a seed."""
+def write_everything(store: Path) -> None:
+    """A store with every part of the layout: written once, and copied from then on."""
+    store.unlink(missing_ok=True)
+    store.write_bytes(_everything())
+
+
+@cache
+def _everything() -> bytes:
+    with TemporaryDirectory() as folder:
+        write_anew(Path(folder) / "s.h5")
+        return (Path(folder) / "s.h5").read_bytes()
+
+
+def write_anew(store: Path) -> None:
+    """Every part of the layout, by its writer."""
     ids = np.arange(N)
-    matrix = np.random.default_rng(seed).normal(size=(T, N)).astype(np.float32)
+    matrix = np.random.default_rng(0).normal(size=(T, N)).astype(np.float32)
     trace = replace(
         content(N, T), names=("a", "b", "ü", "d"), known_pairs=((ids[:2], ids[2:]),),
         measured=np.ones(N, dtype=bool), weights=np.ones(N),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from functools import cache
 from inspect import cleandoc
 from textwrap import indent
 from typing import Annotated, Any
@@ -83,9 +84,7 @@ def _run(words: list[str]) -> int:
             return ExitCode.OK
         words.append("--help")
     try:
-        return int(
-            typer.main.get_command(app).main(args=words, prog_name="opsig", standalone_mode=False) or 0
-        )
+        return int(_tree().main(args=words, prog_name="opsig", standalone_mode=False) or 0)
     except TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())
@@ -101,6 +100,12 @@ def _run(words: list[str]) -> int:
         if isinstance(error.__context__, BrokenPipeError):
             raise BrokenPipeError from error
         raise SystemExit(ExitCode.USAGE if error.code == 1 else error.code) from error
+
+
+@cache
+def _tree() -> Any:
+    """The parser of all commands, which takes 20 ms to make: a program that runs many makes it once."""
+    return typer.main.get_command(app)
 
 
 def _complete_what_is_meant() -> None:

@@ -24,7 +24,7 @@ from opsigcli.specs import parse
 Hang = Callable[[int], object]
 pytestmark = pytest.mark.usefixtures("no_hang")
 
-CASES = 120  # of each kind of fuzz; more take more time and find the same kinds
+CASES = 60  # of each kind of fuzz; more take more time and find the same kinds
 
 
 @pytest.mark.parametrize(

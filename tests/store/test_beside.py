@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Opsig
-from store_case import write_everything
+from store_case import write_anew, write_everything
 
 from opsigcli.errors import StoreError
 from opsigcli.store import beside
@@ -218,7 +218,7 @@ def test_a_store_keeps_its_mode(mode: int, store: Path) -> None:
 def test_a_new_store_has_the_mode_that_the_user_asks_for(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        write_everything(tmp_path / "s.h5")
+        write_anew(tmp_path / "s.h5")
     finally:
         os.umask(before)
     assert (tmp_path / "s.h5").stat().st_mode & 0o777 == 0o640
