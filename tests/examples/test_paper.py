@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,20 +17,25 @@ PAPER = ROOT / "examples" / "paper"
 SCRIPTS = sorted(PAPER.glob("?_*.py"))
 
 
-Run = Callable[..., tuple[int, str]]
+def _run(script: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    call = [sys.executable, str(script), *map(str, words)]
+    return subprocess.run(call, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+
+
+Script = Callable[..., tuple[object, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """``run(script, *words)``: a script in this process, its exit status, and what it printed."""
+def script_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Script:
+    """``script_here(script, *words)``: a script in this process, which has torch; what it ends with and prints."""
 
-    def call(script: Path, *words: object) -> tuple[int, str]:
+    def call(script: Path, *words: object) -> tuple[object, str]:
         monkeypatch.setattr("sys.argv", [str(script), *map(str, words)])
         monkeypatch.syspath_prepend(script.parent)
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(script), run_name="__main__")
-        code = ended.value.code
-        return code if isinstance(code, int) else int(code is not None), f"{code}\n{capfd.readouterr()}"
+        return ended.value.code, "\n".join(capfd.readouterr())
 
     return call
 
@@ -40,9 +48,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_short_run_of_the_claim_is_as_expected(run: Run, script: Path, place: Path) -> None:
-    code, said = run(script, "--quick", "--out", place)
-    assert code == 0, said
+def test_a_short_run_of_the_claim_is_as_expected(script_here: Script, script: Path, place: Path) -> None:
+    code, said = script_here(script, "--quick", "--out", place)
+    assert not code, f"{code}\n{said}"
     lines = [json.loads(line) for line in (place / f"{script.name[0]}.jsonl").read_text().splitlines()]
     assert lines
     assert all(line["agrees"] and line["data"] and line["commands"] for line in lines)
@@ -50,9 +58,9 @@ def test_a_short_run_of_the_claim_is_as_expected(run: Run, script: Path, place: 
 
 
 @pytest.mark.slow
-def test_what_is_measured_agrees_with_the_closed_forms(run: Run, tmp_path: Path) -> None:
-    code, said = run(PAPER.parent / "closed_forms.py", "--quick", "--out", tmp_path)
-    assert code == 0, said
+def test_what_is_measured_agrees_with_the_closed_forms(script_here: Script, tmp_path: Path) -> None:
+    code, said = script_here(PAPER.parent / "closed_forms.py", "--quick", "--out", tmp_path)
+    assert not code, f"{code}\n{said}"
     assert "OFF" not in said
     assert (tmp_path / "closed_forms.png").stat().st_size > 10_000
 
@@ -77,13 +85,11 @@ lab.end()
 
 
 @pytest.mark.parametrize(("ours", "code"), [("at_least(0)", 0), ("at_least(2)", 1)])
-def test_only_an_expectation_of_ours_that_fails_ends_with_1(
-    run: Run, ours: str, code: int, tmp_path: Path
-) -> None:
+def test_only_an_expectation_of_ours_that_fails_ends_with_1(ours: str, code: int, tmp_path: Path) -> None:
     script = tmp_path / "z_claim.py"
     script.write_text(f"import sys\nsys.path.insert(0, {str(PAPER)!r})\n" + CLAIM.format(ours=ours))
-    ended, said = run(script, "--out", tmp_path / "out")
-    assert ended == code, said
+    done = _run(script, "--out", tmp_path / "out")
+    assert done.returncode == code, done.stderr
     first, second = [json.loads(line) for line in (tmp_path / "out" / "z.jsonl").read_text().splitlines()]
     assert (first["agrees"], second["agrees"]) == (True, code == 0)
     assert first["paper"] == "differs: in 1 of 2 seeds not at most 2"
@@ -100,7 +106,7 @@ def test_the_table_has_each_expectation_of_each_claim() -> None:
         assert len(line["seen"]) >= 3
 
 
-def test_a_claim_that_is_not_there_is_refused(run: Run) -> None:
-    code, said = run(PAPER / "run.py", "--only", "x")
-    assert code == 2
-    assert "found x" in said
+def test_a_claim_that_is_not_there_is_refused() -> None:
+    done = _run(PAPER / "run.py", "--only", "x")
+    assert done.returncode == 2
+    assert "found x" in done.stderr
