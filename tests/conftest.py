@@ -7,6 +7,7 @@ import os
 # Tests are small: more threads than one only get in one another's way. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
 import json
 import shutil
 import signal
@@ -18,6 +19,27 @@ from typing import Any
 import pytest
 
 from opsigcli.cli.app import run
+
+# Whose tests take longest begins first, so that no worker is left with one of them at the end.
+LONGEST = (
+    "test_paper.py",
+    "test_examples.py",
+    "test_cifar.py",
+    "test_package.py",
+    "test_survival.py",
+    "test_foreign_runs.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order files by that."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """What imports and collection made stays: no later collection of garbage looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -46,16 +47,22 @@ def test_commands_in_documents_use_options_that_exist(opsig: Opsig, document: Pa
 
 
 @pytest.mark.slow
-def test_the_embedded_example_runs_and_ends_by_naming_what_was_found(tmp_path: Path) -> None:
-    bin_folder = tmp_path / "bin"
-    bin_folder.mkdir()
-    (bin_folder / "opsig").write_text(f'#!/bin/sh\nexec {sys.executable} -m opsigcli "$@"\n')
-    (bin_folder / "opsig").chmod(0o755)
-    environment = os.environ | {"PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+def test_the_embedded_example_runs_and_ends_by_naming_what_was_found(
+    opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shell runs the script, with an opsig that notes how it is called; the commands are run here."""
+    (tmp_path / "opsig").write_text(
+        f'#!{sys.executable}\nimport json, os, sys\nprint(json.dumps([os.environ.get("OPSIG_STORE"), *sys.argv[1:]]))\n'
+    )
+    (tmp_path / "opsig").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     words = ["sh", str(ROOT / "examples" / "planted.sh"), str(tmp_path / "demo")]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    last = done.stderr.strip().splitlines()[-3:]
+    called = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    for store, *command in map(json.loads, called):
+        monkeypatch.setenv("OPSIG_STORE", store)
+        done = opsig(*command)
+        assert done.code == 0, done.err
+    last = done.err.strip().splitlines()[-3:]
     assert [line.split(":")[1].split(",")[0].strip()[:14] for line in last[:2]] == ["found as pair "] * 2
     assert last[2].startswith("wrote ")
     assert (tmp_path / "demo" / "report.html").stat().st_size > 50_000
