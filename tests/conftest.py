@@ -20,6 +20,9 @@ import pytest
 
 from opsigcli.cli.app import run
 
+# Nobody pulls the plug here, and what a disk takes milliseconds to confirm is thousands of small files.
+os.fsync = lambda handle: None
+
 # Whose tests take longest begins first, so that no worker is left with one of them at the end.
 LONGEST = (
     "test_paper.py",

@@ -19,7 +19,7 @@ from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.runs.load_weights import Loader
 
-EXAMPLES = 5  # in batches of two: the last one is one example
+EXAMPLES = 3  # in batches of two: the last one is one example
 # name -> (where from, pixels)
 NETS = {
     "mobilenet_v3_small": ("torchvision", 64),  # hardsigmoid
