@@ -19,8 +19,8 @@ BEGINNINGS = {
     "folder: npz: text: torchvision: torchvision:CIFAR10?root= hfds:run?split= py: file: ",
     "model": "mlp?hidden= mlp?activation= cnn?widths= vit?patch= vit?heads= gpt?width= gpt?layers= resnet?width= "
     "vgg?widths= torchvision: torchvision:resnet18?num_classes= timm: hf: py: file: ",
-    "loss": "ce?label_smoothing= ce?weight= ce?ignore_index= mse?scale= mse?outputs= focal?gamma= bce?pos_weight= "
-    "huber?delta= lm?mean= sigmoid_focal?alpha= py: file: ",
+    "loss": "ce?label_smoothing= ce?weight= ce?ignore_index= mse?scale= mse?outputs= focal?gamma= gce?q= "
+    "bce?pos_weight= huber?delta= lm?mean= sigmoid_focal?alpha= py: file: ",
 }
 
 

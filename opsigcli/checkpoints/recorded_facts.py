@@ -23,14 +23,14 @@ _EFFECTS = {kind.name: kind.effect for kind in KINDS}
 # Kinds that are an option of a loss: which, and of which losses.
 _OF_LOSS = {
     "label smoothing": ("label_smoothing", ("ce", "lm")),
-    "class weights": ("weight", ("ce", "lm", "nll", "focal")),
+    "class weights": ("weight", ("ce", "lm", "nll", "focal", "gce")),
 }
 # What others call the losses of opsig, without case and signs.
 _SAME_LOSS = {"crossentropy": "ce", "crossentropyloss": "ce", "softmax": "ce", "xent": "ce", "mseloss": "mse",
               "l2": "mse", "bcewithlogits": "bce", "bcewithlogitsloss": "bce", "nllloss": "nll", "focalloss": "focal",
               "l1loss": "l1", "mae": "l1", "huberloss": "huber", "smoothl1": "smooth_l1", "smoothl1loss": "smooth_l1",
               "causallm": "lm", "forcausallm": "lm"}  # fmt: skip
-_LOSSES = {"ce", "mse", "bce", "lm", "nll", "focal", "l1", "huber", "smooth_l1"}
+_LOSSES = {"ce", "mse", "bce", "lm", "nll", "focal", "gce", "l1", "huber", "smooth_l1"}
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ LOSSES = Topic(
                 "shift=true in --data. mean=tokens, the default, is the mean over all labelled tokens, which trainers "
                 "minimise: w of a sequence is the number of its labelled tokens. mean=sequences lets all sequences "
                 "count alike. A sequence's own loss is the mean over its tokens either way.",
-                "focal?gamma=2&weight=... (softmax), sigmoid_focal?gamma=2&alpha=0.25 (as torchvision's), "
+                "focal?gamma=2&weight=... (softmax), gce?q=0.7&weight=... ((1 - p^q)/q, bounded), "
+                "sigmoid_focal?gamma=2&alpha=0.25 (as torchvision's), "
                 "bce?pos_weight=3&weight=... of logits (of=logits insists on it), bce_prob?weight=... of "
                 "probabilities; "
                 "pos_weight and weight are one "

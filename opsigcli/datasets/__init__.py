@@ -51,6 +51,11 @@ SOURCES = Registry(
             "digits: 1,797 handwritten digits of 8 × 8 pixels, which come with opsig",
             bare=True,
         ),
+        "simplicity": Entry(
+            "opsigcli.datasets.simplicity:open_simplicity",
+            "simplicity?n=600&complex=slabs|product|digits&agree=0.9: a feature for a line beside a complex one",
+            bare=True,
+        ),
         "folder": Entry(
             "opsigcli.datasets.folder:open_folder",
             "folder:DIR?size=32: images in DIR/<class>/; folder:DIR?masks=masks: with maps of classes",
@@ -70,6 +75,11 @@ SOURCES = Registry(
             "opsigcli.datasets.parquet_source:open_parquet",
             "parquet:FILE?image=COLUMN&label=COLUMN: pictures in a table, or as csv: (extra: hf)",
             path="file",
+        ),
+        "cifar": Entry(
+            "opsigcli.datasets.cifar:open_cifar",
+            "cifar:DIR?labels=fine|coarse&train=true: CIFAR-10 or CIFAR-100, the folder that its archive unpacks to",
+            path="folder",
         ),
         "torchvision": Entry(
             "opsigcli.datasets.torchvision_source:open_torchvision", "torchvision:CIFAR10?root=DIR&train=true"

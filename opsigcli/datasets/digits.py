@@ -8,6 +8,7 @@ which scikit-learn's ``load_digits`` has them. ``digits.npz`` has the counts of 
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,15 @@ from opsigcli.datasets.arrays import array_reader
 from opsigcli.datasets.base import COMMON, Settings, Source
 from opsigcli.datasets.listing import listing_of
 from opsigcli.specs import Spec
+
+if TYPE_CHECKING:
+    from opsigcli.records import Bytes, Ints
+
+
+def digits() -> tuple[Bytes, Ints]:
+    """Pixels (1797, 8, 8) uint8 and labels (1797,) from 0 to 9."""
+    with files(__package__).joinpath("digits.npz").open("rb") as file, np.load(file) as arrays:
+        return arrays["x"], arrays["y"].astype(np.int64)
 
 
 def open_digits(spec: Spec) -> Source:
@@ -24,7 +34,6 @@ def open_digits(spec: Spec) -> Source:
         UsageError: an option is unknown or has a wrong value.
     """
     settings = Settings.of(spec.only(*COMMON))
-    with files(__package__).joinpath("digits.npz").open("rb") as file, np.load(file) as arrays:
-        pixels, labels = arrays["x"], arrays["y"].astype(np.int64)
+    pixels, labels = digits()
     listing = listing_of(labels, "digits", classes=[str(digit) for digit in range(10)])
     return Source(spec, listing, array_reader(pixels, "digits", settings.pictures), settings)

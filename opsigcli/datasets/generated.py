@@ -29,6 +29,7 @@ class Generated(ExampleSource):
         classes: names.
         targets: (N, k) float32 that the outputs are to be; None: the labels are.
         pair: ids of two groups that oppose one another.
+        names: of the examples; () = they have none.
     """
 
     def __init__(
@@ -39,12 +40,13 @@ class Generated(ExampleSource):
         classes: tuple[str, ...],
         targets: Floats | None = None,
         pair: tuple[Ints, Ints] | None = None,
+        names: tuple[str, ...] = (),
     ) -> None:
         self._inputs, self._targets = inputs.astype(np.float32), targets
         self.spec = str(spec)
         self.ids: Ints = np.arange(len(inputs), dtype=np.int64)
         self.labels: Ints = labels.astype(np.int64)
-        self.classes = classes
+        self.classes, self.names = classes, names
         self.input_shape = tuple(inputs.shape[1:])
         self.transform: dict[str, Any] = {}
         self.known_pairs = () if pair is None else (pair,)

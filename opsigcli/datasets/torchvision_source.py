@@ -10,6 +10,7 @@ import numpy as np
 
 from opsigcli.datasets.arrays import array_reader
 from opsigcli.datasets.base import Settings, Source
+from opsigcli.datasets.cifar import coarse_labels
 from opsigcli.datasets.listing import Listing, listing_of
 from opsigcli.datasets.mapstyle import class_names, collect
 from opsigcli.datasets.picture_files import keep_pictures_harmless
@@ -18,6 +19,7 @@ from opsigcli.datasets.python_source import split_options
 from opsigcli.datasets.readers import FileReader, Reader
 from opsigcli.errors import DatasetError, UsageError
 from opsigcli.files import require_files
+from opsigcli.query import choice
 from opsigcli.registry import did_you_mean, nearest
 from opsigcli.specs import Spec
 from opsigcli.usercode import absolute_path, call_factory, guarded, parameters
@@ -31,7 +33,7 @@ def open_torchvision(spec: Spec) -> Source:
 
     The query goes to the class as keywords, but for the options of every source (``limit``, ``standardize``,
     ``mean``, ``std``, ``size``, ``crop``, ``mode``) that the class has no parameter for, and ``transform``, which is
-    opsig's own here.
+    opsig's own here. ``CIFAR100?labels=coarse`` has its 20 coarse labels in place of the 100 fine ones.
 
     Raises:
         DatasetError: the data are not there, or are no images with labels.
@@ -50,6 +52,9 @@ def open_torchvision(spec: Spec) -> Source:
     taken = parameters(factory) - {"transform"}
     spec = _with_absolute_root(spec, taken)
     ours, theirs = split_options(spec, taken)
+    coarse = spec.name == "CIFAR100" and choice(spec, "labels", "fine", ("fine", "coarse")) == "coarse"
+    if spec.name == "CIFAR100":  # torchvision knows the fine ones alone
+        theirs = replace(theirs, options={k: v for k, v in theirs.options.items() if k != "labels"})
     for key in ("target_transform", "transforms"):
         if key in theirs.options:
             raise UsageError(
@@ -69,6 +74,8 @@ def open_torchvision(spec: Spec) -> Source:
         wanting = "download" in taken and not spec.options.get("download")
         hint = "add download=true to the spec, or let root= name the folder that holds it" if wanting else ""
         raise DatasetError(error.message, hint or error.hint) from error
+    if coarse:
+        dataset.targets, dataset.classes = coarse_labels(Path(str(root)), dataset.train)
     listing, reader = _collect(dataset, repr(str(spec)), settings.pictures)
     # It is there now: the stored spec need not check the archive again.
     kept = {key: value for key, value in spec.options.items() if key != "download"}

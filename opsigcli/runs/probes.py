@@ -29,6 +29,7 @@ OF_CLASSES = (
     "ce",
     "nll",
     "focal",
+    "gce",
     "lm",
 )  # losses whose outputs are probabilities of classes, or become so by a softmax
 KINDS = ("colour", "image", "text", "example")

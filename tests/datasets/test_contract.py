@@ -138,6 +138,18 @@ def rows(what: str, folder: Path) -> str:
     return f"csv:{folder / 't.csv'}?label=label&{what}"
 
 
+def archive(folder: Path) -> str:
+    """A case of ``cifar:``, in CIFAR-100's binary layout."""
+    place = folder / "cifar-100-binary"
+    place.mkdir()
+    for kind, count in (("fine", 100), ("coarse", 20)):
+        (place / f"{kind}_label_names.txt").write_text("".join(f"{kind} {i}\n" for i in range(count)))
+    records = np.concatenate([np.arange(2 * N).reshape(N, 2) % 20, pictures(N, 3072)], axis=1)
+    for part in ("train", "test"):
+        (place / f"{part}.bin").write_bytes(records.astype(np.uint8).tobytes())
+    return f"cifar:{folder}?labels=coarse&size=6"
+
+
 LABELS = np.arange(N) % 3
 WEIGHTS = np.arange(N) / 4
 TOKENS = np.random.default_rng(0).integers(0, 5, (N, 7))
@@ -151,6 +163,8 @@ CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("modular", "numbers"): lambda _: "modular?p=5&share=0.6",
     ("two-layer-linear", "numbers"): lambda _: "two-layer-linear?d=2&copies=3&kappa=0.5",
     ("one-axis", "numbers"): lambda _: "one-axis?n=12&p=0.5",
+    ("simplicity", "numbers"): lambda _: "simplicity?n=40",
+    ("simplicity", "pictures"): lambda _: "simplicity?n=40&complex=digits",
     ("digits", "pictures"): lambda _: "digits?limit=40",
     ("folder", "plain"): partial(images, ""),
     ("folder", "channels"): partial(images, "?standardize=channel&size=4"),
@@ -179,6 +193,7 @@ CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ),
     ("csv", "pictures"): partial(rows, "image=file"),
     ("csv", "numbers"): partial(rows, "columns=a,b&classes=b,c,a"),
+    ("cifar", "binary"): archive,
     ("torchvision", "made"): lambda _: f"torchvision:FakeData?size={N}&image_size=3,8,8&num_classes=3",
     ("hfds", "rows"): table,
     ("parquet", "pictures"): packed,

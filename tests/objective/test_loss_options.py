@@ -41,6 +41,11 @@ def focal_mean(z: Tensor, y: Tensor) -> Tensor:
     return (WEIGHT[y] * (1 - torch.exp(-surprise)) ** 1.5 * surprise).sum() / WEIGHT[y].sum()
 
 
+def generalised_mean(z: Tensor, y: Tensor) -> Tensor:
+    own = z.softmax(1)[torch.arange(len(z)), y]
+    return (WEIGHT[y] * (1 - own**0.4) / 0.4).sum() / WEIGHT[y].sum()
+
+
 def ce(**options: object) -> Mean:
     return lambda z, y: F.cross_entropy(z, y, **options)  # type: ignore[arg-type]
 
@@ -70,6 +75,7 @@ CASES: dict[str, tuple[np.ndarray, Mean]] = {
     "ce?ignore_index=255&label_smoothing=0.2": (MAPS, ce(ignore_index=255, label_smoothing=0.2)),
     "nll?weight=0.2,0.5,1": (LABELS, lambda z, y: F.nll_loss(z, y, WEIGHT)),
     "focal?gamma=1.5&weight=0.2,0.5,1": (LABELS, focal_mean),
+    "gce?q=0.4&weight=0.2,0.5,1": (LABELS, generalised_mean),
     "lm": (TOKENS, tokens()),
     "lm?mean=tokens&label_smoothing=0.1": (TOKENS, tokens(label_smoothing=0.1)),
     "lm?weight=0.2,0.5,1": (TOKENS, tokens(weight=WEIGHT)),

@@ -63,6 +63,12 @@ def focal(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return -((1 - own) ** 2) * np.log(own), (slope * own)[:, None] * (one_hot(y, z.shape[1]) - p)
 
 
+def generalised(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    p = softmax(z)
+    own = p[np.arange(len(z)), y]
+    return (1 - own**0.7) / 0.7, (own**0.7)[:, None] * (p - one_hot(y, z.shape[1]))
+
+
 def sigmoid_focal(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     wanted = y if y.dtype.kind == "f" else one_hot(y, z.shape[1])
     sign, alpha = 2 * wanted - 1, 0.25 * wanted + 0.75 * (1 - wanted)
@@ -118,6 +124,7 @@ CASES = {
     ("lm", "tokens"): Case(RNG.normal(size=(N, L, C)), TOKENS, next_token),
     ("nll", "labels"): Case(np.log(softmax(RNG.normal(size=(N, C)))), LABELS, log_likelihood),
     ("focal", "labels"): Case(RNG.normal(size=(N, C)), LABELS, focal),
+    ("gce", "labels"): Case(RNG.normal(size=(N, C)), LABELS, generalised),
     ("sigmoid_focal", "labels"): Case(RNG.normal(size=(N, C)), LABELS, sigmoid_focal),
     ("sigmoid_focal", "several labels"): Case(
         RNG.normal(size=(N, C)), RNG.random((N, C)).round(), sigmoid_focal
@@ -291,7 +298,7 @@ UNFIT = {
     "bce": [((2,), LABELS), ((C,), TOKENS.clip(0)), ((C,), RNG.random((N, 2)))],
     "lm": [((C,), LABELS), ((2,), TOKENS), ((C,), RNG.normal(size=(N, L)))],
     "nll": [((2,), LABELS), ((C,), TOKENS.clip(0))],
-    "focal": [((2,), LABELS), ((C,), TOKENS.clip(0))],
+    **{name: [((2,), LABELS), ((C,), TOKENS.clip(0))] for name in ("focal", "gce")},
     **{
         name: [((C,), RNG.normal(size=(N, 2)))]
         for name in ("sigmoid_focal", "bce_prob", "l1", "huber", "smooth_l1")

@@ -36,6 +36,10 @@ LOSSES = Registry(
             "opsigcli.objective.losses.cross_entropy:FOCAL",
             "softmax focal loss: focal?gamma=2&weight=0.2,1,5",
         ),
+        "gce": Entry(
+            "opsigcli.objective.losses.cross_entropy:GCE",
+            "generalised cross-entropy, (1 - p^q)/q, which is bounded: gce?q=0.7&weight=0.2,1,5",
+        ),
         "sigmoid_focal": Entry(
             "opsigcli.objective.losses.binary_cross_entropy:SIGMOID_FOCAL",
             "focal loss of each output, as torchvision's: sigmoid_focal?gamma=2&alpha=0.25",

@@ -1,4 +1,4 @@
-"""``ce``, ``nll`` and ``focal``: losses of labels, with weights of classes and a label that is ignored."""
+"""``ce``, ``nll``, ``focal`` and ``gce``: losses of labels, with weights of classes and a label that is ignored."""
 
 from __future__ import annotations
 
@@ -201,6 +201,28 @@ def focal(spec: Spec) -> Loss:
     return replace(_loss(spec, entries, class_weights(spec)), dense="")
 
 
+def generalised(spec: Spec) -> Loss:
+    """``(1 − p_y^q) / q`` with softmax probabilities p: at most 1/q; cross-entropy as q → 0, ``1 − p_y`` at q = 1.
+
+    Raises:
+        UsageError: an option has a wrong value.
+
+    Reference: Zhang & Sabuncu 2018, arXiv 1805.07836, equation 6; weights of classes enter the mean as those of ``ce``.
+    """
+    q = fraction(spec, "q", 0.7)
+    if not q:
+        raise UsageError(
+            f"in {str(spec)!r}: expected q above 0, up to 1", "q=0 is cross-entropy: use --loss ce"
+        )
+
+    def entries(outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
+        surprise = F.nll_loss(F.log_softmax(outputs, 1), targets, reduction="none")
+        found = -torch.expm1(-q * surprise) / q  # 0 with 0 derivatives where the label is ignored
+        return found if weight is None else found * weight[targets.clamp(0, len(weight) - 1)]
+
+    return replace(_loss(spec, entries, class_weights(spec)), dense="")
+
+
 def _loss(spec: Spec, entries: Entries, weight: tuple[float, ...]) -> Loss:
     found = OfLabels(entries, weight)
     return Loss(
@@ -218,3 +240,4 @@ def _loss(spec: Spec, entries: Entries, weight: tuple[float, ...]) -> Loss:
 CROSS_ENTROPY = Configurable(cross_entropy, ("label_smoothing", "weight", "ignore_index", "of"))
 NLL = Configurable(negative_log_likelihood, ("weight", "ignore_index"))
 FOCAL = Configurable(focal, ("gamma", "weight", "ignore_index"))
+GCE = Configurable(generalised, ("q", "weight", "ignore_index"))
