@@ -13,7 +13,7 @@ lab = Lab(
 anti, null, growth, held, fell = [], [], [], [], []
 for seed in lab.seeds:
     if lab.given.data:
-        run = lab.descent(seed)
+        run = lab.descent(seed, whole=True)
     else:
         data, model = lab.planted("img2", seed, n=900), "mlp?hidden=64,64&activation=tanh"
         run = lab.trained("planted", seed, data=data, model=model, lr=0.3, steps=300)

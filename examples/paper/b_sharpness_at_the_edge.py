@@ -1,7 +1,7 @@
 """(b) Sharpness rises to 2/η and hovers there; groups swing and the loss spikes from then on: one figure."""
 
 import numpy as np
-from claims import Lab, at_least, at_most, between, edge, means
+from claims import Lab, at_least, at_most, between, edge, means, single
 
 lab = Lab("b", "sharpness grows to 2/η and hovers there, while groups oscillate and the loss spikes")
 start, later, before, spikes = [], [], [], []
@@ -15,8 +15,8 @@ for seed in lab.seeds:
     start.append(ratios[0])
     later.append(np.median(ratios[reached]))
     first, second = means(run, pair)
-    swing, early = np.abs(np.diff(first - second)), run.steps[:-1] < onset
-    before.append(np.median(swing[~early]) / np.median(swing[early]))
+    swing, early, kept = np.abs(np.diff(first - second)), run.steps[:-1] < onset, single(run)
+    before.append(np.median(swing[~early & kept]) / np.median(swing[early & kept]))
     spikes.append(sum(spike.next_step < onset for spike in run.spikes))
     if run.spikes and not lab.quick:
         lab.opsig("report", stores=[run.path], figure=str(run.path.with_name("edge.pdf")))

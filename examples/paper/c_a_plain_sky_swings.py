@@ -1,13 +1,14 @@
 """(c) What the network says of a picture that is nothing but sky swings with the groups that share the sky."""
 
 import numpy as np
-from claims import Lab, at_least, at_most, correlation, edge, period_two
+from claims import Lab, at_least, at_most, correlation, edge, period_two, single
 
 lab = Lab("c", "the prediction on a constant image of the shared colour swings with the groups")
 swing, alternation, together, control = [], [], [], []
 for seed in lab.seeds:
     run = lab.descent(seed, probe=["colour:skyblue"])
     late = run.steps >= edge(lab.opsig("sharpness", store=run.path, every=5).points)
+    late &= np.append(single(run), True)
     (probe,) = run.case().probes
     sky = probe.probabilities[late]
     most = np.abs(np.diff(sky, axis=0)).mean(axis=0).argmax()

@@ -5,8 +5,9 @@ what *we* expect opsig to see, by the theory and the settings, written down befo
 A script ends with exit status 1 where our expectation fails, and only there. Where we know that a small run differs
 from the paper, the difference is what we expect, and ``why`` says the reason.
 
-The default data are drawn here (``examples/vision/pictures.py``) or planted, and need no download; ``--data FOLDER``
-names a folder of pictures for each class. ``--scale gpu`` takes networks and numbers of examples of the paper's order.
+The default data are drawn here (``examples/vision/pictures.py``) or planted, and need no download; ``--data`` names a
+folder of pictures for each class, or a spec of pictures. ``--scale gpu`` takes networks and numbers of examples of the
+paper's order, and keeps every step in two windows alone, with a few between.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import opsigcli as opsig
 
 HERE = Path(__file__).resolve().parent
 DRAWN = "drawn pictures"
+WINDOWS = "0:20:1,20:340:20,340:400:1"  # of 400 steps at GPU scale: 97 checkpoints, 4.4 GB of a ResNet-18
 HIDDEN = ("store", "stores", "progress", "fresh", "seed", "data", "device")
 
 
@@ -70,12 +72,15 @@ class Lab:
         letter: of the claim.
         claim: what the paper says, in a sentence.
         seeds: of the comparison; ``--quick`` takes the first alone.
+        own: the data, where no others make sense; ``--data`` is then refused.
     """
 
-    def __init__(self, letter, claim, seeds=(0, 1, 2)):
+    def __init__(self, letter, claim, seeds=(0, 1, 2), own=""):
         parser = argparse.ArgumentParser(description=claim)
         parser.add_argument("--out", type=Path, default=Path("opsig-paper"), help="where runs and results go")
-        parser.add_argument("--data", help="a folder of pictures for each class (default: drawn ones)")
+        parser.add_argument(
+            "--data", help="a folder of pictures for each class, or a spec as cifar:DIR (default: drawn ones)"
+        )
         parser.add_argument("--limit", type=int, help="pictures at most (default: as the scale has it)")
         parser.add_argument("--quick", action="store_true", help="one seed, to see that it runs")
         parser.add_argument("--scale", choices=("cpu", "gpu"), default="cpu")
@@ -88,6 +93,13 @@ class Lab:
         self.place = self.given.out.resolve()
         self.place.mkdir(parents=True, exist_ok=True)
         print(f"({letter}) {claim}", flush=True)
+        if own and self.given.data:
+            self.refuse(f"this is about {own}, which no other data have: leave out --data")
+
+    def refuse(self, words):
+        """End with exit status 2: what was asked for makes no sense here."""
+        print(f"({self.letter}) {words}", file=sys.stderr)
+        sys.exit(2)
 
     # Running
 
@@ -111,9 +123,11 @@ class Lab:
     def pictures(self, size=16, seed=0, each=100, limit=1000, more=""):
         """The spec of the pictures: of ``--data``, or drawn anew for each seed."""
         if self.given.data:
-            self.data_words.add(Path(self.given.data).resolve().parent.name)
+            spec = self.given.data if ":" in self.given.data else f"folder:{self.given.data}"
+            self.data_words.add(Path(spec.partition(":")[2].partition("?")[0]).resolve().parent.name)
             limit = self.given.limit or (10_000 if self.gpu else limit)
-            return f"folder:{self.given.data}?limit={limit}&size={32 if self.gpu else size}&standardize=channel{more}"
+            sign = "&" if "?" in spec else "?"
+            return f"{spec}{sign}limit={limit}&size={32 if self.gpu else size}&standardize=channel{more}"
         self.data_words.add(DRAWN)
         folder = self.place / f"pictures-{each}-{seed}"
         if not folder.exists():
@@ -125,13 +139,6 @@ class Lab:
         """The spec of a planted dataset, in which the opposing pairs are known."""
         self.data_words.add(f"planted {scenario}")
         return f"planted?scenario={scenario}&n={n}&seed={seed}"
-
-    def arrays(self, name, **arrays):
-        """The spec of arrays made by the script; ``name`` says what they are."""
-        self.data_words.add(name)
-        file = self.place / f"{name.replace(' ', '-')}.npz"
-        np.savez(file, **arrays)
-        return f"npz:{file}"
 
     def trained(self, name, seed, trace=None, **options):
         """A run of every step: trained and traced. Returns the store, opened."""
@@ -152,8 +159,10 @@ class Lab:
             setting = {"model": "mlp?hidden=64,64&activation=relu", "lr": 0.1, "steps": 200}
         return setting | {"data": self.pictures(seed=seed, size=32 if self.given.data else 16)}
 
-    def descent(self, seed, **trace):
-        """The run of that setting."""
+    def descent(self, seed, whole=False, **trace):
+        """The run of that setting; at GPU scale every step of it only if the claim needs the ``whole``."""
+        if self.gpu and not whole:
+            return self.trained("windows", seed, trace, **self.setting(seed), save_steps=WINDOWS)
         return self.trained("descent", seed, trace, **self.setting(seed))
 
     def mined(self, run):
@@ -266,6 +275,11 @@ def edge(points):
             f"the sharpness came to {largest:.2f} of 2/η, so there is no edge to speak of: take more pictures"
         )
     return reached[0]
+
+
+def single(run):
+    """Whether the change from each checkpoint to the next is that of a single step, (T − 1,)."""
+    return np.diff(run.steps) == 1
 
 
 def means(run, pair):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from opsigcli.datasets import open_source
 
 lab = Lab("d", "opposing features have large norm inside the network, in every layer, against random images")
-if lab.given.data and lab.gpu:
+if lab.gpu:
     raise SystemExit("the norms are those of the MLP: leave out --scale gpu")
 
 

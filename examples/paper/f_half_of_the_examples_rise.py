@@ -1,16 +1,17 @@
 """(f) Once the oscillation runs, about half of all examples rise in loss at each step."""
 
 import numpy as np
-from claims import Lab, at_most, between, edge
+from claims import Lab, at_most, between, edge, single
 
 lab = Lab("f", "about half of all examples rise in loss at a step once the oscillation runs")
 up, before, cancel = [], [], []
 for seed in lab.seeds:
     run = lab.descent(seed)
     points = lab.opsig("sharpness", store=run.path, every=5).points
-    deltas = np.asarray(run.deltas[:], dtype=float)
+    kept = single(run)
+    deltas = np.asarray(run.deltas[:], dtype=float)[kept]
     rising = (deltas > 0).mean(axis=1)
-    late = run.steps[:-1] >= edge(points)
+    late = run.steps[:-1][kept] >= edge(points)
     up.append(np.median(rising[late]))
     before.append(np.median(rising[: late.argmax()]))
     sums = 1 - np.abs(deltas.sum(axis=1)) / np.abs(deltas).sum(axis=1)

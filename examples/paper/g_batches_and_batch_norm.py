@@ -1,4 +1,7 @@
-"""(g) Minibatch SGD with and without BatchNorm: a batch with more of one group moves the other group's loss."""
+"""(g) Minibatch SGD with and without BatchNorm: a batch with more of one group moves the other group's loss.
+
+The pairs are planted; with ``--data`` they are those that opsig mines in a run of full batches.
+"""
 
 import numpy as np
 from claims import ANYTHING, Lab, at_most, correlation
@@ -8,7 +11,8 @@ from opsigcli.datasets import open_source
 lab = Lab(
     "g", "BatchNorm may help SGD by lowering what an imbalance of the groups in a batch does to the losses"
 )
-BATCH, STEPS, PIECES = 100, 120, 6  # 600 examples
+BATCH, STEPS = 100, 120
+PIECES = (lab.given.limit or 600) // BATCH  # an epoch
 
 
 def batch_of(seed, step):
@@ -21,8 +25,15 @@ def batch_of(seed, step):
 
 seen, effect, spread = [], {"": [], "&norm=batch": []}, []
 for seed in lab.seeds:
-    data = lab.planted("pictures4", seed)
-    pairs = open_source(data).known_pairs
+    if lab.given.data:
+        data = lab.pictures(limit=BATCH * PIECES)
+        run = lab.trained("pairs", seed, data=data, model="cnn?widths=8,16", lr=0.3, steps=2 * STEPS)
+        pair = lab.mined(run)
+        positions = [np.flatnonzero(np.isin(run.ids, group.ids)) for group in (pair.first, pair.second)]
+        pairs = [tuple(positions)]
+    else:
+        data = lab.planted("pictures4", seed)
+        pairs = open_source(data).known_pairs
     for norm, slopes in effect.items():
         name, model = f"batches{norm.replace('&', '-')}", f"cnn?widths=8,16{norm}"
         run = lab.trained(

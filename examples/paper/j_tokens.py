@@ -1,4 +1,10 @@
-"""(j) Language models: tokens at the ends of sentences and lines, which nothing decides, pull against each other."""
+"""(j) Language models: tokens at the ends of sentences and lines, which nothing decides, pull against each other.
+
+The prose is generated; ``--data FILE`` takes a text of yours, with '.' and '!' in it and several lines a paragraph.
+"""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 from claims import Lab, at_most, correlation
@@ -6,15 +12,24 @@ from claims import Lab, at_most, correlation
 lab = Lab("j", "in language models the opposing groups are ambiguous tokens: punctuation and new lines")
 NETS = {"GPT": ("gpt?layers=1&width=24&heads=2", 0.3), "LSTM": ("lstm?width=24", 2.0)}
 up, ends, lines = ({name: [] for name in NETS} for _ in range(3))
-lab.data_words.add("generated prose")
+text = lab.given.data
+if text and not Path(text).is_file():
+    sys.exit(f"expected a file of text as --data, found {text}")
+lab.data_words.add(Path(text).name if text else "generated prose")
 for seed in lab.seeds:
     for name, (model, lr) in NETS.items():
         sentences = 400 if lab.gpu else 40
         data = f"babble?sentences={sentences}&context=16&seed={seed}"
+        if text:
+            data = f"text:{text}?context=16&limit={lab.given.limit or sentences}"
         run = lab.trained(name, seed, {"tokens": True}, data=data, model=model, loss="lm", lr=lr, steps=100)
         deltas = np.asarray(run.deltas[50:], dtype=float)
         after = np.array([text.rsplit("[", 1)[0].rstrip().endswith((".", "!")) for text in run.names])
         word = np.array(run.classes)[run.labels]
+        if not (word == ".").any() or not (word == "!").any() or not (after & (word == "\\n")).any():
+            sys.exit(
+                f"among {len(word)} tokens are no '.', no '!' or no new line after one: take more with --limit"
+            )
 
         def mean(chosen, of=deltas):
             return of[:, chosen].mean(axis=1)
