@@ -12,7 +12,7 @@ from opsigcli.datasets import open_source
 
 lab = Lab("d", "opposing features have large norm inside the network, in every layer, against random images")
 if lab.gpu:
-    raise SystemExit("the norms are those of the MLP: leave out --scale gpu")
+    lab.refuse("the norms are those of the MLP: leave out --scale gpu")
 
 
 def norms(weights, inputs):

@@ -1,6 +1,6 @@
 """(g) Minibatch SGD with and without BatchNorm: a batch with more of one group moves the other group's loss.
 
-The pairs are planted; with ``--data`` they are those that opsig mines in a run of full batches.
+The pairs are planted; with ``--data`` they are those that opsig mines in an MLP's run of full batches.
 """
 
 import numpy as np
@@ -27,7 +27,8 @@ seen, effect, spread = [], {"": [], "&norm=batch": []}, []
 for seed in lab.seeds:
     if lab.given.data:
         data = lab.pictures(limit=BATCH * PIECES)
-        run = lab.trained("pairs", seed, data=data, model="cnn?widths=8,16", lr=0.3, steps=2 * STEPS)
+        wide = lab.setting(seed) | {"data": lab.pictures(limit=BATCH * PIECES, size=32)}
+        run = lab.trained("pairs", seed, **wide)
         pair = lab.mined(run)
         positions = [np.flatnonzero(np.isin(run.ids, group.ids)) for group in (pair.first, pair.second)]
         pairs = [tuple(positions)]

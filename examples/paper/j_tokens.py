@@ -3,7 +3,6 @@
 The prose is generated; ``--data FILE`` takes a text of yours, with '.' and '!' in it and several lines a paragraph.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ NETS = {"GPT": ("gpt?layers=1&width=24&heads=2", 0.3), "LSTM": ("lstm?width=24",
 up, ends, lines = ({name: [] for name in NETS} for _ in range(3))
 text = lab.given.data
 if text and not Path(text).is_file():
-    sys.exit(f"expected a file of text as --data, found {text}")
+    lab.refuse(f"expected a file of text as --data, found {text}")
 lab.data_words.add(Path(text).name if text else "generated prose")
 for seed in lab.seeds:
     for name, (model, lr) in NETS.items():
@@ -27,7 +26,7 @@ for seed in lab.seeds:
         after = np.array([text.rsplit("[", 1)[0].rstrip().endswith((".", "!")) for text in run.names])
         word = np.array(run.classes)[run.labels]
         if not (word == ".").any() or not (word == "!").any() or not (after & (word == "\\n")).any():
-            sys.exit(
+            lab.refuse(
                 f"among {len(word)} tokens are no '.', no '!' or no new line after one: take more with --limit"
             )
 
