@@ -110,3 +110,10 @@ def test_a_claim_that_is_not_there_is_refused() -> None:
     done = _run(PAPER / "run.py", "--only", "x")
     assert done.returncode == 2
     assert "found x" in done.stderr
+
+
+def test_a_claim_about_data_of_its_own_takes_no_others(tmp_path: Path) -> None:
+    done = _run(PAPER / "run.py", "--only", "k", "--quick", "--data", tmp_path, "--out", tmp_path)
+    assert done.returncode == 0  # as the run of all does not fail for it
+    assert "(k) this is about modular addition and two features" in done.stderr
+    assert "left out, as they say why: k" in done.stderr
