@@ -1,7 +1,7 @@
 """The embedded dataset: generated examples in which the opposing groups are known.
 
-``planted?scenario=img2&n=900&seed=0``; the scenarios are in ``planted_scenarios.SCENARIOS``, ``planted_hard.HARD`` and
-``planted_pictures.PICTURES``.
+``planted?scenario=img2&n=900&seed=0``; the scenarios are in ``planted_scenarios.SCENARIOS``, ``planted_hard.HARD``,
+``planted_pictures.PICTURES`` and ``planted_wholes.WHOLES``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from opsigcli.datasets.planted_draft import Draft
 from opsigcli.datasets.planted_hard import HARD
 from opsigcli.datasets.planted_pictures import PICTURES
 from opsigcli.datasets.planted_scenarios import SCENARIOS
+from opsigcli.datasets.planted_wholes import WHOLES
 from opsigcli.errors import UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.query import LARGEST_SEED, flag, integer
@@ -24,7 +25,7 @@ from opsigcli.specs import Spec
 if TYPE_CHECKING:
     from opsigcli.records import Bytes, Floats, Ints
 
-EVERY = SCENARIOS | HARD | PICTURES
+EVERY = SCENARIOS | HARD | PICTURES | WHOLES
 SMALLEST = 200  # below this the planted groups are too small to be groups
 LARGEST = 5_000_000  # examples: those of pictures take some gigabytes
 PICTURE_SCALE = 6  # pixels of a picture per pixel of an input
@@ -72,7 +73,7 @@ class Planted(ExampleSource):
         self.transform: dict[str, Any] = {}
         self.known_pairs = tuple((np.sort(first), np.sort(second)) for first, second in draft.pairs)
         self.alternatives = tuple((np.sort(first), np.sort(second)) for first, second in draft.alternatives)
-        self.axis = draft.axis
+        self.axis, self.opposed = draft.axis, tuple(draft.opposed)
         digest = hashlib.sha256(repr((self.input_shape, self.classes)).encode())
         digest.update(self._inputs.tobytes())
         digest.update(self.labels.tobytes())

@@ -27,6 +27,7 @@ class Draft:
         self.pairs: list[tuple[Ints, Ints]] = []
         self.alternatives: list[tuple[Ints, Ints]] = []  # further ways to name the same pairs
         self.axis: Floats | None = None  # (N,) position on a continuous axis that opposes itself
+        self.opposed: list[tuple[int, int]] = []  # classes that oppose one another as wholes
         self._free = rng.permutation(n).astype(np.int64)
         self._given: list[tuple[Ints, int, Floats]] = []  # rows, their label, the feature that they share
 

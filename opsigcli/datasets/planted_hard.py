@@ -28,7 +28,7 @@ RARE_N = 20_000
 TAILS = 3  # degrees of freedom of the continuous axis
 
 
-def _start(draft: Draft, extra: int, classes: int = CLASSES) -> tuple[np.ndarray, np.ndarray]:
+def gaussian_classes(draft: Draft, extra: int, classes: int = CLASSES) -> tuple[np.ndarray, np.ndarray]:
     """Gaussian classes, and ``extra`` further orthonormal directions."""
     axes = draft.orthonormal(classes + extra, DIMS)
     means = axes[:classes]
@@ -41,7 +41,7 @@ def _start(draft: Draft, extra: int, classes: int = CLASSES) -> tuple[np.ndarray
 def _mixed(draft: Draft, *, sizes: tuple[float, float] = (3.0, 8.0), rare: bool = False) -> None:
     """4 pairs: features at cosines of .3 to .7, sides of 1:1 to 1:4; ``rare``: .1 to .5 % of the examples each."""
     rng = draft.rng
-    means, axes = _start(draft, 6)
+    means, axes = gaussian_classes(draft, 6)
     shared = rng.uniform(0.3, 0.7, (4, 1))  # cosines are geometric means of two of these
     features = np.sqrt(shared) * axes[0] + np.sqrt(1 - shared) * axes[1:5]
     for feature, labels in zip(features, two_labels(draft, 4, CLASSES), strict=True):
@@ -58,7 +58,7 @@ def _mixed(draft: Draft, *, sizes: tuple[float, float] = (3.0, 8.0), rare: bool 
 
 def _axis(draft: Draft) -> None:
     """A direction along which every example lies somewhere, most of them near the middle, whatever its label."""
-    means, axes = _start(draft, 2)
+    means, axes = gaussian_classes(draft, 2)
     draft.axis = 2.5 * draft.rng.standard_t(TAILS, draft.n)
     draft.inputs += draft.axis[:, None] * axes[0]
     add_decoys(draft, means, NOISE, 16.0, axes[1])
@@ -66,7 +66,7 @@ def _axis(draft: Draft) -> None:
 
 def _several(draft: Draft) -> None:
     """2 pairs, each of one class against the three others."""
-    means, axes = _start(draft, 3)
+    means, axes = gaussian_classes(draft, 3)
     for number in range(2):
         one, many = draft.take(GROUP), draft.take(GROUP)
         plant_side(draft, one, np.full(len(one), number), axes[number], means)
@@ -78,7 +78,7 @@ def _several(draft: Draft) -> None:
 
 def _three(draft: Draft) -> None:
     """One feature in three classes: each group opposes the two others, the first two known as a pair."""
-    means, axes = _start(draft, 2)
+    means, axes = gaussian_classes(draft, 2)
     groups = [draft.take(GROUP) for _ in range(3)]
     for label, rows in enumerate(groups):
         plant_side(draft, rows, np.full(len(rows), label), axes[0], means)
@@ -93,7 +93,7 @@ def _three(draft: Draft) -> None:
 
 def _twice(draft: Draft) -> None:
     """2 pairs with 8 members that belong to both, and one label that both have."""
-    means, axes = _start(draft, 3)
+    means, axes = gaussian_classes(draft, 3)
     both = draft.take(8)
     for number, other in enumerate((1, 2)):
         first, second = np.concatenate([both, draft.take(GROUP - 8)]), draft.take(GROUP)
@@ -105,7 +105,7 @@ def _twice(draft: Draft) -> None:
 
 def _alike(draft: Draft) -> None:
     """3 pairs of the same two labels, along orthogonal features."""
-    means, axes = _start(draft, 4)
+    means, axes = gaussian_classes(draft, 4)
     plant(draft, axes[:3], [(0, 1)] * 3, 12.0, (GROUP, GROUP), means)
     add_decoys(draft, means, NOISE, 12.0, axes[3])
 

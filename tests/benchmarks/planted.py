@@ -8,7 +8,8 @@ Every scenario is trained under each optimizer and mined from every k-th checkpo
 scenario: mean membership F1 (over known pairs, 0 for one that was missed), share of known pairs found, share of mined
 pairs that are known ones. For scenarios without pairs: mined pairs per run, the share of runs with any, and the share
 of runs with any that is not called class level or chance. For the continuous axis: pairs per run, rank correlation of
-the strongest pair's contrast with the axis, and the share of its members within the outer tenth of their side.
+the strongest pair's contrast with the axis, and the share of its members within the outer tenth of their side. And
+verdicts against what is true of each run (``planted_verdicts``).
 """
 
 from __future__ import annotations
@@ -24,19 +25,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from planted_runs import ALL, TINTED, Seen, Tinted, seen, trained
+from planted_verdicts import FOUND, Sides, called, confusion
 from rivals import RIVALS
 
 from opsigcli.datasets.planted import Planted
 from opsigcli.datasets.planted_hard import HARD
 from opsigcli.datasets.planted_pictures import PICTURES
 from opsigcli.datasets.planted_scenarios import SCENARIOS
+from opsigcli.datasets.planted_wholes import WHOLES
 from opsigcli.mining.inputs import Candidates, Settings, Trace
 from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_PARTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine
 from opsigcli.mining.recovery import pair_f1, recovery
 from opsigcli.mining.similarity import residual_adjusted_cosine
 from opsigcli.mining.simple import closeness
-from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL, CONTINUOUS, OUTLIERS
+from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL
 
 MAIN = (
     "vec3",
@@ -50,20 +53,9 @@ SPACINGS = (1, 10, 30)
 CELLS = tuple(f"{optimizer}-{every}" for optimizer in ("gd", "sgd", "adam") for every in SPACINGS)
 METHODS = (*NEEDS_GRADIENTS, *RIVALS)
 LEVELS = (0.05, 0.1, 0.2, 0.5)  # at which p-values are checked on runs without pairs
-FOUND = 0.5  # membership F1 from which a mined pair is a planted one
 OUTER = 0.2  # of the examples, both ends of an axis together
 
-NOTHING = "nothing proposed"
-VERDICTS = (OUTLIERS, CONTINUOUS, CLASS_LEVEL, CHANCE, NOTHING)  # the strongest first
-RIGHT = {  # verdicts that are true of what there is
-    "planted pairs": (OUTLIERS,),
-    "one axis": (CONTINUOUS, NOTHING),
-    "hierarchy": (CLASS_LEVEL, CHANCE, NOTHING),
-    "nothing": (CHANCE, NOTHING),
-}
-
 Row = tuple[str, str, int, str, dict[str, float]]  # cell, scenario, seed, method, recovery
-Sides = tuple[np.ndarray, np.ndarray]
 
 
 def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], dict[str, float]]:
@@ -93,46 +85,7 @@ def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], di
         "p": min((p for p in clear if p is not None), default=1.0),
     }
     sides = [(pair.first.ids, pair.second.ids) for pair in found.pairs]
-    verdicts = [
-        CHANCE if pair.verdict == OUTLIERS and pair.finding is False else pair.verdict for pair in found.pairs
-    ]
-    return sides, facts | (called(sides, verdicts, source) if method in NEEDS_GRADIENTS else {})
-
-
-def called(pairs: list[Sides], verdicts: list[str], source: Planted | Tinted) -> dict[str, float]:
-    """How often each verdict is given on what is there: once for every planted pair, or once for the run.
-
-    Outliers that are no finding have not been told from chance.
-    """
-    if not source.known_pairs or source.alternatives:
-        given = [min(verdicts, key=VERDICTS.index, default=NOTHING)]
-    else:
-        given = []
-        for known in source.known_pairs:
-            best = max(range(len(pairs)), key=lambda at: pair_f1(pairs[at], known), default=None)
-            missed = best is None or pair_f1(pairs[best], known) < FOUND
-            given.append(NOTHING if missed else verdicts[best])
-    return {f"called {verdict}": float(given.count(verdict)) for verdict in VERDICTS}
-
-
-def truth(scenario: str) -> str:
-    """What there is in a scenario, one of ``RIGHT``."""
-    if not scenario.startswith("null"):
-        return "one axis" if scenario == "axis" else "planted pairs"
-    return "hierarchy" if scenario == "null-hierarchy" else "nothing"
-
-
-def confusion(rows: list[Row], say: Callable[[str], None]) -> None:
-    """Verdicts against what is true, and the share of them that is right."""
-    counted = [(truth(scenario), found) for _, scenario, _, _, found in rows if f"called {NOTHING}" in found]
-    if not counted:
-        return
-    say("\n" + "".join(f"{word[:20]:>22}" for word in ("", *VERDICTS, "right")))
-    for there, right in RIGHT.items():
-        total = {v: sum(found[f"called {v}"] for of, found in counted if of == there) for v in VERDICTS}
-        if whole := sum(total.values()):
-            share = sum(total[v] for v in right) / whole
-            say(f"{there:>22}" + "".join(f"{total[v]:>22.0f}" for v in VERDICTS) + f"{share:>22.2f}")
+    return sides, facts | (called(found, source, given.losses) if method in NEEDS_GRADIENTS else {})
 
 
 def score(pairs: list[Sides], source: Planted | Tinted) -> dict[str, float]:
@@ -185,7 +138,7 @@ def report(rows: list[Row], say: Callable[[str], None] = print) -> None:
     for cell, scenario, _, method, found in rows:
         table[method, cell, scenario].append(found)
     cells = [c for c in CELLS if any(key[1] == c for key in table)]
-    confusion(rows, say)
+    confusion([(cell, found) for cell, _, _, _, found in rows], say)
     for method in dict.fromkeys(key[0] for key in table):
         say(
             f"\n{method}: F1 / pair recall / precision; without pairs: pairs per run / runs with any / and claimed"
@@ -242,7 +195,7 @@ def main() -> None:
     parser.add_argument("--methods", default="full,simple", help=f"of {', '.join(METHODS)}")
     parser.add_argument("--cells", default=",".join(CELLS))
     parser.add_argument(
-        "--scenarios", default="standard", help="names, or standard, hard, pictures, null, tinted"
+        "--scenarios", default="standard", help="names, or standard, hard, pictures, null, tinted, wholes"
     )
     parser.add_argument("--n", default="", help="numbers of examples; several make several data sets a seed")
     parser.add_argument("--surrogates", type=int, default=0, help="rotations for p-values after selection")
@@ -260,6 +213,7 @@ def main() -> None:
         "hard": HARD,
         "pictures": PICTURES,
         "tinted": TINTED,
+        "wholes": WHOLES,
         "null": [n for n in SCENARIOS if n.startswith("null")],
     }
     jobs = [

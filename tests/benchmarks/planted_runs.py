@@ -128,10 +128,12 @@ def trained(
 
 
 def train(
-    source: Planted | Tinted, model: nn.Module, seed: int, optimizer: str
+    source: Planted | Tinted, model: nn.Module, seed: int, optimizer: str, without: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Losses in eval mode and weights before every step; steps are taken in train mode."""
+    """Losses of all in eval mode and weights before every step; steps are taken in train mode, ``without`` some."""
     inputs, labels = torch.as_tensor(source.read(source.ids)), torch.as_tensor(source.labels)
+    kept = torch.ones(len(labels), dtype=torch.bool)
+    kept[torch.as_tensor(() if without is None else without, dtype=torch.int64)] = False
     setting = ALL[source.scenario]
     steps = torch.optim.Adam(model.parameters(), ADAM_LR) if optimizer == "adam" else None
     steps = steps or torch.optim.SGD(model.parameters(), setting.lr)
@@ -143,14 +145,17 @@ def train(
         losses = nn.functional.cross_entropy(model.eval()(inputs), labels, reduction="none")
         rows.append(losses.detach().numpy().copy())
         weights.append(_flat(model).numpy().copy())
-        batch = slice(None)
+        batch = torch.arange(len(labels))
         if optimizer == "sgd":
             batch = torch.randperm(len(labels), generator=order)[:SGD_BATCH]
+        batch = batch[kept[batch]]
         if optimizer == "sgd" or frozen or setting.training == "augmented":
             seen = inputs[batch]
             if setting.training == "augmented":
                 seen = seen + AUGMENTED * torch.randn(seen.shape, generator=order)
             losses = nn.functional.cross_entropy(model.train()(seen), labels[batch], reduction="none")
+        elif without is not None:
+            losses = losses[batch]
         if setting.training == "cosine":
             warm = min(1.0, (step + 1) / WARM_UP)
             steps.param_groups[0]["lr"] = peak * warm * (1 + math.cos(math.pi * step / STEPS)) / 2
