@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from opsigcli.datasets.planted import EVERY, Planted, open_planted
+from opsigcli.datasets.planted_wholes import WHOLES
 from opsigcli.errors import UsageError
 from opsigcli.specs import parse
 
@@ -208,3 +209,28 @@ def test_a_wrong_spec_is_a_usage_error_that_helps(spec: str, says: str) -> None:
 def test_opening_needs_no_torch() -> None:
     code = "import sys; from opsigcli.datasets.planted import Planted; Planted(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("scenario", WHOLES)
+def test_whole_classes_that_oppose_are_alike_and_an_axis_is_turned_round_in_the_second_class(
+    scenario: str,
+) -> None:
+    source = Planted(scenario, 900, 4)
+    inputs = source.read(source.ids).astype(np.float64)
+    labels = range(len(source.classes))
+    if source.axis is None:
+        means = np.stack([inputs[source.labels == label].mean(axis=0) for label in labels])
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        alike = {(a, b) for a, b in np.argwhere(means @ means.T > 0.9).tolist() if a < b}
+        assert alike == set(source.opposed)
+        return
+    assert not source.opposed
+    own = inputs - np.stack([inputs[source.labels == label].mean(axis=0) for label in labels])[source.labels]
+    place = own @ np.linalg.svd(own, full_matrices=False)[2][0]
+    cosines = [
+        np.corrcoef(place[source.labels == label], source.axis[source.labels == label])[0, 1]
+        for label in (0, 1)
+    ]
+    assert min(map(abs, cosines)) > 0.9
+    assert cosines[0] * cosines[1] < 0
+    assert not source.axis[source.labels > 1].any()
