@@ -68,6 +68,7 @@ def gradients() -> dict[str, np.ndarray]:
         "feature-token seen": np.zeros((3, 7), dtype=np.int64),
         "swings-aa": np.zeros((2, 6)),
         "curvature-aa": np.zeros(20),
+        "growth-aa": np.zeros(3),
         "eigen-aa": np.zeros((1, 2, 6 + N)),
         "joined-aa": np.array([[0, 1, 3]]),
     }

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.errors import Interrupted
 from opsigcli.exporting.groups import export_groups, require_format
-from opsigcli.gradients.ablation import compare_causes
 from opsigcli.gradients.eigen_steps import eigen_steps
 from opsigcli.gradients.given import given_trace
 from opsigcli.gradients.mined_before import KEY, mined_before, mining_key
@@ -116,6 +115,8 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             show_mining(options.store, found)
         causal = None
         if options.causal and sketches.rows:
+            from opsigcli.gradients.ablation import compare_causes
+
             causal = compare_causes(
                 found, sketches.opened, trace, options.seed, progress, options.test_data, sketches.pieces
             )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.errors import UsageError
-from opsigcli.gradients.ablation import open_test
 from opsigcli.gradients.pair_curvature import can_be_opened
 from opsigcli.mining.oscillation import oscillation
 from opsigcli.mining.similarity import Gradients
@@ -34,6 +33,8 @@ class UnseenData:
     """
 
     def __init__(self, sketches: Sketches, spec: str) -> None:
+        from opsigcli.gradients.ablation import open_test
+
         self._sketches = sketches
         self._source = open_test(spec, sketches.opened.source)
         if self._source.fingerprint == sketches.opened.source.fingerprint:

@@ -42,6 +42,12 @@ def test_report_on_a_finished_store_does_not_import_torch(finished: Path, tmp_pa
     assert html.stat().st_size > 10_000
 
 
+@pytest.mark.slow
+def test_mining_again_with_a_finding_needs_no_torch(case: Path) -> None:
+    done = _heavy_modules("mine", "--store", str(case / "opsig.h5"), "--top", "19", "--surrogates", "9")
+    assert not done & {"torch", "torchvision", "networkx"}
+
+
 def test_version_is_the_packages(opsig: Opsig) -> None:
     assert opsig("--version").out == f"opsig {__version__}\n"
 
