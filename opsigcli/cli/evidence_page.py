@@ -134,7 +134,9 @@ EVIDENCE_PAGE = Topic(
             (
                 "The p-value of clarity accounts for the search: the search is repeated in S after a random rotation "
                 "of the examples' features within each class that leaves its mean where it is (S with 1 on its "
-                "diagonal, rotated, and scaled back to a diagonal of 1, from no less than .05; the search starts from "
+                "diagonal, rotated, and scaled back to a diagonal of 1, from no less than .05; a rotation is the "
+                "orthonormal cosine transform of a class, its examples in an order drawn once, its coefficients but "
+                "the first put into random order with random signs, and the transform back; the search starts from "
                 "100 examples; --surrogates, 39; 19 where no pair stands apart; no more once 10 are as clear as the "
                 "run's clearest pair), and p is the share of these, the run itself counted, whose clearest pair is as "
                 "clear. Rotations keep means and covariances of classes, and so class hierarchy and Gaussian axes. "

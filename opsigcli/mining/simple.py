@@ -38,17 +38,20 @@ def linkage_cuts(similarity: Floats, cuts: Sequence[float]) -> list[list[Ints]]:
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
-    m = len(similarity)
-    if m < 2 * SMALLEST:
+    if len(similarity) < 2 * SMALLEST:
         return [[] for _ in cuts]
-    distance = np.maximum(1 - similarity, 0)
+    # Who is that far from everybody is so from every group, and joins none.
+    rows = np.flatnonzero(1 - similarity.max(axis=1) <= max(cuts))
+    if len(rows) < SMALLEST:
+        return [[] for _ in cuts]
+    distance = np.maximum(1 - similarity[np.ix_(rows, rows)], 0)
     np.fill_diagonal(distance, 0)
     tree = linkage(squareform(distance, checks=False), method="average")
     found = []
     for cut in cuts:
         names = fcluster(tree, cut, criterion="distance")
         counts = np.bincount(names)
-        found.append([np.flatnonzero(names == name) for name in np.flatnonzero(counts >= SMALLEST)])
+        found.append([rows[names == name] for name in np.flatnonzero(counts >= SMALLEST)])
     return found
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STARTS = 500  # examples to start from, those with the most negative similarities
 NEAREST = 8  # examples of a start's sides
+TOGETHER = 16  # of these starts made at once; they stay in the processor's cache
 CUTS = (0.5, 0.65, 0.75, 0.85)  # of average linkage
 
 
@@ -55,12 +56,14 @@ def _of_linkage(similarity: Floats) -> Iterator[Sides]:
 def _of_examples(similarity: Floats, most: int) -> Iterator[Sides]:
     """The surroundings of single examples, the most opposed first."""
     k = min(NEAREST, len(similarity) // 2 - 1)
-    for row in np.argsort(-opposition_degree(similarity), kind="stable")[:most]:
-        near = np.argpartition(-similarity[row], k)[:k]
-        opposed = np.argpartition(similarity[near].sum(axis=0), k)[:k]
-        contrast = similarity[near].sum(axis=0) - similarity[opposed].sum(axis=0)
-        order = np.argpartition(contrast, (k, len(contrast) - k))
-        yield np.sort(order[-k:]), np.sort(order[:k])
+    chosen = np.argsort(-opposition_degree(similarity), kind="stable")[:most]
+    for rows in np.split(chosen, range(TOGETHER, len(chosen), TOGETHER)):
+        near = np.argpartition(-similarity[rows], k, axis=1)[:, :k]
+        towards = similarity[near].sum(axis=1)
+        opposed = np.argpartition(towards, k, axis=1)[:, :k]
+        contrast = towards - similarity[opposed].sum(axis=1)
+        first, second = (np.argpartition(sign * contrast, k, axis=1)[:, :k] for sign in (-1, 1))
+        yield from zip(np.sort(first), np.sort(second), strict=True)
 
 
 def opposition_degree(similarity: Floats, count: int = 5) -> Floats:

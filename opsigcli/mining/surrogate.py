@@ -12,6 +12,7 @@ from opsigcli.mining.discovery import discoveries
 from opsigcli.mining.inputs import compute_now
 from opsigcli.mining.proposals import propose
 from opsigcli.mining.side_by_side import side_by_side
+from opsigcli.mining.similarity import STRIP
 from opsigcli.mining.starts import Starts
 from opsigcli.progress import SILENT, Progress
 
@@ -24,39 +25,49 @@ if TYPE_CHECKING:
 STARTS = 100  # of the search in a surrogate
 ENOUGH = 10  # surrogates as clear as the clearest pair of the run, after which no more are made
 MOST = 499  # surrogates, where a finding hangs on more than were asked for
+SMALL = 200  # examples of a class, below which their number makes no transform slow
 IDLE = 19  # surrogates where no pair stands apart: there is no finding to be made
 
 
-def rotated(similarity: Floats, labels: Ints, rng: np.random.Generator) -> Floats:
-    """S after a random rotation within each class that leaves the class mean where it is.
+def in_waves(similarity: Floats, labels: Ints) -> Floats:
+    """S in the waves of each class, ``C S Cᵀ``: C block-diagonal, the orthonormal cosine transform of each class.
 
-    ``R S Rᵀ`` with R block-diagonal over classes, each block orthogonal and fixing the vector of ones: means and
-    covariances of the classes stay, clusters and tails go. Entries are scaled back to cosines.
+    The first wave of a class is its mean. Where the size of a class is no product of small primes, the last few of its
+    examples, one in fifty at most, are no part of any wave.
 
     Args:
-        similarity: (M, M), zero diagonal.
+        similarity: (M, M), its diagonal taken as 1.
+        labels: (M,), increasing.
+    """
+    whole: Floats = np.array(similarity, dtype=np.float32)
+    np.fill_diagonal(whole, 1)
+    return _transformed(whole, labels, 2)
+
+
+def rotated(waves: Floats, labels: Ints, rng: np.random.Generator) -> Floats:
+    """S after a random rotation within each class that leaves the class mean where it is.
+
+    ``R S Rᵀ`` with ``R = Cᵀ Q C``, where Q gives the waves of each class but the first a random order and random signs.
+    These R are a group of orthogonal matrices that fix the vector of ones: means and covariances of the classes stay,
+    clusters and tails go, and what is distributed alike in all rotations is exchangeable with its own. Cosine
+    transforms take the place of products with dense matrices. Entries are scaled back to cosines.
+
+    Args:
+        waves: of S, (M, M).
         labels: (M,), increasing.
         rng: draws the rotations.
 
     Returns:
         (M, M), zero diagonal.
     """
-    whole: Floats = np.array(similarity, dtype=np.float32)
-    np.fill_diagonal(whole, 1)
-    ends = np.cumsum(np.unique(labels, return_counts=True)[1])
-    turns = [_rotation(int(size), rng) for size in np.diff(ends, prepend=0)]
-    # S is symmetric: the blocks above the diagonal are enough, and half of the work.
-    for end, turn in zip(ends, turns, strict=True):
-        start = end - len(turn)
-        whole[start:end, start:] = turn @ whole[start:end, start:]
-    for end, turn in zip(ends, turns, strict=True):
-        start = end - len(turn)
-        whole[:end, start:end] = whole[:end, start:end] @ turn.T
-    for end, turn in zip(ends, turns, strict=True):
-        whole[end:, end - len(turn) : end] = whole[end - len(turn) : end, end:].T
-        block = whole[end - len(turn) : end, end - len(turn) : end]
-        block += block.T.copy()
-        block /= 2
+    order, signs = np.arange(len(labels)), np.ones(len(labels), dtype=np.float32)
+    for start, end in _waves(labels):
+        order[start + 1 : end] = start + 1 + rng.permutation(end - start - 1)
+        signs[start + 1 : end] = rng.choice([-1, 1], end - start - 1)
+    turned = waves.take(order, axis=0).take(order, axis=1)
+    turned *= signs
+    turned *= signs[:, None]
+    whole = _transformed(turned, labels, 3)
     size = np.sqrt(np.maximum(np.diagonal(whole), 0.05))
     whole /= np.outer(size, size)
     np.fill_diagonal(whole, 0)
@@ -94,14 +105,17 @@ def clearest_by_chance(
     Reference:
         Besag & Clifford 1991, Sequential Monte Carlo p-values.
     """
-    order = np.argsort(labels, kind="stable")
+    # In random order within a class: members that follow one another would be few waves, and stay together.
+    order = np.random.default_rng(seed).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
     similarity, labels = similarity[order][:, order], labels[order]
+    waves = in_waves(similarity, labels)
     of = [hashlib.sha256(np.ascontiguousarray(each).data).digest() for each in (similarity, labels)]
 
     def one(number: int) -> float:
         drawn = [seed, number]
         key = [*of, str(drawn).encode()]
-        return float(keep("surrogate", key, partial(_clearest, similarity, labels, drawn)))
+        return float(keep("surrogate", key, partial(_clearest, waves, labels, drawn)))
 
     count = count if len(apart) else min(count, IDLE)
     best: list[float] = []
@@ -146,28 +160,37 @@ def _undecided(best: list[float], apart: Sequence[float], count: int, rate: floa
     return bool(discoveries(with_more, rate)[leading].any())
 
 
-def _clearest(similarity: Floats, labels: Ints, drawn: list[int]) -> Floats:
+def _clearest(waves: Floats, labels: Ints, drawn: list[int]) -> Floats:
     """Clarity of the clearest pair in one surrogate, ()."""
-    surrogate = rotated(similarity, labels, np.random.default_rng(drawn))
+    surrogate = rotated(waves, labels, np.random.default_rng(drawn))
     found = propose(Starts(surrogate, STARTS), STARTS)
     return np.array(max((p.score for p in found if p.holds), default=0.0))
 
 
-def _rotation(size: int, rng: np.random.Generator) -> Floats:
-    """A random orthogonal matrix that fixes the vector of ones, (size, size) float32."""
-    from scipy.linalg import qr
+def _waves(labels: Ints) -> list[tuple[int, int]]:
+    """Where the waves of each class begin and end among the rows."""
+    from scipy.fft import next_fast_len
 
-    turn: Floats = np.eye(size, dtype=np.float32)
-    if size < 3:
-        return turn
-    basis, triangle = qr(
-        rng.standard_normal((size - 1, size - 1), dtype=np.float32), mode="economic", check_finite=False
-    )
-    turn[1:, 1:] = basis * np.sign(np.diagonal(triangle))  # uniform over rotations
-    # The reflection that takes the first axis to the vector of ones, on both sides.
-    mirror = np.full(size, -1 / np.sqrt(size), dtype=np.float32)
-    mirror[0] += 1
-    mirror *= np.float32(np.sqrt(2) / np.linalg.norm(mirror))
-    turn -= np.outer(mirror, mirror @ turn)
-    turn -= np.outer(turn @ mirror, mirror)
-    return turn
+    found, start = [], 0
+    for size in np.unique(labels, return_counts=True)[1].tolist():
+        fast = next(n for n in range(size, 0, -1) if size < SMALL or next_fast_len(n) == n)
+        found.append((start, start + fast))
+        start += size
+    return found
+
+
+def _transformed(whole: Floats, labels: Ints, kind: int) -> Floats:
+    """A symmetric matrix after the cosine transform of each class's rows and columns, or its inverse (``kind`` 3)."""
+    from scipy.fft import dct
+
+    # What is above the diagonal is enough, and half of the work.
+    for start, end in _waves(labels):
+        whole[start:end, start:] = dct(whole[start:end, start:], kind, axis=0, norm="ortho")
+    for start, end in _waves(labels):
+        whole[:end, start:end] = dct(whole[:end, start:end], kind, axis=1, norm="ortho")
+    for start in range(0, len(whole), STRIP):
+        end = start + STRIP
+        whole[end:, start:end] = whole[start:end, end:].T
+        upper = np.triu(whole[start:end, start:end])
+        whole[start:end, start:end] = upper + np.triu(upper, 1).T
+    return whole

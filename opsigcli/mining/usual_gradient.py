@@ -49,17 +49,18 @@ def fit(at: Gradients) -> tuple[Usual, Floats]:
     if len(direction) < direction.shape[1]:  # the fit lies in the span of the residuals
         basis = np.linalg.qr(direction.T)[0]
         direction = direction @ basis
-    weights, typical = np.ones(len(direction)), 0.0
-    for _ in range(ROUNDS):
+    squares, weights = np.einsum("ij,ij->i", per_unit, per_unit), np.ones(len(direction))
+    for done in range(1, ROUNDS + 1):
         weighted = direction.T * weights
         inverse = np.linalg.inv(weighted @ direction + RIDGE * np.eye(direction.shape[1]))
         slope = inverse @ (weighted @ per_unit)
         own = weights * ((direction @ inverse) * direction).sum(axis=1)
-        left = (per_unit - direction @ slope) / (1 - own)[:, None]
-        lengths = np.linalg.norm(left, axis=1)
-        typical = float(np.median(lengths))
-        weights = 1 / np.sqrt(1 + (lengths / max(typical, TINY)) ** 2)
-    level = max(LEVEL * typical, TINY)
+        if done < ROUNDS:  # lengths alone are needed, at no more than a product with what has few columns
+            across = direction @ (slope @ slope.T) - 2 * (per_unit @ slope.T)
+            lengths = np.sqrt(np.maximum(squares + (across * direction).sum(axis=1), 0)) / (1 - own)
+            weights = 1 / np.sqrt(1 + (lengths / max(float(np.median(lengths)), TINY)) ** 2)
+    left = (per_unit - direction @ slope) / (1 - own)[:, None]
+    level = max(LEVEL * float(np.median(np.linalg.norm(left, axis=1))), TINY)
     return Usual(np.asarray(basis @ slope, dtype=np.float32), level), _short(left, level)
 
 

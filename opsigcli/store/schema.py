@@ -96,7 +96,9 @@ LAYOUT: dict[str, Part] = {
     "gradients/feature-*": Part("(M, ...)", "number", "what can be seen in the candidates"),
     "gradients/swings-*": Part("(K, *)", "float", "loss swings along a pair's direction"),
     "gradients/curvature-*": Part("(*)", "float", "of a pair's direction, and of random ones"),
-    "gradients/growth-*": Part("(*)", "float", "of a swing along a pair's direction by step, as its curvature says"),
+    "gradients/growth-*": Part(
+        "(*)", "float", "of a swing along a pair's direction by step, as its curvature says"
+    ),
     "gradients/eigen-*": Part(
         "(*, *, *)",
         "float",

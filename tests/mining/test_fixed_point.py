@@ -9,7 +9,7 @@ from opsigcli.mining.fixed_point import fixed_point_pairs, swing_held
 from opsigcli.mining.proposals import propose, suppress
 from opsigcli.mining.starts import Starts, opposition_degree
 from opsigcli.mining.states import States
-from opsigcli.mining.surrogate import clearest_by_chance, rotated
+from opsigcli.mining.surrogate import clearest_by_chance, in_waves, rotated
 
 M = 240
 Sides = tuple[np.ndarray, np.ndarray]
@@ -100,7 +100,7 @@ def test_rotations_keep_class_means_and_take_clusters_away() -> None:
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     kernel = (rows @ rows.T).astype(np.float32)
     np.fill_diagonal(kernel, 0)
-    turned = rotated(kernel, labels, np.random.default_rng(1))
+    turned = rotated(in_waves(kernel, labels), labels, np.random.default_rng(1))
     np.testing.assert_allclose(turned, turned.T, atol=1e-6)
     assert np.abs(np.diagonal(turned)).max() == 0
     for c in (0, 1):

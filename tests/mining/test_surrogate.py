@@ -6,10 +6,11 @@ import threading
 
 import numpy as np
 import pytest
+from scipy.fft import dct, idct
 
 from opsigcli.mining import surrogate
 from opsigcli.mining.side_by_side import AT_ONCE, side_by_side
-from opsigcli.mining.surrogate import IDLE, MOST, clearest_by_chance, p_after_selection
+from opsigcli.mining.surrogate import IDLE, MOST, clearest_by_chance, in_waves, p_after_selection, rotated
 
 NOTHING = np.zeros((4, 4), dtype=np.float32), np.zeros(4, dtype=np.int64)
 
@@ -57,6 +58,49 @@ def test_p_values_are_counted_shares() -> None:
     assert p_after_selection(0.7, chance, 3) == 1 / 5
     assert p_after_selection(1.0, chance, 3) == 1 / 6
     assert p_after_selection(1.0, chance[:2], 3) == 1 / 3
+
+
+@pytest.mark.parametrize(("size", "turning"), [(2, 2), (20, 20), (211, 210)])  # 211 is a prime: one stays
+def test_rotations_are_orthogonal_and_keep_the_mean(size: int, turning: int) -> None:
+    rng = np.random.default_rng(0)
+    columns = rng.standard_normal((size, 5)).astype(np.float32)
+    whole = np.eye(size + 5, dtype=np.float32)
+    whole[:size, size:], whole[size:, :size] = columns, columns.T  # against five classes of one example each
+    labels = np.repeat(np.arange(6), [size, 1, 1, 1, 1, 1])
+    turned = rotated(in_waves(whole, labels), labels, rng)[:size, size:]
+    np.testing.assert_allclose(turned.mean(axis=0), columns.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(turned.T @ turned, columns.T @ columns, rtol=1e-4, atol=1e-4)
+    if size > 2:
+        assert np.abs(np.corrcoef(turned[:turning].ravel(), columns[:turning].ravel())[0, 1]) < 0.3
+
+
+def test_rotations_are_those_of_a_group() -> None:
+    size, labels = 24, np.concatenate([np.zeros(24, dtype=np.int64), np.arange(1, 25)])
+    waves = idct(np.eye(size), axis=0, norm="ortho")
+    whole = np.eye(2 * size)
+    whole[:size, size:], whole[size:, :size] = waves, waves.T
+    turned = rotated(in_waves(whole, labels), labels, np.random.default_rng(0))[:size, size:]
+    of_waves = dct(turned, axis=0, norm="ortho")
+    np.testing.assert_allclose(of_waves[0], np.eye(size)[0], atol=1e-5)
+    assert (np.abs(np.round(of_waves)).sum(axis=0) == 1).all()  # one wave for each, with a sign
+    np.testing.assert_allclose(of_waves, np.round(of_waves), atol=1e-5)
+
+
+def test_where_there_is_nothing_the_run_has_any_rank_among_its_rotations() -> None:
+    labels, ranks, rng = np.repeat([0, 1], [14, 17]), np.zeros(10), np.random.default_rng(0)
+
+    def extreme(matrix: np.ndarray) -> float:
+        return float(np.abs(matrix).max() / np.sqrt(np.square(matrix).mean()))
+
+    for _ in range(200):
+        features = rng.standard_normal((31, 200)) * np.linspace(0.3, 3, 200)
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
+        whole = features @ features.T
+        np.fill_diagonal(whole, 0)
+        waves = in_waves(whole, labels)
+        chance = [extreme(rotated(waves, labels, rng)) for _ in range(9)]
+        ranks[int((np.array(chance) > extreme(whole)).sum())] += 1
+    assert ((ranks - 20) ** 2 / 20).sum() < 27.9  # chi-squared of 9 degrees of freedom, p .001
 
 
 def test_results_come_in_order_and_few_more_are_begun_than_were_asked_for() -> None:
