@@ -6,6 +6,7 @@ Nothing of opsig's mining is imported. What hangs on a search is searched for by
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,7 @@ class Case:
             self.losses = store["losses"][()].astype(np.float64)
             self.labels, self.steps = store["labels"][()], store["steps"][()]
             self.run = json.loads(store["run"][()])
-            self.sharpness = json.loads(store["sharpness"][()])
+            self.sharpness = json.loads(store["sharpness"][()]) if "sharpness" in store else []
             self.mining = json.loads(store["mining"][()])
             kept = store["gradients"]
             self.compared = kept["rows"][()]
@@ -42,27 +43,15 @@ class Case:
             assert kept["positions"][()].tolist() == list(range(len(self.labels)))  # all are candidates
         ids = {name: [pair[name]["ids"] for pair in self.mining["pairs"]] for name in ("first", "second")}
         self.pairs: list[Pair] = [(np.array(a), np.array(b)) for a, b in zip(*ids.values(), strict=True)]
-        source = open_source(self.run["data"])
+        source = open_source(self.run["data"].replace("$STORE", str(folder)))  # beside it
         self.inputs = source.read(np.arange(len(source))).reshape(len(source), -1).astype(np.float64)
 
     def draws(self, pair: Pair, count: int = DRAWS, *, outside: bool = False) -> Iterator[Pair]:
         """Random candidates of the same labels and sizes; outside all pairs where that is asked."""
-        rng, members = (
-            np.random.default_rng(7),
-            np.concatenate([rows for each in self.pairs for rows in each]),
-        )
         among = np.arange(len(self.labels))
-        among = np.setdiff1d(among, members) if outside else among
-        for _ in range(count):
-            shuffled = rng.permutation(among)
-            taken, sides = set[int](), []
-            for side in pair:
-                rows = []
-                for label in self.labels[side]:
-                    rows.append(next(r for r in shuffled if self.labels[r] == label and r not in taken))
-                    taken.add(rows[-1])
-                sides.append(np.array(rows))
-            yield sides[0], sides[1]
+        if outside:
+            among = np.setdiff1d(among, np.concatenate([rows for each in self.pairs for rows in each]))
+        return drawn(self.labels, pair, count, among)
 
     @cached_property
     def at_checkpoints(self) -> list[np.ndarray]:
@@ -78,11 +67,13 @@ class Case:
 
     @cached_property
     def high_passed(self) -> np.ndarray:
-        found = np.empty_like(self.deltas)
-        for t, row in enumerate(self.deltas):
-            found[t] = row - self.deltas[max(t - 2, 0) : t + 3].mean(axis=0)
-            found[t] -= np.median(found[t])
-        return found
+        return high_passed(self.losses)
+
+    @cached_property
+    def held_out(self) -> list[int]:
+        """Steps after the first tenth that no compared checkpoint begins or ends."""
+        touched = {t for c in self.compared for t in (c - 1, c)}
+        return [t for t in range(round(0.1 * len(self.deltas)), len(self.deltas)) if t not in touched]
 
     def weights(self, row: int) -> list[np.ndarray]:
         found = load_file(self.folder / "run" / f"step-{self.steps[row]:06d}.safetensors")
@@ -92,9 +83,11 @@ class Case:
     def losses_at(self, weights: list[np.ndarray], rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         return self.forward(weights, rows)[0]
 
-    def gradient(self, weights: list[np.ndarray], rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+    def gradient(
+        self, weights: list[np.ndarray], rows: np.ndarray | slice = slice(None), data: Pair | None = None
+    ) -> np.ndarray:
         """Of the mean loss of some examples, in a row."""
-        losses, residuals, (x, one, two) = self.forward(weights, rows)
+        losses, residuals, (x, one, two) = self.forward(weights, rows, data)
         back, parts = residuals / len(losses), list[np.ndarray]()
         for matrix, below in ((weights[4], two), (weights[2], one), (None, x)):
             parts = [(back.T @ below).ravel(), back.sum(axis=0), *parts]
@@ -103,9 +96,9 @@ class Case:
         return np.concatenate(parts)
 
     def forward(
-        self, w: list[np.ndarray], rows: np.ndarray | slice = slice(None)
+        self, w: list[np.ndarray], rows: np.ndarray | slice = slice(None), data: Pair | None = None
     ) -> tuple[np.ndarray, np.ndarray, tuple]:
-        x, labels = self.inputs[rows], self.labels[rows]
+        x, labels = (part[rows] for part in data or (self.inputs, self.labels))
         one = np.tanh(x @ w[0].T + w[1])
         two = np.tanh(one @ w[2].T + w[3])
         z = two @ w[4].T + w[5]
@@ -128,8 +121,36 @@ class Case:
         return float(u @ (up - down) / 2e-4)
 
 
-def features(gradients: np.ndarray, residuals: np.ndarray) -> np.ndarray:
-    """What each gradient has beyond the usual one of its residual; each example left out of its own fit."""
+def drawn(labels: np.ndarray, pair: Pair, count: int, among: np.ndarray) -> Iterator[Pair]:
+    """Random examples among some, of the same labels and sizes as a pair's."""
+    rng = np.random.default_rng(7)
+    for _ in range(count):
+        shuffled = rng.permutation(among)
+        taken, sides = set[int](), []
+        for side in pair:
+            rows = []
+            for label in labels[side]:
+                rows.append(next(r for r in shuffled if labels[r] == label and r not in taken))
+                taken.add(rows[-1])
+            sides.append(np.array(rows))
+        yield sides[0], sides[1]
+
+
+def high_passed(losses: np.ndarray) -> np.ndarray:
+    """Loss deltas minus their mean over five steps, and minus the median of that over all examples."""
+    deltas = np.diff(losses.astype(np.float64), axis=0)
+    found = np.empty_like(deltas)
+    for t, row in enumerate(deltas):
+        found[t] = row - deltas[max(t - 2, 0) : t + 3].mean(axis=0)
+        found[t] -= np.median(found[t])
+    return found
+
+
+def features(gradients: np.ndarray, residuals: np.ndarray, others: Pair | None = None) -> np.ndarray:
+    """What each gradient has beyond the usual one of its residual; each example left out of its own fit.
+
+    With gradients and residuals of ``others``, those of them beyond the same fit follow.
+    """
     length = np.linalg.norm(residuals, axis=1, keepdims=True)
     d, g, weight = residuals / length, gradients / length, np.ones(len(length))
     for _ in range(3):
@@ -141,13 +162,84 @@ def features(gradients: np.ndarray, residuals: np.ndarray) -> np.ndarray:
             rest[i] = g[i] - mine @ np.linalg.solve(without, right_hand - w * np.outer(mine, g[i]))
         r = np.linalg.norm(rest, axis=1)
         weight = 1 / np.sqrt(1 + (r / np.median(r)) ** 2)
-    return rest / np.sqrt(r**2 + (1.5 * np.median(r)) ** 2)[:, None]
+    if others is not None:
+        usual, length = (
+            np.linalg.solve(left_hand, right_hand),
+            np.linalg.norm(others[1], axis=1, keepdims=True),
+        )
+        rest = np.concatenate([rest, (others[0] - others[1] @ usual) / length])
+    level = 1.5 * np.median(r)
+    return rest / np.sqrt((rest**2).sum(axis=1) + level**2)[:, None]
 
 
 def similarity(each: list[np.ndarray]) -> np.ndarray:
     found = np.mean([f @ f.T for f in each], axis=0)
     np.fill_diagonal(found, 0)
     return found
+
+
+def beyond_alike_residuals(
+    gradients: np.ndarray, residuals: np.ndarray, references: np.ndarray
+) -> np.ndarray:
+    """S at one checkpoint where references are too few for a fit: cosines beyond those of residuals as alike."""
+    units = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (gradients, residuals)]
+    c, r = (unit @ unit.T for unit in units)
+    those, upper = np.ix_(references, references), np.triu_indices(len(references), 1)
+    order = np.argsort(r[those][upper], kind="stable")
+    points = [[np.median(of[those][upper][part]) for of in (r, c)] for part in np.array_split(order, 20)]
+    f = np.interp(r, *np.unique(points, axis=0).T)
+    found = np.where(c > f, (c - f) / np.maximum(1 - f, 0.02), (c - f) / np.maximum(1 + f, 0.02)) / 4
+    np.fill_diagonal(found, 0)
+    return found
+
+
+def of_tokens(store: Path) -> Iterator[tuple[dict, dict[str, tuple[float, ...]]]]:
+    """Each pair of tokens as it was told, and from the store its numbers: the value, and where they hang on no draw the
+    null and p."""
+    with h5py.File(store) as file:
+        losses, ids, labels = (file[name][()] for name in ("losses", "example_ids", "labels"))
+        kept, mined = {n: a[()] for n, a in file["gradients"].items()}, json.loads(file["mining"][()])
+        words = json.loads(file["run"][()])["classes"]
+    sketches, residuals = (kept[name].astype(np.float64) for name in ("sketches", "residuals"))
+    references, rows = np.flatnonzero(kept["weights"] > 1), kept["positions"]
+    s = np.mean(
+        [beyond_alike_residuals(g, d, references) for g, d in zip(sketches, residuals, strict=True)], axis=0
+    )
+    of_all, begin = high_passed(losses), round(0.1 * (len(losses) - 1))
+    h, energy = of_all[:, rows], (of_all[begin:] ** 2).sum(axis=0)
+    touched = {t for c in kept["rows"] for t in (c - 1, c)}
+    free = [t for t in range(begin, len(h)) if t not in touched]
+    labels, classes = labels[rows], len(np.unique(labels[rows]))
+    for told in mined["pairs"]:
+        found: dict[str, tuple[float, ...]] = {}
+        pair = tuple(np.flatnonzero(np.isin(ids[rows], told[side]["ids"])) for side in ("first", "second"))
+        first, second = (h[:, side].mean(axis=1) for side in pair)
+        gap, members, lean = (first - second)[begin:], np.concatenate(pair), contrast(s, pair)
+        means = np.array([lean[labels == label].mean() for label in labels])
+        held = energy[rows[members]].sum() / energy.sum()
+        groups = [sketches[:, side].mean(axis=1) for side in pair]
+        lengths = np.prod([np.linalg.norm(group, axis=1) for group in groups], axis=0)
+        found["opposition"], found["cohesion"] = (opposition(s, pair),), (cohesion(s, pair),)
+        found["separation"] = (separation(s, pair),)
+        found["contrast_by_class"] = means.var() / lean.var(), (classes - 1) / (len(labels) - 1)
+        found["gradient_cosine"] = (float(((groups[0] * groups[1]).sum(axis=1) / lengths).mean()),)
+        found["share_of_loss_change"], found["share_ratio"] = (held,), (held * len(losses[0]) / len(members),)
+        found["anti_phase"] = (correlation(first[free], second[free]),)
+        found["alternation"] = (correlation(gap[:-1], gap[1:]),)
+        found["amplitude"] = (float(np.sqrt((gap**2).mean())),)
+        roles = {name: kept[f"feature-{name}"] for name in ("token seen", "token predicted")}
+        tried = 2 * sum(len(np.unique(table[table >= 0])) for table in roles.values())
+        for side, group in zip(("first", "second"), pair, strict=True):
+            for role, table in roles.items():
+                for token in np.unique(table[table >= 0]):
+                    has = (table == token).any(axis=1)
+                    k, n, m, every = int(has[group].sum()), len(group), len(has), int(has.sum())
+                    ways = sum(
+                        math.comb(every, j) * math.comb(m - every, n - j) for j in range(k, min(n, every) + 1)
+                    )
+                    p = min(tried * (ways / math.comb(m, n)), 1)
+                    found[f"{side}: {role} '{words[token]}'"] = k / n, every / m, p
+        yield told, found
 
 
 def to_group(s: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -273,9 +365,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def matched(case: Case, s: np.ndarray) -> dict[str, Callable[[Pair], float]]:
     """Numbers that a random pair has as well, by name."""
-    h, begin = case.high_passed, round(0.1 * len(case.deltas))
-    touched = {t for c in case.compared for t in (c - 1, c)}
-    held_out = [t for t in range(begin, len(h)) if t not in touched]
+    h, begin, held_out = case.high_passed, round(0.1 * len(case.deltas)), case.held_out
     energy = (h[begin:] ** 2).sum(axis=0)
     outside = np.setdiff1d(np.arange(len(case.labels)), np.concatenate([r for p in case.pairs for r in p]))
 
@@ -361,3 +451,40 @@ def along(case: Case, pair: Pair) -> dict[str, tuple[float, float]]:
         factors = np.abs(lean[first + 1 : last + 1] / lean[first:last])
         found["growth"] = (float(np.median(factors)), float(predicted))
     return found
+
+
+def in_unseen(case: Case, pair: Pair, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Numbers of ``--test-data``, with whole gradients in place of sketches; behind each those of random examples."""
+    members, standing, losses = np.concatenate(pair), np.zeros((2, len(labels))), []
+    for row in case.compared:
+        weights = case.weights(row)
+        those = [
+            case.forward(weights, data=given)[1] for given in ((case.inputs, case.labels), (inputs, labels))
+        ]
+        gradients = [
+            np.array([case.gradient(weights, data=(x[i : i + 1], y[i : i + 1])) for i in range(len(y))])
+            for x, y in ((case.inputs, case.labels), (inputs, labels))
+        ]
+        both = features(gradients[0], those[0], (gradients[1], those[1]))
+        known, there = both[: len(case.labels)], both[len(case.labels) :]
+        standing += np.stack([(known[side] @ there.T).mean(axis=0) for side in pair]) / len(case.compared)
+    for row in range(len(case.losses)):
+        losses.append(case.forward(case.weights(row), data=(inputs, labels))[0])
+    s, sides = case.similarity(), []
+    to = [to_group(s, side) for side in pair]
+    for own, other, side in ((0, 1, pair[0]), (1, 0, pair[1])):
+        lean = standing[own] - standing[other]
+        inside = lean > 0.55 * np.median((to[own] - to[other])[side])
+        inside &= (standing[own] > 0.5 * np.median(to[own][side])) & (standing[other] < -0.05)
+        sides.append(np.flatnonzero(inside))
+    h, mined = high_passed(np.array(losses))[case.held_out], case.high_passed[case.held_out]
+    energy = (h**2).sum(axis=0)
+    gap = mined[:, pair[0]].mean(axis=1) - mined[:, pair[1]].mean(axis=1)
+    found: dict[str, list[float]] = {"anti_phase": [], "agreement": [], "share_ratio": []}
+    for a, b in ((sides[0], sides[1]), *drawn(labels, (sides[0], sides[1]), DRAWS, np.arange(len(labels)))):
+        first, second, rows = h[:, a].mean(axis=1), h[:, b].mean(axis=1), np.concatenate([a, b])
+        found["anti_phase"].append(-correlation(first, second))  # as large ones are extreme in the others
+        found["agreement"].append(correlation(first - second, gap))
+        found["share_ratio"].append(energy[rows].sum() / energy.sum() * len(labels) / len(rows))
+    found["members"] = [sum(map(len, sides)) / len(labels), len(members) / len(case.labels)]
+    return {f"unseen_{name}": np.array(values) for name, values in found.items()}

@@ -33,10 +33,12 @@ EVIDENCE_PAGE = Topic(
                 "again without the members of those pairs that hold a tenth of the candidates or more, until four "
                 "fifths of the members are the same (3 times at most). The members of such pairs, where they then "
                 "stand apart, are left out of the usual gradient of everything that follows.",
-                "Where there are fewer than 50 references for each output, such a fit would follow the groups that are "
-                "sought. S is then a quarter of (c - f)/(1 - f) above and of (c - f)/(1 + f) below f, with c the "
+                "Where there are fewer than 50 references for each output, such a fit would follow the groups that "
+                "are sought. S is then a quarter of (c - f)/(1 - f) above and of (c - f)/(1 + f) below f, with c the "
                 "cosine of two gradients and f the median cosine of pairs of references whose residuals are as alike, "
-                "in 20 quantile bins, and no room 1 - f or 1 + f below .02.",
+                "in 20 quantile bins of the residuals' cosines (f runs straight between the bins' medians of either, "
+                "and level beyond them), and no room 1 - f or 1 + f below .02. So it is with tokens: their outputs "
+                "are the words of a vocabulary. Residuals of more than 2,048 outputs are sketches of so many numbers.",
             ),
         ),
         (
@@ -72,6 +74,10 @@ EVIDENCE_PAGE = Topic(
                 "Quantiles interpolate linearly; a mean S of a member to its own group leaves the member out, and so "
                 "does its contrast. Sketches of 512 numbers moved opposition by 3 % and separation by up to 7 % "
                 "against whole gradients.",
+                "Of more examples than --candidates a pair's numbers are those of its members among the candidates, "
+                "and so are its fractions of the examples; who joined from outside counts in growth, curvature, the "
+                "null of unseen_members and the lists of members. Where examples are tokens, labels are the tokens "
+                "that follow.",
                 "gradient_cosine: cosine of the two groups' mean gradients, mean over the checkpoints compared. "
                 "persistence: share of these at which it is below the 5 % quantile of the null's. gradient_ratio: root "
                 "of the mean square length of a group's mean gradient, over both groups and these checkpoints, over "
@@ -107,6 +113,12 @@ EVIDENCE_PAGE = Topic(
                 "of what can be seen, the feature for which the probability is largest that a member has more than a "
                 "candidate outside all pairs, or less, ties counted half; sides by FEATURE: likewise a member of one "
                 "side and one of the other; nulls and p over the best feature of each draw.",
+                "first: token seen TOKEN, and the like for second and token predicted, where examples are texts or "
+                "tokens: the share of a side's members that have it right before what they predict, or predict it, "
+                "beside the share of all candidates. p is the hypergeometric probability of at least as many among as "
+                "many random candidates, labels not matched, times the number of tokens tried: those that any "
+                "candidate has, of both roles and on both sides. Shown are the three of each side and role with the "
+                "smallest p up to .05, else the one of the side.",
                 "With --test-data, and where some pair may be a finding: an example that was never mined stands with a "
                 "side by its gradients at the checkpoints compared, by the rule for members (.55; B, the features of "
                 "the members and their contrast are those of the candidates); no loss is looked at. unseen_members: "

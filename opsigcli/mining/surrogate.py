@@ -33,7 +33,7 @@ def in_waves(similarity: Floats, labels: Ints) -> Floats:
     """S in the waves of each class, ``C S Cᵀ``: C block-diagonal, the orthonormal cosine transform of each class.
 
     The first wave of a class is its mean. Where the size of a class is no product of small primes, the last few of its
-    examples, one in fifty at most, are no part of any wave.
+    examples, one in twenty at most, are no part of any wave.
 
     Args:
         similarity: (M, M), its diagonal taken as 1.

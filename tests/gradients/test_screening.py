@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Opsig
+from numpy.testing import assert_allclose
+from own_evidence import of_tokens
 
 from opsigcli.derivatives import gradient_sketch
 from opsigcli.gradients import candidate_screening
@@ -173,3 +175,15 @@ def test_whole_backward_passes_are_for_the_chosen_tokens_alone(
     assert result["pairs"]
     named = {side: set(result["pairs"][0][side]["labels"]) for side in ("first", "second")}
     assert sorted(map(sorted, named.values())) == [["aa"], ["bb"]]
+    drawn = {
+        "persistence",
+        "gradient_ratio",
+        "replication",
+        "swing_held",
+    }  # of which another draw, or the model, tells
+    for told, found in of_tokens(tmp_path / "opsig.h5"):  # by what opsig-evidence(7) says
+        shown = {**told["evidence"], "opposition": told["opposition"]}
+        assert shown.keys() - found.keys() == drawn
+        for name in shown.keys() - drawn:
+            each = [shown[name][part] for part in ("value", "null", "p_value")][: len(found[name])]
+            assert_allclose(each, found[name], rtol=1e-4, atol=1e-5 if len(each) < 3 else 0, err_msg=name)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
+from own_evidence import DRAWS, Case, high_passed, in_unseen
 
 from opsigcli.datasets.planted import Planted
 from opsigcli.store.reader import open_store
@@ -32,20 +34,12 @@ def split(planted: Planted, tmp_path: Path) -> tuple[Path, Path, np.ndarray]:
     return *paths, np.flatnonzero(held_out)
 
 
-def high_passed(losses: np.ndarray) -> np.ndarray:
-    """Loss deltas minus their mean over five steps and the median over examples, in plain float64."""
-    deltas = np.diff(losses.astype(np.float64), axis=0)
-    smooth = np.array([deltas[max(t - 2, 0) : t + 3].mean(axis=0) for t in range(len(deltas))])
-    found = deltas - smooth
-    return found - np.median(found, axis=1, keepdims=True)
-
-
 @pytest.mark.slow
 def test_planted_pairs_swing_in_examples_that_were_never_mined_as_an_own_trace_has_it(
     opsig: Opsig, planted: Planted, split: tuple[Path, Path, np.ndarray], tmp_path: Path
 ) -> None:
     train, test, ids = split
-    store, other = tmp_path / "s.h5", tmp_path / "other.h5"
+    store, other = tmp_path / "opsig.h5", tmp_path / "other.h5"
     for words in (
         ["train", tmp_path / "run", "--data", f"npz:{train}", *NETWORK],
         ["trace", tmp_path / "run", "--store", store],
@@ -81,6 +75,24 @@ def test_planted_pairs_swing_in_examples_that_were_never_mined_as_an_own_trace_h
         assert found["unseen_agreement"]["value"] > 0.9
         assert found["unseen_agreement"]["p_value"] <= 0.05
         assert any("swing as it does, closer" in reason for reason in pair["reasons"])
+    _agree_with_the_page(Case(tmp_path), findings[0], planted, ids)
+
+
+def _agree_with_the_page(case: Case, pair: dict[str, Any], planted: Planted, ids: np.ndarray) -> None:
+    """All numbers of unseen data, by what opsig-evidence(7) says."""
+    sides = np.array(pair["first"]["ids"]), np.array(pair["second"]["ids"])
+    inputs = planted.read(ids).reshape(len(ids), -1).astype(np.float64)
+    own = in_unseen(case, sides, inputs, np.asarray(planted.labels)[ids])
+    assert set(own) == {name for name in pair["evidence"] if name.startswith("unseen_")}
+    for name, (value, *null) in own.items():
+        shown, chance = pair["evidence"][name], np.array(null)
+        sign = -1 if name == "unseen_anti_phase" else 1
+        assert_allclose(shown["value"], sign * value, atol=2e-4, err_msg=name)
+        error = 5 * chance.std() * np.sqrt(2 / DRAWS)
+        assert_allclose(shown["null"], sign * chance.mean(), atol=max(error, 1e-9), err_msg=name)
+        if shown["p_value"] is not None:
+            p = (1 + (chance >= value).sum()) / (1 + DRAWS)
+            assert abs(shown["p_value"] - p) <= 5 * np.sqrt(2 * p * (1 - p) / DRAWS) + 1 / DRAWS, name
 
 
 def test_the_data_of_the_run_are_no_data_that_were_never_mined(opsig: Opsig, case: Path) -> None:
