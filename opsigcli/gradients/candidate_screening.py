@@ -1,4 +1,4 @@
-"""All examples at one checkpoint: who is worth comparing where there are too many to compare, and who else belongs."""
+"""All examples at few checkpoints: who is worth comparing where there are too many to compare, and who else belongs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.mining.opposition import both_degrees, directions, either
+from opsigcli.mining.similarity import Gradients
 from opsigcli.progress import Progress, Task
 from opsigcli.store.units import Units
 
 if TYPE_CHECKING:
-    from opsigcli.mining.similarity import Gradients
+    from collections.abc import Sequence
+
     from opsigcli.records import Floats, Ints
 
     Sketching = Callable[[Ints, Task], Gradients]
 
 REFERENCES = 65_536  # examples that all others are held against, at most
+MOST = 4  # checkpoints at which all examples are looked at
+TENTH = 0.1  # of the forward passes that the trace took, for their gradients
+PASSES = 3  # forward passes that a gradient takes
 PIECE = 4096  # examples of a unit; where they are tokens, of whole sequences, more or fewer
 
 
@@ -30,6 +35,25 @@ class Bounds(NamedTuple):
     kept: (
         float  # bytes of directions that wait beside the store; the others are computed again when asked for
     )
+
+
+def looked_at(rows: Sequence[int], traced: int) -> tuple[int, ...]:
+    """The checkpoints at which all examples are looked at, evenly among those compared.
+
+    As many, four at most, as let their gradients take a tenth of what the trace took: what is weak at one checkpoint
+    rises out of what is peculiar to each.
+
+    Args:
+        rows: of the checkpoints compared.
+        traced: checkpoints of the trace, a forward pass each.
+    """
+    count = int(np.clip(TENTH * traced / PASSES, 1, min(MOST, len(rows))))
+    return tuple(rows[(2 * at + 1) * len(rows) // (2 * count)] for at in range(count))
+
+
+def width(dimensions: int, checkpoints: int) -> int:
+    """Dimensions that sketches are folded to where several checkpoints are looked at: errors average out over them."""
+    return -(-dimensions // min(checkpoints, 2))
 
 
 def cuts(total: int, sequences: Ints | None = None) -> Ints:
@@ -47,16 +71,17 @@ def cuts(total: int, sequences: Ints | None = None) -> Ints:
 
 
 class Screen:
-    """Directions of all gradients at one checkpoint, kept in pieces beside the store while mining goes on.
+    """Directions of all gradients at few checkpoints, kept in pieces beside the store while mining goes on.
 
     A piece holds sketches and output residuals of unit length, and the logarithm of the ratio of their lengths, in half
-    precision, 2 (k + 1 + C) bytes an example; one piece is in memory at a time, and the references.
+    precision, ``2 (k' + 1 + C)`` bytes an example at each of R checkpoints, with k' = k of one and k / 2 of several. One
+    piece is in memory at a time, and the references.
 
     Args:
         units: where pieces are kept.
-        row: checkpoint of the trace.
+        rows: R checkpoints of the trace.
         positions: of all examples with losses.
-        sketch: gradients of some positions at that checkpoint, with a task that is advanced.
+        sketch: for a checkpoint gradients of some positions there, with a task that is advanced.
         dimensions: k.
         seed: draws the references.
         progress: says how far it is.
@@ -67,25 +92,25 @@ class Screen:
     def __init__(
         self,
         units: Units,
-        row: int,
+        rows: Sequence[int],
         positions: Ints,
-        sketch: Sketching,
+        sketch: Callable[[int], Sketching],
         dimensions: int,
         seed: int,
         progress: Progress,
         cuts: Ints,
         bounds: Bounds,
     ) -> None:
-        self.row = row
-        self._units, self._positions, self._sketch = units, positions, sketch
-        self._k, self._seed, self._progress, self._bounds = dimensions, seed, progress, bounds
+        self._units, self._positions, self._bounds = units, positions, bounds
+        self._sketch = {row: sketch(row) for row in rows}
+        self._k, self._seed, self._progress = width(dimensions, len(rows)), seed, progress
         self._parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(cuts)]
 
-    def pieces(self) -> Iterator[tuple[Ints, Floats, Floats]]:
-        """Positions (B,), gradients per unit of residual (B, k) and residual directions (B, C), in order."""
-        with self._progress.task("screening", len(self._positions), "example") as task:
+    def pieces(self) -> Iterator[tuple[Ints, list[Gradients]]]:
+        """Positions (B,), in order, and at each checkpoint gradients per unit of residual and residuals of length 1."""
+        with self._progress.task("screening", len(self._sketch) * len(self._positions), "gradient") as task:
             for part in self._parts:
-                yield self._positions[part], *self._piece(part, task)
+                yield self._positions[part], self._piece(part, task)
 
     def degree(self) -> Floats:
         """Opposition degree of every example by ``either`` similarity, (len(positions),).
@@ -101,62 +126,82 @@ class Screen:
             drawn = np.random.default_rng(self._seed).permutation(total)[: self._bounds.references]
             number = np.full(total, -1)
             number[drawn] = np.arange(len(drawn))
-            references = both_degrees(*self._drawn(drawn, number))
-            with self._progress.task("opposition", total, "example") as task:
-                task.advance(total - sum(part.stop - part.start for part in missing), note="kept")
+            references = both_degrees(self._drawn(drawn, number))
+            with self._progress.task("opposition", len(self._sketch) * total, "gradient") as task:
+                waiting = sum(part.stop - part.start for part in missing)
+                task.advance(len(self._sketch) * (total - waiting), note="kept")
                 for part in missing:
-                    rows = *self._piece(part, task), number[part]
-                    known[part.start] = np.stack([kind.degree(*rows) for kind in references])
+                    there = self._piece(part, task)
+                    known[part.start] = np.stack([kind.degree(there, number[part]) for kind in references])
                     self._units.write(self._key("opposed", part), known[part.start])
         return either(np.concatenate([known[part.start] for part in self._parts], axis=1))
 
-    def _drawn(self, drawn: Ints, number: Ints) -> tuple[Floats, Floats]:
+    def _drawn(self, drawn: Ints, number: Ints) -> list[Gradients]:
         """Directions of the references, in the order of their numbers: out of the pieces, where all are kept."""
         total, first = len(self._positions), self._parts[0]
-        with self._progress.task("screening", first.stop, "example") as task:
-            outputs = self._piece(first, task)[1].shape[1]
-        kept = np.empty((len(drawn), self._k), np.float32), np.empty((len(drawn), outputs), np.float32)
-        if not self._fits(total, self._k + 1 + outputs):
+        with self._progress.task("screening", len(self._sketch) * first.stop, "gradient") as task:
+            outputs = self._piece(first, task)[0].residuals.shape[1]
+        kept = [
+            Gradients(
+                row,
+                np.empty((len(drawn), self._k), np.float32),
+                np.ones(len(drawn), np.float32),
+                np.empty((len(drawn), outputs), np.float32),
+            )
+            for row in self._sketch
+        ]
+        if not self._fits(len(self._sketch) - 1, total, self._k + 1 + outputs):
             order = np.argsort(drawn)
-            with self._progress.task("references", len(drawn), "example") as task:
+            with self._progress.task("references", len(kept) * len(drawn), "gradient") as task:
                 for at in range(0, len(drawn), PIECE):
                     some = order[at : at + PIECE]
-                    key = f"reference-{self.row}-{at}"
-                    found = self._kept(key, self._positions[drawn[some]], 0, task)
-                    kept[0][some], kept[1][some] = self._unpacked(found)
+                    for among in kept:
+                        key = f"reference-{among.checkpoint}-{at}"
+                        _put(
+                            among,
+                            some,
+                            self._kept(key, among.checkpoint, self._positions[drawn[some]], 0, task),
+                        )
             return kept
-        for part, piece in zip(self._parts, self.pieces(), strict=True):
+        for part, (_, there) in zip(self._parts, self.pieces(), strict=True):
             inside = np.flatnonzero(number[part] >= 0)
-            for rows, found in zip(kept, piece[1:], strict=True):
-                rows[number[part][inside]] = found[inside]
+            for among, found in zip(kept, there, strict=True):
+                _put(among, number[part][inside], found.only(inside))
         return kept
 
-    def _piece(self, part: slice, task: Task) -> tuple[Floats, Floats]:
-        """Gradients per unit of residual (B, k) and residual directions (B, C) of some positions."""
-        return self._unpacked(self._kept(self._key("screened", part), self._positions[part], part.stop, task))
+    def _piece(self, part: slice, task: Task) -> list[Gradients]:
+        """Gradients per unit of residual and residual directions of some positions, at each checkpoint."""
+        positions = self._positions[part]
+        return [
+            self._kept(f"screened-{row}-{part.start}", row, positions, part.stop, task)
+            for row in self._sketch
+        ]
 
-    def _unpacked(self, found: NDArray[np.float16]) -> tuple[Floats, Floats]:
-        gradients, ratios, residuals = np.split(found.astype(np.float32), (self._k, self._k + 1), axis=1)
-        return gradients * np.exp(ratios), residuals
-
-    def _kept(self, key: str, positions: Ints, last: int, task: Task) -> NDArray[np.float16]:
-        """Packed (B, k + 1 + C), from the disk or computed; then kept, if all up to the ``last`` example fit."""
+    def _kept(self, key: str, row: int, positions: Ints, last: int, task: Task) -> Gradients:
+        """From the disk or computed; then kept, if all up to the ``last`` example fit."""
         both = self._units.read(key, (len(positions), None))
         if both is not None:
             task.advance(len(positions), note="kept")
-            return both
-        found = self._sketch(positions, task)
-        both = _packed(found)
-        if self._fits(last, both.shape[1]):
+            return self._unpacked(row, both)
+        both = _packed(self._sketch[row](positions, task).folded(self._k))
+        if self._fits(list(self._sketch).index(row), last, both.shape[1]):
             self._units.write(key, both)
-        return both
+        return self._unpacked(row, both)
 
-    def _fits(self, examples: int, width: int) -> bool:
-        """Whether so many examples, the first ones, may be kept."""
-        return 2 * width * examples <= self._bounds.kept
+    def _unpacked(self, row: int, both: NDArray[np.float16]) -> Gradients:
+        gradients, ratios, residuals = np.split(both.astype(np.float32), (self._k, self._k + 1), axis=1)
+        return Gradients(row, gradients * np.exp(ratios), np.ones(len(both), np.float32), residuals)
+
+    def _fits(self, before: int, examples: int, width: int) -> bool:
+        """Whether so many examples may be kept, the first ones, after all of them at some checkpoints ``before``."""
+        return 2 * width * (before * len(self._positions) + examples) <= self._bounds.kept
 
     def _key(self, word: str, part: slice) -> str:
-        return f"{word}-{self.row}-{part.start}"
+        return "-".join(map(str, (word, *self._sketch, part.start)))
+
+
+def _put(among: Gradients, rows: Ints, found: Gradients) -> None:
+    among.sketch[rows], among.residuals[rows] = found.sketch, found.residuals
 
 
 def _packed(found: Gradients) -> NDArray[np.float16]:

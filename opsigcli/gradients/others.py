@@ -32,13 +32,11 @@ class Others:
         with sketches.progress.task("members", len(compared) * len(positions), "example") as task:
             return [sketches.screened(at.checkpoint)(positions, task) for at in compared]
 
-    def pieces(self) -> Iterator[tuple[Ints, Gradients]]:
-        """All of them at the checkpoint that was screened."""
-        screen = self._sketches.screen()
-        for positions, gradients, residuals in screen.pieces():
+    def pieces(self) -> Iterator[tuple[Ints, list[Gradients]]]:
+        """All of them at the checkpoints that were screened."""
+        for positions, there in self._sketches.screen().pieces():
             those = self._outside[positions]
-            length = np.ones(int(those.sum()), dtype=np.float32)
-            yield positions[those], Gradients(screen.row, gradients[those], length, residuals[those])
+            yield positions[those], [at.only(those) for at in there]
 
     def gradients(self, positions: Ints) -> Iterator[tuple[slice, Gradients]]:
         """Some of them at all checkpoints compared, in pieces."""

@@ -97,7 +97,7 @@ def counted(options: MineOptions, sketches: Sketches, examples: int, pairs: int)
         not kept and examples > m and sketches.last_layer is None
     )  # all are looked at by their whole gradients
     return Counts(
-        gradients=0 if kept else rows * m + (examples if whole else 0),
+        gradients=0 if kept else rows * m + (len(sketches.looked_at) * examples if whole else 0),
         loads=0 if kept else rows,
         similarities=rows * (1 + HALVES),
         searches=options.surrogates + SEARCH + HALVES,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from opsigcli.errors import Interrupted, StoreError
 from opsigcli.examples import ExampleSource
-from opsigcli.gradients.candidate_screening import REFERENCES, Bounds, Screen, cuts
+from opsigcli.gradients.candidate_screening import REFERENCES, Bounds, Screen, cuts, looked_at
 from opsigcli.gradients.compared import OPPOSITION, compared
 from opsigcli.gradients.others import Others
 from opsigcli.gradients.pieces import Pieces, name_of
@@ -199,9 +199,13 @@ class Sketches:
         """Whether ``once`` would compute nothing."""
         return name_of(word, of) in self.kept
 
+    @property
+    def looked_at(self) -> tuple[int, ...]:
+        """The checkpoints at which all examples are looked at; of tokens one, as they are many to begin with."""
+        return looked_at(self.rows, len(self.store.losses) if self.last_layer is None else 1)
+
     def screen(self) -> Screen:
-        """All examples at the compared checkpoint in the middle."""
-        row = self.rows[len(self.rows) // 2]
+        """All examples at some of the checkpoints compared."""
         dimensions, sequences = self.options.sketch_dimensions, None
         references = REFERENCES
         if self.last_layer is not None:
@@ -214,9 +218,9 @@ class Sketches:
             references = int(np.clip(affordable, FEWEST, REFERENCES))
         return Screen(
             self.units,
-            row,
+            self.looked_at,
             self._usable,
-            self.screened(row),
+            self.screened,
             dimensions,
             self.options.seed,
             self.progress,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from opsigcli.mining.similarity import REFERENCES, Gradients, cosines, cosines_between, excess, usual_cosine
-from opsigcli.mining.simple import STILL_OPPOSED, members_by
+from opsigcli.mining.similarity import Gradients, similarity_to
+from opsigcli.mining.simple import members_by, owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     Sides = tuple[Ints, Ints]
 
 SHARE = 0.7  # of the members' median contrast; who was no candidate was less opposed than they to begin with
-LENIENT = 0.5  # of the bar, where one checkpoint decides who is looked at further
+LENIENT = 0.5  # of the bar, where few checkpoints decide who is looked at further
+OPPOSED = -0.0375  # mean S of two sides that others may join
 LARGEST = 0.05  # of all examples, on a side
 
 
@@ -34,8 +37,8 @@ class Outside(Protocol):
             compared: their gradients, one per checkpoint compared.
         """
 
-    def pieces(self) -> Iterator[tuple[Ints, Gradients]]:
-        """All of them, at one of the checkpoints compared: positions (B,), and what the gradients are."""
+    def pieces(self) -> Iterator[tuple[Ints, Sequence[Gradients]]]:
+        """All of them, at some of the checkpoints compared: positions (B,), and gradients, folded or not."""
 
     def gradients(self, positions: Ints) -> Iterator[tuple[slice, Gradients]]:
         """Some of them, in pieces, at all checkpoints compared."""
@@ -55,7 +58,7 @@ def extend(
     """Who else belongs to the pairs, by the rule of ``simple.refine`` with a higher bar.
 
     An example outside is held against the members found: its mean similarity to the one side and to the other, and
-    the members' own, decide. One checkpoint, at half the bar, tells who is looked at on all of them. Nobody joins a
+    the members' own, decide. Few checkpoints, at half the bar, tell who is looked at on all of them. Nobody joins a
     pair whose sides do not oppose one another by the gradients of the others.
 
     Args:
@@ -75,7 +78,7 @@ def extend(
 
     def found() -> Ints:
         beside = outside.beside(positions, compared)
-        return _found([_Members(at, pairs, seed, among) for at in beside], pairs, outside)
+        return _found(beside, pairs, outside, partial(_Members, pairs=pairs, seed=seed, among=among))
 
     table = outside.once(of, found)
     return [
@@ -88,67 +91,69 @@ class _Members:
     """The members of the pairs at one checkpoint, and where others stand between them."""
 
     def __init__(self, at: Gradients, pairs: Sequence[Sides], seed: int, among: Ints | None) -> None:
-        rng = np.random.default_rng([seed, at.checkpoint])
-        some = rng.permutation(len(at.sketch) if among is None else among)[:REFERENCES]
-        rows = (np.asarray(part[some], dtype=np.float32) for part in (at.sketch, at.residuals))
         self.checkpoint = at.checkpoint
-        self._usual = usual_cosine(*map(cosines, rows))  # as ``similarity.baseline`` has it
-        self._sides = [tuple(_rows(at, side) for side in sides) for sides in pairs]
+        members = np.concatenate([side for sides in pairs for side in sides])
+        self._ends = np.cumsum([len(side) for sides in pairs for side in sides])
+        self._similarity = similarity_to(at, members, seed, among)
+        own = self._similarity(at.only(members)).astype(np.float64)
+        np.fill_diagonal(own, 0)  # nobody is held against himself
+        self.own = self._standing(own)
+        for side, (begin, end) in enumerate(pairwise((0, *self._ends))):
+            self.own[side // 2, side % 2, begin:end] *= (end - begin) / max(end - begin - 1, 1)
 
-    def standing(self, pair: int, those: Gradients) -> Floats:
-        """Mean similarity of other examples to the one side of a pair and to the other, (2, B)."""
-        return np.stack([self._similarity(side, those).mean(axis=0) for side in self._sides[pair]])
+    def standing(self, those: Gradients) -> Floats:
+        """Mean similarity of other examples to either side of every pair, (P, 2, B)."""
+        return self._standing(self._similarity(those).astype(np.float64))
 
-    def own_standing(self, pair: int) -> Floats:
-        """That of the members themselves, those of the first side first, (2, m); nobody is held against himself."""
-        found = []
-        for side in self._sides[pair]:
-            columns = []
-            for other in self._sides[pair]:
-                similarity = self._similarity(side, other)
-                if other is side:
-                    np.fill_diagonal(similarity, 0)
-                columns.append(similarity.sum(axis=0) / max(len(similarity) - (other is side), 1))
-            found.append(np.concatenate(columns))
-        return np.stack(found)
-
-    def _similarity(self, side: Gradients, those: Gradients) -> Floats:
-        usual = np.interp(cosines_between(side.residuals, those.residuals), *self._usual)
-        return excess(cosines_between(side.sketch, those.sketch), usual).astype(np.float64)
+    def _standing(self, similarity: Floats) -> Floats:
+        sums = np.add.reduceat(similarity, (0, *self._ends[:-1]), axis=0)
+        sizes = np.diff(self._ends, prepend=0)
+        return np.asarray((sums / sizes[:, None]).reshape(len(sizes) // 2, 2, -1 if sums.size else 0))
 
 
-def _found(members: Sequence[_Members], pairs: Sequence[Sides], outside: Outside) -> Ints:
+def _found(
+    beside: Sequence[Gradients],
+    pairs: Sequence[Sides],
+    outside: Outside,
+    held: Callable[[Gradients], _Members],
+) -> Ints:
     """Rows of pair, side, and position of who joins it, (J, 3)."""
-    own = {at.checkpoint: [at.own_standing(p) for p in range(len(pairs))] for at in members}
-    mean = [np.mean([own[at.checkpoint][p] for at in members], axis=0) for p in range(len(pairs))]
-    open_to_others = [p for p in range(len(pairs)) if mean[p][1, : len(pairs[p][0])].mean() < STILL_OPPOSED]
-    by_checkpoint = {at.checkpoint: at for at in members}
-    likely = [np.zeros(0, dtype=np.int64)]
-    for positions, there in outside.pieces():
-        at = by_checkpoint[there.checkpoint]
+    members = {at.checkpoint: held(at) for at in beside}
+    own = np.mean([at.own for at in members.values()], axis=0)
+    ends = [0, *np.cumsum([len(first) + len(second) for first, second in pairs]).tolist()]
+    of = [slice(begin, end) for begin, end in pairwise(ends)]
+    sizes = [len(first) for first, _ in pairs]
+    open_to_others = [p for p, n in enumerate(sizes) if own[p, 1, of[p]][:n].mean() < OPPOSED]
+    likely: list[Ints] = [np.zeros(0, dtype=np.int64)]
+    folded: dict[int, _Members] = {}
+    for positions, several in outside.pieces():
+        if not folded:
+            width = several[0].sketch.shape[1]
+            seen = {at.checkpoint for at in several}
+            folded = {at.checkpoint: held(at.folded(width)) for at in beside if at.checkpoint in seen}
+        theirs = np.mean([at.own for at in folded.values()], axis=0)
+        standing = np.mean([folded[at.checkpoint].standing(at) for at in several], axis=0)
         for p in open_to_others:
-            joined = joining(own[at.checkpoint][p], at.standing(p, there), len(pairs[p][0]), SHARE * LENIENT)
+            joined = joining(theirs[p, :, of[p]], standing[p], sizes[p], SHARE * LENIENT)
             likely += [positions[rows] for rows in joined]
     chosen = np.unique(np.concatenate(likely))
     if not len(chosen):
         return np.zeros((0, 3), dtype=np.int64)
     standing = np.zeros((len(pairs), 2, len(chosen)))
     for part, there in outside.gradients(chosen):
-        for p in open_to_others:
-            standing[p, :, part] += by_checkpoint[there.checkpoint].standing(p, there) / len(members)
-    found = {p: joining(mean[p], standing[p], len(pairs[p][0]), SHARE) for p in open_to_others}
-    claims = np.full((len(pairs), len(chosen)), -np.inf)
-    contrast = np.abs(standing[:, 0] - standing[:, 1])
-    for p, joined in found.items():
-        rows = np.concatenate(joined)
-        claims[p, rows] = contrast[p, rows]
-    owner = claims.argmax(axis=0)
+        standing[:, :, part] += members[there.checkpoint].standing(there) / len(members)
+    contrasts, own_contrasts = standing[:, 0] - standing[:, 1], own[:, 0] - own[:, 1]
+    between = [
+        own_contrasts[:, part][:, :n].mean(axis=1) - own_contrasts[:, part][:, n:].mean(axis=1)
+        for part, n in zip(of, sizes, strict=True)
+    ]
+    owners = owner(contrasts, np.stack(between))
     table = []
-    for p, joined in found.items():
-        for side, rows in enumerate(joined):
-            claimed = rows[owner[rows] == p]
+    for p in open_to_others:
+        for side, rows in enumerate(joining(own[p, :, of[p]], standing[p], sizes[p], SHARE)):
+            claimed = rows[owners[rows] == p]
             room = max(int(LARGEST * outside.examples) - len(pairs[p][side]), 0)
-            claimed = claimed[np.argsort(-contrast[p, claimed], kind="stable")[:room]]
+            claimed = claimed[np.argsort(-np.abs(contrasts[p, claimed]), kind="stable")[:room]]
             table += [(p, side, position) for position in np.sort(chosen[claimed])]
     return np.array(table, dtype=np.int64).reshape(-1, 3)
 
@@ -167,7 +172,3 @@ def joining(own: Floats, standing: Floats, first: int, share: float) -> Sides:
     to_first, to_second = np.concatenate([own, standing], axis=1)
     joined = members_by(to_first, to_second, sides, share)
     return joined[0][joined[0] >= m] - m, joined[1][joined[1] >= m] - m
-
-
-def _rows(at: Gradients, rows: Ints) -> Gradients:
-    return Gradients(at.checkpoint, at.sketch[rows], at.norms[rows], at.residuals[rows])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.mining.proposals import propose, suppress
-from opsigcli.mining.simple import SMALLEST, part, refine
+from opsigcli.mining.simple import SMALLEST, owned, part, refine
 from opsigcli.mining.starts import Starts
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Sides = tuple[Ints, Ints]
 
 
+SETTLING = 3  # rounds
 WIDER = 0.45  # of the members' median contrast, for the last word on memberships
 OUTLIERS = 0.2  # of the examples, at most, are called members
 
@@ -36,8 +37,8 @@ def fixed_point_pairs(similarity: Floats, given: list[Sides] | None = None) -> l
         Row indices of the two sides of each pair, most opposed first; no row is in two groups.
     """
     kept = suppress([p for p in propose(Starts(similarity, given=given)) if p.holds])
-    pairs = [_settle(similarity, p.sides) for p in kept]
-    pairs = [pair for pair in part(similarity, pairs) if min(map(len, pair)) >= SMALLEST]
+    pairs = part(similarity, _settle(similarity, [p.sides for p in kept]))
+    pairs = [pair for pair in pairs if min(map(len, pair)) >= SMALLEST]
     return sorted(pairs, key=lambda pair: (float(similarity[np.ix_(*pair)].mean()), int(pair[0][0])))
 
 
@@ -57,11 +58,10 @@ def swing_held(swings: Floats, sides: Sides, weights: Floats | None = None) -> F
     return np.asarray(np.log(np.maximum(share * weights.sum() / weights[members].sum(), 1e-9)))
 
 
-def _settle(similarity: Floats, sides: Sides) -> Sides:
-    """The last word on memberships: refined with a lower bar, which the search could not afford."""
-    for _ in range(3):
-        wider = refine(similarity, sides, WIDER)
-        if min(map(len, wider)) < SMALLEST:
-            break
-        sides = wider
-    return sides
+def _settle(similarity: Floats, pairs: list[Sides]) -> list[Sides]:
+    """The last word on memberships: refined with a lower bar, which the search could not afford, each by its owner."""
+    for _ in range(SETTLING if pairs else 0):
+        of, wider = owned(similarity, pairs), [refine(similarity, sides, WIDER) for sides in pairs]
+        own = [(a[of[a] == p], b[of[b] == p]) for p, (a, b) in enumerate(wider)]
+        pairs = [new if min(map(len, new)) >= SMALLEST else old for new, old in zip(own, pairs, strict=True)]
+    return pairs

@@ -1,4 +1,4 @@
-"""Which of very many examples belong to groups that oppose one another, from gradients at one checkpoint."""
+"""Which of very many examples belong to groups that oppose one another, from gradients at few checkpoints."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.similarity import EACH, REFERENCES, Gradients, usual_cosine
-from opsigcli.mining.usual_gradient import Usual, fit
+from opsigcli.mining.similarity import EACH, REFERENCES, usual_cosine
+from opsigcli.mining.usual_gradient import fit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opsigcli.mining.similarity import Gradients
     from opsigcli.records import Floats, Ints
 
 NEAREST = 10  # references on either side of an example
@@ -30,14 +33,14 @@ def can_fit(references: int, outputs: int) -> bool:
     return min(references, REFERENCES) >= EACH * outputs
 
 
-def both_degrees(gradients: Floats, residuals: Floats) -> list[References]:
+def both_degrees(at: Sequence[Gradients]) -> list[References]:
     """References by either similarity, of those that can be had.
 
     Beyond the usual gradient members of weak pairs are seen, and those of networks that pool; but pairs that are a
     tenth of all examples or more become usual themselves, and are seen in the cosines.
     """
-    kinds = (False, True) if can_fit(len(gradients), residuals.shape[1]) else (False,)
-    return [References(gradients, residuals, fitted=fitted) for fitted in kinds]
+    kinds = (False, True) if can_fit(*at[0].residuals.shape) else (False,)
+    return [References(at, fitted=fitted) for fitted in kinds]
 
 
 def either(degrees: Floats) -> Floats:
@@ -49,36 +52,30 @@ def either(degrees: Floats) -> Floats:
 class References:
     """R random examples that all others are held against, the more the smaller the groups that can be seen.
 
-    Similarity is that of ``similarity.residual_adjusted_cosine`` at one checkpoint: the inner product of the features
-    beyond the usual gradient of a residual; or the gradient cosine beyond a straight line,
+    Similarity is that of ``similarity.residual_adjusted_cosine``, averaged over a few checkpoints: the inner product of
+    the features beyond the usual gradient of a residual; or the gradient cosine beyond a straight line,
     ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)``. Either is one inner product, and one matrix product holds a strip of
     examples against all references.
 
     Args:
-        gradients: (R, k) gradient sketches per unit of output residual, in random order.
-        residuals: (R, C) output residuals of length 1.
+        at: gradients per unit of output residual, and residuals of length 1, of the R examples in random order, one
+            for each checkpoint.
         fitted: beyond the usual gradient, to which R has to suffice (``can_fit``).
     """
 
-    def __init__(self, gradients: Floats, residuals: Floats, *, fitted: bool) -> None:
-        some = _at(gradients[:REFERENCES], residuals[:REFERENCES])
-        self._usual: Usual | None = None
-        self._level = np.float32(0)
-        if fitted:
-            self._usual, self._fitted = fit(some)
-        else:
-            unit = directions(some.sketch), some.residuals
-            centres, levels = usual_cosine(*(np.asarray(part @ part.T) for part in unit))
-            slope, level = np.polyfit(centres, levels, 1) if len(centres) > 1 else (0.0, float(levels.mean()))
-            self._slope, self._level = np.float32(slope), np.float32(level)
+    def __init__(self, at: Sequence[Gradients], *, fitted: bool) -> None:
+        self._kinds = [(_Fitted if fitted else _Straight)(each) for each in at]
         # Of equal blocks; what fills the last one up is orthogonal to all.
-        self._width = max(1, min(BLOCK, len(gradients) // (8 * NEAREST)))
-        rows = self._features(gradients, residuals, np.arange(len(gradients)))
+        count = len(at[0].sketch)
+        self._width = max(1, min(BLOCK, count // (8 * NEAREST)))
+        rows = self._features(at, np.arange(count))
         fill = np.zeros((-len(rows) % self._width, rows.shape[1]), dtype=rows.dtype)
         self._rows = np.concatenate([rows, fill])
-        self._sketch = gradients.shape[1]
+        # Rows, once multiplied with these, have similarities for inner products, but for their level.
+        self._signs = np.concatenate([kind.signs(each) for kind, each in zip(self._kinds, at, strict=True)])
+        self._level = np.float32(np.mean([kind.level for kind in self._kinds]))
 
-    def degree(self, gradients: Floats, residuals: Floats, own: Ints) -> Floats:
+    def degree(self, at: Sequence[Gradients], own: Ints) -> Floats:
         """Opposition degree: minus the mean similarity of an example's surroundings to what opposes it, (B,).
 
         The surroundings are the ten references most similar to the example, what opposes it the ten least similar
@@ -86,23 +83,17 @@ class References:
         their hundred similarities say more than the example's own ten.
 
         Args:
-            gradients: (B, k) per unit of output residual.
-            residuals: (B, C) of length 1.
+            at: of B examples, as those of the references.
             own: (B,) number of the example among the references, −1 where it is none.
         """
-        rows = self._signed(self._features(gradients, residuals, own))
+        rows = self._features(at, own) * self._signs
         size = max(STRIP // len(self._rows), 1)
-        found = [self._strip(rows[at : at + size], own[at : at + size]) for at in range(0, len(rows), size)]
+        found = [self._strip(rows[i : i + size], own[i : i + size]) for i in range(0, len(rows), size)]
         return np.concatenate(found) if found else np.zeros(0, dtype=np.float32)
 
-    def _features(self, gradients: Floats, residuals: Floats, own: Ints) -> Floats:
-        """Rows whose inner products, once ``_signed``, are similarities; who was fitted to is left out of his fit."""
-        if self._usual is None:
-            return np.concatenate([directions(gradients), residuals], axis=1)
-        rows = self._usual.features(_at(gradients, residuals))
-        fitted = (own >= 0) & (own < len(self._fitted))
-        rows[fitted] = self._fitted[own[fitted]]
-        return rows
+    def _features(self, at: Sequence[Gradients], own: Ints) -> Floats:
+        rows = [kind.features(each, own) for kind, each in zip(self._kinds, at, strict=True)]
+        return np.asarray(np.concatenate(rows, axis=1) / np.sqrt(np.float32(len(rows))))
 
     def _strip(self, rows: Floats, own: Ints) -> Floats:
         similarity = rows @ self._rows.T - self._level
@@ -110,7 +101,7 @@ class References:
         similarity[known, own[known]] = 0  # not its own surroundings
         blocks = similarity.reshape(len(rows), -1, self._width)
         near, opposed = (self._rows[self._most(blocks, sign)].mean(axis=1) for sign in (1, -1))
-        return np.asarray(self._level - (self._signed(near) * opposed).sum(axis=1))
+        return np.asarray(self._level - (near * self._signs * opposed).sum(axis=1))
 
     def _most(self, blocks: Floats, sign: int) -> Ints:
         """Of the ten blocks with the largest extremes the references that hold those, (B, 10)."""
@@ -121,14 +112,42 @@ class References:
         within = inside.argmax(axis=2) if sign > 0 else inside.argmin(axis=2)
         return np.asarray(which * self._width + within)
 
-    def _signed(self, rows: Floats) -> Floats:
-        """The rows so that their product with others is the similarity but for its level."""
-        if self._usual is not None:
-            return rows
-        signed = np.array(rows, dtype=np.float32)
-        signed[:, self._sketch :] *= -self._slope
-        return signed
+
+class _Fitted:
+    """Features beyond the usual gradient at one checkpoint."""
+
+    level = 0.0
+
+    def __init__(self, at: Gradients) -> None:
+        self._usual, self._own = fit(at.only(slice(REFERENCES)))
+
+    def features(self, at: Gradients, own: Ints) -> Floats:
+        """Of B examples, (B, k); a reference that was fitted to is left out of its fit."""
+        rows = self._usual.features(at)
+        fitted = (own >= 0) & (own < len(self._own))
+        rows[fitted] = self._own[own[fitted]]
+        return rows
+
+    def signs(self, at: Gradients) -> Floats:
+        """(k,)."""
+        return np.ones(at.sketch.shape[1], dtype=np.float32)
 
 
-def _at(gradients: Floats, residuals: Floats) -> Gradients:
-    return Gradients(0, gradients, np.ones(len(gradients), dtype=np.float32), residuals)
+class _Straight:
+    """Directions of gradients and residuals at one checkpoint, and the line of the ones in the others."""
+
+    def __init__(self, at: Gradients) -> None:
+        some = at.only(slice(REFERENCES))
+        unit = directions(some.sketch), some.residuals
+        centres, levels = usual_cosine(*(np.asarray(part @ part.T) for part in unit))
+        slope, level = np.polyfit(centres, levels, 1) if len(centres) > 1 else (0.0, float(levels.mean()))
+        self._slope, self.level = float(slope), float(level)
+
+    def features(self, at: Gradients, own: Ints) -> Floats:
+        """Of B examples, (B, k + C)."""
+        return np.concatenate([directions(at.sketch), at.residuals], axis=1)
+
+    def signs(self, at: Gradients) -> Floats:
+        """(k + C,)."""
+        parts = np.ones(at.sketch.shape[1]), np.full(at.residuals.shape[1], -self._slope)
+        return np.concatenate(parts).astype(np.float32)

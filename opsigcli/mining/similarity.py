@@ -10,7 +10,7 @@ from opsigcli.mining.usual_gradient import fit
 from opsigcli.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,6 +34,12 @@ class Gradients(NamedTuple):
     def only(self, rows: Ints | slice | NDArray[np.bool_]) -> Gradients:
         """Those of some of the examples."""
         return Gradients(self.checkpoint, self.sketch[rows], self.norms[rows], self.residuals[rows])
+
+    def folded(self, width: int) -> Gradients:
+        """The same in at most ``width`` dimensions: entries that many apart are summed, which is a count sketch too."""
+        m, k = self.sketch.shape
+        padded = np.pad(np.asarray(self.sketch, dtype=np.float32), ((0, 0), (0, -k % width)))
+        return self._replace(sketch=padded.reshape(m, -1, width).sum(axis=1)) if k > width else self
 
 
 def cosines(vectors: Floats) -> Floats:
@@ -195,29 +201,38 @@ def residual_adjusted_cosine(
 
 
 def similarity_to(
-    at: Gradients, members: Ints, those: Gradients, seed: int = 0, among: Ints | None = None
-) -> Floats:
-    """Residual-adjusted similarity of some candidates to other examples at one checkpoint, (m, B).
+    at: Gradients, members: Ints, seed: int = 0, among: Ints | None = None
+) -> Callable[[Gradients], Floats]:
+    """Residual-adjusted similarity of some candidates to other examples at one checkpoint.
 
     Args:
         at: of the M candidates.
         members: (m,) rows of theirs.
-        those: of the B others, in the same projection.
         seed: of the references, as of ``residual_adjusted_cosine``.
         among: rows that stand for all examples, likewise.
+
+    Returns:
+        Takes gradients of B others, in the same projection, and gives (m, B).
     """
     rng = np.random.default_rng([seed, at.checkpoint])
     some = rng.permutation(len(at.sketch) if among is None else among)[:REFERENCES]
     if len(some) >= EACH * at.residuals.shape[1]:
-        usual, of_references = fit(at.only(np.sort(some)))
+        some = np.sort(some)
+        usual, of_references = fit(at.only(some))
         features = usual.features(at)
-        features[np.sort(some)] = of_references
-        return np.asarray(features[members] @ usual.features(those).T)
-    rows = (np.asarray(part[some], dtype=np.float32) for part in (at.sketch, at.residuals))
-    points = usual_cosine(*map(cosines, rows))
+        features[some] = of_references
+        mine = features[members]
+        return lambda those: np.asarray(mine @ usual.features(those).T)
+    points = usual_cosine(
+        *(cosines(np.asarray(part[some], dtype=np.float32)) for part in (at.sketch, at.residuals))
+    )
     own = at.only(members)
-    expected = np.interp(cosines_between(own.residuals, those.residuals), *points)
-    return excess(cosines_between(own.sketch, those.sketch), expected) / 4
+
+    def beyond(those: Gradients) -> Floats:
+        expected = np.interp(cosines_between(own.residuals, those.residuals), *points)
+        return excess(cosines_between(own.sketch, those.sketch), expected) / 4
+
+    return beyond
 
 
 def _features(at: Gradients, some: Ints) -> Floats:

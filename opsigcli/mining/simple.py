@@ -130,6 +130,30 @@ def simple(similarity: Floats) -> list[Sides]:
     return [pair for _, pair in sorted(kept, key=lambda item: (item[0], item[1][0][0]))]
 
 
+def owner(contrasts: Floats, between: Floats) -> Ints:
+    """The pair along whose own direction each row lies farthest, (M,).
+
+    ``|Γ⁻¹c_i|_p / √(Γ⁻¹)_pp`` is the component along what the direction of pair p has beyond those of the others. Where
+    features are alike, and so labels, members of one pair lean on another's side as well; the contrast alone would
+    leave them to whichever pair is the stronger.
+
+    Args:
+        contrasts: c, (P, M) of every row with each pair: its mean S to A less that to B.
+        between: Γ, (P, P): mean contrast of each pair's members, those of B counted with the opposite sign.
+    """
+    inverse = np.linalg.pinv(between, rcond=1e-3)
+    scale = np.sqrt(np.maximum(np.diagonal(inverse), 1e-9))
+    return np.asarray(np.abs(inverse @ contrasts / scale[:, None]).argmax(axis=0))
+
+
+def owned(similarity: Floats, pairs: list[Sides]) -> Ints:
+    """``owner`` of every row of S among some pairs, (M,)."""
+    contrasts = np.stack([closeness(similarity, a) - closeness(similarity, b) for a, b in pairs])
+    return owner(
+        contrasts, np.stack([contrasts[:, a].mean(axis=1) - contrasts[:, b].mean(axis=1) for a, b in pairs])
+    )
+
+
 def part(similarity: Floats, pairs: list[Sides]) -> list[Sides]:
     """The same pairs, with a row that several of them claim left to the one where it stands out most."""
     if len(pairs) < 2:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Sides = tuple[Ints, Ints]
     Rows = tuple[Floats, Floats]  # (R, M) float32 each, 1 for a member
 
+SHARE = 0.55  # of the members' mean contrast, for members
 CLEAR = 1.5  # separation beyond which a proposal is not the better for it
 
 
@@ -100,7 +101,7 @@ def _members(contrast: Floats, own: Floats, other: Floats, side: Floats, size: F
     count = np.maximum(size, 1)
     usual, usual_own = (_inner(side, of) / count for of in (contrast, own))
     # Nobody is alike to a side whose members do not stand out.
-    bar = np.where(usual > 0, np.float32(0.55) * usual, np.inf)
+    bar = np.where(usual > 0, np.float32(SHARE) * usual, np.inf)
     inside = contrast > bar[:, None]
     inside &= own > (np.float32(0.5) * usual_own)[:, None]
     inside &= other < -0.05

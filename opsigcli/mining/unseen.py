@@ -64,7 +64,7 @@ def sides_in(
     own = np.stack([closeness(similarity, side)[members] for side in sides])
     standing = np.zeros((2, len(unseen.labels)))
     for at, there in zip(compared, unseen.gradients, strict=True):
-        near = similarity_to(at, members, there, seed, among)
+        near = similarity_to(at, members, seed, among)(there)
         first, second = near[: len(sides[0])], near[len(sides[0]) :]
         standing += np.stack([first.mean(axis=0), second.mean(axis=0)]) / len(compared)
     return joining(own, standing, len(sides[0]), SHARE)

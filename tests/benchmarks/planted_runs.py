@@ -19,6 +19,7 @@ from opsigcli.datasets.planted_scenarios import vectors
 from opsigcli.derivatives.directional_loss import swing
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.examples import ExampleSource
+from opsigcli.gradients.candidate_screening import looked_at, width
 from opsigcli.gradients.eigen_steps import eigen_step, flat
 from opsigcli.mining.eigen import EigenStep
 from opsigcli.mining.opposition import both_degrees, either
@@ -210,14 +211,17 @@ def _candidates(
     """
     if len(run.source) <= most:
         return choose_candidates(losses, most), None
-    rows = checkpoints_to_compare(losses)
-    objective = run.objective_at(rows[len(rows) // 2] * every)
-    sketch = gradient_sketches(objective, run.source.ids, dimensions=dimensions)
     order = np.random.default_rng(0).permutation(len(run.source))
-    at = Gradients(0, sketch.sketch, sketch.norms, sketch.residuals).only(order)
-    residuals, gradients = per_residual(at)
-    rows = gradients, residuals, np.arange(len(order))
-    degree = either(np.stack([kind.degree(*rows) for kind in both_degrees(*rows[:2])]))
+    rows = looked_at(checkpoints_to_compare(losses), len(losses))
+    there = []
+    for row in rows:
+        found = gradient_sketches(
+            run.objective_at(row * every), run.source.ids, dimensions=dimensions, seed=row
+        )
+        at = Gradients(row, *found).folded(width(dimensions, len(rows))).only(order)
+        residuals, gradients = per_residual(at)
+        there.append(Gradients(row, gradients, at.norms, residuals))
+    degree = either(np.stack([kind.degree(there, np.arange(len(order))) for kind in both_degrees(there)]))
     chosen = order[np.argsort(-degree, kind="stable")]
     drawn = np.random.default_rng(1).permutation(chosen[most - most // 4 :])[: most // 4]
     candidates = np.sort(np.concatenate([chosen[: most - most // 4], drawn]))

@@ -21,7 +21,7 @@ from opsigcli.progress import NoProgress, Task
 from opsigcli.store.reader import open_store
 from opsigcli.store.units import Units
 
-N, K = 250, 6
+N, K, ROWS = 250, 6, (2, 5)
 
 
 class Given:
@@ -40,13 +40,15 @@ class Given:
                 raise KeyboardInterrupt
         self.asked += positions.tolist()
         task.advance(len(positions))
-        return Gradients(2, self.sketch[positions], np.ones(len(positions)), self.residuals[positions])
+        return Gradients(0, self.sketch[positions], np.ones(len(positions)), self.residuals[positions])
 
 
 def screen(folder: Path, given: Given, *, references: int = N, kept: float = np.inf) -> Screen:
     units = Units(folder / "s.h5", {"key": "a"})
     ends = cuts(N, np.repeat(np.arange(25), 10))
-    return Screen(units, 2, np.arange(N), given, K, 0, NoProgress(), ends, Bounds(references, kept))
+    return Screen(
+        units, ROWS, np.arange(N), lambda row: given, K, 0, NoProgress(), ends, Bounds(references, kept)
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -66,22 +68,23 @@ def test_no_piece_begins_within_a_sequence_and_all_examples_are_in_one(lengths: 
 @pytest.mark.parametrize("references", [40, N])
 def test_what_does_not_fit_is_computed_again_and_changes_nothing(references: int, tmp_path: Path) -> None:
     found, asked = [], []
-    for number, kept in enumerate((np.inf, 2.0 * (K + 3) * 120, 0)):
+    for number, kept in enumerate((np.inf, 2.0 * (K // 2 + 1 + 3) * 320, 0)):
         (folder := tmp_path / str(number)).mkdir()
         given = Given()
         found.append(screen(folder, given, references=references, kept=kept).degree())
-        pieces = [
-            np.concatenate(parts) for parts in zip(*screen(folder, given, kept=kept).pieces(), strict=True)
-        ]
-        np.testing.assert_array_equal(pieces[0], np.arange(N))
-        assert pieces[1].shape == (N, K)
+        pieces = list(screen(folder, given, kept=kept).pieces())
+        np.testing.assert_array_equal(np.concatenate([positions for positions, _ in pieces]), np.arange(N))
+        assert {(at.checkpoint, at.sketch.shape[1]) for _, there in pieces for at in there} == {
+            (2, 3),
+            (5, 3),
+        }
         asked.append(len(given.asked))
         held = sum(path.stat().st_size for path in folder.rglob("screened-*"))
         assert held <= kept + 8 * 300  # and the files' heads
     np.testing.assert_array_equal(found[1], found[0])
     np.testing.assert_array_equal(found[2], found[0])
-    assert asked[0] == N
-    assert N < asked[1] < asked[2]
+    assert asked[0] == 2 * N
+    assert 2 * N < asked[1] < asked[2]
 
 
 @pytest.mark.parametrize("kept", [np.inf, 0])

@@ -149,14 +149,23 @@ class Crowd:
         return [Gradients(at.checkpoint, *(part[rows] for part in at[1:])) for at in self.gradients]
 
 
+def directed(gradients: list[Gradients]) -> list[Gradients]:
+    """Gradients per unit of residual, and residuals of length 1."""
+    return [
+        Gradients(at.checkpoint, per_unit, at.norms, direction)
+        for at in gradients
+        for direction, per_unit in [per_residual(at)]
+    ]
+
+
 def test_members_of_small_groups_have_the_highest_opposition_degrees() -> None:
     crowd = Crowd()
-    residuals, gradients = per_residual(crowd.gradients[0])
+    there = directed(crowd.gradients[:1])
     order = np.random.default_rng(0).permutation(crowd.n)
     number = np.empty(crowd.n, dtype=np.int64)
     number[order] = np.arange(crowd.n)
-    kinds = both_degrees(gradients[order], residuals[order])
-    degree = either(np.stack([kind.degree(gradients, residuals, number) for kind in kinds]))
+    kinds = both_degrees([at.only(order) for at in there])
+    degree = either(np.stack([kind.degree(there, number) for kind in kinds]))
     rank = np.argsort(np.argsort(-degree))
     assert (rank[crowd.members] < 0.05 * crowd.n).mean() > 0.9
 
@@ -172,8 +181,8 @@ def test_without_enough_references_for_a_fit_cosines_alone_are_ranked(
     references: int, outputs: int, kinds: int
 ) -> None:
     rng = np.random.default_rng(0)
-    rows = (directions(rng.standard_normal((references, size))) for size in (16, outputs))
-    assert len(both_degrees(*rows)) == kinds
+    rows = [directions(rng.standard_normal((references, size))) for size in (16, outputs)]
+    assert len(both_degrees([Gradients(0, rows[0], np.ones(references), rows[1])])) == kinds
 
 
 @pytest.mark.parametrize("fitted", [False, True])
@@ -186,14 +195,18 @@ def test_the_opposition_degree_is_that_of_its_definition(
     own = np.concatenate([np.arange(r), np.full(10, -1)])
     monkeypatch.setattr(opposition, "STRIP", 500)  # several strips
     monkeypatch.setattr(opposition, "BLOCK", 1)  # of which the most extreme one is every one
-    found = References(gradients[:r], residuals[:r], fitted=fitted).degree(gradients, residuals, own)
+    lengths = np.linalg.norm(gradients, axis=1)
+    given = [
+        Gradients(0, gradients, lengths, residuals),
+        Gradients(3, gradients[:, ::-1], lengths, residuals),
+    ]
+    found = References([at.only(slice(r)) for at in given], fitted=fitted).degree(given, own)
     cosines = [rows.astype(np.float64) @ rows[:r].T for rows in (directions(gradients), residuals)]
     slope, level = np.polyfit(*usual_cosine(*(c[:r] for c in cosines)), 1)
     similarity = cosines[0] - slope * cosines[1] - level
     if fitted:
-        given = Gradients(0, gradients, np.linalg.norm(gradients, axis=1), residuals)
-        usual, own_features = fit(given.only(slice(r)))
-        features = np.concatenate([own_features, usual.features(given)[r:]]).astype(np.float64)
+        usual, own_features = fit(given[0].only(slice(r)))
+        features = np.concatenate([own_features, usual.features(given[0])[r:]]).astype(np.float64)
         similarity = features @ features[:r].T
     for row in range(r + 10):
         line = similarity[row].copy()
@@ -208,9 +221,9 @@ def test_examples_without_a_gradient_do_not_count_as_opposed() -> None:
     broken = crowd.gradients[0].sketch.copy()
     broken[5] = np.nan
     broken[6] = 0
-    gradients, residuals = directions(broken), directions(crowd.gradients[0].residuals)
-    kinds = both_degrees(gradients, residuals)
-    degree = either(np.stack([kind.degree(gradients, residuals, np.arange(600)) for kind in kinds]))
+    residuals = directions(crowd.gradients[0].residuals)
+    there = [Gradients(0, directions(broken), crowd.gradients[0].norms, residuals)]
+    degree = either(np.stack([kind.degree(there, np.arange(600)) for kind in both_degrees(there)]))
     assert np.isfinite(degree).all()
     assert max(degree[5], degree[6]) < np.median(degree[crowd.members])
 
@@ -222,9 +235,9 @@ class FromOutside:
         self.crowd, self.positions, self.examples = crowd, positions, crowd.n
         self.asked = 0
 
-    def pieces(self) -> Iterator[tuple[np.ndarray, Gradients]]:
+    def pieces(self) -> Iterator[tuple[np.ndarray, list[Gradients]]]:
         for part in np.array_split(self.positions, 3):
-            yield part, self.crowd.of(part)[1]
+            yield part, [at.folded(32) for at in self.crowd.of(part)[1:]]
 
     def beside(self, positions: np.ndarray, compared: list[Gradients]) -> list[Gradients]:
         return compared
