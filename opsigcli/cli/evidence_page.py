@@ -36,7 +36,8 @@ EVIDENCE_PAGE = Topic(
                 "Where there are fewer than 50 references for each output, such a fit would follow the groups that "
                 "are sought. S is then a quarter of (c - f)/(1 - f) above and of (c - f)/(1 + f) below f, with c the "
                 "cosine of two gradients and f the median cosine of pairs of references whose residuals are as alike, "
-                "in 20 quantile bins of the residuals' cosines (f runs straight between the bins' medians of either, "
+                "in 20 quantile bins of the residuals' cosines, rounded to five digits, where bins of equal medians "
+                "are one (f runs straight between the bins' medians of either, "
                 "and level beyond them), and no room 1 - f or 1 + f below .02. So it is with tokens: their outputs "
                 "are the words of a vocabulary. Residuals of more than 2,048 outputs are sketches of so many numbers.",
             ),
@@ -54,18 +55,29 @@ EVIDENCE_PAGE = Topic(
                 "groups, its separation 1.3, the mean S within each group times sqrt(n - 1) .2, neither group is 6 "
                 "times the other and no half of its members is in a clearer pair. Memberships are then refined three "
                 "times with .45 in place of .55; there, and in replication, medians take the place of the group's "
-                "means. Pairs that do not stand apart keep at most a fifth of all examples, those that their direction "
-                "moves most.",
+                "means. Of those that may belong to several pairs each goes to the pair p with the largest "
+                "|G^-1 c|_p / sqrt((G^-1)_pp), where c are its contrasts with all pairs and G those of the pairs' "
+                "members (mean of the one group less that of the other). Pairs that do not stand apart keep at most a "
+                "fifth of all examples, those that their direction moves most.",
+                "On a smooth axis nobody stands apart. Both ends of the first eigenvector of S, a tenth of the "
+                "examples each, are proposed as well where their opposition exceeds the same two bars and their "
+                "separation .8, and no half of the smaller one's members is shared with a pair; memberships are "
+                "refined likewise, and members of pairs stay there.",
                 "Of more examples than --candidates three quarters of the candidates are those of the highest "
-                "opposition degree at the checkpoint in the middle of those compared, and a quarter is drawn from the "
-                "rest. The degree of an example there is minus the mean S of that one checkpoint between the 10 "
+                "opposition degree at a few of the checkpoints compared, and a quarter is drawn from the rest. They "
+                "are r = 1 to 4, as many as let 3 r be a tenth of the checkpoints traced (of tokens 1): of m compared "
+                "the ones of index (2 j + 1) m / (2 r), j from 0, rounded down. With r above 1 sketches are folded to "
+                "half of their dimensions. The degree of an example there is minus the mean S of those checkpoints "
+                "between the 10 "
                 "examples most like it and the 10 least like it, of those in blocks of 64 random ones of which the "
                 "most extreme counts; B is fitted to 700 random examples. It is computed a second time with, for S, "
                 "the cosine of two gradients beyond a straight line in the cosine of their residuals, through the 20 "
                 "bins' medians; the better of an example's two ranks counts, and where B cannot be fitted the second "
                 "alone. The drawn ones stand for all others, and B is fitted to them alone in what follows.",
-                "Of more examples than --candidates the others join a pair found by the rule for memberships, with .7 "
-                "in place of .55, on the cosine beyond the usual one of alike residuals.",
+                "Of more examples than --candidates the others join a pair found, if the S between its groups is "
+                "below -.0375, by the same S and the rule for memberships with .7 in place of .55, each the pair that "
+                "it goes to as above; of these, who is looked at at all checkpoints compared exceeds .35 at those "
+                "that were screened. At most 5 % of all examples are on a side that others joined.",
             ),
         ),
         (
@@ -190,11 +202,12 @@ EVIDENCE_PAGE = Topic(
         (
             "VERDICTS",
             (
-                "opposing outliers: opposition at least .04 above its null, separation above 1.5 and cohesion above "
-                ".12. tails of one continuous axis: opposition likewise, and not apart. class-level opposition only: "
-                "not apart, and at least half of the variance of the contrast lies between classes; or opposition no "
-                "more than .04 above its null, and that above .07. not distinguishable from chance: opposition no more "
-                "than .04 above its null.",
+                "opposing outliers: opposition at least .04 above its null, separation above 1.5 (above 3 where at "
+                "least half of the variance of the contrast lies between classes) and cohesion above .12. class-level "
+                "opposition only: not so, and at least half of the variance of the contrast lies between classes; or "
+                "opposition no more than .04 above its null, and that above .07. tails of one continuous axis: "
+                "opposition at least .04 above its null, neither of the two, and cohesion times sqrt(n - 1) at least "
+                ".3, n the members of the smaller group. not distinguishable from chance: else.",
                 "What is not told: whether a pair with a small opposition matters for the optimizer (see opsig "
                 "sharpness and opsig mine --causal); pairs that oppose one another at few of the checkpoints compared "
                 "only; groups of fewer than 5 examples, or of more than about a sixth of all on a side (a tenth where "

@@ -74,7 +74,7 @@ class Screen:
     """Directions of all gradients at few checkpoints, kept in pieces beside the store while mining goes on.
 
     A piece holds sketches and output residuals of unit length, and the logarithm of the ratio of their lengths, in half
-    precision, ``2 (k' + 1 + C)`` bytes an example at each of R checkpoints, with k' = k of one and k / 2 of several. One
+    precision, ``2 (k' + 1 + C)`` bytes an example at each of R checkpoints, k' = k of one and k / 2 of several. One
     piece is in memory at a time, and the references.
 
     Args:

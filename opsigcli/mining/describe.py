@@ -39,7 +39,7 @@ def describe(found: Findings, pair: Proposed) -> Pair:
     """The pair as a record."""
     trace = found.trace
     evidence = gather_evidence(found.material, pair, found.pairs, found.seed)
-    verdict, reasons = judge(evidence)
+    verdict, reasons = judge(evidence, min(map(len, pair.sides)))
     labels = traits(evidence)
     strongest, _ = found.material.strongest(pair.sides)
     first, second = (

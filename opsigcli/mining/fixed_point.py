@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.proposals import propose, suppress
+from opsigcli.mining.proposals import along_the_axis, propose, suppress
 from opsigcli.mining.simple import SMALLEST, owned, part, refine
 from opsigcli.mining.starts import Starts
 
 if TYPE_CHECKING:
+    from opsigcli.mining.proposals import Proposal
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
@@ -38,6 +39,8 @@ def fixed_point_pairs(similarity: Floats, given: list[Sides] | None = None) -> l
     """
     kept = suppress([p for p in propose(Starts(similarity, given=given)) if p.holds])
     pairs = part(similarity, _settle(similarity, [p.sides for p in kept]))
+    if given is None:
+        pairs += _axis(similarity, kept, pairs)
     pairs = [pair for pair in pairs if min(map(len, pair)) >= SMALLEST]
     return sorted(pairs, key=lambda pair: (float(similarity[np.ix_(*pair)].mean()), int(pair[0][0])))
 
@@ -56,6 +59,17 @@ def swing_held(swings: Floats, sides: Sides, weights: Floats | None = None) -> F
     whole = size.sum(axis=1)
     share = np.divide(size[:, members].sum(axis=1), whole, out=np.zeros_like(whole), where=whole > 0)
     return np.asarray(np.log(np.maximum(share * weights.sum() / weights[members].sum(), 1e-9)))
+
+
+def _axis(similarity: Floats, kept: list[Proposal], pairs: list[Sides]) -> list[Sides]:
+    """Both ends of the axis, if there is one and it is not what some pair makes; members of pairs stay with those."""
+    taken = np.concatenate([np.zeros(0, dtype=np.int64), *(side for pair in pairs for side in pair)])
+    return [
+        (np.setdiff1d(first, taken), np.setdiff1d(second, taken))
+        for axis in along_the_axis(similarity)
+        if not any(axis.overlaps(other) for other in kept)
+        for first, second in _settle(similarity, [axis.sides])
+    ]
 
 
 def _settle(similarity: Floats, pairs: list[Sides]) -> list[Sides]:

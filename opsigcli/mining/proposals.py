@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.mining.simple import SMALLEST
 from opsigcli.mining.starts import STARTS, Starts
 from opsigcli.mining.states import CLEAR, Measures, States
 
@@ -26,6 +27,8 @@ OPPOSED = 0.07  # mean −S(A, B)
 ALIKE = 0.22  # −S(A, B) over the geometric mean of S within A and within B
 COHESION = 0.2  # mean S within a side times √(n − 1); groups that a search picks out of noise reach .15
 SEPARATION = 1.3  # classes that lean on one another in networks that pool reach 1.35, most of them less
+ENDS = 0.1  # of the examples, at either end of an axis
+ON_AXIS = 0.8  # separation of its ends; what all gradients of a network that pools have in common reaches .45
 UNEQUAL = 6.0  # times as many members on one side: opposing groups occur with similar frequency
 
 
@@ -48,6 +51,11 @@ class Proposal:
         """Rows of both sides."""
         return np.concatenate(self.sides)
 
+    def overlaps(self, other: Proposal) -> bool:
+        """Whether they share half of the smaller one's members."""
+        rows, others = self.members, other.members
+        return len(np.intersect1d(rows, others)) >= OVERLAP * min(len(rows), len(others))
+
     @property
     def holds(self) -> bool:
         """Whether the similarities alone speak for the pair."""
@@ -55,8 +63,15 @@ class Proposal:
         sizes = sorted(map(len, self.sides))
         if min(cohesion) < COHESION or sizes[1] > UNEQUAL * sizes[0]:
             return False
+        return self.leans and self.separation > SEPARATION
+
+    @property
+    def leans(self) -> bool:
+        """Whether the groups are opposed, and as much as they are alike; apart or not."""
+        if min(self.within) <= 0:
+            return False
         alike = self.opposition / np.sqrt(self.within[0] * self.within[1])
-        return bool(self.opposition > OPPOSED and alike > ALIKE and self.separation > SEPARATION)
+        return bool(self.opposition > OPPOSED and alike > ALIKE)
 
 
 def clarity(similarity: Floats, sides: Sides) -> float:
@@ -132,14 +147,31 @@ def _first_of_its_kind(both: Rows, among: NDArray[np.bool_]) -> NDArray[np.bool_
     return found
 
 
+def along_the_axis(similarity: Floats) -> list[Proposal]:
+    """Both ends of the first eigenvector of S, a tenth of the examples each, where they are opposed and alike; or none.
+
+    On a smooth axis nobody stands apart, so that no search for groups that do finds it. What it proposes is judged like
+    the rest, and cannot be outliers unless it is.
+    """
+    from scipy.sparse.linalg import eigsh
+
+    side = int(ENDS * len(similarity))
+    if side < SMALLEST:
+        return []
+    start = np.random.default_rng(0).standard_normal(len(similarity))
+    place = eigsh(similarity.astype(np.float64), k=1, which="LA", v0=start, tol=1e-3)[1][:, 0]
+    order = np.argsort(place, kind="stable")
+    sides = np.sort(order[:side]), np.sort(order[-side:])
+    measures = States.of(similarity, [sides]).measured(np.zeros(1, dtype=np.int64))
+    opposition, *within, separation = (float(value[0]) for value in measures)
+    found = Proposal(sides, opposition, (within[0], within[1]), separation)
+    return [found] if found.leans and separation > ON_AXIS else []
+
+
 def suppress(proposals: list[Proposal]) -> list[Proposal]:
     """The proposals with the highest scores, of which no two share half of the smaller one's members."""
     kept: list[Proposal] = []
     for proposal in sorted(proposals, key=lambda p: -p.score):
-        rows = proposal.members
-        shared = [
-            len(np.intersect1d(rows, other.members)) / min(len(rows), len(other.members)) for other in kept
-        ]
-        if max(shared, default=0.0) < OVERLAP:
+        if not any(proposal.overlaps(other) for other in kept):
             kept.append(proposal)
     return kept

@@ -93,13 +93,15 @@ def usual_cosine(gradient_cosine: Floats, residual_cosine: Floats) -> tuple[Floa
         residual_cosine: (R, R).
     """
     upper = np.triu_indices(len(gradient_cosine), 1)
-    r, c = residual_cosine[upper], gradient_cosine[upper]
+    # Float32 cosines of parallel residuals differ by rounding, and by it alone: ties are made ties.
+    r, c = np.round(residual_cosine[upper], 5), gradient_cosine[upper]
     order = np.argsort(r, kind="stable")
     bins = [b for b in np.array_split(order, BINS) if len(b)]
-    centres = np.array([np.median(r[b]) for b in bins])
-    levels = np.array([np.median(c[b]) for b in bins])
-    centres, inverse = np.unique(centres, return_inverse=True)  # tied residuals share one level
-    return centres, np.bincount(inverse, levels) / np.bincount(inverse)
+    centres, inverse = np.unique([np.median(r[b]) for b in bins], return_inverse=True)
+    tied = [
+        [b for b, of in zip(bins, inverse, strict=True) if of == number] for number in range(len(centres))
+    ]
+    return centres, np.array([np.median(c[np.concatenate(several)]) for several in tied])
 
 
 def cosines_between(first: Floats, second: Floats) -> Floats:

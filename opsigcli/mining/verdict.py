@@ -21,9 +21,11 @@ SIGNIFICANT = 0.05
 MARGIN = 0.04  # of an opposition, beyond its null
 LEANING = 0.07  # opposition of class-matched random groups from which classes oppose one another
 APART = 1.5  # separation from which groups are discrete: classes that lean on one another reach 1.35
+FAR = 3.0  # separation of groups that are most of their class: whole classes with a feature of their own reach 1.6
 COHERENT = 0.12  # cohesion of discrete groups: brightness in photographs reaches .1, weak planted pairs .14
 CONCENTRATED = 1.3  # share ratio
 HELD = 1.0  # swing held
+TOGETHER = 0.3  # cohesion times √(members − 1) of an axis' end; of what a search picks out of noise up to .22
 BY_CLASS = 0.5  # of the variance of a contrast, between classes, from which the label explains it
 SWING = -0.3  # correlation of the groups' loss deltas on held-out steps
 ALTERNATES = -0.3  # lag-one correlation of their difference
@@ -31,11 +33,12 @@ STABLE = 0.5  # of the members, found again in halves of what was compared
 VISIBLE = 1e-3  # nats, root mean square of that difference
 
 
-def judge(evidence: Mapping[str, Evidence]) -> tuple[str, tuple[str, ...]]:
+def judge(evidence: Mapping[str, Evidence], smaller: int) -> tuple[str, tuple[str, ...]]:
     """The verdict on a pair, and the reasons for it.
 
     Args:
         evidence: by name, as in ``evidence.DEFINITIONS``; without an opposition there is no verdict.
+        smaller: members of the smaller side.
 
     Returns:
         One of the four verdicts, and one sentence per piece of evidence that was weighed.
@@ -66,11 +69,16 @@ def judge(evidence: Mapping[str, Evidence]) -> tuple[str, tuple[str, ...]]:
     ]
     if not real:
         verdict = CLASS_LEVEL if (opposition.null or 0.0) > LEANING else CHANCE
-    elif apart:
-        verdict = OUTLIERS
-    elif by_class >= BY_CLASS:
+    elif by_class >= BY_CLASS and not (apart and separation.value > FAR):
         reasons.append(f"the label explains {by_class:.0%} of how examples lean to either group")
         verdict = CLASS_LEVEL
+    elif apart:
+        verdict = OUTLIERS
+    elif cohesion.value * (smaller - 1) ** 0.5 < TOGETHER:
+        reasons.append(
+            f"members of one side are hardly alike, as {smaller} that a search picks out of noise are"
+        )
+        verdict = CHANCE
     else:
         verdict = CONTINUOUS
     return verdict, tuple(reasons)

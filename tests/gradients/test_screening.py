@@ -12,7 +12,7 @@ from own_evidence import of_tokens
 
 from opsigcli.derivatives import gradient_sketch
 from opsigcli.gradients import candidate_screening
-from opsigcli.gradients.candidate_screening import Bounds, Screen, cuts
+from opsigcli.gradients.candidate_screening import Bounds, Screen, cuts, looked_at
 from opsigcli.gradients.sketch_store import Sketches
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.trace_stats import survey
@@ -63,6 +63,27 @@ def test_no_piece_begins_within_a_sequence_and_all_examples_are_in_one(lengths: 
     assert (found[0], found[-1]) == (0, len(sequences))
     assert (np.diff(found) > 0).all()
     assert set(found[:-1]) <= set(np.cumsum([0, *lengths]))
+
+
+def test_all_examples_are_looked_at_where_a_tenth_of_the_trace_allows_it() -> None:
+    rows = [3, 10, 25, 58, 76, 135, 184, 219]
+    assert looked_at(rows, 20) == (76,)
+    assert looked_at(rows, 61) == (25, 184)
+    assert looked_at(rows, 1000) == (10, 58, 135, 219)
+    assert looked_at(rows[:2], 1000) == (3, 10)
+
+
+def test_folded_sketches_have_the_inner_products_of_whole_ones_on_average() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.standard_normal((2, 400))
+    found = []
+    for _ in range(300):  # count sketches: every entry into one of 32 with a random sign
+        where, sign, sketch = rng.integers(0, 32, 400), rng.choice([-1, 1], 400), np.zeros((2, 32))
+        np.add.at(sketch.T, where, (sign * np.stack([one, other])).T)
+        found.append(Gradients(0, sketch, np.ones(2), np.ones((2, 1))).folded(12).sketch)
+    products = [np.prod(pair, axis=0).sum() for pair in found]
+    assert found[0].shape == (2, 12)
+    assert np.mean(products) == pytest.approx(one @ other, abs=4 * np.std(products) / np.sqrt(300))
 
 
 @pytest.mark.parametrize("references", [40, N])

@@ -267,12 +267,12 @@ def test_a_real_pair_stands_out_and_a_random_one_does_not() -> None:
     assert all(real[name].p_value == 1 / (DRAWS + 1) for name in MEASURED)
     assert real["gradient_ratio"].value > 1.5
     assert real["anti_phase"].value < -0.9
-    assert judge(real)[0] == OUTLIERS
+    assert judge(real, 25)[0] == OUTLIERS
     verdicts = []
     for seed in range(20):
         rows = np.random.default_rng(seed).permutation(np.arange(14, M))
         random = gathered(of, (rows[:8], rows[8:14]))
-        verdicts.append(judge(random)[0])
+        verdicts.append(judge(random, 25)[0])
     assert verdicts == [CHANCE] * 20
 
 
@@ -291,7 +291,7 @@ def test_a_quiet_trace_leaves_out_what_it_cannot_tell() -> None:
     still = replace(of, energy=np.zeros(M), high_passed=np.zeros_like(of.high_passed))
     found = gathered(still)
     assert not {"anti_phase", "share_ratio", "share_of_loss_change"} & set(found)
-    verdict, reasons = judge(found)
+    verdict, reasons = judge(found, 25)
     assert verdict == OUTLIERS
     assert any("too few" in reason for reason in reasons)
 
@@ -325,7 +325,7 @@ def pieces(opposition: Evidence, separation: float, by_class: float) -> dict[str
 def test_verdicts_follow_the_evidence_and_always_say_why(
     opposition: Evidence, separation: float, by_class: float, verdict: str
 ) -> None:
-    found, reasons = judge(pieces(opposition, separation, by_class))
+    found, reasons = judge(pieces(opposition, separation, by_class), 25)
     assert found == verdict
     assert len(reasons) == 5 + (separation < 2 and verdict == CLASS_LEVEL)
     assert any(f"{separation:.2f}" in reason for reason in reasons)

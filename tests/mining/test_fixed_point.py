@@ -7,6 +7,7 @@ import pytest
 
 from opsigcli.mining.fixed_point import fixed_point_pairs, swing_held
 from opsigcli.mining.proposals import propose, suppress
+from opsigcli.mining.simple import owned
 from opsigcli.mining.starts import Starts, opposition_degree
 from opsigcli.mining.states import States
 from opsigcli.mining.surrogate import clearest_by_chance, in_waves, rotated
@@ -43,6 +44,37 @@ def test_noise_holds_no_pairs_and_tiny_matrices_are_no_trouble() -> None:
     assert fixed_point_pairs(similarity([], 0)) == []
     for m in (0, 1, 9, 10):
         assert fixed_point_pairs(np.zeros((m, m), dtype=np.float32)) == []
+
+
+def test_both_ends_of_a_smooth_axis_are_proposed_and_no_common_direction_is() -> None:
+    rng = np.random.default_rng(0)
+    place = rng.standard_normal(M)
+    axis = similarity([], 0) + 0.1 * np.outer(place, place).astype(np.float32)
+    np.fill_diagonal(axis, 0)
+    assert [p for p in propose(Starts(axis)) if p.holds] == []  # nobody stands apart
+    ((first, second),) = fixed_point_pairs(axis)
+    up, down = (first, second) if place[first].mean() > 0 else (second, first)
+    assert place[up].min() > 0.5
+    assert place[down].max() < -0.5
+    common = similarity([], 0) + 0.1 * np.outer(1 + 0.3 * place, 1 + 0.3 * place).astype(np.float32)
+    np.fill_diagonal(common, 0)
+    assert fixed_point_pairs(common) == []
+
+
+def test_members_of_pairs_with_features_alike_go_to_the_pair_they_belong_to() -> None:
+    rng = np.random.default_rng(0)
+    features = np.array([[1, 0], [np.cos(np.pi / 3), np.sin(np.pi / 3)]])
+    place = 0.1 * rng.standard_normal((M, 2))
+    sides = [np.arange(0, 14), np.arange(14, 28), np.arange(40, 54), np.arange(54, 68)]
+    for number, side in enumerate(sides):
+        size = rng.uniform(0.4, 1, (len(side), 1))
+        place[side] += (-1) ** number * size * features[number // 2]
+    whole = (place @ place.T).astype(np.float32)
+    np.fill_diagonal(whole, 0)
+    contrasts = [(sides[0], sides[1]), (sides[2], sides[3])]
+    owners = owned(whole, contrasts)
+    np.testing.assert_array_equal(owners[np.concatenate(sides[:2])], 0)
+    np.testing.assert_array_equal(owners[np.concatenate(sides[2:])], 1)
 
 
 def test_the_same_similarity_gives_the_same_pairs() -> None:

@@ -33,4 +33,4 @@ def test_what_descent_predicts_stands_beside_what_was_seen() -> None:
         "cohesion": Evidence(0.4, 0.0),
         "growth": Evidence(1.76, 1.68),
     }
-    assert any("grew 1.76 times" in reason and "predicts 1.68" in reason for reason in judge(evidence)[1])
+    assert any("grew 1.76 times" in reason and "predicts 1.68" in reason for reason in judge(evidence, 25)[1])

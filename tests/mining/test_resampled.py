@@ -89,7 +89,7 @@ def test_a_pair_that_does_not_come_back_is_called_unstable_with_the_numbers(lowe
         "stability_checkpoints": Evidence(0.9, 0.1),
         "stability_candidates": Evidence(lowest, 0.1),
     }
-    _, reasons = judge(evidence)
+    _, reasons = judge(evidence, 25)
     said = next(reason for reason in reasons if "stable" in reason)
     assert said.startswith(f"{word}: ")
     assert f"checkpoints 0.90, candidates {lowest:.2f}" in said

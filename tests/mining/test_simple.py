@@ -16,6 +16,7 @@ from opsigcli.mining.similarity import (
     cosines,
     excess,
     residual_adjusted_cosine,
+    usual_cosine,
 )
 from opsigcli.mining.simple import closeness, linkage_groups, match_groups, refine, simple
 from opsigcli.mining.usual_gradient import LEVEL, RIDGE, ROUNDS, fit
@@ -75,7 +76,7 @@ def test_the_baseline_is_the_binned_median_of_a_naive_loop() -> None:
     c = 0.5 * r + 0.1 * rng.standard_normal((m, m))
     c = (c + c.T) / 2
     found = np.interp(r, *baseline(c, r, np.random.default_rng(0)))
-    pairs = sorted((r[i, j], c[i, j]) for i in range(m) for j in range(i))
+    pairs = sorted((round(float(r[i, j]), 5), c[i, j]) for i in range(m) for j in range(i))
     size = len(pairs) / 20
     centres, levels = [], []
     for b in range(20):  # array_split gives the first len % 20 bins one more
@@ -86,6 +87,18 @@ def test_the_baseline_is_the_binned_median_of_a_naive_loop() -> None:
         levels.append(float(np.median([p[1] for p in inside])))
     for i, j in [(0, 1), (5, 5), (7, 30), (39, 2)]:
         assert found[i, j] == pytest.approx(np.interp(r[i, j], centres, levels), abs=1e-6)
+
+
+def test_parallel_residuals_have_one_usual_cosine_whatever_their_rounding() -> None:
+    rng, side = np.random.default_rng(0), np.repeat([1, -1], 20)
+    residual = np.outer(side, side) * (1 + 1e-7 * rng.integers(-1, 2, (40, 40)))
+    gradient = 0.6 * np.outer(side, side) + 0.1 * rng.standard_normal((40, 40))
+    centres, levels = usual_cosine(gradient, residual)
+    np.testing.assert_array_equal(centres, [-1, 1])
+    upper = np.triu_indices(40, 1)
+    for centre, level in zip(centres, levels, strict=True):
+        alike = np.sign(residual[upper]) == centre
+        assert level == pytest.approx(np.median(gradient[upper][alike]), abs=0.02)
 
 
 def test_features_are_what_gradients_have_beyond_a_fit_to_the_others() -> None:

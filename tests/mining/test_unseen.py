@@ -86,6 +86,6 @@ def test_what_became_of_a_pair_in_unseen_data_is_said(
             "unseen_anti_phase": Evidence(phase, -0.1, p),
             "unseen_agreement": Evidence(agreed, 0.1, p),
         }
-    (reason,) = (reason for reason in judge(evidence)[1] if "never mined" in reason)
+    (reason,) = (reason for reason in judge(evidence, 25)[1] if "never mined" in reason)
     assert "5.0% stand with its sides (members 4.0%)" in reason
     assert said in reason

@@ -39,22 +39,36 @@ CLEAR = {
 def test_a_verdict_turns_where_evidence_no_longer_exceeds_its_null(
     changed: dict[str, Evidence], verdict: str
 ) -> None:
-    assert judge(CLEAR | changed)[0] == verdict
+    assert judge(CLEAR | changed, 25)[0] == verdict
 
 
 @pytest.mark.parametrize(("p", "said"), [(0.03, "in few or none of"), (0.07, "in many of")])
 def test_how_often_the_search_finds_as_clear_a_pair_by_chance_is_said(p: float, said: str) -> None:
-    reasons = judge(CLEAR | {"clarity": Evidence(0.4, 0.1, p)})[1]
+    reasons = judge(CLEAR | {"clarity": Evidence(0.4, 0.1, p)}, 25)[1]
     assert any(said in reason for reason in reasons)
 
 
-@pytest.mark.parametrize(("by_class", "verdict"), [(0.3, CONTINUOUS), (0.7, CLASS_LEVEL)])
-def test_where_the_label_explains_a_contrast_only_groups_that_stand_apart_are_more(
-    by_class: float, verdict: str
+@pytest.mark.parametrize(
+    ("by_class", "separation", "verdict"),
+    [
+        (0.3, 1.0, CONTINUOUS),
+        (0.3, 2.0, OUTLIERS),
+        (0.7, 1.0, CLASS_LEVEL),
+        (0.7, 2.0, CLASS_LEVEL),  # whole classes with a feature of their own reach that
+        (0.7, 4.0, OUTLIERS),  # most of a class, and apart from the rest of it
+    ],
+)
+def test_where_the_label_explains_a_contrast_only_groups_far_apart_are_more(
+    by_class: float, separation: float, verdict: str
 ) -> None:
-    explained = {"contrast_by_class": Evidence(by_class, 0.0)}
-    assert judge(CLEAR | {"separation": Evidence(1.0, 0.5)} | explained)[0] == verdict
-    assert judge(CLEAR | explained)[0] == OUTLIERS
+    explained = {"contrast_by_class": Evidence(by_class, 0.0), "separation": Evidence(separation, 0.5)}
+    assert judge(CLEAR | explained, 25)[0] == verdict
+
+
+@pytest.mark.parametrize(("cohesion", "smaller", "verdict"), [(0.07, 9, CHANCE), (0.07, 60, CONTINUOUS)])
+def test_few_that_are_hardly_alike_are_no_end_of_an_axis(cohesion: float, smaller: int, verdict: str) -> None:
+    found = {"cohesion": Evidence(cohesion, 0.0), "separation": Evidence(1.3, 0.5)}
+    assert judge(CLEAR | found, smaller)[0] == verdict
 
 
 @pytest.mark.parametrize(
@@ -66,8 +80,8 @@ def test_where_the_label_explains_a_contrast_only_groups_that_stand_apart_are_mo
     ],
 )
 def test_losses_swing_where_they_part_every_step_and_visibly(changed: dict[str, Evidence]) -> None:
-    assert any("losses swing against one another" in reason for reason in judge(CLEAR)[1])
-    assert not any("losses swing against one another" in reason for reason in judge(CLEAR | changed)[1])
+    assert any("losses swing against one another" in reason for reason in judge(CLEAR, 25)[1])
+    assert not any("losses swing against one another" in reason for reason in judge(CLEAR | changed, 25)[1])
     assert "active" not in traits(CLEAR | changed)
 
 
