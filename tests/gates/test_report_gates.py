@@ -160,14 +160,17 @@ def test_the_metrics_are_listed_without_a_store(
         assert f"{name} [{metric['unit']}]\n    {metric['definition']}\n" in listed.out
 
 
+HOWS = ("", "> /dev/full", ">&-", "2>&-", "| true", "| head -1", "< /dev/null")
+WORDS = ("--help", "report", "report --json", "trcae", "help", "help gates", "--version", "report --list-metrics",
+         "report -x", "report --store none.h5", "inspect none", "report --fail-on x")  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["", "> /dev/full", ">&-", "2>&-", "| true", "| head -1", "< /dev/null"])
 @pytest.mark.parametrize(
-    "words",
-    ["--help", "--version", "help", "help gates", "report", "report --json", "report --list-metrics", "trcae",
-     "report -x", "report --store none.h5", "inspect none", "report --fail-on x"],
-)  # fmt: skip
-def test_nothing_but_a_gate_exits_with_1(here: Path, how: str, words: str) -> None:
+    ("words", "how"),  # all ways to lose what is written for a page, a report, an object and a mistake
+    [(words, how) for words in WORDS for how in HOWS if words in WORDS[:4] or how in HOWS[:2]],
+)
+def test_nothing_but_a_gate_exits_with_1(here: Path, words: str, how: str) -> None:
     line = f"{sys.executable} -m opsigcli {words} {how}"
     root = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": root}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_the_list_of_nets_is_that_of_the_runs() -> None:
 def test_the_three_vision_runs_are_answered_as_expected(
     opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``run.py`` holds each answer against torch and numpy; the commands are run in this process, which has torch."""
+    """``run.py`` holds each answer against torch and numpy; all of it runs in this process, which has torch."""
     spec = importlib.util.spec_from_file_location("vision_runs", EXAMPLES / "vision" / "run.py")
     assert spec is not None
     assert spec.loader is not None
@@ -82,11 +83,18 @@ def test_the_three_vision_runs_are_answered_as_expected(
         assert done.code == code, (words, done.err)
         return done.out, done.err
 
+    def trained(name: str, data: object, out: object, *words: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", [name, "--data", str(data), "--out", str(out), *words])
+            patch.syspath_prepend(script.HERE)
+            runpy.run_path(str(script.HERE / name), run_name="__main__")
+
     def expected(true: bool, words: str) -> None:
         assert true, words
         answers.append(true)
 
     monkeypatch.setattr(script, "opsig", asked)
+    monkeypatch.setattr(script, "train", trained)
     monkeypatch.setattr(script, "expect", expected)
     monkeypatch.setattr(sys, "argv", ["run.py", str(tmp_path / "three runs"), "--quick"])
     monkeypatch.setenv("COLUMNS", "80")
