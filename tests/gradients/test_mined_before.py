@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Opsig
@@ -14,13 +16,24 @@ from opsigcli.mining_records import Mining
 WORDS = ("--gradient-checkpoints", 2, "--surrogates", 2, "--json")
 
 
+@pytest.fixture(scope="module")
+def once() -> dict[str, Any]:
+    """The store of a short run and what mining printed of it, once the first test has asked."""
+    return {}
+
+
 @pytest.fixture
-def mined(opsig: Opsig, tmp_path: Path) -> tuple[Path, dict[str, object]]:
+def mined(
+    opsig: Opsig, once: dict[str, Any], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, object]]:
     """A mined store of a short run, and what was printed."""
-    run, store = tmp_path / "run", tmp_path / "s.h5"
-    assert opsig("train", run, "--data", "planted?n=200", "--steps", 12, "--lr", 1.0).code == 0
-    assert opsig("trace", run, "--store", store).code == 0
-    return store, opsig("mine", "--store", store, *WORDS).json["result"]
+    if not once:
+        folder = tmp_path_factory.mktemp("mined")
+        run, store = folder / "run", folder / "s.h5"
+        assert opsig("train", run, "--data", "planted?n=200", "--steps", 12, "--lr", 1.0).code == 0
+        assert opsig("trace", run, "--store", store).code == 0
+        once |= {"result": opsig("mine", "--store", store, *WORDS).json["result"], "store": store}
+    return Path(shutil.copy(once["store"], tmp_path / "s.h5")), once["result"]
 
 
 def test_mining_again_gives_the_same_and_computes_nothing(
