@@ -33,7 +33,7 @@ def open_digits(spec: Spec) -> Source:
     Raises:
         UsageError: an option is unknown or has a wrong value.
     """
-    settings = Settings.of(spec.only(*COMMON))
+    settings = Settings.of(spec.only("mode", *COMMON))
     pixels, labels = digits()
     listing = listing_of(labels, "digits", classes=[str(digit) for digit in range(10)])
     return Source(spec, listing, array_reader(pixels, "digits", settings.pictures), settings)

@@ -165,7 +165,7 @@ CASES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("one-axis", "numbers"): lambda _: "one-axis?n=12&p=0.5",
     ("simplicity", "numbers"): lambda _: "simplicity?n=40",
     ("simplicity", "pictures"): lambda _: "simplicity?n=40&complex=digits",
-    ("digits", "pictures"): lambda _: "digits?limit=40",
+    ("digits", "pictures"): lambda _: "digits?limit=40&mode=RGB",
     ("folder", "plain"): partial(images, ""),
     ("folder", "channels"): partial(images, "?standardize=channel&size=4"),
     ("npz", "floats"): arrays("", x=numbers(0, N, 4), y=LABELS, ids=np.arange(N)[::-1] * 10),
