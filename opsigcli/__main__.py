@@ -27,8 +27,8 @@ def _leave(code: int, kind: str, said: str, hint: str = "") -> NoReturn:
     os._exit(code)
 
 
-# Mining has threads of its own, each with products of matrices: more threads inside of these wait for one another, at four
-# times the CPU on busy cores. NumPy reads it when it is first imported; torch has its own.
+# Mining has threads of its own, each with products of matrices: more threads inside of these wait for one another, at
+# four times the CPU on busy cores. NumPy reads it when it is first imported; torch has its own.
 if "OMP_NUM_THREADS" not in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
