@@ -314,12 +314,22 @@ MUTATIONS: list[Mutation] = [
         (
             "BY_CLASS = 0.5 ",
             "BY_CLASS = 9.0 ",
-            "test_where_the_label_explains_a_contrast_only_groups_that_stand_apart_are_more",
+            "test_where_the_label_explains_a_contrast_only_groups_far_apart_are_more",
         ),
         (
             "BY_CLASS = 0.5 ",
             "BY_CLASS = 0.1 ",
-            "test_where_the_label_explains_a_contrast_only_groups_that_stand_apart_are_more",
+            "test_where_the_label_explains_a_contrast_only_groups_far_apart_are_more",
+        ),
+        (
+            "FAR = 3.0 ",
+            "FAR = 1.0 ",
+            "test_where_the_label_explains_a_contrast_only_groups_far_apart_are_more",
+        ),
+        (
+            "TOGETHER = 0.3 ",
+            "TOGETHER = 0.0 ",
+            "test_few_that_are_hardly_alike_are_no_end_of_an_axis",
         ),
         (
             "ALTERNATES = -0.3 ",
