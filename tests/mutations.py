@@ -263,11 +263,6 @@ MUTATIONS: list[Mutation] = [
             "WIDER = 0.9 ",
             "test_who_stands_half_as_far_out_as_the_members_joins_them_in_the_end",
         ),
-        (
-            "OUTLIERS = 0.2 ",
-            "OUTLIERS = 0.5 ",
-            "test_on_an_axis_no_more_than_a_fifth_are_members_whatever_was_proposed",
-        ),
     ),
     *of(
         "mining/loss_pca.py",
@@ -277,6 +272,15 @@ MUTATIONS: list[Mutation] = [
             "if float(energy[members].mean()) <= CONCENTRATED * usual:",
             "if False:",
             "test_only_pairs_that_are_new_and_active_are_added",
+        ),
+    ),
+    *of(
+        "mining/outliers.py",
+        "mining/test_gates.py",
+        (
+            "OUTLIERS = 0.2 ",
+            "OUTLIERS = 0.5 ",
+            "test_on_an_axis_no_more_than_a_fifth_are_members_whatever_was_proposed",
         ),
     ),
     *of(

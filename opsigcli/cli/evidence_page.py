@@ -62,7 +62,8 @@ EVIDENCE_PAGE = Topic(
                 "On a smooth axis nobody stands apart. Both ends of the first eigenvector of S, a tenth of the "
                 "examples each, are proposed as well where their opposition exceeds the same two bars and their "
                 "separation .8, and no half of the smaller one's members is shared with a pair; memberships are "
-                "refined likewise, and members of pairs stay there.",
+                "refined likewise, members of pairs stay there, and what stands apart then is not proposed: it is more "
+                "than half of the examples.",
                 "Of more examples than --candidates three quarters of the candidates are those of the highest "
                 "opposition degree at a few of the checkpoints compared, and a quarter is drawn from the rest. They "
                 "are r = 1 to 4, as many as let 3 r be a tenth of the checkpoints traced (of tokens 1): of m compared "
@@ -102,7 +103,7 @@ EVIDENCE_PAGE = Topic(
                 "of the checkpoints compared, of the dimensions of sketches, of the candidates; in each the largest "
                 "Jaccard index of the pair's members, those among the half's candidates, and the members of a pair "
                 "found there, (common members of both sides) over (members of either); the mean. Halves with fewer "
-                "than 5 members of a side do not count. Below .5 the pair is called unstable. Measured where some pair "
+                "than 5 members of a side do not count. Below .8 the pair is called unstable. Measured where some pair "
                 "may be a finding. contrast_by_class: share of the variance of all candidates' contrast between "
                 "classes. clarity: opposition times separation, of which no more than 1.5 counts; here the 98 % "
                 "quantile is over all M candidates, members as 0, the value at place .98 M (from 0, rounded down) of "

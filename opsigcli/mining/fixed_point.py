@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.mining.outliers import stands_apart
 from opsigcli.mining.proposals import along_the_axis, propose, suppress
 from opsigcli.mining.simple import SMALLEST, owned, part, refine
 from opsigcli.mining.starts import Starts
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 SETTLING = 3  # rounds
 WIDER = 0.45  # of the members' median contrast, for the last word on memberships
-OUTLIERS = 0.2  # of the examples, at most, are called members
 
 
 def fixed_point_pairs(similarity: Floats, given: list[Sides] | None = None) -> list[Sides]:
@@ -62,13 +62,17 @@ def swing_held(swings: Floats, sides: Sides, weights: Floats | None = None) -> F
 
 
 def _axis(similarity: Floats, kept: list[Proposal], pairs: list[Sides]) -> list[Sides]:
-    """Both ends of the axis, if there is one and it is not what some pair makes; members of pairs stay with those."""
+    """Both ends of the axis, if there is one and it is not what some pair makes; members of pairs stay with those.
+
+    What stands apart and was not found by the search is more than half of the examples: two kinds of them, no outliers.
+    """
     taken = np.concatenate([np.zeros(0, dtype=np.int64), *(side for pair in pairs for side in pair)])
     return [
-        (np.setdiff1d(first, taken), np.setdiff1d(second, taken))
+        (np.setdiff1d(ends[0], taken), np.setdiff1d(ends[1], taken))
         for axis in along_the_axis(similarity)
         if not any(axis.overlaps(other) for other in kept)
-        for first, second in _settle(similarity, [axis.sides])
+        for ends in _settle(similarity, [axis.sides])
+        if not stands_apart(similarity, ends)
     ]
 
 

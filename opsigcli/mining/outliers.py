@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.fixed_point import OUTLIERS
 from opsigcli.mining.simple import SMALLEST, closeness
 from opsigcli.mining.verdict import APART, COHERENT
 
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
+
+OUTLIERS = 0.2  # of the examples, at most, are called members
 
 
 def pull(gradients: Sequence[Gradients], sides: Sides) -> Floats:

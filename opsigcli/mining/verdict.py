@@ -29,7 +29,7 @@ TOGETHER = 0.3  # cohesion times √(members − 1) of an axis' end; of what a s
 BY_CLASS = 0.5  # of the variance of a contrast, between classes, from which the label explains it
 SWING = -0.3  # correlation of the groups' loss deltas on held-out steps
 ALTERNATES = -0.3  # lag-one correlation of their difference
-STABLE = 0.5  # of the members, found again in halves of what was compared
+STABLE = 0.8  # of the members, found again in halves of what was compared
 VISIBLE = 1e-3  # nats, root mean square of that difference
 
 
@@ -111,7 +111,7 @@ def traits(evidence: Mapping[str, Evidence]) -> tuple[str, ...]:
     *structural*: gradients oppose beyond class-matched groups, and the members hold the loss changes along their
     own direction (where that was probed). *active*: on held-out steps the losses swing against one another every step,
     and the pair holds more than its share of the loss changes. *discrete*: the groups stand apart from all others.
-    *unstable*: of some halves of what was compared, less than half of the members come back.
+    *unstable*: of some halves of what was compared, less than four fifths of the members come back.
     """
     found = []
     if "opposition" in evidence:

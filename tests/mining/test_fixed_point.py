@@ -56,6 +56,8 @@ def test_both_ends_of_a_smooth_axis_are_proposed_and_no_common_direction_is() ->
     up, down = (first, second) if place[first].mean() > 0 else (second, first)
     assert place[up].min() > 0.5
     assert place[down].max() < -0.5
+    halves = similarity([(np.arange(M // 2), np.arange(M // 2, M))], 0.3)
+    assert fixed_point_pairs(halves) == []  # two kinds of examples are no axis, and no outliers
     common = similarity([], 0) + 0.1 * np.outer(1 + 0.3 * place, 1 + 0.3 * place).astype(np.float32)
     np.fill_diagonal(common, 0)
     assert fixed_point_pairs(common) == []

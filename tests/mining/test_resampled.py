@@ -79,7 +79,7 @@ def test_halves_are_those_of_the_checkpoints_the_dimensions_and_the_candidates()
     assert all(np.array_equal(a.rows, b.rows) for a, b in zip(halves, again, strict=True))
 
 
-@pytest.mark.parametrize(("lowest", "word"), [(0.49, "unstable"), (0.5, "stable")])
+@pytest.mark.parametrize(("lowest", "word"), [(0.79, "unstable"), (0.8, "stable")])
 def test_a_pair_that_does_not_come_back_is_called_unstable_with_the_numbers(lowest: float, word: str) -> None:
     evidence = {
         "opposition": Evidence(0.5, 0.0),

@@ -39,7 +39,7 @@ STABILITY = Kind(
     {
         f"stability_{halved}": f"largest Jaccard index of the pair's members and those of a pair that the same search "
         f"finds in a random half of {of}, mean over {DRAWS} halves that hold at least {SMALLEST} members of either "
-        f"side; below .5 the pair is unstable (in runs with a finding; null: {NULLS} draws of random candidates of the "
+        f"side; below .8 the pair is unstable (in runs with a finding; null: {NULLS} draws of random candidates of the "
         "same labels and sizes, mean)."
         for halved, of in OF.items()
     },
