@@ -173,9 +173,8 @@ def _array(found: Any) -> NDArray[np.uint8] | None:
     if not isinstance(found, Call) or not isinstance(found.state, tuple) or len(found.state) != 5:
         return None
     _, shape, dtype, fortran, held = found.state
-    held = (
-        held.encode("latin-1") if isinstance(held, str) else held
-    )  # Python 2 had one kind for text and bytes
+    # Python 2 had one kind for text and bytes.
+    held = held.encode("latin-1", "replace") if isinstance(held, str) else held
     kind = dtype.arguments[:1] if isinstance(dtype, Call) and isinstance(dtype.arguments, tuple) else None
     if kind != ("u1",) or not isinstance(held, bytes) or not isinstance(shape, tuple) or len(held) % PIXELS:
         return None
@@ -201,7 +200,7 @@ def _unpickled(file: Path) -> dict[Any, Any]:
 
 def _encoded(arguments: tuple[Any, ...]) -> bytes:
     """Bytes as protocols of pickle below 3 have them: text in latin-1."""
-    return arguments[0].encode("latin-1") if isinstance(arguments[0], str) else b""
+    return arguments[0].encode("latin-1", "replace") if arguments and isinstance(arguments[0], str) else b""
 
 
 def _bytes(file: Path) -> bytes:
