@@ -185,9 +185,11 @@ def beyond_alike_residuals(
     units = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (gradients, residuals)]
     c, r = (unit @ unit.T for unit in units)
     those, upper = np.ix_(references, references), np.triu_indices(len(references), 1)
-    order = np.argsort(r[those][upper], kind="stable")
-    points = [[np.median(of[those][upper][part]) for of in (r, c)] for part in np.array_split(order, 20)]
-    f = np.interp(r, *np.unique(points, axis=0).T)
+    near, cosines = r[those][upper], c[those][upper]
+    bins: dict[float, list[float]] = {}  # those whose medians agree to five digits are one
+    for part in np.array_split(np.argsort(near, kind="stable"), 20):
+        bins.setdefault(round(float(np.median(near[part])), 5), []).extend(cosines[part])
+    f = np.interp(r, sorted(bins), [np.median(bins[at]) for at in sorted(bins)])
     found = np.where(c > f, (c - f) / np.maximum(1 - f, 0.02), (c - f) / np.maximum(1 + f, 0.02)) / 4
     np.fill_diagonal(found, 0)
     return found

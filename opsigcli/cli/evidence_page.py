@@ -36,9 +36,9 @@ EVIDENCE_PAGE = Topic(
                 "Where there are fewer than 50 references for each output, such a fit would follow the groups that "
                 "are sought. S is then a quarter of (c - f)/(1 - f) above and of (c - f)/(1 + f) below f, with c the "
                 "cosine of two gradients and f the median cosine of pairs of references whose residuals are as alike, "
-                "in 20 quantile bins of the residuals' cosines, rounded to five digits, where bins of equal medians "
-                "are one (f runs straight between the bins' medians of either, "
-                "and level beyond them), and no room 1 - f or 1 + f below .02. So it is with tokens: their outputs "
+                "in 20 quantile bins of the residuals' cosines, of which those whose medians agree to five digits are "
+                "one (f runs straight between the bins' medians of either, and level beyond them), and no room 1 - f "
+                "or 1 + f below .02. So it is with tokens: their outputs "
                 "are the words of a vocabulary. Residuals of more than 2,048 outputs are sketches of so many numbers.",
             ),
         ),

@@ -93,11 +93,11 @@ def usual_cosine(gradient_cosine: Floats, residual_cosine: Floats) -> tuple[Floa
         residual_cosine: (R, R).
     """
     upper = np.triu_indices(len(gradient_cosine), 1)
-    # Float32 cosines of parallel residuals differ by rounding, and by it alone: ties are made ties.
-    r, c = np.round(residual_cosine[upper], 5), gradient_cosine[upper]
+    r, c = residual_cosine[upper], gradient_cosine[upper]
     order = np.argsort(r, kind="stable")
     bins = [b for b in np.array_split(order, BINS) if len(b)]
-    centres, inverse = np.unique([np.median(r[b]) for b in bins], return_inverse=True)
+    # Tied residuals share one level. Cosines of parallel ones differ by rounding, and by it alone.
+    centres, inverse = np.unique(np.round([np.median(r[b]) for b in bins], 5), return_inverse=True)
     tied = [
         [b for b, of in zip(bins, inverse, strict=True) if of == number] for number in range(len(centres))
     ]

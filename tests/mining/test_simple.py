@@ -76,7 +76,7 @@ def test_the_baseline_is_the_binned_median_of_a_naive_loop() -> None:
     c = 0.5 * r + 0.1 * rng.standard_normal((m, m))
     c = (c + c.T) / 2
     found = np.interp(r, *baseline(c, r, np.random.default_rng(0)))
-    pairs = sorted((round(float(r[i, j]), 5), c[i, j]) for i in range(m) for j in range(i))
+    pairs = sorted((r[i, j], c[i, j]) for i in range(m) for j in range(i))
     size = len(pairs) / 20
     centres, levels = [], []
     for b in range(20):  # array_split gives the first len % 20 bins one more
@@ -86,7 +86,7 @@ def test_the_baseline_is_the_binned_median_of_a_naive_loop() -> None:
         centres.append(float(np.median([p[0] for p in inside])))
         levels.append(float(np.median([p[1] for p in inside])))
     for i, j in [(0, 1), (5, 5), (7, 30), (39, 2)]:
-        assert found[i, j] == pytest.approx(np.interp(r[i, j], centres, levels), abs=1e-6)
+        assert found[i, j] == pytest.approx(np.interp(r[i, j], centres, levels), abs=2e-5)
 
 
 def test_parallel_residuals_have_one_usual_cosine_whatever_their_rounding() -> None:
