@@ -153,13 +153,16 @@ def along_the_axis(similarity: Floats) -> list[Proposal]:
     On a smooth axis nobody stands apart, so that no search for groups that do finds it. What it proposes is judged like
     the rest, and cannot be outliers unless it is.
     """
-    from scipy.sparse.linalg import eigsh
+    from scipy.sparse.linalg import ArpackError, eigsh
 
     side = int(ENDS * len(similarity))
     if side < SMALLEST:
         return []
     start = np.random.default_rng(0).standard_normal(len(similarity))
-    place = eigsh(similarity.astype(np.float64), k=1, which="LA", v0=start, tol=1e-3)[1][:, 0]
+    try:
+        place = eigsh(similarity.astype(np.float64), k=1, which="LA", v0=start, tol=1e-3)[1][:, 0]
+    except ArpackError:  # nobody is like anybody, or no direction is before the others
+        return []
     order = np.argsort(place, kind="stable")
     sides = np.sort(order[:side]), np.sort(order[-side:])
     measures = States.of(similarity, [sides]).measured(np.zeros(1, dtype=np.int64))

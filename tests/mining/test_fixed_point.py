@@ -42,7 +42,7 @@ def test_planted_pairs_are_found_exactly_and_strong_first(strength: float) -> No
 
 def test_noise_holds_no_pairs_and_tiny_matrices_are_no_trouble() -> None:
     assert fixed_point_pairs(similarity([], 0)) == []
-    for m in (0, 1, 9, 10):
+    for m in (0, 1, 9, 10, 60):
         assert fixed_point_pairs(np.zeros((m, m), dtype=np.float32)) == []
 
 
