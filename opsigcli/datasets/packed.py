@@ -99,30 +99,20 @@ def packed(spec: Spec, run: Run, packing: Packing, facts: Mapping[str, Any]) -> 
         DatasetError: the run is too short.
         UsageError: there are too many tokens to take all of them.
     """
-    # Of all sequences: where each begins, what it predicts (from `skipped` on), and where its stretch begins.
-    context, stride = packing.context, packing.stride
-    predicted = np.maximum(run.stretches - 1, 0)
-    each = np.where(predicted > 0, 1 + -(-np.maximum(predicted - context, 0) // stride), 0)
-    if not each.sum():
+    rows = _Cut(run.stretches, packing)
+    if not len(rows):
         raise DatasetError(f"expected text of at least two tokens in {spec}", "check the file")
-    stretch = np.repeat(np.arange(len(each)), each)
-    nth = np.arange(len(stretch)) - np.repeat(np.cumsum(each) - each, each)
-    firsts = nth * stride
-    seen = np.minimum(context, predicted[stretch] - firsts)
-    skipped = np.where(nth > 0, context - stride, 0)
-    sizes = seen - skipped if packing.by_token else np.ones_like(seen)
-    taken = spread(sizes, packing.limit)
-    starts = (np.cumsum(run.stretches) - run.stretches)[stretch[taken]] + firsts[taken]
-    coded = run.cut(starts, seen[taken] + 1, context + 1)
+    taken = spread(rows.sizes, len(rows), rows.total, packing.limit)
+    starts, seen, skipped = rows.of(taken)
+    coded = run.cut(starts, seen + 1, packing.context + 1)
     transform = {
         **facts,
-        "context": context,
-        **({"stride": stride} if stride < context else {}),
+        "context": packing.context,
+        **({"stride": packing.stride} if packing.stride < packing.context else {}),
         "per": "token" if packing.by_token else "sequence",
         "vocabulary": len(run.vocabulary),
     }
-    total = int(sizes.sum())
-    whole = Packed(str(spec), run, coded, transform, starts, seen[taken], skipped[taken], total)
+    whole = Packed(str(spec), run, coded, transform, starts, seen, skipped, rows.total)
     if not packing.by_token:
         return whole
     return PerToken(
@@ -133,8 +123,43 @@ def packed(spec: Spec, run: Run, packing: Packing, facts: Mapping[str, Any]) -> 
         limit=packing.limit,
         vocabulary=run.vocabulary,
         fingerprint=whole.fingerprint_of,
-        total=total,
+        total=rows.total,
     )
+
+
+class _Cut:
+    """All sequences of a run, looked up by row: of a file of many GiB a table of them all would not fit.
+
+    Args:
+        stretches: (D,) tokens in each stretch.
+        packing: how they are cut.
+    """
+
+    def __init__(self, stretches: Ints, packing: Packing) -> None:
+        context, stride = packing.context, packing.stride
+        self._packing, self._predicted = packing, np.maximum(stretches - 1, 0)
+        beyond = -(-np.maximum(self._predicted - context, 0) // stride)
+        each = np.where(self._predicted > 0, 1 + beyond, 0)
+        self._ends = np.cumsum(each)
+        self._rows, self._begins = self._ends - each, np.cumsum(stretches) - stretches
+        self._count = int(each.sum())
+        self.total = int(self._predicted.sum()) if packing.by_token else self._count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def of(self, rows: Ints) -> tuple[Ints, Ints, Ints]:
+        """Where sequences begin in the run, the tokens each sees, and the first of them whose followers are not its."""
+        context, stride = self._packing.context, self._packing.stride
+        stretch = np.searchsorted(self._ends, rows, side="right")
+        nth = rows - self._rows[stretch]
+        seen = np.minimum(context, self._predicted[stretch] - nth * stride)
+        return self._begins[stretch] + nth * stride, seen, np.where(nth > 0, context - stride, 0)
+
+    def sizes(self, rows: Ints) -> Ints:
+        """Examples that sequences hold."""
+        _, seen, skipped = self.of(rows)
+        return seen - skipped if self._packing.by_token else np.ones_like(seen)
 
 
 class Packed(ExampleSource):

@@ -66,7 +66,7 @@ class PerToken(ExampleSource):
             raise DatasetError(
                 f"expected tokens with labels in {spec}, found none", "check the labels in --data"
             )
-        taken = spread(sizes, limit)
+        taken = spread(sizes.__getitem__, len(sizes), int(sizes.sum()), limit)
         count = int(min(sizes[taken].sum(), limit or found))
         if count > MOST_TOKENS:
             raise UsageError(
@@ -147,16 +147,23 @@ class Sequences(TokenSequences):
         return sequences, places.astype(np.int64), self.columns[positions]
 
 
-def spread(sizes: Ints, limit: int | None) -> Ints:
-    """Rows, evenly spread, that hold ``limit`` examples together or a few more; all of them where there are fewer."""
-    if limit is None or int(sizes.sum()) <= limit:
-        return np.arange(len(sizes), dtype=np.int64)
-    count = -(-limit * len(sizes) // int(sizes.sum()))
+def spread(sizes: Callable[[Ints], Ints], count: int, total: int, limit: int | None) -> Ints:
+    """Rows, evenly spread, that hold ``limit`` examples together or a few more; all of them where there are fewer.
+
+    Args:
+        sizes: of some rows, the examples that each holds.
+        count: rows there are.
+        total: examples that all of them hold.
+        limit: None = all.
+    """
+    if limit is None or total <= limit:
+        return np.arange(count, dtype=np.int64)
+    wanted = -(-limit * count // total)
     while True:
-        rows: Ints = np.unique(np.linspace(0, len(sizes) - 1, min(count, len(sizes))).astype(np.int64))
-        if int(sizes[rows].sum()) >= limit:
+        rows: Ints = np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(np.int64))
+        if int(sizes(rows).sum()) >= limit:
             return rows
-        count += max(1, count // 10)
+        wanted += max(1, wanted // 10)
 
 
 def _targets(whole: ExampleSource, rows: Ints | None = None) -> Iterator[tuple[Ints, Ints]]:

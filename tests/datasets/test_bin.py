@@ -187,6 +187,6 @@ def test_a_part_of_a_file_is_read_and_no_more(tmp_path: Path) -> None:
     source = open_source(f"bin:{path}?context=64&per=token&limit=200")
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most < path.stat().st_size / 2  # where sequences begin, and not what is in them
+    assert most < path.stat().st_size / 40  # neither what is in sequences, nor where all of them begin
     assert len(source) == 200
     assert source.labels[:64].tolist() == TOKENS[1:65].tolist()
