@@ -214,6 +214,22 @@ def test_confidence_before_is_told_from_losses_and_adds_up() -> None:
     assert other.confidence == ()  # no probability can be read from it
 
 
+@pytest.mark.parametrize(("outputs", "doubt"), [(2, "(p = 1/2)"), (4, "(1/4 \u2264 p \u2264 1/2)")])
+def test_a_network_that_says_nothing_yet_is_in_doubt_and_not_wrong(outputs: int, doubt: str) -> None:
+    trace = rising(calm(), np.full(400, 1.0))
+    losses = trace.losses.copy()
+    losses[TOP - 1] = np.float32(
+        np.log(outputs)
+    )  # above log(outputs) by its rounding for one, below for the other
+    losses[TOP] = losses[TOP - 1] + 2.0
+    trace = replace(trace, losses=losses, labels=trace.labels % outputs, classes=NAMES[:outputs])
+    cause = max(spikes_of(trace), key=lambda spike: spike.rise).cause
+    assert cause is not None
+    assert [(part.name, part.examples) for part in cause.confidence if part.examples] == [
+        (f"in doubt before {doubt}", 400)
+    ]
+
+
 def test_tokens_are_named_by_their_word() -> None:
     trace = calm()
     rng = np.random.default_rng(6)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from opsigcli.spike_records import Share
 
 QUANTILE = 1.96  # standard deviations to 2.5 % on either side
+ROUNDING = (
+    1e-6  # of p from losses in float32: a network that says nothing yet (p = 1/C) is in doubt, and not wrong
+)
 
 
 def by_confidence(rises: Rises, spike: int, classes: int) -> tuple[Share, ...]:
@@ -28,10 +31,11 @@ def by_confidence(rises: Rises, spike: int, classes: int) -> tuple[Share, ...]:
         classes: C, classes of the model's outputs.
     """
     p = np.exp(-rises.before[spike])
-    right, wrong = p > 0.5, p < 1 / classes
+    right, wrong = p > 0.5 + ROUNDING, p < 1 / classes - ROUNDING
+    between = "p = 1/2" if classes == 2 else f"1/{classes} \u2264 p \u2264 1/2"
     parts = {
         "surely right before (p > 1/2)": right,
-        f"in doubt before (1/{classes} \u2264 p \u2264 1/2)": ~right & ~wrong,
+        f"in doubt before ({between})": ~right & ~wrong,
         f"surely wrong before (p < 1/{classes})": wrong & ~right,
     }
     held, sizes = rises.held[spike], np.maximum(rises.sizes, 1)
