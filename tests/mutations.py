@@ -617,7 +617,7 @@ MUTATIONS: list[Mutation] = [
         (
             "over[1] > 0 and all(",
             "all(",
-            "test_sets_that_are_alike_seldom_beat_one_another",
+            "test_a_control_is_beaten_only_where_it_lowers_less_at_every_fork_and_in_every_draw",
         ),
         (
             "value > each.max()",

@@ -55,6 +55,8 @@ def test_a_control_is_beaten_only_where_it_lowers_less_at_every_fork_and_in_ever
     assert not found["sharpness", LOSS].beats
     assert not found["sharpness", GRADIENT].beats
     assert not found["sharpness", GRADIENT].beaten
+    at_one_fork_alone = compared({MINED: [[0.7], [0.99], [0.98]], RANDOM: [[1.0], [1.0], [1.0]]})
+    assert not at_one_fork_alone["sharpness", RANDOM].beats  # more at every fork, and no interval above 0
     one_draw_does_as_much = [[1.0, 0.98], [1.01, 0.99], [1.3, 0.6]]
     assert not compared({MINED: mined, RANDOM: one_draw_does_as_much})["sharpness", RANDOM].beats
 
