@@ -99,7 +99,7 @@ def propose(starts: Starts, most: int = STARTS) -> list[Proposal]:
                 moved = _first_of_its_kind(refined, moved)
             if not moved.any():
                 break
-            numbers, states = numbers[moved], States(starts.similarity, refined[0][moved], refined[1][moved])
+            numbers, states = numbers[moved], states.moved(refined, moved)
             if done >= SETTLED:
                 best.look(numbers, states, np.arange(len(numbers)))
     return best.proposals()

@@ -1,4 +1,4 @@
-"""Many proposals of two opposing groups side by side: refined, and measured, with one product for all of them."""
+"""Many proposals of two opposing groups side by side: refined, and measured, with one sparse product for all."""
 
 from __future__ import annotations
 
@@ -39,15 +39,13 @@ class Measures(NamedTuple):
 class States:
     """The sides of R proposals as rows, so that one product with S (M, M), symmetric, serves all of them."""
 
-    def __init__(self, similarity: Floats, first: Floats, second: Floats) -> None:
+    def __init__(self, similarity: Floats, both: Floats, totals: Floats) -> None:
         self.similarity = similarity
-        self.first, self.second = first, second  # (R, M) float32, 1 for a member
-        self.sizes = first.sum(axis=1), second.sum(axis=1)
+        self._both, self._totals = both, totals  # (2, R, M): 1 for a member; sums of S over the members
+        self.first, self.second = both
+        self.sizes = self.first.sum(axis=1), self.second.sum(axis=1)
         # A member's similarity to its own side leaves itself out; S has a zero diagonal.
-        totals = np.concatenate([first, second]) @ similarity
-        self.to_first, self.to_second = totals[: len(first)], totals[len(first) :]
-        self.to_first /= np.maximum(self.sizes[0][:, None] - first, 1)
-        self.to_second /= np.maximum(self.sizes[1][:, None] - second, 1)
+        self.to_first, self.to_second = totals / np.maximum(np.stack(self.sizes)[:, :, None] - both, 1)
         self.contrast = self.to_first - self.to_second
 
     @classmethod
@@ -56,7 +54,14 @@ class States:
         rows = np.zeros((2, len(starts), len(similarity)), dtype=np.float32)
         for number, (first, second) in enumerate(starts):
             rows[0, number, first] = rows[1, number, second] = 1
-        return cls(similarity, *rows)
+        return cls(similarity, rows, _sums(rows, similarity))
+
+    def moved(self, refined: Rows, rows: NDArray[np.bool_]) -> States:
+        """Some rows with the sides that others have become; sums change by who came and who left, and these are few."""
+        both = np.stack([refined[0][rows], refined[1][rows]])
+        totals = self._totals[:, rows]
+        totals += _sums(both - self._both[:, rows], self.similarity)
+        return States(self.similarity, both, totals)
 
     def refined(self) -> Rows:
         """Both sides by the rule of ``simple.refine``, with means in place of medians."""
@@ -90,6 +95,17 @@ class States:
             _inner(second, to_second) / n_second,
             low / np.maximum(bulk, np.float32(1e-3)),
         )
+
+
+def _sums(both: Floats, similarity: Floats) -> Floats:
+    """``both @ S`` of what is zero nearly everywhere, (2, R, M)."""
+    from scipy.sparse import csr_array
+
+    at, m = np.flatnonzero(both != 0), len(similarity)
+    ends = np.searchsorted(at, np.arange(0, both.size + 1, m))
+    shape = both.size // m, m
+    rows = csr_array((both.ravel()[at], (at % m).astype(np.int32), ends.astype(np.int32)), shape=shape)
+    return np.asarray(rows @ similarity).reshape(both.shape)
 
 
 def _inner(first: Floats, second: Floats) -> Floats:

@@ -39,9 +39,9 @@ def in_waves(similarity: Floats, labels: Ints) -> Floats:
         similarity: (M, M), its diagonal taken as 1.
         labels: (M,), increasing.
     """
-    whole: Floats = np.array(similarity, dtype=np.float32)
+    whole: Floats = np.array(similarity, dtype=np.float32, order="C")
     np.fill_diagonal(whole, 1)
-    return _transformed(whole, labels, 2)
+    return _transformed(whole, labels, 2, np.arange(len(labels)), np.ones(len(labels), dtype=np.float32))
 
 
 def rotated(waves: Floats, labels: Ints, rng: np.random.Generator) -> Floats:
@@ -61,15 +61,13 @@ def rotated(waves: Floats, labels: Ints, rng: np.random.Generator) -> Floats:
         (M, M), zero diagonal.
     """
     order, signs = np.arange(len(labels)), np.ones(len(labels), dtype=np.float32)
-    for start, end in _waves(labels):
+    for start, end, _ in _waves(labels):
         order[start + 1 : end] = start + 1 + rng.permutation(end - start - 1)
         signs[start + 1 : end] = rng.choice([-1, 1], end - start - 1)
-    turned = waves.take(order, axis=0).take(order, axis=1)
-    turned *= signs
-    turned *= signs[:, None]
-    whole = _transformed(turned, labels, 3)
-    size = np.sqrt(np.maximum(np.diagonal(whole), 0.05))
-    whole /= np.outer(size, size)
+    whole = _transformed(waves, labels, 3, order, signs)
+    scale = 1 / np.sqrt(np.maximum(np.diagonal(whole), 0.05))
+    for start in range(0, len(whole), STRIP):
+        whole[start : start + STRIP] *= scale[start : start + STRIP, None] * scale
     np.fill_diagonal(whole, 0)
     return whole
 
@@ -108,7 +106,7 @@ def clearest_by_chance(
     # In random order within a class: members that follow one another would be few waves, and stay together.
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
-    similarity, labels = similarity[order][:, order], labels[order]
+    similarity, labels = similarity[order].take(order, axis=1), labels[order]
     waves = in_waves(similarity, labels)
     of = [hashlib.sha256(np.ascontiguousarray(each).data).digest() for each in (similarity, labels)]
 
@@ -167,27 +165,41 @@ def _clearest(waves: Floats, labels: Ints, drawn: list[int]) -> Floats:
     return np.array(max((p.score for p in found if p.holds), default=0.0))
 
 
-def _waves(labels: Ints) -> list[tuple[int, int]]:
-    """Where the waves of each class begin and end among the rows."""
+def _waves(labels: Ints) -> list[tuple[int, int, int]]:
+    """Where the rows of each class begin, where its waves end, and where its rows do."""
     from scipy.fft import next_fast_len
 
     found, start = [], 0
     for size in np.unique(labels, return_counts=True)[1].tolist():
         fast = next(n for n in range(size, 0, -1) if size < SMALL or next_fast_len(n) == n)
-        found.append((start, start + fast))
+        found.append((start, start + fast, start + size))
         start += size
     return found
 
 
-def _transformed(whole: Floats, labels: Ints, kind: int) -> Floats:
-    """A symmetric matrix after the cosine transform of each class's rows and columns, or its inverse (``kind`` 3)."""
+def _transformed(matrix: Floats, labels: Ints, kind: int, order: Ints, signs: Floats) -> Floats:
+    """A symmetric matrix, put in another order and signs, after the cosine transform of each class's rows and columns.
+
+    Class by class, so that little memory is passed through; what is above the diagonal is enough.
+
+    Args:
+        matrix: (M, M).
+        labels: (M,), increasing.
+        kind: 2 for the transform, 3 for its inverse.
+        order: (M,) of rows and columns, within each class.
+        signs: (M,), in that order.
+    """
     from scipy.fft import dct
 
-    # What is above the diagonal is enough, and half of the work.
-    for start, end in _waves(labels):
-        whole[start:end, start:] = dct(whole[start:end, start:], kind, axis=0, norm="ortho")
-    for start, end in _waves(labels):
-        whole[:end, start:end] = dct(whole[:end, start:end], kind, axis=1, norm="ortho")
+    whole = np.empty(matrix.shape, dtype=matrix.dtype)
+    for start, waves, end in _waves(labels):
+        rows = matrix[order[start:end]].take(order[start:], axis=1)
+        rows *= signs[start:]
+        rows *= signs[start:end, None]
+        rows[: waves - start] = dct(rows[: waves - start], kind, axis=0, norm="ortho", overwrite_x=True)
+        whole[start:end, start:] = rows
+    for start, waves, end in _waves(labels):
+        whole[:end, start:waves] = dct(whole[:end, start:waves], kind, axis=1, norm="ortho")
     for start in range(0, len(whole), STRIP):
         end = start + STRIP
         whole[end:, start:end] = whole[start:end, end:].T
