@@ -8,6 +8,7 @@ import numpy as np
 
 from opsigcli.mining.fixed_point import fixed_point_pairs
 from opsigcli.mining.outliers import stands_apart
+from opsigcli.mining.side_by_side import side_by_side
 from opsigcli.mining.similarity import EACH, REFERENCES, residual_adjusted_cosine
 from opsigcli.mining.usual_gradient import RIDGE, TINY, per_residual
 
@@ -92,17 +93,19 @@ def minority(gradients: Sequence[Gradients], rng: np.random.Generator) -> Mask:
     Reference:
         Späth 1979, Algorithm 39: clusterwise linear regression.
     """
-    points = [_checkpoint(at) for at in gradients]
+    points = list(side_by_side(_checkpoint, gradients))
     inside = _starts(points, rng)
-    for _ in range(ROUNDS):
-        most, few = (_left_in_all(points, rows) for rows in (~inside, inside))
+    left, going = np.zeros(len(inside)), np.arange(len(inside))  # who has settled is fitted no more
+    for done in range(ROUNDS + 1):
+        few, most = _left_in_all(points, inside[going])
+        left[going] = np.minimum(few, most).sum(axis=1)
         nearer = few < most
         nearer[nearer.mean(axis=1) > 0.5] ^= True
-        moved = (nearer.sum(axis=1) >= FEWEST) & (nearer ^ inside).any(axis=1)
-        if not moved.any():
+        moved = (nearer.sum(axis=1) >= FEWEST) & (nearer ^ inside[going]).any(axis=1)
+        if done == ROUNDS or not moved.any():
             break
-        inside[moved] = nearer[moved]
-    left = np.minimum(_left_in_all(points, inside), _left_in_all(points, ~inside)).sum(axis=1)
+        going = going[moved]
+        inside[going] = nearer[moved]
     return np.asarray(inside[int(np.argmin(left))])
 
 
@@ -125,21 +128,28 @@ def _starts(points: Sequence[_Checkpoint], rng: np.random.Generator) -> Mask:
 
 
 def _left_in_all(points: Sequence[_Checkpoint], inside: Mask) -> Floats:
-    return np.asarray(np.sum([_left(at, inside) for at in points], axis=0))
+    """Sums over checkpoints, beyond fits to those inside and to the others, (2, S, R)."""
+    share = inside.astype(np.float32)
+    return np.asarray(np.sum(list(side_by_side(lambda at: _left(at, share), points)), axis=0))
 
 
-def _left(at: _Checkpoint, inside: Mask) -> Floats:
-    """Squared remainders of all examples beyond fits to some, each left out of its own fit, (S, R) for (S, R)."""
-    direction, products = at
-    outputs = direction.shape[1]
-    inverse = np.linalg.inv(
-        np.stack([direction[rows].T @ direction[rows] for rows in inside])
-        + np.float32(RIDGE) * np.eye(outputs, dtype=np.float32)
-    )
-    weights = inverse @ (direction.T * inside[:, None])  # (S, C, R): B is the weighted sum of gradients
-    with_fit = (weights.reshape(-1, len(direction)) @ products).reshape(weights.shape)  # B g_i
-    between = with_fit @ weights.transpose(0, 2, 1)  # B Bᵀ
-    leverage = np.where(inside, ((direction @ inverse) * direction).sum(axis=2), 0)
-    squares = np.diagonal(products) - 2 * (direction.T * with_fit).sum(axis=1)
-    squares = np.maximum(squares + ((direction @ between) * direction).sum(axis=2), 0)
-    return np.asarray(squares / (1 - np.minimum(leverage, HIGHEST)) ** 2)
+def _left(at: _Checkpoint, inside: Floats) -> Floats:
+    """Squared remainders of all examples beyond fits to some (S, R) and to all others, each left out of its own fit."""
+    direction, products = at.direction.T, at.products
+    some = direction * inside[:, None]  # (S, C, R)
+    near = (some.reshape(-1, len(products)) @ products).reshape(some.shape)
+    # Sums over the others are what is left of those over all.
+    some = np.concatenate([some, direction - some])
+    near = np.concatenate([near, direction @ products - near])
+    inverse = np.linalg.inv(some @ direction.T + np.float32(RIDGE) * np.eye(len(direction), dtype=np.float32))
+    with_fit = inverse @ near  # B g_i: B is the weighted sum of gradients
+    between = with_fit @ (inverse @ some).transpose(0, 2, 1)  # B Bᵀ
+    leverage = _form(inverse @ direction, direction) * np.concatenate([inside, 1 - inside])
+    squares = np.diagonal(products) - 2 * _form(with_fit, direction) + _form(between @ direction, direction)
+    left = np.maximum(squares, 0) / (1 - np.minimum(leverage, HIGHEST)) ** 2
+    return np.asarray(left.reshape(2, *inside.shape))
+
+
+def _form(first: Floats, second: Floats) -> Floats:
+    """Inner product of each column (S, C, R) with that of ``second`` (C, R), (S, R)."""
+    return np.asarray(np.einsum("scr,cr->sr", first, second))

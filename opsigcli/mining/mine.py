@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from opsigcli.mining.extend import Outside
     from opsigcli.mining.inputs import Keep
+    from opsigcli.mining.similarity import Known
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
@@ -171,11 +172,12 @@ def _search(
 ) -> Findings:
     """Pairs as the method proposes them, kept to outliers and joined by others; and what speaks for them."""
     labels, similarity = trace.labels[usable.positions], None
+    known: Known = {}
     if _by_gradients(settings):
         if settings.similarity == "adjusted":
             usable = usable.without_large_groups(settings.seed)
         similarity = gradient_similarity(
-            usable.gradients, labels, settings.similarity, settings.seed, usable.among, progress
+            usable.gradients, labels, settings.similarity, settings.seed, usable.among, progress, known
         )
     proposed = METHODS.load(settings.method)(
         Search(
@@ -225,6 +227,7 @@ def _search(
         by_chance,
         swings.deltas,
         findable,
+        known,
     )
     pairs = tuple(
         pair.swapped() if material.strongest(pair.sides)[1] < 0 else pair

@@ -13,7 +13,10 @@ from opsigcli.mining.simple import SMALLEST
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from opsigcli.mining.inputs import Candidates, Settings
+    from opsigcli.mining.similarity import Known
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
@@ -35,6 +38,7 @@ def searched_in_halves(
     labels: Ints,
     settings: Settings,
     search: Callable[[Floats, Ints], list[Sides]],
+    known: Known | None = None,
 ) -> list[Half]:
     """The pairs that are found in random halves of the checkpoints compared, of sketch dimensions, of candidates.
 
@@ -45,6 +49,7 @@ def searched_in_halves(
         labels: (M,).
         settings: similarity and seed.
         search: similarity (M', M') and rows (M',) to pairs, as indices into the rows.
+        known: as of ``similarity.residual_adjusted_cosine``, of all candidates.
 
     Returns:
         Four halves of each kind; of one checkpoint there is no half.
@@ -64,7 +69,12 @@ def searched_in_halves(
             kept[rng.permutation(len(labels))[: len(labels) // 2]] = False
         rows, some = np.flatnonzero(kept), candidates.only(kept)
         similarity = gradient_similarity(
-            _halved(some.gradients, halved, rng), labels[rows], settings.similarity, settings.seed, some.among
+            _halved(some.gradients, halved, rng),
+            labels[rows],
+            settings.similarity,
+            settings.seed,
+            some.among,
+            known=known if halved == "checkpoints" else None,
         )
         return Half(halved, rows, [(rows[a], rows[b]) for a, b in search(similarity, rows)])
 
@@ -80,10 +90,14 @@ def recovery_in(half: Half, sides: Sides) -> float | None:
     Returns:
         0 where nothing was found; None where the half has fewer than 5 members of a side, so that it cannot be asked.
     """
-    asked = np.intersect1d(sides[0], half.rows), np.intersect1d(sides[1], half.rows)
-    if min(map(len, asked)) < SMALLEST:
+    whole = np.zeros(max(int(rows.max(initial=0)) for rows in (*sides, half.rows)) + 1, dtype=np.int8)
+    whole[sides[0]], whole[sides[1]] = 1, 2
+    side = np.zeros_like(whole)
+    side[half.rows] = whole[half.rows]
+    sizes = np.bincount(side, minlength=3)[1:]
+    if sizes.min() < SMALLEST:
         return None
-    return max((_jaccard(asked, other) for pair in half.pairs for other in (pair, pair[::-1])), default=0.0)
+    return max((_jaccard(side, int(sizes.sum()), pair) for pair in half.pairs), default=0.0)
 
 
 def recovered(halves: Sequence[Half], halved: str, sides: Sides) -> float | None:
@@ -93,9 +107,11 @@ def recovered(halves: Sequence[Half], halved: str, sides: Sides) -> float | None
     return float(np.mean(asked)) if asked else None
 
 
-def _jaccard(first: Sides, second: Sides) -> float:
-    common = sum(len(np.intersect1d(a, b)) for a, b in zip(first, second, strict=True))
-    return common / (sum(map(len, first)) + sum(map(len, second)) - common)
+def _jaccard(side: NDArray[np.int8], size: int, pair: Sides) -> float:
+    """Of the ``size`` that are on side 1 or 2, and a pair found there, either way round."""
+    (one, other), (two, another) = ([(side[rows] == n).sum() for rows in pair] for n in (1, 2))
+    common = max(one + another, other + two)
+    return float(common / (size + sum(map(len, pair)) - common))
 
 
 def _halved(gradients: Sequence[Gradients], halved: str, rng: np.random.Generator) -> Sequence[Gradients]:

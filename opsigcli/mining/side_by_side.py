@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from threading import current_thread
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+NAME = "beside"  # of the threads
 AT_ONCE = min(
     4, os.cpu_count() or 1
 )  # threads; products of matrices, sorts and rotations leave Python's lock
@@ -22,10 +24,14 @@ AT_ONCE = min(
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """``work(item)`` for each item, in order; no more than ``AT_ONCE`` are begun beyond those that were asked for.
 
-    Who asks for no more, or is interrupted, waits for the pieces begun and no others.
+    Who asks for no more, or is interrupted, waits for the pieces begun and no others. What is such a piece itself does
+    its own one after the other.
     """
+    if current_thread().name.startswith(NAME):
+        yield from map(work, items)
+        return
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE, NAME) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))

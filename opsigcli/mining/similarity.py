@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from opsigcli.mining.side_by_side import side_by_side
 from opsigcli.mining.usual_gradient import fit
 from opsigcli.progress import SILENT, Progress
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opsigcli.records import Floats, Ints
+
+    Known = dict[int, Floats]
 
 BINS = 20
 REFERENCES = 700  # random examples whose pairs calibrate the baseline
@@ -126,6 +129,7 @@ def gradient_similarity(
     seed: int = 0,
     among: Ints | None = None,
     progress: Progress = SILENT,
+    known: Known | None = None,
 ) -> Floats:
     """How alike the candidates' gradients are, averaged over checkpoints.
 
@@ -139,12 +143,13 @@ def gradient_similarity(
         seed: of the references of the baseline.
         among: rows that stand for all examples (default: all rows).
         progress: told of checkpoints.
+        known: as of ``residual_adjusted_cosine``.
 
     Returns:
         (M, M) float32, symmetric, with zeros on the diagonal.
     """
     if kind == "adjusted":
-        return residual_adjusted_cosine(gradients, seed, among, progress)
+        return residual_adjusted_cosine(gradients, seed, among, progress, known)
     total = np.zeros((len(labels),) * 2, dtype=np.float32)
     for at in gradients:
         rows = np.array(at.sketch, dtype=np.float32)
@@ -158,7 +163,11 @@ def gradient_similarity(
 
 
 def residual_adjusted_cosine(
-    gradients: Sequence[Gradients], seed: int = 0, among: Ints | None = None, progress: Progress = SILENT
+    gradients: Sequence[Gradients],
+    seed: int = 0,
+    among: Ints | None = None,
+    progress: Progress = SILENT,
+    known: Known | None = None,
 ) -> Floats:
     """How alike gradients are beyond what their output residuals explain, ``S_ij = mean_t φ_i(t) · φ_j(t)``.
 
@@ -177,27 +186,41 @@ def residual_adjusted_cosine(
         seed: of the references of the baseline.
         among: rows that stand for all examples (default: all rows).
         progress: told of checkpoints.
+        known: features of the same candidates by checkpoint, to be used again; those made are added.
 
     Returns:
         S, (M, M) float32, symmetric, with zeros on the diagonal.
     """
-    total = np.zeros((len(gradients[0].sketch),) * 2, dtype=np.float32)
+    m, outputs = gradients[0].residuals.shape
+    rows = np.arange(m) if among is None else among
     with progress.task("similarities", len(gradients), "checkpoint") as task:
-        for at in gradients:
-            rows = np.random.default_rng([seed, at.checkpoint]).permutation(
-                len(total) if among is None else among
-            )
-            some = rows[:REFERENCES]
-            if len(some) >= EACH * at.residuals.shape[1]:
-                features = _features(at, np.sort(some))
-                total += features @ features.T
-            else:
+        if min(len(rows), REFERENCES) < EACH * outputs:
+            total = np.zeros((m, m), dtype=np.float32)
+            for at in gradients:
                 _add_excess(total, at, np.random.default_rng([seed, at.checkpoint]), among)
-            task.advance()
+                task.advance()
+            for start in range(0, m, STRIP):
+                end = start + STRIP
+                total[end:, start:end] = total[start:end, end:].T
+        else:
+
+            def features(at: Gradients) -> Floats:
+                if known is not None and at.checkpoint in known:
+                    return known[at.checkpoint]
+                some = np.random.default_rng([seed, at.checkpoint]).permutation(rows)[:REFERENCES]
+                return _features(at, np.sort(some))
+
+            # Side by side, so that the sum over checkpoints is that of one product.
+            together = np.empty((m, sum(at.sketch.shape[1] for at in gradients)), dtype=np.float32)
+            end = 0
+            for at, found in zip(gradients, side_by_side(features, gradients), strict=True):
+                start, end = end, end + found.shape[1]
+                together[:, start:end] = found
+                if known is not None:
+                    known[at.checkpoint] = together[:, start:end]
+                task.advance()
+            total = together @ together.T
     total /= len(gradients)
-    for start in range(0, len(total), STRIP):
-        end = start + STRIP
-        total[end:, start:end] = total[start:end, end:].T
     np.fill_diagonal(total, 0)
     return total
 

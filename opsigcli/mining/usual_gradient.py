@@ -28,7 +28,8 @@ class Usual(NamedTuple):
         ``φ_i = r_i / √(‖r_i‖² + level²)`` with ``r_i = (g_i − Bᵀδ_i) / ‖δ_i‖``.
         """
         direction, per_unit = per_residual(at)
-        return _short(per_unit - direction @ self.slope, self.level)
+        left = per_unit - direction @ self.slope
+        return _short(left, _squares(left), self.level)
 
 
 def fit(at: Gradients) -> tuple[Usual, Floats]:
@@ -49,7 +50,7 @@ def fit(at: Gradients) -> tuple[Usual, Floats]:
     if len(direction) < direction.shape[1]:  # the fit lies in the span of the residuals
         basis = np.linalg.qr(direction.T)[0]
         direction = direction @ basis
-    squares, weights = np.einsum("ij,ij->i", per_unit, per_unit), np.ones(len(direction))
+    squares, weights = _squares(per_unit), np.ones(len(direction))
     for done in range(1, ROUNDS + 1):
         weighted = direction.T * weights
         inverse = np.linalg.inv(weighted @ direction + RIDGE * np.eye(direction.shape[1]))
@@ -60,8 +61,9 @@ def fit(at: Gradients) -> tuple[Usual, Floats]:
             lengths = np.sqrt(np.maximum(squares + (across * direction).sum(axis=1), 0)) / (1 - own)
             weights = 1 / np.sqrt(1 + (lengths / max(float(np.median(lengths)), TINY)) ** 2)
     left = (per_unit - direction @ slope) / (1 - own)[:, None]
-    level = max(LEVEL * float(np.median(np.linalg.norm(left, axis=1))), TINY)
-    return Usual(np.asarray(basis @ slope, dtype=np.float32), level), _short(left, level)
+    squares = _squares(left)
+    level = max(LEVEL * float(np.median(np.sqrt(squares))), TINY)
+    return Usual(np.asarray(basis @ slope, dtype=np.float32), level), _short(left, squares, level)
 
 
 def per_residual(at: Gradients) -> tuple[Floats, Floats]:
@@ -75,6 +77,9 @@ def per_residual(at: Gradients) -> tuple[Floats, Floats]:
     return direction, per_unit
 
 
-def _short(rows: Floats, level: float) -> Floats:
-    squares = np.einsum("ij,ij->i", rows, rows)
+def _squares(rows: Floats) -> Floats:
+    return np.asarray(np.einsum("ij,ij->i", rows, rows))
+
+
+def _short(rows: Floats, squares: Floats, level: float) -> Floats:
     return np.asarray(rows / np.sqrt(squares + level**2)[:, None], dtype=np.float32)

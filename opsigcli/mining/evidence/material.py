@@ -13,6 +13,7 @@ from opsigcli.mining import METHODS
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.resampled import Half, searched_in_halves
 from opsigcli.mining.search import Search
+from opsigcli.mining.side_by_side import side_by_side
 from opsigcli.mining.similarity import gradient_similarity
 from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining_records import (
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opsigcli.mining.inputs import Candidates, Settings
-    from opsigcli.mining.similarity import Gradients
+    from opsigcli.mining.similarity import Gradients, Known
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
@@ -50,6 +51,7 @@ class Material:
     )  # clarity of the clearest pair per surrogate
     deltas: Floats | None = None  # (T−1, M) loss deltas, nats
     resample: bool = False  # some pair may be a finding, so that its stability is worth the time
+    known: Known = field(default_factory=dict)  # features of all candidates by checkpoint
 
     @cached_property
     def halved(self) -> list[Half]:
@@ -62,7 +64,7 @@ class Material:
             found: list[Sides] = method(searched.only(rows, similarity))
             return found
 
-        return searched_in_halves(self.candidates, self.labels, self.settings, search)
+        return searched_in_halves(self.candidates, self.labels, self.settings, search, self.known)
 
     @property
     def search(self) -> Search:
@@ -75,14 +77,16 @@ class Material:
     @cached_property
     def halves(self) -> tuple[Floats, Floats] | None:
         """Gradient similarity at every other checkpoint compared, and at the rest; None where there is but one."""
-        gradients, ask = self.candidates.gradients, self.settings
-        if len(gradients) < 2:
+        gradients, ask, whole = self.candidates.gradients, self.settings, self.similarity
+        if len(gradients) < 2 or whole is None:
             return None
-        first, second = (
-            gradient_similarity(part, self.labels, ask.similarity, ask.seed, self.candidates.among)
-            for part in (gradients[::2], gradients[1::2])
+        first, some = gradients[::2], self.candidates.among
+        every_other = gradient_similarity(
+            first, self.labels, ask.similarity, ask.seed, some, known=self.known
         )
-        return first, second
+        # Of sums over checkpoints the rest is what is left.
+        rest = (whole * len(gradients) - every_other * len(first)) / (len(gradients) - len(first))
+        return every_other, rest
 
     def held_out(self) -> Ints:
         """Loss deltas that no compared checkpoint begins or ends, after the first 10 %, all measured."""
@@ -176,11 +180,12 @@ class Matched:
     @cached_property
     def gradients(self) -> tuple[Floats, Floats]:
         """Cosines of the groups' mean gradients at each checkpoint (K, R + 1), and root mean square norms (R + 1,)."""
-        first, second = self.averages
-        at_checkpoints = self.material.candidates.gradients
-        cosines, squares = np.zeros((len(at_checkpoints), len(first))), np.zeros(len(first))
-        for row, at in enumerate(at_checkpoints):
-            a, b = first @ at.sketch, second @ at.sketch
+        both = np.concatenate(self.averages)
+        at_checkpoints, draws = self.material.candidates.gradients, len(both) // 2
+        cosines, squares = np.zeros((len(at_checkpoints), draws)), np.zeros(draws)
+        means = side_by_side(lambda at: both @ at.sketch, at_checkpoints)
+        for row, mean in enumerate(means):
+            a, b = mean[:draws], mean[draws:]
             norm_a, norm_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
             norms, inner = norm_a * norm_b, (a * b).sum(axis=1)
             cosines[row] = np.divide(inner, norms, out=np.zeros_like(inner), where=norms > 0)

@@ -51,16 +51,17 @@ def _by_class(pair: Matched) -> Evidence:
 def _separation(pair: Matched) -> Evidence:
     """How far the members' contrast lies outside the bulk of everybody else's."""
     to_first, to_second = pair.nearness
-    ratios = np.empty(len(to_first))
-    for row, (a, b) in enumerate(zip(*pair.groups, strict=True)):
-        # A member's mean includes its own zero diagonal entry; the factors take it out.
-        own_a = to_first[row, a] * (len(a) / max(len(a) - 1, 1)) - to_second[row, a]
-        own_b = to_second[row, b] * (len(b) / max(len(b) - 1, 1)) - to_first[row, b]
-        rest = np.delete(to_first[row] - to_second[row], np.concatenate([a, b]))
-        bulk = np.quantile(np.abs(rest), 0.98) if len(rest) else 0.0
-        inside = np.quantile(np.concatenate([own_a, own_b]), 0.1)
-        ratios[row] = inside / max(bulk, 1e-3)
-    return beside_null(ratios)
+    contrast, inside = to_first - to_second, np.zeros(to_first.shape, dtype=bool)
+    own = []
+    for side, near, sign in zip(pair.groups, pair.nearness, (1, -1), strict=True):
+        np.put_along_axis(inside, side, True, axis=1)
+        # A member's mean includes its own zero diagonal entry; the rest of the factor takes it out.
+        more = near * (side.shape[1] / max(side.shape[1] - 1, 1) - 1)
+        own.append(np.take_along_axis(sign * contrast + more, side, axis=1))
+    low = np.quantile(np.concatenate(own, axis=1), 0.1, axis=1)
+    others = np.abs(contrast[~inside]).reshape(len(contrast), -1)
+    bulk = np.quantile(others, 0.98, axis=1) if others.size else np.zeros(len(contrast))
+    return beside_null(low / np.maximum(bulk, 1e-3))
 
 
 def _replication(pair: Matched) -> Evidence | None:
