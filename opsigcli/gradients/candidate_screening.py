@@ -119,7 +119,7 @@ class Screen:
         """
         total, known = len(self._positions), {}
         for part in self._parts:
-            found = self._units.read(self._key("opposed", part), (None, part.stop - part.start))
+            found = self._units.read(self._key("opposition", part), (None, part.stop - part.start))
             if found is not None:
                 known[part.start] = found
         if missing := [part for part in self._parts if part.start not in known]:
@@ -133,7 +133,7 @@ class Screen:
                 for part in missing:
                     there = self._piece(part, task)
                     known[part.start] = np.stack([kind.degree(there, number[part]) for kind in references])
-                    self._units.write(self._key("opposed", part), known[part.start])
+                    self._units.write(self._key("opposition", part), known[part.start])
         return either(np.concatenate([known[part.start] for part in self._parts], axis=1))
 
     def _drawn(self, drawn: Ints, number: Ints) -> list[Gradients]:

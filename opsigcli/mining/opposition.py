@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.mining.similarity import EACH, REFERENCES, usual_cosine
-from opsigcli.mining.usual_gradient import fit
+from opsigcli.mining.usual_gradient import TINY, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,10 +52,10 @@ def either(degrees: Floats) -> Floats:
 class References:
     """R random examples that all others are held against, the more the smaller the groups that can be seen.
 
-    Similarity is that of ``similarity.residual_adjusted_cosine``, averaged over a few checkpoints: the inner product of
-    the features beyond the usual gradient of a residual; or the gradient cosine beyond a straight line,
-    ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)``. Either is one inner product, and one matrix product holds a strip of
-    examples against all references.
+    Similarity is averaged over a few checkpoints: the inner product of the features beyond the usual gradient of a
+    residual, as in ``similarity.residual_adjusted_cosine``, along which they differ alike (``evened``); or the gradient
+    cosine beyond a straight line, ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)``. Either is one inner product, and one
+    matrix product holds a strip of examples against all references.
 
     Args:
         at: gradients per unit of output residual, and residuals of length 1, of the R examples in random order, one
@@ -113,16 +113,36 @@ class References:
         return np.asarray(which * self._width + within)
 
 
+def evening(features: Floats) -> Floats:
+    """What features are multiplied with so that they differ about as much along every direction, (k, k).
+
+    ``√λ (C + λ)^{−1/2}`` with ``C = mean_i φ_i φ_iᵀ`` and λ the mean of its eigenvalues: directions of less than λ stay
+    as they are. Where all examples differ in a few directions much more than in others, those that lie far out along
+    them would be nearest to an example by chance, before the few that share a rare feature with it.
+
+    Args:
+        features: φ, (R, k).
+    """
+    values, axes = np.linalg.eigh(features.T @ features / len(features))
+    values = np.maximum(values, 0)
+    usual = max(float(values.mean()), TINY)
+    return np.asarray(axes * np.sqrt(usual / (values + usual)) @ axes.T, dtype=np.float32)
+
+
 class _Fitted:
-    """Features beyond the usual gradient at one checkpoint."""
+    """Features beyond the usual gradient at one checkpoint, evened."""
 
     level = 0.0
 
     def __init__(self, at: Gradients) -> None:
         self._usual, self._own = fit(at.only(slice(REFERENCES)))
+        self._evening = evening(self._plain(at, np.arange(len(at.sketch))))
 
     def features(self, at: Gradients, own: Ints) -> Floats:
         """Of B examples, (B, k); a reference that was fitted to is left out of its fit."""
+        return np.asarray(self._plain(at, own) @ self._evening)
+
+    def _plain(self, at: Gradients, own: Ints) -> Floats:
         rows = self._usual.features(at)
         fitted = (own >= 0) & (own < len(self._own))
         rows[fitted] = self._own[own[fitted]]

@@ -121,7 +121,9 @@ def test_the_survey_says_what_numpy_says_of_the_whole_matrix(holes: bool) -> Non
 class Crowd:
     """Sketches and residuals in which small groups oppose one another, at several checkpoints."""
 
-    def __init__(self, n: int = 3000, members: int = 12, seed: int = 0, checkpoints: int = 3) -> None:
+    def __init__(
+        self, n: int = 3000, members: int = 12, seed: int = 0, checkpoints: int = 3, wide: float = 0
+    ) -> None:
         rng = np.random.default_rng(seed)
         self.n, k, classes = n, 64, 4
         self.pairs = rng.permutation(n)[: 2 * 2 * members].reshape(2, 2, members)
@@ -129,6 +131,7 @@ class Crowd:
         self.gradients = []
         for t in range(checkpoints):
             sketch = rng.standard_normal((n, k)) / np.sqrt(k)
+            sketch[:, :2] *= 1 + wide  # what all examples differ in
             for pair, axis in zip(self.pairs, axes, strict=True):
                 for sign, side in zip((1, -1), pair, strict=True):
                     sketch[side] += sign * 1.5 * axis
@@ -158,9 +161,10 @@ def directed(gradients: list[Gradients]) -> list[Gradients]:
     ]
 
 
-def test_members_of_small_groups_have_the_highest_opposition_degrees() -> None:
-    crowd = Crowd()
-    there = directed(crowd.gradients[:1])
+@pytest.mark.parametrize(("wide", "checkpoints"), [(0, 1), (4, 2)])
+def test_members_of_small_groups_have_the_highest_opposition_degrees(wide: float, checkpoints: int) -> None:
+    crowd = Crowd(seed=1, checkpoints=checkpoints, wide=wide)
+    there = directed(crowd.gradients)
     order = np.random.default_rng(0).permutation(crowd.n)
     number = np.empty(crowd.n, dtype=np.int64)
     number[order] = np.arange(crowd.n)
@@ -207,7 +211,9 @@ def test_the_opposition_degree_is_that_of_its_definition(
     if fitted:
         usual, own_features = fit(given[0].only(slice(r)))
         features = np.concatenate([own_features, usual.features(given[0])[r:]]).astype(np.float64)
-        similarity = features @ features[:r].T
+        spread = features[:r].T @ features[:r] / r
+        level = np.trace(spread) / len(spread)
+        similarity = level * features @ np.linalg.inv(spread + level * np.eye(len(spread))) @ features[:r].T
     for row in range(r + 10):
         line = similarity[row].copy()
         if own[row] >= 0:
