@@ -336,6 +336,11 @@ MUTATIONS: list[Mutation] = [
             "test_few_that_are_hardly_alike_are_no_end_of_an_axis",
         ),
         (
+            "null is not None and null < SWING",
+            "null is not None",
+            "test_no_axis_is_named_where_random_groups_of_the_labels_oppose_in_gradients_and_losses",
+        ),
+        (
             "ALTERNATES = -0.3 ",
             "ALTERNATES = 9.0 ",
             "test_losses_swing_where_they_part_every_step_and_visibly",

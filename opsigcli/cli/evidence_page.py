@@ -206,8 +206,9 @@ EVIDENCE_PAGE = Topic(
                 "opposing outliers: opposition at least .04 above its null, separation above 1.5 (above 3 where at "
                 "least half of the variance of the contrast lies between classes) and cohesion above .12. class-level "
                 "opposition only: not so, and at least half of the variance of the contrast lies between classes; or "
-                "opposition no more than .04 above its null, and that above .07. tails of one continuous axis: "
-                "opposition at least .04 above its null, neither of the two, and cohesion times sqrt(n - 1) at least "
+                "opposition no more than .04 above its null, and that above .07; or all that follows and nulls of "
+                "gradient_cosine and anti_phase, where that is measured, below -.3. tails of one continuous axis: "
+                "opposition at least .04 above its null, none of these, and cohesion times sqrt(n - 1) at least "
                 ".3, n the members of the smaller group. not distinguishable from chance: else.",
                 "What is not told: whether a pair with a small opposition matters for the optimizer (see opsig "
                 "sharpness and opsig mine --causal); pairs that oppose one another at few of the checkpoints compared "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.mining.verdict import SWING
 from opsigcli.mining_records import (
     Evidence,
 )
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
 
     Sides = tuple[Ints, Ints]
+
+NAMED = 3  # classes of a side
+LARGE = 0.5  # of the largest loading on its side, from which a class is named
+LEAST = 0.25  # of the largest of all
 
 
 def image_features(images: Floats) -> dict[str, Floats]:
@@ -135,32 +140,46 @@ def opposing_classes(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The classes on either side of the main swing, those that swing most first; three of a side at most.
 
-    The first principal component of the classes' mean high-passed loss deltas, each counted by the root of its size;
-    a class is named if its loading is at least half of the largest.
+    The first principal component of the classes' mean high-passed loss deltas, each counted by the root of its size.
+    A class is named if its loading is at least half of the largest on its side, and a quarter of the largest of all: a
+    large class swings less than a small one that it opposes. On the other side than the largest only those are named
+    whose mean moves against its own (correlation below −.3): where one class swings alone all others load so.
 
     Args:
         high_passed: (T', M) high-passed loss deltas; steps with unmeasured entries are left out.
         labels: (M,).
         classes: names of the classes; () = the indices are the names.
     """
-    rows = high_passed[np.isfinite(high_passed).all(axis=1)].astype(np.float64)
-    rows = rows - rows.mean(axis=1, keepdims=True)
+    finite = high_passed[np.isfinite(high_passed).all(axis=1)].astype(np.float64)
+    rows = finite - finite.mean(axis=1, keepdims=True)
     values = np.unique(labels)
     if len(values) < 2 or not rows.any():
         return (), ()
-    means = np.column_stack(
-        [rows[:, labels == value].sum(axis=1) / np.sqrt((labels == value).sum()) for value in values]
-    )
+    of = [labels == value for value in values]
+    means = np.column_stack([rows[:, one].sum(axis=1) / np.sqrt(one.sum()) for one in of])
     loadings = np.linalg.svd(means, full_matrices=False)[2][0]
     order = np.argsort(-np.abs(loadings), kind="stable")
-    large = [k for k in order if abs(loadings[k]) >= 0.5 * np.abs(loadings).max()]
-    sides = ([k for k in large if loadings[k] > 0][:3], [k for k in large if loadings[k] < 0][:3])
-    sides = sides if order[0] in sides[0] else sides[::-1]
+    lead = loadings * np.sign(loadings[order[0]])
+    own = finite[:, of[order[0]]].mean(axis=1)
+    against = [
+        k for k in order if lead[k] < -LEAST * lead.max() and _against(own, finite[:, of[k]].mean(axis=1))
+    ]
+    sides = (
+        [k for k in order if lead[k] >= LARGE * lead.max()][:NAMED],
+        [k for k in against if lead[k] <= LARGE * lead[against].min()][:NAMED],
+    )
     first, second = (
         tuple(classes[v] if 0 <= v < len(classes) else f"class {v}" for v in values[side].tolist())
         for side in sides
     )
     return first, second
+
+
+def _against(first: Floats, second: Floats) -> bool:
+    """Whether two series move against one another."""
+    if min(first.std(), second.std()) == 0:
+        return False
+    return bool(np.corrcoef(first, second)[0, 1] < SWING)
 
 
 def explained(high_passed: Floats, labels: Ints, features: Mapping[str, NDArray[Any]]) -> dict[str, float]:

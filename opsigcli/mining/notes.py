@@ -19,7 +19,7 @@ LOSSES_ALONE = (
     "pairs were sought in the losses alone: groups that rise together at the same steps are merged, quiet members "
     "missed, and whole classes taken for groups; with the model at hand use --method full"
 )
-MOSTLY_CLASS = 0.5  # adjusted R² of high-passed loss deltas on the class
+LARGELY_CLASS = 0.4  # adjusted R² of high-passed loss deltas on the class
 ALONE = "class and "  # what class and one feature explain
 FEATURES = 3  # named
 FILLED = 0.5  # of random groups, from which members of pairs in them are told
@@ -107,7 +107,7 @@ def notes_on_classes(
         Sentences.
     """
     by_class = shares.get("class")
-    if by_class is None or by_class < MOSTLY_CLASS:
+    if by_class is None or by_class < LARGELY_CLASS:
         return []
     words = f"the {kind} alone explains {by_class:.0%} of the high-passed loss deltas (adjusted R²)"
     if "class and features" in shares:
@@ -121,7 +121,7 @@ def notes_on_classes(
         words += (
             f", class and image features {shares['class and features']:.0%} (class and one of them: {each})"
         )
-    words += f": this run's oscillation is mostly of whole {'classes' if kind == 'class' else f'{kind}s'}"
+    words += f": this run's oscillation is largely of whole {'classes' if kind == 'class' else f'{kind}s'}"
     if opposed:
         words += f", {' and '.join(opposed[0])} against {' and '.join(opposed[1])}"
     return [words + ("; mine its beginning with --window first" if apart else "")]

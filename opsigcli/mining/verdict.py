@@ -27,7 +27,9 @@ CONCENTRATED = 1.3  # share ratio
 HELD = 1.0  # swing held
 TOGETHER = 0.3  # cohesion times √(members − 1) of an axis' end; of what a search picks out of noise up to .22
 BY_CLASS = 0.5  # of the variance of a contrast, between classes, from which the label explains it
-SWING = -0.3  # correlation of the groups' loss deltas on held-out steps
+SWING = (
+    -0.3
+)  # correlation of the groups' loss deltas on held-out steps; of random groups, cosine of gradients too
 ALTERNATES = -0.3  # lag-one correlation of their difference
 STABLE = 0.8  # of the members, found again in halves of what was compared
 VISIBLE = 1e-3  # nats, root mean square of that difference
@@ -79,6 +81,11 @@ def judge(evidence: Mapping[str, Evidence], smaller: int) -> tuple[str, tuple[st
             f"members of one side are hardly alike, as {smaller} that a search picks out of noise are"
         )
         verdict = CHANCE
+    elif _any_of_their_classes(evidence):
+        reasons.append(
+            _compare("random groups of the same labels oppose as well", "cosine", evidence["gradient_cosine"])
+        )
+        verdict = CLASS_LEVEL
     else:
         verdict = CONTINUOUS
     return verdict, tuple(reasons)
@@ -88,6 +95,16 @@ def _opposed(evidence: Mapping[str, Evidence]) -> bool:
     """Whether the groups oppose one another beyond random groups of the same labels."""
     opposition = evidence["opposition"]
     return opposition.value - (opposition.null or 0.0) >= MARGIN
+
+
+def _any_of_their_classes(evidence: Mapping[str, Evidence]) -> bool:
+    """Whether random groups of the same labels have opposed mean gradients, and losses that move against one another.
+
+    What a network usually does for an output residual is no part of the opposition, so that classes which oppose as a
+    whole may leave no more than their spread. An axis has both ends in any class.
+    """
+    nulls = [evidence[name].null for name in ("gradient_cosine", "anti_phase") if name in evidence]
+    return all(null is not None and null < SWING for null in nulls)
 
 
 def _apart(evidence: Mapping[str, Evidence]) -> bool:

@@ -30,7 +30,7 @@ NAMED_PAIRS = 3  # whose share of the largest spike is said
 NAMED_CLASSES = 3  # of the examples in no pair, likewise
 LEAST = 0.005  # of a rise, of which classes are named
 BY_CLASS = (
-    0.5  # adjusted R² of high-passed loss deltas on the class from which whole classes oppose one another
+    0.4  # adjusted R² of high-passed loss deltas on the class from which whole classes oppose one another
 )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from planted_runs import Tinted
 
 from opsigcli.datasets.planted import Planted
-from opsigcli.mining.notes import MOSTLY_CLASS
+from opsigcli.mining.notes import LARGELY_CLASS
 from opsigcli.mining.recovery import pair_f1
 from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL, CONTINUOUS, OUTLIERS
 from opsigcli.mining_records import Mining
@@ -20,7 +20,9 @@ BEGIN = 3  # the first third of a run is not looked at for swings
 OF_RUN = "of the run: whole classes"
 OTHERS = "the word, of others"
 NOTHING = "nothing proposed"
-VERDICTS = (OUTLIERS, CONTINUOUS, CLASS_LEVEL, OTHERS, OF_RUN, CHANCE, NOTHING)  # the strongest first
+# The strongest first. Class-level opposition of others than the planted classes takes nothing from a run said to be
+# of those.
+VERDICTS = (OUTLIERS, CONTINUOUS, CLASS_LEVEL, OF_RUN, OTHERS, CHANCE, NOTHING)
 RIGHT = {  # verdicts that are true of what there is; where it swings, nothing is not
     "planted pairs": (OUTLIERS,),
     "one axis": (CONTINUOUS,),
@@ -100,7 +102,7 @@ def _of_what(word: str, sides: Sides, source: Planted | Tinted) -> str:
 
 def _of_the_run(found: Mining, source: Planted | Tinted) -> str:
     """Whether the run is said to swing by whole classes; where such are planted, by classes that do oppose."""
-    if not found.opposing_classes or found.explained.get("class", 0.0) < MOSTLY_CLASS:
+    if not found.opposing_classes or found.explained.get("class", 0.0) < LARGELY_CLASS:
         return NOTHING
     first, second = ({source.classes.index(name) for name in side} for side in found.opposing_classes)
     opposed = getattr(source, "opposed", ())

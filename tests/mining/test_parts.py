@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opsigcli.mining.features import auc, auc_among, explained, image_features, shared_feature
+from opsigcli.mining.features import (
+    auc,
+    auc_among,
+    explained,
+    image_features,
+    opposing_classes,
+    shared_feature,
+)
 from opsigcli.mining.search import Search, losses_alone, top_rule
 from opsigcli.mining.window import first_window
 
@@ -78,6 +85,16 @@ def test_explained_is_the_adjusted_r2_of_least_squares() -> None:
         expected = 1 - ((left**2).sum() / (60 - design.shape[1])) / ((rows**2).sum() / 59)
         assert found[name] == pytest.approx(expected)
     assert explained(np.zeros((4, 60)), labels, {}) == {}
+
+
+def test_classes_of_any_size_that_move_against_one_another_are_named_and_none_where_one_moves_alone() -> None:
+    labels = np.repeat(np.arange(4), [180, 60, 180, 180])
+    turn = (-1.0) ** np.arange(40)[:, None]
+    noise = 0.02 * np.random.default_rng(0).standard_normal((40, 600))
+    both = noise + turn * np.array([0.2, -1, 0, 0])[labels]
+    assert opposing_classes(both, labels, ("a", "b", "c", "d")) == (("b",), ("a",))
+    assert opposing_classes(noise + turn * (labels == 1), labels, ()) == (("class 1",), ())
+    assert opposing_classes(both[:, labels < 2], labels[labels < 2], ("a", "b")) == (("b",), ("a",))
 
 
 def test_the_first_oscillation_is_found_up_to_where_it_has_fallen() -> None:

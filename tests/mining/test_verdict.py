@@ -72,6 +72,25 @@ def test_few_that_are_hardly_alike_are_no_end_of_an_axis(cohesion: float, smalle
 
 
 @pytest.mark.parametrize(
+    ("gradients", "losses", "verdict"),
+    [
+        (-0.5, Evidence(-1.0, -0.6), CLASS_LEVEL),
+        (-0.5, None, CLASS_LEVEL),  # too few held-out steps
+        (-0.5, Evidence(-1.0, 0.1), CONTINUOUS),
+        (-0.2, Evidence(-1.0, -0.6), CONTINUOUS),
+    ],
+)
+def test_no_axis_is_named_where_random_groups_of_the_labels_oppose_in_gradients_and_losses(
+    gradients: float, losses: Evidence | None, verdict: str
+) -> None:
+    found = CLEAR | {"separation": Evidence(1.0, 0.5), "gradient_cosine": Evidence(-0.95, gradients)}
+    del found["anti_phase"]
+    assert judge(found | ({"anti_phase": losses} if losses else {}), 25)[0] == verdict
+    apart = found | {"separation": Evidence(2.0, 0.5), "anti_phase": Evidence(-1.0, -0.6)}
+    assert judge(apart, 25)[0] == OUTLIERS
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"anti_phase": Evidence(-0.2, 0.1)},

@@ -172,7 +172,7 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "pairs: none": (calm, lambda: mined(calm(), explained={"class": 0.9})),
     "pairs: none, where": (calm, make_case),
     "pairs: classes": (
-        lambda: mined(calm(), explained={"class": 0.6}), lambda: mined(calm(), explained={"class": 0.4})),
+        lambda: mined(calm(), explained={"class": 0.6}), lambda: mined(calm(), explained={"class": 0.3})),
     "pairs: classes, how much": (lambda: mined(calm(), explained={"class": 0.6}), calm),
     "pairs: where": (make_case, calm),
     "pairs: by class": (lambda: mined(calm(), explained={"class": 0.4}), calm),
