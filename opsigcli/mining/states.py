@@ -63,11 +63,10 @@ class States:
         totals += _sums(both - self._both[:, rows], self.similarity)
         return States(self.similarity, both, totals)
 
-    def refined(self) -> Rows:
+    def refined(self, share: float = SHARE) -> Rows:
         """Both sides by the rule of ``simple.refine``, with means in place of medians."""
-        against = -self.contrast
-        first = _members(self.contrast, self.to_first, self.to_second, self.first, self.sizes[0])
-        second = _members(against, self.to_second, self.to_first, self.second, self.sizes[1])
+        first = _members(self.contrast, self.to_first, self.to_second, self.first, self.sizes[0], share)
+        second = _members(-self.contrast, self.to_second, self.to_first, self.second, self.sizes[1], share)
         return first, second
 
     def unlike(self, refined: Rows) -> NDArray[np.bool_]:
@@ -113,11 +112,13 @@ def _inner(first: Floats, second: Floats) -> Floats:
     return np.asarray(np.einsum("rm,rm->r", first, second))
 
 
-def _members(contrast: Floats, own: Floats, other: Floats, side: Floats, size: Floats) -> Floats:
+def _members(
+    contrast: Floats, own: Floats, other: Floats, side: Floats, size: Floats, share: float
+) -> Floats:
     count = np.maximum(size, 1)
     usual, usual_own = (_inner(side, of) / count for of in (contrast, own))
     # Nobody is alike to a side whose members do not stand out.
-    bar = np.where(usual > 0, np.float32(SHARE) * usual, np.inf)
+    bar = np.where(usual > 0, np.float32(share) * usual, np.inf)
     inside = contrast > bar[:, None]
     inside &= own > (np.float32(0.5) * usual_own)[:, None]
     inside &= other < -0.05

@@ -27,9 +27,7 @@ CONCENTRATED = 1.3  # share ratio
 HELD = 1.0  # swing held
 TOGETHER = 0.3  # cohesion times √(members − 1) of an axis' end; of what a search picks out of noise up to .22
 BY_CLASS = 0.5  # of the variance of a contrast, between classes, from which the label explains it
-SWING = (
-    -0.3
-)  # correlation of the groups' loss deltas on held-out steps; of random groups, cosine of gradients too
+SWING = -0.3  # correlation of the groups' loss deltas on held-out steps; of random groups, a cosine too
 ALTERNATES = -0.3  # lag-one correlation of their difference
 STABLE = 0.8  # of the members, found again in halves of what was compared
 VISIBLE = 1e-3  # nats, root mean square of that difference
