@@ -211,15 +211,12 @@ def residual_adjusted_cosine(
                 return _features(at, np.sort(some))
 
             # Side by side, so that the sum over checkpoints is that of one product.
-            together = np.empty((m, sum(at.sketch.shape[1] for at in gradients)), dtype=np.float32)
-            end = 0
+            total = np.zeros((m, m), dtype=np.float32)
             for at, found in zip(gradients, side_by_side(features, gradients), strict=True):
-                start, end = end, end + found.shape[1]
-                together[:, start:end] = found
                 if known is not None:
-                    known[at.checkpoint] = together[:, start:end]
+                    known[at.checkpoint] = found
+                total += found @ found.T
                 task.advance()
-            total = together @ together.T
     total /= len(gradients)
     np.fill_diagonal(total, 0)
     return total

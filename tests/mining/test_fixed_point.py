@@ -101,7 +101,16 @@ def test_a_state_is_what_loops_say() -> None:
     expected = [
         i for i in range(M) if contrast[i] > 0.55 * usual and to_first[i] > own / 2 and to_second[i] < -0.05
     ]
-    assert np.flatnonzero(state.refined()[0][1]).tolist() == expected
+    refined = state.refined()
+    assert np.flatnonzero(refined[0][1]).tolist() == expected
+    # Who came and who left, added to the sums, give the sums of those who are there now.
+    now = state.moved(refined, np.array([False, True]))
+    anew = States.of(matrix, [(np.flatnonzero(refined[0][1]), np.flatnonzero(refined[1][1]))])
+    np.testing.assert_allclose(now.contrast, anew.contrast, atol=1e-6)
+    again = now.moved(now.refined(), np.array([True]))
+    np.testing.assert_allclose(
+        again.contrast, anew.moved(anew.refined(), np.array([True])).contrast, atol=1e-6
+    )
 
 
 def test_kept_proposals_share_less_than_half_of_the_smaller_one() -> None:

@@ -79,6 +79,26 @@ def test_halves_are_those_of_the_checkpoints_the_dimensions_and_the_candidates()
     assert all(np.array_equal(a.rows, b.rows) for a, b in zip(halves, again, strict=True))
 
 
+def test_features_made_before_are_those_that_a_half_would_make() -> None:
+    given, known = gradients(), dict[int, np.ndarray]()
+    gradient_similarity(given, LABELS, known=known)
+    assert sorted(known) == [at.checkpoint for at in given]
+    seen = []
+
+    def search(similarity: np.ndarray, rows: np.ndarray) -> list[Sides]:
+        seen.append((len(rows), similarity.tobytes()))
+        return []
+
+    settings = Settings("full")
+    searched_in_halves(Candidates(np.arange(M), given), LABELS, settings, search, known)
+    alone = list(seen)
+    searched_in_halves(Candidates(np.arange(M), given), LABELS, settings, search)
+    assert sorted(seen) == sorted(2 * alone)
+    np.testing.assert_array_equal(
+        gradient_similarity(given[1:3], LABELS, known=known), gradient_similarity(given[1:3], LABELS)
+    )
+
+
 @pytest.mark.parametrize(("lowest", "word"), [(0.79, "unstable"), (0.8, "stable")])
 def test_a_pair_that_does_not_come_back_is_called_unstable_with_the_numbers(lowest: float, word: str) -> None:
     evidence = {

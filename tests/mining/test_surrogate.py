@@ -117,3 +117,9 @@ def test_results_come_in_order_and_few_more_are_begun_than_were_asked_for() -> N
     assert [next(results) for _ in range(3)] == [0, 1, 4]
     results.close()
     assert len(begun) <= 3 + AT_ONCE
+    # Pieces of a piece are worked off by the thread that has it.
+    whose = list(
+        side_by_side(lambda _: set(side_by_side(lambda _: threading.get_ident(), range(5))), range(3))
+    )
+    assert all(len(threads) == 1 for threads in whose)
+    assert threading.get_ident() not in set().union(*whose)
