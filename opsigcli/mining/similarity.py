@@ -210,7 +210,6 @@ def residual_adjusted_cosine(
                 some = np.random.default_rng([seed, at.checkpoint]).permutation(rows)[:REFERENCES]
                 return _features(at, np.sort(some))
 
-            # Side by side, so that the sum over checkpoints is that of one product.
             total = np.zeros((m, m), dtype=np.float32)
             for at, found in zip(gradients, side_by_side(features, gradients), strict=True):
                 if known is not None:
