@@ -105,6 +105,18 @@ def propose(starts: Starts, most: int = STARTS) -> list[Proposal]:
     return best.proposals()
 
 
+def narrowed(similarity: Floats, proposals: list[Proposal], share: float, rounds: int) -> list[Proposal]:
+    """What proposals become when they are refined with another bar, after each of some rounds."""
+    best = []
+    states = States.of(similarity, [p.sides for p in proposals])
+    for _ in range(rounds if proposals else 0):
+        states = States(similarity, *states.refined(share))
+        numbers = np.arange(len(proposals))
+        best.append(_Best(len(proposals), len(similarity)))
+        best[-1].look(numbers, states, numbers)
+    return [proposal for each in best for proposal in each.proposals()]
+
+
 class _Best:
     """The best state of every start so far."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.mining.discovery import discoveries
+from opsigcli.mining.fixed_point import standing
 from opsigcli.mining.inputs import compute_now
 from opsigcli.mining.proposals import propose
 from opsigcli.mining.side_by_side import side_by_side
@@ -161,8 +162,8 @@ def _undecided(best: list[float], apart: Sequence[float], count: int, rate: floa
 def _clearest(waves: Floats, labels: Ints, drawn: list[int]) -> Floats:
     """Clarity of the clearest pair in one surrogate, ()."""
     surrogate = rotated(waves, labels, np.random.default_rng(drawn))
-    found = propose(Starts(surrogate, STARTS), STARTS)
-    return np.array(max((p.score for p in found if p.holds), default=0.0))
+    found = standing(surrogate, propose(Starts(surrogate, STARTS), STARTS))
+    return np.array(max((p.score for p in (*found[0], *found[1])), default=0.0))
 
 
 def _waves(labels: Ints) -> list[tuple[int, int, int]]:

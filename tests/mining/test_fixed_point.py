@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opsigcli.mining.fixed_point import fixed_point_pairs, swing_held
-from opsigcli.mining.proposals import propose, suppress
+from opsigcli.mining.fixed_point import fixed_point_pairs, standing, swing_held
+from opsigcli.mining.proposals import Proposal, propose, suppress
 from opsigcli.mining.simple import owned
 from opsigcli.mining.starts import Starts, opposition_degree
 from opsigcli.mining.states import States
@@ -61,6 +61,25 @@ def test_both_ends_of_a_smooth_axis_are_proposed_and_no_common_direction_is() ->
     common = similarity([], 0) + 0.1 * np.outer(1 + 0.3 * place, 1 + 0.3 * place).astype(np.float32)
     np.fill_diagonal(common, 0)
     assert fixed_point_pairs(common) == []
+
+
+def test_of_a_proposal_that_does_not_stand_apart_its_core_is_found_where_that_does() -> None:
+    sides = np.arange(10), np.arange(10, 20)
+    place = np.zeros(M)
+    place[sides[0]], place[sides[1]] = 1, -1
+    place[20:95] = np.linspace(0.1, 0.6, 75)  # lean to one side, and some are refined into it
+    matrix = similarity([], 0, noise=0.02) + 0.5 * np.outer(place, place).astype(np.float32)
+    np.fill_diagonal(matrix, 0)
+    kept, cores = standing(matrix, propose(Starts(matrix)))
+    assert kept == []
+    assert [{tuple(side) for side in core.sides} for core in cores] == [set(map(tuple, sides))]
+    assert {tuple(side) for side in fixed_point_pairs(matrix)[0]} == set(map(tuple, sides))
+    wide = Proposal(sides, 0.3, (0.4, 0.4), 1.0)
+    for nearest, apart in ((0.6, True), (0.7, False)):  # a core as clear as those of noise is none
+        place[20:30] = nearest
+        matrix = similarity([], 0, noise=0.02) + 0.5 * np.outer(place, place).astype(np.float32)
+        np.fill_diagonal(matrix, 0)
+        assert len(standing(matrix, [wide])[1]) == apart
 
 
 def test_members_of_pairs_with_features_alike_go_to_the_pair_they_belong_to() -> None:
