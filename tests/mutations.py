@@ -256,11 +256,6 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "mining/fixed_point.py",
-        "mining/test_gates.py",
-        ("WIDER = 0.45 ", "WIDER = 0.1 ", "test_who_stands_a_third_as_far_out_as_the_members_does_not"),
-    ),
-    *of(
-        "mining/fixed_point.py",
         "mining/test_fixed_point.py",
         *(
             (old, new, "test_of_a_proposal_that_does_not_stand_apart_its_core_is_found_where_that_does")
@@ -269,6 +264,11 @@ MUTATIONS: list[Mutation] = [
                 ("core.separation > CLEAR", "core.separation > 0"),
             )
         ),
+    ),
+    *of(
+        "mining/fixed_point.py",
+        "mining/test_gates.py",
+        ("WIDER = 0.45 ", "WIDER = 0.1 ", "test_who_stands_a_third_as_far_out_as_the_members_does_not"),
         (
             "WIDER = 0.45 ",
             "WIDER = 0.9 ",
