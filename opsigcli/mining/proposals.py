@@ -107,10 +107,12 @@ def propose(starts: Starts, most: int = STARTS) -> list[Proposal]:
 
 def narrowed(similarity: Floats, proposals: list[Proposal], share: float, rounds: int) -> list[Proposal]:
     """What proposals become when they are refined with another bar, after each of some rounds."""
+    if not proposals:
+        return []
     best = []
     states = States.of(similarity, [p.sides for p in proposals])
-    for _ in range(rounds if proposals else 0):
-        states = States(similarity, *states.refined(share))
+    for _ in range(rounds):
+        states = states.moved(states.refined(share), np.ones(len(proposals), dtype=bool))
         numbers = np.arange(len(proposals))
         best.append(_Best(len(proposals), len(similarity)))
         best[-1].look(numbers, states, numbers)
