@@ -1,11 +1,10 @@
-"""Speed and memory of mining: ``python tests/benchmarks/mine.py [top] [whole] [group] [again]``.
+"""Speed and memory of mining: ``python tests/benchmarks/mine.py [top] [whole] [group]``.
 
 ``top``: the 20 largest and smallest loss deltas of every step of a store of 1.28 M examples × 200 checkpoints, against
 ``np.diff`` and ``argpartition`` on losses that are in memory already; the results are compared. ``whole``: the peak
 memory of ``opsig mine`` on that store. ``group``: gradients of a ResNet-18 (11 M parameters) by the sketch that mining
-uses, and the grouping of 5,000 candidates. ``again``: ``opsig mine`` from its start to its end on runs with two planted
-pairs whose gradients are kept; all surrogates and halves are made anew. Times are medians of interleaved runs with the
-range beside them; memory is the peak of a process of its own above what it had before, of ``again`` in all.
+uses, and the grouping of 5,000 candidates. Times are medians of interleaved runs with the range beside them; memory is
+the peak of a process of its own above what it had before.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ TOP = 20
 CHECKPOINTS_COMPARED = 6
 CORES = 2
 SURROGATES = 2
-AGAIN = 1000, 2000  # examples of runs that are mined again
 
 
 def peak() -> float:
@@ -92,7 +90,7 @@ def top(store: Path, chosen: argparse.Namespace) -> None:
         print(f"  {name:24} {alone(part, store)['mb']:.0f} MB above base")
 
 
-def spread(times: Sequence[float]) -> str:
+def spread(times: list[float]) -> str:
     return f"{statistics.median(times):6.3f} ({min(times):.3f}-{max(times):.3f})"
 
 
@@ -162,34 +160,6 @@ def group(chosen: argparse.Namespace) -> None:
         f"{found['search']:.1f} s, each surrogate {found['surrogate']:.2f} s; {found['pairs']} of 3 planted pairs; "
         f"{found['mb']:.0f} MB above base"
     )
-
-
-def again(chosen: argparse.Namespace) -> None:
-    """Wall, CPU and peak memory of mining again, each time with another number of surrogates: nothing is read back."""
-    for examples in AGAIN:
-        with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-            run, store = f"{folder}/run", ["--store", f"{folder}/opsig.h5"]
-            data = f"planted?scenario=img2&n={examples}&seed=0"
-            command("train", run, "--data", data, "--model", "mlp", "--steps", "200", "--save-every", "5")
-            command("trace", run, *store)
-            command("mine", *store)
-            took = [
-                command("mine", *store, "--surrogates", str(38 - number)) for number in range(chosen.repeats)
-            ]
-        wall, cpu, kept = zip(*took, strict=True)
-        print(
-            f"mining again, {examples:,}: {spread(wall)} s wall, {spread(cpu)} s CPU, {max(kept):.2f} GiB peak"
-        )
-
-
-def command(*words: str) -> tuple[float, float, float]:
-    """Wall and CPU seconds and peak memory, GiB, of a command in a process of its own."""
-    begin = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "opsigcli", *words], stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, words
-    return time.perf_counter() - begin, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
 
 
 def gradients(chosen: argparse.Namespace) -> dict[str, float]:
@@ -283,7 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", default=["top", "whole", "group", "again"])
+    parser.add_argument("parts", nargs="*", default=["top", "whole", "group"])
     parser.add_argument("--examples", type=int, default=1_280_000)
     parser.add_argument("--checkpoints", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=5)
@@ -309,8 +279,6 @@ def main() -> None:
                     show(store, chosen)
     if "group" in parts:
         group(chosen)
-    if "again" in parts:
-        again(chosen)
 
 
 if __name__ == "__main__":
