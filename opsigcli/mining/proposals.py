@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,8 +54,12 @@ class Proposal:
 
     def overlaps(self, other: Proposal) -> bool:
         """Whether they share half of the smaller one's members."""
-        rows, others = self.members, other.members
-        return len(np.intersect1d(rows, others)) >= OVERLAP * min(len(rows), len(others))
+        sizes = (sum(map(len, each.sides)) for each in (self, other))
+        return len(self._who & other._who) >= OVERLAP * min(sizes)
+
+    @cached_property
+    def _who(self) -> frozenset[int]:
+        return frozenset(self.members.tolist())
 
     @property
     def holds(self) -> bool:
@@ -112,10 +117,13 @@ def narrowed(similarity: Floats, proposals: list[Proposal], share: float, rounds
     best = []
     states = States.of(similarity, [p.sides for p in proposals])
     for _ in range(rounds):
-        states = states.moved(states.refined(share), np.ones(len(proposals), dtype=bool))
-        numbers = np.arange(len(proposals))
+        refined, numbers = states.refined(share), np.arange(len(proposals))
+        rest = not states.unlike(refined).any()
+        states = states.moved(refined, np.ones(len(proposals), dtype=bool))
         best.append(_Best(len(proposals), len(similarity)))
         best[-1].look(numbers, states, numbers)
+        if rest:
+            break
     return [proposal for each in best for proposal in each.proposals()]
 
 
