@@ -95,8 +95,9 @@ def _of_what(word: str, sides: Sides, source: Planted | Tinted) -> str:
         before = (source.axis[first][:, None] < source.axis[second]).mean()
         return word if abs(before - 0.5) > 0.4 else OTHERS
     if word == CLASS_LEVEL and getattr(source, "opposed", ()):
-        most = sorted(int(np.bincount(source.labels[side]).argmax()) for side in sides)
-        return word if tuple(most) in source.opposed else OTHERS
+        shares = [np.bincount(source.labels[s], minlength=len(source.classes)) / len(s) for s in sides]
+        more = shares[0] - shares[1]  # classes by which the sides differ most
+        return word if tuple(sorted((int(more.argmax()), int(more.argmin())))) in source.opposed else OTHERS
     return word
 
 
