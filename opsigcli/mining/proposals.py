@@ -114,17 +114,18 @@ def narrowed(similarity: Floats, proposals: list[Proposal], share: float, rounds
     """What proposals become when they are refined with another bar, after each of some rounds."""
     if not proposals:
         return []
-    best = []
+    numbers, found = np.arange(len(proposals)), []
     states = States.of(similarity, [p.sides for p in proposals])
     for _ in range(rounds):
-        refined, numbers = states.refined(share), np.arange(len(proposals))
+        refined = states.refined(share)
         rest = not states.unlike(refined).any()
         states = states.moved(refined, np.ones(len(proposals), dtype=bool))
-        best.append(_Best(len(proposals), len(similarity)))
-        best[-1].look(numbers, states, numbers)
+        best = _Best(len(proposals), len(similarity))
+        best.look(numbers, states, numbers)
+        found += best.proposals()
         if rest:
             break
-    return [proposal for each in best for proposal in each.proposals()]
+    return found
 
 
 class _Best:
