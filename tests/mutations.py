@@ -261,7 +261,7 @@ MUTATIONS: list[Mutation] = [
             (old, new, "test_of_a_proposal_that_does_not_stand_apart_its_core_is_found_where_that_does")
             for old, new in (
                 ("CORE = 0.75 ", "CORE = 0.55 "),
-                ("core.separation > CLEAR", "core.separation > 0"),
+                ("core.separation > APART", "core.separation > 0"),
             )
         ),
     ),

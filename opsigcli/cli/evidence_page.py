@@ -55,7 +55,7 @@ EVIDENCE_PAGE = Topic(
                 "groups, its separation 1.3, the mean S within each group times sqrt(n - 1) .2, neither group is 6 "
                 "times the other and no half of its members is in a clearer pair. What fails by its separation alone, "
                 "or by its groups' sizes or cohesion, and has one above .9, is refined six times more with .75 in "
-                "place of .55: its core is proposed where all that holds and its separation exceeds 1.5. Memberships "
+                "place of .55: its core is proposed where all that holds and its separation exceeds 1.7. Memberships "
                 "are then refined three times with .45 in place of .55 (a core's with .75); there, and in "
                 "replication, medians take the place of the group's "
                 "means. Of those that may belong to several pairs each goes to the pair p with the largest "

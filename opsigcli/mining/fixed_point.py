@@ -15,7 +15,6 @@ from opsigcli.mining.outliers import stands_apart
 from opsigcli.mining.proposals import ROUNDS, along_the_axis, narrowed, propose, suppress
 from opsigcli.mining.simple import SMALLEST, owned, part, refine
 from opsigcli.mining.starts import Starts
-from opsigcli.mining.states import CLEAR
 
 if TYPE_CHECKING:
     from opsigcli.mining.proposals import Proposal
@@ -28,6 +27,7 @@ SETTLING = 3  # rounds
 WIDER = 0.45  # of the members' median contrast, for the last word on memberships
 CORE = 0.75  # likewise, of what stands apart only so
 NEARLY = 0.9  # separation of a proposal whose core may stand apart
+APART = 1.7  # separation of a core; of noise they reach 1.56
 
 
 def fixed_point_pairs(similarity: Floats, given: list[Sides] | None = None) -> list[Sides]:
@@ -55,8 +55,8 @@ def standing(similarity: Floats, proposals: list[Proposal]) -> tuple[list[Propos
 
     In networks that pool, examples with an unusual residual lean to one side of a pair, and what refinement settles at
     has them among its members. With a bar of .75 of the members' mean contrast, in place of .55, they fall away. A
-    core has to be as far apart as outliers are: cores of noise reach a separation of 1.45. No two of all that is
-    returned share half of the smaller one's members.
+    core has to be farther apart than outliers, as it was picked for that. No two of all that is returned share half of
+    the smaller one's members.
 
     Args:
         similarity: S, (M, M), zero diagonal.
@@ -65,7 +65,7 @@ def standing(similarity: Floats, proposals: list[Proposal]) -> tuple[list[Propos
     kept = suppress([p for p in proposals if p.holds])
     wide = suppress([p for p in proposals if p.leans and not p.holds and p.separation > NEARLY])
     found = narrowed(similarity, wide, CORE, ROUNDS)
-    cores = suppress([core for core in found if core.holds and core.separation > CLEAR])
+    cores = suppress([core for core in found if core.holds and core.separation > APART])
     return kept, [core for core in cores if not any(core.overlaps(other) for other in kept)]
 
 

@@ -75,7 +75,7 @@ def test_of_a_proposal_that_does_not_stand_apart_its_core_is_found_where_that_do
     assert [{tuple(side) for side in core.sides} for core in cores] == [set(map(tuple, sides))]
     assert {tuple(side) for side in fixed_point_pairs(matrix)[0]} == set(map(tuple, sides))
     wide = Proposal(sides, 0.3, (0.4, 0.4), 1.0)
-    for nearest, apart in ((0.6, True), (0.7, False)):  # a core as clear as those of noise is none
+    for nearest, apart in ((0.55, True), (0.65, False)):  # a core as clear as those of noise is none
         place[20:30] = nearest
         matrix = similarity([], 0, noise=0.02) + 0.5 * np.outer(place, place).astype(np.float32)
         np.fill_diagonal(matrix, 0)
