@@ -77,7 +77,10 @@ EVIDENCE_PAGE = Topic(
                 "most extreme counts; B is fitted to 700 random examples. It is computed a second time with, for S, "
                 "the cosine of two gradients beyond a straight line in the cosine of their residuals, through the 20 "
                 "bins' medians; the better of an example's two ranks counts, and where B cannot be fitted the second "
-                "alone. The drawn ones stand for all others, and B is fitted to them alone in what follows.",
+                "alone. Features are evened for the first: multiplied with (l / (C + l))^(1/2), where C is the mean of "
+                "feature times feature transposed over up to 65,536 random examples and l the mean of its eigenvalues, "
+                "as what all examples differ in most would hide what a few share. The drawn ones stand for all "
+                "others, and B is fitted to them alone in what follows.",
                 "Of more examples than --candidates the others join a pair found, if the S between its groups is "
                 "below -.0375, by the same S and the rule for memberships with .7 in place of .55, each the pair that "
                 "it goes to as above; of these, who is looked at at all checkpoints compared exceeds .35 at those "

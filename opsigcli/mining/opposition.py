@@ -53,9 +53,9 @@ class References:
     """R random examples that all others are held against, the more the smaller the groups that can be seen.
 
     Similarity is averaged over a few checkpoints: the inner product of the features beyond the usual gradient of a
-    residual, as in ``similarity.residual_adjusted_cosine``, along which they differ alike (``evened``); or the gradient
-    cosine beyond a straight line, ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)``. Either is one inner product, and one
-    matrix product holds a strip of examples against all references.
+    residual, as in ``similarity.residual_adjusted_cosine``, here of which all differ alike along every direction
+    (``evening``); or the gradient cosine beyond a straight line, ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)``. Either
+    is one inner product, and one matrix product holds a strip of examples against all references.
 
     Args:
         at: gradients per unit of output residual, and residuals of length 1, of the R examples in random order, one
