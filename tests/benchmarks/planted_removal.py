@@ -1,6 +1,7 @@
 """Do planted pairs do anything? Training again without one, beside training again without others of its classes.
 
     python tests/benchmarks/planted_removal.py --seeds 1-3 --scenarios pictures2,pictures4 --rows removal.jsonl
+    python tests/benchmarks/planted_removal.py --seeds 5-6 --scenarios rare --optimizers gd,sgd --rows rare.jsonl
 
 For each planted pair, what taking its members away does, beside taking away as many random examples of the same labels
 that are in no pair:
@@ -29,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from planted import mine_one
-from planted_runs import PlantedRun, network, seen, train
+from planted_runs import ALL, PlantedRun, network, seen, train
 from torch import Tensor, nn
 
 from opsigcli.curvature.lanczos import top_eigenvalues
@@ -145,7 +146,7 @@ def measured(
     scenario: str, n: int, seed: int, optimizer: str, draws: int, surrogates: int
 ) -> list[dict[str, Any]]:
     """For every planted pair of a run: what removing it does, what removing others does, and whether it is found."""
-    source = Planted(scenario, n, seed)
+    source = Planted(scenario, n or ALL[scenario].n, seed)
     model = network(source, seed)
     run = PlantedRun(source, model, *train(source, model, seed, optimizer))
     mined = mine_one(seen(run, 1), "full", surrogates)[0]
@@ -222,7 +223,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="1-3", help="first-last")
     parser.add_argument("--scenarios", default="pictures2,pictures4,pictures2-bn,pictures4-bn")
     parser.add_argument("--optimizers", default="gd")
-    parser.add_argument("--n", type=int, default=600)
+    parser.add_argument("--n", type=int, default=0, help="examples (default: as many as the scenario has)")
     parser.add_argument("--draws", type=int, default=3, help="random removals trained again, for each pair")
     parser.add_argument("--surrogates", type=int, default=0)
     parser.add_argument("--rows", type=Path, required=True, help="JSON lines file of the pairs")
