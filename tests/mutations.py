@@ -342,10 +342,11 @@ MUTATIONS: list[Mutation] = [
             "test_where_the_label_explains_a_contrast_only_groups_far_apart_are_more",
         ),
         (
-            "TOGETHER = 0.45 ",
+            "TOGETHER = 0.3 ",
             "TOGETHER = 0.0 ",
             "test_few_that_are_hardly_alike_are_no_end_of_an_axis",
         ),
+        ("STILL = 0.45 ", "STILL = 0.3 ", "test_few_that_are_hardly_alike_are_no_end_of_an_axis"),
         (
             "null is not None and null < SWING",
             "null is not None",

@@ -215,7 +215,8 @@ EVIDENCE_PAGE = Topic(
                 "opposition no more than .04 above its null, and that above .07; or all that follows and nulls of "
                 "gradient_cosine and anti_phase, where that is measured, below -.3. tails of one continuous axis: "
                 "opposition at least .04 above its null, none of these, and cohesion times sqrt(n - 1) at least "
-                ".45, n the members of the smaller group. not distinguishable from chance: else.",
+                ".3, or .45 where the losses do not swing, n the members of the smaller group. not distinguishable "
+                "from chance: else.",
                 "What is not told: whether a pair with a small opposition matters for the optimizer (see opsig "
                 "sharpness and opsig mine --causal); pairs that oppose one another at few of the checkpoints compared "
                 "only; groups of fewer than 5 examples, or of more than about a sixth of all on a side (a tenth where "

@@ -25,7 +25,8 @@ FAR = 3.0  # separation of groups that are most of their class: whole classes wi
 COHERENT = 0.12  # cohesion of discrete groups: brightness in photographs reaches .1, weak planted pairs .14
 CONCENTRATED = 1.3  # share ratio
 HELD = 1.0  # swing held
-TOGETHER = 0.45  # cohesion times √(members − 1) of an axis' end; of what is picked out of noise up to .33
+TOGETHER = 0.3  # cohesion times √(members − 1) of an axis' end; of what a search picks out of noise up to .22
+STILL = 0.45  # likewise, where losses do not swing: beside whole classes a search picks out up to .38
 BY_CLASS = 0.5  # of the variance of a contrast, between classes, from which the label explains it
 SWING = -0.3  # correlation of the groups' loss deltas on held-out steps; of random groups, a cosine too
 ALTERNATES = -0.3  # lag-one correlation of their difference
@@ -74,7 +75,7 @@ def judge(evidence: Mapping[str, Evidence], smaller: int) -> tuple[str, tuple[st
         verdict = CLASS_LEVEL
     elif apart:
         verdict = OUTLIERS
-    elif cohesion.value * (smaller - 1) ** 0.5 < TOGETHER:
+    elif cohesion.value * (smaller - 1) ** 0.5 < (TOGETHER if swings(evidence) else STILL):
         reasons.append(
             f"members of one side are hardly alike, as {smaller} that a search picks out of noise are"
         )

@@ -65,9 +65,21 @@ def test_where_the_label_explains_a_contrast_only_groups_far_apart_are_more(
     assert judge(CLEAR | explained, 25)[0] == verdict
 
 
-@pytest.mark.parametrize(("cohesion", "smaller", "verdict"), [(0.07, 9, CHANCE), (0.07, 60, CONTINUOUS)])
-def test_few_that_are_hardly_alike_are_no_end_of_an_axis(cohesion: float, smaller: int, verdict: str) -> None:
-    found = {"cohesion": Evidence(cohesion, 0.0), "separation": Evidence(1.3, 0.5)}
+@pytest.mark.parametrize(
+    ("smaller", "swing", "verdict"),
+    [
+        (9, -0.9, CHANCE),
+        (12, -0.9, CONTINUOUS),  # as brightness within a class of photographs
+        (12, 0.1, CHANCE),  # as what a search picks out beside whole classes
+        (60, 0.1, CONTINUOUS),
+    ],
+)
+def test_few_that_are_hardly_alike_are_no_end_of_an_axis(smaller: int, swing: float, verdict: str) -> None:
+    found = {
+        "cohesion": Evidence(0.1, 0.0),
+        "separation": Evidence(1.3, 0.5),
+        "anti_phase": Evidence(swing, 0.5),
+    }
     assert judge(CLEAR | found, smaller)[0] == verdict
 
 
