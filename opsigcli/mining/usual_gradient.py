@@ -70,10 +70,8 @@ def per_residual(at: Gradients) -> tuple[Floats, Floats]:
     """Directions of the output residuals, and gradients per unit of residual; zeros where there is no residual."""
     residuals, sketch = (np.asarray(part, dtype=np.float32) for part in (at.residuals, at.sketch))
     lengths = np.linalg.norm(residuals, axis=1, keepdims=True)
-    (
-        direction,
-        per_unit,
-    ) = (  # divided, so that what is parallel stays so to the last digit, and ties stay ties
+    # Divided and not scaled: what is parallel stays so to the last digit, and ties stay ties.
+    direction, per_unit = (
         np.divide(part, lengths, out=np.zeros_like(part), where=lengths > TINY)
         for part in (residuals, sketch)
     )

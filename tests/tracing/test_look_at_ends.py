@@ -6,7 +6,6 @@ import json
 import math
 import shlex
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from PIL import Image
 from torch import nn
 
 from opsigcli.look_records import Look
-from opsigcli.runs.operations import operations
 from opsigcli.runs.permuted import permuted
 from opsigcli.store.reader import open_store
 
@@ -347,24 +345,3 @@ def test_the_search_for_a_normalisation_is_bounded_by_work_and_says_what_it_left
     assert bool(untried) == bool(said) == (first_untried is not None)
     if first_untried is not None:
         assert untried[0].startswith(first_untried)
-
-
-def test_operations_are_two_for_each_place_that_weights_are_multiplied_at() -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.back = nn.Conv2d(3, 8, 3, padding=1), nn.ConvTranspose2d(8, 4, 2, stride=2)
-            self.each, self.heads = nn.Linear(4, 6), nn.MultiheadAttention(6, 2, batch_first=True)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            tokens = self.each(self.back(self.first(x)).flatten(2).mT)
-            return self.heads(tokens, tokens, tokens)[0].mean(1)
-
-    def read(_: Any) -> torch.Tensor:
-        return torch.zeros(1, 3, 5, 5)
-
-    objective: Any = SimpleNamespace(model=Net(), settle=lambda: None, read=read)
-    pixels, tokens = 5 * 5, 10 * 10
-    layers = pixels * 3 * 8 * 9, pixels * 8 * 4 * 4, tokens * 4 * 6, tokens * 6 * 6 * 4
-    assert operations(objective, np.zeros(1, dtype=np.int64)) == 2 * sum(layers)
-    assert not any(layer._forward_hooks for layer in objective.model.modules())

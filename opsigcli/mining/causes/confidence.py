@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from opsigcli.spike_records import Share
 
 QUANTILE = 1.96  # standard deviations to 2.5 % on either side
-ROUNDING = (
-    1e-6  # of p from losses in float32: a network that says nothing yet (p = 1/C) is in doubt, and not wrong
-)
+ROUNDING = 1e-6  # of p, from losses in float32: a network that says nothing yet (p = 1/C) is not wrong
 
 
 def by_confidence(rises: Rises, spike: int, classes: int) -> tuple[Share, ...]:
