@@ -436,7 +436,7 @@ def along(case: Case, pair: Pair) -> dict[str, tuple[float, float]]:
     known = [(abs(case.compared - point["step"]).min(), point["step"], point) for point in case.sharpness]
     point = min(each for each in known if each[2]["converged"])[2]
     row, top = int(np.flatnonzero(case.steps == point["step"])[0]), point["eigenvalues"][0]
-    null = [case.curvature(row, p) for p in case.draws(pair, 3, outside=True)]
+    null = [case.curvature(row, p) for p in case.draws(pair, 12, outside=True)]
     lean = case.deltas[:, pair[0]].mean(axis=1) - case.deltas[:, pair[1]].mean(axis=1)
     h = case.high_passed[:, pair[0]].mean(axis=1) - case.high_passed[:, pair[1]].mean(axis=1)
     begin = round(0.1 * len(h))

@@ -6,6 +6,7 @@ all of them and all halves are made anew. Medians, with the range beside them.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -20,6 +21,9 @@ REPEATS = 5
 
 def main() -> None:
     """Measure, and print."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     for examples in EXAMPLES:
         with tempfile.TemporaryDirectory() as folder:
             run, store = f"{folder}/run", ["--store", f"{folder}/opsig.h5"]

@@ -65,13 +65,8 @@ def test_the_page_on_evidence_is_enough_to_compute_every_number_of_a_finding_aga
     )
     check("persistence", lasting[0], lasting[1:].mean(), 1 / 8, 0.02)
     replicated = np.array([replication(case, p) for p in random[:19]])
-    check(
-        "replication",
-        replication(case, pair),
-        replicated.mean(),
-        2e-4,
-        5 * replicated.std() * np.sqrt(2 / 19),
-    )
+    error = 5 * max(replicated.std(), 0.05) * np.sqrt(2 / 19)  # nearly all are 0, by chance all 19 here or there
+    check("replication", replication(case, pair), replicated.mean(), 2e-4, error)
     lean, labels = contrast(s, pair), case.labels
     means = np.array([lean[labels == label].mean() for label in labels])
     classes = len(np.unique(labels))
@@ -86,7 +81,7 @@ def test_the_page_on_evidence_is_enough_to_compute_every_number_of_a_finding_aga
     assert max(by_chance) < clarity(s, pair)
     assert told["clarity"]["p_value"] == 1 / 40  # less clear, all of them
     for name, (value, null) in along(case, pair).items():
-        check(name, value, null, 2e-3, {"curvature": 0.03}.get(name, 2e-3))
+        check(name, value, null, 2e-3, {"curvature": 0.06}.get(name, 2e-3))  # of three draws, in units of λ₁
     assert checked == set(told)
 
 

@@ -118,7 +118,7 @@ def test_googlenet_with_the_inputs_of_its_builder_is_noticed(opsig: Opsig, tmp_p
     x, y = write_pictures(tmp_path / "data", 48, 8)
     torch.manual_seed(0)
     model = googlenet(num_classes=3, aux_logits=False, transform_input=True, init_weights=False)
-    truth = train(model, x, y, tmp_path / "ck", 14, 0.01)
+    truth = train(model, x, y, tmp_path / "ck", 24, 0.003)
     assert_noticed(
         opsig, tmp_path, "torchvision:googlenet?num_classes=3&aux_logits=false&init_weights=false", truth
     )
