@@ -266,6 +266,25 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
+        "mining/conflicts.py",
+        "mining/test_conflicts.py",
+        ("MOSTLY = 0.45 ", "MOSTLY = 0.0 ", "test_who_opposes_a_group_a_little_is_no_part_of_its_conflict"),
+        (
+            ", signs, sums, signs).argmax()",
+            ", signs, sums, signs).argmin()",
+            "test_the_sides_are_those_between_which_opposition_adds_up_to_most",
+        ),
+    ),
+    *of(
+        "mining/fixed_point.py",
+        "mining/test_conflicts.py",
+        (
+            "    if all(apart):\n",
+            "    if True:\n",
+            "test_groups_that_keep_a_conflict_from_standing_apart_are_left_out",
+        ),
+    ),
+    *of(
         "mining/fixed_point.py",
         "mining/test_gates.py",
         ("WIDER = 0.45 ", "WIDER = 0.1 ", "test_who_stands_a_third_as_far_out_as_the_members_does_not"),

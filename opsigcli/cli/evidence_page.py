@@ -62,6 +62,17 @@ EVIDENCE_PAGE = Topic(
                 "|G^-1 c|_p / sqrt((G^-1)_pp), where c are its contrasts with all pairs and G those of the pairs' "
                 "members (mean of the one group less that of the other). Pairs that do not stand apart keep at most a "
                 "fifth of all examples, those that their direction moves most.",
+                "A group may be opposed by several that are not alike: where a feature means one class to some and "
+                "other classes to others. The groups of what is proposed, without regard to clearer pairs, are taken "
+                "in the order of the mean S within them times sqrt(n), each without the members that came before and "
+                "only where half of it, and 5 examples, are left. Two of them oppose one another where a proposal has "
+                "half of the smaller of either and its side, and where -S between them is at least .45 of the largest "
+                "that either has with any group. Around each group those that oppose it, 7 at most, are gathered; of "
+                "three groups or more the two sides are those for which the sum of S, of two on one side less that of "
+                "two on different sides, is largest. Of those that share half of the smaller one's members the one "
+                "with the largest opposition times sqrt(n1 n2) counts. Its groups are refined as above, each against "
+                "the whole other side, with one bar for a side; the group that opposes the other side least is left "
+                "out until the whole stands apart; what it shares half of its members with is no pair of its own.",
                 "On a smooth axis nobody stands apart. Both ends of the first eigenvector of S, a tenth of the "
                 "examples each, are proposed as well where their opposition exceeds the same two bars and their "
                 "separation .8, and no half of the smaller one's members is shared with a pair; memberships are "

@@ -2,7 +2,8 @@
 
 A start is an example with what resembles it most and what opposes that most, or a group of average linkage with
 its most negative partner. Along its refinement the clearest state counts. What remains after overlapping proposals
-are struck has to be opposed, cohesive on both sides, and apart from the bulk.
+are struck has to be opposed, cohesive on both sides, and apart from the bulk; several that share a group are one
+conflict.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.mining.conflicts import Conflict, conflicts
 from opsigcli.mining.outliers import stands_apart
 from opsigcli.mining.proposals import ROUNDS, along_the_axis, narrowed, propose, suppress
-from opsigcli.mining.simple import SMALLEST, owned, part, refine
+from opsigcli.mining.simple import SMALLEST, owned, part
 from opsigcli.mining.starts import Starts
 
 if TYPE_CHECKING:
@@ -40,12 +42,17 @@ def fixed_point_pairs(similarity: Floats, given: list[Sides] | None = None) -> l
     Returns:
         Row indices of the two sides of each pair, most opposed first; no row is in two groups.
     """
-    kept, narrow = standing(similarity, propose(Starts(similarity, given=given)))
-    bars = [WIDER] * len(kept) + [CORE] * len(narrow)
-    kept += narrow
-    pairs = part(similarity, _settle(similarity, [p.sides for p in kept], bars))
+    proposals = propose(Starts(similarity, given=given))
+    several = _apart(similarity, conflicts(similarity, [p for p in proposals if p.holds]))
+    kept, narrow = (
+        [Conflict.of(p.sides) for p in some if not any(each.overlaps(p.members) for each in several)]
+        for some in standing(similarity, proposals)
+    )
+    found = [*several, *kept, *narrow]
+    bars = [WIDER] * (len(several) + len(kept)) + [CORE] * len(narrow)
+    pairs = part(similarity, [each.sides for each in _settle(similarity, found, bars)])
     if given is None:
-        pairs += _axis(similarity, kept, pairs)
+        pairs += _axis(similarity, found, pairs)
     pairs = [pair for pair in pairs if min(map(len, pair)) >= SMALLEST]
     return sorted(pairs, key=lambda pair: (float(similarity[np.ix_(*pair)].mean()), int(pair[0][0])))
 
@@ -85,26 +92,46 @@ def swing_held(swings: Floats, sides: Sides, weights: Floats | None = None) -> F
     return np.asarray(np.log(np.maximum(share * weights.sum() / weights[members].sum(), 1e-9)))
 
 
-def _axis(similarity: Floats, kept: list[Proposal], pairs: list[Sides]) -> list[Sides]:
+def _apart(similarity: Floats, several: list[Conflict]) -> list[Conflict]:
+    """Conflicts settled, each of as many groups as stand apart from everybody else.
+
+    That two groups oppose one another is the search's own matter.
+    """
+    settled = _settle(similarity, several, [WIDER] * len(several))
+    apart = [stands_apart(similarity, each.sides) for each in settled]
+    if all(apart):
+        return settled
+    fewer = [each if good else each.smaller(similarity) for each, good in zip(several, apart, strict=True)]
+    return _apart(similarity, [each for each in fewer if each is not None])
+
+
+def _axis(similarity: Floats, found: list[Conflict], pairs: list[Sides]) -> list[Sides]:
     """Both ends of the axis, if there is one and it is not what some pair makes; members of pairs stay with those.
 
     What stands apart and was not found by the search is more than half of the examples: two kinds of them, no outliers.
     """
     taken = np.concatenate([np.zeros(0, dtype=np.int64), *(side for pair in pairs for side in pair)])
-    return [
-        (np.setdiff1d(ends[0], taken), np.setdiff1d(ends[1], taken))
+    ends = [
+        Conflict.of(axis.sides)
         for axis in along_the_axis(similarity)
-        if not any(axis.overlaps(other) for other in kept)
-        for ends in _settle(similarity, [axis.sides], [WIDER])
-        if not stands_apart(similarity, ends)
+        if not any(each.overlaps(axis.members) for each in found)
+    ]
+    settled = [each.sides for each in _settle(similarity, ends, [WIDER] * len(ends))]
+    return [
+        (np.setdiff1d(first, taken), np.setdiff1d(second, taken))
+        for first, second in settled
+        if not stands_apart(similarity, (first, second))
     ]
 
 
-def _settle(similarity: Floats, pairs: list[Sides], bars: list[float]) -> list[Sides]:
+def _settle(similarity: Floats, several: list[Conflict], bars: list[float]) -> list[Conflict]:
     """The last word on memberships: refined with a bar for each, lower than the search could afford, by its owner."""
-    for _ in range(SETTLING if pairs else 0):
-        of = owned(similarity, pairs)
-        wider = [refine(similarity, sides, bar) for sides, bar in zip(pairs, bars, strict=True)]
-        own = [(a[of[a] == p], b[of[b] == p]) for p, (a, b) in enumerate(wider)]
-        pairs = [new if min(map(len, new)) >= SMALLEST else old for new, old in zip(own, pairs, strict=True)]
-    return pairs
+    for _ in range(SETTLING if several else 0):
+        of = owned(similarity, [each.sides for each in several])
+        wider = [each.refined(similarity, bar) for each, bar in zip(several, bars, strict=True)]
+        own = [each.only(of == p) for p, each in enumerate(wider)]
+        several = [
+            new if min(map(len, new.sides)) >= SMALLEST else old
+            for new, old in zip(own, several, strict=True)
+        ]
+    return several
