@@ -98,7 +98,7 @@ def _apart(similarity: Floats, several: list[Conflict]) -> list[Conflict]:
     That two groups oppose one another is the search's own matter.
     """
     settled = _settle(similarity, several, [WIDER] * len(several))
-    apart = [stands_apart(similarity, each.sides) for each in settled]
+    apart = [stands_apart(similarity, each.sides, each) for each in settled]
     if all(apart):
         return settled
     fewer = [each if good else each.smaller(similarity) for each, good in zip(several, apart, strict=True)]

@@ -28,6 +28,7 @@ from opsigcli.mining.notes import (
 )
 from opsigcli.mining.oscillation import Oscillation, oscillation
 from opsigcli.mining.outliers import keep_outliers, stands_apart
+from opsigcli.mining.parts import parts
 from opsigcli.mining.proposals import clarity
 from opsigcli.mining.recovery import recovery
 from opsigcli.mining.search import Search
@@ -193,11 +194,13 @@ def _search(
     by_chance: Floats = np.zeros(0)
     findable = False
     if similarity is not None:
-        proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights)
+        proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights, labels=labels)
         if proposed and settings.surrogates:
             clear = [clarity(similarity, sides) for sides in proposed]
             apart = [
-                each for each, sides in zip(clear, proposed, strict=True) if stands_apart(similarity, sides)
+                each
+                for each, sides in zip(clear, proposed, strict=True)
+                if stands_apart(similarity, sides, parts(similarity, sides, labels))
             ]
             by_chance = clearest_by_chance(
                 similarity,

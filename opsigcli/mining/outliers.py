@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.mining.parts import parts, to_nearest
 from opsigcli.mining.simple import SMALLEST, closeness
 from opsigcli.mining.verdict import APART, COHERENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from opsigcli.mining.parts import Parts
     from opsigcli.mining.similarity import Gradients
     from opsigcli.records import Floats, Ints
 
@@ -41,6 +43,7 @@ def keep_outliers(
     gradients: Sequence[Gradients],
     weights: Floats | None = None,
     share: float = OUTLIERS,
+    labels: Ints | None = None,
 ) -> list[Sides]:
     """The same pairs, with at most ``share`` of all examples in those that do not stand apart.
 
@@ -54,6 +57,7 @@ def keep_outliers(
         gradients: of the same M candidates.
         weights: (M,) how many of all examples each row stands for (default: one).
         share: of all examples.
+        labels: (M,), where sides of several labels may be several groups (default: none is).
     """
     weights = np.ones(len(similarity)) if weights is None else weights
     whole = share * float(weights.sum())
@@ -61,7 +65,7 @@ def keep_outliers(
     tails = {
         p: pull(gradients, sides)[np.concatenate(sides)]
         for p, sides in found.items()
-        if not stands_apart(similarity, sides)
+        if not stands_apart(similarity, sides, None if labels is None else parts(similarity, sides, labels))
     }
     while tails:
         rows = np.concatenate([np.concatenate(pairs[p]) for p in tails])
@@ -78,20 +82,32 @@ def keep_outliers(
     return list(found.values())
 
 
-def stands_apart(similarity: Floats, sides: Sides) -> bool:
-    """Whether two groups are discrete, as the verdict has it."""
-    return separation(similarity, sides) > APART and cohesion(similarity, sides) > COHERENT
+def stands_apart(similarity: Floats, sides: Sides, of: Parts | None = None) -> bool:
+    """Whether two sides are discrete, as the verdict has it."""
+    return separation(similarity, sides, of) > APART and cohesion(similarity, sides, of) > COHERENT
 
 
-def cohesion(similarity: Floats, sides: Sides) -> float:
-    """Mean similarity of two members of one group, the smaller of both, as in the evidence."""
-    return min(float(closeness(similarity, side)[side].mean()) for side in sides)
+def cohesion(similarity: Floats, sides: Sides, of: Parts | None = None) -> float:
+    """Mean similarity of a member to the others of its group, the smaller of both sides, as in the evidence.
+
+    Args:
+        similarity: S, (M, M), zero diagonal.
+        sides: rows of both.
+        of: the groups of either side (default: each side is one).
+    """
+    both = zip(sides, of or ([sides[0]], [sides[1]]), strict=True)
+    return min(float(to_nearest(similarity, groups)[side].mean()) for side, groups in both)
 
 
-def separation(similarity: Floats, sides: Sides) -> float:
-    """10 % quantile of the members' contrast over the 98 % quantile of its size in all others, as in the evidence."""
-    contrast = closeness(similarity, sides[0]) - closeness(similarity, sides[1])
-    inside = np.concatenate([contrast[sides[0]], -contrast[sides[1]]])
-    outside = np.abs(np.delete(contrast, np.concatenate(sides)))
+def separation(similarity: Floats, sides: Sides, of: Parts | None = None) -> float:
+    """10 % quantile of the members' contrast over the 98 % quantile of its size in all others, as in the evidence.
+
+    The contrast is the mean S to the own group, or the most alike, less that to the whole other side.
+    """
+    first, second = of or ([sides[0]], [sides[1]])
+    to_first = to_nearest(similarity, first) - closeness(similarity, sides[1])
+    to_second = to_nearest(similarity, second) - closeness(similarity, sides[0])
+    inside = np.concatenate([to_first[sides[0]], to_second[sides[1]]])
+    outside = np.delete(np.maximum(to_first, to_second), np.concatenate(sides))
     bulk = float(np.quantile(outside, 0.98)) if len(outside) else 0.0
     return float(np.quantile(inside, 0.1)) / max(bulk, 1e-3)

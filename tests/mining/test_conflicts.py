@@ -7,7 +7,8 @@ import pytest
 
 from opsigcli.mining.conflicts import Conflict, conflicts
 from opsigcli.mining.fixed_point import fixed_point_pairs
-from opsigcli.mining.outliers import stands_apart
+from opsigcli.mining.outliers import cohesion, separation, stands_apart
+from opsigcli.mining.parts import parts
 from opsigcli.mining.proposals import Proposal, propose
 from opsigcli.mining.simple import refine
 from opsigcli.mining.starts import Starts
@@ -81,16 +82,36 @@ def test_the_sides_are_those_between_which_opposition_adds_up_to_most() -> None:
 
 def test_groups_that_keep_a_conflict_from_standing_apart_are_left_out() -> None:
     similarity = blocks(GROUPS, {(0, 1): -0.3, (0, 2): -0.3, (0, 3): -0.16}, within=0.45)
-    lean = np.arange(100, 116)  # examples that lean as far as the weakest group
-    similarity[np.ix_(lean, ONE)] = similarity[np.ix_(ONE, lean)] = -0.2
+    lean = np.arange(
+        100, 116
+    )  # examples that have nothing in common, and stand two thirds as far out as the last group
+    similarity[np.ix_(lean, ONE)] = similarity[np.ix_(ONE, lean)] = -0.42
     (whole,) = conflicts(similarity, [p for p in propose(Starts(similarity)) if p.holds])
-    assert not stands_apart(similarity, whole.sides)
+    assert set(map(both, map(np.concatenate, whole))) == {both(ONE), both(*THREE)}
+    assert not stands_apart(similarity, whole.sides, whole)
     found = fixed_point_pairs(similarity)
-    assert any(stands_apart(similarity, sides) and len(np.concatenate(sides)) > 32 for sides in found)
+    assert {both(ONE), both(*THREE[:2])} in members(found)
     weakest = Conflict((ONE,), tuple(THREE)).smaller(similarity)
     assert weakest is not None
     assert weakest.second == (THREE[0], THREE[1])
     assert weakest.smaller(similarity) is None
+
+
+def test_groups_of_one_side_are_parted_by_labels_where_they_have_nothing_in_common() -> None:
+    similarity = blocks(GROUPS, {(0, 1): -0.25, (0, 2): -0.25, (1, 2): -0.05})
+    sides, labels = (ONE, np.concatenate(THREE[:2])), np.zeros(M, dtype=np.int64)
+    labels[THREE[0]], labels[THREE[1]] = 1, 2
+    labels[THREE[1][:2]] = 3  # too few for a group: with those that they are like
+    first, second = parts(similarity, sides, labels)
+    assert [group.tolist() for group in first] == [ONE.tolist()]
+    assert [group.tolist() for group in second] == [group.tolist() for group in THREE[:2]]
+    assert cohesion(similarity, sides) < 0.3
+    assert cohesion(similarity, sides, (first, second)) > 0.45
+    assert separation(similarity, sides, (first, second)) > separation(similarity, sides)
+    assert len(parts(similarity, sides, np.minimum(labels, 1))[1]) == 1  # of one label
+    similarity[np.ix_(THREE[0], THREE[1])] += 0.1
+    similarity[np.ix_(THREE[1], THREE[0])] += 0.1
+    assert len(parts(similarity, sides, labels)[1]) == 1  # alike, as on an axis
 
 
 def test_a_pair_is_refined_as_simple_refine_has_it() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.evidence import DEFINITIONS, EVIDENCE, Material, Proposed, gather_evidence
-from opsigcli.mining.evidence.material import DRAWS, Kind
+from opsigcli.mining.evidence.material import DRAWS, Kind, Matched
+from opsigcli.mining.evidence.opposition import COHESION, SEPARATION
 from opsigcli.mining.inputs import Candidates, Settings
 from opsigcli.mining.oscillation import oscillation
 from opsigcli.mining.similarity import Gradients
@@ -259,6 +260,43 @@ def test_values_equal_plain_loops() -> None:
     rest = [abs(to_a[i].mean() - to_b[i].mean()) for i in range(14, M)]
     expected = np.quantile(own, 0.1) / np.quantile(rest, 0.98)
     assert found["separation"].value == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_side_of_several_groups_is_measured_group_by_group_as_its_random_pairs_are() -> None:
+    of = material()
+    groups = [np.arange(at, M, 3)[4:10] for at in (0, 1, 2)]  # of one label each
+    one, several = groups[0], np.concatenate(groups[1:])
+    similarity = np.array(of.similarity)
+    for group in groups:
+        similarity[np.ix_(group, group)] += 0.5
+    similarity[np.ix_(one, several)] -= 0.3
+    similarity[np.ix_(several, one)] -= 0.3
+    similarity[np.ix_(groups[1], groups[2])] -= 0.1
+    similarity[np.ix_(groups[2], groups[1])] -= 0.1
+    np.fill_diagonal(similarity, 0)
+    pair = Matched.of(replace(of, similarity=similarity), proposed((one, several)), [], 0)
+    cohesions, separations = [], []
+    for first, second in zip(*pair.groups, strict=True):
+        both = (first,), tuple(second[LABELS[second] == label] for label in (1, 2))
+        near = [[similarity[:, g].sum(axis=1) for g in side] for side in both]
+        to = [similarity[:, side].mean(axis=1) for side in (first, second)]
+        within, own, rest = [], [], []
+        for k, side in enumerate(both):
+            for group, sums in zip(side, near[k], strict=True):
+                within.append((k, [sums[i] / (len(group) - 1) for i in group]))
+                own += [sums[i] / (len(group) - 1) - to[1 - k][i] for i in group]
+        for i in np.setdiff1d(np.arange(M), np.concatenate([first, second])):
+            most = [max(s[i] / len(g) for s, g in zip(near[k], both[k], strict=True)) for k in (0, 1)]
+            rest.append(max(most[0] - to[1][i], most[1] - to[0][i]))
+        cohesions.append(
+            min(np.mean([v for k, some in within if k == side for v in some]) for side in (0, 1))
+        )
+        separations.append(np.quantile(own, 0.1) / max(np.quantile(rest, 0.98), 1e-3))
+    for kind, expected in ((COHESION, cohesions), (SEPARATION, separations)):
+        found = next(iter(kind.measure(pair).values()))
+        assert found.value == pytest.approx(expected[0], rel=1e-4)
+        assert found.null == pytest.approx(np.mean(expected[1:]), rel=1e-3)
+    assert cohesions[0] > 0.4
 
 
 def test_a_real_pair_stands_out_and_a_random_one_does_not() -> None:

@@ -65,7 +65,8 @@ def test_the_page_on_evidence_is_enough_to_compute_every_number_of_a_finding_aga
     )
     check("persistence", lasting[0], lasting[1:].mean(), 1 / 8, 0.02)
     replicated = np.array([replication(case, p) for p in random[:19]])
-    error = 5 * max(replicated.std(), 0.05) * np.sqrt(2 / 19)  # nearly all are 0, by chance all 19 here or there
+    # Nearly all are 0, by chance all 19 here or there.
+    error = 5 * max(replicated.std(), 0.05) * np.sqrt(2 / 19)
     check("replication", replication(case, pair), replicated.mean(), 2e-4, error)
     lean, labels = contrast(s, pair), case.labels
     means = np.array([lean[labels == label].mean() for label in labels])

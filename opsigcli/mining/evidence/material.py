@@ -11,6 +11,7 @@ import numpy as np
 
 from opsigcli.mining import METHODS
 from opsigcli.mining.class_matched import class_matched
+from opsigcli.mining.parts import parts
 from opsigcli.mining.resampled import Half, searched_in_halves
 from opsigcli.mining.search import Search
 from opsigcli.mining.side_by_side import side_by_side
@@ -152,7 +153,10 @@ class Matched:
         taken = np.concatenate([none, *(rows for each in pairs for rows in each.sides)])
         members = np.concatenate([none, *(positions for each in pairs for positions in each.members)])
         first, second = class_matched(material.labels, pair.sides, none, np.random.default_rng(seed), DRAWS)
-        groups = np.vstack([np.sort(pair.sides[0]), first]), np.vstack([np.sort(pair.sides[1]), second])
+        own = [
+            rows[np.lexsort((rows, material.labels[rows]))] for rows in pair.sides
+        ]  # by label, as those drawn
+        groups = np.vstack([own[0], first]), np.vstack([own[1], second])
         return cls(material, pair, groups, np.setdiff1d(np.arange(len(material.labels)), taken), members)
 
     @property
@@ -176,6 +180,39 @@ class Matched:
     def nearness(self) -> tuple[Floats, Floats]:
         """Mean similarity of the first groups, and of the second ones, to every candidate, (R + 1, M) each."""
         return self.averages[0] @ self.similarity, self.averages[1] @ self.similarity
+
+    @cached_property
+    def parts(self) -> tuple[list[Ints], list[Ints]]:
+        """The columns of the groups that either side consists of."""
+        both = parts(self.similarity, self.pair.sides, self.material.labels)
+        first, second = (
+            [np.flatnonzero(np.isin(rows[0], part)) for part in of]
+            for rows, of in zip(self.groups, both, strict=True)
+        )
+        return first, second
+
+    @cached_property
+    def nearest(self) -> tuple[Floats, Floats]:
+        """Mean similarity to the other members of the own group, of others to the most alike, (R + 1, M) each."""
+        return self._nearest(0), self._nearest(1)
+
+    def _nearest(self, side: int) -> Floats:
+        rows, columns = self.groups[side], self.parts[side]
+        found: Floats | None = None
+        own: Floats = np.zeros(rows.shape)
+        for part in columns:
+            some = rows[:, part]
+            whole = len(columns) == 1
+            near = (
+                self.nearness[side] if whole else _averages(some, len(self.material.labels)) @ self.similarity
+            )
+            # A mean over a group includes a member's own zero diagonal entry; the factor takes it out.
+            more = len(part) / max(len(part) - 1, 1)
+            own[:, part] = more * np.take_along_axis(near, some, axis=1)
+            found = near.copy() if found is None else np.maximum(found, near)
+        assert found is not None
+        np.put_along_axis(found, rows, own.astype(found.dtype), axis=1)
+        return found
 
     @cached_property
     def gradients(self) -> tuple[Floats, Floats]:

@@ -28,12 +28,11 @@ def _opposition(pair: Matched) -> Evidence:
 
 
 def _cohesion(pair: Matched) -> Evidence:
-    sides = zip(pair.nearness, pair.averages, pair.groups, strict=True)
-    # A mean over a group includes the zero diagonal; the factor takes it out.
-    within = [
-        (near * own).sum(axis=1) * (rows.shape[1] / max(rows.shape[1] - 1, 1)) for near, own, rows in sides
-    ]
-    return beside_null(np.minimum(*within))
+    own = (
+        np.take_along_axis(near, rows, axis=1).mean(axis=1)
+        for near, rows in zip(pair.nearest, pair.groups, strict=True)
+    )
+    return beside_null(np.minimum(*own))
 
 
 def _by_class(pair: Matched) -> Evidence:
@@ -50,17 +49,14 @@ def _by_class(pair: Matched) -> Evidence:
 
 def _separation(pair: Matched) -> Evidence:
     """How far the members' contrast lies outside the bulk of everybody else's."""
-    to_first, to_second = pair.nearness
-    contrast, inside = to_first - to_second, np.zeros(to_first.shape, dtype=bool)
-    own = []
-    for side, near, sign in zip(pair.groups, pair.nearness, (1, -1), strict=True):
+    contrasts = pair.nearest[0] - pair.nearness[1], pair.nearest[1] - pair.nearness[0]
+    inside = np.zeros(contrasts[0].shape, dtype=bool)
+    for side in pair.groups:
         np.put_along_axis(inside, side, True, axis=1)
-        # A member's mean includes its own zero diagonal entry; the rest of the factor takes it out.
-        more = near * (side.shape[1] / max(side.shape[1] - 1, 1) - 1)
-        own.append(np.take_along_axis(sign * contrast + more, side, axis=1))
+    own = [np.take_along_axis(lean, side, axis=1) for lean, side in zip(contrasts, pair.groups, strict=True)]
     low = np.quantile(np.concatenate(own, axis=1), 0.1, axis=1)
-    others = np.abs(contrast[~inside]).reshape(len(contrast), -1)
-    bulk = np.quantile(others, 0.98, axis=1) if others.size else np.zeros(len(contrast))
+    others = np.maximum(*contrasts)[~inside].reshape(len(inside), -1)
+    bulk = np.quantile(others, 0.98, axis=1) if others.size else np.zeros(len(inside))
     return beside_null(low / np.maximum(bulk, 1e-3))
 
 

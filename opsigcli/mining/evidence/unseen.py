@@ -10,6 +10,7 @@ from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.evidence.losses import correlations
 from opsigcli.mining.evidence.material import DRAWS, HELD_OUT, Kind, Matched, against_null
 from opsigcli.mining.outliers import stands_apart
+from opsigcli.mining.parts import parts
 from opsigcli.mining.simple import SMALLEST
 from opsigcli.mining.unseen import sides_in
 from opsigcli.mining_records import (
@@ -31,7 +32,9 @@ def _unseen(pair: Matched) -> Mapping[str, Evidence]:
     unseen, candidates, settings = material.candidates.unseen, material.candidates, material.settings
     if unseen is None or not material.resample or settings.similarity != "adjusted":
         return {}
-    if not stands_apart(pair.similarity, pair.pair.sides):
+    if not stands_apart(
+        pair.similarity, pair.pair.sides, parts(pair.similarity, pair.pair.sides, pair.material.labels)
+    ):
         return {}
     sides = sides_in(
         unseen, candidates.gradients, pair.similarity, pair.pair.sides, settings.seed, candidates.among
