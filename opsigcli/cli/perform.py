@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from importlib import import_module
@@ -146,8 +147,16 @@ def _catch_signals() -> Callable[[], None]:
         for each in numbers:
             signal.signal(each, handle)
         number = signal.SIGTERM if isinstance(dropped.exc_value, Terminated) else signal.SIGINT
-        # To this thread, whose waiting it ends; one that another thread raises would come after the wait.
-        threading.Timer(_FINALIZED, signal.pthread_kill, (threading.get_ident(), number)).start()
+        main, begun = threading.get_ident(), threading.Event()
+
+        def later() -> None:
+            begun.wait()  # on a busy machine the time would else run out while this hook still starts the thread
+            time.sleep(_FINALIZED)
+            # To the main thread, whose waiting it ends; one that another thread raises would come after the wait.
+            signal.pthread_kill(main, number)
+
+        threading.Thread(target=later, daemon=True).start()
+        begun.set()
 
     old, hook = [signal.signal(number, handle) for number in numbers], sys.unraisablehook
     sys.unraisablehook = again
