@@ -207,12 +207,12 @@ MUTATIONS: list[Mutation] = [
         ("COHESION = 0.2 ", "COHESION = 0.0 ", "test_few_examples_have_to_be_more_alike_than_many"),
         ("COHESION = 0.2 ", "COHESION = 3.0 ", "test_few_examples_have_to_be_more_alike_than_many"),
         (
-            "SEPARATION = 1.3 ",
+            "SEPARATION = 1.5 ",
             "SEPARATION = -9.0 ",
             "test_members_stand_farther_out_than_others_that_oppose_the_same_group",
         ),
         (
-            "SEPARATION = 1.3 ",
+            "SEPARATION = 1.5 ",
             "SEPARATION = 9.0 ",
             "test_members_stand_farther_out_than_others_that_oppose_the_same_group",
         ),
@@ -228,6 +228,31 @@ MUTATIONS: list[Mutation] = [
             "OVERLAP = 0.5 ",
             "OVERLAP = 0.1 ",
             "test_of_two_proposals_that_share_half_of_their_members_one_is_left",
+        ),
+    ),
+    *of(
+        "mining/evened.py",
+        "mining/test_evened.py",
+        (
+            "FEW = 20.0",
+            "FEW = 0.0",
+            "test_others_are_held_against_members_by_the_same_evened_features",
+        ),
+        ("FEW = 20.0", "FEW = 1e9", "test_where_all_differ_in_many_directions_features_stay_as_they_are"),
+        (
+            "* (squares / after) ** 0.25",
+            "",
+            "test_evening_is_a_scaled_inverse_of_the_moments_and_keeps_the_size_of_products",
+        ),
+        (
+            "moments + spread)",
+            "moments + 9 * spread)",
+            "test_evening_is_a_scaled_inverse_of_the_moments_and_keeps_the_size_of_products",
+        ),
+        (
+            "if squares.any() else",
+            "if len(squares) else",
+            "test_one_example_and_features_of_zeros_are_not_evened",
         ),
     ),
     *of(

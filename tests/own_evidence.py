@@ -169,7 +169,22 @@ def features(gradients: np.ndarray, residuals: np.ndarray, others: Pair | None =
         )
         rest = np.concatenate([rest, (others[0] - others[1] @ usual) / length])
     level = 1.5 * np.median(r)
-    return rest / np.sqrt((rest**2).sum(axis=1) + level**2)[:, None]
+    return evened(rest / np.sqrt((rest**2).sum(axis=1) + level**2)[:, None], len(d))
+
+
+def evened(found: np.ndarray, references: int) -> np.ndarray:
+    """The same where they differ in 20 directions or more; else such that they differ more alike along all."""
+    own = found[:references]
+    some = own[np.unique(np.linspace(0, len(own) - 1, 200).astype(int))]
+    products = some @ some.T
+    if np.diagonal(products).mean() ** 2 / np.square(products[~np.eye(len(some), dtype=bool)]).mean() >= 20:
+        return found
+    c = own.T @ own / len(own)
+    values, axes = np.linalg.eigh(c)
+    usual = (values**2).sum() / values.sum()
+    weights = 1 / (values + usual)
+    weights *= np.sqrt((values**2).sum() / ((values * weights) ** 2).sum())
+    return found @ axes * np.sqrt(weights)
 
 
 def similarity(each: list[np.ndarray]) -> np.ndarray:
@@ -296,7 +311,7 @@ def searched(s: np.ndarray, starts: int) -> list[Pair]:
             loose = min(w * np.sqrt(len(side) - 1) for w, side in zip(within, pair, strict=True)) < 0.2
             uneven = max(map(len, pair)) > 6 * min(map(len, pair))
             if not (loose or uneven) and apart > max(0.07, 0.22 * np.sqrt(within[0] * within[1])):
-                found += [pair] if separation(s, pair) > 1.3 else []
+                found += [pair] if separation(s, pair) > 1.5 else []
     kept: list[Pair] = []
     for pair in sorted(found, key=lambda each: -clarity(s, each)):
         rows = np.concatenate(pair)

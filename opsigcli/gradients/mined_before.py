@@ -22,9 +22,8 @@ CHOICES = (
     *("top", "method", "similarity", "window", "surrogates", "false_discovery_rate", "data", "test_data"),
     "eigenvectors",
 )
-DEFINITION = (
-    "remainders of the usual gradient; halves; growth"  # of similarity and evidence; changes when numbers do
-)
+# Of similarity and evidence; changes when numbers do.
+DEFINITION = "remainders of the usual gradient, evened where directions are few; halves; growth"
 
 
 def mining_key(options: MineOptions, store: Store, sketches: Sketches) -> str:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from opsigcli.mining.evened import fit_evened
 from opsigcli.mining.side_by_side import side_by_side
-from opsigcli.mining.usual_gradient import fit
 from opsigcli.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -173,8 +173,9 @@ def residual_adjusted_cosine(
 
     Two classes oppose one another through their residuals δ = ∂ℓ/∂z alone, whatever the inputs share. Where a network
     pools, so do any two gradients: their Jacobians are nearly the same, and a feature that few inputs have changes a
-    cosine by little. Both are in the usual gradient, which the features φ (``Usual.features``) do not have. Unlike a
-    cosine, φ is short where the remainder is no longer than it usually is: noise has no direction that counts.
+    cosine by little. Both are in the usual gradient, which the features φ (``Evened.features``) do not have. Unlike a
+    cosine, φ is short where the remainder is no longer than it usually is: noise has no direction that counts. Where
+    all differ in few directions, as they do where a network pools, products along these count less (``evened``).
     Products are averaged over checkpoints, never gradients: the two sides of a pair are seldom large at the same one.
 
     With fewer than 50 references for each output the usual gradient would follow the groups that are sought. The usual
@@ -239,7 +240,7 @@ def similarity_to(
     some = rng.permutation(len(at.sketch) if among is None else among)[:REFERENCES]
     if len(some) >= EACH * at.residuals.shape[1]:
         some = np.sort(some)
-        usual, of_references = fit(at.only(some))
+        usual, of_references = fit_evened(at.only(some))
         features = usual.features(at)
         features[some] = of_references
         mine = features[members]
@@ -258,7 +259,7 @@ def similarity_to(
 
 def _features(at: Gradients, some: Ints) -> Floats:
     """Features of all gradients, (M, k), by a fit to some of them; each of these is left out of its own fit."""
-    usual, of_references = fit(at.only(some))
+    usual, of_references = fit_evened(at.only(some))
     found = usual.features(at)
     found[some] = of_references
     return found
