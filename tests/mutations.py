@@ -238,7 +238,16 @@ MUTATIONS: list[Mutation] = [
             "FEW = 0.0",
             "test_others_are_held_against_members_by_the_same_evened_features",
         ),
-        ("FEW = 20.0", "FEW = 1e9", "test_where_all_differ_in_many_directions_features_stay_as_they_are"),
+        (
+            "FEW = 20.0",
+            "FEW = 1e9",
+            "test_where_directions_are_many_or_those_of_few_groups_features_stay_as_they_are",
+        ),
+        (
+            "FEWEST = 6.0",
+            "FEWEST = 0.0",
+            "test_where_directions_are_many_or_those_of_few_groups_features_stay_as_they_are",
+        ),
         (
             "* (squares / after) ** 0.25",
             "",

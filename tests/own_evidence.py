@@ -173,11 +173,12 @@ def features(gradients: np.ndarray, residuals: np.ndarray, others: Pair | None =
 
 
 def evened(found: np.ndarray, references: int) -> np.ndarray:
-    """The same where they differ in 20 directions or more; else such that they differ more alike along all."""
+    """Where they differ in 6 to 20 directions, such that they differ more alike along all; else the same."""
     own = found[:references]
     some = own[np.unique(np.linspace(0, len(own) - 1, 200).astype(int))]
     products = some @ some.T
-    if np.diagonal(products).mean() ** 2 / np.square(products[~np.eye(len(some), dtype=bool)]).mean() >= 20:
+    apart = products[~np.eye(len(some), dtype=bool)]
+    if not 6 <= np.diagonal(products).mean() ** 2 / np.square(apart).mean() < 20:
         return found
     c = own.T @ own / len(own)
     values, axes = np.linalg.eigh(c)

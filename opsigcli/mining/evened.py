@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from opsigcli.mining.similarity import Gradients
     from opsigcli.records import Floats
 
-# Directions that all differ in, below which features are evened: networks that pool have 3 to 19, perceptrons on
-# vectors and pictures 20 to 220, where planted groups are what is common and evening would hide weak ones.
+# Directions that gradients differ in, between which features are evened. Networks that pool have 5 to 19. Perceptrons
+# on vectors and pictures have 20 to 220: planted groups are what is common there, and evening would hide weak ones.
+# Fewer than 6 are mostly those of a few strong groups (border colours: 3 to 7), and evening brings up small ones.
 FEW = 20.0
+FEWEST = 6.0
 ASKED = 200  # references whose products say how many directions there are
 
 
@@ -40,7 +42,7 @@ def fit_evened(at: Gradients) -> tuple[Evened, Floats]:
         Both; and the examples' own features, each left out of the fit of its usual gradient, (R, k).
     """
     usual, own = fit(at)
-    if directions_in(own) >= FEW:
+    if not FEWEST <= directions_in(own) < FEW:
         return Evened(usual, None), own
     matrix = evening(own)
     return Evened(usual, matrix), np.asarray(own @ matrix)
@@ -69,8 +71,7 @@ def evening(features: Floats) -> Floats:
     ``W Wᵀ = s (C + λ)⁻¹`` with ``C = mean_i φ_i φ_iᵀ``, λ = tr C² / tr C, the variance along the directions that
     variance lies in, and s such that products of two features are as large as they were, in the mean square:
     ``tr (Wᵀ C W)² = tr C²``. Noise of a mean over a group lies in what all examples differ in: products with it say
-    less of who belongs to the group than as many in a direction of the group's own. Of planted pairs in networks that
-    pool, members then stand 1.9 to 3 times as far from the bulk as others, where it was 1.4 to 2.5.
+    less of who belongs to the group than as many in a direction of the group's own.
 
     Args:
         features: φ, (R, k), not all zero.

@@ -58,14 +58,15 @@ def test_evening_is_a_scaled_inverse_of_the_moments_and_keeps_the_size_of_produc
 def test_a_group_stands_apart_in_a_direction_of_its_own_where_all_differ_in_few(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    at = in_directions(6)
+    at = in_directions(9)
     even = separation(residual_adjusted_cosine([at]), (FIRST, SECOND))
-    monkeypatch.setattr(evened, "FEW", 0.0)
-    assert even > 1.5 * separation(residual_adjusted_cosine([at]), (FIRST, SECOND))
+    monkeypatch.setattr(evened, "FEW", evened.FEWEST)
+    assert even > 1.3 * separation(residual_adjusted_cosine([at]), (FIRST, SECOND))
 
 
-def test_where_all_differ_in_many_directions_features_stay_as_they_are() -> None:
-    at = in_directions(60)
+@pytest.mark.parametrize("count", [3, 60])
+def test_where_directions_are_many_or_those_of_few_groups_features_stay_as_they_are(count: int) -> None:
+    at = in_directions(count)
     found, own = fit_evened(at)
     assert found.evening is None
     np.testing.assert_array_equal(own, fit(at)[1])
@@ -73,7 +74,7 @@ def test_where_all_differ_in_many_directions_features_stay_as_they_are() -> None
 
 
 def test_others_are_held_against_members_by_the_same_evened_features() -> None:
-    at, among = in_directions(6), np.arange(20, 320)
+    at, among = in_directions(9), np.arange(20, 320)
     assert fit_evened(at.only(among))[0].evening is not None
     whole = residual_adjusted_cosine([at], among=among)
     others = np.arange(320, M)
