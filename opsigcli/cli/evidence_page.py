@@ -32,8 +32,8 @@ EVIDENCE_PAGE = Topic(
                 "the order of the data, and tr C the mean square of their lengths. At a checkpoint with at least 6 "
                 "and fewer than 20 directions (networks that pool have 3 to 19, others 20 to 220; fewer than 6 are "
                 "those of a few strong groups) features are evened: F is multiplied with W, W W' = s (C + l)^-1, "
-                "l = tr C^2 / tr C with all references, and s such that tr (W'C W)^2 is tr C^2: products are as large as "
-                "before in the mean square.",
+                "l = tr C^2 / tr C with all references, and s such that tr (W'C W)^2 is tr C^2: products are as large "
+                "as before in the mean square.",
                 "Groups of a tenth of all on a side would be taken for usual by such a fit. Of up to 700 random "
                 "examples those are left out first that follow another usual gradient than most: of two ridge fits "
                 "each example counts to the one that it is nearer to, over all checkpoints compared, in turns (12 "
