@@ -277,10 +277,14 @@ def cohesion(s: np.ndarray, pair: Pair) -> float:
     return min(float(to_group(s, side)[side].mean()) for side in pair)
 
 
-def separation(s: np.ndarray, pair: Pair) -> float:
+def separation(s: np.ndarray, pair: Pair, examples: int = 0) -> float:
     lean = contrast(s, pair)
     own = np.concatenate([lean[pair[0]], -lean[pair[1]]])
-    return float(np.quantile(own, 0.1) / np.quantile(np.abs(np.delete(lean, np.concatenate(pair))), 0.98))
+    others = np.sort(np.abs(np.delete(lean, np.concatenate(pair))))
+    rare = len(own) < 0.02 * examples
+    return float(
+        np.quantile(own, 0.1) / (others[-math.ceil(0.1 * len(own))] if rare else np.quantile(others, 0.98))
+    )
 
 
 def clarity(s: np.ndarray, pair: Pair) -> float:
@@ -406,7 +410,7 @@ def matched(case: Case, s: np.ndarray) -> dict[str, Callable[[Pair], float]]:
     return {
         "opposition": lambda p: opposition(s, p),
         "cohesion": lambda p: cohesion(s, p),
-        "separation": lambda p: separation(s, p),
+        "separation": lambda p: separation(s, p, len(case.labels)),
         "gradient_cosine": lambda p: float(np.mean(cosines(case, p))),
         "gradient_ratio": lambda p: size(case, p),
         "share_of_loss_change": share,

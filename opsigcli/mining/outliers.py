@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     Sides = tuple[Ints, Ints]
 
 OUTLIERS = 0.2  # of the examples, at most, are called members
+BULK = 0.98  # quantile of what all others reach
+RARE = 0.02  # of all examples, below which a pair's members are fewer than the others beyond that quantile
+BETWEEN = 0.1  # of a rare pair's members: as many others may stand as far out
 
 
 def pull(gradients: Sequence[Gradients], sides: Sides) -> Floats:
@@ -82,6 +85,30 @@ def keep_outliers(
     return list(found.values())
 
 
+def reached(others: Floats, members: int, examples: int) -> Floats:
+    """How far out other examples stand: the 98 % quantile of each row's contrasts, for rare pairs nearly their largest.
+
+    Of a pair that has fewer than 2 % of all examples the rest of its own tail would be beyond that quantile: on an axis
+    with long tails the last few stand far out from the bulk, with others all the way between. There the value counts
+    that a tenth as many others exceed or reach as there are members, as one in ten of these may fall short of theirs.
+
+    Args:
+        others: sizes of contrast, (R, others).
+        members: of both sides.
+        examples: N, among which they were found, candidates or not.
+
+    Returns:
+        (R,); 0 where there are no others.
+    """
+    count = others.shape[1]
+    if not count:
+        return np.zeros(len(others))
+    if members >= RARE * examples:
+        return np.asarray(np.quantile(others, BULK, axis=1))
+    kth = min(int(np.ceil(BETWEEN * members)), count)
+    return np.asarray(np.partition(others, count - kth, axis=1)[:, count - kth])
+
+
 def stands_apart(similarity: Floats, sides: Sides, of: Parts | None = None) -> bool:
     """Whether two sides are discrete, as the verdict has it."""
     return separation(similarity, sides, of) > APART and cohesion(similarity, sides, of) > COHERENT
@@ -100,14 +127,15 @@ def cohesion(similarity: Floats, sides: Sides, of: Parts | None = None) -> float
 
 
 def separation(similarity: Floats, sides: Sides, of: Parts | None = None) -> float:
-    """10 % quantile of the members' contrast over the 98 % quantile of its size in all others, as in the evidence.
+    """10 % quantile of the members' contrast over the 98 % quantile of its size in all others.
 
-    The contrast is the mean S to the own group, or the most alike, less that to the whole other side.
+    As in the evidence, which asks more of rare pairs (``reached``). The contrast is the mean S to the own group, or the
+    most alike, less that to the whole other side.
     """
     first, second = of or ([sides[0]], [sides[1]])
     to_first = to_nearest(similarity, first) - closeness(similarity, sides[1])
     to_second = to_nearest(similarity, second) - closeness(similarity, sides[0])
     inside = np.concatenate([to_first[sides[0]], to_second[sides[1]]])
     outside = np.delete(np.maximum(to_first, to_second), np.concatenate(sides))
-    bulk = float(np.quantile(outside, 0.98)) if len(outside) else 0.0
+    bulk = float(reached(outside[None], len(inside), 0)[0])
     return float(np.quantile(inside, 0.1)) / max(bulk, 1e-3)

@@ -82,10 +82,9 @@ def test_the_sides_are_those_between_which_opposition_adds_up_to_most() -> None:
 
 def test_groups_that_keep_a_conflict_from_standing_apart_are_left_out() -> None:
     similarity = blocks(GROUPS, {(0, 1): -0.3, (0, 2): -0.3, (0, 3): -0.16}, within=0.45)
-    lean = np.arange(
-        100, 116
-    )  # examples that have nothing in common, and stand two thirds as far out as the last group
-    similarity[np.ix_(lean, ONE)] = similarity[np.ix_(ONE, lean)] = -0.42
+    # Examples that are like one group, and oppose nobody: two thirds as far out as the last group, of the whole.
+    like = np.arange(100, 116)
+    similarity[np.ix_(like, THREE[0])] = similarity[np.ix_(THREE[0], like)] = 0.42
     (whole,) = conflicts(similarity, [p for p in propose(Starts(similarity)) if p.holds])
     assert set(map(both, map(np.concatenate, whole))) == {both(ONE), both(*THREE)}
     assert not stands_apart(similarity, whole.sides, whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from opsigcli.mining.notes import notes_on_shares
-from opsigcli.mining.outliers import keep_outliers, pull
+from opsigcli.mining.outliers import keep_outliers, pull, reached
 from opsigcli.mining.similarity import Gradients, cosines
 
 
@@ -85,3 +85,18 @@ def test_shares_are_held_against_what_as_many_examples_can_hold() -> None:
     assert "40.0% of the examples" in note
     assert note.endswith("more than 90%")
     assert notes_on_shares(energy, []) == notes_on_shares(np.zeros(3), [(np.array([0]), np.array([1]))]) == []
+
+
+def test_the_ends_of_an_axis_with_long_tails_do_not_stand_apart_and_a_group_as_rare_does() -> None:
+    rng = np.random.default_rng(0)
+    tails = np.sort(np.abs(rng.standard_t(3, 6000)))
+    members, others = tails[-14:], tails[:-14]
+    low = np.quantile(members, 0.1)
+    assert low / reached(others[None], 14, 600)[0] > 1.5  # beyond 98 % of all others
+    assert low / reached(others[None], 14, 6000)[0] < 1.2  # not beyond the next in the tail
+    group = np.abs(rng.standard_normal(6000)), 8 + rng.standard_normal(14)
+    assert np.quantile(group[1], 0.1) / reached(group[0][None], 14, 6000)[0] > 1.5
+    for count, kth in ((14, 2), (10, 1), (3, 1), (119, 12)):
+        assert reached(others[None], count, 6000)[0] == others[-kth]
+    assert reached(others[None], 120, 6000)[0] == np.quantile(others, 0.98)
+    assert reached(others[None, :0], 5, 6000).tolist() == [0]

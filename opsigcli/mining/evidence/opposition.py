@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.mining.evidence.material import NULL, SOUGHT, Kind, Matched, beside_null
-from opsigcli.mining.outliers import separation
+from opsigcli.mining.outliers import reached, separation
 from opsigcli.mining.proposals import ROUNDS, clarity
 from opsigcli.mining.simple import SMALLEST, closeness, refine
 from opsigcli.mining.surrogate import p_after_selection
@@ -56,7 +56,7 @@ def _separation(pair: Matched) -> Evidence:
     own = [np.take_along_axis(lean, side, axis=1) for lean, side in zip(contrasts, pair.groups, strict=True)]
     low = np.quantile(np.concatenate(own, axis=1), 0.1, axis=1)
     others = np.maximum(*contrasts)[~inside].reshape(len(inside), -1)
-    bulk = np.quantile(others, 0.98, axis=1) if others.size else np.zeros(len(inside))
+    bulk = reached(others, pair.size, pair.material.examples)
     return beside_null(low / np.maximum(bulk, 1e-3))
 
 
@@ -97,7 +97,8 @@ OPPOSITION = Kind.number(
 SEPARATION = Kind.number(
     "separation",
     "10 % quantile of the members' contrast (mean residual-adjusted similarity to the own group minus "
-    f"that to the other) over the 98 % quantile of its size in all other candidates; above {APART} "
+    "that to the other) over the 98 % quantile of its size in all other candidates, of a pair with less than 2 % of "
+    f"all examples over what a tenth as many others reach as it has members; above {APART} "
     f"and with a cohesion above {COHERENT} the groups stand apart, else they are tails of one continuous axis "
     f"({NULL}, mean; {SOUGHT}).",
     _separation,
