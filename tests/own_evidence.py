@@ -277,14 +277,16 @@ def cohesion(s: np.ndarray, pair: Pair) -> float:
     return min(float(to_group(s, side)[side].mean()) for side in pair)
 
 
-def separation(s: np.ndarray, pair: Pair, examples: int = 0) -> float:
-    lean = contrast(s, pair)
+def separation(s: np.ndarray, pair: Pair, labels: np.ndarray | None = None) -> float:
+    lean, members = contrast(s, pair), np.concatenate(pair)
     own = np.concatenate([lean[pair[0]], -lean[pair[1]]])
-    others = np.sort(np.abs(np.delete(lean, np.concatenate(pair))))
-    rare = len(own) < 0.02 * examples
-    return float(
-        np.quantile(own, 0.1) / (others[-math.ceil(0.1 * len(own))] if rare else np.quantile(others, 0.98))
-    )
+    others = np.abs(np.delete(lean, members))
+    bulk = np.quantile(others, 0.98)
+    if labels is not None:
+        near = np.sort(others[np.isin(np.delete(labels, members), labels[members])])
+        rare = len(own) < 0.02 * len(labels)
+        bulk = max(bulk, near[-math.ceil(0.1 * len(own))] if rare else np.quantile(near, 0.98))
+    return float(np.quantile(own, 0.1) / bulk)
 
 
 def clarity(s: np.ndarray, pair: Pair) -> float:
@@ -410,7 +412,7 @@ def matched(case: Case, s: np.ndarray) -> dict[str, Callable[[Pair], float]]:
     return {
         "opposition": lambda p: opposition(s, p),
         "cohesion": lambda p: cohesion(s, p),
-        "separation": lambda p: separation(s, p, len(case.labels)),
+        "separation": lambda p: separation(s, p, case.labels),
         "gradient_cosine": lambda p: float(np.mean(cosines(case, p))),
         "gradient_ratio": lambda p: size(case, p),
         "share_of_loss_change": share,

@@ -23,7 +23,9 @@ CHOICES = (
     "eigenvectors",
 )
 # Of similarity and evidence; changes when numbers do.
-DEFINITION = "remainders of the usual gradient, evened where directions are few; halves; growth"
+DEFINITION = (
+    "remainders of the usual gradient, evened where directions are few; halves; growth; apart in labels"
+)
 
 
 def mining_key(options: MineOptions, store: Store, sketches: Sketches) -> str:

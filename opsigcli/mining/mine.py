@@ -200,7 +200,7 @@ def _search(
             apart = [
                 each
                 for each, sides in zip(clear, proposed, strict=True)
-                if stands_apart(similarity, sides, parts(similarity, sides, labels))
+                if stands_apart(similarity, sides, parts(similarity, sides, labels), labels)
             ]
             by_chance = clearest_by_chance(
                 similarity,

@@ -13,6 +13,8 @@ from opsigcli.mining.verdict import APART, COHERENT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from opsigcli.mining.parts import Parts
     from opsigcli.mining.similarity import Gradients
     from opsigcli.records import Floats, Ints
@@ -68,7 +70,9 @@ def keep_outliers(
     tails = {
         p: pull(gradients, sides)[np.concatenate(sides)]
         for p, sides in found.items()
-        if not stands_apart(similarity, sides, None if labels is None else parts(similarity, sides, labels))
+        if not stands_apart(
+            similarity, sides, None if labels is None else parts(similarity, sides, labels), labels
+        )
     }
     while tails:
         rows = np.concatenate([np.concatenate(pairs[p]) for p in tails])
@@ -85,33 +89,41 @@ def keep_outliers(
     return list(found.values())
 
 
-def reached(others: Floats, members: int, examples: int) -> Floats:
-    """How far out other examples stand: the 98 % quantile of each row's contrasts, for rare pairs nearly their largest.
+def reached(others: Floats, alike: NDArray[np.bool_], members: int, examples: int) -> Floats:
+    """How far out other examples stand: the larger one of two numbers for each row of contrasts.
 
-    Of a pair that has fewer than 2 % of all examples the rest of its own tail would be beyond that quantile: on an axis
-    with long tails the last few stand far out from the bulk, with others all the way between. There the value counts
-    that a tenth as many others exceed or reach as there are members, as one in ten of these may fall short of theirs.
+    The 98 % quantile of all of them; and that of those with the members' labels, as on an axis within some classes only
+    these stand between its ends. Of a pair that has fewer than 2 % of all examples the rest of its own tail would be
+    beyond that quantile: where tails are long the last few stand far out from the bulk, with others all the way
+    between. There the second number is what a tenth as many others reach as there are members, as one in ten of these
+    may fall short of theirs.
 
     Args:
         others: sizes of contrast, (R, others).
+        alike: (R, others), which of them have a label of some member; as many in each row.
         members: of both sides.
         examples: N, among which they were found, candidates or not.
 
     Returns:
         (R,); 0 where there are no others.
     """
-    count = others.shape[1]
+    found = np.quantile(others, BULK, axis=1) if others.shape[1] else np.zeros(len(others))
+    near = others[alike].reshape(len(others), -1)
+    count = near.shape[1]
     if not count:
-        return np.zeros(len(others))
+        return np.asarray(found)
     if members >= RARE * examples:
-        return np.asarray(np.quantile(others, BULK, axis=1))
+        return np.asarray(np.maximum(found, np.quantile(near, BULK, axis=1)))
     kth = min(int(np.ceil(BETWEEN * members)), count)
-    return np.asarray(np.partition(others, count - kth, axis=1)[:, count - kth])
+    return np.asarray(np.maximum(found, np.partition(near, count - kth, axis=1)[:, count - kth]))
 
 
-def stands_apart(similarity: Floats, sides: Sides, of: Parts | None = None) -> bool:
+def stands_apart(
+    similarity: Floats, sides: Sides, of: Parts | None = None, labels: Ints | None = None
+) -> bool:
     """Whether two sides are discrete, as the verdict has it."""
-    return separation(similarity, sides, of) > APART and cohesion(similarity, sides, of) > COHERENT
+    far = separation(similarity, sides, of, labels)
+    return far > APART and cohesion(similarity, sides, of) > COHERENT
 
 
 def cohesion(similarity: Floats, sides: Sides, of: Parts | None = None) -> float:
@@ -126,16 +138,28 @@ def cohesion(similarity: Floats, sides: Sides, of: Parts | None = None) -> float
     return min(float(to_nearest(similarity, groups)[side].mean()) for side, groups in both)
 
 
-def separation(similarity: Floats, sides: Sides, of: Parts | None = None) -> float:
-    """10 % quantile of the members' contrast over the 98 % quantile of its size in all others.
+def separation(
+    similarity: Floats, sides: Sides, of: Parts | None = None, labels: Ints | None = None
+) -> float:
+    """10 % quantile of the members' contrast over what all others reach.
 
     As in the evidence, which asks more of rare pairs (``reached``). The contrast is the mean S to the own group, or the
     most alike, less that to the whole other side.
+
+    Args:
+        similarity: S, (M, M), zero diagonal.
+        sides: rows of both.
+        of: the groups of either side (default: each side is one).
+        labels: (M,), where others with the members' labels count by themselves (default: they do not).
     """
     first, second = of or ([sides[0]], [sides[1]])
     to_first = to_nearest(similarity, first) - closeness(similarity, sides[1])
     to_second = to_nearest(similarity, second) - closeness(similarity, sides[0])
     inside = np.concatenate([to_first[sides[0]], to_second[sides[1]]])
-    outside = np.delete(np.maximum(to_first, to_second), np.concatenate(sides))
-    bulk = float(reached(outside[None], len(inside), 0)[0])
+    members = np.concatenate(sides)
+    outside = np.delete(np.maximum(to_first, to_second), members)
+    alike = np.zeros(len(outside), dtype=bool)
+    if labels is not None:
+        alike = np.isin(np.delete(labels, members), labels[members])
+    bulk = float(reached(outside[None], alike[None], len(inside), 0)[0])
     return float(np.quantile(inside, 0.1)) / max(bulk, 1e-3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from opsigcli.mining.notes import notes_on_shares
-from opsigcli.mining.outliers import keep_outliers, pull, reached
+from opsigcli.mining.outliers import keep_outliers, pull, reached, separation
 from opsigcli.mining.similarity import Gradients, cosines
 
 
@@ -90,13 +90,32 @@ def test_shares_are_held_against_what_as_many_examples_can_hold() -> None:
 def test_the_ends_of_an_axis_with_long_tails_do_not_stand_apart_and_a_group_as_rare_does() -> None:
     rng = np.random.default_rng(0)
     tails = np.sort(np.abs(rng.standard_t(3, 6000)))
-    members, others = tails[-14:], tails[:-14]
+    members, others = tails[-14:], tails[None, :-14]
+    everybody = np.ones(others.shape, dtype=bool)
     low = np.quantile(members, 0.1)
-    assert low / reached(others[None], 14, 600)[0] > 1.5  # beyond 98 % of all others
-    assert low / reached(others[None], 14, 6000)[0] < 1.2  # not beyond the next in the tail
-    group = np.abs(rng.standard_normal(6000)), 8 + rng.standard_normal(14)
-    assert np.quantile(group[1], 0.1) / reached(group[0][None], 14, 6000)[0] > 1.5
+    assert low / reached(others, everybody, 14, 600)[0] > 1.5  # beyond 98 % of all others
+    assert low / reached(others, everybody, 14, 6000)[0] < 1.2  # not beyond the next in the tail
+    noise, group = np.abs(rng.standard_normal((1, 5986))), 8 + rng.standard_normal(14)
+    assert np.quantile(group, 0.1) / reached(noise, everybody, 14, 6000)[0] > 1.5
     for count, kth in ((14, 2), (10, 1), (3, 1), (119, 12)):
-        assert reached(others[None], count, 6000)[0] == others[-kth]
-    assert reached(others[None], 120, 6000)[0] == np.quantile(others, 0.98)
-    assert reached(others[None, :0], 5, 6000).tolist() == [0]
+        assert reached(others, everybody, count, 6000)[0] == others[0, -kth]
+    assert reached(others, everybody, 120, 6000)[0] == np.quantile(others, 0.98)
+    assert reached(others, ~everybody, 14, 6000)[0] == np.quantile(others, 0.98)  # nobody has their labels
+    assert reached(others[:, :0], everybody[:, :0], 5, 6000).tolist() == [0]
+
+
+def test_on_an_axis_within_one_class_nobody_stands_apart_from_those_between_the_ends() -> None:
+    rng = np.random.default_rng(0)
+    place, labels = np.zeros(600), np.repeat(np.arange(10), 60)
+    place[:60] = rng.uniform(-1, 1, 60)  # of class 0, who differ in brightness
+    similarity = np.outer(place, place) + 0.01 * rng.standard_normal((600, 600))
+    similarity = ((similarity + similarity.T) / 2).astype(np.float32)
+    np.fill_diagonal(similarity, 0)
+    ends = np.flatnonzero(place > 0.3), np.flatnonzero(place < -0.3)
+    assert separation(similarity, ends) > 1.5
+    assert separation(similarity, ends, labels=labels) < 1.5
+    place[:60] = np.where(np.abs(place[:60]) > 0.3, np.sign(place[:60]), 0)  # two groups of that class
+    similarity = np.outer(place, place) + 0.01 * rng.standard_normal((600, 600))
+    similarity = ((similarity + similarity.T) / 2).astype(np.float32)
+    np.fill_diagonal(similarity, 0)
+    assert separation(similarity, ends, labels=labels) > 1.5

@@ -56,7 +56,10 @@ def _separation(pair: Matched) -> Evidence:
     own = [np.take_along_axis(lean, side, axis=1) for lean, side in zip(contrasts, pair.groups, strict=True)]
     low = np.quantile(np.concatenate(own, axis=1), 0.1, axis=1)
     others = np.maximum(*contrasts)[~inside].reshape(len(inside), -1)
-    bulk = reached(others, pair.size, pair.material.examples)
+    labels = pair.material.labels
+    alike = np.isin(labels, labels[np.concatenate(pair.pair.sides)])  # those drawn have the same labels
+    alike = np.broadcast_to(alike, inside.shape)[~inside].reshape(others.shape)
+    bulk = reached(others, alike, pair.size, pair.material.examples)
     return beside_null(low / np.maximum(bulk, 1e-3))
 
 
@@ -97,8 +100,9 @@ OPPOSITION = Kind.number(
 SEPARATION = Kind.number(
     "separation",
     "10 % quantile of the members' contrast (mean residual-adjusted similarity to the own group minus "
-    "that to the other) over the 98 % quantile of its size in all other candidates, of a pair with less than 2 % of "
-    f"all examples over what a tenth as many others reach as it has members; above {APART} "
+    "that to the other) over the 98 % quantile of its size in all other candidates, or in those with the members' "
+    "labels, whichever is larger; of a pair with less than 2 % of all examples what a tenth as many of the latter reach "
+    f"as it has members takes the place of their quantile; above {APART} "
     f"and with a cohesion above {COHERENT} the groups stand apart, else they are tails of one continuous axis "
     f"({NULL}, mean; {SOUGHT}).",
     _separation,
