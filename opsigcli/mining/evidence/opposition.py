@@ -101,8 +101,8 @@ SEPARATION = Kind.number(
     "separation",
     "10 % quantile of the members' contrast (mean residual-adjusted similarity to the own group minus "
     "that to the other) over the 98 % quantile of its size in all other candidates, or in those with the members' "
-    "labels, whichever is larger; of a pair with less than 2 % of all examples what a tenth as many of the latter reach "
-    f"as it has members takes the place of their quantile; above {APART} "
+    "labels, whichever is larger; of a pair with less than 2 % of all examples what a tenth as many of the latter "
+    f"reach as it has members takes the place of their quantile; above {APART} "
     f"and with a cohesion above {COHERENT} the groups stand apart, else they are tails of one continuous axis "
     f"({NULL}, mean; {SOUGHT}).",
     _separation,
