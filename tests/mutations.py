@@ -300,6 +300,29 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
+        "mining/outliers.py",
+        "mining/test_outliers.py",
+        (
+            "if members >= RARE * examples:",
+            "if True:",
+            "test_the_ends_of_an_axis_with_long_tails_do_not_stand_apart_and_a_group_as_rare_does",
+        ),
+        (
+            "alike = np.isin(np.delete(labels, members), labels[members])",
+            "pass",
+            "test_on_an_axis_within_one_class_nobody_stands_apart_from_those_between_the_ends",
+        ),
+    ),
+    *of(
+        "mining/evidence/opposition.py",
+        "mining/test_evidence.py",
+        (
+            "    bulk = reached(others, alike,",
+            "    bulk = reached(others, ~alike,",
+            "test_separation_counts_others_of_the_members_own_labels_by_themselves",
+        ),
+    ),
+    *of(
         "mining/conflicts.py",
         "mining/test_conflicts.py",
         ("MOSTLY = 0.45 ", "MOSTLY = 0.0 ", "test_who_opposes_a_group_a_little_is_no_part_of_its_conflict"),

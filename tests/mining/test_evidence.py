@@ -14,7 +14,9 @@ from opsigcli.mining.evidence.material import DRAWS, Kind, Matched
 from opsigcli.mining.evidence.opposition import COHESION, SEPARATION
 from opsigcli.mining.inputs import Candidates, Settings
 from opsigcli.mining.oscillation import oscillation
+from opsigcli.mining.outliers import separation
 from opsigcli.mining.similarity import Gradients
+from opsigcli.mining.simple import closeness
 from opsigcli.mining.tokens import SEEN
 from opsigcli.mining.trace_stats import first_step, survey
 from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL, CONTINUOUS, OUTLIERS, judge
@@ -297,6 +299,28 @@ def test_a_side_of_several_groups_is_measured_group_by_group_as_its_random_pairs
         assert found.value == pytest.approx(expected[0], rel=1e-4)
         assert found.null == pytest.approx(np.mean(expected[1:]), rel=1e-3)
     assert cohesions[0] > 0.4
+
+
+def test_separation_counts_others_of_the_members_own_labels_by_themselves() -> None:
+    of, place = material(), np.zeros(M)
+    place[LABELS == 0] = np.linspace(-1, 1, (LABELS == 0).sum())  # an axis within one class
+    similarity = np.array(of.similarity) * 0.01 + np.outer(place, place)
+    np.fill_diagonal(similarity, 0)
+    sides = np.flatnonzero(place > 0.4), np.flatnonzero(place < -0.4)
+    found = Matched.of(replace(of, similarity=similarity), proposed(sides), [], 0)
+    value = next(iter(SEPARATION.measure(found).values())).value
+    assert value == pytest.approx(separation(similarity, sides, labels=LABELS), rel=1e-4)
+    assert value < separation(similarity, sides) - 0.05
+    # Of few among very many, a tenth as many others count as there are members: here two.
+    rare = replace(found, material=replace(found.material, examples=2000))
+    near = np.delete(
+        np.abs(closeness(similarity, sides[0]) - closeness(similarity, sides[1])), np.concatenate(sides)
+    )
+    near = np.sort(near[np.delete(LABELS, np.concatenate(sides)) == 0])
+    assert sum(map(len, sides)) in range(11, 21)
+    assert next(iter(SEPARATION.measure(rare).values())).value == pytest.approx(
+        value * np.quantile(near, 0.98) / near[-2], rel=1e-3
+    )
 
 
 def test_a_real_pair_stands_out_and_a_random_one_does_not() -> None:
