@@ -84,6 +84,11 @@ def notes_on_gradients(material: Material, dropped: int, joined: int | None = No
                 else f"{joined} of the others joined the groups found; groups of others alone cannot be found"
             )
         )
+    if material.candidates.weights is not None and len(material.by_chance):
+        notes.append(
+            f"these {compared} were chosen for how much they are opposed, and the rotations behind p do not repeat the "
+            "choice; therefore hardly any other example may stand as far out as a rare pair does"
+        )
     if len(material.held_out()) < HELD_OUT:
         notes.append(
             f"fewer than {HELD_OUT} loss deltas lie apart from the checkpoints compared: "

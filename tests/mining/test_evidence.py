@@ -13,6 +13,7 @@ from opsigcli.mining.evidence import DEFINITIONS, EVIDENCE, Material, Proposed, 
 from opsigcli.mining.evidence.material import DRAWS, Kind, Matched
 from opsigcli.mining.evidence.opposition import COHESION, SEPARATION
 from opsigcli.mining.inputs import Candidates, Settings
+from opsigcli.mining.notes import notes_on_gradients
 from opsigcli.mining.oscillation import oscillation
 from opsigcli.mining.outliers import separation
 from opsigcli.mining.similarity import Gradients
@@ -321,6 +322,14 @@ def test_separation_counts_others_of_the_members_own_labels_by_themselves() -> N
     assert next(iter(SEPARATION.measure(rare).values())).value == pytest.approx(
         value * np.quantile(near, 0.98) / near[-2], rel=1e-3
     )
+
+
+def test_a_note_says_that_rotations_do_not_repeat_the_choice_of_candidates_where_there_was_one() -> None:
+    of = replace(material(), by_chance=np.full(39, 0.1))
+    chosen = replace(of, candidates=replace(of.candidates, weights=np.full(M, N / M)))
+    assert any("do not repeat the choice" in note for note in notes_on_gradients(chosen, 0))
+    for none in (of, replace(chosen, by_chance=np.zeros(0))):  # all were compared; nothing was rotated
+        assert not any("rotations" in note for note in notes_on_gradients(none, 0))
 
 
 def test_a_real_pair_stands_out_and_a_random_one_does_not() -> None:
