@@ -89,8 +89,9 @@ def conflicts(similarity: Floats, held: list[Proposal]) -> list[Conflict]:
     Where one feature means a class to some examples and other classes to others, the search proposes each group
     against the one that opposes it most, and these proposals share it. Around every group those that oppose it are
     gathered, and the two sides are those between which opposition adds up to most: for signs s of the groups
-    ``Σ_ab s_a s_b Σ S(a, b)`` is the largest. Proposals that are parts of it are so one pair. Its sides oppose one
-    another no more than the clearest of its groups do, so that it is no clearer than what surrogates are held against.
+    ``Σ_ab s_a s_b Σ S(a, b)`` is the largest. Proposals that are parts of it are so one pair. Its opposition is a
+    mean over pairs of its groups, and no more than the largest of theirs: surrogates search without gathering, and are
+    held against it as they are.
 
     Args:
         similarity: S, (M, M), zero diagonal.
