@@ -249,5 +249,5 @@ def test_pictures_open_large_and_are_leafed_through(browser: Any, report: Path) 
         page.keyboard.press("ArrowRight")
         assert page.locator("dialog > p").text_content() == pictures.nth(1).get_attribute("alt")
         page.keyboard.press("Escape")
-        assert not page.locator("dialog").is_visible()
+        page.locator("dialog").wait_for(state="hidden")
         assert watched.problems == []

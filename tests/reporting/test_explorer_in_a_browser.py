@@ -213,11 +213,18 @@ def test_an_example_opens_by_its_address_with_its_curve(browser: Any, report: Pa
         )
         assert page.locator("nav .zoom span").text_content() != "whole run"
         page.get_by_role("button", name="Close").click()
-        assert page.url == ADDRESS
+        page.wait_for_url(ADDRESS)  # a dialog says that it closed in a task of its own
         page.evaluate("location.hash = '#example-114'")
         page.wait_for_selector("dialog[open]")
         assert (page.locator("dialog > p").text_content() or "").startswith("example 114,")
-        page.evaluate("dialog.close(); location.hash = '#example-constructor'")
+        page.evaluate("dialog.close()")
+        page.wait_for_url(ADDRESS)
+        page.evaluate(
+            """new Promise((done) => {
+                 addEventListener('hashchange', () => setTimeout(done), { once: true });
+                 location.hash = '#example-constructor';
+               })"""
+        )
         assert not page.locator("dialog").is_visible()
         assert watched.problems == []
         assert watched.outside() == []
@@ -230,8 +237,9 @@ def test_next_goes_through_the_rows_that_were_found(browser: Any, report: Path) 
         found = page.locator("#explorer tbody th a").all_text_contents()
         page.locator("#explorer tbody th a").nth(3).click()
         page.get_by_role("button", name="Next").click()
-        assert page.url.endswith(f"#example-{found[4]}")
+        page.wait_for_url(f"{ADDRESS}#example-{found[4]}")
         page.keyboard.press("Escape")
+        page.wait_for_url(ADDRESS)
         assert page.evaluate("document.activeElement.textContent") == found[3]
 
 
