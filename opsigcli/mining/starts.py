@@ -58,15 +58,25 @@ def _of_examples(similarity: Floats, most: int) -> Iterator[Sides]:
     k = min(NEAREST, len(similarity) // 2 - 1)
     chosen = np.argsort(-opposition_degree(similarity), kind="stable")[:most]
     for rows in np.split(chosen, range(TOGETHER, len(chosen), TOGETHER)):
-        near = np.argpartition(-similarity[rows], k, axis=1)[:, :k]
+        near = _lowest(-similarity[rows], k)
         towards = similarity[near].sum(axis=1)
-        opposed = np.argpartition(towards, k, axis=1)[:, :k]
+        opposed = _lowest(towards, k)
         contrast = towards - similarity[opposed].sum(axis=1)
-        first, second = (np.argpartition(sign * contrast, k, axis=1)[:, :k] for sign in (-1, 1))
+        first, second = (_lowest(sign * contrast, k) for sign in (-1, 1))
         yield from zip(np.sort(first), np.sort(second), strict=True)
 
 
 def opposition_degree(similarity: Floats, count: int = 5) -> Floats:
     """Minus the mean of the five lowest S of each row, (M,)."""
     k = min(count, similarity.shape[1] - 1)
-    return np.asarray(-np.partition(similarity, k, axis=1)[:, :k].mean(axis=1))
+    return np.asarray(-np.take_along_axis(similarity, _lowest(similarity, k), axis=1).mean(axis=1))
+
+
+def _lowest(rows: Floats, count: int) -> Ints:
+    """Columns of the ``count`` lowest entries of each row, the lowest first; a few minima are faster than a partition."""
+    left, every = np.array(rows), np.arange(len(rows))
+    found = np.empty((len(rows), count), dtype=np.int64)
+    for number in range(count):
+        found[:, number] = left.argmin(axis=1)
+        left[every, found[:, number]] = np.inf
+    return found
