@@ -32,9 +32,8 @@ def _unseen(pair: Matched) -> Mapping[str, Evidence]:
     unseen, candidates, settings = material.candidates.unseen, material.candidates, material.settings
     if unseen is None or not material.resample or settings.similarity != "adjusted":
         return {}
-    if not stands_apart(
-        pair.similarity, pair.pair.sides, parts(pair.similarity, pair.pair.sides, pair.material.labels)
-    ):
+    groups = parts(pair.similarity, pair.pair.sides, material.labels)
+    if not stands_apart(pair.similarity, pair.pair.sides, groups, material.labels):
         return {}
     sides = sides_in(
         unseen, candidates.gradients, pair.similarity, pair.pair.sides, settings.seed, candidates.among
