@@ -29,6 +29,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class Late:
 
 
 def like(
-    groups: list[np.ndarray], labels: np.ndarray, free: np.ndarray, rng: np.random.Generator
+    groups: Sequence[np.ndarray], labels: np.ndarray, free: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """As many free positions of each label as the groups have."""
     some = []
@@ -186,7 +187,7 @@ def measured(
     rest = np.setdiff1d(source.ids, np.concatenate(planted))
     rng, rows = np.random.default_rng([seed, 17]), []
     for number, pair in enumerate(source.known_pairs):
-        others = [like(list(pair), source.labels, rest, rng) for _ in range(DRAWS)]
+        others = [like(pair, source.labels, rest, rng) for _ in range(DRAWS)]
         at_once_too = others[: DRAWS_BN if normalised(run) else DRAWS]
         arms = [planted[number], *others[:draws]]
         drawn = [like_pair(pair, source.labels, rest, rng) for _ in range(DRAWN)]
