@@ -144,7 +144,9 @@ def cosine(run: PlantedRun, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[
         model = run.model.eval()
         weights = [p for p in model.parameters() if p.requires_grad]
 
-        def gradient(rows: np.ndarray, model: nn.Module = model, weights: list[Tensor] = weights) -> Tensor:
+        def gradient(
+            rows: np.ndarray, model: nn.Module = model, weights: Sequence[Tensor] = weights
+        ) -> Tensor:
             inputs, labels = torch.as_tensor(run.source.read(rows)), torch.as_tensor(run.source.labels[rows])
             loss = nn.functional.cross_entropy(model(inputs), labels)
             return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, weights)])
