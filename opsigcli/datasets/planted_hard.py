@@ -25,6 +25,7 @@ from opsigcli.datasets.planted_scenarios import IMAGE_FEATURE, pattern, vectors
 
 DIMS, CLASSES, NOISE = 64, 4, 0.5
 RARE_N = 20_000
+CNN = "cnn?widths=16,32"
 TAILS = 3  # degrees of freedom of the continuous axis
 
 
@@ -67,28 +68,38 @@ def _axis(draft: Draft) -> None:
 def _several(draft: Draft) -> None:
     """2 pairs, each of one class against the three others."""
     means, axes = gaussian_classes(draft, 3)
-    for number in range(2):
-        one, many = draft.take(GROUP), draft.take(GROUP)
-        plant_side(draft, one, np.full(len(one), number), axes[number], means)
-        others = np.delete(np.arange(CLASSES), number)
-        plant_side(draft, many, others[np.arange(len(many)) % len(others)], axes[number], means)
-        draft.pairs.append((one, many))
+    _one_against_three(draft, axes[:2], means)
     add_decoys(draft, means, NOISE, 16.0, axes[2])
+
+
+def _one_against_three(draft: Draft, features: np.ndarray, means: np.ndarray, size: float = 16.0) -> None:
+    """For each feature, a group of one class against one of the three others."""
+    for number, feature in enumerate(features):
+        one, many = draft.take(GROUP), draft.take(GROUP)
+        plant_side(draft, one, np.full(len(one), number), feature, means, size)
+        others = np.delete(np.arange(CLASSES), number)
+        plant_side(draft, many, others[np.arange(len(many)) % len(others)], feature, means, size)
+        draft.pairs.append((one, many))
 
 
 def _three(draft: Draft) -> None:
     """One feature in three classes: each group opposes the two others, the first two known as a pair."""
     means, axes = gaussian_classes(draft, 2)
+    _of_three(draft, axes[0], means)
+    add_decoys(draft, means, NOISE, 16.0, axes[1])
+
+
+def _of_three(draft: Draft, feature: np.ndarray, means: np.ndarray, size: float = 16.0) -> None:
+    """Groups of three classes that share a feature."""
     groups = [draft.take(GROUP) for _ in range(3)]
     for label, rows in enumerate(groups):
-        plant_side(draft, rows, np.full(len(rows), label), axes[0], means)
+        plant_side(draft, rows, np.full(len(rows), label), feature, means, size)
     draft.pairs.append((groups[0], groups[1]))
     draft.alternatives = [
         (groups[a], other)
         for a, b, c in ((0, 1, 2), (1, 0, 2), (2, 0, 1))
         for other in (groups[b], groups[c], np.concatenate([groups[b], groups[c]]))
     ]
-    add_decoys(draft, means, NOISE, 16.0, axes[1])
 
 
 def _twice(draft: Draft) -> None:
@@ -110,8 +121,8 @@ def _alike(draft: Draft) -> None:
     add_decoys(draft, means, NOISE, 12.0, axes[3])
 
 
-def _colours(draft: Draft) -> None:
-    """3×10×10 images whose class is their colour, for networks that pool; 2 pairs share a bright border."""
+def _colours(draft: Draft, conflict: str = "pairs") -> None:
+    """3×10×10 images whose class is their colour, for networks that pool; who opposes whom shares a bright border."""
     side, rng = 10, draft.rng
     corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])  # of a tetrahedron
     means = (0.15 * np.repeat(corners, side * side, axis=1)).astype(np.float64)
@@ -123,7 +134,12 @@ def _colours(draft: Draft) -> None:
     cross[4:6], cross[:, 4:6] = 1, 1
     red, blue, green = np.array([[1, -0.6, -0.6], [-0.6, -0.6, 1], [-0.6, 1, -0.6]])
     features = np.stack([pattern(red, border), pattern(blue, border), pattern(green, cross)])
-    plant(draft, features[:2], two_labels(draft, 2, CLASSES), IMAGE_FEATURE, (GROUP, GROUP), means)
+    if conflict == "several":
+        _one_against_three(draft, features[:2], means, IMAGE_FEATURE)
+    elif conflict == "three":
+        _of_three(draft, features[0], means, IMAGE_FEATURE)
+    else:
+        plant(draft, features[:2], two_labels(draft, 2, CLASSES), IMAGE_FEATURE, (GROUP, GROUP), means)
     add_decoys(draft, means, 0.35, IMAGE_FEATURE, features[2])
     draft.inputs = draft.inputs.reshape(draft.n, 3, side, side)
 
@@ -146,10 +162,15 @@ def _hierarchy(draft: Draft) -> None:
 
 
 def plant_side(
-    draft: Draft, rows: np.ndarray, labels: np.ndarray, feature: np.ndarray, means: np.ndarray
+    draft: Draft,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    feature: np.ndarray,
+    means: np.ndarray,
+    size: float = 16.0,
 ) -> None:
-    """Give rows their labels, the means of those, and a feature of size 16."""
-    draft.inputs[rows] += means[labels] - means[draft.labels[rows]] + draft.sizes(16.0, rows) * feature
+    """Give rows their labels, the means of those, and a feature."""
+    draft.inputs[rows] += means[labels] - means[draft.labels[rows]] + draft.sizes(size, rows) * feature
     draft.labels[rows] = labels
 
 
@@ -171,8 +192,23 @@ HARD: dict[str, Scenario] = {
     "alike": Scenario("3 pairs of the same two labels", _alike, 0.5),
     "large": Scenario("1 pair of a ninth of all on a side", partial(vectors, pairs=1, sides=(100, 100)), 0.4),
     "quiet": Scenario("3 pairs, learning rate too small to oscillate", partial(vectors, pairs=3), 0.02),
-    "conv": Scenario("colour images, 2 pairs, a convolutional network", _colours, 0.7, "cnn?widths=16,32"),
-    "conv-bn": Scenario("the same network with BatchNorm", _colours, 0.2, "cnn?widths=16,32&norm=batch"),
+    "conv": Scenario("colour images, 2 pairs, a convolutional network", _colours, 0.7, CNN),
+    "conv-bn": Scenario("the same network with BatchNorm", _colours, 0.2, f"{CNN}&norm=batch"),
+    "conv-several": Scenario(
+        "the images of conv, 2 pairs of one class against three",
+        partial(_colours, conflict="several"),
+        0.7,
+        CNN,
+    ),
+    "conv-several-bn": Scenario(
+        "the same network with BatchNorm", partial(_colours, conflict="several"), 0.2, f"{CNN}&norm=batch"
+    ),
+    "conv-three": Scenario(
+        "the images of conv, a conflict of three groups", partial(_colours, conflict="three"), 0.7, CNN
+    ),
+    "conv-three-bn": Scenario(
+        "the same network with BatchNorm", partial(_colours, conflict="three"), 0.2, f"{CNN}&norm=batch"
+    ),
     "augmented": Scenario(
         "vec3 with noise anew at every step", partial(vectors, pairs=3), 0.4, training="augmented"
     ),

@@ -35,6 +35,10 @@ PAIRS = {
     "quiet": 3,
     "conv": 2,
     "conv-bn": 2,
+    "conv-several": 2,
+    "conv-several-bn": 2,
+    "conv-three": 1,
+    "conv-three-bn": 1,
     "augmented": 3,
     "cosine": 3,
 }
