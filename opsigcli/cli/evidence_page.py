@@ -167,8 +167,8 @@ EVIDENCE_PAGE = Topic(
                 "many random candidates, labels not matched, times the number of tokens tried: those that any "
                 "candidate has, of both roles and on both sides. Shown are the three of each side and role with the "
                 "smallest p up to .05, else the one of the side.",
-                "With --test-data, and where some pair may be a finding: an example that was never mined stands with a "
-                "side by its gradients at the checkpoints compared, by the rule for members (.55; B, the features of "
+                "With --test-data, of pairs that stand apart, where some pair may be a finding: an example that was never "
+                "mined stands with a side by its gradients at the checkpoints compared, by the rule for members (.55; B, the features of "
                 "the members and their contrast are those of the candidates); no loss is looked at. unseen_members: "
                 "the share of those that do. unseen_anti_phase: as anti_phase, on the same held-out steps. "
                 "unseen_agreement: correlation over these steps of the difference of the two sides' mean high-passed "

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from opsigcli.commands.planted_recovery import tell_known_pairs
-from opsigcli.errors import Interrupted
+from opsigcli.errors import Interrupted, UsageError
 from opsigcli.exporting.groups import export_groups, require_format
 from opsigcli.gradients.eigen_steps import eigen_steps
 from opsigcli.gradients.given import given_trace
@@ -132,6 +132,13 @@ def _refuse_unknown(options: MineOptions) -> None:
     require(options, "window", "similarity")
     if options.export is not None:
         require_format(options.export)
+    by_gradients = options.method in NEEDS_GRADIENTS and options.similarity == "adjusted"
+    if options.test_data and not (by_gradients or options.causal):
+        raise UsageError(
+            "expected --test-data with --causal, or with pairs that are sought by adjusted gradients, found --method "
+            f"{options.method} --similarity {options.similarity}",
+            "leave out --test-data, or use --method full",
+        )
 
 
 def _settings(options: MineOptions, trace: Trace) -> Settings:

@@ -25,6 +25,7 @@ from opsigcli.mining.notes import (
     notes_on_nulls,
     notes_on_shares,
     notes_on_trace,
+    notes_on_unseen,
 )
 from opsigcli.mining.oscillation import Oscillation, oscillation
 from opsigcli.mining.outliers import keep_outliers, stands_apart
@@ -101,6 +102,7 @@ def mine(
         notes += _notes(found, settings, len(candidates.positions) - len(usable.positions), opposed)
     order, records = _in_order(records, settings.false_discovery_rate)
     pairs = tuple(pairs[at] for at in order)
+    notes += [] if usable.unseen is None else notes_on_unseen(records)
     groups = {
         GroupKey(number, side): members
         for number, pair in enumerate(pairs, 1)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from opsigcli.mining.evidence import Material
     from opsigcli.mining.inputs import Trace
+    from opsigcli.mining_records import Pair
     from opsigcli.records import Floats, Ints
 
 LOSSES_ALONE = (
@@ -159,6 +160,22 @@ def notes_on_nulls(labels: Ints, pairs: Sequence[tuple[Ints, Ints]]) -> list[str
         f"random groups of the same labels are mostly members of pairs, as too few other candidates have these labels: "
         f"{', '.join(told)}; such nulls lean towards the pairs themselves, and a pair that does not stand out "
         "from them may be one"
+    ]
+
+
+def notes_on_unseen(pairs: Sequence[Pair]) -> list[str]:
+    """Which pairs were not sought in the data that were never mined, and why.
+
+    Args:
+        pairs: as they are numbered.
+    """
+    without = [str(number) for number, pair in enumerate(pairs, 1) if "unseen_members" not in pair.evidence]
+    if not without:
+        return []
+    which = f"pair {without[0]}" if len(without) == 1 else f"pairs {', '.join(without)}"
+    return [
+        f"--test-data was not asked about {which}, as it is about pairs that stand apart and may be findings: who leans "
+        "to either end of an axis does so in any data, which says nothing of a pair"
     ]
 
 

@@ -12,6 +12,8 @@ from numpy.testing import assert_allclose
 from own_evidence import DRAWS, Case, high_passed, in_unseen
 
 from opsigcli.datasets.planted import Planted
+from opsigcli.mining.notes import notes_on_unseen
+from opsigcli.mining_records import Evidence, Group, Pair
 from opsigcli.store.reader import open_store
 
 Opsig = Callable[..., Any]
@@ -100,3 +102,31 @@ def test_the_data_of_the_run_are_no_data_that_were_never_mined(opsig: Opsig, cas
     assert found.code == 2
     assert "were not mined" in found.err
     assert "hint:" in found.err
+
+
+@pytest.mark.parametrize(
+    "other", [("--method", "top"), ("--method", "losses"), ("--similarity", "raw"), ("--similarity", "centred")]
+)
+def test_data_that_would_not_be_looked_at_are_refused(
+    opsig: Opsig, case: Path, other: tuple[str, str]
+) -> None:
+    words = ["mine", "--store", case / "opsig.h5", *other]
+    found = opsig(*words, "--test-data", "planted?n=400&seed=1")
+    assert found.code == 2
+    assert " ".join(other) in found.err
+    assert "leave out --test-data" in found.err
+    assert opsig(*words, "--surrogates", 0).code == 0
+
+
+def test_pairs_that_are_not_asked_of_unseen_data_are_named() -> None:
+    asked, other = (a_pair(evidence) for evidence in ({"unseen_members": Evidence(0.1, 0.1)}, {}))
+    assert notes_on_unseen([]) == notes_on_unseen([asked]) == []
+    (note,) = notes_on_unseen([asked, other])
+    assert "about pair 2, " in note
+    (note,) = notes_on_unseen([other, asked, other])
+    assert "about pairs 1, 3, " in note
+
+
+def a_pair(evidence: dict[str, Evidence]) -> Pair:
+    side = Group(np.arange(5))
+    return Pair(side, side, Evidence(0.5), evidence, "opposing outliers")
