@@ -174,8 +174,8 @@ def notes_on_unseen(pairs: Sequence[Pair]) -> list[str]:
         return []
     which = f"pair {without[0]}" if len(without) == 1 else f"pairs {', '.join(without)}"
     return [
-        f"--test-data was not asked about {which}, as it is about pairs that stand apart and may be findings: who leans "
-        "to either end of an axis does so in any data, which says nothing of a pair"
+        f"--test-data was not asked about {which}, as it is about pairs that stand apart and may be findings: who "
+        "leans to either end of an axis does so in any data, which says nothing of a pair"
     ]
 
 

@@ -73,7 +73,7 @@ def opposition_degree(similarity: Floats, count: int = 5) -> Floats:
 
 
 def _lowest(rows: Floats, count: int) -> Ints:
-    """Columns of the ``count`` lowest entries of each row, the lowest first; a few minima are faster than a partition."""
+    """Columns of the ``count`` lowest entries of each row, the lowest first; a few minima beat a partition."""
     left, every = np.array(rows), np.arange(len(rows))
     found = np.empty((len(rows), count), dtype=np.int64)
     for number in range(count):

@@ -105,7 +105,8 @@ def test_the_data_of_the_run_are_no_data_that_were_never_mined(opsig: Opsig, cas
 
 
 @pytest.mark.parametrize(
-    "other", [("--method", "top"), ("--method", "losses"), ("--similarity", "raw"), ("--similarity", "centred")]
+    "other",
+    [("--method", "top"), ("--method", "losses"), ("--similarity", "raw"), ("--similarity", "centred")],
 )
 def test_data_that_would_not_be_looked_at_are_refused(
     opsig: Opsig, case: Path, other: tuple[str, str]
