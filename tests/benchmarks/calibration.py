@@ -1,9 +1,11 @@
 """How often a run without pairs has a finding, beside the rate that findings are asked to pass.
 
     python tests/benchmarks/calibration.py --seeds 10-19 --rows calibration.jsonl
+    python tests/benchmarks/calibration.py --seeds 10-11 --rows calibration.jsonl --screened
 
 Small runs of many kinds in which nothing is planted, each mined with all defaults: surrogates, evidence and the false
-discovery rate. Rows that the file has are not computed again. A continuous axis is no pair either: a finding there is
+discovery rate; with ``--screened`` larger ones, of whose examples a third are chosen to be candidates. Rows that the
+file has are not computed again. A continuous axis is no pair either: a finding there is
 as wrong as one among Gaussian classes. The interval of a rate is that of Clopper and Pearson, 95 %.
 """
 
@@ -27,6 +29,7 @@ from opsigcli.mining.mine import mine
 from opsigcli.options import MineOptions
 
 SIZES = (300, 600)  # examples: two runs for each seed
+SCREENED = (6000,)  # of which 2,000 are candidates, the fewest that `mine` chooses among more
 GLYPHS = (
     "0e11131519110e", "040c040404040e", "0e11010204081f", "1f02040201110e", "02060a121f0202",
     "1f101e0101110e", "0608101e11110e", "1f010204080808", "0e11110e11110e", "0e11110f01020c",
@@ -137,14 +140,15 @@ def measured(kind: str, n: int, seed: int, rate: float, surrogates: int) -> dict
     given = seen(PlantedRun(source, model, *train(source, model, seed, optimizer)), every)
     found = mine(
         Trace(given.losses, source.labels, source.ids, np.arange(len(given.losses)) * every, source.classes),
-        Candidates(given.candidates, given.gradients, swings=given.swings),
+        Candidates(given.candidates, given.gradients, given.weights, swings=given.swings),
         Settings("full", seed=seed, surrogates=surrogates, false_discovery_rate=rate),
     )
     verdicts = [pair.verdict for pair in found.pairs]
+    clear = [pair.evidence["clarity"].p_value for pair in found.pairs if "clarity" in pair.evidence]
     findings = sum(pair.finding is True for pair in found.pairs)
     return {
         "kind": kind, "n": n, "seed": seed, "rate": rate, "proposals": len(verdicts), "findings": findings,
-        "verdicts": verdicts,
+        "verdicts": verdicts, "p": min((p for p in clear if p is not None), default=1.0),
     }  # fmt: skip
 
 
@@ -185,6 +189,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--rate", type=float, default=MineOptions.false_discovery_rate)
     parser.add_argument("--surrogates", type=int, default=MineOptions.surrogates)
+    parser.add_argument("--screened", action="store_true", help="runs of so many that candidates are chosen")
     parser.add_argument("--rows", type=Path, required=True, help="JSON lines file of the runs")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -193,7 +198,7 @@ def main() -> None:
     first, _, last = chosen.seeds.partition("-")
     for seed in range(int(first), int(last or first) + 1):
         for kind in KINDS:
-            for n in SIZES:
+            for n in SCREENED if chosen.screened else SIZES:
                 if kind in chosen.kinds and (kind, n, seed) not in known:
                     rows.append(measured(kind, n, seed, chosen.rate, chosen.surrogates))
                     with chosen.rows.open("a") as file:
