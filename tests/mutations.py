@@ -314,8 +314,55 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
+        "mining/mixtures.py",
+        "mining/test_mixtures.py",
+        (
+            "first = np.flatnonzero((place % 2 == 0)",
+            "first = np.flatnonzero((place % 2 == 2)",
+            "test_mixtures_keep_the_mean_and_nearly_the_covariance_of_a_class",
+        ),
+        (
+            "angles = rng.uniform(0, 2 * np.pi,",
+            "angles = rng.uniform(0, 0,",
+            "test_a_group_has_others_all_the_way_between_in_a_mixture_and_long_tails_stay",
+        ),
+        (
+            "_add(rows, means - share @ rows, of)",
+            "_add(rows, -share @ rows, of)",
+            "test_mixtures_keep_the_mean_and_nearly_the_covariance_of_a_class",
+        ),
+    ),
+    *of(
+        "mining/surrogate.py",
+        "mining/test_mixtures.py",
+        (
+            "_mixtures(similarity, labels) if chosen else",
+            "_mixtures(similarity, labels) if False else",
+            "test_a_group_has_others_all_the_way_between_in_a_mixture_and_long_tails_stay",
+        ),
+        (
+            "*cores, *along_the_axis(surrogate))",
+            "*cores)",
+            "test_the_ends_of_an_axis_count_in_a_mixture",
+        ),
+    ),
+    *of(
+        "mining/mine.py",
+        "mining/test_mine.py",
+        (
+            "                chosen=chosen,",
+            "                chosen=False,",
+            "test_where_candidates_were_chosen_pairs_are_held_against_mixtures",
+        ),
+    ),
+    *of(
         "mining/evidence/opposition.py",
         "mining/test_evidence.py",
+        (
+            "chosen=material.candidates.weights is not None",
+            "chosen=False",
+            "test_clarity_is_how_far_a_pair_stands_apart_where_candidates_were_chosen",
+        ),
         (
             "    bulk = reached(others, alike,",
             "    bulk = reached(others, ~alike,",

@@ -142,7 +142,9 @@ EVIDENCE_PAGE = Topic(
                 "Measured where some pair may be a finding. contrast_by_class: share of the variance of all "
                 "candidates' contrast between classes. clarity: opposition times separation, of which no more than 1.5 "
                 "counts; here the 98 % quantile is over all M candidates, members as 0, the value at place .98 M (from "
-                "0, rounded down) of the increasing ones, and the 10 % quantile likewise.",
+                "0, rounded down) of the increasing ones, and the 10 % quantile likewise. Where the candidates were "
+                "chosen out of more examples it is the separation instead, as of a pair with less than 2 % of them "
+                "and of one group a side.",
                 "High-passed loss deltas are l(t+1) - l(t), minus the mean of the same over 5 steps (two before, two "
                 "after; fewer at the ends), minus the median of that over all examples. Of S of them the first 10 % "
                 "are the first .1 S, rounded. share_of_loss_change: sum of their squares over the members, after the "
@@ -201,9 +203,15 @@ EVIDENCE_PAGE = Topic(
                 "clearest pair), and p is the share of these, the run itself counted, whose clearest pair is as clear. "
                 "Rotations keep means and covariances of classes, and so class hierarchy and Gaussian axes. They do "
                 "not repeat the second fit that leaves large groups out: it is used where such groups then stand apart "
-                "alone, and of 360 runs without pairs the same two have a finding with it and without it. Nor do they "
-                "repeat the choice of candidates among more examples, which a note says where it was made: what is "
-                "asked of rare pairs under separation stands in for it.",
+                "alone, and of 360 runs without pairs the same two have a finding with it and without it.",
+                "Where candidates were chosen out of more examples they are the far ends of what all are, and "
+                "rotations, whose tails are Gaussian, have nothing like them; nor have Gaussian draws of all examples "
+                "out of which as many are chosen. Mixtures take their place: random couples of a class, i and j, with "
+                "d the features less the class mean, have d_i cos t + d_j sin t and d_j cos t - d_i sin t for theirs, "
+                "t drawn evenly from 0 to 2 pi for each couple, the mean of all d taken out again and the class mean "
+                "put back (S with 1 on its diagonal and scaled back, as above). These keep class means, covariances "
+                "and long tails; who was far out is now anywhere between, and where clarity asks for hardly anybody "
+                "between a group is none any more. The ends of an axis count there as well.",
                 "Where a pair is clearer than all 39 and is kept from being a finding by their number alone, more are "
                 "made, 499 at most, until it is one or a surrogate is as clear; its p is then 1/(1 + m), with m the "
                 "number of surrogates before the first as clear. That holds wherever one stops: without pairs, the "

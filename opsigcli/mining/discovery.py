@@ -44,7 +44,7 @@ def findings(pairs: Sequence[Pair], rate: float) -> list[bool | None]:
     """Whether each pair of a run is a finding; None where no p-value accounts for the search.
 
     A finding is called opposing outliers, and its clarity passes the false discovery rate over all pairs called so: the
-    rotations of its null keep class means and covariances, and the verdict leaves out what one smooth axis makes. The
+    surrogates of its null keep class means and covariances, and the verdict leaves out what one smooth axis makes. The
     p-values are adjusted for the search already (the null is that of the clearest pair), so that they hold for
     any pairs that are picked to be tested.
 

@@ -211,7 +211,9 @@ class Settings:
     window: tuple[int, int] | None = (
         None  # loss deltas that classes are to explain; None = after the first 10 %
     )
-    surrogates: int = 0  # rotations that the search is repeated in, at most, for p-values after selection
+    surrogates: int = (
+        0  # of these similarities, that the search is repeated in, at most, for p-values after selection
+    )
     false_discovery_rate: float = MineOptions.false_discovery_rate  # that findings pass
 
 

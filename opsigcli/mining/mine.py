@@ -30,11 +30,10 @@ from opsigcli.mining.notes import (
 from opsigcli.mining.oscillation import Oscillation, oscillation
 from opsigcli.mining.outliers import keep_outliers, stands_apart
 from opsigcli.mining.parts import parts
-from opsigcli.mining.proposals import clarity
 from opsigcli.mining.recovery import recovery
 from opsigcli.mining.search import Search
 from opsigcli.mining.similarity import gradient_similarity
-from opsigcli.mining.surrogate import clearest_by_chance, p_after_selection
+from opsigcli.mining.surrogate import clear, clearest_by_chance, p_after_selection
 from opsigcli.mining.top import top_deltas
 from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining.window import first_window
@@ -198,10 +197,11 @@ def _search(
     if similarity is not None:
         proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights, labels=labels)
         if proposed and settings.surrogates:
-            clear = [clarity(similarity, sides) for sides in proposed]
+            chosen = usable.weights is not None
+            how = [clear(similarity, sides, labels, chosen=chosen) for sides in proposed]
             apart = [
                 each
-                for each, sides in zip(clear, proposed, strict=True)
+                for each, sides in zip(how, proposed, strict=True)
                 if stands_apart(similarity, sides, parts(similarity, sides, labels), labels)
             ]
             by_chance = clearest_by_chance(
@@ -211,9 +211,10 @@ def _search(
                 settings.seed,
                 progress,
                 keep,
-                max(clear),
+                max(how),
                 apart,
                 settings.false_discovery_rate,
+                chosen=chosen,
             )
             findable = any(
                 p_after_selection(each, by_chance, settings.surrogates) <= settings.false_discovery_rate

@@ -87,8 +87,8 @@ def notes_on_gradients(material: Material, dropped: int, joined: int | None = No
         )
     if material.candidates.weights is not None and len(material.by_chance):
         notes.append(
-            f"these {compared} were chosen for how much they are opposed, and the rotations behind p do not repeat the "
-            "choice; therefore hardly any other example may stand as far out as a rare pair does"
+            f"these {compared} were chosen for how much they are opposed: the surrogates behind p have tails as long, "
+            "and clarity says how far a pair stands apart with hardly any other example between"
         )
     if len(material.held_out()) < HELD_OUT:
         notes.append(

@@ -89,7 +89,7 @@ def keep_outliers(
     return list(found.values())
 
 
-def reached(others: Floats, alike: NDArray[np.bool_], members: int, examples: int) -> Floats:
+def reached(others: Floats, alike: NDArray[np.bool_], members: int, examples: float) -> Floats:
     """How far out other examples stand: the larger one of two numbers for each row of contrasts.
 
     The 98 % quantile of all of them; and that of those with the members' labels, as on an axis within some classes only
@@ -139,7 +139,11 @@ def cohesion(similarity: Floats, sides: Sides, of: Parts | None = None) -> float
 
 
 def separation(
-    similarity: Floats, sides: Sides, of: Parts | None = None, labels: Ints | None = None
+    similarity: Floats,
+    sides: Sides,
+    of: Parts | None = None,
+    labels: Ints | None = None,
+    examples: float = 0,
 ) -> float:
     """10 % quantile of the members' contrast over what all others reach.
 
@@ -151,6 +155,7 @@ def separation(
         sides: rows of both.
         of: the groups of either side (default: each side is one).
         labels: (M,), where others with the members' labels count by themselves (default: they do not).
+        examples: N, where more is asked of pairs that are rare among these (default: of none).
     """
     first, second = of or ([sides[0]], [sides[1]])
     to_first = to_nearest(similarity, first) - closeness(similarity, sides[1])
@@ -161,5 +166,5 @@ def separation(
     alike = np.zeros(len(outside), dtype=bool)
     if labels is not None:
         alike = np.isin(np.delete(labels, members), labels[members])
-    bulk = float(reached(outside[None], alike[None], len(inside), 0)[0])
+    bulk = float(reached(outside[None], alike[None], len(inside), examples)[0])
     return float(np.quantile(inside, 0.1)) / max(bulk, 1e-3)

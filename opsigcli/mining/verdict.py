@@ -253,7 +253,7 @@ def _selection(evidence: Mapping[str, Evidence]) -> list[str]:
         return []
     return [
         f"the search finds a pair as clear in {'few or none' if clear.p_value <= SIGNIFICANT else 'many'} of the "
-        f"rotations that leave only class means and covariances (clarity {clear.value:.2f}, "
+        f"surrogates that have class means and covariances alone (clarity {clear.value:.2f}, "
         f"p {clear.p_value:.2f} after selection)"
     ]
 

@@ -11,11 +11,12 @@ import pytest
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.evidence import DEFINITIONS, EVIDENCE, Material, Proposed, gather_evidence
 from opsigcli.mining.evidence.material import DRAWS, Kind, Matched
-from opsigcli.mining.evidence.opposition import COHESION, SEPARATION
+from opsigcli.mining.evidence.opposition import COHESION, SEPARATION, clarity_by_chance
 from opsigcli.mining.inputs import Candidates, Settings
 from opsigcli.mining.notes import notes_on_gradients
 from opsigcli.mining.oscillation import oscillation
 from opsigcli.mining.outliers import separation
+from opsigcli.mining.proposals import clarity
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.simple import closeness
 from opsigcli.mining.tokens import SEEN
@@ -324,12 +325,25 @@ def test_separation_counts_others_of_the_members_own_labels_by_themselves() -> N
     )
 
 
-def test_a_note_says_that_rotations_do_not_repeat_the_choice_of_candidates_where_there_was_one() -> None:
+def test_a_note_says_what_p_and_clarity_are_where_candidates_were_chosen() -> None:
     of = replace(material(), by_chance=np.full(39, 0.1))
     chosen = replace(of, candidates=replace(of.candidates, weights=np.full(M, N / M)))
-    assert any("do not repeat the choice" in note for note in notes_on_gradients(chosen, 0))
-    for none in (of, replace(chosen, by_chance=np.zeros(0))):  # all were compared; nothing was rotated
-        assert not any("rotations" in note for note in notes_on_gradients(none, 0))
+    assert any("surrogates behind p have tails as long" in note for note in notes_on_gradients(chosen, 0))
+    for none in (of, replace(chosen, by_chance=np.zeros(0))):  # all were compared; nothing was searched again
+        assert not any("surrogates" in note for note in notes_on_gradients(none, 0))
+
+
+def test_clarity_is_how_far_a_pair_stands_apart_where_candidates_were_chosen() -> None:
+    of = replace(material(), by_chance=np.full(39, 0.1))
+    chosen = replace(of, candidates=replace(of.candidates, weights=np.full(M, N / M)))
+    pair = proposed((np.arange(5), np.arange(5, 10)))
+    one, other = (clarity_by_chance(Matched.of(each, pair, [], 0)) for each in (of, chosen))
+    assert one is not None
+    assert other is not None
+    assert of.similarity is not None
+    assert one.value == pytest.approx(clarity(of.similarity, pair.sides))
+    assert other.value == pytest.approx(separation(of.similarity, pair.sides, labels=LABELS, examples=np.inf))
+    assert one.value != pytest.approx(other.value, rel=0.1)
 
 
 def test_a_real_pair_stands_out_and_a_random_one_does_not() -> None:

@@ -12,8 +12,9 @@ from mining_case import Given, case, given, mined, mined_case, trained, white_no
 from opsigcli.derivatives.gradient_sketch import gradient_sketches
 from opsigcli.errors import MiningError
 from opsigcli.mining import METHODS
-from opsigcli.mining.inputs import Settings
+from opsigcli.mining.inputs import Candidates, Settings, Trace
 from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_PARTS
+from opsigcli.mining.mine import mine
 from opsigcli.mining.recovery import pair_f1
 from opsigcli.mining.search import PAPER_EXAMPLES
 from opsigcli.mining.similarity import Gradients
@@ -168,6 +169,20 @@ def test_the_same_inputs_give_the_same_record_also_from_an_hdf5_dataset(tmp_path
     assert first == plain(mined(inputs))
     with h5py.File(tmp_path / "x.h5", "w") as file:
         assert first == plain(mined(inputs, losses=file.create_dataset("losses", data=inputs["losses"])))
+
+
+def test_where_candidates_were_chosen_pairs_are_held_against_mixtures() -> None:
+    of = case("vec3")
+    trace = Trace(**{name: of[name] for name in ("losses", "labels", "ids", "steps", "classes")})  # type: ignore[arg-type]
+    candidates = Candidates(of["positions"], of["gradients"], np.full(900, 2.0))  # type: ignore[arg-type]
+    found = mine(trace, candidates, Settings("full", surrogates=19))
+    clear = [pair.evidence["clarity"] for pair in found.pairs]
+    assert len(clear) == 3
+    for each in clear:
+        assert each.null is not None
+        assert each.value > 2 > each.null > 1  # rotations have no pairs
+        assert each.p_value == 1 / 20
+    assert all(pair.finding for pair in found.pairs)
 
 
 def test_ids_are_reported_and_not_positions() -> None:

@@ -18,7 +18,7 @@ NOTHING = np.zeros((4, 4), dtype=np.float32), np.zeros(4, dtype=np.int64)
 def made(monkeypatch: pytest.MonkeyPatch, clear: list[float], **asked: object) -> list[float]:
     """The surrogates made where the i-th is as clear as ``clear[i]``, and all after these not at all."""
 
-    def clearest(_similarity: np.ndarray, _labels: np.ndarray, drawn: list[int]) -> np.ndarray:
+    def clearest(_make: object, drawn: list[int], _chosen: bool) -> np.ndarray:
         return np.array(clear[drawn[1]] if drawn[1] < len(clear) else 0.0)
 
     monkeypatch.setattr(surrogate, "_clearest", clearest)

@@ -8,9 +8,9 @@ import numpy as np
 
 from opsigcli.mining.evidence.material import NULL, SOUGHT, Kind, Matched, beside_null
 from opsigcli.mining.outliers import reached, separation
-from opsigcli.mining.proposals import ROUNDS, clarity
+from opsigcli.mining.proposals import ROUNDS
 from opsigcli.mining.simple import SMALLEST, closeness, refine
-from opsigcli.mining.surrogate import p_after_selection
+from opsigcli.mining.surrogate import clear, p_after_selection
 from opsigcli.mining.verdict import APART, COHERENT
 from opsigcli.mining_records import (
     Evidence,
@@ -85,9 +85,12 @@ def clarity_by_chance(pair: Matched) -> Evidence | None:
     if not len(by_chance):
         return None
     first, second = (np.sort(rows) for rows in pair.pair.sides)
-    clear = clarity(pair.similarity, (first, second))
-    p_value = p_after_selection(clear, by_chance, pair.material.settings.surrogates)
-    return Evidence(clear, float(by_chance.mean()), p_value)
+    material = pair.material
+    how = clear(
+        pair.similarity, (first, second), material.labels, chosen=material.candidates.weights is not None
+    )
+    p_value = p_after_selection(how, by_chance, material.settings.surrogates)
+    return Evidence(how, float(by_chance.mean()), p_value)
 
 
 OPPOSITION = Kind.number(
@@ -131,6 +134,8 @@ CLARITY = Kind.number(
     "opposition times separation (at most 1.5) of the pair (null: the same for "
     "the clearest pair found by the same search in this run's gradient similarities after a random rotation within "
     "each class, which keeps class means and covariances and destroys clusters; mean; p: share of rotations at least "
-    "as clear, which accounts for the search: among runs without pairs a share of at most p has any pair this clear).",
+    "as clear, which accounts for the search: among runs without pairs a share of at most p has any pair this clear). "
+    "Where candidates were chosen out of more examples: separation as of a pair with less than 2 % of all, "
+    "and mixtures of each two examples of a class, which keep tails as well, for rotations.",
     clarity_by_chance,
 )
