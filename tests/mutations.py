@@ -370,6 +370,15 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
+        "mining/opposition.py",
+        "mining/test_scale.py",
+        (
+            'kinds = ("straight", "usual", "evened")',
+            'kinds = ("straight", "evened")',
+            "test_without_enough_references_for_a_fit_cosines_alone_are_ranked",
+        ),
+    ),
+    *of(
         "mining/conflicts.py",
         "mining/test_conflicts.py",
         ("MOSTLY = 0.45 ", "MOSTLY = 0.0 ", "test_who_opposes_a_group_a_little_is_no_part_of_its_conflict"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from opsigcli.mining.opposition import both_degrees, directions, either
+from opsigcli.mining.opposition import all_degrees, directions, either
 from opsigcli.mining.similarity import Gradients
 from opsigcli.progress import Progress, Task
 from opsigcli.store.units import Units
@@ -119,21 +119,21 @@ class Screen:
         """
         total, known = len(self._positions), {}
         for part in self._parts:
-            found = self._units.read(self._key("opposition", part), (None, part.stop - part.start))
+            found = self._units.read(self._key("degrees", part), (None, part.stop - part.start))
             if found is not None:
                 known[part.start] = found
         if missing := [part for part in self._parts if part.start not in known]:
             drawn = np.random.default_rng(self._seed).permutation(total)[: self._bounds.references]
             number = np.full(total, -1)
             number[drawn] = np.arange(len(drawn))
-            references = both_degrees(self._drawn(drawn, number))
+            references = all_degrees(self._drawn(drawn, number))
             with self._progress.task("opposition", len(self._sketch) * total, "gradient") as task:
                 waiting = sum(part.stop - part.start for part in missing)
                 task.advance(len(self._sketch) * (total - waiting), note="kept")
                 for part in missing:
                     there = self._piece(part, task)
                     known[part.start] = np.stack([kind.degree(there, number[part]) for kind in references])
-                    self._units.write(self._key("opposition", part), known[part.start])
+                    self._units.write(self._key("degrees", part), known[part.start])
         return either(np.concatenate([known[part.start] for part in self._parts], axis=1))
 
     def _drawn(self, drawn: Ints, number: Ints) -> list[Gradients]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SHOWN = 6  # steps in a message
 GIB = 1 << 30
 SHARE = 0.1  # of a trace's forward passes, that mining its tokens may take
+CHOSEN = "best of three ranks"  # how candidates are chosen out of more; changes when others would be
 OPPOSITION = 0.01  # of them, that holding every token against references may take
 GRADIENT = (
     4  # forward passes over a whole sequence that a token's gradient takes, as measured, of its beginning
@@ -145,4 +146,6 @@ def _key(store: Store, options: MineOptions, rows: Sequence[int], usable: Ints) 
     }
     if run.batch_norm:
         made_from["batch_norm"] = run.batch_norm
+    if len(usable) > options.candidates:
+        made_from["chosen"] = CHOSEN
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()

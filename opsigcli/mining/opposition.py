@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from opsigcli.mining.similarity import Gradients
     from opsigcli.records import Floats, Ints
+
+Kind = Literal["straight", "usual", "evened"]  # of similarity
 
 NEAREST = 10  # references on either side of an example
 BLOCK = 64  # references of which only the most extreme one counts
@@ -33,18 +35,22 @@ def can_fit(references: int, outputs: int) -> bool:
     return min(references, REFERENCES) >= EACH * outputs
 
 
-def both_degrees(at: Sequence[Gradients]) -> list[References]:
-    """References by either similarity, of those that can be had.
+def all_degrees(at: Sequence[Gradients]) -> list[References]:
+    """References by each similarity that can be had of them.
 
     Beyond the usual gradient members of weak pairs are seen, and those of networks that pool; but pairs that are a
-    tenth of all examples or more become usual themselves, and are seen in the cosines.
+    tenth of all examples or more become usual themselves, and are seen in the cosines. Evened features show what few
+    share beside what all differ in; where gradients differ in few directions, as in networks that pool, these are those
+    of the pairs, which only features as they are show.
     """
-    kinds = (False, True) if can_fit(*at[0].residuals.shape) else (False,)
-    return [References(at, fitted=fitted) for fitted in kinds]
+    kinds: tuple[Kind, ...] = ("straight",)
+    if can_fit(*at[0].residuals.shape):
+        kinds = ("straight", "usual", "evened")
+    return [References(at, kind) for kind in kinds]
 
 
 def either(degrees: Floats) -> Floats:
-    """One degree (N,) for those by several similarities, (kinds, N): minus an example's better rank among all."""
+    """One degree (N,) for those by several similarities, (kinds, N): minus an example's best rank among all."""
     ranks = [np.argsort(np.argsort(-degree, kind="stable"), kind="stable") for degree in degrees]
     return np.asarray(-np.min(ranks, axis=0), dtype=np.float64)
 
@@ -53,18 +59,21 @@ class References:
     """R random examples that all others are held against, the more the smaller the groups that can be seen.
 
     Similarity is averaged over a few checkpoints: the inner product of the features beyond the usual gradient of a
-    residual, as in ``similarity.residual_adjusted_cosine``, here of which all differ alike along every direction
-    (``evening``); or the gradient cosine beyond a straight line, ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)``. Either
-    is one inner product, and one matrix product holds a strip of examples against all references.
+    residual, as in ``similarity.residual_adjusted_cosine`` (``usual``), or of such features of which all differ alike
+    along every direction (``evened``, by ``evening``); or the gradient cosine beyond a straight line,
+    ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)`` (``straight``). Each is one inner product, and one matrix product
+    holds a strip of examples against all references.
 
     Args:
         at: gradients per unit of output residual, and residuals of length 1, of the R examples in random order, one
             for each checkpoint.
-        fitted: beyond the usual gradient, to which R has to suffice (``can_fit``).
+        kind: of similarity; for all but ``straight`` R has to suffice (``can_fit``).
     """
 
-    def __init__(self, at: Sequence[Gradients], *, fitted: bool) -> None:
-        self._kinds = [(_Fitted if fitted else _Straight)(each) for each in at]
+    def __init__(self, at: Sequence[Gradients], kind: Kind) -> None:
+        kinds: dict[Kind, type[_Straight | _Usual]]
+        kinds = {"straight": _Straight, "usual": _Usual, "evened": _Evened}
+        self._kinds = [kinds[kind](each) for each in at]
         # Of equal blocks; what fills the last one up is orthogonal to all.
         count = len(at[0].sketch)
         self._width = max(1, min(BLOCK, count // (8 * NEAREST)))
@@ -129,20 +138,16 @@ def evening(features: Floats) -> Floats:
     return np.asarray(axes * np.sqrt(usual / (values + usual)) @ axes.T, dtype=np.float32)
 
 
-class _Fitted:
-    """Features beyond the usual gradient at one checkpoint, evened."""
+class _Usual:
+    """Features beyond the usual gradient at one checkpoint."""
 
     level = 0.0
 
     def __init__(self, at: Gradients) -> None:
         self._usual, self._own = fit(at.only(slice(REFERENCES)))
-        self._evening = evening(self._plain(at, np.arange(len(at.sketch))))
 
     def features(self, at: Gradients, own: Ints) -> Floats:
         """Of B examples, (B, k); a reference that was fitted to is left out of its fit."""
-        return np.asarray(self._plain(at, own) @ self._evening)
-
-    def _plain(self, at: Gradients, own: Ints) -> Floats:
         rows = self._usual.features(at)
         fitted = (own >= 0) & (own < len(self._own))
         rows[fitted] = self._own[own[fitted]]
@@ -151,6 +156,18 @@ class _Fitted:
     def signs(self, at: Gradients) -> Floats:
         """(k,)."""
         return np.ones(at.sketch.shape[1], dtype=np.float32)
+
+
+class _Evened(_Usual):
+    """The same, evened."""
+
+    def __init__(self, at: Gradients) -> None:
+        super().__init__(at)
+        self._evening = evening(super().features(at, np.arange(len(at.sketch))))
+
+    def features(self, at: Gradients, own: Ints) -> Floats:
+        """Of B examples, (B, k)."""
+        return np.asarray(super().features(at, own) @ self._evening)
 
 
 class _Straight:

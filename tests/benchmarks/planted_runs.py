@@ -22,7 +22,7 @@ from opsigcli.examples import ExampleSource
 from opsigcli.gradients.candidate_screening import looked_at, width
 from opsigcli.gradients.eigen_steps import eigen_step, flat
 from opsigcli.mining.eigen import EigenStep
-from opsigcli.mining.opposition import both_degrees, either
+from opsigcli.mining.opposition import all_degrees, either
 from opsigcli.mining.oscillation import checkpoints_to_compare, choose_candidates
 from opsigcli.mining.similarity import Gradients
 from opsigcli.mining.usual_gradient import per_residual
@@ -221,7 +221,7 @@ def _candidates(
         at = Gradients(row, *found).folded(width(dimensions, len(rows))).only(order)
         residuals, gradients = per_residual(at)
         there.append(Gradients(row, gradients, at.norms, residuals))
-    degree = either(np.stack([kind.degree(there, np.arange(len(order))) for kind in both_degrees(there)]))
+    degree = either(np.stack([kind.degree(there, np.arange(len(order))) for kind in all_degrees(there)]))
     chosen = order[np.argsort(-degree, kind="stable")]
     drawn = np.random.default_rng(1).permutation(chosen[most - most // 4 :])[: most // 4]
     candidates = np.sort(np.concatenate([chosen[: most - most // 4], drawn]))

@@ -211,3 +211,20 @@ def test_whole_backward_passes_are_for_the_chosen_tokens_alone(
         for name in shown.keys() - drawn:
             each = [shown[name][part] for part in ("value", "null", "p_value")][: len(found[name])]
             assert_allclose(each, found[name], rtol=1e-4, atol=1e-5 if len(each) < 3 else 0, err_msg=name)
+
+
+@pytest.mark.slow
+def test_pairs_of_a_network_that_pools_are_among_the_candidates_and_what_is_not_joins(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    store = tmp_path / "opsig.h5"
+    data, rule = "planted?scenario=conv&n=1500&seed=3", ["--lr", 0.7, "--steps", 100, "--save-every", 2]
+    for words in (
+        ["train", tmp_path / "run", "--data", data, "--model", "cnn?widths=16,32", *rule],
+        ["trace", tmp_path / "run", "--store", store],
+    ):
+        assert opsig(*words, "--quiet").code == 0
+    words = ["mine", "--store", store, "--candidates", 500, "--surrogates", 0, "--json"]
+    found = opsig(*words).json["result"]["recovery"]
+    assert found["found"] == found["mined"] == 2
+    assert found["f1"] > 0.9

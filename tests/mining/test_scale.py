@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,7 +14,7 @@ from growth import growth, linux
 from opsigcli.mining import opposition
 from opsigcli.mining.blocks import columns_of, delta_blocks
 from opsigcli.mining.extend import LARGEST, extend
-from opsigcli.mining.opposition import NEAREST, References, both_degrees, directions, either
+from opsigcli.mining.opposition import NEAREST, References, all_degrees, directions, either
 from opsigcli.mining.similarity import Gradients, residual_adjusted_cosine, usual_cosine
 from opsigcli.mining.simple import refine
 from opsigcli.mining.top import top_deltas
@@ -168,7 +169,7 @@ def test_members_of_small_groups_have_the_highest_opposition_degrees(wide: float
     order = np.random.default_rng(0).permutation(crowd.n)
     number = np.empty(crowd.n, dtype=np.int64)
     number[order] = np.arange(crowd.n)
-    kinds = both_degrees([at.only(order) for at in there])
+    kinds = all_degrees([at.only(order) for at in there])
     degree = either(np.stack([kind.degree(there, number) for kind in kinds]))
     rank = np.argsort(np.argsort(-degree))
     assert (rank[crowd.members] < 0.05 * crowd.n).mean() > 0.9
@@ -180,19 +181,17 @@ def test_the_better_rank_of_an_example_counts() -> None:
     np.testing.assert_array_equal(np.argsort(-either(degrees[:1]), kind="stable"), [1, 2, 0, 3])
 
 
-@pytest.mark.parametrize(("references", "outputs", "kinds"), [(400, 10, 1), (400, 8, 2), (40, 1, 1)])
+@pytest.mark.parametrize(("references", "outputs", "kinds"), [(400, 10, 1), (400, 8, 3), (40, 1, 1)])
 def test_without_enough_references_for_a_fit_cosines_alone_are_ranked(
     references: int, outputs: int, kinds: int
 ) -> None:
     rng = np.random.default_rng(0)
     rows = [directions(rng.standard_normal((references, size))) for size in (16, outputs)]
-    assert len(both_degrees([Gradients(0, rows[0], np.ones(references), rows[1])])) == kinds
+    assert len(all_degrees([Gradients(0, rows[0], np.ones(references), rows[1])])) == kinds
 
 
-@pytest.mark.parametrize("fitted", [False, True])
-def test_the_opposition_degree_is_that_of_its_definition(
-    fitted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("kind", ["straight", "usual", "evened"])
+def test_the_opposition_degree_is_that_of_its_definition(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng, r = np.random.default_rng(1), 160
     gradients, residuals = (directions(rng.standard_normal((r + 10, size))) for size in (16, 3))
     gradients *= rng.uniform(0.1, 10, (r + 10, 1)).astype(np.float32)
@@ -204,13 +203,15 @@ def test_the_opposition_degree_is_that_of_its_definition(
         Gradients(0, gradients, lengths, residuals),
         Gradients(3, gradients[:, ::-1], lengths, residuals),
     ]
-    found = References([at.only(slice(r)) for at in given], fitted=fitted).degree(given, own)
+    found = References([at.only(slice(r)) for at in given], kind).degree(given, own)
     cosines = [rows.astype(np.float64) @ rows[:r].T for rows in (directions(gradients), residuals)]
     slope, level = np.polyfit(*usual_cosine(*(c[:r] for c in cosines)), 1)
     similarity = cosines[0] - slope * cosines[1] - level
-    if fitted:
+    if kind != "straight":
         usual, own_features = fit(given[0].only(slice(r)))
         features = np.concatenate([own_features, usual.features(given[0])[r:]]).astype(np.float64)
+        similarity = features @ features[:r].T
+    if kind == "evened":
         spread = features[:r].T @ features[:r] / r
         level = np.trace(spread) / len(spread)
         similarity = level * features @ np.linalg.inv(spread + level * np.eye(len(spread))) @ features[:r].T
@@ -229,7 +230,7 @@ def test_examples_without_a_gradient_do_not_count_as_opposed() -> None:
     broken[6] = 0
     residuals = directions(crowd.gradients[0].residuals)
     there = [Gradients(0, directions(broken), crowd.gradients[0].norms, residuals)]
-    degree = either(np.stack([kind.degree(there, np.arange(600)) for kind in both_degrees(there)]))
+    degree = either(np.stack([kind.degree(there, np.arange(600)) for kind in all_degrees(there)]))
     assert np.isfinite(degree).all()
     assert max(degree[5], degree[6]) < np.median(degree[crowd.members])
 
