@@ -392,6 +392,11 @@ MUTATIONS: list[Mutation] = [
         "mining/fixed_point.py",
         "mining/test_conflicts.py",
         (
+            "if not any(each.swallows(p.sides) for p in alone[0])",
+            "if True",
+            "test_whole_classes_that_oppose_one_another_do_not_swallow_a_pair_of_some_of_their_examples",
+        ),
+        (
             "    if all(apart):\n",
             "    if True:\n",
             "test_groups_that_keep_a_conflict_from_standing_apart_are_left_out",

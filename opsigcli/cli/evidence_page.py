@@ -82,7 +82,8 @@ EVIDENCE_PAGE = Topic(
                 "with the largest opposition times sqrt(n1 n2) counts. Its groups are refined as above, each against "
                 "the whole other side, with one bar for a side; the group that opposes the other side least is left "
                 "out until the whole stands apart (its groups as below under separation); what it shares half of its "
-                "members with is no pair of its own.",
+                "members with is no pair of its own. But where a pair found by itself has half of a side in a group "
+                "more than twice as large, as a pair has within whole classes, the pair counts and the whole does not.",
                 "On a smooth axis nobody stands apart. Both ends of the first eigenvector of S, a tenth of the "
                 "examples each, are proposed as well where their opposition exceeds the same two bars and their "
                 "separation .8, and no half of the smaller one's members is shared with a pair; memberships are "

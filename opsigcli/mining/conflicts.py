@@ -42,6 +42,18 @@ class Conflict(NamedTuple):
         own = np.concatenate(self.first + self.second)
         return len(np.intersect1d(own, members)) >= SAME * min(len(own), len(members))
 
+    def swallows(self, pair: tuple[Ints, Ints]) -> bool:
+        """Whether a group of the pair is part of a group here that is more than twice as large.
+
+        So it is with whole classes that oppose one another, and pairs of some of their examples.
+        """
+        return any(
+            len(common) >= SAME * len(side) and len(common) < SAME * len(group)
+            for group in self.first + self.second
+            for side in pair
+            for common in [np.intersect1d(group, side)]
+        )
+
     def only(self, rows: NDArray[np.bool_]) -> Conflict:
         """The same without the rows that a mask leaves out."""
         return Conflict(tuple(g[rows[g]] for g in self.first), tuple(g[rows[g]] for g in self.second))

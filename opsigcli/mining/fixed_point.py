@@ -43,10 +43,17 @@ def fixed_point_pairs(similarity: Floats, given: list[Sides] | None = None) -> l
         Row indices of the two sides of each pair, most opposed first; no row is in two groups.
     """
     proposals = propose(Starts(similarity, given=given))
-    several = _apart(similarity, conflicts(similarity, [p for p in proposals if p.holds]))
+    alone = standing(similarity, proposals)
+    several = [
+        each
+        for each in _apart(similarity, conflicts(similarity, [p for p in proposals if p.holds]))
+        if not any(
+            each.swallows(p.sides) for p in alone[0]
+        )  # who stands apart in it is more than a part of it
+    ]
     kept, narrow = (
         [Conflict.of(p.sides) for p in some if not any(each.overlaps(p.members) for each in several)]
-        for some in standing(similarity, proposals)
+        for some in alone
     )
     found = [*several, *kept, *narrow]
     bars = [WIDER] * (len(several) + len(kept)) + [CORE] * len(narrow)

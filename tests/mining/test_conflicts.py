@@ -66,6 +66,21 @@ def test_who_opposes_a_group_a_little_is_no_part_of_its_conflict() -> None:
     assert members(fixed_point_pairs(blocks(groups, means))) == [{both(ONE), both(THREE[0], strange)}]
 
 
+def test_whole_classes_that_oppose_one_another_do_not_swallow_a_pair_of_some_of_their_examples() -> None:
+    first, second, whole, against = (np.arange(*ends) for ends in ((0, 12), (60, 72), (0, 50), (120, 140)))
+    similarity = blocks([first, second], {(0, 1): -0.6}, within=0.4)
+    for group, within in ((whole, 0.5), (against, 0.5)):
+        similarity[np.ix_(group, group)] += within * (~np.eye(len(group), dtype=bool))
+    for group, opposition in ((second, 0.2), (against, 0.3)):
+        similarity[np.ix_(whole, group)] -= opposition
+        similarity[np.ix_(group, whole)] -= opposition
+    held = [p for p in propose(Starts(similarity)) if p.holds]
+    (conflict,) = conflicts(similarity, held)
+    assert conflict.swallows((first, second))
+    assert not conflict.swallows((whole, second))
+    assert both(first) in {side for pair in members(fixed_point_pairs(similarity)) for side in pair}
+
+
 def test_the_sides_are_those_between_which_opposition_adds_up_to_most() -> None:
     # The third group opposes all others: the large one less than those that oppose that.
     means = {(0, 1): -0.3, (0, 3): -0.3, (0, 2): -0.16, (1, 2): -0.3, (2, 3): -0.3, (1, 3): 0.0}
