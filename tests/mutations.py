@@ -314,6 +314,30 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
+        "mining/told_apart.py",
+        "mining/test_told_apart.py",
+        (
+            "ALONG = 0.35 ",
+            "ALONG = 0.9 ",
+            "test_pairs_that_are_alike_and_share_a_label_are_told_apart",
+        ),
+        (
+            "MOST = 0.5 ",
+            "MOST = 1.0 ",
+            "test_where_more_than_half_are_in_proposals_nothing_is_told_apart",
+        ),
+        (
+            "if not apart(sides)",
+            "if True",
+            "test_what_stands_apart_is_left_to_the_search_in_similarities_as_they_are",
+        ),
+        (
+            "mean() > OVERLAP]",
+            "mean() > 2]",
+            "test_pairs_that_no_others_replace_stay_without_the_members_that_others_have",
+        ),
+    ),
+    *of(
         "mining/mixtures.py",
         "mining/test_mixtures.py",
         (
@@ -349,6 +373,16 @@ MUTATIONS: list[Mutation] = [
     *of(
         "mining/mine.py",
         "mining/test_mine.py",
+        (
+            "if chosen and settings.method in TELL_APART",
+            "if settings.method in TELL_APART",
+            "test_where_candidates_were_chosen_pairs_alike_are_told_apart",
+        ),
+        (
+            "evened=True",
+            "evened=False",
+            "test_where_candidates_were_chosen_pairs_alike_are_told_apart",
+        ),
         (
             "                chosen=chosen,",
             "                chosen=False,",

@@ -102,6 +102,17 @@ EVIDENCE_PAGE = Topic(
                 "what a few share; and the cosine of two gradients beyond a straight line in the cosine of their "
                 "residuals, through the 20 bins' medians, which stands alone where B cannot be fitted. The drawn ones "
                 "stand for all others, and B is fitted to them alone in what follows.",
+                "Where candidates were chosen so, pairs that are alike are told apart. S is made again of features "
+                "that are evened at every checkpoint compared (by W as above, from the drawn ones). Among the n "
+                "members of all that is proposed there with opposition and cohesion enough and a separation above .9, "
+                "its eigenvalues above 2 s sqrt(n) count, s the root mean square of S between them and all others (the "
+                "diagonal is filled in three times by what these give); along their eigenvectors, scaled by their "
+                "roots, groups are those of average linkage on one less the cosine, cut at .35. All candidates are "
+                "then assigned three times: to the group whose mean they reach farthest along, at a cosine above .65 "
+                "and half of its length. Groups are paired so that the sum of -S over the geometric mean of the S "
+                "within is largest, with the bars for opposition and size as above. Such a pair takes the place of "
+                "those that it shares members with, unless these stand apart, or n is more than half; what stands "
+                "apart by S as it is and was not found in it is left out, as its surrogates look there alone.",
                 "Of more examples than --candidates the others join a pair found, if the S between its groups is "
                 "below -.0375, by the same S and the rule for memberships with .7 in place of .55, each the pair that "
                 "it goes to as above; of these, who is looked at at all checkpoints compared exceeds .35 at those "

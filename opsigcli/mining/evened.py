@@ -1,4 +1,7 @@
-"""Where all gradients differ in few directions, as in networks that pool: features that differ alike in all of them."""
+"""Where all gradients differ in few directions, as in networks that pool: features that differ alike in all of them.
+
+And where pairs that are alike are told apart, whatever they differ in.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +35,18 @@ class Evened(NamedTuple):
         return found if self.evening is None else np.asarray(found @ self.evening)
 
 
-def fit_evened(at: Gradients) -> tuple[Evened, Floats]:
+def fit_evened(at: Gradients, *, always: bool = False) -> tuple[Evened, Floats]:
     """The usual gradient (``usual_gradient.fit``), and how features beyond it are evened.
 
     Args:
         at: gradients of R examples at one checkpoint.
+        always: whether features are evened wherever they differ at all, and not where they do in few directions alone.
 
     Returns:
         Both; and the examples' own features, each left out of the fit of its usual gradient, (R, k).
     """
     usual, own = fit(at)
-    if not FEWEST <= directions_in(own) < FEW:
+    if not (own.any() if always else FEWEST <= directions_in(own) < FEW):
         return Evened(usual, None), own
     matrix = evening(own)
     return Evened(usual, matrix), np.asarray(own @ matrix)

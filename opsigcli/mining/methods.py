@@ -20,6 +20,7 @@ COSINES = (
     1.75  # times a similarity of features, which are shorter than 1: the bars of ``simple`` are of cosines
 )
 NEEDS_SWINGS = ("full", "eigen")  # whose pairs are asked what the loss does along their direction
+TELL_APART = ("full",)  # where candidates were chosen out of more, pairs alike
 NEEDS_PARTS = ("eigen",)  # of the loss deltas along the Hessian's top eigenvectors
 
 

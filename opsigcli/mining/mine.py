@@ -17,7 +17,7 @@ from opsigcli.mining.evidence.material import touched
 from opsigcli.mining.extend import extend
 from opsigcli.mining.features import explained, opposing_classes
 from opsigcli.mining.inputs import Candidates, Settings, Trace, compute_now, require_fit
-from opsigcli.mining.methods import NEEDS_GRADIENTS
+from opsigcli.mining.methods import NEEDS_GRADIENTS, TELL_APART
 from opsigcli.mining.notes import (
     LOSSES_ALONE,
     notes_on_classes,
@@ -32,8 +32,9 @@ from opsigcli.mining.outliers import keep_outliers, stands_apart
 from opsigcli.mining.parts import parts
 from opsigcli.mining.recovery import recovery
 from opsigcli.mining.search import Search
-from opsigcli.mining.similarity import gradient_similarity
+from opsigcli.mining.similarity import gradient_similarity, residual_adjusted_cosine
 from opsigcli.mining.surrogate import clear, clearest_by_chance, p_after_selection
+from opsigcli.mining.told_apart import with_alike
 from opsigcli.mining.top import top_deltas
 from opsigcli.mining.trace_stats import first_step
 from opsigcli.mining.window import first_window
@@ -194,15 +195,22 @@ def _search(
     )
     by_chance: Floats = np.zeros(0)
     findable = False
+    chosen, examples = usable.weights is not None, len(trace.survey.energy)
     if similarity is not None:
+        if chosen and settings.method in TELL_APART and settings.similarity == "adjusted":
+            evened = residual_adjusted_cosine(
+                usable.gradients, settings.seed, usable.among, progress, evened=True
+            )
+            proposed = with_alike(proposed, similarity, evened, labels, examples)
         proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights, labels=labels)
         if proposed and settings.surrogates:
-            chosen = usable.weights is not None
             how = [clear(similarity, sides, labels, chosen=chosen) for sides in proposed]
             apart = [
                 each
                 for each, sides in zip(how, proposed, strict=True)
-                if stands_apart(similarity, sides, parts(similarity, sides, labels), labels)
+                if stands_apart(
+                    similarity, sides, parts(similarity, sides, labels), labels, examples if chosen else 0
+                )
             ]
             by_chance = clearest_by_chance(
                 similarity,

@@ -119,10 +119,14 @@ def reached(others: Floats, alike: NDArray[np.bool_], members: int, examples: fl
 
 
 def stands_apart(
-    similarity: Floats, sides: Sides, of: Parts | None = None, labels: Ints | None = None
+    similarity: Floats,
+    sides: Sides,
+    of: Parts | None = None,
+    labels: Ints | None = None,
+    examples: float = 0,
 ) -> bool:
     """Whether two sides are discrete, as the verdict has it."""
-    far = separation(similarity, sides, of, labels)
+    far = separation(similarity, sides, of, labels, examples)
     return far > APART and cohesion(similarity, sides, of) > COHERENT
 
 

@@ -130,6 +130,8 @@ def gradient_similarity(
     among: Ints | None = None,
     progress: Progress = SILENT,
     known: Known | None = None,
+    *,
+    evened: bool = False,
 ) -> Floats:
     """How alike the candidates' gradients are, averaged over checkpoints.
 
@@ -144,12 +146,13 @@ def gradient_similarity(
         among: rows that stand for all examples (default: all rows).
         progress: told of checkpoints.
         known: as of ``residual_adjusted_cosine``.
+        evened: likewise.
 
     Returns:
         (M, M) float32, symmetric, with zeros on the diagonal.
     """
     if kind == "adjusted":
-        return residual_adjusted_cosine(gradients, seed, among, progress, known)
+        return residual_adjusted_cosine(gradients, seed, among, progress, known, evened=evened)
     total = np.zeros((len(labels),) * 2, dtype=np.float32)
     for at in gradients:
         rows = np.array(at.sketch, dtype=np.float32)
@@ -168,6 +171,8 @@ def residual_adjusted_cosine(
     among: Ints | None = None,
     progress: Progress = SILENT,
     known: Known | None = None,
+    *,
+    evened: bool = False,
 ) -> Floats:
     """How alike gradients are beyond what their output residuals explain, ``S_ij = mean_t φ_i(t) · φ_j(t)``.
 
@@ -188,6 +193,7 @@ def residual_adjusted_cosine(
         among: rows that stand for all examples (default: all rows).
         progress: told of checkpoints.
         known: features of the same candidates by checkpoint, to be used again; those made are added.
+        evened: whether features are evened wherever they differ, and not where they do in few directions alone.
 
     Returns:
         S, (M, M) float32, symmetric, with zeros on the diagonal.
@@ -209,7 +215,7 @@ def residual_adjusted_cosine(
                 if known is not None and at.checkpoint in known:
                     return known[at.checkpoint]
                 some = np.random.default_rng([seed, at.checkpoint]).permutation(rows)[:REFERENCES]
-                return _features(at, np.sort(some))
+                return _features(at, np.sort(some), evened=evened)
 
             total = np.zeros((m, m), dtype=np.float32)
             for at, found in zip(gradients, side_by_side(features, gradients), strict=True):
@@ -257,9 +263,9 @@ def similarity_to(
     return beyond
 
 
-def _features(at: Gradients, some: Ints) -> Floats:
+def _features(at: Gradients, some: Ints, *, evened: bool) -> Floats:
     """Features of all gradients, (M, k), by a fit to some of them; each of these is left out of its own fit."""
-    usual, of_references = fit_evened(at.only(some))
+    usual, of_references = fit_evened(at.only(some), always=evened)
     found = usual.features(at)
     found[some] = of_references
     return found

@@ -80,3 +80,15 @@ def test_others_are_held_against_members_by_the_same_evened_features() -> None:
     others = np.arange(320, M)
     found = similarity_to(at, FIRST, among=among)(at.only(others))
     np.testing.assert_allclose(found, whole[np.ix_(FIRST, others)], atol=1e-5)
+
+
+def test_features_are_evened_whatever_they_are_where_that_is_asked_for() -> None:
+    at = in_directions(60)
+    found, own = fit_evened(at, always=True)
+    products = own @ own.T
+    np.fill_diagonal(products, 0)
+    np.testing.assert_allclose(residual_adjusted_cosine([at], evened=True), products, atol=1e-5)
+    np.testing.assert_allclose(own, fit(at)[1] @ evening(fit(at)[1]), atol=1e-5)
+    assert found.evening is not None
+    zeros = Gradients(0, np.zeros((M, WIDTH), np.float32), np.zeros(M), at.residuals)
+    assert fit_evened(zeros, always=True)[0].evening is None

@@ -25,11 +25,13 @@ from opsigcli.mining_records import (
     REST,
     SIDES,
     GroupKey,
+    Mining,
 )
 from opsigcli.objective.base import Objective
 from opsigcli.outcome import plain
 
 PLANTED = ("img2", "vec3", "pol2", "tok3", "relu2", "small2", "overlap")
+Sides = tuple[np.ndarray, np.ndarray]
 NULLS = ("null-gauss", "null-decoys", "null-labels", "null-imbalanced")
 FROM_LOSSES = [method for method in METHODS if method not in NEEDS_GRADIENTS]
 
@@ -171,11 +173,32 @@ def test_the_same_inputs_give_the_same_record_also_from_an_hdf5_dataset(tmp_path
         assert first == plain(mined(inputs, losses=file.create_dataset("losses", data=inputs["losses"])))
 
 
-def test_where_candidates_were_chosen_pairs_are_held_against_mixtures() -> None:
+def of_more(method: str, surrogates: int = 0) -> Mining:
+    """What mining finds where the examples are said to be candidates that were chosen out of twice as many."""
     of = case("vec3")
     trace = Trace(**{name: of[name] for name in ("losses", "labels", "ids", "steps", "classes")})  # type: ignore[arg-type]
     candidates = Candidates(of["positions"], of["gradients"], np.full(900, 2.0))  # type: ignore[arg-type]
-    found = mine(trace, candidates, Settings("full", surrogates=19))
+    return mine(trace, candidates, Settings(method, surrogates=surrogates))
+
+
+def test_where_candidates_were_chosen_pairs_alike_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    def none(
+        pairs: list[Sides], similarity: np.ndarray, evened: np.ndarray, labels: np.ndarray, examples: int
+    ) -> list[Sides]:
+        told.append((len(pairs), examples, np.array_equal(similarity, evened)))
+        return []
+
+    monkeypatch.setattr("opsigcli.mining.mine.with_alike", none)
+    assert not of_more("full").pairs
+    assert told == [(3, 900, False)]
+    assert len(of_more("simple").pairs) == len(mined(case("vec3"), "full").pairs) == 3
+    assert len(told) == 1
+
+
+def test_where_candidates_were_chosen_pairs_are_held_against_mixtures() -> None:
+    found = of_more("full", surrogates=19)
     clear = [pair.evidence["clarity"] for pair in found.pairs]
     assert len(clear) == 3
     for each in clear:
