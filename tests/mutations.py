@@ -314,6 +314,15 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
+        "mining/chance.py",
+        "mining/test_mixtures.py",
+        (
+            "if not (chosen_of and findable):",
+            "if True:",
+            "test_where_candidates_were_chosen_a_finding_is_one_by_mixtures_and_by_rotations",
+        ),
+    ),
+    *of(
         "mining/told_apart.py",
         "mining/test_told_apart.py",
         (
@@ -384,8 +393,8 @@ MUTATIONS: list[Mutation] = [
             "test_where_candidates_were_chosen_pairs_alike_are_told_apart",
         ),
         (
-            "                chosen=chosen,",
-            "                chosen=False,",
+            "examples if chosen else 0, progress",
+            "0, progress",
             "test_where_candidates_were_chosen_pairs_are_held_against_mixtures",
         ),
     ),
@@ -395,6 +404,11 @@ MUTATIONS: list[Mutation] = [
         (
             "chosen=material.candidates.weights is not None",
             "chosen=False",
+            "test_clarity_is_how_far_a_pair_stands_apart_where_candidates_were_chosen",
+        ),
+        (
+            "if len(material.rotations):",
+            "if False:",
             "test_clarity_is_how_far_a_pair_stands_apart_where_candidates_were_chosen",
         ),
         (

@@ -222,7 +222,9 @@ EVIDENCE_PAGE = Topic(
                 "t drawn evenly from 0 to 2 pi for each couple, the mean of all d taken out again and the class mean "
                 "put back (S with 1 on its diagonal and scaled back, as above). These keep class means, covariances "
                 "and long tails; who was far out is now anywhere between, and where clarity asks for hardly anybody "
-                "between a group is none any more. The ends of an axis count there as well.",
+                "between a group is none any more. The ends of an axis count there as well. Where a pair would be a "
+                "finding so, rotations are made besides, and p is the larger one of this and of what opposition times "
+                "separation has among them: no more is a finding than by rotations alone.",
                 "Where a pair is clearer than all 39 and is kept from being a finding by their number alone, more are "
                 "made, 499 at most, until it is one or a surrogate is as clear; its p is then 1/(1 + m), with m the "
                 "number of surrogates before the first as clear. That holds wherever one stops: without pairs, the "

@@ -9,6 +9,7 @@ import numpy as np
 
 from opsigcli.mining import METHODS
 from opsigcli.mining.causes.attribute import attributed_spikes
+from opsigcli.mining.chance import Chance, by_chance
 from opsigcli.mining.describe import Findings, describe
 from opsigcli.mining.discovery import findings
 from opsigcli.mining.eigen import eigen_changes, notes_on_parts
@@ -28,12 +29,10 @@ from opsigcli.mining.notes import (
     notes_on_unseen,
 )
 from opsigcli.mining.oscillation import Oscillation, oscillation
-from opsigcli.mining.outliers import keep_outliers, stands_apart
-from opsigcli.mining.parts import parts
+from opsigcli.mining.outliers import keep_outliers
 from opsigcli.mining.recovery import recovery
 from opsigcli.mining.search import Search
 from opsigcli.mining.similarity import gradient_similarity, residual_adjusted_cosine
-from opsigcli.mining.surrogate import clear, clearest_by_chance, p_after_selection
 from opsigcli.mining.told_apart import with_alike
 from opsigcli.mining.top import top_deltas
 from opsigcli.mining.trace_stats import first_step
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     from opsigcli.mining.extend import Outside
     from opsigcli.mining.inputs import Keep
     from opsigcli.mining.similarity import Known
-    from opsigcli.records import Floats, Ints
+    from opsigcli.records import Ints
 
     Sides = tuple[Ints, Ints]
 
@@ -193,8 +192,7 @@ def _search(
             usable.parts,
         )
     )
-    by_chance: Floats = np.zeros(0)
-    findable = False
+    chance = Chance()
     chosen, examples = usable.weights is not None, len(trace.survey.energy)
     if similarity is not None:
         if chosen and settings.method in TELL_APART and settings.similarity == "adjusted":
@@ -203,31 +201,7 @@ def _search(
             )
             proposed = with_alike(proposed, similarity, evened, labels, examples)
         proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights, labels=labels)
-        if proposed and settings.surrogates:
-            how = [clear(similarity, sides, labels, chosen=chosen) for sides in proposed]
-            apart = [
-                each
-                for each, sides in zip(how, proposed, strict=True)
-                if stands_apart(
-                    similarity, sides, parts(similarity, sides, labels), labels, examples if chosen else 0
-                )
-            ]
-            by_chance = clearest_by_chance(
-                similarity,
-                labels,
-                settings.surrogates,
-                settings.seed,
-                progress,
-                keep,
-                max(how),
-                apart,
-                settings.false_discovery_rate,
-                chosen=chosen,
-            )
-            findable = any(
-                p_after_selection(each, by_chance, settings.surrogates) <= settings.false_discovery_rate
-                for each in apart
-            )
+        chance = by_chance(similarity, labels, proposed, settings, examples if chosen else 0, progress, keep)
     energy, whole = trace.survey.energy, float(trace.survey.energy.sum())
     share = energy[usable.positions] / whole if whole > 0 else np.zeros(len(labels))
     material = Material(
@@ -238,10 +212,11 @@ def _search(
         share,
         len(energy),
         settings,
-        by_chance,
+        chance.surrogates,
         swings.deltas,
-        findable,
+        chance.findable,
         known,
+        chance.rotations,
     )
     pairs = tuple(
         pair.swapped() if material.strongest(pair.sides)[1] < 0 else pair

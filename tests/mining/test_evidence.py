@@ -334,9 +334,9 @@ def test_a_note_says_what_p_and_clarity_are_where_candidates_were_chosen() -> No
 
 
 def test_clarity_is_how_far_a_pair_stands_apart_where_candidates_were_chosen() -> None:
-    of = replace(material(), by_chance=np.full(39, 0.1))
+    of = replace(material(), by_chance=np.full(39, 0.1), settings=Settings("full", surrogates=39))
     chosen = replace(of, candidates=replace(of.candidates, weights=np.full(M, N / M)))
-    pair = proposed((np.arange(5), np.arange(5, 10)))
+    pair = proposed((A, B))
     one, other = (clarity_by_chance(Matched.of(each, pair, [], 0)) for each in (of, chosen))
     assert one is not None
     assert other is not None
@@ -344,6 +344,12 @@ def test_clarity_is_how_far_a_pair_stands_apart_where_candidates_were_chosen() -
     assert one.value == pytest.approx(clarity(of.similarity, pair.sides))
     assert other.value == pytest.approx(separation(of.similarity, pair.sides, labels=LABELS, examples=np.inf))
     assert one.value != pytest.approx(other.value, rel=0.1)
+    # With rotations the larger p counts: of 39 one is as clear as the pair is where all are compared.
+    turned = replace(chosen, rotations=np.append(np.zeros(38), one.value + 0.01))
+    both = clarity_by_chance(Matched.of(turned, pair, [], 0))
+    assert both is not None
+    assert other.p_value == 1 / 40
+    assert (both.value, both.null, both.p_value) == (other.value, other.null, 2 / 40)
 
 
 def test_a_real_pair_stands_out_and_a_random_one_does_not() -> None:

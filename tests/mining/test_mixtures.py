@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from opsigcli.mining.chance import Chance, by_chance
 from opsigcli.mining.fixed_point import fixed_point_pairs
+from opsigcli.mining.inputs import Settings, compute_now
 from opsigcli.mining.mixtures import mixed
 from opsigcli.mining.surrogate import clear, clearest_by_chance
+from opsigcli.progress import SILENT
 
 M = 400
 LABELS = np.arange(M) % 2
@@ -85,3 +88,25 @@ def test_the_ends_of_an_axis_count_in_a_mixture() -> None:
     assert (
         clearest_by_chance(axis, LABELS, 3, 0, chosen=True).min() > 0.9
     )  # as of what is nothing but an axis
+
+
+def test_where_candidates_were_chosen_a_finding_is_one_by_mixtures_and_by_rotations() -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.standard_normal((M, 60))
+    groups[:12, 0], groups[12:24, 0] = 12, -12
+    similarity, settings = products(groups), Settings("full", surrogates=19)
+    pairs = fixed_point_pairs(similarity)
+
+    def found(some: list[tuple[np.ndarray, np.ndarray]], chosen_of: int) -> Chance:
+        return by_chance(similarity, LABELS, some, settings, chosen_of, SILENT, compute_now)
+
+    both, all_compared = found(pairs, 20 * M), found(pairs, 0)
+    assert both.findable
+    assert len(both.surrogates) >= 19
+    np.testing.assert_array_equal(both.rotations, all_compared.surrogates)
+    assert both.surrogates.max() > 0.5 > both.rotations.max()
+    assert not len(all_compared.rotations)
+    nobody = found([(np.arange(100, 110), np.arange(110, 120))], 20 * M)  # who does not stand apart
+    assert not nobody.findable
+    assert not len(nobody.rotations)
+    assert not len(found([], 20 * M).surrogates)

@@ -53,6 +53,9 @@ class Material:
     deltas: Floats | None = None  # (T−1, M) loss deltas, nats
     resample: bool = False  # some pair may be a finding, so that its stability is worth the time
     known: Known = field(default_factory=dict)  # features of all candidates by checkpoint
+    rotations: Floats = field(
+        default_factory=lambda: np.zeros(0)
+    )  # clarity likewise, where surrogates are mixtures and some pair may be a finding
 
     @cached_property
     def halved(self) -> list[Half]:

@@ -89,7 +89,11 @@ def clarity_by_chance(pair: Matched) -> Evidence | None:
     how = clear(
         pair.similarity, (first, second), material.labels, chosen=material.candidates.weights is not None
     )
-    p_value = p_after_selection(how, by_chance, material.settings.surrogates)
+    count = material.settings.surrogates
+    p_value = p_after_selection(how, by_chance, count)
+    if len(material.rotations):
+        as_all = clear(pair.similarity, (first, second), material.labels, chosen=False)
+        p_value = max(p_value, p_after_selection(as_all, material.rotations, count))
     return Evidence(how, float(by_chance.mean()), p_value)
 
 
@@ -136,6 +140,7 @@ CLARITY = Kind.number(
     "each class, which keeps class means and covariances and destroys clusters; mean; p: share of rotations at least "
     "as clear, which accounts for the search: among runs without pairs a share of at most p has any pair this clear). "
     "Where candidates were chosen out of more examples: separation as of a pair with less than 2 % of all, "
-    "and mixtures of each two examples of a class, which keep tails as well, for rotations.",
+    "and mixtures of each two examples of a class, which keep tails as well, for rotations; where a pair would be a "
+    "finding so, p is the larger one of this and that of opposition times separation among rotations.",
     clarity_by_chance,
 )
