@@ -44,12 +44,11 @@ def fixed_point_pairs(similarity: Floats, given: list[Sides] | None = None) -> l
     """
     proposals = propose(Starts(similarity, given=given))
     alone = standing(similarity, proposals)
+    # Who stands apart alone is more than a part of what opposes as a whole.
     several = [
         each
         for each in _apart(similarity, conflicts(similarity, [p for p in proposals if p.holds]))
-        if not any(
-            each.swallows(p.sides) for p in alone[0]
-        )  # who stands apart in it is more than a part of it
+        if not any(each.swallows(p.sides) for p in alone[0])
     ]
     kept, narrow = (
         [Conflict.of(p.sides) for p in some if not any(each.overlaps(p.members) for each in several)]
