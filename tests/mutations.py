@@ -421,9 +421,9 @@ MUTATIONS: list[Mutation] = [
         "mining/opposition.py",
         "mining/test_scale.py",
         (
-            'kinds = ("straight", "usual", "evened")',
-            'kinds = ("straight", "evened")',
-            "test_without_enough_references_for_a_fit_cosines_alone_are_ranked",
+            "[1]) < FEW for each in at)",
+            "[1]) < 0 for each in at)",
+            "test_features_as_they_are_are_ranked_where_gradients_differ_in_few_directions",
         ),
     ),
     *of(

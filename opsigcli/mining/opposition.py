@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from opsigcli.mining.evened import FEW, directions_in
 from opsigcli.mining.similarity import EACH, REFERENCES, usual_cosine
 from opsigcli.mining.usual_gradient import TINY, fit
 
@@ -40,12 +41,13 @@ def all_degrees(at: Sequence[Gradients]) -> list[References]:
 
     Beyond the usual gradient members of weak pairs are seen, and those of networks that pool; but pairs that are a
     tenth of all examples or more become usual themselves, and are seen in the cosines. Evened features show what few
-    share beside what all differ in; where gradients differ in few directions, as in networks that pool, these are those
-    of the pairs, which only features as they are show.
+    share beside what all differ in. Where gradients differ in fewer than 20 directions at some checkpoint, as in
+    networks that pool, these are often those of the pairs, which features as they are show.
     """
     kinds: tuple[Kind, ...] = ("straight",)
     if can_fit(*at[0].residuals.shape):
-        kinds = ("straight", "usual", "evened")
+        few = any(directions_in(fit(each.only(slice(REFERENCES)))[1]) < FEW for each in at)
+        kinds = ("straight", "usual", "evened") if few else ("straight", "evened")
     return [References(at, kind) for kind in kinds]
 
 

@@ -190,6 +190,19 @@ def test_without_enough_references_for_a_fit_cosines_alone_are_ranked(
     assert len(all_degrees([Gradients(0, rows[0], np.ones(references), rows[1])])) == kinds
 
 
+def test_features_as_they_are_are_ranked_where_gradients_differ_in_few_directions() -> None:
+    rng = np.random.default_rng(0)
+    residuals = directions(rng.standard_normal((400, 4)))
+    # Directions: 64 of noise, and 3 that hold nearly everything.
+    noise = rng.standard_normal((400, 64))
+    few = noise * np.where(np.arange(64) < 3, 10, 1)
+    counts = [
+        len(all_degrees([Gradients(at, directions(rows), np.ones(400), residuals) for at, rows in pair]))
+        for pair in ([(0, noise), (9, noise)], [(0, noise), (9, few)])
+    ]
+    assert counts == [2, 3]
+
+
 @pytest.mark.parametrize("kind", ["straight", "usual", "evened"])
 def test_the_opposition_degree_is_that_of_its_definition(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng, r = np.random.default_rng(1), 160
