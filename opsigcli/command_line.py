@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opsigcli.options import COMMANDS, STORE
+from opsigcli.options import COMMANDS, STORE, STORE_VARIABLE
 from opsigcli.parameters import Argument, parameters
-from opsigcli.shared_options import STORE_VARIABLE
 
 if TYPE_CHECKING:
     from opsigcli.records import Provenance

@@ -15,8 +15,7 @@ from opsigcli.api.found import Found
 from opsigcli.api.matrix import Matrix
 from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining_records import Pair, Spike
-from opsigcli.options import STORE
-from opsigcli.shared_options import STORE_VARIABLE
+from opsigcli.options import STORE, STORE_VARIABLE
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.reader import open_store
 

@@ -9,10 +9,9 @@ from opsigcli.errors import UsageError
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Optimizer
 from opsigcli.optimizers.spelling import meant
-from opsigcli.options import TrainOptions
+from opsigcli.options import PRESETS, TrainOptions
 from opsigcli.outcome import plain
 from opsigcli.parameters import require
-from opsigcli.shared_options import PRESETS
 from opsigcli.specs import parse
 
 

@@ -326,6 +326,7 @@ def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     names: dict[str, Any] = {}
     exec(first, names)
     assert capsys.readouterr().out.startswith("(61, 5) ")
+    monkeypatch.delitem(sys.modules, "nets", raising=False)  # an example has one
     (tmp_path / "nets.py").write_text("from torch import nn\n\ndef build():\n    return nn.Linear(3, 2)\n")
     x, y = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32), np.arange(8) % 2
     np.savez(tmp_path / "train.npz", x=x, y=y)

@@ -15,7 +15,6 @@ GROUND = {
         "axis",
         "errors",
         "options",
-        "shared_options",
         "parameters",
         "command_line",
         "records",

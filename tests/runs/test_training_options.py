@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 
 from opsigcli.datasets import open_source
 from opsigcli.optimizers import OPTIMIZERS
+from opsigcli.options import PRESETS
 from opsigcli.runs.batch_changes import BatchChanges
 from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.gradients import clipped
 from opsigcli.runs.trainer import Trainer
-from opsigcli.shared_options import PRESETS
 
 DATA, MODEL = "planted?n=200", "mlp?hidden=6"
 WORDS = ("--data", DATA, "--model", MODEL, "--lr", 0.1)

@@ -7,6 +7,12 @@ from typing import Annotated
 
 from opsigcli.parameters import Argument, Option
 
+STORE = Path("opsig.h5")
+REPORT = Path("opsig-report.html")
+MANIFEST = "opsig-run.toml"
+EXAMPLE_WEIGHTS = "opsig-examples.json"  # beside the manifest: ids that count less
+STATES = ("every", "last")  # checkpoints whose optimizer state opsig train keeps
+PRECISIONS = ("float32", "bf16", "tf32")  # of a trace
 STORE_VARIABLE = "OPSIG_STORE"  # of the environment, that names another one
 
 MODELS, DATASETS = "opsigcli.models:MODELS", "opsigcli.datasets:SOURCES"
