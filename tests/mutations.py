@@ -312,6 +312,21 @@ MUTATIONS: list[Mutation] = [
             "pass",
             "test_on_an_axis_within_one_class_nobody_stands_apart_from_those_between_the_ends",
         ),
+        (
+            "- weights / 2",
+            "- weights",
+            "test_candidates_that_were_drawn_count_for_all_that_are_none",
+        ),
+        (
+            "found = _bulk(others, weights)",
+            "found = _bulk(others, None)",
+            "test_candidates_that_were_drawn_count_for_all_that_are_none",
+        ),
+        (
+            "_bulk(near, stand_for)",
+            "_bulk(near, None)",
+            "test_candidates_that_were_drawn_count_for_all_that_are_none",
+        ),
     ),
     *of(
         "mining/chance.py",
@@ -320,6 +335,15 @@ MUTATIONS: list[Mutation] = [
             "if not (chosen_of and findable):",
             "if True:",
             "test_where_candidates_were_chosen_a_finding_is_one_by_mixtures_and_by_rotations",
+        ),
+    ),
+    *of(
+        "mining/inputs.py",
+        "mining/test_large_groups.py",
+        (
+            "(drawn * self.weights.max() < 1)",
+            "(drawn < 0)",
+            "test_of_chosen_candidates_as_large_a_share_is_held_for_usual_as_of_those_drawn",
         ),
     ),
     *of(
@@ -415,6 +439,11 @@ MUTATIONS: list[Mutation] = [
             "    bulk = reached(others, alike,",
             "    bulk = reached(others, ~alike,",
             "test_separation_counts_others_of_the_members_own_labels_by_themselves",
+        ),
+        (
+            "if weights is not None:",
+            "if False:",
+            "test_separation_counts_those_drawn_for_all_that_are_no_candidates",
         ),
     ),
     *of(

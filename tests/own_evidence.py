@@ -219,7 +219,9 @@ def of_tokens(store: Path) -> Iterator[tuple[dict, dict[str, tuple[float, ...]]]
         kept, mined = {n: a[()] for n, a in file["gradients"].items()}, json.loads(file["mining"][()])
         words = json.loads(file["run"][()])["classes"]
     sketches, residuals = (kept[name].astype(np.float64) for name in ("sketches", "residuals"))
-    references, rows = np.flatnonzero(kept["weights"] > 1), kept["positions"]
+    standing, rows = kept["weights"], kept["positions"]
+    share = np.random.default_rng(0).random(len(rows)) < 1 / standing.max()
+    references = np.flatnonzero((standing > 1) | share)
     s = np.mean(
         [beyond_alike_residuals(g, d, references) for g, d in zip(sketches, residuals, strict=True)], axis=0
     )
@@ -238,7 +240,7 @@ def of_tokens(store: Path) -> Iterator[tuple[dict, dict[str, tuple[float, ...]]]
         groups = [sketches[:, side].mean(axis=1) for side in pair]
         lengths = np.prod([np.linalg.norm(group, axis=1) for group in groups], axis=0)
         found["opposition"], found["cohesion"] = (opposition(s, pair),), (cohesion(s, pair),)
-        found["separation"] = (separation(s, pair),)
+        found["separation"] = (separation(s, pair, weights=standing),)
         found["contrast_by_class"] = means.var() / lean.var(), (classes - 1) / (len(labels) - 1)
         found["gradient_cosine"] = (float(((groups[0] * groups[1]).sum(axis=1) / lengths).mean()),)
         found["share_of_loss_change"], found["share_ratio"] = (held,), (held * len(losses[0]) / len(members),)
@@ -277,11 +279,20 @@ def cohesion(s: np.ndarray, pair: Pair) -> float:
     return min(float(to_group(s, side)[side].mean()) for side in pair)
 
 
-def separation(s: np.ndarray, pair: Pair, labels: np.ndarray | None = None) -> float:
+def beyond(sizes: np.ndarray, counted: np.ndarray) -> float:
+    """What 2 % of all exceed, of whom each size counts for several."""
+    order = np.argsort(sizes)
+    places = np.array([counted[order[:k]].sum() + counted[order[k]] / 2 for k in range(len(order))])
+    return float(np.interp(0.98, (places - places[0]) / (places[-1] - places[0]), sizes[order]))
+
+
+def separation(
+    s: np.ndarray, pair: Pair, labels: np.ndarray | None = None, weights: np.ndarray | None = None
+) -> float:
     lean, members = contrast(s, pair), np.concatenate(pair)
     own = np.concatenate([lean[pair[0]], -lean[pair[1]]])
     others = np.abs(np.delete(lean, members))
-    bulk = np.quantile(others, 0.98)
+    bulk = np.quantile(others, 0.98) if weights is None else beyond(others, np.delete(weights, members))
     if labels is not None:
         near = np.sort(others[np.isin(np.delete(labels, members), labels[members])])
         rare = len(own) < 0.02 * len(labels)

@@ -39,6 +39,7 @@ def by_chance(
     chosen_of: int,
     progress: Progress,
     keep: Keep,
+    weights: Floats | None = None,
 ) -> Chance:
     """The surrogates that the pairs are held against.
 
@@ -53,11 +54,14 @@ def by_chance(
         chosen_of: N where candidates were chosen out of so many, 0 where all were compared.
         progress: told of surrogates.
         keep: keeps each.
+        weights: (M,) how many of all examples each row stands for (default: one).
     """
     if not pairs or not settings.surrogates:
         return Chance()
     count, rate = settings.surrogates, settings.false_discovery_rate
-    apart = [stands_apart(similarity, p, parts(similarity, p, labels), labels, chosen_of) for p in pairs]
+    apart = [
+        stands_apart(similarity, p, parts(similarity, p, labels), labels, chosen_of, weights) for p in pairs
+    ]
     made = partial(clearest_by_chance, similarity, labels, count, settings.seed, progress, keep)
 
     def of(*, chosen: bool) -> tuple[Floats, bool]:

@@ -153,11 +153,14 @@ class Candidates:
     def among(self) -> Ints | None:
         """Rows that the usual gradient is fitted to; None = all.
 
-        Those that stand for more than themselves, and so for all examples, but for members of large groups.
+        Where candidates were chosen, those drawn for all others and of those chosen the same share, as without the far
+        ends of all whoever is far out would be unusual; and no members of large groups.
         """
-        if self.apart is None:
-            return None if self.weights is None else np.flatnonzero(self.weights > 1)
-        return np.flatnonzero(~self.apart if self.weights is None else ~self.apart & (self.weights > 1))
+        if self.weights is None:
+            return None if self.apart is None else np.flatnonzero(~self.apart)
+        drawn = np.random.default_rng(0).random(len(self.weights))
+        usual = (self.weights > 1) | (drawn * self.weights.max() < 1)
+        return np.flatnonzero(usual if self.apart is None else usual & ~self.apart)
 
     def without_large_groups(self, seed: int) -> Candidates:
         """The same, with members of ``large_groups`` left out of what is usual."""

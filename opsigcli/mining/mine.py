@@ -199,9 +199,10 @@ def _search(
             evened = residual_adjusted_cosine(
                 usable.gradients, settings.seed, usable.among, progress, evened=True
             )
-            proposed = with_alike(proposed, similarity, evened, labels, examples)
+            proposed = with_alike(proposed, similarity, evened, labels, examples, usable.weights)
         proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights, labels=labels)
-        chance = by_chance(similarity, labels, proposed, settings, examples if chosen else 0, progress, keep)
+        of = examples if chosen else 0
+        chance = by_chance(similarity, labels, proposed, settings, of, progress, keep, usable.weights)
     energy, whole = trace.survey.energy, float(trace.survey.energy.sum())
     share = energy[usable.positions] / whole if whole > 0 else np.zeros(len(labels))
     material = Material(

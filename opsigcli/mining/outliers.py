@@ -71,7 +71,12 @@ def keep_outliers(
         p: pull(gradients, sides)[np.concatenate(sides)]
         for p, sides in found.items()
         if not stands_apart(
-            similarity, sides, None if labels is None else parts(similarity, sides, labels), labels
+            similarity,
+            sides,
+            None if labels is None else parts(similarity, sides, labels),
+            labels,
+            0,
+            weights,
         )
     }
     while tails:
@@ -89,7 +94,9 @@ def keep_outliers(
     return list(found.values())
 
 
-def reached(others: Floats, alike: NDArray[np.bool_], members: int, examples: float) -> Floats:
+def reached(
+    others: Floats, alike: NDArray[np.bool_], members: int, examples: float, weights: Floats | None = None
+) -> Floats:
     """How far out other examples stand: the larger one of two numbers for each row of contrasts.
 
     The 98 % quantile of all of them; and that of those with the members' labels, as on an axis within some classes only
@@ -98,24 +105,44 @@ def reached(others: Floats, alike: NDArray[np.bool_], members: int, examples: fl
     between. There the second number is what a tenth as many others reach as there are members, as one in ten of these
     may fall short of theirs.
 
+    Candidates that were chosen out of more examples are the far ends of all, and most of the others in the middle were
+    left out: those that were drawn stand for these in both quantiles.
+
     Args:
         others: sizes of contrast, (R, others).
         alike: (R, others), which of them have a label of some member; as many in each row.
         members: of both sides.
         examples: N, among which they were found, candidates or not.
+        weights: (R, others), how many examples each stands for (default: one).
 
     Returns:
         (R,); 0 where there are no others.
     """
-    found = np.quantile(others, BULK, axis=1) if others.shape[1] else np.zeros(len(others))
+    found = _bulk(others, weights) if others.shape[1] else np.zeros(len(others))
     near = others[alike].reshape(len(others), -1)
     count = near.shape[1]
     if not count:
         return np.asarray(found)
     if members >= RARE * examples:
-        return np.asarray(np.maximum(found, np.quantile(near, BULK, axis=1)))
+        stand_for = None if weights is None else weights[alike].reshape(near.shape)
+        return np.asarray(np.maximum(found, _bulk(near, stand_for)))
     kth = min(int(np.ceil(BETWEEN * members)), count)
     return np.asarray(np.maximum(found, np.partition(near, count - kth, axis=1)[:, count - kth]))
+
+
+def _bulk(sizes: Floats, weights: Floats | None) -> Floats:
+    """The 98 % quantile of each row, (R,).
+
+    With weights w the sorted sizes are at the places ``Σ_{j<k} w_j + w_k / 2``, from 0 at the first to 1 at the last,
+    and straight lines join them: with equal ones the places are those of the quantile without.
+    """
+    if weights is None:
+        return np.asarray(np.quantile(sizes, BULK, axis=1))
+    order = np.argsort(sizes, axis=1, kind="stable")
+    sizes, weights = (np.take_along_axis(of, order, axis=1) for of in (sizes, weights))
+    places = np.cumsum(weights, axis=1) - weights / 2
+    places = (places - places[:, :1]) / np.maximum(places[:, -1:] - places[:, :1], 1e-12)
+    return np.array([np.interp(BULK, at, of) for at, of in zip(places, sizes, strict=True)])
 
 
 def stands_apart(
@@ -124,9 +151,10 @@ def stands_apart(
     of: Parts | None = None,
     labels: Ints | None = None,
     examples: float = 0,
+    weights: Floats | None = None,
 ) -> bool:
     """Whether two sides are discrete, as the verdict has it."""
-    far = separation(similarity, sides, of, labels, examples)
+    far = separation(similarity, sides, of, labels, examples, weights)
     return far > APART and cohesion(similarity, sides, of) > COHERENT
 
 
@@ -148,6 +176,7 @@ def separation(
     of: Parts | None = None,
     labels: Ints | None = None,
     examples: float = 0,
+    weights: Floats | None = None,
 ) -> float:
     """10 % quantile of the members' contrast over what all others reach.
 
@@ -160,6 +189,7 @@ def separation(
         of: the groups of either side (default: each side is one).
         labels: (M,), where others with the members' labels count by themselves (default: they do not).
         examples: N, where more is asked of pairs that are rare among these (default: of none).
+        weights: (M,) how many of all examples each row stands for (default: one).
     """
     first, second = of or ([sides[0]], [sides[1]])
     to_first = to_nearest(similarity, first) - closeness(similarity, sides[1])
@@ -170,5 +200,6 @@ def separation(
     alike = np.zeros(len(outside), dtype=bool)
     if labels is not None:
         alike = np.isin(np.delete(labels, members), labels[members])
-    bulk = float(reached(outside[None], alike[None], len(inside), examples)[0])
+    stand_for = None if weights is None else np.delete(weights, members)[None]
+    bulk = float(reached(outside[None], alike[None], len(inside), examples, stand_for)[0])
     return float(np.quantile(inside, 0.1)) / max(bulk, 1e-3)

@@ -27,7 +27,12 @@ ROUNDS = 3
 
 
 def with_alike(
-    pairs: list[Sides], similarity: Floats, evened: Floats, labels: Ints, examples: int
+    pairs: list[Sides],
+    similarity: Floats,
+    evened: Floats,
+    labels: Ints,
+    examples: int,
+    weights: Floats | None = None,
 ) -> list[Sides]:
     """The pairs that stand apart, groups told apart that do not, and what neither replaces of the others.
 
@@ -43,13 +48,14 @@ def with_alike(
         evened: the same of evened features.
         labels: (M,).
         examples: N that they were chosen out of.
+        weights: (M,) how many of these each row stands for (default: one).
 
     Returns:
         Disjoint rows of both sides of each pair.
     """
 
     def apart(sides: Sides) -> bool:
-        return stands_apart(similarity, sides, parts(similarity, sides, labels), labels, examples)
+        return stands_apart(similarity, sides, parts(similarity, sides, labels), labels, examples, weights)
 
     clear = [sides for sides in pairs if apart(sides)]
     free = np.ones(len(similarity), dtype=bool)

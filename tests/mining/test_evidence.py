@@ -325,6 +325,19 @@ def test_separation_counts_others_of_the_members_own_labels_by_themselves() -> N
     )
 
 
+def test_separation_counts_those_drawn_for_all_that_are_no_candidates() -> None:
+    of = material()
+    assert of.similarity is not None
+    standing = np.where(np.arange(M) % 3, 1.0, 9.0)
+    one, other = (
+        next(iter(SEPARATION.measure(Matched.of(each, proposed((A, B)), [], 0)).values())).value
+        for each in (of, replace(of, candidates=replace(of.candidates, weights=standing)))
+    )
+    assert one == pytest.approx(separation(of.similarity, (A, B), labels=LABELS))
+    assert other == pytest.approx(separation(of.similarity, (A, B), labels=LABELS, weights=standing))
+    assert other != pytest.approx(one, rel=0.01)
+
+
 def test_a_note_says_what_p_and_clarity_are_where_candidates_were_chosen() -> None:
     of = replace(material(), by_chance=np.full(39, 0.1))
     chosen = replace(of, candidates=replace(of.candidates, weights=np.full(M, N / M)))

@@ -77,10 +77,20 @@ def test_too_few_examples_to_fit_a_gradient_to_the_rest_have_no_large_groups() -
     assert len(large_groups([at.only(slice(0, 1)) for at in given])) == 0
 
 
+def test_of_chosen_candidates_as_large_a_share_is_held_for_usual_as_of_those_drawn() -> None:
+    weights = np.repeat([1.0, 4.0], [1500, 500])
+    among = Candidates(np.arange(2000), (), weights).among
+    assert among is not None
+    assert among[-500:].tolist() == list(range(1500, 2000))  # drawn for 2,000
+    assert len(among) - 500 == pytest.approx(1500 / 4, rel=0.1)
+    assert np.diff(among[:-500]).min() < 2 < np.diff(among[:-500]).max()  # at random
+    assert Candidates(np.arange(2000)).among is None
+
+
 def test_rows_that_stand_for_all_are_those_of_weight_but_for_large_groups() -> None:
     given, pair = gradients(80)
     weights = np.ones(M)
-    weights[: M - 50] = 2
+    weights[: M - 50] = 1e9
     usable = Candidates(np.arange(M), given, weights).without_large_groups(seed=0)
     among = usable.among
     assert among is not None

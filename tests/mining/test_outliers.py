@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from opsigcli.mining.notes import notes_on_shares
 from opsigcli.mining.outliers import keep_outliers, pull, reached, separation
@@ -102,6 +103,29 @@ def test_the_ends_of_an_axis_with_long_tails_do_not_stand_apart_and_a_group_as_r
     assert reached(others, everybody, 120, 6000)[0] == np.quantile(others, 0.98)
     assert reached(others, ~everybody, 14, 6000)[0] == np.quantile(others, 0.98)  # nobody has their labels
     assert reached(others[:, :0], everybody[:, :0], 5, 6000).tolist() == [0]
+
+
+def test_candidates_that_were_drawn_count_for_all_that_are_none() -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.sort(np.abs(rng.standard_normal(4000)))
+    far, drawn = sizes[-1500:], rng.permutation(sizes[:-1500])[:500]
+    weights = np.repeat([1.0, 5.0], [1500, 500])
+    order = rng.permutation(2000)
+    some, stand_for = np.concatenate([far, drawn])[order][None], weights[order][None]
+    labels, everybody = np.tile([0, 1], 1000)[None], np.ones((1, 2000), dtype=bool)
+    of_all, of_candidates = (np.quantile(s, 0.98) for s in (sizes, some))
+    assert of_candidates > 1.05 * of_all
+    assert reached(some, everybody, 200, 4000)[0] == of_candidates
+    assert reached(some, everybody, 200, 4000, stand_for)[0] == pytest.approx(of_all, rel=1e-3)
+    assert reached(some, ~everybody, 200, 4000, stand_for)[0] == pytest.approx(of_all, rel=1e-3)
+    assert reached(some, labels == 1, 200, 4000, stand_for)[0] == pytest.approx(of_all, rel=0.05)
+    three, counted = np.array([[3.0, 1.0, 2.0]]), np.array([[1.0, 1.0, 6.0]])  # at 0, 1/2 and 1
+    assert reached(three, three > 0, 200, 4000, counted)[0] == pytest.approx(2.96)
+    counted[0, 1] = 4.0  # at 0, 5 of 8.5 and 1
+    assert reached(three, three > 0, 200, 4000, counted)[0] == pytest.approx(3 - 0.02 * 8.5 / 3.5)
+    equal = np.full((1, 2000), 3.0)
+    for alike in (everybody, labels == 1):
+        assert reached(some, alike, 200, 4000, equal)[0] == pytest.approx(reached(some, alike, 200, 4000)[0])
 
 
 def test_on_an_axis_within_one_class_nobody_stands_apart_from_those_between_the_ends() -> None:

@@ -59,7 +59,10 @@ def _separation(pair: Matched) -> Evidence:
     labels = pair.material.labels
     alike = np.isin(labels, labels[np.concatenate(pair.pair.sides)])  # those drawn have the same labels
     alike = np.broadcast_to(alike, inside.shape)[~inside].reshape(others.shape)
-    bulk = reached(others, alike, pair.size, pair.material.examples)
+    weights = pair.material.candidates.weights
+    if weights is not None:
+        weights = np.broadcast_to(weights, inside.shape)[~inside].reshape(others.shape)
+    bulk = reached(others, alike, pair.size, pair.material.examples, weights)
     return beside_null(low / np.maximum(bulk, 1e-3))
 
 
@@ -108,8 +111,9 @@ SEPARATION = Kind.number(
     "separation",
     "10 % quantile of the members' contrast (mean residual-adjusted similarity to the own group minus "
     "that to the other) over the 98 % quantile of its size in all other candidates, or in those with the members' "
-    "labels, whichever is larger; of a pair with less than 2 % of all examples what a tenth as many of the latter "
-    f"reach as it has members takes the place of their quantile; above {APART} "
+    "labels, whichever is larger (those drawn at random count for all that are no candidates); of a pair with less "
+    "than 2 % of all examples what a tenth as many of the latter reach as it has members takes the place of their "
+    f"quantile; above {APART} "
     f"and with a cohesion above {COHERENT} the groups stand apart, else they are tails of one continuous axis "
     f"({NULL}, mean; {SOUGHT}).",
     _separation,

@@ -33,7 +33,8 @@ def _unseen(pair: Matched) -> Mapping[str, Evidence]:
     if unseen is None or not material.resample or settings.similarity != "adjusted":
         return {}
     groups = parts(pair.similarity, pair.pair.sides, material.labels)
-    if not stands_apart(pair.similarity, pair.pair.sides, groups, material.labels):
+    own, among, weights = pair.pair.sides, material.examples, candidates.weights
+    if not stands_apart(pair.similarity, own, groups, material.labels, among, weights):
         return {}
     sides = sides_in(
         unseen, candidates.gradients, pair.similarity, pair.pair.sides, settings.seed, candidates.among
