@@ -488,6 +488,11 @@ MUTATIONS: list[Mutation] = [
             "WIDER = 0.9 ",
             "test_who_stands_half_as_far_out_as_the_members_joins_them_in_the_end",
         ),
+        (
+            "if again != bars:",
+            "if False:",
+            "test_memberships_are_no_wider_than_groups_that_stand_apart",
+        ),
     ),
     *of(
         "mining/loss_pca.py",

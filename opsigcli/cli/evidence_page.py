@@ -65,9 +65,9 @@ EVIDENCE_PAGE = Topic(
                 "times the other and no half of its members is in a clearer pair. What fails by its separation alone, "
                 "or by its groups' sizes or cohesion, and has one above .9, is refined six times more with .75 in "
                 "place of .55: its core is proposed where all that holds and its separation exceeds 1.7. Memberships "
-                "are then refined three times with .45 in place of .55 (a core's with .75); there, and in "
-                "replication, medians take the place of the group's "
-                "means. Of those that may belong to several pairs each goes to the pair p with the largest "
+                "are then refined three times with .45 in place of .55 (a core's with .75; with .55 those of a pair "
+                "whose separation is no longer above 1.5 so); there, and in replication, medians take the place of the "
+                "group's means. Of those that may belong to several pairs each goes to the pair p with the largest "
                 "|G^-1 c|_p / sqrt((G^-1)_pp), where c are its contrasts with all pairs and G those of the pairs' "
                 "members (mean of the one group less that of the other). Pairs that do not stand apart keep at most a "
                 "fifth of all examples, those that their direction moves most.",

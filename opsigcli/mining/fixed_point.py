@@ -17,6 +17,7 @@ from opsigcli.mining.outliers import stands_apart
 from opsigcli.mining.proposals import ROUNDS, along_the_axis, narrowed, propose, suppress
 from opsigcli.mining.simple import SMALLEST, owned, part
 from opsigcli.mining.starts import Starts
+from opsigcli.mining.states import SHARE
 
 if TYPE_CHECKING:
     from opsigcli.mining.proposals import Proposal
@@ -56,7 +57,15 @@ def fixed_point_pairs(similarity: Floats, given: list[Sides] | None = None) -> l
     )
     found = [*several, *kept, *narrow]
     bars = [WIDER] * (len(several) + len(kept)) + [CORE] * len(narrow)
-    pairs = part(similarity, [each.sides for each in _settle(similarity, found, bars)])
+    settled = _settle(similarity, found, bars)
+    # What wider memberships take away from is left as narrow as it was found.
+    again = [
+        bar if bar != WIDER or stands_apart(similarity, each.sides, each) else SHARE
+        for each, bar in zip(settled, bars, strict=True)
+    ]
+    if again != bars:
+        settled = _settle(similarity, found, again)
+    pairs = part(similarity, [each.sides for each in settled])
     if given is None:
         pairs += _axis(similarity, found, pairs)
     pairs = [pair for pair in pairs if min(map(len, pair)) >= SMALLEST]

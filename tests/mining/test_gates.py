@@ -118,6 +118,16 @@ def test_who_stands_a_third_as_far_out_as_the_members_does_not() -> None:
     assert not joined(0.37, -0.06)
 
 
+@pytest.mark.parametrize(("between", "joining"), [(np.linspace(0.4, 0.52, 60), 0), (np.full(4, 0.53), 4)])
+def test_memberships_are_no_wider_than_groups_that_stand_apart(between: np.ndarray, joining: int) -> None:
+    similarity, leaning = blocks((25, 25), 0.2, 0.2), 50 + np.arange(len(between))
+    for side, value in ((slice(25), 0.2), (slice(25, 50), -0.2)):
+        similarity[side, leaning] += value * between
+        similarity[leaning, side] = similarity[side, leaning].T
+    ((first, second),) = fixed_point_pairs(similarity)
+    assert sorted((len(first), len(second))) == [25, 25 + joining]
+
+
 def test_groups_that_linkage_does_not_see_are_found_from_single_examples() -> None:
     assert found_between(blocks((50, 50), 0.13, 0.13, noise=0.01), (50, 50))
 
