@@ -104,7 +104,7 @@ def _run(case: Case, letter: str, settings: dict[str, str], by_all: Ints) -> Com
         for p in case.sharpness
         if p.converged and p.ratio is not None and math.isfinite(p.ratio)
     ]
-    preconditioned = any(p.preconditioned is not None for p in case.sharpness)
+    preconditioned = {p.preconditioned is not None for p in case.sharpness if p.ratio is not None}
     tested = mining is not None and any(pair.finding is not None for pair in mining.pairs)
     return ComparedRun(
         letter,
@@ -120,7 +120,8 @@ def _run(case: Case, letter: str, settings: dict[str, str], by_all: Ints) -> Com
         _holders(case),
         tuple(step for step, _ in points),
         tuple(float(ratio) for _, ratio in points),
-        "preconditioned sharpness" if preconditioned else "sharpness",
+        # A run in which one rule gave way to another has ratios of both, and is alike to neither.
+        " and ".join("preconditioned sharpness" if kind else "sharpness" for kind in sorted(preconditioned)),
         len(mining.pairs) if mining else 0,
         sum(bool(pair.finding) for pair in mining.pairs) if mining and tested else None,
     )

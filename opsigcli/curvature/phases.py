@@ -31,7 +31,8 @@ def phases(points: Sequence[SharpnessPoint], steps: Ints, mean_losses: Floats) -
     - *catapult*: from a point with ratio ≥ 1 the mean loss rises by more than 10 %, and afterwards it is back where it
       began while the sharpness is below the threshold and at most 75 % of its largest value in between.
 
-    Only converged points count. Without thresholds only sharpening can be told.
+    Only converged points count, each among its neighbours of the same quantity: sharpness, or preconditioned
+    sharpness in the same units. Without thresholds only sharpening can be told.
 
     Args:
         points: by step.
@@ -42,14 +43,25 @@ def phases(points: Sequence[SharpnessPoint], steps: Ints, mean_losses: Floats) -
         Cohen et al. 2021, arXiv 2103.00065, section 3; Lewkowycz et al. 2020, arXiv 2003.02218, section 2.
     """
     used = [p for p in points if p.converged and np.isfinite(_value(p))]
+    found: list[Phase] = []
+    for _, alike in itertools.groupby(used, _quantity):
+        found += _phases_of_one(list(alike), steps, mean_losses)
+    return tuple(sorted(found, key=lambda phase: (phase.first_step, phase.last_step)))
+
+
+def _quantity(point: SharpnessPoint) -> tuple[bool, str]:
+    """What its value is of: no rise is from sharpness to preconditioned sharpness, as where SGD gives way to Adam."""
+    return point.preconditioned is not None, point.units.rpartition("): ")[2]
+
+
+def _phases_of_one(used: Sequence[SharpnessPoint], steps: Ints, mean_losses: Floats) -> list[Phase]:
     at = np.array([p.step for p in used], dtype=np.int64)
     values = np.array([_value(p) for p in used])
     ratios = np.array([np.nan if p.ratio is None else p.ratio for p in used])
     running = any(p.fixed_statistics for p in used)
     note = ", with BatchNorm's statistics held fixed, as they were not in the steps" if running else ""
     found = list(_stretches(at, values, ratios, note))
-    found += _catapults(at, values, ratios, steps, mean_losses)
-    return tuple(sorted(found, key=lambda phase: (phase.first_step, phase.last_step)))
+    return found + list(_catapults(at, values, ratios, steps, mean_losses))
 
 
 def _value(point: SharpnessPoint) -> float:

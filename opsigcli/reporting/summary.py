@@ -76,13 +76,25 @@ def strongest_top(mining: Mining, limit: int) -> list[TopDeltas]:
 
 
 def sharpness_values(points: Sequence[SharpnessPoint]) -> list[float]:
-    """What is held against the threshold at every point: sharpness, or preconditioned sharpness where any point has it.
+    """What is held against the threshold at every point: sharpness, or preconditioned sharpness where that is.
 
-    The two are never mixed: among preconditioned values, a point that lacks one has no number.
+    Where some points are preconditioned, one that is neither that nor held against a threshold has no number: among
+    others in their units, sharpness beside no threshold would be taken for what it is not.
     """
     if any(point.preconditioned is not None for point in points):
-        return [math.nan if point.preconditioned is None else point.preconditioned for point in points]
+        return [_held(point) for point in points]
     return [point.eigenvalues[0] if point.eigenvalues else math.nan for point in points]
+
+
+def _held(point: SharpnessPoint) -> float:
+    if point.preconditioned is not None:
+        return point.preconditioned
+    return point.eigenvalues[0] if _plainly_held(point) else math.nan
+
+
+def _plainly_held(point: SharpnessPoint) -> bool:
+    """Its ratio is that of sharpness as it is, as by gradient descent."""
+    return point.preconditioned is None and point.ratio is not None and bool(point.eigenvalues)
 
 
 def sharpness_name(points: Sequence[SharpnessPoint]) -> str:
@@ -90,10 +102,10 @@ def sharpness_name(points: Sequence[SharpnessPoint]) -> str:
     kinds = {point.units.rpartition("): ")[2] for point in points if point.preconditioned is not None}
     if not kinds:
         return "sharpness"
+    if len(kinds) > 1 or any(_plainly_held(point) for point in points):  # as where Adam gives way to SGD
+        return "sharpness as each threshold takes it"
     if any(point.estimated for point in points):
         return "preconditioned sharpness (second moments estimated)"
-    if len(kinds) > 1:  # as where Adam gives way to SGD
-        return "sharpness as each threshold takes it"
     formula = kinds.pop().partition(" with ")[0]
     return f"sharpness {formula}" if formula else "preconditioned sharpness"
 
@@ -104,7 +116,8 @@ def sharpness_title(points: Sequence[SharpnessPoint]) -> str:
     units = {
         "" if estimated else p.units.rpartition("): ")[2] for p in points if p.preconditioned is not None
     }
-    name = f"sharpness {units.pop()}" if len(units) == 1 and any(units) else sharpness_name(points)
+    one = len(units) == 1 and any(units) and not any(_plainly_held(point) for point in points)
+    name = f"sharpness {units.pop()}" if one else sharpness_name(points)
     return name[:1].upper() + name[1:]
 
 

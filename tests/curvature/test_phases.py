@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from opsigcli.curvature.phases import phases
@@ -86,6 +88,16 @@ def test_an_edge_seen_with_statistics_held_fixed_is_told_as_such():
         found = phases(some, np.arange(50), np.ones(50))
         (edge,) = [phase for phase in found if phase.name == "at the edge"]
         assert ("held fixed" in edge.evidence) == said
+
+
+def test_no_phase_is_from_sharpness_to_preconditioned_sharpness():
+    steps, losses = np.arange(0, 80, 10), np.linspace(2, 1, 8)
+    flat = points([0.2] * 8)
+    adam = [replace(p, preconditioned=50.0 + i) for i, p in enumerate(flat[3:])]
+    assert phases([*flat[:3], *adam], steps, losses) == ()
+    losses = np.array([1, 1, 1, 3, 1, 0.5, 0.5, 0.5])
+    over = [replace(p, ratio=1.5, preconditioned=90.0) for p in flat[:4]]
+    assert [p.name for p in phases([*over, *flat[4:]], steps, losses)] == ["at the edge"]
 
 
 def test_no_points_no_phases():

@@ -17,6 +17,7 @@ from opsigcli.mining_records import (
     Spike,
 )
 from opsigcli.printable import printable
+from opsigcli.reporting.edge import against_threshold
 from opsigcli.reporting.format import labels_text, number, score, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.summary import (
@@ -133,7 +134,9 @@ def test_headline_leaves_out_sharpness_that_did_not_converge() -> None:
 
 def test_preconditioned_and_plain_sharpness_are_never_mixed() -> None:
     case = make_case()
-    points = tuple(replace(p, preconditioned=None if p.step == 0 else 9e3) for p in case.sharpness)
+    points = tuple(
+        replace(p, ratio=None) if p.step == 0 else replace(p, preconditioned=9e3) for p in case.sharpness
+    )
     values = sharpness_values(points)
     assert math.isnan(values[0])
     assert set(values[1:]) == {9e3}
@@ -143,6 +146,19 @@ def test_preconditioned_and_plain_sharpness_are_never_mixed() -> None:
         .found[1]
         .startswith("Preconditioned sharpness came to at most")
     )
+
+
+def test_plain_sharpness_after_another_rule_is_held_against_its_own_threshold() -> None:
+    case = make_case()
+    first, *rest = (replace(p, converged=True) for p in case.sharpness)
+    adam = replace(first, preconditioned=9e3, threshold=9e4, ratio=0.1)
+    # Gradient descent from the second point on, above its threshold.
+    points = (adam, *(replace(p, threshold=p.eigenvalues[0] / 1.5, ratio=1.5) for p in rest))
+    assert sharpness_values(points) == [9e3, *(p.eigenvalues[0] for p in rest)]
+    assert against_threshold(replace(case, sharpness=points)) == list(points)
+    said = headline(replace(case, sharpness=points))
+    assert any("came to at most 1.50\u00a0× the stability threshold" in line for line in said.found)
+    assert not any("did not converge" in line for line in (*said.found, *said.missing))
 
 
 def test_headline_says_when_batch_norm_was_in_eval_mode() -> None:
