@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from opsigcli.errors import CheckpointError
 from opsigcli.optimizers.recognise import Recognised, from_state_dict
 from opsigcli.optimizers.recognise import recognise as recognise_groups
 from opsigcli.optimizers.spelling import meant
+from opsigcli.runs.given_hyper import hyper_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,13 +27,55 @@ def recognise(series: Series) -> Recognised:
     """The optimizer in the last checkpoint of a series that holds one; without a name where it is an unknown one.
 
     A name alone, as ``opsig train`` writes it beside the weights, is none from which anything could be computed.
+    Checkpoints without an optimizer are judged by what is found here, so that there is no name where others disagree.
     """
     having = [index for index, checkpoint in enumerate(series) if checkpoint.header.optimizer.group]
     try:
         saved = series.optimizer(having[-1] if having else len(series) - 1)
     except CheckpointError as error:
         return Recognised(reason=error.message)
-    return from_state_dict(saved) if saved.get("param_groups") else Recognised()
+    found = from_state_dict(saved) if saved.get("param_groups") else Recognised()
+    return _for_others(series, having, found) if found.name and len(having) < len(series) else found
+
+
+def _for_others(series: Series, having: Sequence[int], found: Recognised) -> Recognised:
+    """What an optimizer says of the checkpoints of a series that have none, as where a run saved it at its end."""
+    lacking = [checkpoint for index, checkpoint in enumerate(series) if index not in having]
+    settings = {}
+    for checkpoint in (series.checkpoints[index] for index in having):
+        facts = checkpoint.header.optimizer
+        if (one := recognise_groups([facts.group], facts.state_keys)).name:
+            settings[checkpoint.file] = _settings(one)
+    last = series.checkpoints[having[-1]]
+    own = settings.get(last.file, "")
+    if other := next((file for file, words in settings.items() if words != own), "") if own else "":
+        return Recognised(
+            reason=f"{settings[other]} in {other} and {own} in {last.file}: {_checkpoints(len(lacking))} without an "
+            "optimizer may have had either; give --optimizer and --lr"
+        )
+    if len(having) > 1:
+        return found
+    words = [found.reason] if found.reason else []
+    words.append(
+        f"its settings are those of {last.file}, the only one of {len(series)} checkpoints that has any"
+    )
+    # A schedule of torch notes where it began: the rate at the end of a decay is that of no other checkpoint.
+    if "initial_lr" not in last.header.optimizer.group:
+        return replace(found, reason="; ".join(words))
+    if any(checkpoint.lr is None for checkpoint in lacking):
+        words.append("a schedule set its learning rate, so that of the others is not known without --lr")
+    hyper = {key: value for key, value in found.hyper.items() if key != "lr"}
+    return replace(found, hyper=hyper, reason="; ".join(words))
+
+
+def _settings(found: Recognised) -> str:
+    """Rule and hyper-parameters in words, but for the learning rate: where that differs, a checkpoint has its own."""
+    hyper = ", ".join(f"{key} {hyper_text(value)}" for key, value in found.hyper.items() if key != "lr")
+    return f"{found.name} ({hyper})" if hyper else found.name
+
+
+def _checkpoints(amount: int) -> str:
+    return f"the {amount} checkpoints" if amount > 1 else "the one checkpoint"
 
 
 def optimizer_of(series: Series) -> Recognised:

@@ -13,6 +13,7 @@ from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Optimizer, plain_value
 from opsigcli.optimizers.recognise import Recognised, common_keys, recognise
 from opsigcli.optimizers.spelling import meant
+from opsigcli.options import MANIFEST
 from opsigcli.records import Run
 from opsigcli.runs.given_hyper import hyper_text, rates_of
 from opsigcli.runs.optimizer_state import saved_optimizer, state_by_parameter
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from opsigcli.objective.base import Objective
 
 NO_OPTIMIZER = "no threshold: the optimizer is not known; give --optimizer and --lr"
+OF_ANOTHER = "the checkpoint has no optimizer, and is judged by the settings that another one has"
 NO_RATE = "no threshold: the learning rate is not known; give --lr"
 SAME = 1e-6  # relative difference up to which two values are one that was rounded
 
@@ -64,6 +66,9 @@ class RunOptimizer:
         self.unusable = ""  # why the state of a checkpoint cannot be used
         self._of_run = dict(run.hyper) if self.name == run.optimizer else {}
         self._lr_groups = rates_of(lr_groups) if lr_groups else {}
+        # Where nobody wrote the run's settings down, they are those of whichever checkpoint has some.
+        folder = Path(run.checkpoints)
+        self._borrowed = bool(self._of_run) and folder.is_dir() and not (folder / MANIFEST).exists()
         known = [lr for lr in lrs if math.isfinite(lr)]
         self._scheduled = bool(known) and max(known) > min(known) * (1 + SAME)
 
@@ -250,7 +255,8 @@ class RunOptimizer:
         except CheckpointError as error:
             state, self.unusable = {}, error.message
         part = Part("all parameters", self.name, self.rule, self.rule.settle(hyper), tuple(train))
-        return Tuning(tuple(self._by_rate(part)), state, refused, unusable=self.unusable)
+        notes = (OF_ANOTHER,) if self._borrowed and not self.asked else ()
+        return Tuning(tuple(self._by_rate(part)), state, refused, unusable=self.unusable, notes=notes)
 
 
 def _of_rule(rule: Optimizer | None, hyper: dict[str, Any]) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def test_a_schedule_of_lr_and_momentum_is_that_of_each_file_and_a_file_without_i
     torch.save({"model": bare["model"], "step": 30}, run.folder / "ck/step30.pt")
     points = run.sharpness()
     assert [p["threshold"] for p in points] == [pytest.approx(3.2 / 0.01), pytest.approx(3.4 / 0.005), None]
-    assert "learning rate is not known" in points[2]["reason"]
+    assert "the optimizer is not known" in points[2]["reason"]
 
 
 @pytest.mark.parametrize("whole", [False, True])
