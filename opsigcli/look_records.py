@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from opsigcli.errors import ObjectiveError
 
+ROUNDED = 1e-9  # shares that add up to 1 may miss it by as much
 NEAR = 0.95  # of the loss of a guess: above it a checkpoint knows next to nothing
 LISTED = 20  # classes
 PERMUTED = 4  # classes named as others
@@ -152,15 +153,16 @@ class Look:
         """The last checkpoint does no better than a guess: its loss is above, or near it with as many right answers."""
         if not self.checkpoints or not math.isfinite(self.last.mean_loss):
             return False
-        if self.prior is None or self.last.mean_loss < NEAR * self.prior.mean_loss:
+        prior = self._guess
+        if prior is None or self.last.mean_loss < NEAR * prior.mean_loss:
             return False
-        if self.last.right is None or self.prior.right is None:
+        if self.last.right is None or prior.right is None:
             return True
-        if self.last.right > max(0.5, 2 * self.prior.right):
+        if self.last.right > max(0.5, 2 * prior.right):
             return False  # a large loss of few examples, as that of examples not trained on
-        if self.last.mean_loss > self.prior.mean_loss:
+        if self.last.mean_loss > prior.mean_loss:
             return True
-        chance = max(self.prior.right, self.uniform.right if self.uniform and self.uniform.right else 0.0)
+        chance = max(prior.right, self.uniform.right if self.uniform and self.uniform.right else 0.0)
         return self.last.right <= chance + 2 * math.sqrt(chance * (1 - chance) / self.examples)
 
     @property
@@ -203,7 +205,14 @@ class Look:
 
     @property
     def _against_guess(self) -> str:
-        return f"{self.last.words}; a guess has {self.prior.words}" if self.prior else self.last.words
+        return f"{self.last.words}; a guess has {self._guess.words}" if self._guess else self.last.words
+
+    @property
+    def _guess(self) -> Score | None:
+        """What has to be beaten: the best constant, but for data of one label, which nothing could do better on."""
+        prior = self.prior
+        knows_all = prior is not None and (prior.mean_loss <= 0 or (prior.right or 0.0) > 1 - ROUNDED)
+        return self.uniform if knows_all else prior
 
     def require(self) -> None:
         """Refuse a run whose data are not those of its training.

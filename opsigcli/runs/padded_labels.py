@@ -71,6 +71,9 @@ def padded_labels(objective: Objective, sample: Ints, pad: int | None) -> Padded
     first = text.source.read_targets(text.rows[:1])
     if first.ndim != 2 or first.dtype.kind != "i" or len(text.source.input_shape) != 1:
         return None
+    # One label of each example, in a column or as one-hot rows, or labels of what is no text.
+    if objective.kind.labels or text.source.read(text.rows[:1]).dtype.kind not in "iu":
+        return None
     token = _token(text, pad)
     total = labelled = 0
     for rows in text.blocks():

@@ -345,3 +345,29 @@ def test_the_search_for_a_normalisation_is_bounded_by_work_and_says_what_it_left
     assert bool(untried) == bool(said) == (first_untried is not None)
     if first_untried is not None:
         assert untried[0].startswith(first_untried)
+
+
+def test_data_of_one_label_are_held_against_a_guess_that_does_not_know_it() -> None:
+    from opsigcli.look_records import Score
+
+    uniform, knows = Score(1.1, 1 / 3), Score(0.0, 1.0)
+    fine = Look(71, 71, {}, 3, uniform, knows, {"a": Score(0.03, 1.0)}, ())
+    assert not fine.a_guess
+    assert Look(71, 71, {}, 3, uniform, knows, {"a": Score(1.3, 0.3)}, ()).a_guess
+    constant = Score(0.0, None)  # targets that are all one number
+    assert not Look(71, 71, {}, None, None, constant, {"a": Score(0.03, None)}, ()).a_guess
+
+
+@pytest.mark.parametrize("form", ["column", "one-hot"])
+def test_labels_in_columns_and_rows_are_looked_at(opsig: Opsig, tmp_path: Path, form: str) -> None:
+    """They are no labels of tokens, of which some could be padding."""
+    x = torch.randn(90, 12, generator=torch.Generator().manual_seed(0))
+    y = x[:, :3].argmax(1)
+    train(tmp_path / "run", x, y, F.cross_entropy, 3)
+    np.savez(tmp_path / "d.npz", x=x.numpy(), y=(y[:, None] if form == "column" else F.one_hot(y, 3)).numpy())
+    found = trace(opsig, tmp_path, f"npz:{tmp_path / 'd.npz'}", model="build?c=3")
+    assert found.json["warnings"] == []
+    said = opsig("report", "--full", "--json", "--store", tmp_path / "s.h5").json["result"]["look"]
+    assert said["checkpoints"]["step_400.pt"]["right"] > 0.9
+    words = ("--model", f"file:{tmp_path / 'net.py'}:build?c=3", "--data", f"npz:{tmp_path / 'd.npz'}")
+    assert opsig("init", tmp_path / "run", *words).code == 0
