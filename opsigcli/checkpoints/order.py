@@ -86,7 +86,7 @@ def _by_number(files: Sequence[Numbered]) -> Order:
             ordered = sorted(kept, key=lambda f: f.best(unit) or (0, ""))
             said = tuple(f"found {other}: the order is that of the {unit}" for other in clashes)
             order = undisputed(Order(tuple(_place(f, unit) for f in ordered), unit, left_out | aside), kept)
-            return replace(order, notes=(*order.notes, *said))
+            return replace(order, notes=(*order.notes, *said, *_alternating(order, kept)))
         clashes.append(clash)
     if by_name := _by_names_alone(numbered, left_out):
         return by_name
@@ -100,6 +100,23 @@ def _by_number(files: Sequence[Numbered]) -> Order:
     raise CheckpointError(
         f"expected one checkpoint for each number, found {clashes[0]}",
         f"they are of {why}: {way}, or say --order name or --order mtime",
+    )
+
+
+def _alternating(order: Order, files: Sequence[Numbered]) -> tuple[str, ...]:
+    """A note where names of two kinds take turns, as of two runs in one folder, whose numbers happen not to meet.
+
+    Kinds that follow one another are the parts of one run; a kind with a single file is a copy or an end.
+    """
+    kinds = {f.file: f.named.family for f in files if f.named.family}
+    often = Counter(kinds.values())
+    turns = [kind for p in order.placed if (kind := kinds.get(p.file, "")) and often[kind] > 1]
+    if sum(a != b for a, b in pairwise(turns)) < max(len({*turns}), 1):
+        return ()
+    told = some(sorted({*turns}))
+    return (
+        f"files with names of several kinds take turns ({told}): if they are of several runs, put each into a folder "
+        "of its own",
     )
 
 

@@ -32,6 +32,7 @@ LEAST = 0.005  # of a rise, of which classes are named
 BY_CLASS = (
     0.4  # adjusted R² of high-passed loss deltas on the class from which whole classes oppose one another
 )
+WINDOW = 5  # loss deltas that the running mean is over: of fewer nothing is taken out, and classes explain the trend
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _pairs(case: Case) -> Part:
     looked = looked_at(mining, case.trace)
     if not mining.pairs:
         by_class = mining.explained.get("class", 0.0)
-        if by_class >= BY_CLASS:
+        if by_class >= BY_CLASS and len(case.trace.steps) > WINDOW:
             sides = " against ".join(joined(side) for side in mining.opposing_classes)
             words = say(
                 "pairs: classes, how much",

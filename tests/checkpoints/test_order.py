@@ -242,6 +242,20 @@ def test_names_of_two_kinds_are_not_held_against_one_another() -> None:
     assert ([p.step for p in order.placed], order.notes) == ([0, 9, 10, 11], ())
 
 
+def test_names_of_two_kinds_that_take_turns_are_said_to() -> None:
+    """As two runs in one folder, saved at other steps: losses would jump between the two."""
+    both = {
+        f"{run}_{n}.pt": {"step": n} for run, steps in (("a", (0, 10, 20)), ("b", (5, 15))) for n in steps
+    }
+    order = arranged(both)
+    assert [p.step for p in order.placed] == [0, 5, 10, 15, 20]
+    (note,) = order.notes
+    assert note.startswith(
+        "files with names of several kinds take turns (a_*, b_*): if they are of several runs"
+    )
+    assert arranged({**{f"a_{n}.pt": {"step": n} for n in (0, 10, 20)}, "final.pt": {"step": 15}}).notes == ()
+
+
 def test_a_count_that_stands_still_gives_way_to_the_names_and_it_is_said() -> None:
     order = arranged({f"epoch_{n}.pt": {"step": 390} for n in (1, 2, 3)})
     assert ([p.step for p in order.placed], order.unit) == ([1, 2, 3], "epoch")

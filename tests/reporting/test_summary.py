@@ -247,6 +247,15 @@ def test_headline_calls_an_oscillation_of_whole_classes_by_its_name() -> None:
     assert weak.title.startswith("No pair of opposing groups was found")
 
 
+def test_classes_that_learn_at_their_own_pace_do_not_oppose_one_another() -> None:
+    """From two checkpoints there is one loss delta, of which nothing can be said to swing."""
+    for checkpoints, title in ((2, "No pair"), (5, "No pair"), (6, "Only whole classes")):
+        case = make_case(checkpoints=checkpoints, pairs=0)
+        assert case.mining is not None
+        case = replace(case, spikes=(), mining=replace(case.mining, explained={"class": 0.74}))
+        assert headline(case).title.startswith(title)
+
+
 def test_headline_says_what_the_swinging_pairs_hold() -> None:
     case = make_case(pairs=2)
     assert case.mining is not None
