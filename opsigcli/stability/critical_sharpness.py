@@ -27,6 +27,7 @@ OPTIMIZER = "optimizer step"
 GRADIENT = "gradient"
 NONE = "none"  # weights that are not finite
 UNKNOWN_LR = 0.1  # where a search along the gradient begins without one
+NO_STEP = "no ratio: the learning rate is 0 there, and no step is made"
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,13 @@ class CriticalMeter:
         state = state_of(tuning, self.objective)
         kept = any(part.rule.keeps_state for part in tuning.parts)
         steps = all(part.rule.make is not None for part in tuning.parts)
-        if tuning.parts and steps and (state or not kept or step == 0):
+        still = bool(tuning.parts) and all(part.hyper["lr"] == 0 for part in tuning.parts)
+        if tuning.parts and steps and not still and (state or not kept or step == 0):
             return self._of_run(self._stepped(tuning, gradient, state, step), OPTIMIZER, tuning)
         pace = tuning.lr or UNKNOWN_LR
         parts = [g.mul_(-pace) for g in gradient]
+        if still:  # as where a schedule ends: along no update the loss would neither fall nor rise
+            return Update(parts, GRADIENT, pace, None, None, reason=NO_STEP)
         if not tuning.parts or not tuning.lr:
             return Update(
                 parts, GRADIENT, pace, None, None, reason=tuning.reason.replace("threshold", "ratio")

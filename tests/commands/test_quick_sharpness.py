@@ -211,3 +211,19 @@ def test_two_processes_give_the_value_of_one_where_examples_count_by_their_token
     assert all(p["direction"] == "optimizer step" and p["ratio"] for p in one)
     for a, b in zip(one, two, strict=True):
         assert b["ratio"] == pytest.approx(a["ratio"], rel=1e-6)
+
+
+def test_the_end_of_a_schedule_has_curvature_along_the_gradient_and_no_ratio(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    """An update of length 0 would leave the loss where it is, however many times it were made."""
+    folder = tmp_path / "run"
+    train = ("train", folder, "--data", DATA, "--model", MODEL, "--steps", 20, "--save-every", 10, "--lr", 0.5)
+    assert opsig(*train, "--optimizer", "sgd", "--batch-size", 200, "--schedule", "cosine", "--quiet").code == 0
+    assert opsig("trace", folder, "--store", tmp_path / "s.h5", "--quiet").code == 0
+    points = opsig("sharpness", "--quick", "--store", tmp_path / "s.h5", "--json").json
+    last = points["result"]["critical_sharpness"][-1]
+    assert (last["step"], last["lr"], last["ratio"]) == (20, 0.0, None)
+    assert last["direction"] == "gradient"
+    assert last["critical_sharpness"] > 0
+    assert last["reason"] == "no ratio: the learning rate is 0 there, and no step is made"
