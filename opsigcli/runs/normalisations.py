@@ -27,7 +27,7 @@ ERRORS = 3.0  # standard errors of the difference
 ALIKE = 2.0  # standard errors within which two ways cannot be told apart
 UNLIKE = 0.25  # nats per channel from which BatchNorm's stored statistics may be those of other inputs: they are if
 UNLIKE_SO = 0.1  # prepared otherwise, they are within this part of it
-NEAR, NATS = 2.0, 0.01  # of the nearest, within which another way cannot be told from it
+NEAR, NATS = 2.0, 0.01  # of the nearest, and of the lowest loss, within which another way cannot be told from it
 CONSTANTS = ("mean", "std", "standardize", "channels")
 
 # Name -> mean and standard deviation of each channel, of inputs in [0, 1].
@@ -125,11 +125,21 @@ def better_prepared(
 
 
 def _by_losses(found: list[_Tried], given: Floats, as_given: float) -> Better | None:
-    """The way of the lowest losses, if these are clearly below those as given."""
-    best = min(found, key=lambda one: one.way.mean_loss)
+    """The way of the lowest losses, if these are clearly below those as given.
+
+    Of ways whose losses are next to the lowest it is the first, in the usual order of channels: of examples that are
+    all answered rightly, inputs farther apart than those of training have the lower losses, and are not what was meant.
+    """
+    lowest = min(found, key=lambda one: one.way.mean_loss)
+    best = next(one for one in found if one.way.mean_loss <= lowest.way.mean_loss + NATS)
     if not (best.way.mean_loss < CLEARLY * as_given and apart(given - best.losses) > ERRORS):
         return None
-    alike = (one.way.name for one in found if one is not best and apart(one.losses - best.losses) < ALIKE)
+    alike = (
+        one.way.name
+        for one in found
+        if one is not best
+        and (one.way.mean_loss <= lowest.way.mean_loss + NATS or apart(one.losses - best.losses) < ALIKE)
+    )
     return replace(best.way, others=tuple(alike))
 
 

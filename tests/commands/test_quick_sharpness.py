@@ -218,8 +218,23 @@ def test_the_end_of_a_schedule_has_curvature_along_the_gradient_and_no_ratio(
 ) -> None:
     """An update of length 0 would leave the loss where it is, however many times it were made."""
     folder = tmp_path / "run"
-    train = ("train", folder, "--data", DATA, "--model", MODEL, "--steps", 20, "--save-every", 10, "--lr", 0.5)
-    assert opsig(*train, "--optimizer", "sgd", "--batch-size", 200, "--schedule", "cosine", "--quiet").code == 0
+    train = (
+        "train",
+        folder,
+        "--data",
+        DATA,
+        "--model",
+        MODEL,
+        "--steps",
+        20,
+        "--save-every",
+        10,
+        "--lr",
+        0.5,
+    )
+    assert (
+        opsig(*train, "--optimizer", "sgd", "--batch-size", 200, "--schedule", "cosine", "--quiet").code == 0
+    )
     assert opsig("trace", folder, "--store", tmp_path / "s.h5", "--quiet").code == 0
     points = opsig("sharpness", "--quick", "--store", tmp_path / "s.h5", "--json").json
     last = points["result"]["critical_sharpness"][-1]

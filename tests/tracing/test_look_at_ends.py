@@ -371,3 +371,26 @@ def test_labels_in_columns_and_rows_are_looked_at(opsig: Opsig, tmp_path: Path, 
     assert said["checkpoints"]["step_400.pt"]["right"] > 0.9
     words = ("--model", f"file:{tmp_path / 'net.py'}:build?c=3", "--data", f"npz:{tmp_path / 'd.npz'}")
     assert opsig("init", tmp_path / "run", *words).code == 0
+
+
+def test_a_loss_next_to_nothing_does_not_tell_normalisations_apart(opsig: Opsig, tmp_path: Path) -> None:
+    """Where all is right, inputs spread farther than in training have lower losses still, as do channels reversed."""
+    rng, x, y = np.random.default_rng(0), [], []
+    for label, name in enumerate("abc"):
+        (tmp_path / "im" / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = np.clip(rng.normal(60 + 60 * label, 8, (2, 2, 3)), 0, 255).astype("u1")
+            Image.fromarray(pixels).save(tmp_path / "im" / name / f"{i}.png")
+            x.append(pixels.transpose(2, 0, 1) / np.float32(255))
+            y.append(label)
+    inputs = torch.tensor((np.array(x, dtype="f4") - 0.5) / 0.5)
+    train(tmp_path / "run", inputs, torch.tensor(y), F.cross_entropy, 3)
+    for file in (tmp_path / "run").glob("*.pt"):  # as after a long training
+        torch.save({key: 100 * value for key, value in torch.load(file).items()}, file)
+    trace(opsig, tmp_path, f"folder:{tmp_path / 'im'}", model="build?c=3")
+    better = opsig("report", "--full", "--json", "--store", tmp_path / "s.h5").json["result"]["look"][
+        "better"
+    ]
+    assert better["mean_loss"] < 0.01
+    assert "BGR" not in better["name"]
+    assert "inputs from -1 to 1" in (better["name"], *better["others"])
