@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from opsigcli.mining_records import Evidence
     from opsigcli.records import Floats, Ints
 
+BOTH = " and "  # between what ratios are of, where one rule of a run gave way to another
+
 
 @dataclass(frozen=True)
 class ComparedRun:

@@ -14,7 +14,7 @@ from opsigcli.command_line import command
 from opsigcli.comparison.elsewhere import Field, pair_elsewhere
 from opsigcli.comparison.gains import gains
 from opsigcli.comparison.matching import shared_examples
-from opsigcli.comparison_records import ComparedRun, Comparison, PairElsewhere, SharedExamples
+from opsigcli.comparison_records import BOTH, ComparedRun, Comparison, PairElsewhere, SharedExamples
 from opsigcli.errors import UsageError
 from opsigcli.mean_loss import mean_loss
 from opsigcli.mining.causes.attribute import with_causes
@@ -121,7 +121,7 @@ def _run(case: Case, letter: str, settings: dict[str, str], by_all: Ints) -> Com
         tuple(step for step, _ in points),
         tuple(float(ratio) for _, ratio in points),
         # A run in which one rule gave way to another has ratios of both, and is alike to neither.
-        " and ".join("preconditioned sharpness" if kind else "sharpness" for kind in sorted(preconditioned)),
+        BOTH.join("preconditioned sharpness" if kind else "sharpness" for kind in sorted(preconditioned)),
         len(mining.pairs) if mining else 0,
         sum(bool(pair.finding) for pair in mining.pairs) if mining and tested else None,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.text import Text
 
+from opsigcli.comparison_records import BOTH
 from opsigcli.printable import printable
 from opsigcli.reporting.format import NOTHING, count, number, score, shorten, signed
 from opsigcli.reporting.listings import Listing, shown
@@ -247,4 +248,5 @@ def _above(run: ComparedRun) -> str:
 
 
 def _ratio_of(runs: Sequence[ComparedRun]) -> str:
-    return " or ".join(dict.fromkeys(run.sharpness for run in runs if run.ratios)) or "sharpness"
+    kinds = dict.fromkeys(kind for run in runs if run.ratios for kind in run.sharpness.split(BOTH))
+    return " or ".join(kinds) or "sharpness"

@@ -27,7 +27,7 @@ ERRORS = 3.0  # standard errors of the difference
 ALIKE = 2.0  # standard errors within which two ways cannot be told apart
 UNLIKE = 0.25  # nats per channel from which BatchNorm's stored statistics may be those of other inputs: they are if
 UNLIKE_SO = 0.1  # prepared otherwise, they are within this part of it
-NEAR, NATS = 2.0, 0.01  # of the nearest, and of the lowest loss, within which another way cannot be told from it
+NEAR, NATS = 2.0, 0.01  # of the nearest or the lowest, within which another way cannot be told from it
 CONSTANTS = ("mean", "std", "standardize", "channels")
 
 # Name -> mean and standard deviation of each channel, of inputs in [0, 1].
