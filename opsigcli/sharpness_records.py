@@ -119,6 +119,9 @@ class SharpnessPoint:
     max_matvecs: int | None = None  # that it was given
     judged: int | None = None  # eigenvalues that ``converged`` is of; None = all
     sha256: str = ""  # of the checkpoint; "" in stores of older versions
+    settings: str = (
+        ""  # of the run, that it was judged by; "" where the checkpoint has an optimizer of its own
+    )
 
     @property
     def fixed_statistics(self) -> bool:

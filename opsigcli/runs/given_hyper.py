@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from opsigcli.errors import UsageError
+from opsigcli.records import Run
+
+SAME = 1e-6  # relative difference up to which two values are one that was rounded
 
 
 class GivenHyper(Protocol):
@@ -45,6 +50,24 @@ def given_hyper(options: GivenHyper) -> dict[str, Any]:
         "betas": _betas(options.betas) if options.betas is not None else None,
         "eps": options.eps,
     }
+
+
+def changes(lrs: Sequence[float]) -> bool:
+    """Whether learning rates, of which NaN is unknown, differ."""
+    known = [lr for lr in lrs if math.isfinite(lr)]
+    return bool(known) and max(known) > min(known) * (1 + SAME)
+
+
+def settings_of(run: Run, lr: float, lrs: Sequence[float]) -> str:
+    """What a checkpoint is judged by that has no optimizer of its own: a text that is another where this is.
+
+    Args:
+        run: its optimizer and hyper-parameters.
+        lr: of the checkpoint; NaN when unknown.
+        lrs: of all checkpoints, likewise.
+    """
+    own = lr if math.isfinite(lr) else None
+    return json.dumps([run.optimizer, run.hyper, own, changes(lrs)], sort_keys=True, default=list)
 
 
 def _betas(text: str) -> tuple[float, float]:

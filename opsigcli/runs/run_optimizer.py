@@ -15,7 +15,7 @@ from opsigcli.optimizers.recognise import Recognised, common_keys, recognise
 from opsigcli.optimizers.spelling import meant
 from opsigcli.options import MANIFEST
 from opsigcli.records import Run
-from opsigcli.runs.given_hyper import hyper_text, rates_of
+from opsigcli.runs.given_hyper import changes, hyper_text, rates_of, settings_of
 from opsigcli.runs.optimizer_state import saved_optimizer, state_by_parameter
 from opsigcli.runs.parameter_groups import Assignment, Evidence, Group, assign, parameter_groups
 from opsigcli.runs.tuning import Part, Tuning
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 NO_OPTIMIZER = "no threshold: the optimizer is not known; give --optimizer and --lr"
 OF_ANOTHER = "the checkpoint has no optimizer, and is judged by the settings that another one has"
 NO_RATE = "no threshold: the learning rate is not known; give --lr"
-SAME = 1e-6  # relative difference up to which two values are one that was rounded
 
 
 def undecided(candidates: list[Assignment]) -> int | None:
@@ -69,8 +68,8 @@ class RunOptimizer:
         # Where nobody wrote the run's settings down, they are those of whichever checkpoint has some.
         folder = Path(run.checkpoints)
         self._borrowed = bool(self._of_run) and folder.is_dir() and not (folder / MANIFEST).exists()
-        known = [lr for lr in lrs if math.isfinite(lr)]
-        self._scheduled = bool(known) and max(known) > min(known) * (1 + SAME)
+        self._scheduled = changes(lrs)
+        self._run, self._lrs = run, lrs
 
     @property
     def given_rates(self) -> dict[str, Any]:
@@ -125,7 +124,8 @@ class RunOptimizer:
             groups, self.unusable = [], error.message
         if not groups:
             train = [name for name in everything if moved and name in moved] or trainable
-            return self._without_groups(checkpoint, everything, train, lr)
+            tuning = self._without_groups(checkpoint, everything, train, lr)
+            return replace(tuning, settings=settings_of(self._run, lr, self._lrs))
         found = [self._recognised(group) for group in groups]
         rules = [OPTIMIZERS.load(one.rule) if one.rule else None for one in found]
         with_state = with_state or any(rule is None or rule.reads_state for rule in rules)

@@ -40,6 +40,7 @@ class Tuning:
     named: bool = True  # the checkpoint says which parameter each piece of state is of
     clip: Clip | None = None
     notes: tuple[str, ...] = ()  # where options contradict the checkpoint
+    settings: str = ""  # of the run, that a checkpoint without an optimizer of its own is judged by
 
     @property
     def parameters(self) -> frozenset[str]:

@@ -79,6 +79,7 @@ def held_against_rule(meter: Meter, row: int, old: SharpnessPoint) -> SharpnessP
         lr=tuning.lr,
         optimizer=", ".join(dict.fromkeys(part.name for part in tuning.parts)),
         notes=tuning.notes,
+        settings=tuning.settings,
         batch_ratio=batch / found.threshold if batch is not None and found.threshold else None,
         step_check=meter.step_check(row),
     )

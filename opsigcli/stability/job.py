@@ -16,6 +16,7 @@ from opsigcli.mining_records import (
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import plain
 from opsigcli.records import Provenance
+from opsigcli.runs.given_hyper import settings_of
 from opsigcli.sharpness_records import Phase, SharpnessPoint
 from opsigcli.stability.configuration import numerics, without_rule
 from opsigcli.stability.measure import Measured
@@ -25,6 +26,23 @@ from opsigcli.store.names import SHARPNESS, name_of
 from opsigcli.store.reader import Store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import SharpnessContent, write_sharpness
+
+# What a point says by the optimizer's settings.
+JUDGED = (
+    *(
+        "threshold",
+        "ratio",
+        "preconditioned",
+        "reason",
+        "lr",
+        "estimated",
+        "optimizer",
+        "units",
+        "notes",
+        "settings",
+    ),
+    *("batch_ratio", "step_check"),
+)
 
 
 class Job:
@@ -54,6 +72,10 @@ class Job:
         self.units = Units(options.store, numerics(options, self.batch_norm, mining))
         self.digest = "" if mining is None else mining.digest
         self.steps: list[int] = store.file["steps"][()].tolist()
+        lrs = store.lrs.tolist()
+        self.settings = [
+            settings_of(store.run, lr, lrs) for lr in lrs
+        ]  # of each row, if it has none of its own
         self.points: dict[int, SharpnessPoint] = {}  # by step
         self.other: dict[int, SharpnessPoint] = {}  # the same with another rule
         self.curvatures: dict[int, NDArray[np.float32]] = {}  # step -> per example
@@ -74,16 +96,25 @@ class Job:
     def done(self, row: int) -> bool:
         """Whether all that is asked of a row is known."""
         point = self.points.get(self.steps[row])
-        return point is not None and answers(point, self.options, self._asked(row))
+        return (
+            point is not None
+            and answers(point, self.options, self._asked(row))
+            and not self._judged_otherwise(row)
+        )
 
     def known_otherwise(self, row: int) -> SharpnessPoint | None:
         """The point of a row with another rule, where the rule is all that differs."""
         point = self.other.get(self.steps[row])
+        if self._judged_otherwise(row):
+            point = self.points[self.steps[row]]
         return point if point is not None and answers(point, self.options, self._asked(row)) else None
 
     def keep(self, row: int, measured: Measured) -> SharpnessPoint:
         """Keep a new point, beside what is known of its checkpoint."""
         point, curvatures = measured.point, measured.curvatures
+        if self._judged_otherwise(row):
+            judged = {name: getattr(point, name) for name in JUDGED}
+            self.points[point.step] = replace(self.points[point.step], **judged)
         point = replace(
             point,
             sha256=self.store.sha256[row],
@@ -166,6 +197,11 @@ class Job:
         if not point.sha256 or point.step not in self.steps:
             return True
         return point.sha256 == self.store.sha256[self.steps.index(point.step)]
+
+    def _judged_otherwise(self, row: int) -> bool:
+        """Whether a point was judged by what was known of the run then, and other things are known of it now."""
+        point = self.points.get(self.steps[row])
+        return point is not None and point.settings not in ("", self.settings[row])
 
     def _add(self, point: SharpnessPoint) -> None:
         old = self.points.get(point.step)

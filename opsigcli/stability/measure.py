@@ -180,6 +180,7 @@ class Meter:
             parameters=sum(p.numel() for p in self.run.objective.parameters),
             untrained=self.tuned.untrained(),
             notes=(*self.notes, *tuning.notes, *([operator.note] if operator.note else [])),
+            settings=tuning.settings,
         )
 
     def _nothing(self, row: int, step: int, lr: float, reason: str) -> SharpnessPoint:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,21 @@ def identity(run: Run) -> dict[str, Any]:
         spec = parse(run.model)
         found |= {"model": str(replace(spec, name="")), "config": config_identity(run.config)}
     return found | ({"base": run.base} if run.base else {})
+
+
+def trained_otherwise(store: Store | None, run: Run, lrs: Sequence[float]) -> bool:
+    """Whether more is known of the run's training than its store says, as where a manifest was written after a trace.
+
+    Args:
+        store: None for a new one.
+        run: as it is known now.
+        lrs: of the checkpoints that are traced, NaN where unknown.
+    """
+    if store is None:
+        return False
+    before, now = ([one.optimizer, plain(one.hyper), one.batch_size] for one in (store.run, run))
+    rates = {lr for lr in lrs if math.isfinite(lr)} - set(store.lrs.tolist())
+    return bool(rates) or bool(run.optimizer and before != now)
 
 
 def require_same_mean(store: Store, objective: Objective) -> None:

@@ -165,6 +165,7 @@ class Session:
             elif stopped is not None:
                 store = self._open(stack)
             new = any(row.stored is None for row in self.done) or self._stepped(worker, store)
+            new |= same_trace.trained_otherwise(store, self.run, [row.lr for row in self.done])
             enough = len(self.done) >= min(2, len(self.rows))
             if new and enough:
                 content = self._content(worker, store, stopped is not None)
@@ -195,12 +196,8 @@ class Session:
             self.gaps = gaps_of(store.provenance["trace"].options)
             facts = facts_of(series, self.run, objective, self.gaps)
             look = look_at_ends(objective, worker.loader, series, self.done, store.look)
-            known = (log, facts, look, self.failed) == (
-                store.training_log,
-                store.recorded_facts,
-                store.look,
-                store.failed,
-            )
+            before = (store.training_log, store.recorded_facts, store.look, store.failed)
+            known = (log, facts, look, self.failed) == before
         self.log, self.facts, self.look = log, facts, look
         if not known:
             write_training(self.options.store, log, facts, look, self.failed)

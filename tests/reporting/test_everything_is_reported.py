@@ -98,7 +98,7 @@ POINT: dict[str, tuple[Any, str]] = {
     "spectrum": (None, ""),
 }  # fmt: skip
 POINT_HOW = {"matvecs", "file", "lr", "partial", "batch_norm", "batches", "secant_step", "optimizer", "units", "asked",
-             "tolerance", "max_matvecs", "judged", "sha256"}  # fmt: skip
+             "tolerance", "max_matvecs", "judged", "sha256", "settings"}  # fmt: skip
 MINING: dict[str, tuple[Any, str]] = {
     "notes": (("few of them",), "ew of them"),
     "recovery": ({"known": 2.0, "found": 1.0, "f1": 0.512, "precision": 0.7}, "0.512"),

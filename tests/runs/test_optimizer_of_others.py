@@ -90,3 +90,38 @@ def test_a_threshold_of_borrowed_settings_says_so(tmp_path: Path) -> None:
     assert given.notes == ()
     (tmp_path / "opsig-run.toml").write_text("")  # then the settings are those that somebody wrote down
     assert RunOptimizer(run, None, {}).at(tmp_path / "ckpt-0.pt", model, float("nan")).notes == ()
+
+
+def test_a_manifest_written_later_is_what_sharpness_is_judged_by(opsig: Opsig, tmp_path: Path) -> None:
+    """Layers that were looked at stay; the threshold is that of what is known now, without a product more."""
+    folder, store = tmp_path / "ckpts", tmp_path / "s.h5"
+    folder.mkdir()
+    write(folder, {})
+    words = ("--model", "mlp?hidden=4", "--data", hostile.write_data(tmp_path))
+    assert opsig("trace", folder, *words, "--store", store).code == 0
+    before = opsig("sharpness", "--store", store, "--layers", "--json").json["result"]["points"]
+    assert {p["threshold"] for p in before} == {None}
+    for lr in (0.25, 0.5):  # and another one, after the first was corrected
+        (folder / "opsig-run.toml").unlink(missing_ok=True)
+        assert opsig("init", folder, *words, "--optimizer", "sgd", "--lr", lr).code == 0
+        assert opsig("trace", folder, "--store", store).code == 0
+        after = opsig("sharpness", "--store", store, "--json").json["result"]["points"]
+        assert [p["threshold"] for p in after] == [pytest.approx(2 / lr)] * len(before)
+        assert [p["layers"] for p in after] == [p["layers"] for p in before]
+        assert [p["matvecs"] for p in after] == [p["matvecs"] for p in before]
+
+
+def test_a_later_checkpoint_that_disagrees_takes_borrowed_thresholds_back(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    folder, store = tmp_path / "ckpts", tmp_path / "s.h5"
+    folder.mkdir()
+    write(folder, {1: momentum(0.9)}, steps=2)
+    words = ("--model", "mlp?hidden=4", "--data", hostile.write_data(tmp_path), "--store", store)
+    assert opsig("trace", folder, *words).code == 0
+    first = opsig("sharpness", "--store", store, "--json").json["result"]["points"]
+    assert [p["threshold"] for p in first] == [pytest.approx(3.8 / 0.25)] * 2
+    write(folder, {1: momentum(0.9), 2: momentum(0.5)}, steps=3)
+    assert opsig("trace", folder, *words).code == 0
+    later = opsig("sharpness", "--store", store, "--json").json["result"]["points"]
+    assert [p["threshold"] for p in later] == [None, pytest.approx(3.8 / 0.25), pytest.approx(3.0 / 0.25)]
