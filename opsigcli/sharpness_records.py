@@ -148,6 +148,9 @@ class CriticalSharpness:
     batch_norm: str | None = None  # statistics used, stored (running), re-estimate or batch; None without
     examples: int | None = None  # in the subset; None when all were used
     sha256: str = ""  # of the checkpoint; "" in stores of older versions
+    settings: str = (
+        ""  # of the run, that the update was made by; "" where the checkpoint has an optimizer of its own
+    )
 
 
 @dataclass(frozen=True)

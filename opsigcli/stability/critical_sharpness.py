@@ -117,6 +117,7 @@ class CriticalMeter:
             lr=tuning.lr,
             batch_norm=self.meter.batch_norm,
             examples=len(self.meter.positions) if self.meter.sampled else None,
+            settings=tuning.settings,
         )
 
     def _difference(self, row: int) -> list[Tensor] | None:

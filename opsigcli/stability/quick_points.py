@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from opsigcli.runs.given_hyper import settings_of
 from opsigcli.sharpness_records import CriticalSharpness
 from opsigcli.stability.critical_sharpness import NEXT
 from opsigcli.store.decode import decode_unit
@@ -38,11 +39,16 @@ def recall(
 
 
 def outdated(store: Store, points: dict[int, CriticalSharpness]) -> set[int]:
-    """Steps whose update was made up, and which the next checkpoint shows by now."""
-    axis = store.run.axis
-    seen = itertools.pairwise(store.file["steps"][()].tolist())
-    shown = {step for step, after in seen if axis.one_update(step, after)}
-    return {step for step, point in points.items() if point.direction != NEXT and step in shown}
+    """Steps whose update was made up, and which the next checkpoint shows by now, or of which more is known by now."""
+    axis, lrs, steps = store.run.axis, store.lrs.tolist(), store.file["steps"][()].tolist()
+    shown = {step for step, after in itertools.pairwise(steps) if axis.one_update(step, after)}
+    now = {step: settings_of(store.run, lr, lrs) for step, lr in zip(steps, lrs, strict=True)}
+    return {
+        step
+        for step, point in points.items()
+        if (point.direction != NEXT and step in shown)
+        or (point.settings and point.settings != now.get(step, point.settings))
+    }
 
 
 def unit_key(store: Store, row: int) -> str:

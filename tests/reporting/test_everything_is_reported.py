@@ -126,7 +126,7 @@ CRITICAL: dict[str, tuple[Any, str]] = {
     "error": (0.011, "1.1%"), "direction": ("next checkpoint", "next checkpoint"),
     "forward_passes": (6, "6"), "reason": ("no step", "no step"),
 }  # fmt: skip
-CRITICAL_HOW = {"critical_lr", "gradients", "file", "lr", "batch_norm", "examples", "sha256"}
+CRITICAL_HOW = {"critical_lr", "gradients", "file", "lr", "batch_norm", "examples", "sha256", "settings"}
 RECORDS: tuple[tuple[type, dict[str, tuple[Any, str]], set[str]], ...] = (
     (SharpnessPoint, POINT, POINT_HOW), (Mining, MINING, MINING_HOW), (Pair, PAIR, PAIR_HOW),
     (CriticalSharpness, CRITICAL, CRITICAL_HOW),

@@ -101,12 +101,16 @@ def test_a_manifest_written_later_is_what_sharpness_is_judged_by(opsig: Opsig, t
     assert opsig("trace", folder, *words, "--store", store).code == 0
     before = opsig("sharpness", "--store", store, "--layers", "--json").json["result"]["points"]
     assert {p["threshold"] for p in before} == {None}
+    quick = opsig("sharpness", "--quick", "--store", store, "--json").json["result"]["critical_sharpness"]
+    assert {p["threshold"] for p in quick} == {None}
     for lr in (0.25, 0.5):  # and another one, after the first was corrected
         (folder / "opsig-run.toml").unlink(missing_ok=True)
         assert opsig("init", folder, *words, "--optimizer", "sgd", "--lr", lr).code == 0
         assert opsig("trace", folder, "--store", store).code == 0
         after = opsig("sharpness", "--store", store, "--json").json["result"]["points"]
         assert [p["threshold"] for p in after] == [pytest.approx(2 / lr)] * len(before)
+        quick = opsig("sharpness", "--quick", "--store", store, "--json").json["result"]["critical_sharpness"]
+        assert [p["threshold"] for p in quick] == [pytest.approx(2 / lr)] * len(before)
         assert [p["layers"] for p in after] == [p["layers"] for p in before]
         assert [p["matvecs"] for p in after] == [p["matvecs"] for p in before]
 
