@@ -417,8 +417,8 @@ MUTATIONS: list[Mutation] = [
             "test_where_candidates_were_chosen_pairs_alike_are_told_apart",
         ),
         (
-            "examples if chosen else 0, progress",
-            "0, progress",
+            "of = examples if chosen else 0",
+            "of = 0",
             "test_where_candidates_were_chosen_pairs_are_held_against_mixtures",
         ),
     ),

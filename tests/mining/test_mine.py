@@ -185,9 +185,15 @@ def test_where_candidates_were_chosen_pairs_alike_are_told_apart(monkeypatch: py
     told = []
 
     def none(
-        pairs: list[Sides], similarity: np.ndarray, evened: np.ndarray, labels: np.ndarray, examples: int
+        pairs: list[Sides],
+        similarity: np.ndarray,
+        evened: np.ndarray,
+        labels: np.ndarray,
+        examples: int,
+        weights: np.ndarray,
     ) -> list[Sides]:
         told.append((len(pairs), examples, np.array_equal(similarity, evened)))
+        assert len(weights) == len(labels)
         return []
 
     monkeypatch.setattr("opsigcli.mining.mine.with_alike", none)
