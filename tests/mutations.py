@@ -323,6 +323,11 @@ MUTATIONS: list[Mutation] = [
             "test_candidates_that_were_drawn_count_for_all_that_are_none",
         ),
         (
+            "return stands_apart(similarity, sides, of, labels, examples, weights)",
+            "return stands_apart(similarity, sides, of, labels, 0, weights)",
+            "test_the_last_few_of_an_axis_with_long_tails_are_no_outliers_here_either",
+        ),
+        (
             "_bulk(near, stand_for)",
             "_bulk(near, None)",
             "test_candidates_that_were_drawn_count_for_all_that_are_none",

@@ -65,19 +65,15 @@ def keep_outliers(
         labels: (M,), where sides of several labels may be several groups (default: none is).
     """
     weights = np.ones(len(similarity)) if weights is None else weights
-    whole = share * float(weights.sum())
-    found = dict(enumerate(pairs))
+    examples = float(weights.sum())
+    whole, found = share * examples, dict(enumerate(pairs))
+
+    def apart(sides: Sides) -> bool:
+        of = None if labels is None else parts(similarity, sides, labels)
+        return stands_apart(similarity, sides, of, labels, examples, weights)
+
     tails = {
-        p: pull(gradients, sides)[np.concatenate(sides)]
-        for p, sides in found.items()
-        if not stands_apart(
-            similarity,
-            sides,
-            None if labels is None else parts(similarity, sides, labels),
-            labels,
-            0,
-            weights,
-        )
+        p: pull(gradients, sides)[np.concatenate(sides)] for p, sides in found.items() if not apart(sides)
     }
     while tails:
         rows = np.concatenate([np.concatenate(pairs[p]) for p in tails])

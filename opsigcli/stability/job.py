@@ -29,19 +29,8 @@ from opsigcli.store.writer import SharpnessContent, write_sharpness
 
 # What a point says by the optimizer's settings.
 JUDGED = (
-    *(
-        "threshold",
-        "ratio",
-        "preconditioned",
-        "reason",
-        "lr",
-        "estimated",
-        "optimizer",
-        "units",
-        "notes",
-        "settings",
-    ),
-    *("batch_ratio", "step_check"),
+    *("threshold", "ratio", "preconditioned", "reason", "lr", "estimated"),
+    *("optimizer", "units", "notes", "settings", "batch_ratio", "step_check"),
 )
 
 
@@ -73,9 +62,8 @@ class Job:
         self.digest = "" if mining is None else mining.digest
         self.steps: list[int] = store.file["steps"][()].tolist()
         lrs = store.lrs.tolist()
-        self.settings = [
-            settings_of(store.run, lr, lrs) for lr in lrs
-        ]  # of each row, if it has none of its own
+        # Of each row, for checkpoints that have none of their own.
+        self.settings = [settings_of(store.run, lr, lrs) for lr in lrs]
         self.points: dict[int, SharpnessPoint] = {}  # by step
         self.other: dict[int, SharpnessPoint] = {}  # the same with another rule
         self.curvatures: dict[int, NDArray[np.float32]] = {}  # step -> per example

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from opsigcli.mining.notes import notes_on_shares
-from opsigcli.mining.outliers import keep_outliers, pull, reached, separation
+from opsigcli.mining.outliers import keep_outliers, pull, reached, separation, stands_apart
 from opsigcli.mining.similarity import Gradients, cosines
 
 
@@ -51,6 +51,16 @@ def test_on_a_continuous_axis_the_examples_it_moves_most_stay() -> None:
     assert size[members].mean() > 1.3 * size[left].mean()
     twice = keep_outliers([sides], similarity, gradients, weights=np.full(300, 2.0), share=0.2)
     assert [a.tolist() for a in twice[0]] == [a.tolist() for a in kept]
+
+
+def test_the_last_few_of_an_axis_with_long_tails_are_no_outliers_here_either() -> None:
+    place = np.sinh(np.linspace(-30, 30, 300))
+    place /= np.abs(place).max() / 0.95
+    similarity, gradients = on_an_axis(place, np.ones(300))
+    ends = np.arange(5), np.arange(295, 300)
+    labels, weights = np.zeros(300, dtype=np.int64), np.full(300, 10.0)
+    assert stands_apart(similarity, ends, None, labels)  # beyond 98 % of the others
+    assert keep_outliers([ends], similarity, gradients, weights, 0.01, labels) == []  # not beyond the next
 
 
 def test_few_members_on_an_axis_and_groups_that_stand_apart_are_left_as_they_are() -> None:
