@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from opsigcli.command_line import command
 from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.comparison.compare import compare_stores
 from opsigcli.errors import ExitCode, ReportError, UsageError
@@ -43,13 +45,14 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
     The gates of the command line and of the project are held against a store; where one trips, the exit code is 1.
 
     Raises:
-        UsageError: the store has no result of the name that is asked for, a gate is not understood, or a figure has an
-            unknown ending.
+        UsageError: the store has no result of the name that is asked for, a gate is not understood, a figure has an
+            unknown ending, or a page is named where stores are.
         StoreError: there is no readable store, or the gates cannot be written.
         ReportError: the HTML file cannot be written, the baseline cannot be read, or matplotlib is missing.
     """
     if options.list_metrics:
         return _list_metrics()
+    _refuse_pages(options.stores)
     if len(options.stores) > 1:
         return _compared(options)
     log = None if options.log is None else log_of(options.log)
@@ -106,6 +109,15 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         view=None if output or options.figure else case if options.full else Screen(case),
         document=document,
     )
+
+
+def _refuse_pages(stores: Sequence[Path]) -> None:
+    """The file after ``--html`` is none of it: words are stores, and a page is named by ``--output``."""
+    for path in stores:
+        if path.suffix.lower() in (".html", ".htm"):
+            others = [other for other in stores if other != path]
+            hint = f"to write the page there: {command('report', *others, options=('--output', str(path)))}"
+            raise UsageError(f"expected a store, found {path}, which is named like a page", hint)
 
 
 def _compared(options: ReportOptions) -> Outcome:

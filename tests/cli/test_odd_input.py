@@ -32,6 +32,8 @@ CASES = 60  # of each kind of fuzz; more take more time and find the same kinds
     [
         (("report", "--store", ""), "expected a path, found an empty text"),
         (("report", "--store", "/"), "expected the name of a file, found the folder '/'"),
+        (("report", "--html", "page.html"), "write the page there: opsig report --output page.html\n"),
+        (("report", "--html", "my run.h5", "p.htm"), "opsig report --output p.htm 'my run.h5'\n"),
         (("mine", "--store", "."), "expected the name of a file, found the folder '.'"),
         (("trace", "", "--store", "x"), "expected a path, found an empty text"),
         (("inspect", "x" * 5000), "a name that is too long"),
@@ -46,7 +48,7 @@ CASES = 60  # of each kind of fuzz; more take more time and find the same kinds
         (("train", "x", "--data", "npz:~no-such-user/x"), "expected a path, found '~no-such-user/x'"),
         (("train", "x", "--data", "babble?sentences=99999999999"), "at most 10,000,000"),
     ],
-    ids=range(15),
+    ids=range(17),
 )
 def test_an_odd_option_is_a_usage_error_that_says_what_was_expected(
     opsig: Opsig, words: tuple[str, ...], said: str
