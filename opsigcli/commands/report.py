@@ -112,7 +112,11 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
 
 
 def _refuse_pages(stores: Sequence[Path]) -> None:
-    """The file after ``--html`` is none of it: words are stores, and a page is named by ``--output``."""
+    """The word after ``--html`` is no value of it: words are stores, and a page is named by ``--output``.
+
+    Raises:
+        UsageError: a store has the name of a page.
+    """
     for path in stores:
         if path.suffix.lower() in (".html", ".htm"):
             others = [other for other in stores if other != path]
