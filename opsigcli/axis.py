@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _WORDS = {
     "": "steps",
@@ -43,12 +49,24 @@ class Axis:
         """Whether two numbers that differ by one are one update apart, as far as is known."""
         return self.one == "step"
 
-    def apart(self, gap: float) -> str:
-        """How far checkpoints are from one another, in a sentence."""
+    def apart(self, steps: Sequence[int]) -> str:
+        """How far checkpoints are from one another, in a sentence; "" where each is one update from the next.
+
+        Args:
+            steps: of the checkpoints, increasing; two at least.
+        """
         if self.unit in ("number", "position"):
             return "nothing says how many steps apart the checkpoints are; they may be many"
-        between = f"{gap:g} {self.named(int(gap)) if gap == int(gap) else self.many}"
-        return f"checkpoints are {between} apart" + ("" if self.counts_updates else ", which are many steps")
+        gaps = Counter(int(b) - int(a) for a, b in pairwise(steps))
+        least, most = min(gaps), max(gaps)
+        if self.counts_updates and most == 1:
+            return ""
+        between = f"{least:,} {self.named(least)}" if least == most else f"{least:,} to {most:,} {self.many}"
+        usual, times = gaps.most_common(1)[0]
+        often = f" (most {usual:,})" if least < most and times * 2 > gaps.total() else ""
+        return f"checkpoints are {between} apart{often}" + (
+            "" if self.counts_updates else ", which are many steps"
+        )
 
     def one_update(self, first: int, last: int | None) -> bool:
         """Whether two checkpoints are one update apart, as far as is known: one epoch or one name on is none."""

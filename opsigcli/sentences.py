@@ -22,6 +22,10 @@ SENTENCES: dict[str, str] = {
     ),
     "pairs: where": "Looked at for pairs: {looked}.",
     "pairs: by class": "The {kind} alone explains {share} of the high-passed loss deltas (adjusted R²).",
+    "pairs: by class, few": (
+        "The {kind} alone explains {share} of the {deltas} loss deltas (adjusted R²): so few do not tell an "
+        "oscillation from the fall of the loss."
+    ),
     "pairs: found": "{pairs} of opposing groups {were} found",
     "pairs: not counted": "no pair of opposing groups stands apart beyond chance ({amount} proposed)",
     "pairs: like chance": "no pair of opposing groups is distinguishable from chance ({amount} proposed{untested})",

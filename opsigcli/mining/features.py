@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.mining.trace_stats import FEWEST, WINDOW
 from opsigcli.mining.verdict import SWING
 from opsigcli.mining_records import (
     Evidence,
@@ -143,7 +144,8 @@ def opposing_classes(
     The first principal component of the classes' mean high-passed loss deltas, each counted by the root of its size.
     A class is named if its loading is at least half of the largest on its side, and a quarter of the largest of all: a
     large class swings less than a small one that it opposes. On the other side than the largest only those are named
-    whose mean moves against its own (correlation below −.3): where one class swings alone all others load so.
+    whose mean moves against its own (correlation below −.3): where one class swings alone all others load so. None of
+    fewer than 5 loss deltas, of which no running mean is taken out.
 
     Args:
         high_passed: (T', M) high-passed loss deltas; steps with unmeasured entries are left out.
@@ -153,7 +155,7 @@ def opposing_classes(
     finite = high_passed[np.isfinite(high_passed).all(axis=1)].astype(np.float64)
     rows = finite - finite.mean(axis=1, keepdims=True)
     values = np.unique(labels)
-    if len(values) < 2 or not rows.any():
+    if len(rows) < WINDOW or len(values) < 2 or not rows.any():
         return (), ()
     of = [labels == value for value in values]
     means = np.column_stack([rows[:, one].sum(axis=1) / np.sqrt(one.sum()) for one in of])
@@ -194,12 +196,13 @@ def explained(high_passed: Floats, labels: Ints, features: Mapping[str, NDArray[
         features: name to (M,); what has more dimensions is left out.
 
     Returns:
-        ``class`` and, with features, ``class and features`` and each by itself, ``class and brightness``.
+        ``class`` and, with features, ``class and features`` and each by itself, ``class and brightness``; nothing of a
+        single loss delta, which is the fall of the loss.
     """
     rows = high_passed[np.isfinite(high_passed).all(axis=1)].astype(np.float64)
     rows = rows - rows.mean(axis=1, keepdims=True)
     m, total = rows.shape[1], float((rows**2).sum())
-    if not total > 0:
+    if len(rows) < FEWEST or not total > 0:
         return {}
     found = {}
     designs = {"class": np.ones((m, 1))}

@@ -86,7 +86,7 @@ def mine(
     usable = _usable(trace, candidates, settings)
     swings = oscillation(trace.losses, usable.positions, trace.survey)
     notes = notes_on_trace(trace)
-    shares, opposed = _explained(trace, usable, swings, settings)
+    shares, opposed, explained_deltas = _explained(trace, usable, swings, settings)
     pairs: tuple[Proposed, ...] = ()
     records: tuple[Pair, ...] = ()
     if reason := _nothing_to_search(usable, settings):
@@ -98,7 +98,9 @@ def mine(
             for pair in pairs:
                 records = (*records, describe(found, pair))
                 task.advance()
-        notes += _notes(found, settings, len(candidates.positions) - len(usable.positions), opposed)
+        notes += _notes(
+            found, settings, len(candidates.positions) - len(usable.positions), opposed, explained_deltas
+        )
     order, records = _in_order(records, settings.false_discovery_rate)
     pairs = tuple(pairs[at] for at in order)
     notes += [] if usable.unseen is None else notes_on_unseen(records)
@@ -141,15 +143,17 @@ def _usable(trace: Trace, candidates: Candidates, settings: Settings) -> Candida
 
 def _explained(
     trace: Trace, usable: Candidates, swings: Oscillation, settings: Settings
-) -> tuple[dict[str, float], tuple[tuple[str, ...], ...]]:
-    """How much of the candidates' high-passed loss deltas their classes explain in the window; which of them oppose."""
+) -> tuple[dict[str, float], tuple[tuple[str, ...], ...], int]:
+    """How much of the candidates' high-passed loss deltas their classes explain in the window, which of them oppose,
+    and how many deltas these are."""
     steps = len(swings.high_passed)
     begin, end = settings.window or (first_step(steps), steps)
     if not len(usable.positions):
-        return {}, ()
+        return {}, (), 0
     swing, labels = swings.high_passed[begin:end], trace.labels[usable.positions]
     sides = opposing_classes(swing, labels, trace.classes)
-    return explained(swing, labels, usable.features), sides if all(sides) else ()
+    measured = int(np.isfinite(swing).all(axis=1).sum())
+    return explained(swing, labels, usable.features), sides if all(sides) else (), measured
 
 
 def _nothing_to_search(usable: Candidates, settings: Settings) -> str | None:
@@ -249,7 +253,7 @@ def _asked_to_join(usable: Candidates, settings: Settings) -> Outside | None:
 
 
 def _notes(
-    found: Findings, settings: Settings, dropped: int, opposed: tuple[tuple[str, ...], ...]
+    found: Findings, settings: Settings, dropped: int, opposed: tuple[tuple[str, ...], ...], deltas: int
 ) -> list[str]:
     """What limits the pairs that were found."""
     material, seen, by_gradients = found.material, found.trace.survey, _by_gradients(settings)
@@ -260,8 +264,8 @@ def _notes(
     naming = found.trace.naming
     return [
         *(notes_on_gradients(material, dropped, joined) if by_gradients else [LOSSES_ALONE]),
-        *notes_on_classes(found.explained, opposed, bool(found.pairs) and apart, naming.kind),
+        *notes_on_classes(found.explained, opposed, bool(found.pairs) and apart, naming.kind, deltas),
         *([naming.matched] if found.pairs and naming.matched else []),
         *notes_on_nulls(material.labels, [pair.sides for pair in found.pairs]),
-        *notes_on_shares(seen.energy, [pair.members for pair in found.pairs]),
+        *notes_on_shares(seen.energy, [pair.members for pair in found.pairs], len(seen.amplitude)),
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.mining.evidence.material import HELD_OUT
+from opsigcli.mining.trace_stats import FEWEST, WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,10 +49,9 @@ def notes_on_trace(trace: Trace) -> list[str]:
             "save and trace more checkpoints, best every step of a short window (opsig train DIR --save-every 1), "
             "or let a step be made from each checkpoint: opsig trace CKPTS --virtual-step"
         )
-    gap = float(np.median(np.diff(trace.steps)))
-    if gap > 1 or not trace.axis.counts_updates:
+    if apart := trace.axis.apart(trace.steps.tolist()):
         notes.append(
-            f"{trace.axis.apart(gap)}: opposing groups swap every step, so that loss changes over "
+            f"{apart}: opposing groups swap every step, so that loss changes over "
             "several steps understate them, over an even number most (shares and anti-phase are lower bounds; "
             "memberships come from gradients and hold); to see the swing save every step of a short window, or run: "
             "opsig trace CKPTS --virtual-step"
@@ -99,15 +99,16 @@ def notes_on_gradients(material: Material, dropped: int, joined: int | None = No
 
 
 def notes_on_classes(
-    shares: Mapping[str, float], opposed: tuple[tuple[str, ...], ...], apart: bool, kind: str
+    shares: Mapping[str, float], opposed: tuple[tuple[str, ...], ...], apart: bool, kind: str, deltas: int
 ) -> list[str]:
-    """Whether the oscillation is one of whole classes.
+    """Whether the oscillation is one of whole classes; of fewer than 5 loss deltas, which show none, what was measured.
 
     Args:
         shares: of the high-passed loss deltas, explained by what is known of the examples (``features.explained``).
         opposed: the classes on either side of the main swing; () where there are none.
         apart: the first oscillation was not mined by itself, and could be.
         kind: what the classes are, as ``Naming.kind`` has it.
+        deltas: how many loss deltas these shares are of.
 
     Returns:
         Sentences.
@@ -115,7 +116,8 @@ def notes_on_classes(
     by_class = shares.get("class")
     if by_class is None or by_class < LARGELY_CLASS:
         return []
-    words = f"the {kind} alone explains {by_class:.0%} of the high-passed loss deltas (adjusted R²)"
+    of = f"the {deltas} loss deltas" if deltas < WINDOW else "the high-passed loss deltas"
+    words = f"the {kind} alone explains {by_class:.0%} of {of} (adjusted R²)"
     if "class and features" in shares:
         single = {
             name.removeprefix(ALONE): share
@@ -127,6 +129,8 @@ def notes_on_classes(
         words += (
             f", class and image features {shares['class and features']:.0%} (class and one of them: {each})"
         )
+    if deltas < WINDOW:
+        return [f"{words}: so few do not tell an oscillation from the fall of the loss"]
     words += f": this run's oscillation is largely of whole {'classes' if kind == 'class' else f'{kind}s'}"
     if opposed:
         words += f", {' and '.join(opposed[0])} against {' and '.join(opposed[1])}"
@@ -179,20 +183,24 @@ def notes_on_unseen(pairs: Sequence[Pair]) -> list[str]:
     ]
 
 
-def notes_on_shares(energy: Floats, pairs: Sequence[tuple[Ints, Ints]]) -> list[str]:
+def notes_on_shares(energy: Floats, pairs: Sequence[tuple[Ints, Ints]], deltas: int) -> list[str]:
     """What the pairs hold of the high-passed loss deltas together, beside what as many examples can hold at most.
 
     Args:
-        energy: (N,) of high-passed loss deltas.
+        energy: (N,) of high-passed loss deltas, nats².
         pairs: positions of the two sides of each pair.
+        deltas: of the trace; of one nothing is said, and of few no running mean is taken out.
     """
+    if deltas < FEWEST:
+        return []
+    of = "loss deltas" if deltas < WINDOW else "high-passed loss deltas"
     whole = float(energy.sum())
     if not pairs or not whole > 0:
         return []
     members = np.unique(np.concatenate([side for sides in pairs for side in sides]))
     most = np.sort(energy)[::-1][: len(members)].sum() / whole
     return [
-        f"the pairs hold {energy[members].sum() / whole:.0%} of the energy of high-passed loss deltas with "
+        f"the pairs hold {energy[members].sum() / whole:.0%} of the energy of {of} with "
         f"{len(members) / len(energy):.1%} of the examples; no examples of that number hold more than {most:.0%}"
     ]
 

@@ -63,8 +63,9 @@ def no_spike(trace: LossTrace, rise: Spike | None) -> str:
     """
     if not tells_spikes(trace):
         return say("spikes: too few", checkpoints=count(len(trace.steps), "checkpoint"))
-    axis, gap = trace.axis, float(np.median(np.diff(trace.steps)))
-    apart = say("spikes: apart", apart=axis.apart(gap)) if gap > 1 or not axis.counts_updates else ""
+    axis = trace.axis
+    distances = axis.apart(trace.steps.tolist())
+    apart = say("spikes: apart", apart=distances) if distances else ""
     if rise is None:
         return say("spikes: none", apart=apart)
     between = axis.between(rise.step, rise.next_step)

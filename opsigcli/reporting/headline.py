@@ -16,7 +16,7 @@ from opsigcli.reporting.findings import said_of_pairs, title_of_pairs
 from opsigcli.reporting.first_screen import no_spike
 from opsigcli.reporting.format import signed
 from opsigcli.reporting.sentences import Part, capital, in_words, joined, made_by
-from opsigcli.reporting.summary import looked_at, pair_members
+from opsigcli.reporting.summary import WINDOW, looked_at, pair_members
 from opsigcli.sentences import percent, say
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ LEAST = 0.005  # of a rise, of which classes are named
 BY_CLASS = (
     0.4  # adjusted R² of high-passed loss deltas on the class from which whole classes oppose one another
 )
-WINDOW = 5  # loss deltas that the running mean is over: of fewer nothing is taken out, and classes explain the trend
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     )
     from opsigcli.sharpness_records import SharpnessPoint
 
+WINDOW = 5  # loss deltas that the running mean is over: of fewer nothing is taken out, and classes explain the trend
+
 
 def group_curves(trace: LossTrace, groups: Sequence[Group], rows: slice = slice(None)) -> list[Floats]:
     """Mean loss of each group at some checkpoints, (T,) float64 nats; no number where a member has none.
@@ -239,8 +241,10 @@ def notes(case: Case) -> list[str]:
     by_class = case.mining.explained.get("class", math.nan) if case.mining else math.nan
     if case.mining and case.mining.pairs:
         lines.append(say("pairs: where", looked=looked_at(case.mining, case.trace)))
-    if math.isfinite(by_class):
-        lines.append(say("pairs: by class", kind=case.trace.naming.kind, share=percent(by_class)))
+    deltas = len(case.trace.steps) - 1
+    if math.isfinite(by_class) and deltas > 1:
+        name = "pairs: by class" if deltas >= WINDOW else "pairs: by class, few"
+        lines.append(say(name, kind=case.trace.naming.kind, share=percent(by_class), deltas=deltas))
     unmeasured = int((~case.trace.complete).sum())
     if unmeasured:
         lines.append(

@@ -91,11 +91,19 @@ def test_a_pair_that_is_left_with_too_few_members_goes_and_leaves_its_place_to_o
 
 def test_shares_are_held_against_what_as_many_examples_can_hold() -> None:
     energy = np.array([5.0, 4.0, 1.0, 0.0, 0.0])
-    (note,) = notes_on_shares(energy, [(np.array([0]), np.array([2]))])
-    assert "60% of the energy" in note
+    (note,) = notes_on_shares(energy, [(np.array([0]), np.array([2]))], 5)
+    assert "60% of the energy of high-passed loss deltas" in note
     assert "40.0% of the examples" in note
     assert note.endswith("more than 90%")
-    assert notes_on_shares(energy, []) == notes_on_shares(np.zeros(3), [(np.array([0]), np.array([1]))]) == []
+    pair = [(np.array([0]), np.array([1]))]
+    assert notes_on_shares(energy, [], 5) == notes_on_shares(np.zeros(3), pair, 5) == []
+
+
+def test_of_one_loss_delta_no_share_is_said_and_few_are_not_called_high_passed() -> None:
+    energy, pair = np.array([5.0, 4.0, 1.0]), [(np.array([0]), np.array([2]))]
+    assert notes_on_shares(energy, pair, 1) == []
+    (few,) = notes_on_shares(energy, pair, 4)
+    assert "of the energy of loss deltas" in few
 
 
 def test_the_ends_of_an_axis_with_long_tails_do_not_stand_apart_and_a_group_as_rare_does() -> None:

@@ -176,6 +176,9 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "pairs: classes, how much": (lambda: mined(calm(), explained={"class": 0.6}), calm),
     "pairs: where": (make_case, calm),
     "pairs: by class": (lambda: mined(calm(), explained={"class": 0.4}), calm),
+    "pairs: by class, few": (
+        lambda: mined(calm(checkpoints=5), explained={"class": 0.9}),
+        lambda: mined(calm(checkpoints=2), explained={"class": 0.9})),
     "pairs: found": (make_case, lambda: CHANCE(make_case())),
     "pairs: not counted": (
         lambda: pairs_with(make_case(), {"finding": False}), lambda: pairs_with(make_case(), {"finding": True})),
