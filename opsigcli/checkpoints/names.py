@@ -23,14 +23,15 @@ _COUNT_BEFORE = re.compile(r"(?<![a-z0-9.])(\d+)[_-]?(epochs?|steps?|iter(?:atio
 _ALONE = re.compile(r"\d+(?:(?:\.\d+)?[km])?")
 _TIMES = {"k": 1000, "m": 1_000_000}  # 10k steps
 # Numbers of a name: 0.231 and 1e-4 measure, 00020 and 10k may count.
-_ANY = re.compile(
+NUMBERS = re.compile(
     r"(?P<real>\d+(?:\.\d+)?e[+-]?\d+|\d+\.\d+(?![km](?![a-z0-9])))|(?P<whole>\d+(?:\.\d+)?(?:[km](?![a-z0-9]))?)"
 )
 # What such a number is of where these words stand before it: it measures, or tells runs apart that are no series.
+_MEASURES = "loss|nll|acc(?:uracy)?|val|top|m?ap|m?iou|f|auc|psnr|ssim|fid|bleu|ppl|score|err(?:or)?|mse|mae"
 _NO_COUNT = re.compile(
-    r"(?:^|[^a-z])(?:loss|nll|acc(?:uracy)?|val|top|m?ap|m?iou|f|auc|psnr|ssim|fid|bleu|ppl|score|err(?:or)?|mse|mae"
-    r"|lr|wd|seed|fold|rank|worker|gpu|run|trial|exp|version|split)[=_-]?$"
+    rf"(?:^|[^a-z])(?:{_MEASURES}|lr|wd|seed|fold|rank|worker|gpu|run|trial|exp|version|split)[=_-]?$"
 )
+MEASURES = re.compile(rf"(?:^|[^a-z])(?:{_MEASURES})[=_-]?$")
 _EPOCH = ("epoch", "ep", "e")
 _NUMBER = ("checkpoint", "ckpt", "model", "snapshot")
 
@@ -101,7 +102,7 @@ def counted(files: Iterable[str]) -> dict[str, Counted]:
     texts = {file: stem(file.lower()) for file in files}
     alike: dict[tuple[str, ...], list[str]] = {}
     for file, text in texts.items():
-        alike.setdefault(tuple(_ANY.split(text)[:: _ANY.groups + 1]), []).append(file)
+        alike.setdefault(tuple(NUMBERS.split(text)[:: NUMBERS.groups + 1]), []).append(file)
     found: dict[str, Counted] = {}
     for between, group in alike.items():
         found |= _of_family(between, {file: texts[file] for file in group})
@@ -111,7 +112,7 @@ def counted(files: Iterable[str]) -> dict[str, Counted]:
 def _of_family(between: Sequence[str], texts: dict[str, str]) -> dict[str, Counted]:
     """What names count that are alike but for their numbers."""
     said = {file: _said(text) for file, text in texts.items()}
-    rows = {file: list(_ANY.finditer(text)) for file, text in texts.items()}
+    rows = {file: list(NUMBERS.finditer(text)) for file, text in texts.items()}
     columns = list(zip(*rows.values(), strict=True))
     varying = {c for c, column in enumerate(columns) if len({match[0] for match in column}) > 1}
     numbers = ["*" if c in varying else match[0] for c, match in enumerate(next(iter(rows.values())))]

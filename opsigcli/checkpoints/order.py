@@ -11,6 +11,13 @@ from opsigcli.checkpoints.agreement import undisputed
 from opsigcli.checkpoints.base import UNITS, some
 from opsigcli.checkpoints.names import COPY, natural
 from opsigcli.checkpoints.placed import Numbered, Order, Placed
+from opsigcli.checkpoints.several_runs import (
+    WAY,
+    require_one_at_a_time,
+    require_one_run,
+    runs_named,
+    taking_turns,
+)
 from opsigcli.checkpoints.step_keys import LARGEST_STEP
 from opsigcli.errors import CheckpointError, UsageError
 
@@ -47,6 +54,7 @@ def put_in_order(files: Sequence[Numbered], order: str) -> Order:
 def _by_number(files: Sequence[Numbered]) -> Order:
     if len(files) == 1 and not any(files[0].best(unit) for unit in UNITS):
         return Order((Placed(files[0].file, 0, "position"),), "position", {})
+    require_one_run(files)
     numbered = [f for f in files if any(f.best(unit) for unit in UNITS)]
     left_out = {
         f.file: "no step number in its content, beside it or in its name" for f in files if f not in numbered
@@ -85,11 +93,18 @@ def _by_number(files: Sequence[Numbered]) -> Order:
             _require_one_series(kept, unit)
             ordered = sorted(kept, key=lambda f: f.best(unit) or (0, ""))
             said = tuple(f"found {other}: the order is that of the {unit}" for other in clashes)
-            order = undisputed(Order(tuple(_place(f, unit) for f in ordered), unit, left_out | aside), kept)
-            return replace(order, notes=(*order.notes, *said, *_alternating(order, kept)))
+            order = Order(tuple(_place(f, unit) for f in ordered), unit, left_out | aside)
+            require_one_at_a_time(order, kept)
+            order = undisputed(order, kept)
+            return replace(order, notes=(*order.notes, *said, *taking_turns(order, kept)))
         clashes.append(clash)
     if by_name := _by_names_alone(numbered, left_out):
         return by_name
+    if runs := runs_named(numbered):
+        raise CheckpointError(
+            f"expected one checkpoint for each number, found {clashes[0]}; their names say several runs: {some(runs)}",
+            WAY,
+        )
     families = sorted({f.named.family for f in numbered if f.numbers.get("name")})
     why = (
         f"several series ({some(families)})"
@@ -100,23 +115,6 @@ def _by_number(files: Sequence[Numbered]) -> Order:
     raise CheckpointError(
         f"expected one checkpoint for each number, found {clashes[0]}",
         f"they are of {why}: {way}, or say --order name or --order mtime",
-    )
-
-
-def _alternating(order: Order, files: Sequence[Numbered]) -> tuple[str, ...]:
-    """A note where names of two kinds take turns, as of two runs in one folder, whose numbers happen not to meet.
-
-    Kinds that follow one another are the parts of one run; a kind with a single file is a copy or an end.
-    """
-    kinds = {f.file: f.named.family for f in files if f.named.family}
-    often = Counter(kinds.values())
-    turns = [kind for p in order.placed if (kind := kinds.get(p.file, "")) and often[kind] > 1]
-    if sum(a != b for a, b in pairwise(turns)) < max(len({*turns}), 1):
-        return ()
-    told = some(sorted({*turns}))
-    return (
-        f"files with names of several kinds take turns ({told}): if they are of several runs, put each into a folder "
-        "of its own",
     )
 
 
@@ -178,7 +176,9 @@ def _by_names_alone(files: Sequence[Numbered], left_out: Mapping[str, str]) -> O
             note = (
                 f"the order is that of the {unit} in the names: the numbers in the files are not one for each"
             )
-            return Order(placed, unit, {**left_out, **aside}, (note,))
+            order = Order(placed, unit, {**left_out, **aside}, (note,))
+            require_one_at_a_time(order, named)
+            return replace(order, notes=(note, *taking_turns(order, named)))
     return None
 
 

@@ -175,7 +175,6 @@ FAMILIES: dict[tuple[str, ...], list[int]] = {
 NO_FAMILIES = [
     ("net_lr1e-4.pt", "net_lr1e-3.pt"),
     ("net_0.5.pt", "net_0.7.pt"),
-    ("net_seed1.pt", "net_seed2.pt"),
     ("a-f37072fd.pth", "a-5c106cde.pth"),
     ("net_3_91.pt", "net_4_90.pt"),
     ("resnet18.pth", "vgg16.pth"),
