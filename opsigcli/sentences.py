@@ -53,6 +53,10 @@ SENTENCES: dict[str, str] = {
     "edge: no ratio": "There is no stability ratio{why}, so sharpness is held against nothing.",
     "edge: at most": "{name} measured at {checkpoints} was at most {value} ({at})",
     "edge: largest": "{name} came to at most {top}; {measured}{covered}{result}.",
+    "edge: largest, contradicted": (
+        "{name} came to at most {value}, at {at}; {measured}{covered}{result}. The weights contradict its threshold, "
+        "so that no ratio is said."
+    ),
     "edge: not covered": "{measured}; {spikes}: run {command}.",
     "edge: contradicted": "{name} is held against a threshold that the weights contradict",
     "edge: not known": "whether {name} reached the stability threshold is not known ({measured})",
@@ -64,6 +68,10 @@ SENTENCES: dict[str, str] = {
     "edge: reached": "{name} reached the stability threshold by {at}",
     "edge: not confirmed": (
         "The stability threshold is not confirmed by the weights at {amount} of {measured}: {reason}."
+    ),
+    "edge: not checked": (
+        "The learning rate was not checked against the weights ({reason}): of a training loss that is summed over "
+        "examples, and not their mean, the ratio is too small by as many times as there are examples in a step."
     ),
     "edge: minibatches": (
         "The run used minibatches of {size}: sharpness on all examples then lies below the stability threshold even at "

@@ -73,6 +73,9 @@ class StepCheck:
     cosine: float | None = None  # of Δ and Δ̂
     bound: float | None = None  # of the relative error of a confirmed step
     whole: bool = False  # the step is that of the mean loss over all examples
+    reach: float | None = (
+        None  # movement to the next checkpoint, or momentum, ÷ the most that the rule can make on the mean loss
+    )
 
 
 @dataclass(frozen=True)

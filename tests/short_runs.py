@@ -47,8 +47,10 @@ def short_run(
     batch: int | None = None,
     state: bool = True,
     updates: int = 1,
+    counted: bool = False,
+    reduction: str = "mean",
 ) -> Path:
-    """The store of a run of eight checkpoints, so many updates apart, on data of its own."""
+    """The store of a run of eight checkpoints, so many updates apart (which their steps count or not), on own data."""
     generator = np.random.default_rng(0)
     labels = np.arange(240) % 4
     inputs = generator.normal(size=(240, 12)).astype(np.float32) + 2 * np.eye(12, dtype=np.float32)[labels]
@@ -60,14 +62,14 @@ def short_run(
     net, folder = scope["Tanh"](), place / "run"
     folder.mkdir()
     rule = optimizer(list(net.parameters()))
-    for step in range(8):
+    for step in range(0, 8 * updates, updates) if counted else range(8):
         kept = {"model": net.state_dict(), "step": step}
         torch.save(kept | ({"optimizer": rule.state_dict()} if state else {}), folder / f"step_{step}.pt")
         for _ in range(updates):
             some = torch.randperm(240)[:batch]
             rule.zero_grad()
             x, y = torch.tensor(inputs)[some], torch.tensor(labels)[some]
-            F.cross_entropy(net(x), y, label_smoothing=smoothing).backward()
+            F.cross_entropy(net(x), y, label_smoothing=smoothing, reduction=reduction).backward()
             rule.step()
     store = place / "s.h5"
     words = (

@@ -117,9 +117,11 @@ def edge(case: Case) -> Part:
             )
         )
     said = say(
-        "edge: largest",
+        "edge: largest" if trusted(case) else "edge: largest, contradicted",
         name=capital(name),
         top=top,
+        value=number(values[peak]),
+        at=case.run.axis.at(peak.step),
         measured=measured_words(case, against),
         covered=", every spike among them" if case.spikes and not bare else "",
         result=made_by(case, "sharpness"),
@@ -152,13 +154,19 @@ def _title(case: Case, name: str, against: list[SharpnessPoint]) -> str:
 
 
 def _contradicted(points: list[SharpnessPoint]) -> list[SharpnessPoint]:
-    return [p for p in points if p.step_check is not None and p.step_check.verdict == "contradicted"]
+    """Those whose threshold the weights contradict; where they confirm it nowhere, those they do not tell of too."""
+    unlike = [p for p in points if p.step_check is not None and p.step_check.verdict == "contradicted"]
+    confirmed = any(p.step_check is not None and p.step_check.verdict == "confirmed" for p in points)
+    return unlike if confirmed or not unlike else points
 
 
 def _doubts(case: Case, against: list[SharpnessPoint]) -> list[str]:
     """Why a ratio may say less than it seems to."""
     doubts = []
-    unlike = _contradicted(against)
+    unlike = [p for p in against if p.step_check is not None and p.step_check.verdict == "contradicted"]
+    checks = [p.step_check for p in against if p.step_check is not None]
+    if checks and not unlike and all(c.relative_error is None and c.reach is None for c in checks):
+        doubts.append(say("edge: not checked", reason=checks[0].reason))
     if unlike:
         reason = unlike[0].step_check.reason if unlike[0].step_check else ""
         measured = count(len(against), "checkpoint")

@@ -22,7 +22,11 @@ VERDICTS = ("contradicted", "confirmed", "cannot be told")  # of the step check,
 def step_check_lines(points: Sequence[SharpnessPoint], axis: Axis = STEPS) -> list[str]:
     """Whether the weights confirm the rule whose threshold is given, a line for each verdict and its reason."""
     checks = [(point.step, point.step_check) for point in points if point.step_check is not None]
-    told = [(step, check) for step, check in checks if check.relative_error is not None]
+    told = [
+        (step, check)
+        for step, check in checks
+        if check.relative_error is not None or check.verdict == "contradicted"
+    ]
     if not told:  # the last checkpoint is no reason where others have one
         return [say("check: not made", reason=check.reason) for _, check in checks[:1]]
     lines = []

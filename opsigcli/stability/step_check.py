@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from opsigcli.checkpoints.manifest import Manifest, read_manifest
 from opsigcli.errors import CheckpointError, ModelError, UsageError
 from opsigcli.optimizers.base import Batch
 from opsigcli.runs.build_optimizer import state_of
@@ -23,10 +22,11 @@ from opsigcli.runs.run_optimizer import RunOptimizer
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.tuning import Tuning
 from opsigcli.sharpness_records import CONFIRMED, CONTRADICTED, UNTOLD, StepCheck
+from opsigcli.stability.far_check import FarCheck
 from opsigcli.stability.state_verdict import WORD, WORD_BLIND, StateCheck
 from opsigcli.stability.step_causes import Assumed, Cause, cosine, find_cause, norm
 from opsigcli.stability.step_directions import assumed_of, more_directions
-from opsigcli.stability.step_limits import drawing, hindrance
+from opsigcli.stability.step_limits import drawing, hindrance, manifest_of
 from opsigcli.stability.step_null import StepNull
 from opsigcli.stability.step_rounding import bound_of, rounding_of
 from opsigcli.stability.updates import State, Update, Updates
@@ -51,7 +51,7 @@ class StepChecker:
     def __init__(self, run: StoredRun, optimizer: RunOptimizer, minibatch: int | None, seed: int) -> None:
         self.run, self.seed = run, seed
         self.objective, self.updates = run.objective, Updates(run)
-        self.manifest = _manifest(Path(run.run.checkpoints))
+        self.manifest = manifest_of(Path(run.run.checkpoints))
         batch = minibatch or run.run.batch_size
         self.batch = batch if batch is not None and batch < self.objective.n else None
         rule = optimizer.rule
@@ -59,6 +59,7 @@ class StepChecker:
         # All examples made each step, as somebody says.
         self.whole = self.batch is None and (says or (rule is not None and rule.batch is Batch.FULL))
         self.random = drawing(self.objective.model)
+        self.far = FarCheck(run, self.updates, self.manifest, self.batch, self.whole, seed)
 
     def check(self, row: int, tuning: Callable[[int], Tuning]) -> StepCheck:
         """The check of the step from checkpoint ``row`` of the trace, which is loaded; leaves other weights loaded.
@@ -69,14 +70,13 @@ class StepChecker:
         """
         steps = self.run.steps
         if row + 1 >= len(steps):
-            return StepCheck(UNTOLD, "it is the last checkpoint")
+            return self._far(row, tuning, "it is the last checkpoint")
         apart = int(steps[row + 1] - steps[row])
         if apart != 1:
-            return StepCheck(
-                UNTOLD, f"the next checkpoint is {apart:,} {self.run.run.axis.many} away, not one"
-            )
+            why = f"the next checkpoint is {apart:,} {self.run.run.axis.many} away, not one"
+            return self._far(row, tuning, why)
         if why := hindrance(self.run, self.manifest, whole=self.whole):
-            return StepCheck(UNTOLD, why)
+            return self._far(row, tuning, why)
         try:
             own = tuning(row)
             self.run.load(row)
@@ -86,6 +86,13 @@ class StepChecker:
             ModelError,
             UsageError,
         ) as error:  # some rules make no step without the run's loop
+            return StepCheck(UNTOLD, error.message)
+
+    def _far(self, row: int, at: Callable[[int], Tuning], why: str) -> StepCheck:
+        """What movement and momentum tell where no step can be made again."""
+        try:
+            return self.far.check(row, at, why)
+        except (CheckpointError, ModelError, UsageError) as error:
             return StepCheck(UNTOLD, error.message)
 
     def _check(self, row: int, tuning: Tuning, at: Callable[[int], Tuning]) -> StepCheck:
@@ -290,11 +297,3 @@ def _keeps_state(tuning: Tuning) -> bool:
         and (part.rule.settle(part.hyper).get("momentum", 0.0) > 0 or part.name not in HEAVY)
         for part in tuning.parts
     )
-
-
-def _manifest(folder: Path) -> Manifest | None:
-    """The manifest of a run's folder; None where there is none that can be read."""
-    try:
-        return read_manifest(folder)
-    except CheckpointError:
-        return None

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
-from opsigcli.checkpoints.manifest import Manifest
+from opsigcli.checkpoints.manifest import Manifest, read_manifest
+from opsigcli.errors import CheckpointError
 from opsigcli.objective.base import Objective
 from opsigcli.objective.batch_norm import batch_norms
 from opsigcli.runs.stored_run import StoredRun
 
 BATCH_BYTES = 4 << 30  # that statistics of all examples together may keep
+
+
+def manifest_of(folder: Path) -> Manifest | None:
+    """The manifest of a run's folder; None where there is none that can be read."""
+    try:
+        return read_manifest(folder)
+    except CheckpointError:
+        return None
 
 
 def hindrance(run: StoredRun, manifest: Manifest | None, *, whole: bool) -> str:

@@ -74,7 +74,11 @@ def _step_warning(points: list[SharpnessPoint]) -> list[str]:
     unlike = [p for p in points if p.step_check is not None and p.step_check.verdict == "contradicted"]
     if not unlike:
         return []
-    checked = sum(p.step_check is not None and p.step_check.relative_error is not None for p in points)
+    checked = sum(
+        p.step_check is not None
+        and (p.step_check.relative_error is not None or p.step_check.reach is not None)
+        for p in points
+    )
     reason = unlike[0].step_check.reason if unlike[0].step_check else ""
     return [
         f"the threshold is not confirmed by the weights at {len(unlike)} of {checked} checkpoints; checkpoint "

@@ -201,9 +201,14 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
         lambda: points(make_case(), ratio=None), lambda: points(make_case(), ratio=None, threshold=None)),
     "edge: at most": (lambda: points(make_case(), ratio=None), make_case),
     "edge: largest": (make_case, lambda: points(make_case(), ratio=None)),
+    "edge: largest, contradicted": (lambda: measured({0: "contradicted"}), lambda: measured({0: "cannot be told"})),
+    "edge: not checked": (
+        lambda: points(make_case(), step_check=StepCheck("cannot be told", "no")),
+        lambda: points(make_case(), step_check=StepCheck("cannot be told", "no", reach=0.5))),
     "edge: not covered": (lambda: with_ratios(make_case(), low), lambda: with_ratios(make_case(), some)),
     "edge: contradicted": (
-        lambda: measured({0: "contradicted"}), lambda: measured({0: "contradicted", 20: "confirmed"})),
+        lambda: measured({0: "contradicted", 20: "cannot be told"}),
+        lambda: measured({0: "contradicted", 20: "confirmed"})),
     "edge: not known": (
         lambda: measured({0: "confirmed", 20: "contradicted"}), lambda: with_ratios(make_case(), some)),
     "edge: below": (lambda: with_ratios(make_case(), some), lambda: measured({0: "confirmed", 20: "contradicted"})),

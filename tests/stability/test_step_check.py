@@ -129,7 +129,7 @@ def test_checkpoints_further_apart_are_not_checked(opsig: Opsig, tmp_path: Path)
     run, store = tmp_path / "run", tmp_path / "s.h5"
     assert opsig("train", run, "--data", DATA, "--model", MODEL, "--steps", 4, "--save-every", 2).code == 0
     assert opsig("trace", run, "--store", store).code == 0
-    assert checks(opsig, store)[0]["reason"] == "the next checkpoint is 2 steps away, not one"
+    assert checks(opsig, store)[0]["reason"].startswith("the next checkpoint is 2 steps away, not one")
     assert checks(opsig, store, "--no-step-check", "--fresh") == [None, None, None]
 
 
