@@ -50,6 +50,10 @@ SENTENCES: dict[str, str] = {
         "several times smaller: {command}."
     ),
     "edge: no threshold": "The stability threshold is not known{why}, so sharpness is held against nothing.",
+    "edge: no step": (
+        "The learning rate is 0 at all of {measured}: no step is made from them, and no stability threshold exists. If "
+        "they record another rate than that of training, give it: {command}."
+    ),
     "edge: no ratio": "There is no stability ratio{why}, so sharpness is held against nothing.",
     "edge: at most": "{name} measured at {checkpoints} was at most {value} ({at})",
     "edge: largest": "{name} came to at most {top}; {measured}{covered}{result}.",

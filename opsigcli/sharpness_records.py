@@ -9,6 +9,8 @@ from opsigcli.mining_records import (
     GroupKey,
 )
 
+NO_STEP = "no threshold: the learning rate is 0 there, and no step is made"
+
 
 @dataclass(frozen=True)
 class LayerCurvature:

@@ -12,6 +12,7 @@ from opsigcli.reporting.format import count, number
 from opsigcli.reporting.sentences import Part, capital, made_by
 from opsigcli.reporting.summary import sharpness_name, sharpness_values
 from opsigcli.sentences import say
+from opsigcli.sharpness_records import NO_STEP
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
@@ -96,7 +97,13 @@ def edge(case: Case) -> Part:
     if not against:
         known = any(p.threshold is not None for p in good)
         why = next((f" ({p.reason.removeprefix('no ratio: ')})" for p in good if p.reason), "")
-        missing.append(say("edge: no ratio" if known else "edge: no threshold", why=why))
+        if all(p.reason.startswith(NO_STEP) for p in good):
+            given = command("sharpness", store=case.store, options=("--lr", "X"))
+            missing.append(
+                say("edge: no step", measured=count(len(good), "measured checkpoint"), command=given)
+            )
+        else:
+            missing.append(say("edge: no ratio" if known else "edge: no threshold", why=why))
         peak = max(good, key=lambda p: values[p])
         at, checkpoints = case.run.axis.at(peak.step), count(len(good), "checkpoint")
         title = say("edge: at most", name=name, checkpoints=checkpoints, value=number(values[peak]), at=at)

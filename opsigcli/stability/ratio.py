@@ -11,6 +11,7 @@ from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.derivatives.hvp import HessianOperator
 from opsigcli.optimizers.base import norm_of
 from opsigcli.runs.tuning import Clip, Part, Tuning
+from opsigcli.sharpness_records import NO_STEP
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,7 +98,7 @@ def stability(
         return Stability(reason=tuning.reason)
     limits = [_Limit.of(part) for part in tuning.parts]
     if all(math.isinf(limit.threshold) for limit in limits):  # a learning rate of 0
-        return Stability(math.inf, 0.0)
+        return Stability(reason=NO_STEP)
     for part, limit in zip(tuning.parts, limits, strict=True):
         if limit.threshold - (0 if part.rule.preconditions else limit.penalty) <= 0:
             return Stability(reason=_unstable(part))

@@ -34,7 +34,14 @@ from opsigcli.reporting.summary import notes
 from opsigcli.reporting.terminal import render_report
 from opsigcli.result_records import MINED, RANDOM, Causal
 from opsigcli.sentences import SENTENCES
-from opsigcli.sharpness_records import CriticalSharpness, GroupCurvature, LayerCurvature, Phase, StepCheck
+from opsigcli.sharpness_records import (
+    NO_STEP,
+    CriticalSharpness,
+    GroupCurvature,
+    LayerCurvature,
+    Phase,
+    StepCheck,
+)
 
 Thing = Case | Causal | Comparison
 NAN = float("nan")
@@ -197,6 +204,9 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
         lambda: points(make_case(), batch_norm="running"), lambda: points(make_case(), batch_norm="batch")),
     "edge: no threshold": (
         lambda: points(make_case(), ratio=None, threshold=None), lambda: points(make_case(), ratio=None)),
+    "edge: no step": (
+        lambda: points(make_case(), ratio=None, threshold=None, reason=NO_STEP, converged=True),
+        lambda: points(make_case(), ratio=None, threshold=None, reason="no threshold: lars", converged=True)),
     "edge: no ratio": (
         lambda: points(make_case(), ratio=None), lambda: points(make_case(), ratio=None, threshold=None)),
     "edge: at most": (lambda: points(make_case(), ratio=None), make_case),
