@@ -23,6 +23,7 @@ from opsigcli.runs.own_config import in_full, with_config
 from opsigcli.runs.run_specs import SPECS, absolute_model, same_spec, specs
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.suggest_model import model_hint
+from opsigcli.runs.written_again import said_of
 from opsigcli.specs import parse
 from opsigcli.stability.contradiction import contradiction
 from opsigcli.store.reader import open_store
@@ -228,6 +229,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
             "there is one checkpoint: its losses and sharpness can be measured, but loss deltas, and what opsig mine "
             "finds in them, need two"
         )
+    warnings += [said_of(session.again)] if session.again else []
     warnings += [f"--fresh removed {text}" for text in session.removed]
     warnings += gap_warnings(session.gaps, session.run.batch_norm, session.run.axis)
     warnings += worker.evaluator.objective.notes

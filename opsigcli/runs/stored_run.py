@@ -12,6 +12,7 @@ from opsigcli.runs.build_objective import build_objective
 from opsigcli.runs.load_adapter import base_digest
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.run_specs import SpecOptions, trusted_run
+from opsigcli.runs.written_again import said_of, same_losses
 
 if TYPE_CHECKING:
     from opsigcli.objective.base import Objective
@@ -63,7 +64,11 @@ class StoredRun:
 
         run = store.run
         self.run = trusted_run(store, options)
-        self.files, self.sha256 = store.files, store.sha256
+        self.store, self.files, self.sha256 = store, store.files, store.sha256
+        self._written_again, self._said = (
+            list[int](),
+            "",
+        )  # rows whose files are others, with the weights of then
         self.lrs = [float(lr) for lr in store.lrs]  # NaN where unknown
         self.steps = [int(step) for step in store.file["steps"][()]]
         self.source = open_source(self.run.data)
@@ -123,13 +128,28 @@ class StoredRun:
                 f"the base model in {base} is not the one whose adapters were traced",
                 "restore it, name it with --model hf:BASE, or trace again with --fresh",
             )
-        if digest.sha256(path) != self.sha256[row]:
-            raise CheckpointError(
-                f"the checkpoint {path} was changed since it was traced", "trace again with --fresh"
-            )
+        written_again = digest.sha256(path) != self.sha256[row]
         reader = next(reader for reader in formats(self.unsafe) if reader.recognises(path))
         self.loader.load(reader.read(path, self.run.key, self.run.weights), str(path))
         self.objective.settle()
+        if written_again and row not in self._written_again:
+            self._accept(row, path)
+
+    def _accept(self, row: int, path: Path) -> None:
+        """Take weights of a file that was written again for those that were traced, where their losses are the same.
+
+        Raises:
+            CheckpointError: they are not.
+        """
+        if not same_losses(self.objective, self.store.losses_at(row)):
+            raise CheckpointError(
+                f"the checkpoint {path} was changed since it was traced: its losses are others",
+                "put back the file that was traced, or trace again with --fresh",
+            )
+        self._written_again.append(row)
+        self.notes[:] = [note for note in self.notes if note != self._said]
+        self._said = said_of([self.files[at] for at in self._written_again])
+        self.notes.append(self._said)
 
 
 def another_mean(before: Floats | None, objective: Objective) -> bool:

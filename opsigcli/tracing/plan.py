@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from opsigcli.checkpoints.base import some
 from opsigcli.checkpoints.series import Series
 from opsigcli.examples import ExampleSource
 from opsigcli.options import TraceOptions
@@ -37,8 +38,19 @@ def plan_trace(
     with contextlib.ExitStack() as stack:
         known = options.store.exists() and not options.fresh
         store = stack.enter_context(open_store(options.store)) if known else None
-        rows = plan_rows(series, store, options)
+        again: list[str] = []
+
+        def same(_: int, place: int) -> bool:
+            again.append(series.checkpoints[place].file)
+            return True
+
+        rows = plan_rows(series, store, options, same)
         before = store.run if store is not None else None
+    if again:
+        warnings.append(
+            f"{some(again)} have other bytes than were traced: a trace goes on where their losses are the same, and is "
+            "refused where they are others"
+        )
     todo = [row for row in rows if row.stored is None]
     n = len(source)
     shards = -(-n // LARGEST_SHARD)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import StoreError
@@ -13,6 +15,8 @@ from opsigcli.runs.provenance import provenance
 from opsigcli.store.names import name_of
 from opsigcli.store.reader import Store
 from opsigcli.store.results import Results
+
+Same = Callable[[int, int], bool]  # row of the store, place in the series -> they have the same weights
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Row:
     stored: int | None  # its row in the existing store, or None
     place: int | None  # its place in the series, or None when the file is gone
     series: Series = field(repr=False, compare=False)
-    known: str = ""  # sha256 as the store has it
+    known: str = ""  # sha256 as the store has it, where the file is gone or was written again
     stepped: bool = False  # the store has the virtual step that is asked for
 
     @property
@@ -35,7 +39,7 @@ class Row:
         Raises:
             CheckpointError: the file cannot be read.
         """
-        if self.place is None:
+        if self.known or self.place is None:
             return self.known
         return self.series.sha256(self.place)
 
@@ -47,7 +51,9 @@ def known_steps(store: Store | None, options: TraceOptions) -> Results | None:
     return store.places()[VIRTUAL].get(name_of(VIRTUAL, provenance("trace", options, None)))
 
 
-def plan_rows(series: Series, store: Store | None, options: TraceOptions) -> list[Row]:
+def plan_rows(
+    series: Series, store: Store | None, options: TraceOptions, same: Same | None = None
+) -> list[Row]:
     """The rows of the series and of the store together, by step.
 
     A checkpoint is known again by its content, so a folder that keeps only its newest files can be traced
@@ -57,6 +63,8 @@ def plan_rows(series: Series, store: Store | None, options: TraceOptions) -> lis
         series: the checkpoints.
         store: that is added to; None for a new one.
         options: which say what virtual steps are asked for.
+        same: whether a row of the store has the weights of a place in the series, whose file is another one; None where
+            nobody looks.
 
     Raises:
         StoreError: the store has other weights at a step of the series: it holds another run.
@@ -87,6 +95,8 @@ def plan_rows(series: Series, store: Store | None, options: TraceOptions) -> lis
             )
             for sha, old in known.items()
         ]
+    if same is not None:
+        rows = _written_again(rows, same)
     rows.sort(key=lambda row: row.step)
     for before, after in itertools.pairwise(rows):
         if before.step == after.step and store is not None:
@@ -96,3 +106,18 @@ def plan_rows(series: Series, store: Store | None, options: TraceOptions) -> lis
                 "name another store with --store, or replace this one with --fresh",
             )
     return rows
+
+
+def _written_again(rows: Sequence[Row], same: Same) -> list[Row]:
+    """The rows, where the store's and the folder's at one step are one, if the weights are the same."""
+    gone = {row.step: row for row in rows if row.place is None}
+    taken: dict[int, Row] = {}
+    for row in rows:
+        old = gone.get(row.step)
+        if old is None or old.stored is None or row.place is None or row.stored is not None:
+            continue
+        if not same(old.stored, row.place):
+            break
+        lr = old.lr if math.isnan(row.lr) else row.lr
+        taken[row.step] = replace(old, file=row.file, lr=lr, place=row.place)
+    return [taken.get(row.step, row) for row in rows if row.step not in taken or row.place is None]

@@ -35,9 +35,10 @@ from opsigcli.store.writer import TraceContent, write_trace, write_training
 from opsigcli.tracing import same_trace
 from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of, normalised
 from opsigcli.tracing.beside import facts_of, log_beside, look_at_ends
+from opsigcli.tracing.known_again import known_again
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.probes import keep_probes
-from opsigcli.tracing.rows import Row, known_steps, plan_rows
+from opsigcli.tracing.rows import Row, known_steps
 from opsigcli.tracing.sharding import Sharding
 from opsigcli.tracing.worker import VIRTUAL as STEP
 from opsigcli.tracing.worker import Worker
@@ -78,6 +79,7 @@ class Session:
         self.done: list[Row] = []
         self.failed: dict[str, str] = {}
         self.waiting = 0  # units that other workers have not finished
+        self.again: list[str] = []  # files that were written again, with the weights that were traced
         self.removed: list[str] = []  # what the store held of another run, in words
         self.measured: dict[str, Any] = {}
         self.summary: TraceSummary | None = None  # of the store, once it is whole
@@ -106,7 +108,7 @@ class Session:
                 own = own.with_name(f"{own.name}.{str(self.sharding).replace('/', '-of-')}")
             stack.enter_context(locked(own))
             store = self._open(stack)
-            self.rows = plan_rows(series, store, self.options)
+            self.rows, self.again = known_again(series, store, self.options, self._worker)
             self.failed = {item.file: item.error.message for item in series.failed}
             worker = self.worker = self._worker(series, store)
             if worker.grid(self.rows):
@@ -160,7 +162,7 @@ class Session:
             if self.sharding is not None:  # the last to finish merges; another may have been as fast
                 stack.enter_context(locked(self.options.store, wait=MERGING))
                 store = self._open(stack)
-                self.rows = plan_rows(series, store, self.options)
+                self.rows, self.again = known_again(series, store, self.options, self._worker)
                 self.done = self._finished(worker)
             elif stopped is not None:
                 store = self._open(stack)
