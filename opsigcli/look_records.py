@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opsigcli.errors import ObjectiveError
@@ -11,6 +12,7 @@ from opsigcli.errors import ObjectiveError
 ROUNDED = 1e-9  # shares that add up to 1 may miss it by as much
 NEAR = 0.95  # of the loss of a guess: above it a checkpoint knows next to nothing
 LISTED = 20  # classes
+OTHERS = 2  # ways named beside the best
 PERMUTED = 4  # classes named as others
 
 
@@ -30,6 +32,12 @@ class Score:
         return f"{right}mean loss {self.mean_loss:.4g}"
 
 
+def _first_of(names: Sequence[str]) -> str:
+    """The first two, and how many more there are."""
+    more = len(names) - OTHERS
+    return " and ".join(names) if more <= 0 else f"{', '.join(names[:OTHERS])} and {more} more"
+
+
 @dataclass(frozen=True)
 class Better:
     """A way of preparing the inputs with which the last checkpoint does clearly better."""
@@ -39,7 +47,7 @@ class Better:
     mean_loss: float  # nats, so prepared
     right: float | None  # share of right answers, so prepared
     as_given: float  # mean loss of the same examples
-    others: tuple[str, ...] = ()  # ways that cannot be told from it by their losses
+    others: tuple[str, ...] = ()  # ways that cannot be told from it by their losses, the best first
     # KL of the first BatchNorm's stored statistics from those of the inputs, nats per channel: as given, and so
     # prepared; None where the loss tells.
     unlike: float | None = None
@@ -50,7 +58,7 @@ class Better:
     def words(self) -> str:
         """What to give instead."""
         right = "" if self.right is None else f" and {self.right:.1%} right"
-        others = f"; {' and '.join(self.others)} cannot be told from it" if self.others else ""
+        others = f"; {_first_of(self.others)} cannot be told from it" if self.others else ""
         if self.unlike is not None:
             return (
                 "BatchNorm's stored statistics are those of other inputs: in the first layer they are "
@@ -193,11 +201,11 @@ class Look:
         if self.a_guess:
             lines.append(
                 f"the last checkpoint does no better than a guess ({self._against_guess}): labels, the order of "
-                "classes, normalisation, transform or loss are not those of training, or the run failed"
+                "classes, normalisation, transform, layout or loss are not those of training, or the run failed"
             )
         if self.untried and self.better is None:
             lines.append(
-                f"the model is too large to try every usual normalisation: not tried were {', '.join(self.untried)}"
+                f"the model is too large to try every usual normalisation: not tried were {_first_of(self.untried)}"
             )
         if self.outputs is not None and self.classes and self.outputs != len(self.classes):
             lines.append(f"the model tells {self.outputs} classes apart, the data have {len(self.classes)}")

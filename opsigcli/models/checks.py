@@ -11,6 +11,7 @@ from opsigcli.usercode import guarded
 
 # Share of the largest output: kernels differ by far less, dropout and batch statistics by far more.
 TOLERANCE = 1e-3
+COLOURS = (1, 3, 4)  # channels of pictures
 ROOM = 128 << 20  # bytes of outputs
 BLOCK = 1 << 20  # numbers compared at a time
 
@@ -59,6 +60,11 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
         hint += ", and name the token that pads, if it asks for one: padding=ID in --model"
     if inputs.ndim == 4 and inputs.shape[1] == 3 and _channels(model) == 1:
         hint = "the model takes pictures of one channel, grey ones: add mode=L to --data"
+    if _channels_last(model, inputs):
+        hint = (
+            f"the inputs look like pictures with channels last, (N, H, W, {inputs.shape[3]}), and the model takes them "
+            "first: save them as x.transpose(0, 3, 1, 2)"
+        )
     with guarded(ModelError, f"a forward pass over inputs of shape {shape}", hint):
         outputs = model(inputs)
     if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(inputs):
@@ -82,6 +88,13 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
 def _channels(model: nn.Module) -> int | None:
     """Channels that the first convolution takes; None without one."""
     return next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+
+
+def _channels_last(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether inputs are pictures (N, H, W, C), as they are stored by others, and the model takes (N, C, H, W)."""
+    if inputs.ndim != 4 or inputs.shape[3] not in COLOURS or inputs.shape[1] in COLOURS:
+        return False
+    return _channels(model) == inputs.shape[3]
 
 
 def _same(first: Tensor, second: Tensor, what: str, cause: str) -> None:

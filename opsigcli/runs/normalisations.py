@@ -136,7 +136,7 @@ def _by_losses(found: list[_Tried], given: Floats, as_given: float) -> Better | 
         return None
     alike = (
         one.way.name
-        for one in found
+        for one in sorted(found, key=lambda one: one.way.mean_loss)
         if one is not best
         and (one.way.mean_loss <= lowest.way.mean_loss + NATS or apart(one.losses - best.losses) < ALIKE)
     )
@@ -149,6 +149,7 @@ def _as_stored(unlike: float, found: list[_Tried], as_given: float) -> Better | 
     best = min(fitting, key=lambda one: one.unlike or 0.0, default=None)
     if best is None or best.unlike is None or best.unlike > UNLIKE_SO * unlike:
         return None
+    fitting.sort(key=lambda one: one.unlike or 0.0)
     near = (one for one in fitting if one is not best and (one.unlike or 0.0) <= NEAR * best.unlike + NATS)
     return replace(best.way, unlike=unlike, unlike_so=best.unlike, others=tuple(one.way.name for one in near))
 

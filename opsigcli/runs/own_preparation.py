@@ -55,7 +55,7 @@ def by_itself_too(better: Better, model: Any) -> Better:
         or EQUAL not in (better.name, *better.others)
     ):
         return better
-    return replace(better, others=(*better.others, f"{SWITCH}=true in --model"))
+    return replace(better, others=(f"{SWITCH}=true in --model", *better.others))
 
 
 def _losses(objective: Objective, positions: Ints) -> tuple[Floats, Floats | None]:

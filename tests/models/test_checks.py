@@ -45,3 +45,21 @@ def test_differences_are_held_against_the_largest_output() -> None:
             return torch.cat([x, 1e4 * x], dim=1) + 0.1 * (self.passes % 2)
 
     assert agree_twice(Shifted(0.0, "pass"), INPUTS).shape == (8, 10)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "said"),
+    [
+        ((2, 8, 8, 3), 3, "x.transpose(0, 3, 1, 2)"),
+        ((2, 8, 8, 1), 1, "x.transpose(0, 3, 1, 2)"),
+        ((2, 8, 8, 3), 5, "check that --model fits"),  # wants other channels either way
+        ((2, 3, 8, 3), 8, "check that --model fits"),  # first or last, nobody knows
+        ((2, 4, 8, 8), 3, "check that --model fits"),
+    ],
+)
+def test_pictures_with_channels_last_are_named_as_such(
+    shape: tuple[int, ...], channels: int, said: str
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        agree_twice(nn.Sequential(nn.Conv2d(channels, 2, 1), nn.Flatten()), torch.zeros(shape))
+    assert said in caught.value.hint
