@@ -141,7 +141,7 @@ def channels_first(x: NDArray[Any], where: str) -> Bytes:
     if x.ndim != 4 or (x.shape[1] in (1, 3, 4) and x.shape[3] not in (1, 3, 4)):
         raise DatasetError(
             f"expected uint8 images in {where} of shape (N, H, W, C) or (N, H, W); found {x.shape}",
-            "transpose the images to (N, H, W, C), as by x.transpose(0, 2, 3, 1), or store inputs that are no images as "
+            "transpose the images to (N, H, W, C), as by x.transpose(0, 2, 3, 1), or store what is no image as "
             "float32, and token numbers as int64",
         )
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
