@@ -32,6 +32,7 @@ from opsigcli.reporting.screen import Screen
 from opsigcli.reporting.summary import defined
 from opsigcli.reporting.training import training_facts
 from opsigcli.result_records import Result
+from opsigcli.runs.given_hyper import settings_of
 from opsigcli.store.beside import takes_bytes, write_file
 from opsigcli.store.page_files import beside_page
 from opsigcli.store.paths import named_from
@@ -60,11 +61,12 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
     gates = asked(options.fail_on, options.require, options.baseline, Path.cwd())
     if options.junit is not None:
         require_gates(gates.gates, "--junit")
-    case, known_pairs = _open(options.store, options.result)
+    case, known_pairs, before = _open(options.store, options.result)
     held = hold(case, gates.gates, None if gates.baseline is None else _baseline(gates.baseline))
     result, mean = summary(case) | without_homes(held.data), case.trace.mean_loss
     messages = [*tell_known_pairs(known_pairs, case), *held.passed]
     warnings = [*([f"the mean loss is {mean.words}"] if mean.words else []), *held.warnings]
+    warnings += before
     if options.figure:  # refused before anything is written
         from opsigcli.reporting.figure import draw_figure
 
@@ -179,18 +181,32 @@ def _list_metrics() -> Outcome:
     return Outcome("opsig/metrics", inputs={}, result={"metrics": listed}, document=f"{listing()}\n")
 
 
-def _open(path: Path, names: str | None = None) -> tuple[Case, Any]:
-    """The case of a store, and its planted pairs."""
+def _open(path: Path, names: str | None = None) -> tuple[Case, Any, list[str]]:
+    """The case of a store, its planted pairs, and a warning where points were judged by what is no longer known."""
     wanted = [name.strip() for name in (names or "").split(";") if name.strip()]
     with open_store(path) as store:
-        return with_causes(store.case_with(wanted), store.seen), store.known_pairs
+        case = with_causes(store.case_with(wanted), store.seen)
+        return case, store.known_pairs, _judged_before(case, store.lrs.tolist())
+
+
+def _judged_before(case: Case, lrs: list[float]) -> list[str]:
+    """A warning of points whose threshold is of an optimizer, or a rate, that the run is no longer said to have."""
+    steps = case.trace.steps.tolist()
+    now = {step: settings_of(case.run, lr, lrs) for step, lr in zip(steps, lrs, strict=True)}
+    old = [p for p in case.sharpness if p.settings and p.step in now and p.settings != now[p.step]]
+    if not old:
+        return []
+    return [
+        f"{len(old)} of {len(case.sharpness)} points of sharpness were judged by what was known of the run before; "
+        f"judge them anew: {command('sharpness', store=case.store)}"
+    ]
 
 
 def _baseline(path: Path) -> Baseline:
     """What an older report, or another store, has of the metrics."""
     if not is_store(path):
         return read_baseline(path)
-    case, _ = _open(path)
+    case, *_ = _open(path)
     return Baseline(path, values_of(measure(case)), likeness_of(case))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
 from opsigcli.command_line import command
 from opsigcli.commands.quick_sharpness import chosen_rows, quick_sharpness
@@ -65,7 +66,7 @@ def _sharpness(
         if options.dry_run:
             return plan_sharpness(options, [row for row in job.rows if not job.done(row)], store)
         meter = None
-        if job.unsaved or not all(map(job.done, job.rows)):
+        if job.unsaved or not all(map(job.done, job.rows)) or job.stale():
             meter = Meter(StoredRun(store, options, options.precision), options, budget, parallel, mining)
             _measure(job, meter, progress)
         trace, run, traced = store.trace, store.run, store.provenance["trace"].options
@@ -144,6 +145,8 @@ def _measure(job: Job, meter: Meter, progress: Progress) -> None:
                     continue
                 job.keep(row, measured)
                 task.advance(note=_note(measured.point))
+        for row in job.stale():
+            job.renew(row, partial(held_against_rule, meter, row))
     except KeyboardInterrupt as signal:
         job.stopped = signal
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from opsigcli.curvature.phases import phases
 from opsigcli.derivatives.data_parallel import DataParallel
+from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.mining_records import (
     Mining,
 )
@@ -31,6 +33,10 @@ from opsigcli.store.writer import SharpnessContent, write_sharpness
 JUDGED = (
     *("threshold", "ratio", "preconditioned", "reason", "lr", "estimated"),
     *("optimizer", "units", "notes", "settings", "batch_ratio", "step_check"),
+)
+
+STALE = (
+    "judged by what was known of the run before: opsig sharpness without --steps and --every judges it anew"
 )
 
 
@@ -121,6 +127,30 @@ class Job:
                 self.units.write(self._key(row, "curvature"), curvatures)
             self.units.write(self._key(row), np.frombuffer(json.dumps(plain(point)).encode(), np.uint8))
         return point
+
+    def stale(self) -> list[int]:
+        """Rows that are not asked for and whose points were judged by what was known of the run before."""
+        return [
+            row
+            for row, step in enumerate(self.steps)
+            if row not in self.rows and self._judged_otherwise(row) and self.points[step].reason != STALE
+        ]
+
+    def renew(self, row: int, judge: Callable[[SharpnessPoint], SharpnessPoint | None]) -> None:
+        """Judge a point anew that is not asked for; without threshold, and saying so, where it must be solved again.
+
+        Args:
+            row: of the trace.
+            judge: the point with the threshold of what is known now; None where it must be solved again.
+        """
+        old = self.points[self.steps[row]]
+        nothing = replace(old, threshold=None, ratio=None, preconditioned=None, reason=STALE)
+        nothing = replace(nothing, estimated="", units="", batch_ratio=None, step_check=None)
+        try:
+            self.points[old.step] = judge(old) or nothing
+        except (CheckpointError, ModelError):  # what is gone is not measured again
+            self.points[old.step] = nothing
+        self.unsaved = True
 
     def shown(self) -> list[SharpnessPoint]:
         """The points of the rows to be measured, as far as there are some."""
