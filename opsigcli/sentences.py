@@ -73,6 +73,9 @@ SENTENCES: dict[str, str] = {
     "edge: not confirmed": (
         "The stability threshold is not confirmed by the weights at {amount} of {measured}: {reason}."
     ),
+    "edge: not told": (
+        "Whether the weights moved by this rule on this loss cannot be told at {amount} of {measured}: {reason}."
+    ),
     "edge: not checked": (
         "The learning rate was not checked against the weights ({reason}): of a training loss that is summed over "
         "examples, and not their mean, the ratio is too small by as many times as there are examples in a step."

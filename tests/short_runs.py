@@ -49,6 +49,7 @@ def short_run(
     updates: int = 1,
     counted: bool = False,
     reduction: str = "mean",
+    weights: tuple[float, ...] | None = None,
 ) -> Path:
     """The store of a run of eight checkpoints, so many updates apart (which their steps count or not), on own data."""
     generator = np.random.default_rng(0)
@@ -62,6 +63,7 @@ def short_run(
     net, folder = scope["Tanh"](), place / "run"
     folder.mkdir()
     rule = optimizer(list(net.parameters()))
+    of_classes = None if weights is None else torch.tensor(weights)
     for step in range(0, 8 * updates, updates) if counted else range(8):
         kept = {"model": net.state_dict(), "step": step}
         torch.save(kept | ({"optimizer": rule.state_dict()} if state else {}), folder / f"step_{step}.pt")
@@ -69,7 +71,9 @@ def short_run(
             some = torch.randperm(240)[:batch]
             rule.zero_grad()
             x, y = torch.tensor(inputs)[some], torch.tensor(labels)[some]
-            F.cross_entropy(net(x), y, label_smoothing=smoothing, reduction=reduction).backward()
+            F.cross_entropy(
+                net(x), y, label_smoothing=smoothing, reduction=reduction, weight=of_classes
+            ).backward()
             rule.step()
     store = place / "s.h5"
     words = (

@@ -96,7 +96,7 @@ def edge(case: Case) -> Part:
     against = against_threshold(case)
     if not against:
         known = any(p.threshold is not None for p in good)
-        why = next((f" ({p.reason.removeprefix('no ratio: ')})" for p in good if p.reason), "")
+        why = next((f" ({_bare(p.reason)})" for p in good if p.reason), "")
         if all(p.reason.startswith(NO_STEP) for p in good):
             given = command("sharpness", store=case.store, options=("--lr", "X"))
             missing.append(
@@ -160,6 +160,11 @@ def _title(case: Case, name: str, against: list[SharpnessPoint]) -> str:
     return say("edge: reached", name=name, at=case.run.axis.at(above[0].step))
 
 
+def _bare(reason: str) -> str:
+    """Why there is none, without saying twice that there is none."""
+    return reason.removeprefix("no ratio: ").removeprefix("no threshold: ")
+
+
 def _contradicted(points: list[SharpnessPoint]) -> list[SharpnessPoint]:
     """Those whose threshold the weights contradict; where they confirm it nowhere, those they do not tell of too."""
     unlike = [p for p in points if p.step_check is not None and p.step_check.verdict == "contradicted"]
@@ -174,6 +179,10 @@ def _doubts(case: Case, against: list[SharpnessPoint]) -> list[str]:
     checks = [p.step_check for p in against if p.step_check is not None]
     if checks and not unlike and all(c.relative_error is None and c.reach is None for c in checks):
         doubts.append(say("edge: not checked", reason=checks[0].reason))
+    unknown = [c for c in checks if c.relative_error is not None and c.verdict == "cannot be told"]
+    if unknown and not unlike and not any(c.verdict == "confirmed" for c in checks):
+        amount, measured = len(unknown), count(len(against), "checkpoint")
+        doubts.append(say("edge: not told", amount=amount, measured=measured, reason=unknown[0].reason))
     if unlike:
         reason = unlike[0].step_check.reason if unlike[0].step_check else ""
         measured = count(len(against), "checkpoint")

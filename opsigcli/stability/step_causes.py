@@ -15,6 +15,7 @@ from torch import Tensor
 
 CHUNK = 1 << 22  # numbers turned to float64 at a time
 FLAT = 1.5  # times as even in size as the gradient's entries are those of an adaptive rule
+CLASS = "class "  # of the name of a direction, before the number of the class
 ALIKE = 3.0  # times the error of the best fit may be had by a simpler one
 EXACT = 3e-5  # an error up to here is rounding
 BETTER = 0.5  # of the error is left by a fit that is worth a word
@@ -154,6 +155,20 @@ def _fits(
             sane = possible(lr=scale, share=share)
             yield Cause(f"label smoothing of {share:.3g}{_instead_lr(assumed, scale)}", error, sane=sane)
     yield from _descent(fit, have, assumed)
+    yield from _weighted(fit, have, assumed)
+
+
+def _weighted(fit: Fit, have: Collection[str], assumed: Assumed) -> Iterator[Cause]:
+    """A loss in which classes have weights, by a rule that has no memory but its buffer."""
+    names = [name for name in have if name.startswith(CLASS)]
+    if not names or assumed.preconditions or not assumed.lr * assumed.gain > 0:
+        return
+    memory = ["buffer"] if "buffer" in have else []
+    found, error = fit(*names, *memory)
+    weights = [-coefficient / (assumed.lr * assumed.gain) for coefficient in found[: len(names)]]
+    told = ",".join(f"{max(weight, 0):.4g}" for weight in weights)
+    sane = min(weights) >= -EXACT and max(weights) > 0
+    yield Cause(f"classes with weights {told} in the mean loss (--loss 'ce?weight={told}')", error, sane=sane)
 
 
 def _instead(assumed: Assumed, scale: float) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from opsigcli.runs.tuning import Tuning
-from opsigcli.stability.step_causes import Assumed
+from opsigcli.stability.step_causes import CLASS, Assumed
 from opsigcli.stability.updates import State, Update, Updates
+
+CLASSES = 20  # whose gradients are taken one by one, at most
 
 
 def more_directions(
@@ -45,10 +48,32 @@ def more_directions(
             found["smoothing"] = updates.make(row, None, {}).gradient - update.gradient
         finally:
             objective.loss_fn = own
+        found |= _by_class(updates, row)
     previous = updates.previous(row, start)
     if previous is not None:
         found["previous"] = previous
         found["before"] = updates.make(row - 1, None, {}).gradient
+    return found
+
+
+def _by_class(updates: Updates, row: int) -> dict[str, Tensor]:
+    """The part of the mean loss's gradient that each class of examples has, (P,), by the class's number."""
+    objective = updates.objective
+    classes = np.unique(objective.source.labels[objective.counted]).tolist()
+    if not 2 <= len(classes) <= CLASSES or objective.targets(objective.counted[:1]).ndim != 1:
+        return {}
+    own, found = objective.loss_fn, dict[str, Tensor]()
+    for label in classes:
+
+        def of_class(outputs: Tensor, targets: Tensor, label: int = label) -> Tensor:
+            return own(outputs, targets) * (targets == label)
+
+        updates.run.load(row)
+        objective.loss_fn = of_class
+        try:
+            found[f"{CLASS}{label}"] = updates.make(row, None, {}).gradient
+        finally:
+            objective.loss_fn = own
     return found
 
 

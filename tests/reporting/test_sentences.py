@@ -212,6 +212,8 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "edge: at most": (lambda: points(make_case(), ratio=None), make_case),
     "edge: largest": (make_case, lambda: points(make_case(), ratio=None)),
     "edge: largest, contradicted": (lambda: measured({0: "contradicted"}), lambda: measured({0: "cannot be told"})),
+    "edge: not told": (
+        lambda: measured({0: "cannot be told"}), lambda: measured({0: "cannot be told", 20: "confirmed"})),
     "edge: not checked": (
         lambda: points(make_case(), step_check=StepCheck("cannot be told", "no")),
         lambda: points(make_case(), step_check=StepCheck("cannot be told", "no", reach=0.5))),

@@ -104,6 +104,22 @@ def test_label_smoothing_is_named(opsig: Opsig, foreign: Callable[..., Path]) ->
     assert "label smoothing of 0.1" in found["reason"]
 
 
+@pytest.mark.parametrize("made", [sgd(lr=0.2), HEAVY])
+def test_weights_of_classes_are_named_and_confirmed_when_given(
+    opsig: Opsig, foreign: Callable[..., Path], made: Make
+) -> None:
+    store = foreign(made, weights=(5.0, 1.0, 1.0, 1.0))
+    (found,) = checks(opsig, store, "--steps", "4:4")
+    assert found["verdict"] == "contradicted"
+    assert "classes with weights 2.5,0.5,0.5,0.5 in the mean loss" in found["reason"]
+    place = store.parent
+    words = ("--model", f"file:{place}/net.py:Tanh", "--data", f"npz:{place}/data.npz", "--fresh")
+    assert (
+        opsig("trace", place / "run", "--store", store, *words, "--loss", "ce?weight=2.5,.5,.5,.5").code == 0
+    )
+    assert checks(opsig, store, "--steps", "4:4")[0]["verdict"] == "confirmed"
+
+
 def test_momentum_is_checked_without_its_state(opsig: Opsig, foreign: Callable[..., Path]) -> None:
     store = foreign(HEAVY, state=False)
     right = ("--steps", "4:4", "--optimizer", "momentum", "--lr", 0.1)
