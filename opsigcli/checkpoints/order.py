@@ -112,10 +112,30 @@ def _by_number(files: Sequence[Numbered]) -> Order:
         else "several starts of a run, as after a kill"
     )
     way = "put each into a folder of its own" if len(families) > 1 else "keep the files of one"
+    if _anew_in_each_epoch(numbered):
+        raise CheckpointError(
+            f"expected one checkpoint for each number, found {clashes[0]}: steps begin anew in each epoch",
+            "say --order name, which puts them in order by epoch and step, or name files by steps of the whole run",
+        )
     raise CheckpointError(
         f"expected one checkpoint for each number, found {clashes[0]}",
         f"they are of {why}: {way}, or say --order name or --order mtime",
     )
+
+
+def _anew_in_each_epoch(files: Sequence[Numbered]) -> bool:
+    """Whether names count epochs and the steps within each, as epoch_1_batch_200 does, in the order of names."""
+    places = [
+        (f.numbers.get("name", {}).get("epoch"), f.numbers.get("name", {}).get("step"), f) for f in files
+    ]
+    if (
+        any(epoch is None or step is None for epoch, step, _ in places)
+        or len({f.named.family for f in files}) > 1
+    ):
+        return False
+    counted = {f.file: (epoch or 0, step or 0) for epoch, step, f in places}
+    by_name = [counted[f.file] for f in sorted(files, key=lambda f: (natural(f.name), f.file))]
+    return all(a < b for a, b in pairwise(by_name))
 
 
 def _no_copies(files: Sequence[Numbered]) -> list[Numbered]:

@@ -197,6 +197,18 @@ def test_numbers_that_measure_or_contradict_one_another_count_nothing(files: tup
         named(*files)
 
 
+def test_steps_that_begin_anew_in_each_epoch_are_told_how_to_be_ordered() -> None:
+    files = [f"epoch_{e}_batch_{b}.pt" for e in (0, 1, 10) for b in (0, 5, 10)]
+    with pytest.raises(CheckpointError, match="steps begin anew in each epoch") as caught:
+        named(*files)
+    assert "--order name" in caught.value.hint
+    order = named(*reversed(files), order="name")
+    assert ([p.file for p in order.placed], order.unit) == (files, "position")
+    with pytest.raises(CheckpointError) as caught:  # twice the same place
+        named(*files, "epoch_0_batch_00.pt")
+    assert "anew" not in caught.value.message
+
+
 def test_two_series_of_names_are_not_made_one() -> None:
     with pytest.raises(CheckpointError, match=r"several series: disc_\*, gen_\*") as caught:
         named("gen_10.pt", "gen_20.pt", "disc_30.pt", "disc_40.pt")
