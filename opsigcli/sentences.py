@@ -73,6 +73,11 @@ SENTENCES: dict[str, str] = {
     "edge: not confirmed": (
         "The stability threshold is not confirmed by the weights at {amount} of {measured}: {reason}."
     ),
+    "edge: would have grown": (
+        "At {amount} checkpoints in a row ({span}) the ratio is {least} or more, and the mean loss only falls: at "
+        "twice the threshold a swing grows threefold each step, so that learning rate, rule or loss are likely others "
+        "(gradients that were clipped, label smoothing)."
+    ),
     "edge: not told": (
         "Whether the weights moved by this rule on this loss cannot be told at {amount} of {measured}: {reason}."
     ),

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from opsigcli.records import Case
     from opsigcli.sharpness_records import SharpnessPoint
 
+BEYOND, IN_A_ROW = (
+    2.0,
+    3,
+)  # times the threshold, and measured checkpoints, at which a loss that falls is a sign
 NAMED_SPIKES = 6  # that no ratio covers
 
 
@@ -172,6 +176,24 @@ def _contradicted(points: list[SharpnessPoint]) -> list[SharpnessPoint]:
     return unlike if confirmed or not unlike else points
 
 
+def _would_have_grown(case: Case, points: list[SharpnessPoint]) -> list[SharpnessPoint]:
+    """The longest row of points far beyond the threshold, while the mean loss only falls; none where steps confirm it.
+
+    At twice the threshold what lies along the top eigenvector grows threefold each step, and the loss with it.
+    """
+    if any(p.step_check is not None and p.step_check.verdict == "confirmed" for p in points):
+        return []
+    steps, losses = case.trace.steps, case.trace.mean_loss.values
+    longest: list[SharpnessPoint] = []
+    row: list[SharpnessPoint] = []
+    for point in sorted(points, key=lambda p: p.step):
+        row = [*row, point] if (point.ratio or 0) >= BEYOND else []
+        while row and np.diff(losses[(steps >= row[0].step) & (steps <= point.step)]).max(initial=-1.0) > 0:
+            row = row[1:]
+        longest = max(longest, row, key=len)
+    return longest if len(longest) >= IN_A_ROW else []
+
+
 def _doubts(case: Case, against: list[SharpnessPoint]) -> list[str]:
     """Why a ratio may say less than it seems to."""
     doubts = []
@@ -187,6 +209,10 @@ def _doubts(case: Case, against: list[SharpnessPoint]) -> list[str]:
         reason = unlike[0].step_check.reason if unlike[0].step_check else ""
         measured = count(len(against), "checkpoint")
         doubts.append(say("edge: not confirmed", amount=len(unlike), measured=measured, reason=reason))
+    if grown := _would_have_grown(case, trusted(case)):
+        span = case.run.axis.span(grown[0].step, grown[-1].step)
+        least = min(p.ratio or 0.0 for p in grown)
+        doubts.append(say("edge: would have grown", amount=len(grown), span=span, least=number(least)))
     below = all((p.ratio or 0) < 1 for p in against)
     if below and case.run.batch_size and case.run.batch_size < len(case.trace.example_ids):
         doubts.append(say("edge: minibatches", size=f"{case.run.batch_size:,}"))

@@ -44,6 +44,9 @@ class Cause:
     lr: float = math.nan
     momentum: float = 0.0
     sane: bool = True  # no value is one that a rule cannot have
+    loose: bool = (
+        False  # so many values are free that it is near to much: it says something where it fits alone
+    )
 
 
 def possible(
@@ -96,7 +99,8 @@ def find_cause(
         directions: by name, each (P,): ``rule``, the assumed rule's step; ``gradient``; ``weights``; ``matrices``, the
             weights of tensors with two or more axes alone; ``previous``, the step before; ``before``, the gradient
             there; ``buffer``, the momentum buffer of the state; ``smoothing``, the gradient of the loss with uniform
-            labels minus the gradient. Only ``gradient`` has to be there.
+            labels minus the gradient; ``class 3``, the part of the gradient that a class has. Only ``gradient`` has to
+            be there.
         assumed: the rule.
         sizes: of the parameters, whose sum is P.
         bound: of the relative error.
@@ -108,6 +112,7 @@ def find_cause(
     ):  # steps that resemble one another let wrong fits come near, not as near as the right one
         return next(cause for cause in tried if cause.error <= max(ALIKE * near.error, EXACT)), []
     signs = []
+    near = min((cause for cause in tried if not cause.loose), key=lambda cause: cause.error, default=None)
     if near is not None and near.error < BETTER * _rule_error(step, directions):
         signs.append(f"nearest is {near.text}, which leaves {near.error:.2g} of the step")
     if _evenness(step) > FLAT * _evenness(directions["gradient"]) and not assumed.preconditions:
@@ -168,7 +173,12 @@ def _weighted(fit: Fit, have: Collection[str], assumed: Assumed) -> Iterator[Cau
     weights = [-coefficient / (assumed.lr * assumed.gain) for coefficient in found[: len(names)]]
     told = ",".join(f"{max(weight, 0):.4g}" for weight in weights)
     sane = min(weights) >= -EXACT and max(weights) > 0
-    yield Cause(f"classes with weights {told} in the mean loss (--loss 'ce?weight={told}')", error, sane=sane)
+    yield Cause(
+        f"classes with weights {told} in the mean loss (--loss 'ce?weight={told}')",
+        error,
+        sane=sane,
+        loose=True,
+    )
 
 
 def _instead(assumed: Assumed, scale: float) -> str:

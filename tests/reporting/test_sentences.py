@@ -87,6 +87,17 @@ def calm(**more: Any) -> Case:
     return replace(make_case(pairs=0, **more), spikes=())
 
 
+FALLING = np.linspace(2, 1, 41)
+
+
+def falling(ratio: float, losses: Any = FALLING) -> Case:
+    """A calm run whose mean loss falls, with that ratio at three checkpoints in a row."""
+    case = with_ratios(calm(), {0: ratio, 10: ratio, 20: ratio})
+    return with_losses(
+        case, np.repeat(losses[:, None], len(case.trace.example_ids), axis=1).astype(np.float32)
+    )
+
+
 def rising(checkpoints: int = 41, by: float = 1.0) -> Case:
     """A loud run in which no rise stands out, of which one is the largest."""
     case = replace(make_case(checkpoints=checkpoints, examples=240), spikes=(), mining=None)
@@ -212,6 +223,7 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "edge: at most": (lambda: points(make_case(), ratio=None), make_case),
     "edge: largest": (make_case, lambda: points(make_case(), ratio=None)),
     "edge: largest, contradicted": (lambda: measured({0: "contradicted"}), lambda: measured({0: "cannot be told"})),
+    "edge: would have grown": (lambda: falling(2.5), lambda: falling(1.8)),
     "edge: not told": (
         lambda: measured({0: "cannot be told"}), lambda: measured({0: "cannot be told", 20: "confirmed"})),
     "edge: not checked": (
@@ -393,3 +405,14 @@ def test_terminal_page_and_markdown_say_the_same_sentences(name: str) -> None:
             render_markdown(case, {}, (), None),
         ):
             assert said <= names_in(shown)
+
+
+def test_a_ratio_far_beyond_the_threshold_is_no_sign_where_the_loss_rises_or_steps_confirm_it(
+    marked: Callable[[Callable[[], Thing]], set[str]],
+) -> None:
+    losses, name = FALLING.copy(), "edge: would have grown"
+    losses[15] += 1
+    assert name in marked(lambda: falling(2.5))
+    assert name not in marked(lambda: falling(2.5, losses))
+    confirmed = StepCheck("confirmed", relative_error=0.0)
+    assert name not in marked(lambda: points(falling(2.5), step_check=confirmed))

@@ -49,3 +49,23 @@ def test_a_rate_for_each_parameter_and_frozen_ones_are_named(directions: dict[st
     assert cause is not None
     assert "1 of 3 parameters that are not trained" in cause.text
     assert "learning rates from 0.2 to 0.3" in cause.text
+
+
+def test_weights_of_classes_are_a_cause_where_they_fit_and_no_sign_where_they_are_near() -> None:
+    """So many values are free that they come near to steps of other causes."""
+    generator = torch.Generator().manual_seed(1)
+    parts = {f"class {k}": torch.randn(400, generator=generator) for k in range(4)}
+    directions = {"gradient": sum(parts.values()), "rule": -0.1 * sum(parts.values()), **parts}
+    weights = (2.0, 0.5, 1.0, 0.5)
+    step = -0.1 * sum(weight * part for weight, part in zip(weights, parts.values(), strict=True))
+    cause, _ = find_cause(step, directions, ASSUMED, [400], 1e-4)
+    assert cause is not None
+    assert "classes with weights 2,0.5,1,0.5 in the mean loss" in cause.text
+    near = step + 0.2 * step.norm() * torch.nn.functional.normalize(
+        torch.randn(400, generator=generator), dim=0
+    )
+    cause, signs = find_cause(near, directions, ASSUMED, [400], 1e-4)
+    assert cause is None
+    assert not any("classes" in sign for sign in signs)
+    less = -0.1 * (parts["class 0"] - 0.5 * parts["class 1"])
+    assert find_cause(less, directions, ASSUMED, [400], 1e-4)[0] is None  # no class counts less than nothing
