@@ -40,7 +40,7 @@ def guesses(
     with torch.inference_mode():
         outputs = objective.model(objective.batch(sample[:1])[0])
         labels = labels_of(objective, sample)
-        dim = class_dimension(objective, outputs, labels)
+        dim = class_dimension(objective, outputs, labels[:1])  # as many rows as the outputs have
         if dim is not None:
             return _of_classes(objective, sample, weights, labels, outputs, dim)
         share = torch.as_tensor(weights).to(labels.device).reshape(-1, *[1] * (labels.ndim - 1))
