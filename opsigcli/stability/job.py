@@ -19,7 +19,7 @@ from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import plain
 from opsigcli.records import Provenance
 from opsigcli.runs.given_hyper import settings_of
-from opsigcli.sharpness_records import Phase, SharpnessPoint
+from opsigcli.sharpness_records import CONFIRMED, CONTRADICTED, Phase, SharpnessPoint
 from opsigcli.stability.configuration import numerics, without_rule
 from opsigcli.stability.measure import Measured
 from opsigcli.stability.merging import answers, completed, merged, wanted
@@ -164,9 +164,17 @@ class Job:
         ]
 
     def phases(self) -> tuple[Phase, ...]:
-        """What the sharpness did along the run, by all points."""
+        """What the sharpness did along the run, by all points; ratios that the weights contradict say nothing of it."""
         trace = self.store.trace
-        return phases([self.points[step] for step in sorted(self.points)], trace.steps, trace.mean_losses)
+        points = [self.points[step] for step in sorted(self.points)]
+        verdicts = {p.step: p.step_check.verdict for p in points if p.step_check is not None}
+        if CONTRADICTED in verdicts.values():
+            nowhere = CONFIRMED not in verdicts.values()
+            points = [
+                replace(p, ratio=None) if nowhere or verdicts.get(p.step) == CONTRADICTED else p
+                for p in points
+            ]
+        return phases(points, trace.steps, trace.mean_losses)
 
     def write(self, found: tuple[Phase, ...], subset: NDArray[np.int64] | None, made: Provenance) -> None:
         """Put all points into the store, in place of those of the same kind that are there.

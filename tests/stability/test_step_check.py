@@ -83,6 +83,17 @@ def test_a_wrong_rule_is_contradicted_and_the_right_one_is_named(
     assert cause in found["reason"]
 
 
+def test_a_ratio_that_the_weights_contradict_makes_no_phase(
+    opsig: Opsig, foreign: Callable[..., Path]
+) -> None:
+    words = ("sharpness", "--store", foreign(sgd(lr=0.2)), "--tolerance", 0.05, "--json")
+    top = max(point["eigenvalues"][0] for point in opsig(*words).json["result"]["points"])
+    wrong = opsig(*words, "--lr", 2.1 / top).json["result"]
+    assert {point["step_check"]["verdict"] for point in wrong["points"][:-1]} == {"contradicted"}
+    assert max(point["ratio"] for point in wrong["points"]) > 1
+    assert not any("edge" in phase["name"] for phase in wrong["phases"])
+
+
 def test_the_state_of_another_rule_stops_no_measurement(opsig: Opsig, foreign: Callable[..., Path]) -> None:
     (found,) = checks(opsig, foreign(ADAM), "--steps", "4:4", "--optimizer", "nadam")
     assert found["verdict"] == "cannot be told"
