@@ -146,7 +146,9 @@ def high_passed(losses: np.ndarray) -> np.ndarray:
     return found
 
 
-def features(gradients: np.ndarray, residuals: np.ndarray, others: Pair | None = None) -> np.ndarray:
+def features(
+    gradients: np.ndarray, residuals: np.ndarray, others: Pair | None = None, ridge: float = 1
+) -> np.ndarray:
     """What each gradient has beyond the usual one of its residual; each example left out of its own fit.
 
     With gradients and residuals of ``others``, those of them beyond the same fit follow.
@@ -154,7 +156,7 @@ def features(gradients: np.ndarray, residuals: np.ndarray, others: Pair | None =
     length = np.linalg.norm(residuals, axis=1, keepdims=True)
     d, g, weight = residuals / length, gradients / length, np.ones(len(length))
     for _ in range(3):
-        left_hand = (d.T * weight) @ d + np.eye(d.shape[1])
+        left_hand = (d.T * weight) @ d + ridge * np.eye(d.shape[1])
         right_hand = (d.T * weight) @ g
         rest = np.empty_like(g)
         for i, (mine, w) in enumerate(zip(d, weight, strict=True)):
@@ -197,7 +199,8 @@ def similarity(each: list[np.ndarray]) -> np.ndarray:
 def beyond_alike_residuals(
     gradients: np.ndarray, residuals: np.ndarray, references: np.ndarray
 ) -> np.ndarray:
-    """S at one checkpoint where references are too few for a fit: cosines beyond those of residuals as alike."""
+    """S at one checkpoint where references are few: of cosines beyond those of residuals as alike, and of features by a
+    fit with a ridge for couples of classes."""
     units = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (gradients, residuals)]
     c, r = (unit @ unit.T for unit in units)
     those, upper = np.ix_(references, references), np.triu_indices(len(references), 1)
@@ -207,6 +210,12 @@ def beyond_alike_residuals(
         bins.setdefault(round(float(np.median(near[part])), 5), []).extend(cosines[part])
     f = np.interp(r, sorted(bins), [np.median(bins[at]) for at in sorted(bins)])
     found = np.where(c > f, (c - f) / np.maximum(1 - f, 0.02), (c - f) / np.maximum(1 + f, 0.02)) / 4
+    several = 1 / (r[those] ** 2).mean()
+    others = np.setdiff1d(np.arange(len(c)), references)
+    rest = gradients[others], residuals[others]
+    of_all = features(gradients[references], residuals[references], rest, max(several * (several + 1) / 2, 1))
+    beyond = of_all[np.argsort(np.concatenate([references, others]))]
+    found = (found + beyond @ beyond.T) / 2
     np.fill_diagonal(found, 0)
     return found
 

@@ -12,7 +12,8 @@ from opsigcli.datasets.planted_draft import Draft, Scenario, name_classes, two_l
 if TYPE_CHECKING:
     from opsigcli.records import Floats
 
-SIDE, CLASSES = 8, 4  # pixels, classes
+SIDE = 8  # pixels
+MANY = 20  # classes, of 2,000 examples
 SIZES = ((10, 10), (6, 24))  # examples on either side of a pair, of 600
 STRANGE = 12  # of 600: mislabelled examples, and as many with a colour that only one class has
 COLOURS = np.array([[1, -0.6, -0.6], [-0.6, -0.6, 1], [-0.6, 1, -0.6]])
@@ -40,16 +41,16 @@ def _feature(draft: Draft, kind: int, number: int) -> Floats:
     return np.asarray(COLOURS[number % 3][:, None, None] * mask)
 
 
-def pictures(draft: Draft, *, pairs: int = 0, strength: float = 0.0) -> None:
-    """4 classes of faint low frequencies in noise; pairs share a feature of ``strength`` standard deviations."""
+def pictures(draft: Draft, *, pairs: int = 0, strength: float = 0.0, classes: int = 4) -> None:
+    """Classes of faint low frequencies in noise; pairs share a feature of ``strength`` standard deviations."""
     rng, part = draft.rng, draft.n / 600
-    templates = _waves(draft, CLASSES, 0.6)
-    draft.labels = rng.integers(0, CLASSES, draft.n).astype(np.int64)
+    templates = _waves(draft, classes, 0.6)
+    draft.labels = rng.integers(0, classes, draft.n).astype(np.int64)
     noise = _waves(draft, draft.n, 0.6) + 0.8 * rng.standard_normal((draft.n, 3, SIDE, SIDE))
     draft.inputs = templates[draft.labels] + noise
-    name_classes(draft, CLASSES)
+    name_classes(draft, classes)
     kinds, order = rng.permutation(3), int(rng.integers(2))
-    for number, labels in enumerate(two_labels(draft, pairs, CLASSES)):
+    for number, labels in enumerate(two_labels(draft, pairs, classes)):
         feature = _feature(draft, int(kinds[number % 3]), number)
         groups = tuple(draft.take_rows(size * part) for size in SIZES[(number + order) % 2])
         for rows, label in zip(groups, labels, strict=True):
@@ -58,7 +59,7 @@ def pictures(draft: Draft, *, pairs: int = 0, strength: float = 0.0) -> None:
             draft.labels[rows] = label
         draft.pairs.append((groups[0], groups[1]))
     mislabelled, one_sided = draft.take_rows(STRANGE * part), draft.take_rows(STRANGE * part)
-    draft.labels[mislabelled] = rng.integers(0, CLASSES, len(mislabelled))
+    draft.labels[mislabelled] = rng.integers(0, classes, len(mislabelled))
     draft.inputs[one_sided] += templates[0] - templates[draft.labels[one_sided]]
     draft.inputs[one_sided] += 0.7 * max(strength, 2.0) * np.array([1, 1, -1])[:, None, None]
     draft.labels[one_sided] = 0
@@ -77,8 +78,19 @@ def _both(words: str, rate: float, norm: str) -> dict[str, Scenario]:
         )
         for strength in (2, 4)
     }
+    many = partial(pictures, classes=MANY)
     return made | {
-        f"null-pictures{name}": Scenario(f"no pairs: small pictures{words}", pictures, rate, model, n=600)
+        f"null-pictures{name}": Scenario(f"no pairs: small pictures{words}", pictures, rate, model, n=600),
+        f"many{name}": Scenario(
+            f"small pictures of {MANY} classes, 2 pairs of strength 4{words}",
+            partial(many, pairs=2, strength=4.0),
+            4 * rate,
+            model,
+            n=2000,
+        ),
+        f"null-many{name}": Scenario(
+            f"no pairs: small pictures of {MANY} classes{words}", many, 4 * rate, model, n=2000
+        ),
     }
 
 

@@ -24,8 +24,8 @@ CHOICES = (
 )
 # Of similarity and evidence; changes when numbers do.
 DEFINITION = (
-    "remainders of the usual gradient, evened where directions are few; halves; growth; apart in labels; "
-    "mixtures where candidates are chosen, and all are stood for"
+    "remainders of the usual gradient, evened where directions are few, of many outputs too; halves; growth; "
+    "apart in labels; mixtures where candidates are chosen, and all are stood for"
 )
 
 

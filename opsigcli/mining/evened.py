@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from opsigcli.mining.usual_gradient import Usual, fit
+from opsigcli.mining.usual_gradient import RIDGE, Usual, fit
 
 if TYPE_CHECKING:
     from opsigcli.mining.similarity import Gradients
@@ -35,17 +35,18 @@ class Evened(NamedTuple):
         return found if self.evening is None else np.asarray(found @ self.evening)
 
 
-def fit_evened(at: Gradients, *, always: bool = False) -> tuple[Evened, Floats]:
+def fit_evened(at: Gradients, *, always: bool = False, ridge: float = RIDGE) -> tuple[Evened, Floats]:
     """The usual gradient (``usual_gradient.fit``), and how features beyond it are evened.
 
     Args:
         at: gradients of R examples at one checkpoint.
         always: whether features are evened wherever they differ at all, and not where they do in few directions alone.
+        ridge: of the fit, in examples.
 
     Returns:
         Both; and the examples' own features, each left out of the fit of its usual gradient, (R, k).
     """
-    usual, own = fit(at)
+    usual, own = fit(at, ridge)
     if not (own.any() if always else FEWEST <= directions_in(own) < FEW):
         return Evened(usual, None), own
     matrix = evening(own)

@@ -106,6 +106,8 @@ KINDS: dict[str, tuple[str, str, int]] = {
     "unequal classes": ("null-imbalanced", "gd", 1),
     "pictures, conv": ("null-pictures", "gd", 1),
     "pictures, conv, BatchNorm": ("null-pictures-bn", "gd", 1),
+    "20 classes, conv": ("null-many", "gd", 1),
+    "20 classes, conv, BatchNorm": ("null-many-bn", "gd", 1),
     "digits": ("digits", "gd", 1),
     "tabular": ("tabular", "gd", 1),
     "tokens": ("tokens", "gd", 1),

@@ -15,7 +15,7 @@ from opsigcli.specs import parse
 
 PAIRS = {
     "img2": 2,
-    **dict.fromkeys(("pictures2", "pictures4", "pictures2-bn", "pictures4-bn"), 2),
+    **dict.fromkeys(("pictures2", "pictures4", "pictures2-bn", "pictures4-bn", "many", "many-bn"), 2),
     "vec3": 3,
     "pol2": 2,
     "tok3": 3,

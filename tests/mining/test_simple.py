@@ -19,7 +19,7 @@ from opsigcli.mining.similarity import (
     usual_cosine,
 )
 from opsigcli.mining.simple import closeness, linkage_groups, match_groups, refine, simple
-from opsigcli.mining.usual_gradient import LEVEL, RIDGE, ROUNDS, fit
+from opsigcli.mining.usual_gradient import LEVEL, RIDGE, ROUNDS, couples, fit
 
 
 def random_gradients(rng: np.random.Generator, m: int, checkpoint: int = 0) -> Gradients:
@@ -48,7 +48,7 @@ def test_an_excess_is_a_share_of_the_room_that_was_left() -> None:
     )  # noise is not blown up
 
 
-def naive_features(at: Gradients) -> np.ndarray:
+def naive_features(at: Gradients, ridge: float = RIDGE) -> np.ndarray:
     """Remainders of a robust ridge regression, each from a fit without it, by loops in float64."""
     m = len(at.sketch)
     directions = [at.residuals[i].astype(float) / np.linalg.norm(at.residuals[i]) for i in range(m)]
@@ -57,7 +57,7 @@ def naive_features(at: Gradients) -> np.ndarray:
     for _ in range(ROUNDS):
         left = []
         for i in range(m):
-            gram, mixed = RIDGE * np.eye(len(directions[0])), 0.0
+            gram, mixed = ridge * np.eye(len(directions[0])), 0.0
             for j in range(m):
                 if j != i:
                     gram = gram + weights[j] * np.outer(directions[j], directions[j])
@@ -142,13 +142,42 @@ def test_gradients_that_only_follow_their_residuals_have_no_features_in_common()
     assert np.abs(residual_adjusted_cosine([at])).mean() < 0.05
 
 
-def test_of_many_outputs_the_usual_cosine_of_alike_residuals_is_taken_out() -> None:
+def test_of_many_outputs_half_is_what_cosines_have_beyond_those_of_residuals_as_alike() -> None:
     at = random_gradients(np.random.default_rng(1), 40)  # fewer than 50 for each of 4 outputs
     cosine, residual = cosines(at.sketch), cosines(at.residuals)
     usual = np.interp(residual, *baseline(cosine, residual, np.random.default_rng([0, at.checkpoint])))
-    expected = excess(cosine, usual) / 4
+    features = naive_features(at, couples(at))
+    expected = (excess(cosine, usual) / 4 + features @ features.T) / 2
     np.fill_diagonal(expected, 0)
     np.testing.assert_allclose(residual_adjusted_cosine([at]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 4, 30])
+def test_a_ridge_for_many_outputs_is_the_couples_of_classes(classes: int) -> None:
+    residuals = np.eye(classes)[np.arange(20 * classes) % classes] - 1 / classes
+    at = Gradients(0, residuals, np.ones(len(residuals)), residuals)
+    assert couples(at) == pytest.approx(classes * (classes - 1) / 2)
+    few = at.only(slice(classes // 2))  # fewer examples than outputs: as many directions, nearly
+    assert couples(few) == pytest.approx((classes // 2) * (classes // 2 + 1) / 2, rel=0.2)
+
+
+def test_a_ridge_is_at_least_one_example_whatever_residuals_are_there() -> None:
+    for residuals in (np.zeros((7, 3)), np.ones((7, 1))):
+        assert couples(Gradients(0, residuals, np.ones(7), residuals)) == 1
+
+
+def test_a_group_that_is_half_of_its_class_does_not_make_itself_usual() -> None:
+    """Of 20 classes: with a ridge of 1 the others of its class oppose the group as much as it stands out."""
+    rng, labels = np.random.default_rng(0), np.arange(700) % 20
+    sides = [np.flatnonzero(labels == label)[:16] for label in (0, 1)]
+    residuals = np.eye(20)[labels] - 1 / 20
+    sketch = 0.3 * residuals @ rng.standard_normal((20, 60)) + rng.standard_normal((700, 60))
+    for sign, side in zip((1, -1), sides, strict=True):
+        sketch[side, 0] += 5 * sign
+    found = residual_adjusted_cosine([Gradients(0, sketch, np.linalg.norm(sketch, axis=1), residuals)])
+    contrast = closeness(found, sides[0]) - closeness(found, sides[1])
+    assert contrast[sides[0]].mean() > 0.15
+    assert abs(contrast[labels == 0][16:].mean()) < 0.1
 
 
 def test_a_rare_feature_shows_where_all_gradients_are_nearly_the_same() -> None:

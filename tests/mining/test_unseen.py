@@ -37,7 +37,7 @@ def drawn(n: int, sides: tuple[np.ndarray, np.ndarray], outputs: int, seed: int)
     return found
 
 
-@pytest.mark.parametrize("outputs", [3, 30])  # a fit of the usual gradient, and the usual cosine in its place
+@pytest.mark.parametrize("outputs", [3, 30])  # a fit of the usual gradient, and a usual cosine besides
 def test_unseen_examples_join_the_side_whose_gradients_they_have(outputs: int) -> None:
     compared, members = drawn(M, (A, B), outputs, 0), (np.arange(40, 47), np.arange(70, 76))
     similarity = gradient_similarity(compared, np.zeros(M, dtype=np.int64))
