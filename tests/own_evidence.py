@@ -199,8 +199,8 @@ def similarity(each: list[np.ndarray]) -> np.ndarray:
 def beyond_alike_residuals(
     gradients: np.ndarray, residuals: np.ndarray, references: np.ndarray
 ) -> np.ndarray:
-    """S at one checkpoint where references are few: of cosines beyond those of residuals as alike, and of features by a
-    fit with a ridge for couples of classes."""
+    """S at one checkpoint where references are few: of cosines beyond those of residuals as alike, and of many outputs
+    also of features by a fit with a ridge for couples of classes."""
     units = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (gradients, residuals)]
     c, r = (unit @ unit.T for unit in units)
     those, upper = np.ix_(references, references), np.triu_indices(len(references), 1)
@@ -210,6 +210,10 @@ def beyond_alike_residuals(
         bins.setdefault(round(float(np.median(near[part])), 5), []).extend(cosines[part])
     f = np.interp(r, sorted(bins), [np.median(bins[at]) for at in sorted(bins)])
     found = np.where(c > f, (c - f) / np.maximum(1 - f, 0.02), (c - f) / np.maximum(1 + f, 0.02)) / 4
+    outputs = residuals.shape[1]
+    if outputs <= 14 or len(references) < 10 * outputs:
+        np.fill_diagonal(found, 0)
+        return found
     several = 1 / (r[those] ** 2).mean()
     others = np.setdiff1d(np.arange(len(c)), references)
     rest = gradients[others], residuals[others]

@@ -43,14 +43,15 @@ EVIDENCE_PAGE = Topic(
                 "fifths of the members are the same (3 times at most). The members of such pairs, where they then "
                 "stand apart, are left out of the usual gradient of everything that follows.",
                 "Where there are fewer than 50 references for each output, such a fit would follow the groups that "
-                "are sought. Its ridge is then e (e + 1)/2, at least 1, with e = (tr D'D)^2 / |D'D|^2 the directions "
-                "that the references' residuals D lie in (rows d/|d|, |D'D| Frobenius): as many as there are couples "
-                "of classes, where these are as frequent as one another. S is the mean of what this gives, as above, "
-                "and of the mean over checkpoints of a quarter of (c - f)/(1 - f) above and of (c - f)/(1 + f) below "
-                "f, with c the cosine of two gradients and f the median cosine of pairs of references whose residuals "
-                "are as alike, in 20 quantile bins of the residuals' cosines, of which those whose medians agree to "
-                "five digits are one (f runs straight between the bins' medians of either, and level beyond them), "
-                "and no room 1 - f or 1 + f below .02. So it is with tokens: their outputs are the words of a "
+                "are sought. S is then a quarter of (c - f)/(1 - f) above and of (c - f)/(1 + f) below f, averaged "
+                "over the checkpoints compared, with c the cosine of two gradients and f the median cosine of pairs "
+                "of references whose residuals are as alike, in 20 quantile bins of the residuals' cosines, of which "
+                "those whose medians agree to five digits are one (f runs straight between the bins' medians of "
+                "either, and level beyond them), and no room 1 - f or 1 + f below .02. Of more than 14 outputs for "
+                "each of which there are at least 10 references, S is the mean of this and of the S of features, with "
+                "a fit whose ridge is e (e + 1)/2, at least 1, where e = (tr D'D)^2 / |D'D|^2 are the directions that "
+                "the references' residuals D lie in (rows d/|d|, |D'D| Frobenius): as many as there are couples of "
+                "classes, where these are as frequent as one another. Of tokens the outputs are the words of a "
                 "vocabulary. Residuals of more than 2,048 outputs are sketches of so many numbers.",
             ),
         ),

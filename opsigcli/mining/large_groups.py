@@ -9,8 +9,8 @@ import numpy as np
 from opsigcli.mining.fixed_point import fixed_point_pairs
 from opsigcli.mining.outliers import stands_apart
 from opsigcli.mining.side_by_side import side_by_side
-from opsigcli.mining.similarity import EACH, REFERENCES, residual_adjusted_cosine
-from opsigcli.mining.usual_gradient import RIDGE, TINY, per_residual
+from opsigcli.mining.similarity import EACH, residual_adjusted_cosine
+from opsigcli.mining.usual_gradient import REFERENCES, RIDGE, TINY, per_residual
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

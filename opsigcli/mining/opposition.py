@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from opsigcli.mining.evened import FEW, directions_in
-from opsigcli.mining.similarity import EACH, REFERENCES, usual_cosine
-from opsigcli.mining.usual_gradient import TINY, fit
+from opsigcli.mining.similarity import EACH
+from opsigcli.mining.usual_cosine import usual_cosine
+from opsigcli.mining.usual_gradient import REFERENCES, TINY, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,8 @@ import numpy as np
 
 from opsigcli.mining.evened import Evened, fit_evened
 from opsigcli.mining.side_by_side import side_by_side
-from opsigcli.mining.usual_gradient import RIDGE, couples
+from opsigcli.mining.usual_cosine import baseline, excess, usual_cosine
+from opsigcli.mining.usual_gradient import REFERENCES, RIDGE, couples
 from opsigcli.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
 
     Known = dict[int, Floats]
 
-BINS = 20
-REFERENCES = 700  # random examples whose pairs calibrate the baseline
 STRIP = 64  # rows at once
 EACH = 50  # references for each output, for the usual gradient to be fitted
-ROOM = 0.02  # least room between the baseline and ±1 that an excess is measured by; sketches err by about as much
+SOME = 10  # likewise, for it to say something of many outputs
+FEATURES, COSINES = "features", "cosines"
 
 
 class Gradients(NamedTuple):
@@ -51,61 +51,6 @@ def cosines(vectors: Floats) -> Floats:
     # Lengths of the rows themselves, not the exact gradient norms: near ±1 the sketch's errors then cancel.
     unit = _unit(vectors)
     return np.asarray(unit @ unit.T)
-
-
-def baseline(
-    gradient_cosine: Floats,
-    residual_cosine: Floats,
-    rng: np.random.Generator,
-    among: Ints | None = None,
-) -> tuple[Floats, Floats]:
-    """The usual gradient cosine f of two examples with a given residual cosine, as points between which it runs.
-
-    ``f(r)`` is the median gradient cosine in 20 quantile bins of the residual cosine over pairs of 700 random
-    examples, interpolated between the bins' medians.
-
-    Args:
-        gradient_cosine: (M, M).
-        residual_cosine: (M, M).
-        rng: draws the random examples.
-        among: rows to draw from (default: all). Candidates chosen for their opposition would pass for usual.
-
-    Returns:
-        Residual cosines, increasing, and f there.
-    """
-    some = rng.permutation(len(gradient_cosine) if among is None else among)[:REFERENCES]
-    inside = np.ix_(some, some)
-    return usual_cosine(gradient_cosine[inside], residual_cosine[inside])
-
-
-def excess(cosine: Floats, usual: Floats) -> Floats:
-    """What a gradient cosine has beyond the usual one, as a share of the room that was left to it.
-
-    ``(c − f) / (1 − f)`` above the usual cosine f, ``(c − f) / (1 + f)`` below it: 1 for parallel and −1 for opposite
-    gradients. In convolutional networks gradients of one class have cosines near 1 whatever their inputs share; a
-    plain difference could not tell members of a group from the others there.
-    """
-    more = cosine - usual
-    return np.asarray(more / np.maximum(np.where(more > 0, 1 - usual, 1 + usual), ROOM))
-
-
-def usual_cosine(gradient_cosine: Floats, residual_cosine: Floats) -> tuple[Floats, Floats]:
-    """The points between which f is interpolated: residual cosines, increasing, and gradient cosines.
-
-    Args:
-        gradient_cosine: (R, R) of the reference examples.
-        residual_cosine: (R, R).
-    """
-    upper = np.triu_indices(len(gradient_cosine), 1)
-    r, c = residual_cosine[upper], gradient_cosine[upper]
-    order = np.argsort(r, kind="stable")
-    bins = [b for b in np.array_split(order, BINS) if len(b)]
-    # Tied residuals share one level. Cosines of parallel ones differ by rounding, and by it alone.
-    centres, inverse = np.unique(np.round([np.median(r[b]) for b in bins], 5), return_inverse=True)
-    tied = [
-        [b for b, of in zip(bins, inverse, strict=True) if of == number] for number in range(len(centres))
-    ]
-    return centres, np.array([np.median(c[np.concatenate(several)]) for several in tied])
 
 
 def cosines_between(first: Floats, second: Floats) -> Floats:
@@ -184,11 +129,12 @@ def residual_adjusted_cosine(
     all differ in few directions, as they do where a network pools, products along these count less (``evened``).
     Products are averaged over checkpoints, never gradients: the two sides of a pair are seldom large at the same one.
 
-    With fewer than 50 references for each output the usual gradient would follow the groups that are sought. Its ridge
-    is then larger (``couples``), which leaves something of it in, and S is the mean of two: of the above, and of
-    ``mean_t excess(cos(g_i, g_j), f_t(cos(δ_i, δ_j))) / 4``, at which scale the same bars of ``full`` tell groups
-    apart. In networks that pool, the second alone misses half of the pairs of 20 and 50 classes; with the first alone,
-    all examples of a word are told apart from those with another likely follower.
+    With fewer than 50 references for each output the usual gradient would follow the groups that are sought. The usual
+    cosine of alike residuals takes its place: ``S_ij = mean_t excess(cos(g_i, g_j), f_t(cos(δ_i, δ_j))) / 4``, at which
+    scale the same bars of ``full`` tell groups apart. Of 15 to 70 outputs, where each has ten references, S is the mean
+    of this and of the above with a larger ridge (``couples``), which leaves something of the usual gradient in. In
+    networks that pool, this alone misses half of the pairs of 20 and 50 classes; with the above alone, all examples of
+    a word are told apart from those with another likely follower.
 
     Args:
         gradients: of the same M ≥ 2 candidates at each checkpoint compared.
@@ -203,28 +149,29 @@ def residual_adjusted_cosine(
     """
     m = len(gradients[0].sketch)
     rows = np.arange(m) if among is None else among
-
-    def features(at: Gradients) -> Floats:
-        if known is not None and at.checkpoint in known:
-            return known[at.checkpoint]
-        return _features(at, np.sort(_references(at, rows, seed)), evened=evened)[0]
-
+    parts = _parts(gradients[0], rows)
     total = np.zeros((m, m), dtype=np.float32)
-    beyond = np.zeros_like(total) if _few(gradients[0], rows) else None
-    with progress.task("similarities", len(gradients), "checkpoint") as task:
-        for at, found in zip(gradients, side_by_side(features, gradients), strict=True):
-            if known is not None:
-                known[at.checkpoint] = found
-            total += found @ found.T
-            if beyond is not None:
-                _add_excess(beyond, at, np.random.default_rng([seed, at.checkpoint]), among)
-            task.advance()
-    if beyond is not None:
-        for start in range(0, m, STRIP):
-            end = start + STRIP
-            beyond[end:, start:end] = beyond[start:end, end:].T
-        total += beyond
-        total /= 2
+    with progress.task("similarities", len(gradients) * len(parts), "checkpoint") as task:
+        if COSINES in parts:
+            for at in gradients:
+                _add_excess(total, at, np.random.default_rng([seed, at.checkpoint]), among)
+                task.advance()
+            for start in range(0, m, STRIP):
+                end = start + STRIP
+                total[end:, start:end] = total[start:end, end:].T
+        if FEATURES in parts:
+
+            def features(at: Gradients) -> Floats:
+                if known is not None and at.checkpoint in known:
+                    return known[at.checkpoint]
+                return _features(at, np.sort(_references(at, rows, seed)), evened=evened)[0]
+
+            for at, found in zip(gradients, side_by_side(features, gradients), strict=True):
+                if known is not None:
+                    known[at.checkpoint] = found
+                total += found @ found.T
+                task.advance()
+    total /= len(parts)
     total /= len(gradients)
     np.fill_diagonal(total, 0)
     return total
@@ -245,28 +192,33 @@ def similarity_to(
         Takes gradients of B others, in the same projection, and gives (m, B).
     """
     rows = np.arange(len(at.sketch)) if among is None else among
-    some = _references(at, rows, seed)
-    features, usual = _features(at, np.sort(some))
-    mine, own = features[members], at.only(members)
-    points = None
-    if _few(at, rows):
+    some, parts = _references(at, rows, seed), _parts(at, rows)
+    those_of: list[Callable[[Gradients], Floats]] = []
+    if FEATURES in parts:
+        features, usual = _features(at, np.sort(some))
+        mine = features[members]
+        those_of.append(lambda those: np.asarray(mine @ usual.features(those).T))
+    if COSINES in parts:
         points = usual_cosine(
             *(cosines(np.asarray(part[some], dtype=np.float32)) for part in (at.sketch, at.residuals))
         )
+        own = at.only(members)
 
-    def found(those: Gradients) -> Floats:
-        products = np.asarray(mine @ usual.features(those).T)
-        if points is None:
-            return products
-        expected = np.interp(cosines_between(own.residuals, those.residuals), *points)
-        return (products + excess(cosines_between(own.sketch, those.sketch), expected) / 4) / 2
+        def beyond(those: Gradients) -> Floats:
+            expected = np.interp(cosines_between(own.residuals, those.residuals), *points)
+            return excess(cosines_between(own.sketch, those.sketch), expected) / 4
 
-    return found
+        those_of.append(beyond)
+    return lambda those: np.asarray(np.mean([of(those) for of in those_of], axis=0))
 
 
-def _few(at: Gradients, rows: Ints) -> bool:
-    """Whether the references are too few for a usual gradient of so many outputs alone."""
-    return bool(min(len(rows), REFERENCES) < EACH * at.residuals.shape[1])
+def _parts(at: Gradients, rows: Ints) -> tuple[str, ...]:
+    """What S is the mean of, so many of some rows being references."""
+    references, outputs = min(len(rows), REFERENCES), at.residuals.shape[1]
+    if references >= EACH * outputs:
+        return (FEATURES,)
+    many = EACH * outputs > REFERENCES and references >= SOME * outputs
+    return (COSINES, FEATURES) if many else (COSINES,)
 
 
 def _references(at: Gradients, rows: Ints, seed: int) -> Ints:
@@ -277,7 +229,7 @@ def _references(at: Gradients, rows: Ints, seed: int) -> Ints:
 def _features(at: Gradients, some: Ints, *, evened: bool = False) -> tuple[Floats, Evened]:
     """Features of all gradients, (M, k), by a fit to some, each of them left out; and how those of others are made."""
     references = at.only(some)
-    ridge = couples(references) if _few(at, some) else RIDGE
+    ridge = RIDGE if _parts(at, some) == (FEATURES,) else couples(references)
     usual, of_references = fit_evened(references, always=evened, ridge=ridge)
     found = usual.features(at)
     found[some] = of_references

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats
 
 TINY = 1e-12
+REFERENCES = 700  # random examples that what is usual is taken from
 ROUNDS = 3  # of the fit; each counts outlying examples less
 RIDGE = 1.0  # in examples: a direction of residuals that fewer have is hardly fitted
 LEVEL = 1.5  # medians of the remainders' lengths, at which a remainder counts half

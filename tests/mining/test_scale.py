@@ -15,10 +15,11 @@ from opsigcli.mining import opposition
 from opsigcli.mining.blocks import columns_of, delta_blocks
 from opsigcli.mining.extend import LARGEST, extend
 from opsigcli.mining.opposition import NEAREST, References, all_degrees, directions, either
-from opsigcli.mining.similarity import Gradients, residual_adjusted_cosine, usual_cosine
+from opsigcli.mining.similarity import Gradients, residual_adjusted_cosine
 from opsigcli.mining.simple import refine
 from opsigcli.mining.top import top_deltas
 from opsigcli.mining.trace_stats import survey
+from opsigcli.mining.usual_cosine import usual_cosine
 from opsigcli.mining.usual_gradient import fit, per_residual
 
 

@@ -37,7 +37,7 @@ def drawn(n: int, sides: tuple[np.ndarray, np.ndarray], outputs: int, seed: int)
     return found
 
 
-@pytest.mark.parametrize("outputs", [3, 30])  # a fit of the usual gradient, and a usual cosine besides
+@pytest.mark.parametrize("outputs", [3, 15, 30])  # a fit of the usual gradient, both, and the usual cosine
 def test_unseen_examples_join_the_side_whose_gradients_they_have(outputs: int) -> None:
     compared, members = drawn(M, (A, B), outputs, 0), (np.arange(40, 47), np.arange(70, 76))
     similarity = gradient_similarity(compared, np.zeros(M, dtype=np.int64))
@@ -50,7 +50,7 @@ def test_unseen_examples_join_the_side_whose_gradients_they_have(outputs: int) -
     assert sum(map(len, sides_in(strangers, compared, similarity, (A, B)))) <= 2
 
 
-@pytest.mark.parametrize("outputs", [3, 30])
+@pytest.mark.parametrize("outputs", [3, 30, 90])
 def test_similarity_to_others_is_that_among_candidates(outputs: int) -> None:
     (at, *_), some = drawn(900, (A, B), outputs, 3), np.random.default_rng([0, 0]).permutation(900)[:700]
     whole = gradient_similarity([at], np.zeros(900, dtype=np.int64))
