@@ -452,6 +452,25 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
+        "mining/similarity.py",
+        "mining/test_simple.py",
+        (
+            "RIDGE if _parts(at, some) == (FEATURES,) else couples(references)",
+            "RIDGE",
+            "test_a_group_that_is_half_of_its_class_does_not_make_itself_usual",
+        ),
+        (
+            "references >= SOME * outputs",
+            "references >= 0",
+            "test_of_many_outputs_cosines_beyond_those_of_residuals_as_alike_are_taken",
+        ),
+        (
+            "many = EACH * outputs > REFERENCES and ",
+            "many = ",
+            "test_of_many_outputs_cosines_beyond_those_of_residuals_as_alike_are_taken",
+        ),
+    ),
+    *of(
         "mining/opposition.py",
         "mining/test_scale.py",
         (
