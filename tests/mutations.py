@@ -460,13 +460,13 @@ MUTATIONS: list[Mutation] = [
             "test_a_group_that_is_half_of_its_class_does_not_make_itself_usual",
         ),
         (
-            "references >= SOME * outputs",
-            "references >= 0",
+            "(COSINES, FEATURES) if references >= SOME * outputs",
+            "(COSINES, FEATURES) if references >= 0",
             "test_of_many_outputs_cosines_beyond_those_of_residuals_as_alike_are_taken",
         ),
         (
-            "many = EACH * outputs > REFERENCES and ",
-            "many = ",
+            "    if outputs < MANY:",
+            "    if outputs < 0:",
             "test_of_many_outputs_cosines_beyond_those_of_residuals_as_alike_are_taken",
         ),
     ),

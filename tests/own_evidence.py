@@ -211,7 +211,7 @@ def beyond_alike_residuals(
     f = np.interp(r, sorted(bins), [np.median(bins[at]) for at in sorted(bins)])
     found = np.where(c > f, (c - f) / np.maximum(1 - f, 0.02), (c - f) / np.maximum(1 + f, 0.02)) / 4
     outputs = residuals.shape[1]
-    if outputs <= 14 or len(references) < 10 * outputs:
+    if outputs < 8 or len(references) < 10 * outputs:
         np.fill_diagonal(found, 0)
         return found
     several = 1 / (r[those] ** 2).mean()

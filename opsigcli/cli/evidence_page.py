@@ -42,17 +42,17 @@ EVIDENCE_PAGE = Topic(
                 "again without the members of those pairs that hold a tenth of the candidates or more, until four "
                 "fifths of the members are the same (3 times at most). The members of such pairs, where they then "
                 "stand apart, are left out of the usual gradient of everything that follows.",
-                "Where there are fewer than 50 references for each output, such a fit would follow the groups that "
-                "are sought. S is then a quarter of (c - f)/(1 - f) above and of (c - f)/(1 + f) below f, averaged "
-                "over the checkpoints compared, with c the cosine of two gradients and f the median cosine of pairs "
-                "of references whose residuals are as alike, in 20 quantile bins of the residuals' cosines, of which "
-                "those whose medians agree to five digits are one (f runs straight between the bins' medians of "
-                "either, and level beyond them), and no room 1 - f or 1 + f below .02. Of more than 14 outputs for "
-                "each of which there are at least 10 references, S is the mean of this and of the S of features, with "
-                "a fit whose ridge is e (e + 1)/2, at least 1, where e = (tr D'D)^2 / |D'D|^2 are the directions that "
-                "the references' residuals D lie in (rows d/|d|, |D'D| Frobenius): as many as there are couples of "
-                "classes, where these are as frequent as one another. Of tokens the outputs are the words of a "
-                "vocabulary. Residuals of more than 2,048 outputs are sketches of so many numbers.",
+                "Where there are fewer than 50 references for each output, or 8 outputs and more, such a fit would "
+                "follow the groups that are sought. S is then a quarter of (c - f)/(1 - f) above and of (c - f)/(1 + "
+                "f) below f, averaged over the checkpoints compared, with c the cosine of two gradients and f the "
+                "median cosine of pairs of references whose residuals are as alike, in 20 quantile bins of the "
+                "residuals' cosines, of which those whose medians agree to five digits are one (f runs straight "
+                "between the bins' medians of either, and level beyond them), and no room 1 - f or 1 + f below .02. "
+                "Of 8 outputs and more, where there are at least 10 references for each, S is the mean of this and of "
+                "the S of features, with a fit whose ridge is e (e + 1)/2, at least 1, where e = (tr D'D)^2 / |D'D|^2 "
+                "are the directions that the references' residuals D lie in (rows d/|d|, |D'D| Frobenius): as many as "
+                "there are couples of classes, where these are as frequent as one another. Of tokens the outputs are "
+                "the words of a vocabulary. Residuals of more than 2,048 outputs are sketches of so many numbers.",
             ),
         ),
         (
