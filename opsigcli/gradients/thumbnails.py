@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.examples import ExampleSource
-from opsigcli.mining.causes.attribute import moved_ids
+from opsigcli.mining.causes.attribute import moved_ids, spike_examples
 from opsigcli.mining.features import image_features
 from opsigcli.mining.tokens import labelled_tokens
 from opsigcli.mining_records import (
@@ -74,12 +74,14 @@ def wanted_ids(mining: Mining, trace: LossTrace) -> list[int]:
 def pictures_of(
     store: Store, found: Mining, trace: LossTrace, source: ExampleSource | None
 ) -> Thumbnails | None:
-    """Pictures for the report of what was mined; those the store has are used again.
+    """Pictures for the report of what was mined, and of the loss; those the store has are used again.
+
+    Without a spike the report shows who moved most in the largest rise, of which ``wanted_ids`` does not know.
 
     Raises:
         DatasetError: the data cannot be opened.
     """
-    ids = wanted_ids(found, trace)
+    ids = list(dict.fromkeys([*wanted_ids(found, trace), *spike_examples(store.case)]))
     kept = store.thumbnails
     if kept is not None and set(ids) <= set(map(int, kept.ids)) and same_groups(store.mining, found):
         return kept

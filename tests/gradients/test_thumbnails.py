@@ -12,6 +12,7 @@ from reporting_case import make_case
 
 from opsigcli.datasets import open_source
 from opsigcli.gradients.thumbnails import look, same_groups, take_pictures, wanted_ids
+from opsigcli.mining.causes.attribute import spike_examples
 from opsigcli.store.reader import open_store
 
 
@@ -101,3 +102,21 @@ def test_the_store_keeps_mean_pictures_and_prototypes(opsig: Opsig, tmp_path: Pa
         assert pair.second.nearest in pair.second.ids
     before = opsig("mine", "--store", store, "--method", "losses", "--json").json["result"]["pairs"]
     assert all(pair["first"]["nearest"] is None for pair in before)
+
+
+@pytest.mark.slow
+def test_who_moved_most_in_the_largest_rise_keeps_a_picture_where_no_spike_stands_out(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    store = tmp_path / "o.h5"
+    words = ("--data", "planted?n=200", "--model", "mlp?hidden=8", "--lr", 2.0, "--batch-size", 20)
+    assert opsig("train", tmp_path / "run", *words, "--steps", 20).code == 0
+    assert opsig("trace", tmp_path / "run", "--store", store).code == 0
+    for verb in ("trace", "mine"):
+        if verb == "mine":
+            assert opsig("mine", "--store", store, "--surrogates", 0).code == 0
+        with open_store(store) as opened:
+            moved, pictures = spike_examples(opened.case), opened.thumbnails
+            assert verb == "trace" or not opened.mining.spikes
+        assert moved
+        assert set(moved) <= set(pictures.ids.tolist())
