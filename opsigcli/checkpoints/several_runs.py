@@ -13,11 +13,11 @@ from opsigcli.checkpoints.placed import Numbered, Order
 from opsigcli.errors import CheckpointError
 
 # Two seeds are never of one run. A run or a version may go on where the one before ended.
-_NEVER_ONE = "seed|fold|trial"
-_MAY_GO_ON = "run|exp|experiment|version|split|replica"
+_NEVER_ONE = ("seed", "fold", "trial")
+_MAY_GO_ON = ("run", "exp", "experiment", "version", "split", "replica")
 # seed1, fold-0, runA, run_baseline; a word of several letters only where something parts it from the other.
 _RUN = re.compile(
-    rf"(?:^|[^a-z])({_NEVER_ONE}|{_MAY_GO_ON})(?:[=_-]?(\d+|[a-z])|[=_-]([a-z0-9]+))(?![a-z0-9])",
+    rf"(?:^|[^a-z])({'|'.join(_NEVER_ONE + _MAY_GO_ON)})(?:[=_-]?(\d+|[a-z])|[=_-]([a-z0-9]+))(?![a-z0-9])",
     re.IGNORECASE,
 )
 _SHOWN = 3  # runs

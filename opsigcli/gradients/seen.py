@@ -13,7 +13,7 @@ from opsigcli.errors import Interrupted
 from opsigcli.examples import OWN_MEANS, ExampleSource
 from opsigcli.gradients.contents import contents
 from opsigcli.gradients.thumbnails import more_pictures
-from opsigcli.mining.causes.attribute import spike_examples
+from opsigcli.mining.causes.attribute import moved_ids
 from opsigcli.mining.tokens import PREDICTED, SEEN, labelled_tokens
 from opsigcli.mining.visible import visible_features
 from opsigcli.store.lock import locked
@@ -48,7 +48,7 @@ def keep_seen(path: Path, source: ExampleSource, progress: Progress) -> None:
             with open_store(path) as store:
                 known = store.seen
                 digests = store.trace.digests
-                pictures = more_pictures(source, spike_examples(store.case), store.thumbnails)
+                pictures = more_pictures(source, moved_ids(store.trace), store.thumbnails)
             if known is None or digests is None or pictures is not None:
                 digests = contents(source, progress) if digests is None else digests
                 write_seen(path, *(known or see(source, progress)), source.fingerprint, digests, pictures)

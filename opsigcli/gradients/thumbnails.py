@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.examples import ExampleSource
-from opsigcli.mining.causes.attribute import moved_ids, spike_examples
+from opsigcli.mining.causes.attribute import moved_ids
 from opsigcli.mining.features import image_features
 from opsigcli.mining.tokens import labelled_tokens
 from opsigcli.mining_records import (
@@ -54,10 +54,10 @@ def look(source: ExampleSource, positions: Ints) -> dict[str, NDArray[Any]]:
 
 
 def wanted_ids(mining: Mining, trace: LossTrace) -> list[int]:
-    """Ids of the examples a report shows, without repetition.
+    """Ids of the examples a report shows of what was mined, without repetition.
 
-    Of each group the nearest prototype and those whose loss changed most at the pair's strongest step, the top
-    examples, and those that the largest spikes moved most.
+    Of each group the nearest prototype and those whose loss changed most at the pair's strongest step, and the top
+    examples.
     """
     ids: list[int] = []
     for pair in mining.pairs:
@@ -68,20 +68,18 @@ def wanted_ids(mining: Mining, trace: LossTrace) -> list[int]:
             change = np.nan_to_num(np.abs(after - before))
             ids += [] if group.nearest is None else [group.nearest]
             ids += [int(i) for i in group.ids[np.argsort(-change, kind="stable")[:PER_GROUP]]]
-    return list(dict.fromkeys([*ids, *top_ids(mining), *moved_ids(mining.spikes)]))
+    return list(dict.fromkeys([*ids, *top_ids(mining)]))
 
 
 def pictures_of(
     store: Store, found: Mining, trace: LossTrace, source: ExampleSource | None
 ) -> Thumbnails | None:
-    """Pictures for the report of what was mined, and of the loss; those the store has are used again.
-
-    Without a spike the report shows who moved most in the largest rise, of which ``wanted_ids`` does not know.
+    """Pictures for the report of what was mined; those the store has are used again.
 
     Raises:
         DatasetError: the data cannot be opened.
     """
-    ids = list(dict.fromkeys([*wanted_ids(found, trace), *spike_examples(store.case)]))
+    ids = list(dict.fromkeys([*wanted_ids(found, trace), *moved_ids(trace)]))
     kept = store.thumbnails
     if kept is not None and set(ids) <= set(map(int, kept.ids)) and same_groups(store.mining, found):
         return kept

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from opsigcli.records import Case
     from opsigcli.sharpness_records import SharpnessPoint
 
-BEYOND, IN_A_ROW = (
-    2.0,
-    3,
-)  # times the threshold, and measured checkpoints, at which a loss that falls is a sign
+BEYOND = 2.0  # times the threshold, at which a loss that only falls is a sign that it is another
+IN_A_ROW = 3  # measured checkpoints, for that
 NAMED_SPIKES = 6  # that no ratio covers
 
 

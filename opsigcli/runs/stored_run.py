@@ -65,10 +65,8 @@ class StoredRun:
         run = store.run
         self.run = trusted_run(store, options)
         self.store, self.files, self.sha256 = store, store.files, store.sha256
-        self._written_again, self._said = (
-            list[int](),
-            "",
-        )  # rows whose files are others, with the weights of then
+        self._written_again: list[int] = []  # rows whose files are others, with the weights of then
+        self._said = ""  # of these
         self.lrs = [float(lr) for lr in store.lrs]  # NaN where unknown
         self.steps = [int(step) for step in store.file["steps"][()]]
         self.source = open_source(self.run.data)

@@ -12,7 +12,7 @@ from reporting_case import make_case
 
 from opsigcli.datasets import open_source
 from opsigcli.gradients.thumbnails import look, same_groups, take_pictures, wanted_ids
-from opsigcli.mining.causes.attribute import spike_examples
+from opsigcli.mining.causes.attribute import moved_ids
 from opsigcli.store.reader import open_store
 
 
@@ -116,7 +116,7 @@ def test_who_moved_most_in_the_largest_rise_keeps_a_picture_where_no_spike_stand
         if verb == "mine":
             assert opsig("mine", "--store", store, "--surrogates", 0).code == 0
         with open_store(store) as opened:
-            moved, pictures = spike_examples(opened.case), opened.thumbnails
+            moved, pictures = moved_ids(opened.trace), opened.thumbnails
             assert verb == "trace" or not opened.mining.spikes
         assert moved
         assert set(moved) <= set(pictures.ids.tolist())

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         GroupKey,
         Spike,
     )
-    from opsigcli.records import Case, Floats, Ints
+    from opsigcli.records import Case, Floats, Ints, LossTrace
 
 LARGEST, FEWEST = 24, 3  # spikes that are attributed to names
 NUMBERS = 3_000_000  # spikes times examples, above which there are fewer
@@ -112,16 +112,9 @@ def _attributed(
     return tuple(found)
 
 
-def moved_ids(spikes: Sequence[Spike]) -> list[int]:
-    """Ids of the examples that rose and fell most in the spikes of which a report shows pictures."""
-    largest = sorted((s for s in spikes if s.cause is not None), key=lambda s: -s.rise)[:PICTURED]
-    sides = [side for s in largest if s.cause is not None for side in (s.cause.up_ids, s.cause.down_ids)]
-    return list(dict.fromkeys(int(example) for side in sides for example in side))
-
-
-def spike_examples(case: Case) -> list[int]:
-    """The same from a trace whose spikes are not attributed yet."""
-    trace, mean = case.trace, case.trace.mean_loss
+def moved_ids(trace: LossTrace) -> list[int]:
+    """Ids of the examples that rose and fell most in the spikes, or in the largest rise, that a report pictures."""
+    mean = trace.mean_loss
     climb = largest_climb(mean.values)
     sudden = find_spikes(mean.values) or ([] if climb is None else [climb])
     rows = sorted(sudden, key=lambda row: mean.values[row[0]] - mean.values[row[1]])[:PICTURED]
