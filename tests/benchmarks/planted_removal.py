@@ -18,10 +18,8 @@ A pair counts where λ₁ falls below all but a twentieth of the random removals
 trained for its run. The last column of the table is how often a random removal would have counted, each in its turn
 held against the others: what chance alone gives.
 
-And without removal, whether its groups *oppose* one another at all, as all that is sought does: a small step along the
-gradient of one group's mean loss changes that of the other by their inner product. The cosine of the two gradients, its
-mean over the checkpoints that mining compares, has to be below that of all but a twentieth of 99 random pairs of groups
-of the same labels and sizes.
+And without removal, whether its groups are *set against* one another at all, as all that is sought is
+(``planted_against``). Removing a group whose curvature is high lowers λ₁ whether or not anybody opposes it.
 """
 
 from __future__ import annotations
@@ -36,19 +34,18 @@ from typing import Any
 import numpy as np
 import torch
 from planted import mine_one
+from planted_against import opposed, set_against
 from planted_runs import ALL, PlantedRun, network, seen, train
 from torch import Tensor, nn
 
 from opsigcli.curvature.lanczos import top_eigenvalues
 from opsigcli.datasets.planted import Planted
-from opsigcli.mining.oscillation import checkpoints_to_compare
 from opsigcli.mining.recovery import pair_f1
 
 LATE = (125, 160, 195, 230, 265, 300)  # steps, of either parity
 BEGIN = 100  # of the steps that swing is measured in
 SPAN = 3  # eigenvectors
 DRAWS, DRAWS_BN = 199, 19  # of removals at once
-DRAWN = 99  # random pairs of groups
 LEVEL = 0.05
 FOUND = 0.5  # membership F1 from which a mined pair is a planted one
 
@@ -136,33 +133,6 @@ def at_once(run: PlantedRun, arms: list[np.ndarray]) -> list[float]:
     return [float(value) for value in np.median(np.reshape(found, (len(LATE), -1)), axis=0)]
 
 
-def cosine(run: PlantedRun, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[float]:
-    """Cosine of the gradients of two groups' mean losses, its mean over the checkpoints compared, for each pair."""
-    found = []
-    for step in checkpoints_to_compare(run.losses):
-        run.objective_at(step)
-        model = run.model.eval()
-        weights = [p for p in model.parameters() if p.requires_grad]
-
-        def gradient(
-            rows: np.ndarray, model: nn.Module = model, weights: Sequence[Tensor] = weights
-        ) -> Tensor:
-            inputs, labels = torch.as_tensor(run.source.read(rows)), torch.as_tensor(run.source.labels[rows])
-            loss = nn.functional.cross_entropy(model(inputs), labels)
-            return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, weights)])
-
-        found.append([float(torch.cosine_similarity(gradient(a), gradient(b), dim=0)) for a, b in pairs])
-    return [float(value) for value in np.mean(found, axis=0)]
-
-
-def like_pair(
-    pair: tuple[np.ndarray, np.ndarray], labels: np.ndarray, free: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Two groups of free positions, with as many of each label as the pair's, and none in both."""
-    first = like([pair[0]], labels, free, rng)
-    return first, like([pair[1]], labels, np.setdiff1d(free, first), rng)
-
-
 def normalised(run: PlantedRun) -> bool:
     """Whether the losses of examples depend on who else is there."""
     return any(isinstance(module, nn.BatchNorm2d) for module in run.model.modules())
@@ -184,15 +154,16 @@ def measured(
     source = Planted(scenario, n or ALL[scenario].n, seed)
     model = network(source, seed)
     run = PlantedRun(source, model, *train(source, model, seed, optimizer))
-    mined = mine_one(seen(run, 1), "full", surrogates)[0]
+    given = seen(run, 1)
+    mined = mine_one(given, "full", surrogates)[0]
     planted = [np.concatenate(pair) for pair in source.known_pairs]
     rest = np.setdiff1d(source.ids, np.concatenate(planted))
     rng, rows = np.random.default_rng([seed, 17]), []
+    against = set_against(given, np.random.default_rng([seed, 17]))
     for number, pair in enumerate(source.known_pairs):
         others = [like(pair, source.labels, rest, rng) for _ in range(DRAWS)]
         at_once_too = others[: DRAWS_BN if normalised(run) else DRAWS]
         arms = [planted[number], *others[:draws]]
-        drawn = [like_pair(pair, source.labels, rest, rng) for _ in range(DRAWN)]
         rows.append(
             {
                 "scenario": scenario,
@@ -200,9 +171,9 @@ def measured(
                 "seed": seed,
                 "sides": [len(side) for side in pair],
                 "curvature": at_once(run, [planted[number], *at_once_too]),
-                "swing": [swing_without(run, seed, optimizer, arm, rest) for arm in arms],
+                "swing": [swing_without(run, seed, optimizer, arm, rest) for arm in arms if draws],
                 "oscillates": oscillates(run.losses, pair),
-                "cosine": cosine(run, [pair, *drawn]),
+                "against": against[number],
                 "f1": max((pair_f1(sides, pair) for sides in mined), default=0.0),
                 "mined": len(mined),
                 "true": sum(
@@ -222,15 +193,15 @@ def counts(rows: list[dict[str, Any]], row: dict[str, Any], at: int = 0) -> bool
     """Whether a pair of a run counts; ``at`` above 0: whether that random removal would have counted."""
     hidden = [value for number, value in enumerate(row["curvature"][1:], 1) if number != at]
     others = [v for each in rows for k, v in enumerate(each["swing"][1:], 1) if each is not row or k != at]
-    return below(row["curvature"][at], hidden) <= LEVEL or row["swing"][at] < min(others)
+    return below(row["curvature"][at], hidden) <= LEVEL or (bool(others) and row["swing"][at] < min(others))
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """Lines of Markdown, one for each scenario and optimizer."""
     lines = [
-        "| planted | runs | pairs | oscillate | oppose | count | F1, all | F1 of those that oscillate | F1 of those "
-        "that oppose | F1 of those that count | pairs found that were planted | random removals that would count |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| planted | runs | pairs | oscillate | set against | count | both | F1, all | F1 of those that oscillate "
+        "| set against | that count | both | pairs found that were planted | random removals that would count |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     cells: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -239,16 +210,17 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         runs = {seed: [row for row in of if row["seed"] == seed] for seed in sorted({r["seed"] for r in of})}
         effective = [row for row in of if counts(runs[row["seed"]], row)]
         swinging = [row for row in of if row["oscillates"]]
-        opposing = [row for row in of if below(row["cosine"][0], row["cosine"][1:]) <= LEVEL]
+        there = [row for row in of if opposed(row["against"])]
+        both = [row for row in effective if row in there]
         chance = [counts(runs[r["seed"]], r, k) for r in of for k in range(1, len(r["swing"]))]
         mined, true = (sum(run[0][name] for run in runs.values()) for name in ("mined", "true"))
         f1 = [
             "-" if not some else f"{np.mean([r['f1'] for r in some]):.2f}"
-            for some in (of, swinging, opposing, effective)
+            for some in (of, swinging, there, effective, both)
         ]
         lines.append(
             f"| {scenario}, {optimizer} | {len(runs)} | {len(of)} | {len(swinging)} | "
-            f"{len(opposing)} | {len(effective)} | "
+            f"{len(there)} | {len(effective)} | {len(both)} | "
             f"{' | '.join(f1)} | {true} of {mined} | {sum(chance)} of {len(chance)} |"
         )
     return lines
@@ -263,7 +235,9 @@ def main() -> None:
     parser.add_argument("--scenarios", default="pictures2,pictures4,pictures2-bn,pictures4-bn")
     parser.add_argument("--optimizers", default="gd")
     parser.add_argument("--n", type=int, default=0, help="examples (default: as many as the scenario has)")
-    parser.add_argument("--draws", type=int, default=3, help="random removals trained again, for each pair")
+    parser.add_argument(
+        "--draws", type=int, default=3, help="random removals trained again, for each pair; 0 asks λ₁ alone"
+    )
     parser.add_argument("--surrogates", type=int, default=0)
     parser.add_argument("--rows", type=Path, required=True, help="JSON lines file of the pairs")
     chosen = parser.parse_args()
