@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SHOWN = 6  # steps in a message
 GIB = 1 << 30
 SHARE = 0.1  # of a trace's forward passes, that mining its tokens may take
-CHOSEN = "best of three ranks"  # how candidates are chosen out of more; changes when others would be
+CHOSEN = "best of two or three ranks"  # how candidates are chosen out of more; changes when others would be
 OPPOSITION = 0.01  # of them, that holding every token against references may take
 GRADIENT = (
     4  # forward passes over a whole sequence that a token's gradient takes, as measured, of its beginning

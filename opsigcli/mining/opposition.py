@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from opsigcli.mining.evened import FEW, directions_in
-from opsigcli.mining.similarity import EACH
+from opsigcli.mining.similarity import EACH, MANY, SOME
 from opsigcli.mining.usual_cosine import usual_cosine
 from opsigcli.mining.usual_gradient import REFERENCES, TINY, fit
 
@@ -32,9 +32,9 @@ def directions(vectors: Floats) -> Floats:
     return np.asarray(np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0))
 
 
-def can_fit(references: int, outputs: int) -> bool:
+def can_fit(references: int, outputs: int, each: int = EACH) -> bool:
     """Whether so many references are enough for the usual gradient of so many outputs."""
-    return min(references, REFERENCES) >= EACH * outputs
+    return min(references, REFERENCES) >= each * outputs
 
 
 def all_degrees(at: Sequence[Gradients]) -> list[References]:
@@ -43,10 +43,14 @@ def all_degrees(at: Sequence[Gradients]) -> list[References]:
     Beyond the usual gradient members of weak pairs are seen, and those of networks that pool; but pairs that are a
     tenth of all examples or more become usual themselves, and are seen in the cosines. Evened features show what few
     share beside what all differ in. Where gradients differ in fewer than 20 directions at some checkpoint, as in
-    networks that pool, these are often those of the pairs, which features as they are show.
+    networks that pool, these are often those of the pairs, which features as they are show. Of more than 14 outputs a
+    class has few references: cosines show groups that are much of it, and features those that are little of it.
     """
+    references, outputs = at[0].residuals.shape
     kinds: tuple[Kind, ...] = ("straight",)
-    if can_fit(*at[0].residuals.shape):
+    if outputs >= MANY and can_fit(references, outputs, SOME):
+        kinds = ("straight", "usual")
+    if can_fit(references, outputs):
         few = any(directions_in(fit(each.only(slice(REFERENCES)))[1]) < FEW for each in at)
         kinds = ("straight", "usual", "evened") if few else ("straight", "evened")
     return [References(at, kind) for kind in kinds]

@@ -182,8 +182,10 @@ def test_the_better_rank_of_an_example_counts() -> None:
     np.testing.assert_array_equal(np.argsort(-either(degrees[:1]), kind="stable"), [1, 2, 0, 3])
 
 
-@pytest.mark.parametrize(("references", "outputs", "kinds"), [(400, 10, 1), (400, 8, 3), (40, 1, 1)])
-def test_without_enough_references_for_a_fit_cosines_alone_are_ranked(
+@pytest.mark.parametrize(
+    ("references", "outputs", "kinds"), [(400, 10, 2), (400, 8, 3), (400, 41, 1), (40, 1, 1)]
+)
+def test_what_is_ranked_follows_from_the_references_of_each_output(
     references: int, outputs: int, kinds: int
 ) -> None:
     rng = np.random.default_rng(0)
