@@ -18,6 +18,7 @@ from opsigcli.gradients.swings import PairSwings
 from opsigcli.gradients.thumbnails import pictures_of
 from opsigcli.gradients.unseen import UnseenData
 from opsigcli.mining import METHODS
+from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.mining.inputs import Candidates, Settings, Trace, require_two
 from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_PARTS, NEEDS_SWINGS
@@ -93,6 +94,9 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                     stopped = signal
             else:
                 progress.log(f"{options.store} was mined in this way; nothing is computed again")
+                # No cause is ever stored: it is read from the losses, now as when the pairs were found.
+                attributed = with_causes(replace(case, mining=before), store.seen)
+                found = replace(before, spikes=attributed.spikes)
             warnings += sketches.run.notes if sketches.run else []
             if before is None and found is not None:
                 device, version = sketches.made_by

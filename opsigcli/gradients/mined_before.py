@@ -24,7 +24,7 @@ CHOICES = (
 )
 # Of similarity and evidence; changes when numbers do.
 DEFINITION = (
-    "remainders of the usual gradient, evened where directions are few, of many outputs too; halves; growth; "
+    "remainders of the usual gradient, evened where directions are few, of eight outputs and more too; halves; growth; "
     "apart in labels; mixtures where candidates are chosen, and all are stood for"
 )
 

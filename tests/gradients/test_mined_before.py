@@ -47,6 +47,17 @@ def test_mining_again_gives_the_same_and_computes_nothing(
     assert (tmp_path / "ids.csv").exists()
 
 
+def test_mining_again_says_who_held_the_spikes(opsig: Opsig, tmp_path: Path) -> None:
+    """No cause is stored, so that it is read from the losses anew."""
+    run, store = tmp_path / "run", tmp_path / "s.h5"
+    assert opsig("train", run, "--data", "planted?n=200", "--steps", 40, "--lr", 3.0).code == 0
+    assert opsig("trace", run, "--store", store).code == 0
+    words = ("mine", "--store", store, "--method", "losses", "--json")
+    first, again = (opsig(*words).json["result"]["spikes"] for _ in range(2))
+    assert any(spike["cause"] for spike in first)
+    assert again == first
+
+
 @pytest.mark.parametrize(
     "other", [("--seed", 1), ("--top", 3), ("--method", "losses"), ("--similarity", "raw")]
 )
