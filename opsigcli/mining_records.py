@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from opsigcli.records import Floats, Ints, Provenance
     from opsigcli.spike_records import SpikeCause
 
@@ -163,3 +165,8 @@ class Mining:
             for number, pair in enumerate(self.pairs, start=1)
             for side, group in pair.groups.items()
         }
+
+
+def proposals(pairs: Iterable[Pair]) -> set[int]:
+    """The numbers of the pairs that are no findings: not beyond chance, or not tested."""
+    return {number for number, pair in enumerate(pairs, start=1) if not pair.finding}

@@ -42,6 +42,7 @@ from opsigcli.mining_records import (
     GroupKey,
     Mining,
     Pair,
+    proposals,
 )
 from opsigcli.progress import SILENT, Progress
 
@@ -116,7 +117,7 @@ def mine(
         method=settings.method,
         pairs=records,
         top=top_deltas(trace.losses, trace.ids, trace.steps, settings.top, trace.deltas),
-        spikes=attributed_spikes(trace, trace.survey.mean_loss, groups, settings.seed),
+        spikes=attributed_spikes(trace, trace.survey.mean_loss, groups, settings.seed, proposals(records)),
         gradient_steps=tuple(int(trace.steps[at.checkpoint]) for at in usable.gradients),
         candidates=len(usable.positions) if usable.gradients or not _by_gradients(settings) else 0,
         notes=tuple(notes),

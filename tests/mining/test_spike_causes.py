@@ -416,3 +416,18 @@ def test_a_split_that_is_certain_and_tiny_is_no_cause() -> None:
     assert all(split.p_value <= 0.05 for split in cause.features)
     assert cause.features
     assert cause.words.endswith("no visible feature explains more")
+
+
+def test_the_group_of_a_pair_that_is_no_finding_is_called_proposed() -> None:
+    trace = calm()
+    members = np.flatnonzero(trace.labels == 1)[:20]
+    trace = rising(trace, np.where(np.isin(np.arange(400), members), 5.0, 0.05))
+    mean = mean_loss(trace.losses, trace.counted, trace.weights)
+    words = [
+        spike.cause.words
+        for proposed in ((), {2}, {1})
+        for spike in attributed_spikes(trace, mean, {FIRST: members}, proposed=proposed)
+        if spike.cause
+    ]
+    assert [text.count("proposed pair 1 first holds") for text in words] == [0, 0, 1]
+    assert all("pair 1 first holds" in text for text in words)

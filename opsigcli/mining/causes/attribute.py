@@ -15,10 +15,11 @@ from opsigcli.mining.causes.rises import read_rises
 from opsigcli.mining.causes.words import sentence, strength
 from opsigcli.mining.inputs import UNSEEN, Trace
 from opsigcli.mining.spikes import attribute_spikes, find_spikes, largest_climb
+from opsigcli.mining_records import proposals
 from opsigcli.spike_records import SpikeCause
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -38,7 +39,11 @@ PLAIN = ("ce",)  # losses whose exp(-loss) is the probability of the label
 
 
 def attributed_spikes(
-    trace: Trace, mean: MeanLoss, groups: Mapping[GroupKey, Ints], seed: int = 0
+    trace: Trace,
+    mean: MeanLoss,
+    groups: Mapping[GroupKey, Ints],
+    seed: int = 0,
+    proposed: Collection[int] = (),
 ) -> tuple[Spike, ...]:
     """All spikes of the mean loss; the largest ones with their cause.
 
@@ -47,24 +52,29 @@ def attributed_spikes(
         mean: the mean loss.
         groups: positions of the groups of mined pairs, disjoint; {} where none are known.
         seed: of halves and nulls.
+        proposed: numbers of pairs that are no findings, which the words say of them.
     """
-    return _attributed(trace, mean, groups, seed, find_spikes(mean.values))
+    return _attributed(trace, mean, groups, seed, proposed, find_spikes(mean.values))
 
 
 def largest_rise(
-    trace: Trace, mean: MeanLoss, groups: Mapping[GroupKey, Ints], seed: int = 0
+    trace: Trace,
+    mean: MeanLoss,
+    groups: Mapping[GroupKey, Ints],
+    seed: int = 0,
+    proposed: Collection[int] = (),
 ) -> Spike | None:
     """The largest climb of a mean loss in which none is sudden, attributed as a spike is; None where it never climbs.
 
     Checkpoints far apart, or a run that is noisy throughout, have no step that stands out from the others.
 
     Args:
-        trace, mean, groups, seed: as of ``attributed_spikes``.
+        trace, mean, groups, seed, proposed: as of ``attributed_spikes``.
     """
     climb = largest_climb(mean.values)
     if climb is None or find_spikes(mean.values):
         return None
-    return next(iter(_attributed(trace, mean, groups, seed, [climb])), None)
+    return next(iter(_attributed(trace, mean, groups, seed, proposed, [climb])), None)
 
 
 def _attributed(
@@ -72,6 +82,7 @@ def _attributed(
     mean: MeanLoss,
     groups: Mapping[GroupKey, Ints],
     seed: int,
+    proposed: Collection[int],
     rows: Sequence[tuple[int, int]],
 ) -> tuple[Spike, ...]:
     """The rises from bottom to top in ``rows``, and the cause of the largest ones."""
@@ -86,6 +97,7 @@ def _attributed(
     classes = by_class(rises, seed)
     features = feature_splits(rises, trace.seen, trace.classes, seed)
     held_by_groups = by_groups(rises, groups, seed)
+    unsure = {str(key) for key in groups if key.pair in proposed}
     plain = trace.loss in PLAIN and len(rises.names) > 1
     found = list(spikes)
     for at, s in enumerate(asked):
@@ -94,7 +106,7 @@ def _attributed(
         ids = trace.ids[rises.positions]
         cause = SpikeCause(
             strength(of, features[at], held_by_groups[at]),
-            sentence(of, features[at], held_by_groups[at], "" if trace.seen else trace.unseen),
+            sentence(of, features[at], held_by_groups[at], "" if trace.seen else trace.unseen, unsure),
             of.table,
             of.named,
             of.held,
@@ -163,5 +175,6 @@ def with_causes(case: Case, seen: tuple[Mapping[str, NDArray[Any]], str] | None)
         naming=trace.naming,
     )
     made = case.mining.provenance if case.mining else None
-    of = (given, trace.mean_loss, groups, made.seed if made else 0)
+    proposed = proposals(case.mining.pairs) if case.mining else ()
+    of = (given, trace.mean_loss, groups, made.seed if made else 0, proposed)
     return replace(case, spikes=attributed_spikes(*of), largest_rise=largest_rise(*of))

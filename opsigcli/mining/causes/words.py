@@ -8,7 +8,7 @@ from opsigcli.sentences import percent, say
 from opsigcli.spike_records import LIKELY, SEEN, UNTOLD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from opsigcli.mining.causes.classes import ByClass
     from opsigcli.spike_records import FeatureSplit, Share
@@ -32,9 +32,13 @@ def strength(of: ByClass, features: Sequence[FeatureSplit], groups: Sequence[Sha
 
 
 def sentence(
-    of: ByClass, features: Sequence[FeatureSplit], groups: Sequence[Share], why_no_features: str
+    of: ByClass,
+    features: Sequence[FeatureSplit],
+    groups: Sequence[Share],
+    why_no_features: str,
+    proposed: Collection[str] = (),
 ) -> str:
-    """Who holds the rise: classes, what parts them, groups; or that nothing seen does."""
+    """Who holds the rise: classes, what parts them, groups (some are no findings); or that nothing seen does."""
     parts = []
     held = of.held
     if of.named and held is not None:
@@ -58,7 +62,8 @@ def sentence(
     if strong:
         best = max(strong, key=lambda g: g.share)
         share, expected = percent(best.share), percent(best.expected)
-        parts.append(say("cause: group", group=best.name, share=share, expected=expected, p=_p(best.p_value)))
+        name = f"proposed {best.name}" if best.name in proposed else best.name
+        parts.append(say("cause: group", group=name, share=share, expected=expected, p=_p(best.p_value)))
     if not parts:
         largest = of.table[0]
         share, expected = percent(largest.share), percent(largest.expected)
