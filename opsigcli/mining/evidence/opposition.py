@@ -102,14 +102,14 @@ def clarity_by_chance(pair: Matched) -> Evidence | None:
 
 OPPOSITION = Kind.number(
     "opposition",
-    "minus the mean residual-adjusted similarity between the two groups: the inner product of what their gradients "
-    "have, per unit of output residual, beyond the usual gradient of such a residual, in lengths below 1, averaged "
-    f"over the checkpoints compared ({NULL}, mean; {SOUGHT}).",
+    "minus the mean similarity between the two groups' gradients (--similarity; adjusted: of what they have beyond "
+    "what their output residuals alone explain, as opsig-evidence(7) defines it), averaged over the checkpoints "
+    f"compared ({NULL}, mean; {SOUGHT}).",
     _opposition,
 )
 SEPARATION = Kind.number(
     "separation",
-    "10 % quantile of the members' contrast (mean residual-adjusted similarity to the own group minus "
+    "10 % quantile of the members' contrast (mean similarity of gradients to the own group minus "
     "that to the other) over the 98 % quantile of its size in all other candidates, or in those with the members' "
     "labels, whichever is larger (those drawn at random count for all that are no candidates); of a pair with less "
     "than 2 % of all examples what a tenth as many of the latter reach as it has members takes the place of their "
@@ -120,7 +120,7 @@ SEPARATION = Kind.number(
 )
 COHESION = Kind.number(
     "cohesion",
-    f"mean residual-adjusted similarity of two members of one group, the smaller of both "
+    f"mean similarity of the gradients of two members of one group, the smaller of both "
     f"({NULL}, mean; {SOUGHT}).",
     _cohesion,
 )
