@@ -18,6 +18,7 @@ OUTLIERS = "opposing outliers"
 UNJUDGED = "proposed from losses alone, not judged"
 
 SIGNIFICANT = 0.05
+MANY = 0.25  # of the surrogates: a finding may have a p-value up to its false discovery rate
 MARGIN = 0.04  # of an opposition, beyond its null
 LEANING = 0.07  # opposition of class-matched random groups from which classes oppose one another
 APART = 1.5  # separation from which groups are discrete: classes that lean on one another reach 1.35
@@ -251,8 +252,9 @@ def _selection(evidence: Mapping[str, Evidence]) -> list[str]:
     clear = evidence.get("clarity")
     if clear is None or clear.p_value is None:
         return []
+    often = "few or none" if clear.p_value <= SIGNIFICANT else "some" if clear.p_value <= MANY else "many"
     return [
-        f"the search finds a pair as clear in {'few or none' if clear.p_value <= SIGNIFICANT else 'many'} of the "
+        f"the search finds a pair as clear in {often} of the "
         f"surrogates that have class means and covariances alone (clarity {clear.value:.2f}, "
         f"p {clear.p_value:.2f} after selection)"
     ]

@@ -42,7 +42,9 @@ def test_a_verdict_turns_where_evidence_no_longer_exceeds_its_null(
     assert judge(CLEAR | changed, 25)[0] == verdict
 
 
-@pytest.mark.parametrize(("p", "said"), [(0.03, "in few or none of"), (0.07, "in many of")])
+@pytest.mark.parametrize(
+    ("p", "said"), [(0.03, "in few or none of"), (0.1, "in some of"), (0.3, "in many of")]
+)
 def test_how_often_the_search_finds_as_clear_a_pair_by_chance_is_said(p: float, said: str) -> None:
     reasons = judge(CLEAR | {"clarity": Evidence(0.4, 0.1, p)}, 25)[1]
     assert any(said in reason for reason in reasons)
