@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints, Provenance
     from opsigcli.spike_records import SpikeCause
 
+TRACED = "checkpoints_traced"  # among the options of the provenance: of how many checkpoints the trace was
 Side = Literal["first", "second", "rest"]
 SIDES: tuple[Side, Side] = ("first", "second")  # of a pair
 
@@ -151,6 +152,11 @@ class Mining:
         """What the groups are known by, whoever mined them."""
         ids = [[pair.first.ids.tolist(), pair.second.ids.tolist()] for pair in self.pairs]
         return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+
+    @property
+    def traced(self) -> int | None:
+        """Checkpoints of the trace that was mined; None where that is not known."""
+        return None if self.provenance is None else self.provenance.options.get(TRACED)
 
     @property
     def counted(self) -> tuple[Pair, ...]:

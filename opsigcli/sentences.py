@@ -20,6 +20,10 @@ SENTENCES: dict[str, str] = {
         "(adjusted "
         "R²), and no groups of outliers were found that oppose one another beyond that. Looked at: {looked}."
     ),
+    "pairs: of another trace": (
+        "Pairs were mined among {then} checkpoints, and {now} are traced now, of which these numbers are not: "
+        "run {command}."
+    ),
     "pairs: where": "Looked at for pairs: {looked}.",
     "pairs: by class": "The {kind} alone explains {share} of the high-passed loss deltas (adjusted R²).",
     "pairs: by class, few": (

@@ -25,6 +25,7 @@ from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_PARTS, NEEDS_SWINGS
 from opsigcli.mining.mine import mine as find_pairs
 from opsigcli.mining.window import first_window
 from opsigcli.mining_records import (
+    TRACED,
     Mining,
 )
 from opsigcli.options import MineOptions
@@ -103,6 +104,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 made = provenance("mine", options, None, seed=options.seed)
                 made = replace(made, device=device, torch_version=version)
                 made.options[KEY] = key
+                made.options[TRACED] = len(trace.steps)
                 made.options["batch_norm"] = options.batch_norm or run.batch_norm or None
                 gone = (sketches.note,) if sketches.note else ()
                 found = replace(found, provenance=made, notes=(*gone, *found.notes))

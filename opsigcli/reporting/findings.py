@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opsigcli.command_line import command
 from opsigcli.reporting.sentences import capital, in_words, joined
 from opsigcli.sentences import say
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
         Mining,
         Pair,
     )
+    from opsigcli.records import Case
 
 SIGNIFICANT = 0.05
 UNCLEAR = ("not distinguishable", "class-level")  # how verdicts begin that claim no pair of outliers
@@ -59,6 +61,18 @@ def title_of_pairs(mining: Mining) -> str:
         more = f", {untested} more not tested" if untested else ""
         return say("pairs: like chance", amount=proposed, untested=more)
     return say("pairs: untested", pairs=_pairs(untested))
+
+
+def of_another_trace(case: Case) -> list[str]:
+    """That more or fewer checkpoints are traced now than were mined, so that shares are not of this trace; or nothing.
+
+    A run that is followed goes on after it was mined, and what was found stays in the store.
+    """
+    mining, now = case.mining, len(case.trace.steps)
+    if mining is None or mining.traced in (None, now):
+        return []
+    again = command("mine", store=case.store)
+    return [say("pairs: of another trace", then=mining.traced, now=now, command=again)]
 
 
 def _pairs(amount: int) -> str:

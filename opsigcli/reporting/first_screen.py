@@ -10,6 +10,7 @@ import numpy as np
 
 from opsigcli.command_line import command
 from opsigcli.reporting.edge import against_threshold, covering_command, trusted, uncovered, uncovered_words
+from opsigcli.reporting.findings import of_another_trace
 from opsigcli.reporting.format import count, number, signed
 from opsigcli.reporting.summary import sharpness_name
 from opsigcli.sentences import percent, say
@@ -160,7 +161,7 @@ def next_steps(case: Case) -> list[str]:
     bare = uncovered(case)
     if not case.sharpness or (against_threshold(case) and bare):
         found.append(covering_command(case))
-    if case.mining is None:
+    if case.mining is None or of_another_trace(case):
         found.append(command("mine", store=case.store))
     elif case.mining.pairs and not any(causal.groups == case.mining.digest for causal in case.causal):
         found.append(command("mine", store=case.store, options=("--causal",)))

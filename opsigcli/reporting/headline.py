@@ -12,7 +12,7 @@ from opsigcli.mining_records import (
     REST,
 )
 from opsigcli.reporting.edge import edge
-from opsigcli.reporting.findings import said_of_pairs, title_of_pairs
+from opsigcli.reporting.findings import of_another_trace, said_of_pairs, title_of_pairs
 from opsigcli.reporting.first_screen import no_spike
 from opsigcli.reporting.format import signed
 from opsigcli.reporting.sentences import Part, capital, in_words, joined, made_by
@@ -84,14 +84,15 @@ def _pairs(case: Case) -> Part:
                 share=percent(by_class),
                 looked=looked,
             )
-            return [say("pairs: classes", sides=f" ({sides})" if sides else "")], [words], []
-        return [say("pairs: none")], [], [say("pairs: none, where", looked=looked)]
+            title = say("pairs: classes", sides=f" ({sides})" if sides else "")
+            return [title], [words, *of_another_trace(case)], []
+        return [say("pairs: none")], [], [say("pairs: none, where", looked=looked), *of_another_trace(case)]
     found = said_of_pairs(mining)
     members = len({int(i) for pair in mining.pairs for group in (pair.first, pair.second) for i in group.ids})
     share = percent(members / total)
     found[-1] += f" {say('pairs: of the data', share=share, result=made_by(case, 'mine'))}"
     found += _active(mining, total)
-    return [title_of_pairs(mining)], found, []
+    return [title_of_pairs(mining)], [*found, *of_another_trace(case)], []
 
 
 def _active(mining: Mining, total: int) -> list[str]:

@@ -58,6 +58,28 @@ def test_mining_again_says_who_held_the_spikes(opsig: Opsig, tmp_path: Path) -> 
     assert again == first
 
 
+def test_a_store_that_is_traced_further_says_so_until_it_is_mined_again(opsig: Opsig, tmp_path: Path) -> None:
+    run, store = tmp_path / "run", tmp_path / "s.h5"
+
+    def traced(steps: int) -> None:
+        assert opsig("train", run, "--data", "planted?n=200", "--steps", steps).code == 0
+        assert opsig("trace", run, "--store", store).code == 0
+
+    def report() -> str:
+        return " ".join(opsig("report", "--store", store).out.split())
+
+    def mine() -> None:
+        assert opsig("mine", "--store", store, "--method", "losses").code == 0
+
+    traced(12)
+    mine()
+    assert "were mined among" not in report()
+    traced(16)
+    assert "Pairs were mined among 13 checkpoints, and 17 are traced now" in report()
+    mine()
+    assert "were mined among" not in report()
+
+
 @pytest.mark.parametrize(
     "other", [("--seed", 1), ("--top", 3), ("--method", "losses"), ("--similarity", "raw")]
 )

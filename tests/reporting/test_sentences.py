@@ -19,9 +19,9 @@ from reporting_case import make_case, show, with_losses
 from opsigcli.comparison.compare import compare
 from opsigcli.comparison_records import Comparison
 from opsigcli.mining.causes.attribute import with_causes
-from opsigcli.mining_records import Evidence, GroupKey
+from opsigcli.mining_records import TRACED, Evidence, GroupKey
 from opsigcli.probe_records import Probe, ProbeTrace
-from opsigcli.records import Case
+from opsigcli.records import Case, Provenance
 from opsigcli.reporting import removal
 from opsigcli.reporting.comparison import over_words, shared_lines
 from opsigcli.reporting.comparison import title as title_of_runs
@@ -70,6 +70,11 @@ def lines_of(thing: Thing) -> list[str]:
 def mined(case: Case, **more: Any) -> Case:
     assert case.mining is not None
     return replace(case, mining=replace(case.mining, **more))
+
+
+def mined_at(checkpoints: int) -> Case:
+    """Mined when so many checkpoints were traced."""
+    return mined(make_case(), provenance=Provenance("mine", {TRACED: checkpoints}, ""))
 
 
 def pairs_with(case: Case, *parts: dict[str, Any]) -> Case:
@@ -192,6 +197,7 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "pairs: classes": (
         lambda: mined(calm(), explained={"class": 0.6}), lambda: mined(calm(), explained={"class": 0.3})),
     "pairs: classes, how much": (lambda: mined(calm(), explained={"class": 0.6}), calm),
+    "pairs: of another trace": (lambda: mined_at(39), lambda: mined_at(len(make_case().trace.steps))),
     "pairs: where": (make_case, calm),
     "pairs: by class": (lambda: mined(calm(), explained={"class": 0.4}), calm),
     "pairs: by class, few": (
