@@ -27,6 +27,7 @@ from opsigcli.mining.window import first_window
 from opsigcli.mining_records import (
     TRACED,
     Mining,
+    proposals,
 )
 from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
@@ -191,7 +192,9 @@ def _outcome(
     messages = list(tell_known_pairs(known_pairs, case))
     if options.export is not None:
         count = export_groups(options.export, found, case.trace, case.run.classes)
-        messages.append(f"wrote {count} rows to {options.export}")
+        unsure, pairs = len(proposals(found.pairs)), len(found.pairs)
+        more = f": {unsure} of {pairs} pairs are no findings" if unsure else ""
+        messages.append(f"wrote {count} rows to {options.export}{more}")
     return Outcome(
         schema="opsig/mine",
         inputs={"store": str(options.store), "options": found.provenance.options if found.provenance else {}},

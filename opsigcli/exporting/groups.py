@@ -20,7 +20,7 @@ from opsigcli.store.beside import write_file
 if TYPE_CHECKING:
     from opsigcli.records import Ints
 
-COLUMNS = ("pair", "side", "id", "label", "name", "verdict")
+COLUMNS = ("pair", "side", "id", "label", "name", "finding", "verdict")
 FORMATS = (".csv", ".jsonl", ".npz", ".json", ".pt")
 
 
@@ -41,7 +41,8 @@ def export_groups(path: Path, mining: Mining, trace: LossTrace, classes: tuple[s
     """Write one row per member of a group, in the order of the pairs; returns the number of rows.
 
     Columns: pair (from 1), side (first or second), id (document:token for tokens), label (class name, or index; the
-    token predicted), name (relative path, or text with the token marked), verdict on the pair.
+    token predicted), name (relative path, or text with the token marked), finding (whether the pair is
+    one; empty where it was not tested), verdict on the pair.
 
     Raises:
         UsageError: the ending of ``path`` is not known.
@@ -85,6 +86,7 @@ def _fiftyone(path: Path, rows: list[dict[str, Any]], _: Mining) -> None:
             "tags": [f"opsig-pair-{row['pair']}-{row['side']}"],
             "label": str(row["label"]),
             "id": row["id"],
+            "finding": row["finding"],
             "verdict": row["verdict"],
         }
         for row in rows
@@ -125,5 +127,6 @@ def _rows(mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> Iterato
                 "id": naming.id(example) if naming.in_documents else example,
                 "label": (classes[label] if 0 <= label < len(classes) else label) if naming.label else "",
                 "name": name,
+                "finding": mining.pairs[key.pair - 1].finding,
                 "verdict": mining.pairs[key.pair - 1].verdict,
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -34,6 +35,19 @@ def test_every_export_is_read_back_as_the_ids_of_the_groups(opsig: Opsig, case: 
     if ending == "npz":
         with np.load(file) as arrays:
             assert arrays["pair_1_first"].tolist() == result["pairs"][0]["first"]["ids"]
+
+
+def test_an_export_says_which_groups_are_findings(opsig: Opsig, case: Path) -> None:
+    store, asked = case / "opsig.h5", ("--method", "full", "--surrogates", 9, "--gradient-checkpoints", 2)
+    for rate, finding in ((1.0, True), (0.0, False)):
+        words = ("mine", "--store", store, *asked, "--false-discovery-rate", rate)
+        result = opsig(*words, "--export", case / "g.csv", "--json").json["result"]
+        pairs = {str(n): str(pair["finding"]).lower() for n, pair in enumerate(result["pairs"], 1)}
+        rows = list(csv.DictReader((case / "g.csv").read_text().splitlines()))
+        assert {row["pair"]: row["finding"] for row in rows} == pairs
+        assert finding in [pair["finding"] for pair in result["pairs"]]
+        ends = f"rows to {case / 'g.csv'}: {len(pairs)} of {len(pairs)} pairs are no findings"
+        assert (ends in " ".join(opsig(*words, "--export", case / "g.csv").err.split())) == (not finding)
 
 
 @pytest.mark.slow
