@@ -8,7 +8,7 @@ from opsigcli.gates.measured import Measured, missing
 from opsigcli.reporting.findings import FOUND, UNTESTED, by_standing
 
 if TYPE_CHECKING:
-    from opsigcli.mining_records import Pair
+    from opsigcli.mining_records import Mining, Pair
     from opsigcli.records import Case
 
 ENERGY = "share_of_loss_change"
@@ -50,19 +50,29 @@ def examples(case: Case) -> Measured:
 
 def proposed(case: Case) -> Measured:
     """Pairs, findings or not."""
-    return missing(UNMINED) if case.mining is None else Measured(float(len(case.mining.pairs)))
+    mined = _mined(case)
+    return mined if isinstance(mined, Measured) else Measured(float(len(mined.pairs)))
 
 
 def _findings(case: Case) -> list[tuple[int, Pair]] | Measured:
     """The findings with their numbers; or why they are not known."""
-    if case.mining is None:
-        return missing(UNMINED)
-    parted = by_standing(case.mining)
+    mined = _mined(case)
+    if isinstance(mined, Measured):
+        return mined
+    parted = by_standing(mined)
     if untested := parted.get(UNTESTED):
-        return missing(
-            f"{len(untested)} of {len(case.mining.pairs)} proposed pairs were not tested against chance"
-        )
+        return missing(f"{len(untested)} of {len(mined.pairs)} proposed pairs were not tested against chance")
     return parted.get(FOUND, [])
+
+
+def _mined(case: Case) -> Mining | Measured:
+    """What was mined of this trace; or why nothing was: a run that goes on has checkpoints that were not looked at."""
+    mining, now = case.mining, len(case.trace.steps)
+    if mining is None:
+        return missing(UNMINED)
+    if mining.traced not in (None, now):
+        return missing(f"mined among {mining.traced} checkpoints, and {now} are traced now: opsig mine")
+    return mining
 
 
 def _largest(values: list[tuple[float, int]]) -> Measured:

@@ -13,8 +13,8 @@ from opsigcli.gates.baseline import Likeness
 from opsigcli.gates.condition import read_condition
 from opsigcli.gates.judge import Gate, judge
 from opsigcli.gates.metrics import METRICS, measure
-from opsigcli.mining_records import Spike
-from opsigcli.records import Case, VirtualSteps
+from opsigcli.mining_records import TRACED, Spike
+from opsigcli.records import Case, Provenance, VirtualSteps
 from opsigcli.sharpness_records import CriticalSharpness, SharpnessPoint, StepCheck
 from opsigcli.training_records import AgainstLog
 
@@ -31,6 +31,22 @@ def point(step: int, ratio: float | None, **changes: Any) -> SharpnessPoint:
 
 def measured(*points: SharpnessPoint) -> Case:
     return replace(make_case(), sharpness=points)
+
+
+def test_pairs_mined_before_more_was_traced_are_not_measured() -> None:
+    case = make_case()
+    assert case.mining is not None
+    for checkpoints, known in ((len(case.trace.steps), True), (13, False)):
+        made = Provenance("mine", {TRACED: checkpoints}, "")
+        of = replace(case, mining=replace(case.mining, provenance=made))
+        for name in (
+            "findings.count",
+            "findings.energy.max",
+            "opposition.max",
+            "findings.examples",
+            "pairs.count",
+        ):
+            assert (value(of, name) is not None) == known, name
 
 
 def test_losses_are_those_of_a_plain_mean() -> None:
