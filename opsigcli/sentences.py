@@ -191,8 +191,8 @@ SENTENCES: dict[str, str] = {
     "runs: no ratio": "There is no stability ratio of {run}: {command} measures it.",
     "runs: not mined": "Nothing was mined in {run}: {command} finds groups.",
     "runs: contradicted": (
-        "The weights of {run} contradict its stability threshold at {amount} of the {measured} checkpoints with a "
-        "ratio."
+        "The weights of {run} contradict its stability threshold at {amount} of the {measured} checkpoints "
+        "measured, whose ratios are left out."
     ),
     "runs: different sharpness": (
         "Ratios are of sharpness in some runs and of preconditioned sharpness in others, each over its threshold."

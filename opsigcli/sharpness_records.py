@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from opsigcli.mining_records import (
     Evidence,
@@ -127,11 +128,36 @@ class SharpnessPoint:
     settings: str = (
         ""  # of the run, that it was judged by; "" where the checkpoint has an optimizer of its own
     )
+    ratio_contradicted: bool = (
+        False  # the weights contradict its threshold, here or, confirmed nowhere, elsewhere
+    )
 
     @property
     def fixed_statistics(self) -> bool:
         """The derivatives took BatchNorm's statistics for constants, as no step of training did."""
         return self.batch_norm not in (None, "batch")
+
+
+def contradicted(points: Sequence[SharpnessPoint]) -> frozenset[int]:
+    """Steps of the points whose threshold the weights contradict, and with it every ratio to it.
+
+    Where the weights confirm the threshold nowhere, one that they contradict somewhere is that of another rule, or of
+    another loss, at the points of which they do not tell as well.
+    """
+    verdicts = {point.step: point.step_check.verdict for point in points if point.step_check is not None}
+    unlike = frozenset(step for step, verdict in verdicts.items() if verdict == CONTRADICTED)
+    if not unlike or CONFIRMED in verdicts.values():
+        return unlike
+    return frozenset(point.step for point in points)
+
+
+def marked(points: Sequence[SharpnessPoint]) -> tuple[SharpnessPoint, ...]:
+    """The points, each with whether its ratio is contradicted, which is known of all of them together."""
+    unlike = contradicted(points)
+    return tuple(
+        replace(point, ratio_contradicted=point.step in unlike and point.ratio is not None)
+        for point in points
+    )
 
 
 @dataclass(frozen=True)

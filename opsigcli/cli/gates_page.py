@@ -20,7 +20,8 @@ GATES = Topic(
                 "  opsig report --baseline main.json --require 'loss.last <= baseline * 1.05'",
                 "What was not measured, or is not a finite number, trips every gate on it, and is said to be that. So "
                 "does a maximum over checkpoints some of which did not converge, or whose threshold the weights "
-                "contradict. last is the last checkpoint of the trace, and no earlier one. Gates see the results that "
+                "contradict: there, and where steps confirm it nowhere, at every checkpoint. last is the last "
+                "checkpoint of the trace, and no earlier one. Gates see the results that "
                 "the report shows (--result).",
             ),
         ),

@@ -20,6 +20,7 @@ from opsigcli.mean_loss import mean_loss
 from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.printable import without_folders
 from opsigcli.sentences import say
+from opsigcli.sharpness_records import contradicted
 from opsigcli.store.reader import open_store
 
 if TYPE_CHECKING:
@@ -98,11 +99,11 @@ def _elsewhere(
 
 
 def _run(case: Case, letter: str, settings: dict[str, str], by_all: Ints) -> ComparedRun:
-    trace, mining = case.trace, case.mining
+    trace, mining, unlike = case.trace, case.mining, contradicted(case.sharpness)
     points = [
         (p.step, p.ratio)
         for p in case.sharpness
-        if p.converged and p.ratio is not None and math.isfinite(p.ratio)
+        if p.converged and p.ratio is not None and math.isfinite(p.ratio) and p.step not in unlike
     ]
     preconditioned = {p.preconditioned is not None for p in case.sharpness if p.ratio is not None}
     tested = mining is not None and any(pair.finding is not None for pair in mining.pairs)
@@ -176,7 +177,8 @@ def _notes(runs: Sequence[ComparedRun], cases: Sequence[Case]) -> list[str]:
     if len({case.run.loss for case in cases}) > 1:
         notes.append(say("runs: different losses"))
     for run, case in zip(runs, cases, strict=True):
-        if not run.ratios:
+        unlike = contradicted(case.sharpness)
+        if not run.ratios and not unlike:
             asked = command("sharpness", store=case.store)
             notes.append(say("runs: no ratio", run=run.letter, command=asked))
         if case.mining is None:
@@ -184,10 +186,7 @@ def _notes(runs: Sequence[ComparedRun], cases: Sequence[Case]) -> list[str]:
     if len({run.sharpness for run in runs if run.ratios}) > 1:
         notes.append(say("runs: different sharpness"))
     for run, case in zip(runs, cases, strict=True):
-        checks = {p.step: p.step_check for p in case.sharpness if p.step_check is not None}
-        unlike = [s for s in run.ratio_steps if s in checks and checks[s].verdict == "contradicted"]
-        if unlike:
-            notes.append(
-                say("runs: contradicted", run=run.letter, amount=len(unlike), measured=len(run.ratios))
-            )
+        if unlike := contradicted(case.sharpness):
+            measured = len(case.sharpness)
+            notes.append(say("runs: contradicted", run=run.letter, amount=len(unlike), measured=measured))
     return notes

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from opsigcli.errors import UsageError
 from opsigcli.exporting import LOGS
 from opsigcli.records import Case
+from opsigcli.sharpness_records import contradicted
 
 Log = Callable[[Case], str]  # writes a case; what was done, in words
 
@@ -42,11 +43,13 @@ def _numbers(case: Case) -> Iterator[tuple[str, int, float]]:
     """Tag, step and value of every number."""
     for step, value in zip(case.trace.steps.tolist(), case.trace.mean_losses.tolist(), strict=True):
         yield "loss/mean", step, value
+    unlike = contradicted(case.sharpness)
     for point in case.sharpness:
+        mark = "_contradicted" if point.step in unlike else ""  # a curve has no room for a footnote
         numbers = {
             "sharpness/largest_eigenvalue": point.eigenvalues[0] if point.converged else None,
             "sharpness/threshold": point.threshold,
-            "sharpness/ratio": point.ratio,
+            f"sharpness/ratio{mark}": point.ratio,
             "sharpness/batch": point.batch_sharpness,
         }
         yield from ((tag, point.step, value) for tag, value in numbers.items() if value is not None)

@@ -20,6 +20,7 @@ POINT: dict[str, str] = {
     "matvecs": "int",
     "threshold": "float",
     "ratio": "float",
+    "ratio_contradicted": "bool",
     "preconditioned": "float",
     "batch_sharpness": "float",
     "batch_error": "float",

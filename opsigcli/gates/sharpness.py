@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from opsigcli.gates.measured import Measured, missing
 from opsigcli.reporting.edge import against_threshold
 from opsigcli.sharpness_records import CONTRADICTED
+from opsigcli.sharpness_records import contradicted as contradicted_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Point = TypeVar("Point", "SharpnessPoint", "CriticalSharpness")
 UNMEASURED = "the store has none: opsig sharpness"
+UNLIKE = "the weights contradict the threshold"
 UNMEASURED_QUICK = "the store has none: opsig sharpness --quick"
 
 
@@ -41,7 +43,7 @@ def sharpness_last(case: Case) -> Measured:
 
 def batch_ratio_max(case: Case) -> Measured:
     """The largest ratio of batch sharpness."""
-    return _largest(case, case.sharpness, _batch_ratio, UNMEASURED)
+    return _largest(case, case.sharpness, _batch_ratio(case), UNMEASURED)
 
 
 def critical_max(case: Case) -> Measured:
@@ -85,14 +87,14 @@ def _is_contradicted(point: SharpnessPoint) -> bool:
 
 
 def _ratio(case: Case) -> Callable[[SharpnessPoint], float | str]:
-    usable = {point.step for point in against_threshold(case)}
+    usable, unlike = {point.step for point in against_threshold(case)}, contradicted_of(case.sharpness)
 
     def read(point: SharpnessPoint) -> float | str:
         if not point.converged:
             return "it did not converge"
         if point.step not in usable or point.ratio is None:
             return point.reason.removeprefix("no ratio: ") or "there is no ratio"
-        return "the weights contradict the threshold" if _is_contradicted(point) else point.ratio
+        return UNLIKE if point.step in unlike else point.ratio
 
     return read
 
@@ -101,10 +103,15 @@ def _eigenvalue(point: SharpnessPoint) -> float | str:
     return point.eigenvalues[0] if point.converged and point.eigenvalues else "it did not converge"
 
 
-def _batch_ratio(point: SharpnessPoint) -> float | str:
-    if _is_contradicted(point):
-        return "the weights contradict the threshold"
-    return "there is no batch sharpness (--minibatch)" if point.batch_ratio is None else point.batch_ratio
+def _batch_ratio(case: Case) -> Callable[[SharpnessPoint], float | str]:
+    unlike = contradicted_of(case.sharpness)
+
+    def read(point: SharpnessPoint) -> float | str:
+        if point.step in unlike:
+            return UNLIKE
+        return "there is no batch sharpness (--minibatch)" if point.batch_ratio is None else point.batch_ratio
+
+    return read
 
 
 def _critical(point: CriticalSharpness) -> float | str:

@@ -12,7 +12,7 @@ from opsigcli.reporting.format import count, number
 from opsigcli.reporting.sentences import Part, capital, made_by
 from opsigcli.reporting.summary import sharpness_name, sharpness_values
 from opsigcli.sentences import say
-from opsigcli.sharpness_records import NO_STEP
+from opsigcli.sharpness_records import NO_STEP, contradicted
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
@@ -38,9 +38,8 @@ def against_threshold(case: Case) -> list[SharpnessPoint]:
 
 def trusted(case: Case) -> list[SharpnessPoint]:
     """Those of them whose threshold the weights do not contradict."""
-    points = against_threshold(case)
-    unlike = _contradicted(points)
-    return [p for p in points if p not in unlike]
+    unlike = contradicted(case.sharpness)
+    return [p for p in against_threshold(case) if p.step not in unlike]
 
 
 def uncovered(case: Case) -> list[Spike]:
@@ -165,13 +164,6 @@ def _title(case: Case, name: str, against: list[SharpnessPoint]) -> str:
 def _bare(reason: str) -> str:
     """Why there is none, without saying twice that there is none."""
     return reason.removeprefix("no ratio: ").removeprefix("no threshold: ")
-
-
-def _contradicted(points: list[SharpnessPoint]) -> list[SharpnessPoint]:
-    """Those whose threshold the weights contradict; where they confirm it nowhere, those they do not tell of too."""
-    unlike = [p for p in points if p.step_check is not None and p.step_check.verdict == "contradicted"]
-    confirmed = any(p.step_check is not None and p.step_check.verdict == "confirmed" for p in points)
-    return unlike if confirmed or not unlike else points
 
 
 def _would_have_grown(case: Case, points: list[SharpnessPoint]) -> list[SharpnessPoint]:

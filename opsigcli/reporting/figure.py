@@ -12,6 +12,7 @@ from opsigcli.errors import ReportError, UsageError
 from opsigcli.reporting.charts.sheet import Sheet
 from opsigcli.reporting.glyphs import ROLES
 from opsigcli.reporting.scales import apart, value_scale
+from opsigcli.sharpness_records import contradicted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,7 +163,8 @@ def _ratio(axes: Any, sheet: Sheet) -> None:
     ratios = np.array([math.nan if p.ratio is None else p.ratio for p in sheet.points])
     axes.axhline(1, color=ROLES["limit"], linestyle="--", linewidth=0.8)
     axes.plot(*_inside(sheet, *apart(steps, ratios)), color=ROLES["sharp"], linewidth=0.8)
-    good = np.array([point.converged for point in sheet.points])
+    unlike = contradicted(sheet.points)
+    good = np.array([point.converged and point.step not in unlike for point in sheet.points])
     axes.plot(*_inside(sheet, steps[good], ratios[good]), "o", color=ROLES["sharp"])
     axes.plot(
         *_inside(sheet, steps[~good], ratios[~good]), "o", color=ROLES["sharp"], markerfacecolor="white"

@@ -20,6 +20,7 @@ from opsigcli.reporting.sharpness_lines import (
 from opsigcli.reporting.tables import head, table_of
 from opsigcli.reporting.textplot import sparkline
 from opsigcli.sentences import percent
+from opsigcli.sharpness_records import contradicted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -261,7 +262,10 @@ def _extent(case: Case, result: Result) -> str:
     if result.virtual is not None:
         return count(len(result.virtual.rows), "checkpoint")
     points = result.sharpness or result.critical
-    ratios = [p.ratio for p in points if p.ratio is not None and math.isfinite(p.ratio)]
+    unlike = contradicted(result.sharpness)
+    ratios = [
+        p.ratio for p in points if p.ratio is not None and math.isfinite(p.ratio) and p.step not in unlike
+    ]
     span = f", {case.run.axis.span(points[0].step, points[-1].step)}" if len(points) > 1 else ""
     peak = f", ratio at most {number(max(ratios))}" if ratios else ""
     return f"{count(len(points), 'checkpoint')}{span}{peak}"

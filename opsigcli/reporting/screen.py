@@ -18,6 +18,7 @@ from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.sentences import capital
 from opsigcli.reporting.terminal import SHARP, loss_plot, moved_lines, render_report
 from opsigcli.reporting.textplot import TextPlot
+from opsigcli.sharpness_records import contradicted
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -92,8 +93,12 @@ def ratio_plot(case: Case) -> TextPlot | None:
     if not points:
         return None
     trace, values = case.trace, [p.ratio or 0.0 for p in points]
+    unlike = contradicted(case.sharpness)
+    held = [p.converged and p.step not in unlike for p in points]
     ends = np.array([int(trace.steps[0]), int(trace.steps[-1])])
-    hollow = ", \u25cb not converged" if any(not p.converged for p in points) else ""
+    said = ["not converged"] if not all(p.converged for p in points) else []
+    said += ["contradicted by the weights"] if any(p.step in unlike for p in points) else []
+    hollow = f", \u25cb {' or '.join(said)}" if said else ""
     title = f"Stability ratio, \u2504 edge of stability{hollow}"
     plot = TextPlot(
         Scale(int(ends[0]), int(ends[1])),
@@ -103,7 +108,5 @@ def ratio_plot(case: Case) -> TextPlot | None:
         trace.axis,
     )
     plot.limit(ends, np.ones(2))
-    plot.points(
-        [p.step for p in points], values, ["\u25cf" if p.converged else "\u25cb" for p in points], SHARP
-    )
+    plot.points([p.step for p in points], values, ["\u25cf" if good else "\u25cb" for good in held], SHARP)
     return plot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from opsigcli.options import COMMANDS
 from opsigcli.reporting.format import NOTHING, count, group_mark, number
 from opsigcli.reporting.sharpness_lines import curvature_lines, step_check_lines
 from opsigcli.sentences import percent, say
+from opsigcli.sharpness_records import contradicted
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     )
     from opsigcli.sharpness_records import SharpnessPoint
 
+UNLIKE = "\u2020"  # after a ratio to a threshold that the weights contradict
 WINDOW = 5  # loss deltas that the running mean is over: of fewer nothing is taken out, and classes explain the trend
 
 
@@ -126,6 +128,20 @@ def sharpness_title(points: Sequence[SharpnessPoint]) -> str:
 def held_against(point: SharpnessPoint) -> float:
     """The threshold that the point is held against; NaN without a ratio, as it may be one of another quantity."""
     return math.nan if point.threshold is None or point.ratio is None else point.threshold
+
+
+def ratio_of(point: SharpnessPoint, unlike: Collection[int]) -> str:
+    """The point's ratio, marked where the weights contradict the threshold at its step."""
+    return number(point.ratio) + (UNLIKE if point.ratio is not None and point.step in unlike else "")
+
+
+def unlike_lines(points: Sequence[SharpnessPoint]) -> list[str]:
+    """What the mark of ``ratio_of`` says, where some point has it."""
+    unlike = contradicted(points)
+    marks = any(point.step in unlike and point.ratio is not None for point in points)
+    return (
+        [f"{UNLIKE} the weights contradict the threshold: this is no ratio to the run's own"] if marks else []
+    )
 
 
 def residual(point: SharpnessPoint) -> float | None:

@@ -22,9 +22,7 @@ from opsigcli.reporting.listings import shown as listing_shown
 from opsigcli.reporting.probes import render_probes
 from opsigcli.reporting.repeat import commands, needed
 from opsigcli.reporting.scales import Scale, value_scale
-from opsigcli.reporting.sharpness_lines import (
-    step_check_lines,
-)
+from opsigcli.reporting.sharpness_lines import step_check_lines
 from opsigcli.reporting.spike_tables import spikes
 from opsigcli.reporting.summary import (
     facts,
@@ -32,15 +30,18 @@ from opsigcli.reporting.summary import (
     mining_notes,
     notes,
     origins,
+    ratio_of,
     residual,
     sharpness_name,
     sharpness_title,
     sharpness_values,
+    unlike_lines,
 )
 from opsigcli.reporting.tables import head, pairs, table_of, top
 from opsigcli.reporting.textplot import TextPlot
 from opsigcli.reporting.training import render_training
 from opsigcli.reporting.virtual import render_virtual
+from opsigcli.sharpness_records import contradicted
 from opsigcli.token_ids import LABELLED
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def _sharpness(points: Sequence[SharpnessPoint], axis: Axis, rows: int | None) -
         (axis.one, "right"), (sharpness_name(points), "right"), ("residual", "right"), ("converged", ""),
         ("threshold", "right"), ("ratio", "right"),
     )  # fmt: skip
-    values = sharpness_values(points)
+    values, unlike = sharpness_values(points), contradicted(points)
     listed: Sequence[int] = range(len(points))
     if rows is not None and len(points) > rows:
         listed = np.unique(np.linspace(0, len(points) - 1, rows).astype(int)).tolist()
@@ -243,9 +244,9 @@ def _sharpness(points: Sequence[SharpnessPoint], axis: Axis, rows: int | None) -
             number(residual(point), 2),
             "yes" if point.converged else Text("no", style="bold"),
             number(held_against(point), 4),
-            number(point.ratio),
+            ratio_of(point, unlike),
         )
-    shown += [Text(), table]
+    shown += [Text(), table, *(Text(line, style="dim") for line in unlike_lines(points))]
     if len(listed) < len(points):
         shown.append(Text(f"{len(listed)} of {len(points)} points are shown, evenly spread.", style="dim"))
     if rows is None:

@@ -53,7 +53,7 @@ class Peak(TypedDict):
 
     step: int  # where
     sharpness: NotRequired[float]  # there
-    ratio: float | None  # there
+    ratio: float | None  # there; null where there is none, or one that the weights contradict
 
 
 class Spread(TypedDict):
@@ -75,7 +75,7 @@ class Sharpness(TypedDict):
     points: list[SharpnessPoint]  # by step
     phases: list[Phase]  # of all that was ever measured
     peak: Peak | None  # of the sharpness
-    first_step_at_threshold: int | None  # with a ratio of 1 or more
+    first_step_at_threshold: int | None  # with a ratio of 1 or more that the weights do not contradict
     subset: Spread | None  # of --examples
     steps_left: list[int]  # that the budget did not reach
     failed: dict[str, str]  # file -> why

@@ -19,7 +19,7 @@ from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import plain
 from opsigcli.records import Provenance
 from opsigcli.runs.given_hyper import settings_of
-from opsigcli.sharpness_records import CONFIRMED, CONTRADICTED, Phase, SharpnessPoint
+from opsigcli.sharpness_records import Phase, SharpnessPoint, marked
 from opsigcli.stability.configuration import numerics, without_rule
 from opsigcli.stability.measure import Measured
 from opsigcli.stability.merging import answers, completed, merged, wanted
@@ -153,10 +153,11 @@ class Job:
         self.unsaved = True
 
     def shown(self) -> list[SharpnessPoint]:
-        """The points of the rows to be measured, as far as there are some."""
+        """The points of the rows to be measured, as far as there are some, marked by what is known of all of them."""
         mining = self.store.mining
         known = ("", "" if mining is None else mining.digest)
-        found = (self.points.get(self.steps[row]) for row in self.rows)
+        points = {p.step: p for p in marked([self.points[step] for step in sorted(self.points)])}
+        found = (points.get(self.steps[row]) for row in self.rows)
         return [
             replace(p, groups=tuple(group for group in p.groups if group.mining in known))
             for p in found
@@ -166,14 +167,8 @@ class Job:
     def phases(self) -> tuple[Phase, ...]:
         """What the sharpness did along the run, by all points; ratios that the weights contradict say nothing of it."""
         trace = self.store.trace
-        points = [self.points[step] for step in sorted(self.points)]
-        verdicts = {p.step: p.step_check.verdict for p in points if p.step_check is not None}
-        if CONTRADICTED in verdicts.values():
-            nowhere = CONFIRMED not in verdicts.values()
-            points = [
-                replace(p, ratio=None) if nowhere or verdicts.get(p.step) == CONTRADICTED else p
-                for p in points
-            ]
+        points = marked([self.points[step] for step in sorted(self.points)])
+        points = tuple(replace(p, ratio=None) if p.ratio_contradicted else p for p in points)
         return phases(points, trace.steps, trace.mean_losses)
 
     def write(self, found: tuple[Phase, ...], subset: NDArray[np.int64] | None, made: Provenance) -> None:

@@ -157,7 +157,8 @@ def outcome(
     points = list(case.sharpness)
     finite = [point for point in points if math.isfinite(point.eigenvalues[0])]
     peak = max(finite, key=lambda point: point.eigenvalues[0], default=None)
-    reached = next((p.step for p in points if p.ratio is not None and p.ratio >= 1), None)
+    ratios = {p.step: p.ratio for p in points if p.ratio is not None and not p.ratio_contradicted}
+    reached = next((step for step, ratio in ratios.items() if ratio >= 1), None)
     result = {
         "store": str(options.store),
         "unit": case.run.axis.one,
@@ -165,7 +166,7 @@ def outcome(
         "phases": case.phases,
         "peak": None
         if peak is None
-        else {"step": peak.step, "sharpness": peak.eigenvalues[0], "ratio": peak.ratio},
+        else {"step": peak.step, "sharpness": peak.eigenvalues[0], "ratio": ratios.get(peak.step)},
         "first_step_at_threshold": reached,
         "subset": _spread(points),
         "steps_left": left,

@@ -16,7 +16,7 @@ from opsigcli.mining_records import (
 )
 from opsigcli.records import Provenance, Thumbnails, VirtualSteps
 from opsigcli.result_records import VIRTUAL, Result
-from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
+from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint, marked
 from opsigcli.store.decode import decode_text
 from opsigcli.store.names import MINE, SHARPNESS
 from opsigcli.store.schema import KEPT, part_at
@@ -48,8 +48,8 @@ class Results:
 
     @property
     def sharpness(self) -> tuple[SharpnessPoint, ...]:
-        """The sharpness points, by step."""
-        return self._records(SharpnessPoint, "sharpness")
+        """The sharpness points, by step, marked by what all of them say of the threshold."""
+        return marked(self._records(SharpnessPoint, "sharpness"))
 
     @property
     def critical(self) -> tuple[CriticalSharpness, ...]:

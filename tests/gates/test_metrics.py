@@ -123,7 +123,8 @@ def test_the_largest_ratio_is_over_all_points_that_were_measured() -> None:
     ],
 )
 def test_a_point_without_a_ratio_of_its_own_leaves_no_largest_one(bad: SharpnessPoint, why: str) -> None:
-    found = measure(measured(point(0, 0.5), bad, point(40, 1.25)))
+    sound = point(0, 0.5, step_check=StepCheck("confirmed"))
+    found = measure(measured(sound, bad, point(40, 1.25)))
     assert found["sharpness.ratio.max"].value is None
     assert why in found["sharpness.ratio.max"].words
     assert found["sharpness.ratio.last"].value == 1.25

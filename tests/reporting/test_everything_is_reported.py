@@ -92,6 +92,7 @@ POINT: dict[str, tuple[Any, str]] = {
     "parameters": (123457, "123,457"),
     "notes": (("as noted",), "s noted"),
     "step_check": (StepCheck("contradicted", "of another rate", 0.3), "of another rate"),
+    "ratio_contradicted": (True, "1.95\u2020"),
     "layers": (tuple(LayerCurvature(name, "mlp", 8, (0.3,)) for name in ("stem", "tail", "end")), "stem"),
     "kinds": (tuple(LayerCurvature(name, "norm", 8, (0.1,)) for name in ("norms", "convs")), "norms"),
     "groups": ((GroupCurvature(GroupKey(1, "first"), 0.2, Evidence(0.613, 0.1, 0.1), Evidence(0.5), 0.1),), "61%"),

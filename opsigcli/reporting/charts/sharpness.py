@@ -12,8 +12,16 @@ import numpy as np
 from opsigcli.reporting.format import number, range_words
 from opsigcli.reporting.glyphs import swatch
 from opsigcli.reporting.scales import apart, value_scale
-from opsigcli.reporting.summary import held_against, residual, sharpness_title, sharpness_values
+from opsigcli.reporting.summary import (
+    held_against,
+    ratio_of,
+    residual,
+    sharpness_title,
+    sharpness_values,
+    unlike_lines,
+)
 from opsigcli.reporting.svg import Chart, Figure, Key
+from opsigcli.sharpness_records import contradicted
 
 if TYPE_CHECKING:
     from opsigcli.reporting.charts.sheet import Sheet
@@ -61,6 +69,7 @@ def _figure(
         elif known:
             chart.curve(steps, np.array(limits), "limit", dash="dash")
     hollow = [not point.converged for point in points]
+    unlike, marks = contradicted(points), unlike_lines(points)
     with chart.series("sharpness"):
         chart.curve(*apart(steps, np.array(values)), "sharp", width=1)
         chart.points([p.step for p in points], values, "sharp", "disc", hollow)
@@ -68,6 +77,7 @@ def _figure(
     if known:
         legend.append(Key(swatch("limit", dash="dash"), "stability threshold", 3, "threshold"))
         legend.append(Key("", "stability ratio (right axis)" if axis else "stability ratio", 4))
+        legend += [Key("", line) for line in marks]
     if any(hollow):
         glyph = swatch("sharp", shape="disc", hollow=True, line=False)
         legend.append(Key(glyph, f"not converged ({sum(hollow)} of {len(points)})"))
@@ -77,16 +87,22 @@ def _figure(
             number(value, 4),
             "yes" if point.converged else "no",
             number(limit, 4),
-            number(point.ratio if known else None),
+            ratio_of(point, unlike) if known else number(None),
             number(residual(point), 2),
             f"{point.matvecs:,}",
         )
         for point, value, limit in zip(points, values, limits, strict=True)
     )
-    over = sum(1 for p in points if p.converged and p.ratio is not None and p.ratio >= 1)
+    against = [p for p in points if p.converged and p.ratio is not None and p.step not in unlike]
+    over = sum(1 for p in against if p.ratio is not None and p.ratio >= 1)
     description = (
         range_words(title, steps, np.array(values), sheet.trace.axis)
-        + (f" {over} of {len(points)} points are at or above the stability threshold." if known else "")
+        + (
+            f" {over} of {len(points)} points are at or above the stability threshold."
+            if known and against
+            else ""
+        )
+        + "".join(f" {line}." for line in marks if known)
         + (f" {sum(hollow)} points did not converge." if any(hollow) else "")
     )
     return Figure(

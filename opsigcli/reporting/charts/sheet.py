@@ -10,6 +10,7 @@ import numpy as np
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.summary import group_curves
 from opsigcli.reporting.window import busy
+from opsigcli.sharpness_records import contradicted
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
@@ -39,7 +40,8 @@ class Sheet:
         self.groups = list(zip(curves[::2], curves[1::2], strict=True))  # of each pair: first, second
         steps = [int(trace.steps[0]), int(trace.steps[-1]), *(point.step for point in self.points)]
         self.x = Scale(min(steps), max(steps))
-        crossed = [p.step for p in self.points if p.ratio is not None and p.ratio >= 1][:1]
+        unlike = contradicted(self.points)
+        crossed = [p.step for p in self.points if (p.ratio or 0) >= 1 and p.step not in unlike][:1]
         kept = [step for spike in self.spikes for step in (spike.step, spike.next_step)] + crossed
         self.window = busy(trace.steps, [self.mean, *curves], kept)
 
