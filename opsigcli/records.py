@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opsigcli.axis import STEPS, Axis
 from opsigcli.errors import ReportError
+from opsigcli.loss_unit import NATS, LossUnit, unit_of
 from opsigcli.mean_loss import MeanLoss, mean_loss
 from opsigcli.options import STORE
 from opsigcli.token_ids import LABELLED, Naming
@@ -77,6 +78,11 @@ class Run:
         """What its steps count."""
         return Axis(self.unit)
 
+    @property
+    def loss_unit(self) -> LossUnit:
+        """What its losses are measured in."""
+        return unit_of(self.loss)
+
 
 class StoredNames(Protocol):
     """Names that stay in a file until somebody looks."""
@@ -103,6 +109,7 @@ class LossTrace:
     measured: NDArray[np.bool_] | None = None  # (N,) False = its label says to ignore it; None = all count
     weights: Floats | None = None  # (N,) of each example in the mean loss, of mean 1; None = all alike
     axis: Axis = STEPS  # what the steps count
+    unit: LossUnit = NATS  # of the losses
     naming: Naming = LABELLED
     digests: Ints | None = None  # (N,) of inputs and targets; None in stores of older versions
 
@@ -177,6 +184,7 @@ class TraceSummary:
     mean_loss: MeanLoss
     virtual: VirtualSteps | None = None
     axis: Axis = STEPS
+    unit: LossUnit = NATS  # of the losses
 
     @property
     def mean_losses(self) -> Floats:

@@ -105,7 +105,7 @@ SENTENCES: dict[str, str] = {
     "spikes: some": "the mean loss spiked {times}",
     "spikes: none": "No spike of the mean loss was found{apart}.",
     "spikes: none stands out": (
-        "No spike of the mean loss was found; the largest rise, {rise} nats from {between}, does not stand out from "
+        "No spike of the mean loss was found; the largest rise, {rise} from {between}, does not stand out from "
         "usual "
         "changes{apart}."
     ),
@@ -113,7 +113,7 @@ SENTENCES: dict[str, str] = {
         "No spike of the mean loss can be told from {checkpoints}: there are no usual changes to stand out from."
     ),
     "spikes: apart": "; {apart}, and what rose and fell between them is not seen",
-    "spikes: largest": "The largest spike is {rise} nats from {between}{held}.",
+    "spikes: largest": "The largest spike is {rise} from {between}{held}.",
     "spikes: held": "; the rises in it are held {shares}",
     "spikes: together": "{classes} held {shares} of {spikes}",
     "spikes: ratio there": "; {name} came to {ratio} × the stability threshold there",

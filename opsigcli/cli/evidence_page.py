@@ -176,10 +176,10 @@ EVIDENCE_PAGE = Topic(
                 "checkpoint begins or ends. alternation: correlation of the difference of these means with itself one "
                 "step later, after the first 10 % of the steps; amplitude: its root mean square. Losses are said to "
                 "swing against one another where anti_phase and alternation are below -.3 and the amplitude exceeds "
-                ".001 nats.",
+                ".001 (nats, or the loss's own unit).",
                 "swing_held: v is the difference of the groups' mean gradients; at 3 of the checkpoints compared, the "
                 "middles of thirds (of 8 the second, fifth and seventh), the losses at the weights plus and minus "
-                "v/|v|^2, along which either group's mean loss moves about half a nat: logarithm of the members' share "
+                "v/|v|^2, along which either group's mean loss moves about .5: logarithm of the members' share "
                 "of the sum of |l(+) - l(-)| over all candidates, over their share of the candidates; the largest. "
                 "curvature: u'Hu, u = v/|v| and H the Hessian of the mean loss, over the largest eigenvalue, at the "
                 "checkpoint with converged sharpness nearest to one compared, the earlier of two. members by FEATURE: "
@@ -252,7 +252,7 @@ EVIDENCE_PAGE = Topic(
             (
                 "mine --causal goes on from three checkpoints. Period two is seen where the difference of a pair's "
                 "mean losses changes the sign of its deltas at all of 20 updates or at 36 of 40, the first two among "
-                "them, and these deltas have a root mean square above .001 nats; the forks are the first checkpoint "
+                "them, and these deltas have a root mean square above .001; the forks are the first checkpoint "
                 "where some pair that counts begins so, and those at a third and two thirds of all such checkpoints. "
                 "Where checkpoints are farther apart than one update, training goes on from up to 8 of them to see it. "
                 "A fork whose arm with all examples has no period two is left out, and a run without period two has "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from opsigcli.cli.topic import Topic
-from opsigcli.gates.metrics import METRICS
+from opsigcli.gates.metrics import METRICS, WHERE_NATS
 
 GATES = Topic(
     "opsig-gates",
@@ -60,7 +60,10 @@ GATES = Topic(
         ),
         (
             "METRICS",
-            tuple(f"{name} [{metric.unit}]: {metric.definition}" for name, metric in METRICS.items()),
+            (
+                *(f"{name} [{metric.unit}]: {metric.definition}" for name, metric in METRICS.items()),
+                WHERE_NATS,
+            ),
         ),
     ),
     related=("report", "trace", "sharpness", "mine"),

@@ -65,8 +65,10 @@ STORE_PAGE = Topic(
                 "write elsewhere.",
                 "T is the number of checkpoints and N that of examples, one value in the whole file. Other letters "
                 "have one value within their group; * is any length and ... any further axes. In a path # stands "
-                "for a number and * for any name. Losses are in nats; row t of a dataset (T, ...) is of the "
-                "checkpoint steps[t], column i of one (..., N) of the example example_ids[i].",
+                "for a number and * for any name. Losses are in nats where they are log "
+                "likelihoods (ce, nll, lm, bce), of others in their own unit, also where nats are said below; row t of "
+                "a dataset (T, ...) is of the checkpoint steps[t], column i of one (..., N) of the example "
+                "example_ids[i].",
                 "  import h5py\n\n"
                 '  with h5py.File("opsig.h5") as store:\n'
                 '      steps, ids = store["steps"][:], store["example_ids"][:]\n'

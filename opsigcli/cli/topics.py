@@ -87,7 +87,7 @@ SPIKES = Topic(
                 "largest ones (24, fewer on more than 125,000 examples) to names, from the losses in the store "
                 "alone: no gradient, no model. What an example holds is its positive loss delta from bottom to "
                 "top times its weight in the mean loss; shares are of the sum of these, so that the classes "
-                "add up to 100 %. 'of the rise, nats' is a class's part of the rise of the mean loss, falls "
+                "add up to 100 %. 'of the rise' is a class's part of the rise of the mean loss, falls "
                 "counted, and adds up to that.",
                 "Features are looked at when a trace is made, in at most 10,000 random examples, and kept in "
                 "the store: brightness, contrast, colour axes and dominant colour of pictures, the same of "

@@ -210,10 +210,10 @@ def _outcome(
             "notes": found.notes,
             "explained": found.explained,
             "eigen": found.eigen,
-            "causal": causal and {**asdict(causal), "sentences": sentences(causal)},
+            "causal": causal and {**asdict(causal), "sentences": sentences(causal, case.run.loss_unit)},
             "virtual": case.virtual,
         },
-        messages=(*messages, *(lines(causal) if causal else ())),
+        messages=(*messages, *(lines(causal, case.run.loss_unit) if causal else ())),
         warnings=warnings,
         view=case,
     )

@@ -54,7 +54,9 @@ def log_case(case: Case, folder: Path) -> Path:
             words = spike.cause.words if spike.cause else ""
             between = case.run.axis.between(spike.step, spike.next_step)
             events.text(
-                f"spikes/{number}", spike.next_step, _safe(f"{between}, +{spike.rise:.4g} nats. {words}")
+                f"spikes/{number}",
+                spike.next_step,
+                _safe(f"{between}, +{spike.rise:.4g}{case.run.loss_unit.after}. {words}"),
             )
 
     write_file(folder / FILE, fill)

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 from opsigcli.gate_records import MetricValue
 from opsigcli.gates import losses, pairs, sharpness, spikes
 from opsigcli.gates.measured import Metric
+from opsigcli.loss_unit import NATS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opsigcli.records import Case
 
+WHERE_NATS = "nats are of log likelihoods (ce, nll, lm, bce); of other losses it is the loss's own unit."
+NAMELESS = "loss"  # in place of nats, where the loss is no log likelihood
 # A name's last word says which of several values it is: last is that of the run's last checkpoint, and nothing else.
 METRICS: dict[str, Metric] = {
     "sharpness.ratio.max": Metric(
@@ -116,8 +119,11 @@ METRICS: dict[str, Metric] = {
 
 
 def measure(case: Case) -> dict[str, MetricValue]:
-    """Every metric of a case."""
-    found = ((name, metric.unit, metric.of(case)) for name, metric in METRICS.items())
+    """Every metric of a case, in the unit of its loss."""
+    of_loss = case.run.loss_unit.name or NAMELESS
+    found = (
+        (name, metric.unit.replace(NATS.name, of_loss), metric.of(case)) for name, metric in METRICS.items()
+    )
     return {name: MetricValue(one.value, unit, one.words) for name, unit, one in found}
 
 
@@ -128,4 +134,5 @@ def values_of(metrics: Mapping[str, MetricValue]) -> dict[str, float | None]:
 
 def listing() -> str:
     """The table as text, two lines for each metric."""
-    return "\n".join(f"{name} [{metric.unit}]\n    {metric.definition}" for name, metric in METRICS.items())
+    lines = [f"{name} [{metric.unit}]\n    {metric.definition}" for name, metric in METRICS.items()]
+    return "\n".join([*lines, WHERE_NATS])

@@ -169,7 +169,7 @@ def _activity(evidence: Mapping[str, Evidence]) -> list[str]:
         )
         reasons.append(
             f"their losses part and meet on held-out steps (correlation {phase.value:+.2f}), but do not swing every "
-            f"step (lag-one correlation {turn:+.2f}, amplitude {size:.1g} nats)"
+            f"step (lag-one correlation {turn:+.2f}, amplitude {size:.1g})"
         )
     else:
         reasons.append(

@@ -8,6 +8,7 @@ import numpy as np
 from rich.text import Text
 
 from opsigcli.comparison_records import BOTH
+from opsigcli.loss_unit import LossUnit, unit_of
 from opsigcli.printable import printable
 from opsigcli.reporting.format import NOTHING, count, number, score, shorten, signed
 from opsigcli.reporting.listings import Listing, shown
@@ -69,11 +70,21 @@ def span(runs: Sequence[ComparedRun]) -> Scale:
     return Scale(min(ends), max(ends))
 
 
+def unit_in(runs: Sequence[ComparedRun]) -> LossUnit:
+    """What the losses of all runs are in; nothing that has a name where they differ."""
+    units = {unit_of(run.settings.get("loss", "")) for run in runs}
+    return units.pop() if len(units) == 1 else LossUnit(log_likelihood=False)
+
+
 def loss_plot(runs: Sequence[ComparedRun]) -> TextPlot:
     """The mean losses of all runs, each with its letter along the curve."""
     y = value_scale(np.concatenate([curve_of(run) for run in runs]), allow_log=True)
     plot = TextPlot(
-        span(runs), y, LOSS_ROWS, f"Mean loss, nats{' (log scale)' if y.log else ''}", runs[0].axis
+        span(runs),
+        y,
+        LOSS_ROWS,
+        f"Mean loss{unit_in(runs).heading}{' (log scale)' if y.log else ''}",
+        runs[0].axis,
     )
     for style, run in zip(STYLES, runs, strict=False):
         curve = curve_of(run)
@@ -131,8 +142,8 @@ def numbers(compared: Comparison) -> Listing:
         ),
     )
     words = (
-        f"Mean losses in nats, over {over_words(compared)}. Ratio: {_ratio_of(runs)} over its stability threshold, at "
-        "the checkpoints where it was measured and converged.",
+        f"Mean losses{unit_in(compared.runs).within}, over {over_words(compared)}. Ratio: {_ratio_of(runs)} over its "
+        "stability threshold, at the checkpoints where it was measured and converged.",
     )
     return Listing("numbers", "Numbers", "Loss, spikes and sharpness", words, _header(compared), rows)
 
@@ -142,14 +153,14 @@ def gains(compared: Comparison) -> Listing | None:
     told = compared.gains
     if told is None:
         return None
-    axis = compared.runs[0].axis
+    axis, unit = compared.runs[0].axis, unit_in(compared.runs)
     rows = tuple(
         (gain.group, f"{gain.members:,}", *(signed(change) for change in gain.changes))
         for gain in told.groups
     )
     words = (
         f"Change of the mean loss from {axis.at(told.step)}, up to which the runs are the same, to the mean over the "
-        f"{axis.many} {told.first} to {told.last} that all have, nats; below 0 the group gains.",
+        f"{axis.many} {told.first} to {told.last} that all have{unit.heading}; below 0 the group gains.",
     )
     header = ("group", "members", *(run.letter for run in compared.runs))
     return Listing("gains", "Gains", "Which groups gain and which lose", words, header, rows)
@@ -159,11 +170,12 @@ def pairs(compared: Comparison) -> Listing | None:
     """What the groups of every run do in the others."""
     if not compared.elsewhere:
         return None
-    rows = tuple(_row(found) for found in compared.elsewhere)
+    rows, unit = tuple(_row(found) for found in compared.elsewhere), unit_in(compared.runs)
     words = (
         "r: correlation of the two groups' mean high-passed loss deltas after the first 10 % of the steps, where the "
-        "pair was mined, and there; -1 is anti-phase. Apart: root mean square of their difference there, nats. Null: "
-        "random groups of the same labels and sizes there, mean; p: share of them as far apart, of one pair. "
+        "pair was mined, and there; -1 is anti-phase. Apart: root mean square of their difference there"
+        f"{unit.heading}. Null: random groups of the same labels and sizes there, mean; p: share of them as far "
+        "apart, of one pair. "
         "Same as: the pair mined there that shares most members, and how much (Jaccard).",
     )
     header = ("pair", "in", "members", "r", "r there", "apart", "null", "p", "they move", "same as")

@@ -17,6 +17,7 @@ from opsigcli.reporting.comparison import (
     shared_lines,
     span,
     title,
+    unit_in,
 )
 from opsigcli.reporting.format import number
 from opsigcli.reporting.glyphs import swatch
@@ -81,7 +82,7 @@ def _losses(compared: Comparison) -> Figure:
     return Figure(
         "losses",
         "Mean loss",
-        chart.svg("losses", "Mean losses of all runs", f"Mean losses in nats: {words}."),
+        chart.svg("losses", "Mean losses of all runs", f"Mean losses{unit_in(runs).within}: {words}."),
         _legend(runs),
         (runs[0].axis.one, *(run.letter for run in runs)),
         rows,
@@ -148,7 +149,8 @@ def _groups(
     chart.curve(run.steps, curves[0], "first", width=1.2, opacity=0.8)
     chart.curve(run.steps, curves[1], "second", dash="dash", width=1.2, opacity=0.8)
     words = f"In {run.letter}: {said}"
-    described = f"Mean losses of the first group (solid) and the second (dashed) in {run.letter}, nats."
+    unit = unit_in([run]).heading
+    described = f"Mean losses of the first group (solid) and the second (dashed) in {run.letter}{unit}."
     legend = (Key(swatch("first"), "first"), Key(swatch("second", dash="dash"), "second"))
     return Figure(key, words, chart.svg(key, words, described), legend, (), (), log=y.log)
 

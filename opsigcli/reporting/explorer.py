@@ -112,6 +112,7 @@ def explorer(case: Case, sheet: Sheet, album: Album, beside: Beside | None = Non
         "data": {
             "letters": LETTERS,
             "axis": case.run.axis.one,
+            "unit": case.run.loss_unit.after,
             "steps": trace.steps[rows].tolist(),
             "mean": packed(sheet.mean[rows]),
             "spikes": [spike.next_step for spike in case.spikes],

@@ -70,7 +70,9 @@ def no_spike(trace: LossTrace, rise: Spike | None) -> str:
     if rise is None:
         return say("spikes: none", apart=apart)
     between = axis.between(rise.step, rise.next_step)
-    return say("spikes: none stands out", rise=signed(rise.rise), between=between, apart=apart)
+    return say(
+        "spikes: none stands out", rise=f"{signed(rise.rise)}{trace.unit.after}", between=between, apart=apart
+    )
 
 
 def spike_lines(case: Case, limit: int = SHOWN) -> list[SpikeLine]:

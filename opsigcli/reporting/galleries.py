@@ -37,13 +37,14 @@ class Tile:
     picture: str | None
     delta: str
     loss: str  # before and after
+    unit: str = " nats"  # behind the delta
     mark: str = ""  # its pair and side where no heading says them; "nearest" for a prototype
 
     @property
     def words(self) -> str:
         """What the picture is, for those who do not see it."""
         named = "".join(f", {part}" for part in (self.name, self.label) if part)
-        return f"example {self.example}{named}, loss {self.loss}, delta {self.delta} nats"
+        return f"example {self.example}{named}, loss {self.loss}, delta {self.delta}{self.unit}"
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def _tiles(
             album.uri(example),
             signed(after - before),
             f"{number(before)} \u2192 {number(after)}",
+            trace.unit.after,
             mark,
         )
         for example, label, name, before, after, mark in zip(

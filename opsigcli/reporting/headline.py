@@ -121,7 +121,7 @@ def _spikes(case: Case) -> Part:
     held = _attribution(case.mining, top, len(case.trace.example_ids)) if case.mining else ""
     largest = say(
         "spikes: largest",
-        rise=signed(top.rise),
+        rise=f"{signed(top.rise)}{case.run.loss_unit.after}",
         between=axis.between(top.step, top.next_step),
         held=say("spikes: held", shares=held) if held else "",
     )

@@ -225,6 +225,7 @@ def _view(
         "needed": needed(case),
         "commands": commands(case),
         "axis": case.run.axis,
+        "unit": case.run.loss_unit,
         "naming": case.trace.naming,
         "transform": case.run.transform,
         "fingerprint": case.run.fingerprint,

@@ -186,8 +186,9 @@ def eigen(case: Case) -> Listing | None:
         )
     words: tuple[str, ...] = (
         "Each loss delta is the sum of its parts along the top eigenvectors of the Hessian at the first checkpoint, of "
-        "that outside of them, and of an error. Of step: share of its squared length. Mean: nats. Size: mean "
-        "magnitude over that of the deltas; parts of either sign cancel, so that sizes do not add up, means do.",
+        f"that outside of them, and of an error. Of step: share of its squared length. Mean"
+        f"{case.run.loss_unit.within}. Size: mean magnitude over that of the deltas; parts of either sign cancel, so "
+        "that sizes do not add up, means do.",
     )
     if len(most) > EIGEN_STEPS:
         shown = (
@@ -214,7 +215,7 @@ def kept_results(case: Case) -> Listing | None:
 
 def causal(case: Case) -> list[Listing]:
     """What training does without mined groups, a table for each comparison: means over its forks and draws."""
-    digest = case.mining.digest if case.mining else ""
+    digest, unit = case.mining.digest if case.mining else "", case.run.loss_unit
     found = []
     for number_of, made in enumerate(case.causal, start=1):
         whose = "the mined groups" if made.groups == digest else "groups that were mined otherwise"
@@ -238,9 +239,9 @@ def causal(case: Case) -> list[Listing]:
         chosen = f"Seed {made.seed}" + (f", test data {made.test_data}" if made.test_data else "") + "."
         columns = (
             "Means over forks and draws. Members: of the groups. Sharpness at once, and then, after the updates. "
-            "Rises: the sum of those of the mean loss, nats. Amplitude: of period two, nats."
+            f"Rises: the sum of those of the mean loss{unit.heading}. Amplitude: of period two{unit.heading}."
         )
-        told = (*made.notes, *sentences(made), made.caveat)
+        told = (*made.notes, *sentences(made, unit), made.caveat)
         words = (*(f"{capital(text.removesuffix('.'))}." for text in dict.fromkeys(told)), columns, chosen)
         header = ("without", "arms", "examples", "members", "sharpness", "then", "rises", "amplitude",
                   "mean loss", "test loss", "accuracy")  # fmt: skip

@@ -65,7 +65,7 @@ def render_markdown(
     lines += [f"- {escaped_text(line)}" for line in said.found]
     lines += [f"- {escaped_text(f'{capital(together)}.')}"] if together else []
     lines += [
-        f"- {escaped_text(f'{line.span}, {line.rise} nats, {line.strength}: {line.words}')}"
+        f"- {escaped_text(f'{line.span}, {line.rise}{case.run.loss_unit.after}, {line.strength}: {line.words}')}"
         for line in spike_lines(case)
     ]
     lines += [f"- {escaped_text(stability(case))}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opsigcli.loss_unit import NATS, LossUnit
 from opsigcli.reporting.format import count, number
 from opsigcli.reporting.sentences import capital, joined
 from opsigcli.result_records import NOBODY, RANDOM, SHARES
@@ -23,7 +24,7 @@ NAMES = {
 }
 
 
-def sentences(causal: Causal) -> tuple[str, ...]:
+def sentences(causal: Causal, unit: LossUnit = NATS) -> tuple[str, ...]:
     """Each outcome's effect with its interval and the controls that it beats or not; and what may be concluded."""
     if not causal.arms:
         return (say("causal: no sentence", why=causal.caveat if not causal.notes else causal.notes[0]),)
@@ -32,21 +33,21 @@ def sentences(causal: Causal) -> tuple[str, ...]:
         why = "one control of each kind, from one checkpoint" if older else "fewer than two forks oscillate"
         return (say("causal: no sentence", why=f"{why}, so that no interval can be given"),)
     own = [effect for effect in causal.effects if not effect.control]
-    found = [_outcome(effect, _against(causal, effect.outcome)) for effect in own]
+    found = [_outcome(effect, _against(causal, effect.outcome), unit) for effect in own]
     return (*found, _conclusion(causal, own))
 
 
-def lines(causal: Causal) -> tuple[str, ...]:
+def lines(causal: Causal, unit: LossUnit = NATS) -> tuple[str, ...]:
     """The comparison as ``opsig mine`` says it."""
     if not causal.arms:
-        return (f"--causal: {sentences(causal)[0]}",)
+        return (f"--causal: {sentences(causal, unit)[0]}",)
     of = next(arm for arm in causal.arms if arm.removed != NOBODY)
     head = f"--causal, without the {count(of.examples, 'example')} of the mined groups, {causal.updates} updates:"
     notes = [f"  {note}" for note in causal.notes]
     return (
         head,
         *notes,
-        *(f"  {text}" for text in (*members_told(causal), *sentences(causal), causal.caveat)),
+        *(f"  {text}" for text in (*members_told(causal), *sentences(causal, unit), causal.caveat)),
     )
 
 
@@ -65,20 +66,20 @@ def _against(causal: Causal, outcome: str) -> list[CausalEffect]:
     return [effect for effect in causal.effects if effect.outcome == outcome and effect.control]
 
 
-def _size(outcome: str, value: float) -> str:
-    return percent(value) if outcome in SHARES else f"{number(value)} nats"
+def _size(outcome: str, value: float, unit: LossUnit) -> str:
+    return percent(value) if outcome in SHARES else f"{number(value)}{unit.after}"
 
 
-def _outcome(own: CausalEffect, against: Sequence[CausalEffect]) -> str:
+def _outcome(own: CausalEffect, against: Sequence[CausalEffect], unit: LossUnit) -> str:
     """One outcome: lowered, raised or not told to change; and beside each control."""
     sign = -1 if own.beaten else 1
     low, high = sorted((sign * own.low, sign * own.high))
     words = say(
         "causal: lower" if own.beats else "causal: higher" if own.beaten else "causal: not told",
         outcome=NAMES[own.outcome],
-        change=_size(own.outcome, sign * own.mean),
-        low=_size(own.outcome, low),
-        high=_size(own.outcome, high),
+        change=_size(own.outcome, sign * own.mean, unit),
+        low=_size(own.outcome, low, unit),
+        high=_size(own.outcome, high, unit),
     )
     told = [
         ("causal: more than", [e.control for e in against if e.beats]),

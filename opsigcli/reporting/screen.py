@@ -58,7 +58,9 @@ class _Fitted:
         if together := held_together(case):
             self.parts.append((SAID, Text(printable(f"{capital(together)}."))))
         for line in spike_lines(case):
-            text = Text(f"{line.span}, {line.rise} nats, ").append(line.strength, style="bold")
+            text = Text(f"{line.span}, {line.rise}{case.run.loss_unit.after}, ").append(
+                line.strength, style="bold"
+            )
             self.parts.append((CAUSE, text.append(f": {printable(line.words)}")))
         self.parts += [(MORE, line) for line in moved_lines(case)]
         if case.sharpness and not against_threshold(case):  # else the verdict says it

@@ -52,24 +52,25 @@ def class_table(case: Case) -> dict[str, Any] | None:
     names = class_columns(known, COLUMNS)
     if len(names) < 2:
         return None
+    unit = case.run.loss_unit.after
     rows, expected = [], dict.fromkeys(names, 0.0)
     for spike in known:
         assert spike.cause is not None
         of = {share.name: share for share in spike.cause.classes}
         expected |= {name: of[name].expected for name in names if name in of}
-        cells = [_class_cell(of.get(name), name in spike.cause.falling) for name in names]
+        cells = [_class_cell(of.get(name), name in spike.cause.falling, unit) for name in names]
         rows.append({"step": f"{spike.step:,}", "rise": signed(spike.rise), "cells": cells})
     return {"names": names, "rows": rows, "expected": [percent(expected[name]) for name in names]}
 
 
-def _class_cell(share: Share | None, fell: bool) -> dict[str, Any]:
+def _class_cell(share: Share | None, fell: bool, unit: str) -> dict[str, Any]:
     if share is None:
         return {"text": NOTHING, "bold": False, "fell": False, "title": ""}
     return {
         "text": percent(share.share),
         "bold": share.p_value is not None and share.p_value <= SIGNIFICANT,
         "fell": fell,
-        "title": f"mean loss {signed(share.change)} nats, its part of the rise {signed(share.contribution)} nats",
+        "title": f"mean loss {signed(share.change)}{unit}, its part of the rise {signed(share.contribution)}{unit}",
     }
 
 

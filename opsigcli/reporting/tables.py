@@ -243,5 +243,7 @@ def top(
             table.add_row(*left, *right)
     axis = trace.axis if trace else STEPS
     span = f"from {axis.between(largest.step, largest.next_step)}"
-    title = f"Top loss deltas, nats, {span}, the strongest of {len(mining.top):,}"
+    title = (
+        f"Top loss deltas{trace.unit.heading if trace else ''}, {span}, the strongest of {len(mining.top):,}"
+    )
     return [head(title), table]

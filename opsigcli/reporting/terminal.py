@@ -156,7 +156,9 @@ def _first(case: Case) -> list[RenderableType]:
     if together := held_together(case):
         lines.append(Text(printable(f"{together[:1].upper()}{together[1:]}.")))
     for line in spike_lines(case):
-        text = Text(f"{line.span}, {line.rise} nats, ").append(line.strength, style="bold")
+        text = Text(f"{line.span}, {line.rise}{case.run.loss_unit.after}, ").append(
+            line.strength, style="bold"
+        )
         lines.append(text.append(f": {printable(line.words)}"))
     lines += moved_lines(case)
     lines.append(Text(printable(stability(case))))
@@ -217,7 +219,7 @@ def loss_plot(trace: LossTrace | TraceSummary, spikes: Sequence[Spike], height: 
     mean = trace.mean_losses
     y = value_scale(mean, allow_log=True)
     marked = f", {count(len(spikes), 'spike')} marked below" if spikes else ""
-    title = f"Mean loss, nats{' (log scale)' if y.log else ''}{marked}"
+    title = f"Mean loss{trace.unit.heading}{' (log scale)' if y.log else ''}{marked}"
     plot = TextPlot(Scale(int(trace.steps[0]), int(trace.steps[-1])), y, height, title, trace.axis)
     plot.curve(trace.steps, mean)
     plot.steps_below([spike.next_step for spike in spikes])

@@ -106,7 +106,7 @@ def require_recordable(options: TrainOptions, trainer: Trainer, examples: int) -
     apart = differing(_joined(losses), objective.losses(objective.counted))
     if apart:
         raise UsageError(
-            f"expected one function in training and evaluation with --record-losses, found losses {apart:.2g} nats "
+            f"expected one function in training and evaluation with --record-losses, found losses {apart:.2g} "
             "apart: dropout, or less precision on this device",
             TRACE,
         )

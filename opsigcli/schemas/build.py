@@ -32,6 +32,8 @@ from opsigcli.outcome import SCHEMA_VERSION
 from opsigcli.schemas import ENDING, FOLDER
 from opsigcli.schemas.answers import ANSWERS, Inputs, Told
 
+_NATS = re.compile(r"\bnats\b(?! per channel)")  # of losses; of statistics per channel they are what they are
+NATS_OR = "nats or the loss's own unit"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _MODULES = (
     comparison_records,
@@ -149,7 +151,7 @@ def _record(kind: type, defs: dict[str, Any]) -> dict[str, Any]:
     said = comments(kind)
     fields = {}
     for name, hint in hints.items():
-        words, made = said.get(name) or _meaning(hint), _schema(hint, defs)
+        words, made = _NATS.sub(NATS_OR, said.get(name) or _meaning(hint)), _schema(hint, defs)
         if made.get("type") == "array" and (shape := _SHAPE.match(words)):
             for _ in shape[1].strip(",").split(",")[1:]:  # (T, k) is a list of lists
                 made = {"type": "array", "items": made}

@@ -99,7 +99,9 @@ class Store(Results):
         """The mean loss, and the steps at which some loss is not finite, read one checkpoint at a time."""
         steps, found = self.file["steps"][()], mean_loss(self.losses, self.measured, self.weights)
         infinite = steps[found.finite < max(found.total, 1)].tolist()
-        return TraceSummary(steps, self.file["example_ids"][()], found, self.virtual, self.run.axis), infinite
+        return TraceSummary(
+            steps, self.file["example_ids"][()], found, self.virtual, self.run.axis, self.run.loss_unit
+        ), infinite
 
     @property
     def trace(self) -> LossTrace:
@@ -119,6 +121,7 @@ class Store(Results):
             measured=self.measured if "measured" in self.names else None,
             weights=self.weights,
             axis=run.axis,
+            unit=run.loss_unit,
             digests=file[DIGESTS][()] if DIGESTS in self.names else None,
             naming=naming_of(run.transform, bool(run.classes), not labels.any()),
         )

@@ -63,7 +63,7 @@ def require_precision(precision: str, objective: Objective, loader: Loader, seri
             steps = series.steps
             raise ObjectiveError(
                 f"{precision} would drown the signal: between checkpoints {steps[place]} and {steps[place + 1]} its "
-                f"error in the loss delta is {found.error:.2g} nats (median of {len(chosen)} examples), "
+                f"error in the loss delta is {found.error:.2g} (median of {len(chosen)} examples), "
                 f"{found.share:.0%} of the typical delta of {found.delta:.2g}; at most {LARGEST_SHARE:.0%} is allowed",
                 "leave --precision out to trace in float32",
             )

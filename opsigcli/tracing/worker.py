@@ -225,7 +225,7 @@ class Worker:
                     apart = differing(known, self._losses(unit, None, reading))
                 if apart:
                     self.recorded = None
-                    said = f"losses that training recorded are up to {apart:.2g} nats from those of a trace"
+                    said = f"losses that training recorded are up to {apart:.2g} from those of a trace"
                     self.evaluator.objective.notes.append(f"{said}: all were computed anew")
                 return
 

@@ -13,6 +13,7 @@ PACKAGE = Path(opsigcli.__file__).parent
 GROUND = {
     *(
         "axis",
+        "loss_unit",
         "errors",
         "options",
         "parameters",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.loss_unit import unit_of
 from opsigcli.mining.causes.classes import by_class
 from opsigcli.mining.causes.confidence import by_confidence
 from opsigcli.mining.causes.features import feature_splits
@@ -98,6 +99,7 @@ def _attributed(
     features = feature_splits(rises, trace.seen, trace.classes, seed)
     held_by_groups = by_groups(rises, groups, seed)
     unsure = {str(key) for key in groups if key.pair in proposed}
+    unit = unit_of(trace.loss)
     plain = trace.loss in PLAIN and len(rises.names) > 1
     found = list(spikes)
     for at, s in enumerate(asked):
@@ -106,7 +108,7 @@ def _attributed(
         ids = trace.ids[rises.positions]
         cause = SpikeCause(
             strength(of, features[at], held_by_groups[at]),
-            sentence(of, features[at], held_by_groups[at], "" if trace.seen else trace.unseen, unsure),
+            sentence(of, features[at], held_by_groups[at], "" if trace.seen else trace.unseen, unsure, unit),
             of.table,
             of.named,
             of.held,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opsigcli.loss_unit import NATS, LossUnit
 from opsigcli.sentences import percent, say
 from opsigcli.spike_records import LIKELY, SEEN, UNTOLD
 
@@ -37,6 +38,7 @@ def sentence(
     groups: Sequence[Share],
     why_no_features: str,
     proposed: Collection[str] = (),
+    unit: LossUnit = NATS,
 ) -> str:
     """Who holds the rise: classes, what parts them, groups (some are no findings); or that nothing seen does."""
     parts = []
@@ -53,11 +55,11 @@ def sentence(
         )
         falling = [share for share in of.table if share.name in of.falling[:FALLING]]
         if falling:
-            each = _listed([f"{share.name} ({_signed(share.change)})" for share in falling])
+            each = _listed([f"{share.name} ({_signed(share.change, unit)})" for share in falling])
             words += say("cause: falling", classes=each, s="" if len(falling) > 1 else "s")
         parts.append(words)
     splits = told_apart(of, features)
-    parts += [_split(split) for split in splits[:1]]
+    parts += [_split(split, unit) for split in splits[:1]]
     strong = holding(groups)
     if strong:
         best = max(strong, key=lambda g: g.share)
@@ -98,7 +100,7 @@ def told_apart(of: ByClass, features: Sequence[FeatureSplit]) -> list[FeatureSpl
     return sorted(clear, key=lambda split: -abs(split.correlation))
 
 
-def _split(split: FeatureSplit) -> str:
+def _split(split: FeatureSplit, unit: LossUnit) -> str:
     lowest, highest = split.parts[0], split.parts[-1]
     whose = f"within {split.of}" if split.of else "among all examples"
     again = f", again in {split.again} of {split.others} other spikes" if split.others else ""
@@ -107,9 +109,9 @@ def _split(split: FeatureSplit) -> str:
         whose=whose,
         highest=highest.name,
         feature=split.feature,
-        up=_signed(highest.change),
+        up=_signed(highest.change, unit),
         lowest=lowest.name,
-        down=_signed(lowest.change),
+        down=_signed(lowest.change, unit),
         p=_p(split.p_value),
         again=again,
     )
@@ -119,8 +121,8 @@ def _listed(words: Sequence[str]) -> str:
     return ", ".join(words) if len(words) > 2 else " and ".join(words)
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f} nats".replace("-", "\u2212")
+def _signed(value: float, unit: LossUnit) -> str:
+    return f"{value:+.2f}{unit.after}".replace("-", "\u2212")
 
 
 def _p(value: float | None) -> str:

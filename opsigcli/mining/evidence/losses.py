@@ -117,7 +117,7 @@ ALTERNATION = Kind.number(
 )
 AMPLITUDE = Kind.number(
     "amplitude",
-    f"root mean square of that difference, nats ({NULL}, mean; p: share of them at least as large).",
+    f"root mean square of that difference ({NULL}, mean; p: share of them at least as large).",
     _amplitude,
     needs_gradients=False,
 )

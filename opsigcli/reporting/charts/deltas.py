@@ -58,9 +58,9 @@ def _figure(sheet: Sheet, index: int, pair: Pair, row: int) -> Figure | None:
     total, sizes = int(finite.sum()), {side: int(counts[side].sum()) for side in pair.groups}
     key = f"deltas{index}"
     description = (
-        f"Histogram of the loss deltas of {total:,} examples from {span}, in nats, from {number(float(edges[0]))} to "
-        f"{number(float(edges[-1]))}, with the {sizes['first']:,} members of the first and the {sizes['second']:,} of "
-        f"the second group of pair {index}; heights are on a log scale."
+        f"Histogram of the loss deltas of {total:,} examples from {span}{trace.unit.within}, from "
+        f"{number(float(edges[0]))} to {number(float(edges[-1]))}, with the {sizes['first']:,} members of the first "
+        f"and the {sizes['second']:,} of the second group of pair {index}; heights are on a log scale."
     )
     rows = tuple(
         (number(low), number(high), *(f"{int(counts[name][i]):,}" for name in counts))
@@ -72,7 +72,7 @@ def _figure(sheet: Sheet, index: int, pair: Pair, row: int) -> Figure | None:
         f"Loss deltas, {span}",
         chart.svg(key, f"Pair {index}: loss deltas of all examples", description),
         (
-            Key(ramp("edge", [1]), f"all examples ({total:,}), nats", None, "all"),
+            Key(ramp("edge", [1]), f"all examples ({total:,}){trace.unit.heading}", None, "all"),
             Key(ramp("first", [1]), f"first group ({sizes['first']:,})", None, "first"),
             Key(
                 ramp("second", [1]),
@@ -81,7 +81,7 @@ def _figure(sheet: Sheet, index: int, pair: Pair, row: int) -> Figure | None:
                 "second",
             ),
         ),
-        ("from, nats", "to", "examples", "first group", "second group"),
+        (f"from{trace.unit.heading}", "to", "examples", "first group", "second group"),
         rows,
         "bins with examples",
         log=True,

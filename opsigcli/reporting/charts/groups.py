@@ -82,8 +82,8 @@ def _figure(
     sizes = (len(pair.first.ids), len(pair.second.ids))
     description = (
         f"Mean losses of the first group ({sizes[0]} examples, solid) and the second group ({sizes[1]}, dashed) of "
-        f"pair {index}, in nats, {sheet.trace.axis.span(int(steps[0]), int(steps[-1]))}, with the mean loss of "
-        f"{sheet.everybody} (dotted)."
+        f"pair {index}{sheet.trace.unit.within}, {sheet.trace.axis.span(int(steps[0]), int(steps[-1]))}, with the "
+        f"mean loss of {sheet.everybody} (dotted)."
     )
     if strongest is None and (swings(first) or swings(second)):
         description += " Where it swings at every checkpoint, even ones are a line, odd ones a fine one."

@@ -32,14 +32,23 @@ def loss_chart(sheet: Sheet) -> list[Figure]:
     with chart.series("spikes"):
         chart.points([spike.next_step for spike in sheet.spikes], tops, "limit", "diamond")
         _label_spikes(chart, sheet, at)
-    legend = [Key(swatch("ink"), "mean loss, nats" + (f", {sheet.whose}" if sheet.whose else ""), 1, "mean")]
+    legend = [
+        Key(
+            swatch("ink"),
+            f"mean loss{sheet.trace.unit.heading}" + (f", {sheet.whose}" if sheet.whose else ""),
+            1,
+            "mean",
+        )
+    ]
     if sheet.spikes:
         glyph = swatch("limit", shape="diamond", line=False)
-        legend.append(Key(glyph, f"{count(len(sheet.spikes), 'spike')} (rise in nats)", None, "spikes"))
+        legend.append(
+            Key(glyph, f"{count(len(sheet.spikes), 'spike')} (rise{sheet.trace.unit.within})", None, "spikes")
+        )
     rises = {spike.next_step: spike.rise for spike in sheet.spikes}
     listed = sheet.listed()
     rows = tuple((f"{int(steps[i]):,}", number(mean[i], 4), signed(rises.get(int(steps[i])))) for i in listed)
-    words = range_words("Mean loss in nats", steps, mean, sheet.trace.axis)
+    words = range_words(f"Mean loss{sheet.trace.unit.within}", steps, mean, sheet.trace.axis)
     description = f"{words} {count(len(sheet.spikes), 'spike')} marked."
     return [
         Figure(

@@ -28,7 +28,7 @@ function chartOf(example) {
   if (!example) return;
   sheet.append(part("example"));
   const [facts, legend, svg] = all("p, .legend, .chart", sheet);
-  facts.textContent = `${example.role}. Loss ${written(example.loss, 3)} at the end, largest delta ${written(example.delta, 3)} nats`
+  facts.textContent = `${example.role}. Loss ${written(example.loss, 3)} at the end, largest delta ${written(example.delta, 3)}${held.unit}`
     + (example.curvature === null ? "." : `, curvature ${written(example.curvature, 3)} at ${held.axis} ${held.sharpest}.`);
   if (finite(example.series) && !parts[example.series]) {
     parts[example.series] = {};
