@@ -5,9 +5,14 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
+from collections.abc import Sized
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from opsigcli.errors import OpsigError
 from opsigcli.models.checks import TOLERANCE
@@ -46,20 +51,63 @@ def differs_in_training(model: nn.Module, inputs: Tensor) -> bool:
 
     The model is left as it was; False also where it gives no tensor in training, fails, or is too large to be tried.
     """
-    if sum(parameter.numel() for parameter in model.parameters()) > _TRIED:
+    first, second = _in_training(model, inputs)
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor) or not first.numel():
         return False
+    return float((first - second).abs().max()) > TOLERANCE * float(first.abs().max())
+
+
+def other_outputs(model: nn.Module, inputs: Tensor) -> str:
+    """What a model puts out in training in place of one tensor, as with auxiliary classifiers; "" where it does not.
+
+    The model is left as it was; "" also where it fails in training, or is too large to be tried.
+    """
+    first, _ = _in_training(model, inputs)
+    if first is None or isinstance(first, Tensor):
+        return ""
+    return f"{type(first).__name__} of {len(first)}" if isinstance(first, Sized) else type(first).__name__
+
+
+def spectral_norms(model: nn.Module) -> dict[str, float]:
+    """Weights under spectral norm: name -> the share of the spectral norm that the stored vectors miss.
+
+    The weight is divided by ``u·Wv``, whose vectors a pass in training moves towards the top singular ones: they miss
+    ``1 − |u·Wv| / ‖W‖₂``, which is nothing once they are there. torch's two forms are known.
+    """
+    found = {}
+    for name, module in model.named_modules():
+        for own in module._forward_pre_hooks.values():
+            if isinstance(own, SpectralNorm):
+                weight = own.reshape_weight_to_matrix(getattr(module, f"{own.name}_orig"))
+                vectors = (getattr(module, f"{own.name}_{letter}") for letter in "uv")
+                found[f"{name}.{own.name}".lstrip(".")] = _missed(weight, *vectors)
+        if isinstance(module, ParametrizationList):
+            for own in module:
+                if isinstance(own, _SpectralNorm) and module.original.ndim > 1:
+                    matrix = own._reshape_weight_to_matrix(module.original)
+                    found[name.replace("parametrizations.", "").lstrip(".")] = _missed(matrix, own._u, own._v)
+    return found
+
+
+def _missed(matrix: Tensor, u: Tensor, v: Tensor) -> float:
+    with torch.no_grad():
+        whole = float(torch.linalg.matrix_norm(matrix.double(), 2))
+        return 1 - abs(float(u.double() @ matrix.double() @ v.double())) / whole if whole else 0.0
+
+
+def _in_training(model: nn.Module, inputs: Tensor) -> tuple[Any, Any]:
+    """What a copy of the model puts out in two passes in training mode; None where it cannot be tried, or fails."""
+    if sum(parameter.numel() for parameter in model.parameters()) > _TRIED:
+        return None, None
     try:
         with torch.no_grad(), torch.random.fork_rng(), guarded(OpsigError, "two passes in training mode"):
             trial = copy.deepcopy(model).train()
             for module in trial.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-            first, second = trial(inputs), trial(inputs)
+            return trial(inputs), trial(inputs)
     except OpsigError:
-        return False
-    if not isinstance(first, Tensor) or not isinstance(second, Tensor) or not first.numel():
-        return False
-    return float((first - second).abs().max()) > TOLERANCE * float(first.abs().max())
+        return None, None
 
 
 def _rate(module: nn.Module) -> float:

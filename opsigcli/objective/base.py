@@ -15,7 +15,7 @@ from torch.func import functional_call
 from opsigcli.errors import ObjectiveError
 from opsigcli.examples import IGNORED, ExampleSource
 from opsigcli.objective.batch_norm import DataStatistics, batch_statistics, statistics_of
-from opsigcli.objective.contract import check_contract, require_contract
+from opsigcli.objective.contract import check_contract, one_tensor, require_contract
 from opsigcli.objective.convert import convert
 from opsigcli.objective.counting import example_counts, marked, measured_examples
 from opsigcli.objective.label_forms import as_stored
@@ -248,7 +248,7 @@ class Objective:
         pieces = self.batches(order) if micro_batches else iter([self.batch(order)])
         for inputs, targets in pieces:
             with self.statistics():
-                outputs = self.outputs(inputs)
+                outputs = one_tensor(self.outputs(inputs))
                 summed = self.loss_fn(outputs, targets).sum()
             if losses is not None:
                 losses.append(self.example_loss(outputs.detach(), targets))

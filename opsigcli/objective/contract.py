@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -122,6 +122,21 @@ def _check_single(objective: Objective, inputs: Tensor, outputs: Tensor) -> None
             f"{len(outputs)}; found {tuple(alone.shape)}",
             "the model squeezes the batch away: let it name the dimension, as in squeeze(-1) or flatten(1)",
         )
+
+
+def one_tensor(outputs: Any) -> Tensor:
+    """The outputs of a pass in the mode that the model is in, in training too, where some put out more.
+
+    Raises:
+        ObjectiveError: they are not one tensor.
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    raise ObjectiveError(
+        f"in training the model puts out a {type(outputs).__name__}, as with auxiliary classifiers, and one tensor "
+        "else: the loss trained has terms that the traced one does not",
+        "let the factory of --model build it without what is for training alone (aux_logits=False)",
+    )
 
 
 def _check_whole(objective: Objective, outputs: Tensor, targets: Tensor) -> None:

@@ -15,6 +15,7 @@ from opsigcli.options import SharpnessOptions
 from opsigcli.records import Provenance
 from opsigcli.sharpness_records import SharpnessPoint
 from opsigcli.stability.ratio import plain, stability
+from opsigcli.stability.spectral_norm import astray
 
 if TYPE_CHECKING:
     from opsigcli.stability.measure import Meter
@@ -60,6 +61,7 @@ def held_against_rule(meter: Meter, row: int, old: SharpnessPoint) -> SharpnessP
         not plain(tuning)
         or tuning.clip is not None
         or any(rule.needs_gradient or rule.gradient_at is not None for rule in rules)
+        or astray(meter.run.objective.model)
     ):
         return None
     meter.train(tuning, meter.movement.moved())

@@ -35,6 +35,7 @@ from opsigcli.stability.further import Further
 from opsigcli.stability.gradient_place import to_gradients
 from opsigcli.stability.ratio import Stability, plain, stability
 from opsigcli.stability.solver import Solver
+from opsigcli.stability.spectral_norm import astray
 from opsigcli.stability.step_check import StepChecker
 from opsigcli.stability.virtual_moments import VirtualMoments
 
@@ -156,6 +157,8 @@ class Meter:
                 reason=f"no ratio: measured over all parameters, of which {idle} of {len(names)} do not train; "
                 "leave out --all-parameters"
             )
+        elif why := astray(self.run.objective.model):
+            stable = Stability(reason=why)
         else:
             stable = stability(
                 tuning, spectrum, operator, lambda preconditioned: self.solver.solve(preconditioned, 1, tell)

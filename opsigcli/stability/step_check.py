@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from opsigcli.errors import CheckpointError, ModelError, UsageError
+from opsigcli.errors import CheckpointError, ModelError, ObjectiveError, UsageError
 from opsigcli.optimizers.base import Batch
 from opsigcli.runs.build_optimizer import state_of
 from opsigcli.runs.run_optimizer import RunOptimizer
@@ -31,6 +31,7 @@ from opsigcli.stability.step_null import StepNull
 from opsigcli.stability.step_rounding import bound_of, rounding_of
 from opsigcli.stability.updates import State, Update, Updates
 
+UNMADE = (CheckpointError, ModelError, ObjectiveError, UsageError)  # why no step is made again
 HEAVY = ("momentum", "nesterov", "dampened", "sgdw", "sam")  # which keep their momentum alone
 COARSE = 0.1  # of the step lost to the rounding of stored weights leaves nothing to compare
 SILENT = 1e-4  # of the root mean square of the gradient: less is rounding, which Adam makes a step of
@@ -82,17 +83,15 @@ class StepChecker:
             self.run.load(row)
             return self._check(row, own, tuning)
         except (
-            CheckpointError,
-            ModelError,
-            UsageError,
-        ) as error:  # some rules make no step without the run's loop
+            UNMADE
+        ) as error:  # some rules make no step without the run's loop, some models put out more in training
             return StepCheck(UNTOLD, error.message)
 
     def _far(self, row: int, at: Callable[[int], Tuning], why: str) -> StepCheck:
         """What movement and momentum tell where no step can be made again."""
         try:
             return self.far.check(row, at, why)
-        except (CheckpointError, ModelError, UsageError) as error:
+        except UNMADE as error:
             return StepCheck(UNTOLD, error.message)
 
     def _check(self, row: int, tuning: Tuning, at: Callable[[int], Tuning]) -> StepCheck:

@@ -14,7 +14,13 @@ from opsigcli.checkpoints.fact_kinds import KINDS
 from opsigcli.checkpoints.recorded_facts import Traced, batch_norm_fact, merged, recorded_facts
 from opsigcli.checkpoints.training_log import find_log
 from opsigcli.errors import ObjectiveError, OpsigError
-from opsigcli.models.training_only import batch_norms, differs_in_training, drawn_at_random
+from opsigcli.models.training_only import (
+    batch_norms,
+    differs_in_training,
+    drawn_at_random,
+    other_outputs,
+    spectral_norms,
+)
 from opsigcli.options import EXAMPLE_WEIGHTS
 from opsigcli.runs.look import look_at
 from opsigcli.tracing.against_log import against_log
@@ -36,6 +42,14 @@ if TYPE_CHECKING:
 
 UNKNOWN_NORM = (
     "the trace uses the statistics stored in the checkpoint: the model has none of torch's BatchNorm"
+)
+EFFECT_OF_NORM = (
+    "each pass in training moved the singular vectors that weights are divided by; the trace has those that the "
+    "checkpoint stores"
+)
+EFFECT_OF_OTHERS = (
+    "in training the model puts out more than in the trace, as with auxiliary classifiers: the loss trained had more "
+    "terms, no step can be made again, and sharpness and threshold are those of the traced loss alone"
 )
 PROBED = 8  # examples that pass the model in training mode
 
@@ -77,12 +91,16 @@ def facts_of_model(
     """What the model draws at random in training, and the statistics that it takes of batches there."""
     effects = {kind.name: kind.effect for kind in KINDS}
     model: nn.Module = objective.model
-    drawn = drawn_at_random(model)
-    if not drawn:
-        probe = objective.read(np.arange(min(PROBED, len(objective.source))))
-        if differs_in_training(model, probe):
-            drawn = {"dropout": "some, in no module that says so"}
+    drawn, normed = drawn_at_random(model), spectral_norms(model)
+    probe = objective.read(np.arange(min(PROBED, len(objective.source))))
+    if not drawn and not normed and differs_in_training(model, probe):
+        drawn = {"dropout": "some, in no module that says so"}
     found = [RecordedFact(name, value, "the model", effects[name]) for name, value in drawn.items()]
+    if normed:
+        value = f"{', '.join(list(normed)[:3])}{' …' if len(normed) > 3 else ''}"
+        found.append(RecordedFact("spectral norm", value, "the model", EFFECT_OF_NORM))
+    if other := other_outputs(model, probe):
+        found.append(RecordedFact("auxiliary outputs", other, "the model", EFFECT_OF_OTHERS))
     if layers := batch_norms(model):
         found.append(batch_norm_fact(layers, "the model", mode, gap_words(gaps, axis)))
     return found

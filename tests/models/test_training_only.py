@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from opsigcli.models.training_only import batch_norms, differs_in_training, drawn_at_random
+from opsigcli.models.training_only import (
+    batch_norms,
+    differs_in_training,
+    drawn_at_random,
+    other_outputs,
+    spectral_norms,
+)
+from opsigcli.stability.spectral_norm import astray
 
 X = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
 
@@ -80,3 +90,46 @@ def test_what_draws_nothing_or_fails_in_training_does_not_differ(model: nn.Modul
 def test_batch_norm_counts_where_it_keeps_statistics() -> None:
     model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm2d(3, track_running_stats=False), nn.LayerNorm(3))
     assert batch_norms(model) == 1
+
+
+class Auxiliary(nn.Module):
+    """A second head in training alone."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.main, self.beside, self.kind = nn.Linear(6, 3), nn.Linear(6, 3), kind
+
+    def forward(self, x: Tensor) -> Any:
+        """Logits (B, 3), or two of them."""
+        if not self.training:
+            return self.main(x)
+        both = {"main": self.main(x), "beside": self.beside(x)}
+        return both if self.kind is dict else tuple(both.values())
+
+
+def test_outputs_of_training_alone_are_named() -> None:
+    assert other_outputs(Auxiliary(tuple).eval(), X) == "tuple of 2"
+    assert other_outputs(Auxiliary(dict).eval(), X) == "dict of 2"
+    assert not other_outputs(nn.Linear(6, 3), X)
+    assert not other_outputs(nn.Linear(7, 3), X)
+
+
+@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
+def test_spectral_norms_miss_what_their_vectors_have_not_found(
+    norm: Callable[[nn.Module], nn.Module],
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(norm(nn.Linear(40, 30)), nn.ReLU(), nn.Linear(30, 2))
+    for _ in range(200):
+        model.train()(torch.randn(1, 40))
+    (name, found), *rest = spectral_norms(model).items()
+    assert name == "0.weight"
+    assert abs(found) < 0.02
+    assert not rest
+    with torch.no_grad():
+        next(value for name, value in model.named_buffers() if name.endswith("_u")).copy_(
+            F.normalize(torch.randn(30), dim=0)
+        )
+    assert spectral_norms(model)["0.weight"] > 0.2
+    assert astray(model).startswith("no ratio: the vectors of spectral norm in this checkpoint miss")
+    assert not astray(nn.Linear(3, 2))
