@@ -89,6 +89,15 @@ SENTENCES: dict[str, str] = {
         "The learning rate was not checked against the weights ({reason}): of a training loss that is summed over "
         "examples, and not their mean, the ratio is too small by as many times as there are examples in a step."
     ),
+    "edge: unseen": (
+        "No step was made again{apart}: that the weights moved no farther than steps of this rule "
+        "can does not tell it from sharpness-aware minimisation, label smoothing or augmentation, of which sharpness "
+        "and threshold are others."
+    ),
+    "edge: sharpness-aware": (
+        "The run records sharpness-aware minimisation ({where}), and no step confirms the rule whose threshold is "
+        "given: SAM's is reached earlier, where λ (1 + ρλ/‖g‖) comes to it."
+    ),
     "edge: minibatches": (
         "The run used minibatches of {size}: sharpness on all examples then lies below the stability threshold even at "
         "the edge of stability."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SHARPNESS_AWARE = "sharpness-aware minimisation"  # a fact that thresholds hang on
+
 
 @dataclass(frozen=True)
 class AgainstLog:

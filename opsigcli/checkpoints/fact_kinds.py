@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opsigcli.checkpoints.step_keys import real
+from opsigcli.training_records import SHARPNESS_AWARE
 
 Active = Callable[[Any], bool]
 NONE = ("", "none", "null", "no", "false", "off", "0", "0.0", "()", "[]", "{}")
@@ -64,6 +65,10 @@ class Kind:
     many: bool = False  # settings of several names are facts of this kind together
 
 
+EFFECT_OF_SAM = (
+    "each gradient was taken where the loss is higher, further up than the weights: steps are none of the traced loss, "
+    "and the threshold is not that of the rule inside, but reached where λ (1 + ρλ/‖g‖) comes to it"
+)
 KINDS = (
     Kind(
         "label smoothing",
@@ -131,6 +136,20 @@ KINDS = (
         positive,
         "long steps were shortened to this norm: the losses are not changed by it, but steps and thresholds are not "
         "the rule's where it acted",
+    ),
+    Kind(
+        SHARPNESS_AWARE,
+        r"(use_|with_)?[ag]?sam(_rho)?",
+        given,
+        EFFECT_OF_SAM,
+    ),
+    Kind(
+        SHARPNESS_AWARE,
+        r"opt(im(i[sz]er)?)?(_name|_type|_class)?",
+        lambda value: (
+            isinstance(value, str) and bool(re.search(r"(^|[^a-z])[ag]?sam([^a-z]|$)", value.lower()))
+        ),
+        EFFECT_OF_SAM,
     ),
     Kind(
         "moving average",

@@ -13,6 +13,7 @@ from opsigcli.reporting.sentences import Part, capital, made_by
 from opsigcli.reporting.summary import sharpness_name, sharpness_values
 from opsigcli.sentences import say
 from opsigcli.sharpness_records import NO_STEP, contradicted
+from opsigcli.training_records import SHARPNESS_AWARE
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
@@ -191,8 +192,16 @@ def _doubts(case: Case, against: list[SharpnessPoint]) -> list[str]:
     checks = [p.step_check for p in against if p.step_check is not None]
     if checks and not unlike and all(c.relative_error is None and c.reach is None for c in checks):
         doubts.append(say("edge: not checked", reason=checks[0].reason))
+    confirmed = any(c.verdict == "confirmed" for c in checks)
+    if checks and not unlike and not confirmed and all(c.relative_error is None for c in checks):
+        aware = next((fact.found_in for fact in case.recorded_facts if fact.name == SHARPNESS_AWARE), "")
+        if aware and any(p.optimizer != "sam" for p in against):
+            doubts.append(say("edge: sharpness-aware", where=aware))
+        elif any(c.reach is not None for c in checks) and all(p.optimizer != "sam" for p in against):
+            apart = case.run.axis.apart(case.trace.steps.tolist())
+            doubts.append(say("edge: unseen", apart=f" ({apart})" if apart else ""))
     unknown = [c for c in checks if c.relative_error is not None and c.verdict == "cannot be told"]
-    if unknown and not unlike and not any(c.verdict == "confirmed" for c in checks):
+    if unknown and not unlike and not confirmed:
         amount, measured = len(unknown), count(len(against), "checkpoint")
         doubts.append(say("edge: not told", amount=amount, measured=measured, reason=unknown[0].reason))
     if unlike:

@@ -29,6 +29,7 @@ from torch import nn
 from opsigcli.checkpoints.series import open_series
 from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.models.weights import fit_weights
+from opsigcli.optimizers.recognise import recognise
 from opsigcli.runs.optimizer_state import optimizer_name
 
 
@@ -246,6 +247,24 @@ def test_a_flattened_optimizer_of_torchtitan_is_read_by_parameter(tmp_path: Path
     assert (series.checkpoints[0].lr, optimizer_name(series.checkpoints[0].header)) == (0.25, "adamw")
     state = series.optimizer(0, tensors=True)["state"]
     assert torch.equal(state["weight"]["exp_avg_sq"], optimizer.state[model.weight]["exp_avg_sq"])
+
+
+@pytest.mark.parametrize("around", [{"rho": 0.2}, {"alpha": 0.5, "slow": True}])
+def test_an_optimizer_around_another_one_is_not_taken_for_that(
+    tmp_path: Path, around: dict[str, Any]
+) -> None:
+    model = nn.Linear(3, 2)
+    inside = torch.optim.SGD(model.parameters(), lr=0.25)
+    for step, more in enumerate(({}, around)):
+        saved = {"base_optimizer": inside.state_dict(), **more, "k": 5}
+        torch.save(
+            {"model": model.state_dict(), "optimizer": saved, "step": step}, tmp_path / f"step_{step}.pt"
+        )
+    bare, built_on = (checkpoint.header.optimizer for checkpoint in open_series(tmp_path).checkpoints)
+    assert recognise([bare.group], bare.state_keys).name == "sgd"
+    found = recognise([built_on.group], built_on.state_keys)
+    assert not found.name
+    assert f"sgd does not have the key {next(iter(around))!r}" in found.reason
 
 
 # Kinds that are refused, each with one command.

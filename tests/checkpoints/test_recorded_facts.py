@@ -61,6 +61,8 @@ def test_settings_that_say_no_are_no_facts(tmp_path: Path) -> None:
         "precision": "32-true",
         "loss": "ce",
         "dropout": 0,
+        "sam": False,
+        "optimizer": "sample-sgd",
     }
     assert facts(saved(tmp_path, args=Namespace(**plain), hparams=more, loss=0.31, scaler={})) == {}
 
@@ -82,6 +84,8 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"args": {"use_ema": True}}, "moving average", "use_ema", ""),
     ({"args": {"aa": "rand-m9-mstd0.5", "reprob": 0.25}}, "augmentation", "aa rand-m9-mstd0.5, reprob 0.25", ""),
     ({"args": {"wd": 0.05}}, "weight decay", "0.05", ""),
+    ({"args": {"use_sam": True}}, "sharpness-aware minimisation", "use_sam", ""),
+    ({"config": {"optimizer": "SAM-SGD"}}, "sharpness-aware minimisation", "SAM-SGD", ""),
 ]  # fmt: skip
 
 

@@ -42,6 +42,7 @@ from opsigcli.sharpness_records import (
     Phase,
     StepCheck,
 )
+from opsigcli.training_records import SHARPNESS_AWARE, RecordedFact
 
 Thing = Case | Causal | Comparison
 NAN = float("nan")
@@ -235,6 +236,12 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "edge: not checked": (
         lambda: points(make_case(), step_check=StepCheck("cannot be told", "no")),
         lambda: points(make_case(), step_check=StepCheck("cannot be told", "no", reach=0.5))),
+    "edge: unseen": (
+        lambda: points(make_case(), step_check=StepCheck("cannot be told", "no", reach=0.5)),
+        lambda: points(make_case(), step_check=StepCheck("cannot be told", "no", reach=0.5), optimizer="sam")),
+    "edge: sharpness-aware": (
+        lambda: aware(points(make_case(), step_check=StepCheck("cannot be told", "no", reach=0.5), optimizer="sgd")),
+        lambda: aware(measured({0: "confirmed"}))),
     "edge: not covered": (lambda: with_ratios(make_case(), low), lambda: with_ratios(make_case(), some)),
     "edge: contradicted": (
         lambda: measured({0: "contradicted", 20: "cannot be told"}),
@@ -331,6 +338,13 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "runs: contradicted": (lambda: runs(None, points(swinging(1), step_check=StepCheck("contradicted"))), runs),
     "runs: different sharpness": (lambda: runs(None, points(swinging(1), preconditioned=9.0)), runs),
 }  # fmt: skip
+
+
+def aware(case: Case) -> Case:
+    """The case where a file of settings names sharpness-aware minimisation."""
+    return replace(
+        case, recorded_facts=(RecordedFact(SHARPNESS_AWARE, "sam", "config.json: optimizer", "x"),)
+    )
 
 
 def gone(row: int, examples: slice) -> Case:

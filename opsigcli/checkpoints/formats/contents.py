@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ Tensors = dict[str, TensorFacts]
 # The value of a leaf: of a tensor of one element, or of a value kept in a file of its own. Others come back as is.
 Value = Callable[[Any], Any]
 
+_WRAPPED = re.compile(r"(base|inner|wrapped)_optimi[sz]er")  # within another one
 _BOX = "__bnb_optimizer_quant_state__"
 _OPTIMIZERS = (
     "optimizer",
@@ -245,7 +247,19 @@ def _optimizers(label: str, place: Any, deep: int) -> list[dict[str, Any]]:
     if not deep:
         return []
     inner = [(f"{label}.{key}", value) for key, value in entries.items() if _has_groups(value)]
-    return [one for name, value in inner for one in _optimizers(name, value, 0)]
+    found = [one for name, value in inner for one in _optimizers(name, value, 0)]
+    return _within(entries, found) if any(_WRAPPED.fullmatch(str(key)) for key in entries) else found
+
+
+def _within(entries: Mapping[Any, Any], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Optimizers that another one is built around (SAM, Lookahead), with its numbers as those of their groups.
+
+    The rule inside is not the run's: a number that it does not have makes its groups those of another.
+    """
+    own = {key: value for key, value in entries.items() if isinstance(value, float | bool)}
+    return [
+        one | {"param_groups": [own | dict(fields(group)) for group in one["param_groups"]]} for one in found
+    ]
 
 
 def _unflattened(entries: Mapping[Any, Any]) -> Mapping[str, Any]:
