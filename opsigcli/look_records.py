@@ -43,7 +43,7 @@ class Better:
     """A way of preparing the inputs with which the last checkpoint does clearly better."""
 
     name: str  # in words
-    data: str  # spec
+    data: str  # spec; "" where no option of one prepares them so
     mean_loss: float  # nats, so prepared
     right: float | None  # share of right answers, so prepared
     as_given: float  # mean loss of the same examples
@@ -65,7 +65,8 @@ class Better:
                 f"{self.unlike:.2g} nats from those of the data as given, {self.unlike_so:.2g} with {self.name}: give "
                 f"--data {shlex.quote(self.data)}{others}"
             )
-        advice = f"add {self.model} to --model" if self.model else f"give --data {shlex.quote(self.data)}"
+        advice = f"give --data {shlex.quote(self.data)}" if self.data else "save them so"
+        advice = f"add {self.model} to --model" if self.model else advice
         return (
             f"with {self.name} the same examples have a mean loss of {self.mean_loss:.4g}{right} in place of "
             f"{self.as_given:.4g}: {advice}{others}"
@@ -191,18 +192,20 @@ class Look:
         return f"{self.examples:,} of {self.of:,} examples: {'; '.join([*said, *against])}"
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """What speaks against it, the likeliest cause first."""
-        lines = [] if self.permutation is None else [self.permutation.words]
-        if self.padded is not None:
-            lines.append(self.padded.words)
-        if self.better is not None:
-            lines.append(self.better.words)
+    def doubts(self) -> tuple[str, ...]:
+        """Why what is traced may be another function than the one trained, the likeliest cause first."""
+        lines = [one.words for one in (self.permutation, self.padded, self.better) if one is not None]
         if self.a_guess:
             lines.append(
                 f"the last checkpoint does no better than a guess ({self._against_guess}): labels, the order of "
                 "classes, normalisation, transform, layout or loss are not those of training, or the run failed"
             )
+        return tuple(lines)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """These, and what was not tried or does not match."""
+        lines = list(self.doubts)
         if self.untried and self.better is None:
             lines.append(
                 f"the model is too large to try every usual normalisation: not tried were {_first_of(self.untried)}"

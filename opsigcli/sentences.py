@@ -110,6 +110,7 @@ SENTENCES: dict[str, str] = {
     "ratio: contradicted": "; at {amount} more the weights contradict the threshold",
     "ratio: not covered": "; {spikes}",
     "ratio: every spike": "; every spike is covered",
+    "look: doubt": "What was traced may not be what was trained: {doubt}.",
     # of spikes
     "spikes: some": "the mean loss spiked {times}",
     "spikes: none": "No spike of the mean loss was found{apart}.",

@@ -36,7 +36,7 @@ from opsigcli.progress import Progress
 from opsigcli.records import Case, LossTrace
 from opsigcli.reporting.removal import lines, sentences
 from opsigcli.reporting.summary import defined
-from opsigcli.reporting.training import log_warning
+from opsigcli.reporting.training import trace_warnings
 from opsigcli.runs.provenance import provenance
 from opsigcli.store.lock import locked
 from opsigcli.store.reader import Store, open_store
@@ -69,7 +69,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             trace, run = store.trace, store.run
             require_two(len(trace.steps))  # before gradients are computed
             case = Case(run, trace, virtual=store.virtual)
-            warnings = [*log_warning(store.training_log)]
+            warnings = [*trace_warnings(store.training_log, store.look)]
             known_pairs = store.known_pairs
             given = given_trace(store)
             settings = _settings(options, given)

@@ -14,7 +14,7 @@ from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
 from opsigcli.records import Case, Provenance
-from opsigcli.reporting.training import log_warning
+from opsigcli.reporting.training import trace_warnings
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.sharpness_records import CriticalSharpness
@@ -146,7 +146,7 @@ def _outcome(
     points = case.critical
     known = [point for point in points if point.ratio is not None]
     peak = max(known, key=lambda point: point.ratio or 0, default=None)
-    warnings = [*removed, *log_warning(case.training_log)]
+    warnings = [*removed, *trace_warnings(case.training_log, case.look)]
     warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
     reasons: dict[str, list[int]] = {}
     for point in points:

@@ -17,7 +17,7 @@ from opsigcli.outcome import Outcome
 from opsigcli.parameters import require
 from opsigcli.progress import Progress
 from opsigcli.records import Case
-from opsigcli.reporting.training import log_warning
+from opsigcli.reporting.training import trace_warnings
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.sharpness_records import SharpnessPoint
@@ -70,7 +70,7 @@ def _sharpness(
             meter = Meter(StoredRun(store, options, options.precision), options, budget, parallel, mining)
             _measure(job, meter, progress)
         trace, run, traced = store.trace, store.run, store.provenance["trace"].options
-        said = log_warning(store.training_log)
+        said = trace_warnings(store.training_log, store.look)
         shown, found = job.shown(), job.phases()  # phases are those of all that was ever measured
         subset = trace.example_ids[meter.positions] if meter and meter.sampled else job.subset
     if meter is not None and job.unsaved and parallel.rank == 0:

@@ -48,6 +48,8 @@ def headline(case: Case) -> Headline:
     titles: list[str] = []
     found: list[str] = []
     missing: list[str] = []
+    if case.look is not None:
+        found += [say("look: doubt", doubt=doubt) for doubt in case.look.doubts[:1]]
     for part in (_pairs, edge, _spikes):
         title, yes, no = part(case)
         titles += title

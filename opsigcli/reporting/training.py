@@ -56,11 +56,11 @@ def training_words(
     return tuple(lines)
 
 
-def log_warning(log: AgainstLog | None) -> tuple[str, ...]:
-    """For commands that build on the trace: that its losses are not those the run logged."""
-    return (
-        (f"{log.words}; see opsig report",) if log is not None and log.verdict in ("above", "below") else ()
-    )
+def trace_warnings(log: AgainstLog | None, look: Look | None) -> tuple[str, ...]:
+    """For commands that build on the trace: that its losses are not those the run logged, or its data not the run's."""
+    off = log is not None and log.verdict in ("above", "below")
+    logged = (f"{log.words}; see opsig report",) if log is not None and off else ()
+    return (*(() if look is None else look.doubts), *logged)
 
 
 def fact_lines(facts: Sequence[RecordedFact]) -> list[tuple[str, str]]:

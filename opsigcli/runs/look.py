@@ -23,6 +23,7 @@ from opsigcli.runs.class_order_beside import require_class_order
 from opsigcli.runs.guesses import guesses
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.normalisations import better_prepared
+from opsigcli.runs.other_layout import other_layout
 from opsigcli.runs.own_preparation import better_by_itself, by_itself_too
 from opsigcli.runs.padded_labels import padded_labels
 from opsigcli.runs.permuted import permuted
@@ -148,9 +149,11 @@ def look_at(
     better, untried = better_by_itself(objective, sample, weights), tuple[str, ...]()
     if better is None:
         better, untried = better_prepared(objective, sample, weights, norm, search=order is None and doubtful)
+    if better is None and order is None and doubtful:
+        better = other_layout(objective, sample, weights)
     if better is not None and prior is not None and better.mean_loss >= prior.mean_loss:
         better = None
-    if better is not None:
+    if better is not None and better.data:
         better = by_itself_too(better, objective.model)
     if better is not None and (better.unlike is not None or better.model):
         order = None  # the answers are those to other inputs

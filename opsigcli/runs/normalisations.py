@@ -95,7 +95,7 @@ def better_prepared(
     if raw is None:
         return None, ()
     inputs_given = source.read(positions)
-    given, _, unlike = _losses(objective, inputs_given, positions, of_data)
+    given, _, unlike = losses_prepared(objective, inputs_given, positions, of_data)
     other = unlike is not None and unlike > UNLIKE
     if not search and not other:
         return None, ()
@@ -106,7 +106,7 @@ def better_prepared(
         if (place + 1) * len(positions) > max(passes, len(positions)):
             untried.append(name)
             continue
-        losses, outputs, its = _losses(objective, inputs, positions, of_data)
+        losses, outputs, its = losses_prepared(objective, inputs, positions, of_data)
         right = right_answers(objective, outputs, positions)
         mean = float(share @ losses)
         spec = str(replace(bare, options=bare.options | options))
@@ -118,7 +118,7 @@ def better_prepared(
         better = _by_losses(found, given, as_given)
         if better is not None and norm is not None and of_data is None:
             so = next(inputs for name, _, inputs in _ways(raw) if name == better.name)
-            before, after = (_losses(objective, x, positions, norm)[2] for x in (inputs_given, so))
+            before, after = (losses_prepared(objective, x, positions, norm)[2] for x in (inputs_given, so))
             if before is not None and after is not None and after > before:
                 better = None
     return better, tuple(untried)
@@ -160,7 +160,7 @@ def apart(differences: Floats) -> float:
     return float(differences.mean()) / error if error > 0 else float(np.sign(differences.mean())) * np.inf
 
 
-def _losses(
+def losses_prepared(
     objective: Objective, inputs: Any, positions: Ints, norm: FirstBatchNorm | None
 ) -> tuple[Floats, Any, float | None]:
     import torch

@@ -18,6 +18,7 @@ from reporting_case import make_case, show, with_losses
 
 from opsigcli.comparison.compare import compare
 from opsigcli.comparison_records import Comparison
+from opsigcli.look_records import Look, Score
 from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining_records import TRACED, Evidence, GroupKey
 from opsigcli.probe_records import Probe, ProbeTrace
@@ -267,6 +268,7 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "ratio: not covered": (lambda: with_ratios(make_case(), low), lambda: with_ratios(make_case(), some)),
     "ratio: every spike": (
         lambda: with_ratios(make_case(), some), lambda: points(with_ratios(make_case(), some), converged=False)),
+    "look: doubt": (lambda: doubted(0.1), lambda: doubted(0.9)),
     "spikes: some": (make_case, calm),
     "spikes: none": (calm, lambda: calm(checkpoints=4)),
     "spikes: none stands out": (rising, lambda: rising(checkpoints=4)),
@@ -338,6 +340,13 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "runs: contradicted": (lambda: runs(None, points(swinging(1), step_check=StepCheck("contradicted"))), runs),
     "runs: different sharpness": (lambda: runs(None, points(swinging(1), preconditioned=9.0)), runs),
 }  # fmt: skip
+
+
+def doubted(right: float) -> Case:
+    """The case whose last checkpoint answers so many of four classes rightly."""
+    guess, last = Score(1.386, 0.25), Score(1.5 - right, right)
+    look = Look(40, 40, dict.fromkeys("abcd", 10), 4, guess, guess, {"step_40.pt": last}, ())
+    return replace(make_case(), look=look)
 
 
 def aware(case: Case) -> Case:
