@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +16,7 @@ from opsigcli.usercode import guarded
 TOLERANCE = 1e-3
 COLOURS = (1, 3, 4)  # channels of pictures
 ROOM = 128 << 20  # bytes of outputs
+PARTS = 6  # of outputs, named
 BLOCK = 1 << 20  # numbers compared at a time
 
 
@@ -68,14 +72,10 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
     with guarded(ModelError, f"a forward pass over inputs of shape {shape}", hint):
         outputs = model(inputs)
     if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(inputs):
-        found = (
-            f"a tensor of shape {tuple(outputs.shape)}"
-            if isinstance(outputs, Tensor)
-            else type(outputs).__name__
-        )
         raise ModelError(
-            f"expected outputs of one row per example, ({len(inputs)}, …); found {found}",
-            "let forward(inputs) return the logits alone",
+            f"expected outputs of one row per example, ({len(inputs)}, …); found {_shown(outputs)}",
+            "let forward(inputs) return the logits alone, as by net.forward = lambda x, of=net.forward: of(x)[0] in "
+            "the factory of --model",
         )
     if not outputs.numel():
         raise ModelError(
@@ -83,6 +83,24 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
             "check the number of classes in --model",
         )
     return outputs
+
+
+def _shown(outputs: Any) -> str:
+    """Outputs in words: a shape, or the parts of a tuple or dict with theirs."""
+    if isinstance(outputs, Tensor):
+        return f"a tensor of shape {tuple(outputs.shape)}"
+    if isinstance(outputs, Mapping):
+        parts = [f"{name} {_shape(part)}" for name, part in outputs.items()]
+    elif isinstance(outputs, list | tuple):
+        parts = [_shape(part) for part in outputs]
+    else:
+        return type(outputs).__name__
+    more = ", …" if len(parts) > PARTS else ""
+    return f"{type(outputs).__name__} of {', '.join(parts[:PARTS])}{more}"
+
+
+def _shape(part: Any) -> str:
+    return str(tuple(part.shape)) if isinstance(part, Tensor) else type(part).__name__
 
 
 def _channels(model: nn.Module) -> int | None:
@@ -98,6 +116,13 @@ def _channels_last(model: nn.Module, inputs: Tensor) -> bool:
 
 
 def _same(first: Tensor, second: Tensor, what: str, cause: str) -> None:
+    if first.shape[1:] != second.shape[1:]:
+        raise ModelError(
+            f"expected as many outputs for an example whatever is beside it; of {what} there are "
+            f"{tuple(first.shape[1:])} in one pass and {tuple(second.shape[1:])} in another",
+            "outputs that are one for each pair of examples, as of contrastive losses (CLIP, SimCLR), give no example "
+            "a loss of its own",
+        )
     eps = torch.finfo(first.dtype).eps if first.is_floating_point() else 0.0
     difference = largest = 0.0
     for some in zip(*(torch.split(t.flatten(), BLOCK) for t in (first, second)), strict=True):

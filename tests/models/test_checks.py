@@ -63,3 +63,38 @@ def test_pictures_with_channels_last_are_named_as_such(
     with pytest.raises(ModelError) as caught:
         agree_twice(nn.Sequential(nn.Conv2d(channels, 2, 1), nn.Flatten()), torch.zeros(shape))
     assert said in caught.value.hint
+
+
+class Pairs(nn.Module):
+    """As many outputs as there are examples in the batch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Similarities (B, B)."""
+        return x @ x.T
+
+
+def test_outputs_for_each_pair_of_examples_are_refused_in_words() -> None:
+    with pytest.raises(ModelError, match=r"\(6,\) in one pass and \(3,\) in another") as caught:
+        agree_twice(Pairs(), torch.randn(6, 4))
+    assert "contrastive" in caught.value.hint
+
+
+class Several(nn.Module):
+    """Outputs in a container."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: torch.Tensor) -> object:
+        """Two outputs."""
+        return {"color": x, "shape": x[:, :1]} if self.kind is dict else (x, x[:, :1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [(dict, "dict of color (2, 4), shape (2, 1)"), (tuple, "tuple of (2, 4), (2, 1)")]
+)
+def test_several_outputs_are_named_with_their_shapes(kind: type, said: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        agree_twice(Several(kind), torch.randn(6, 4))
+    assert said in caught.value.message
