@@ -14,8 +14,8 @@ from opsigcli.mining_records import (
 from opsigcli.options import SharpnessOptions
 from opsigcli.records import Provenance
 from opsigcli.sharpness_records import SharpnessPoint
-from opsigcli.stability.ratio import plain, stability
-from opsigcli.stability.spectral_norm import astray
+from opsigcli.stability.ratio import Stability, plain, stability
+from opsigcli.stability.unheld import unheld
 
 if TYPE_CHECKING:
     from opsigcli.stability.measure import Meter
@@ -61,7 +61,6 @@ def held_against_rule(meter: Meter, row: int, old: SharpnessPoint) -> SharpnessP
         not plain(tuning)
         or tuning.clip is not None
         or any(rule.needs_gradient or rule.gradient_at is not None for rule in rules)
-        or astray(meter.run.objective.model)
     ):
         return None
     meter.train(tuning, meter.movement.moved())
@@ -71,7 +70,8 @@ def held_against_rule(meter: Meter, row: int, old: SharpnessPoint) -> SharpnessP
     values = np.array(old.eigenvalues)
     vectors = objective.parameters[0].new_empty(0)
     spectrum = Spectrum(values, np.array(old.residuals), old.converged, 0, vectors=vectors)
-    found = stability(tuning, spectrum, None, None)
+    why = unheld(meter.run.run, objective.model)
+    found = Stability(reason=why) if why else stability(tuning, spectrum, None, None)
     batch = old.batch_sharpness
     return replace(
         old,

@@ -35,8 +35,8 @@ from opsigcli.stability.further import Further
 from opsigcli.stability.gradient_place import to_gradients
 from opsigcli.stability.ratio import Stability, plain, stability
 from opsigcli.stability.solver import Solver
-from opsigcli.stability.spectral_norm import astray
 from opsigcli.stability.step_check import StepChecker
+from opsigcli.stability.unheld import unheld
 from opsigcli.stability.virtual_moments import VirtualMoments
 
 LEAST = 32  # examples in a batch whose statistics are used, at least
@@ -157,7 +157,7 @@ class Meter:
                 reason=f"no ratio: measured over all parameters, of which {idle} of {len(names)} do not train; "
                 "leave out --all-parameters"
             )
-        elif why := astray(self.run.objective.model):
+        elif why := unheld(self.run.run, self.run.objective.model):
             stable = Stability(reason=why)
         else:
             stable = stability(
@@ -214,8 +214,12 @@ class Meter:
         return f"the weights are not finite ({bad[0]}{more}): the run had diverged, and there is no Hessian"
 
     def train(self, tuning: Tuning, moved: frozenset[str] | None) -> None:
-        """Measure over the parameters that train at this checkpoint."""
-        names = tuning.parameters or (moved or self.tuned.trainable)
+        """Measure over the parameters that train at this checkpoint; of adapters, over those that they are merged into.
+
+        What a checkpoint of adapters says of its optimizer is of other parameters.
+        """
+        own = frozenset() if self.run.run.base else tuning.parameters
+        names = own or (moved or self.tuned.trainable)
         if self.options.all_parameters:
             names = names | self.tuned.trainable
         if self.tuned.train(names):

@@ -18,7 +18,7 @@ from opsigcli.models.training_only import (
     other_outputs,
     spectral_norms,
 )
-from opsigcli.stability.spectral_norm import astray
+from opsigcli.stability.unheld import astray
 
 X = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Opsig
@@ -126,3 +127,29 @@ def test_an_adapter_without_its_base_is_refused_with_what_to_give(opsig: Opsig, 
     assert done.code == 3
     assert "LoRA" in done.err
     assert "merge_and_unload" in done.err
+
+
+def test_sharpness_of_merged_adapters_is_over_what_they_change_and_has_no_ratio(
+    opsig: Opsig, base: Path, tmp_path: Path
+) -> None:
+    """The optimizer beside adapters is of the adapters: its groups say nothing of the weights they are merged into."""
+    run = tmp_path / "run"
+    run.mkdir()
+    name = "transformer.h.0.attn.c_attn"
+    for step in range(3):
+        a, b = (0.1 * (step + 1) * part for part in factors(1, 24, 8))
+        tensors = {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
+        folder = write(run / f"checkpoint-{step}", tensors, lora_alpha=2, fan_in_fan_out=True)
+        optimizer = torch.optim.SGD([a, b], lr=0.1)
+        torch.save(optimizer.state_dict(), folder / "optimizer.pt")
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "log_history": []}))
+    np.savez(tmp_path / "data.npz", x=TOKENS.numpy(), y=TOKENS.numpy())
+    store = tmp_path / "s.h5"
+    data = f"npz:{tmp_path / 'data.npz'}?shift=true"
+    traced = opsig("trace", run, "--model", f"hf:{base}", "--data", data, "--loss", "lm", "--store", store)
+    assert traced.code == 0, traced.err
+    for more in ((), ("--optimizer", "sgd", "--lr", 0.1)):
+        points = opsig("sharpness", "--store", store, "--json", *more).json["result"]["points"]
+        assert {point["parameters"] for point in points} == {24 * 8}
+        assert {point["ratio"] for point in points} == {None}
+        assert "training moved adapters" in points[0]["reason"]
