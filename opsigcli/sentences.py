@@ -90,9 +90,9 @@ SENTENCES: dict[str, str] = {
         "examples, and not their mean, the ratio is too small by as many times as there are examples in a step."
     ),
     "edge: unseen": (
-        "No step was made again{apart}: that the weights moved no farther than steps of this rule "
-        "can does not tell it from sharpness-aware minimisation, label smoothing or augmentation, of which sharpness "
-        "and threshold are others."
+        "No step was made again{apart}: that movement and memory are no longer than this rule makes them does not tell "
+        "it from sharpness-aware minimisation, label smoothing or augmentation, of which sharpness and threshold are "
+        "others."
     ),
     "edge: sharpness-aware": (
         "The run records sharpness-aware minimisation ({where}), and no step confirms the rule whose threshold is "

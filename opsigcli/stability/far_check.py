@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from opsigcli.checkpoints.manifest import Manifest
+from opsigcli.optimizers.base import Hyper
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.tuning import Tuning
 from opsigcli.sharpness_records import CONTRADICTED, UNTOLD, StepCheck
@@ -25,11 +26,22 @@ from opsigcli.stability.step_limits import hindrance
 from opsigcli.stability.updates import Updates
 
 LIMIT = 2.0  # times as far as steps can go: gradients between two checkpoints may be larger than at both
+# The same of second moments, which remember the longest gradients of all: runs of Adam and RMSprop on the mean loss
+# came to .3, and one of RMSprop with momentum, past its edge, to 2.1; on a summed loss to 9.
+SQUARED = 5.0
 DRAWS = 8  # batches
 SMALLEST = 4  # examples in a batch, where nobody says how many: smaller ones have longer gradients
 # Rule to the power of 1 − β by which its momentum is longer than a gradient.
 PLAIN = {"gd": 0, "sgd": 0, "momentum": 1, "nesterov": 1, "dampened": 0}
 AVERAGING = ("adam", "adamw", "adamw_hf", "nadam", "radam")  # whose momentum is a mean of gradients
+# Second moments by their key -> the share of them that a step leaves. A sum (Adagrad's) forgets nothing, and a spike of
+# the first steps stands in it for good: on the mean loss it came to 5.0.
+SQUARES: dict[str, Callable[[Hyper], float]] = {
+    "exp_avg_sq": lambda hyper: float(hyper["betas"][1]),
+    "square_avg": lambda hyper: float(hyper["alpha"]),
+}
+FROM_ONE = ("rmsproptf",)  # whose second moments start at 1
+FORGOTTEN = 0.1  # of second moments that may be of what was before the first checkpoint, or of first steps
 MOMENTA = ("momentum_buffer", "exp_avg")
 
 
@@ -78,16 +90,24 @@ class FarCheck:
             return StepCheck(UNTOLD, self.hindrance)
         tuning = at(row)
         rules = {part.name for part in tuning.parts}
-        if not rules or not (rules <= PLAIN.keys() or rules <= {*AVERAGING}) or not tuning.lr:
+        squares = {part.rule.second_moment for part in tuning.parts} <= {*SQUARES} and rules.isdisjoint(
+            FROM_ONE
+        )
+        remembered = rules <= PLAIN.keys() or rules <= {*AVERAGING}
+        if not rules or not (remembered or squares) or not tuning.lr:
             return StepCheck(UNTOLD, why)
         moved = self._moved(row, tuning) if rules <= PLAIN.keys() else None
-        held = self._held(row, tuning)
-        found = max((x for x in (moved, held) if x is not None), default=None)
-        if found is None:
+        held = self._held(row, tuning) if remembered else None
+        squared = self._squared(row, tuning) if squares else None
+        told = {"moved": (moved, LIMIT), "held": (held, LIMIT), "squared": (squared, SQUARED)}
+        known = {what: (reach, limit) for what, (reach, limit) in told.items() if reach is not None}
+        if not known:
             return StepCheck(UNTOLD, why)
-        if found <= LIMIT:
-            return StepCheck(UNTOLD, f"{why}; the weights moved no farther than its steps can", reach=found)
-        said = self._farther(row, tuning, found) if found == moved else self._longer(tuning, found)
+        what, (found, limit) = max(known.items(), key=lambda item: item[1][0] / item[1][1])
+        if found <= limit:
+            within = "the weights moved no farther than its steps can" if moved is not None else ""
+            return StepCheck(UNTOLD, "; ".join(filter(None, (why, within))), reach=found)
+        said = self._farther(row, tuning, found) if what == "moved" else self._longer(tuning, found, what)
         return StepCheck(CONTRADICTED, said, reach=found)
 
     def _moved(self, row: int, tuning: Tuning) -> float | None:
@@ -119,6 +139,26 @@ class FarCheck:
         if tuning.parts[0].name in PLAIN and math.isfinite(own):  # of a loss, or a rate, n times as large
             length *= own / given
         return length / self._length(tuning, 1.0, *([row - 1, row] if row else [row]))
+
+    def _squared(self, row: int, tuning: Tuning) -> float | None:
+        """Root of the mean square of past gradients' norms, as second moments have it, over the longest gradient.
+
+        None where there are none, or where they still remember the first checkpoint that was traced and all before.
+        """
+        steps = self.run.steps
+        if tuning.unusable or tuning.estimated or not self.run.run.axis.counts_updates:
+            return None
+        total = 0.0
+        for part in tuning.parts:
+            key, hyper = part.rule.second_moment, part.rule.settle(part.hyper)
+            if SQUARES[key](hyper) ** int(steps[row] - steps[0]) > FORGOTTEN:
+                return None
+            for name in part.parameters:
+                piece = tuning.state.get(name, {}).get(key)
+                if not torch.is_tensor(piece) or not piece.is_floating_point():
+                    return None
+                total += float(piece.double().sum())
+        return math.sqrt(total) / self._length(tuning, 1.0, *range(row + 1))
 
     def _length(self, tuning: Tuning, rate: float, *rows: int) -> float:
         """How long a step at this rate is at most, at the checkpoint where it is longest."""
@@ -159,8 +199,12 @@ class FarCheck:
             f"{rate:.4g} can on the mean loss: {self._summed(rate)}; or the learning rate was larger in between"
         )
 
-    def _longer(self, tuning: Tuning, times: float) -> str:
-        said = f"the momentum in the checkpoint is {times:.2g} times as long as the mean loss makes it"
+    def _longer(self, tuning: Tuning, times: float, what: str) -> str:
+        said = (
+            f"the momentum in the checkpoint is {times:.2g} times as long as the mean loss makes it"
+            if what == "held"
+            else f"the second moments in the checkpoint are of gradients {times:.2g} times as long as the mean loss's"
+        )
         if tuning.parts[0].name in PLAIN:
             return f"{said}: {self._summed(tuning.lr or math.nan)}"
         return (

@@ -9,8 +9,8 @@ from opsigcli.records import Run
 
 MISSED = 0.05  # of the norm; an error of so much moves sharpness by about a tenth
 ADAPTERS = (
-    "no ratio: training moved adapters (LoRA), and the sharpness is over the weights that they are merged into, of which "
-    "no step was made"
+    "no ratio: training moved adapters (LoRA), and the sharpness is over the weights that they are merged into, of "
+    "which no step was made"
 )
 
 
