@@ -91,8 +91,8 @@ SENTENCES: dict[str, str] = {
     ),
     "edge: unseen": (
         "No step was made again{apart}: that movement and memory are no longer than this rule makes them does not tell "
-        "it from sharpness-aware minimisation, label smoothing or augmentation, of which sharpness and threshold are "
-        "others."
+        "it from sharpness-aware minimisation, label smoothing, augmentation or a learning rate that was higher in "
+        "between, of which sharpness or threshold are others."
     ),
     "edge: sharpness-aware": (
         "The run records sharpness-aware minimisation ({where}), and no step confirms the rule whose threshold is "
