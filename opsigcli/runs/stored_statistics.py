@@ -15,27 +15,59 @@ if TYPE_CHECKING:
     from opsigcli.checkpoints.series import Series
     from opsigcli.runs.load_weights import Loader
 
+NAMED = 3  # BatchNorms
 START = 0.5  # weight of their start in stored statistics, from which they tell nothing of inputs
 
 
 def statistics_stay(loader: Loader, series: Series) -> bool:
     """Whether the first and the last checkpoint have other weights and the same statistics of every BatchNorm."""
-    first: list[Tensor] = []
+    stay = _staying(loader, series)
+    return bool(stay) and all(stay.values())
+
+
+def kept_apart(loader: Loader, series: Series) -> str:
+    """Which BatchNorms kept their statistics where others moved theirs, and what to do; "" where all are alike.
+
+    Training froze them, as of a body that was trained before, and no choice of statistics holds for all: in a small
+    network λ₁ was 1.40 as it trained, and 1.00 with all of them taken from the data.
+    """
+    stay = _staying(loader, series)
+    frozen = [name for name, same in stay.items() if same]
+    if not frozen or len(frozen) == len(stay):
+        return ""
+    named = f"{', '.join(frozen[:NAMED])}{f' and {len(frozen) - NAMED} more' if len(frozen) > NAMED else ''}"
+    return (
+        f"{len(frozen)} of {len(stay)} BatchNorms keep their statistics from the first checkpoint to the last "
+        f"({named}): if training froze them, losses and sharpness by the data's own statistics are not those of "
+        "training; let the factory of --model build them as modules that use the stored ones "
+        "(torchvision.ops.FrozenBatchNorm2d, where weight and bias are frozen too)"
+    )
+
+
+def _staying(loader: Loader, series: Series) -> dict[str, bool]:
+    """BatchNorm -> whether the first and the last checkpoint have the same of it; {} where weights are alike."""
+    seen: list[tuple[list[Tensor], dict[str, list[Tensor]]]] = []
     for place in (0, len(series) - 1):
         try:
             loader.load(series.read(place), series.checkpoints[place].file)
         except (CheckpointError, ModelError):
-            return False  # which is said where the checkpoint is read again
-        if not place:
-            first = [value.detach().clone() for value in (*loader.model.parameters(), *_stored(loader.model))]
-    same = list(map(torch.equal, first, (*loader.model.parameters(), *_stored(loader.model))))
-    weights = len(list(loader.model.parameters()))
-    return not all(same[:weights]) and all(same[weights:])
+            return {}  # which is said where the checkpoint is read again
+        weights = [value.detach().clone() for value in loader.model.parameters()]
+        seen.append((weights, {name: [v.clone() for v in of] for name, of in _stored(loader.model).items()}))
+    (weights, stored), (others, then) = seen
+    if all(map(torch.equal, weights, others)):
+        return {}
+    return {name: all(map(torch.equal, of, then[name])) for name, of in stored.items()}
 
 
-def _stored(model: nn.Module) -> list[Tensor]:
-    kept = [norm for norm in batch_norms(model) if norm.running_mean is not None]
-    return [value for norm in kept for value in (norm.running_mean, norm.running_var) if value is not None]
+def _stored(model: nn.Module) -> dict[str, list[Tensor]]:
+    """Mean and variance that each BatchNorm stores, by its name."""
+    norms = batch_norms(model)
+    return {
+        name: [value for value in (norm.running_mean, norm.running_var) if value is not None]
+        for name, norm in model.named_modules()
+        if any(norm is one for one in norms) and norm.running_mean is not None
+    }
 
 
 def _start(norm: Any) -> float:

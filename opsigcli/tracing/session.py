@@ -25,7 +25,7 @@ from opsigcli.runs.probes import OpenProbe, open_probe
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.recorded_losses import RECORDED, recorded_beside
 from opsigcli.runs.run_specs import specs
-from opsigcli.runs.stored_statistics import statistics_stay
+from opsigcli.runs.stored_statistics import kept_apart, statistics_stay
 from opsigcli.runs.virtual_step import VirtualStep
 from opsigcli.store.lock import locked
 from opsigcli.store.opening import require_replaceable
@@ -269,6 +269,8 @@ class Session:
         assert self._loader is not None
         mode = asked or before or ("stored" if statistics_stay(self._loader, series) else "batch")
         self.run = replace(self.run, batch_norm=mode)
+        if mode != "stored" and (apart := kept_apart(self._loader, series)):
+            objective.notes.append(apart)
         return mode
 
     def _content(self, worker: Worker, store: Store | None, stopping: bool) -> TraceContent:
