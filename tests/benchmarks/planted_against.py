@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,25 @@ def by_reach(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def kept(
+    chosen: argparse.Namespace, measure: Callable[[str, int, str], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """The rows of the file, and of what it does not have yet: ``measure(scenario, seed, optimizer)``."""
+    torch.set_num_threads(1)
+    rows = [json.loads(line) for line in chosen.rows.read_text().splitlines()] if chosen.rows.exists() else []
+    known = {(row["scenario"], row["optimizer"], row["seed"]) for row in rows}
+    first, _, last = chosen.seeds.partition("-")
+    for seed in range(int(first), int(last or first) + 1):
+        for scenario in chosen.scenarios.split(","):
+            for optimizer in chosen.optimizers.split(","):
+                if (scenario, optimizer, seed) not in known:
+                    found = measure(scenario, seed, optimizer)
+                    rows += found
+                    with chosen.rows.open("a") as file:
+                        file.writelines(json.dumps(row) + "\n" for row in found)
+    return rows
+
+
 def main() -> None:
     """Measure what the file does not have, and print the tables."""
     parser = argparse.ArgumentParser(
@@ -201,18 +221,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, help="examples (default: as many as the scenario has)")
     parser.add_argument("--rows", type=Path, required=True, help="JSON lines file of the pairs")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = [json.loads(line) for line in chosen.rows.read_text().splitlines()] if chosen.rows.exists() else []
-    known = {(row["scenario"], row["optimizer"], row["seed"]) for row in rows}
-    first, _, last = chosen.seeds.partition("-")
-    for seed in range(int(first), int(last or first) + 1):
-        for scenario in chosen.scenarios.split(","):
-            for optimizer in chosen.optimizers.split(","):
-                if (scenario, optimizer, seed) not in known:
-                    found = measured(scenario, chosen.n, seed, optimizer)
-                    rows += found
-                    with chosen.rows.open("a") as file:
-                        file.writelines(json.dumps(row) + "\n" for row in found)
+    rows = kept(chosen, lambda *run: measured(run[0], chosen.n, *run[1:]))
     print("\n".join([*table(rows), "", *by_reach(rows)]))
 
 

@@ -25,7 +25,6 @@ And without removal, whether its groups are *set against* one another at all, as
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from planted import mine_one
-from planted_against import opposed, set_against
+from planted_against import kept, opposed, set_against
 from planted_runs import ALL, PlantedRun, network, seen, train
 from torch import Tensor, nn
 
@@ -241,18 +240,12 @@ def main() -> None:
     parser.add_argument("--surrogates", type=int, default=0)
     parser.add_argument("--rows", type=Path, required=True, help="JSON lines file of the pairs")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = [json.loads(line) for line in chosen.rows.read_text().splitlines()] if chosen.rows.exists() else []
-    known = {(row["scenario"], row["optimizer"], row["seed"]) for row in rows}
-    first, _, last = chosen.seeds.partition("-")
-    for seed in range(int(first), int(last or first) + 1):
-        for scenario in chosen.scenarios.split(","):
-            for optimizer in chosen.optimizers.split(","):
-                if (scenario, optimizer, seed) not in known:
-                    found = measured(scenario, chosen.n, seed, optimizer, chosen.draws, chosen.surrogates)
-                    rows += found
-                    with chosen.rows.open("a") as file:
-                        file.writelines(json.dumps(row) + "\n" for row in found)
+    rows = kept(
+        chosen,
+        lambda scenario, seed, optimizer: measured(
+            scenario, chosen.n, seed, optimizer, chosen.draws, chosen.surrogates
+        ),
+    )
     print("\n".join(table(rows)))
 
 
