@@ -21,17 +21,23 @@ START = 0.5  # weight of their start in stored statistics, from which they tell 
 
 def statistics_stay(loader: Loader, series: Series) -> bool:
     """Whether the first and the last checkpoint have other weights and the same statistics of every BatchNorm."""
-    stay = _staying(loader, series)
+    return moved_none(staying(loader, series))
+
+
+def moved_none(stay: dict[str, bool]) -> bool:
+    """Whether training moved the weights, and no BatchNorm's statistics (``staying``)."""
     return bool(stay) and all(stay.values())
 
 
-def kept_apart(loader: Loader, series: Series) -> str:
+def kept_apart(stay: dict[str, bool]) -> str:
     """Which BatchNorms kept their statistics where others moved theirs, and what to do; "" where all are alike.
 
     Training froze them, as of a body that was trained before, and no choice of statistics holds for all: in a small
     network λ₁ was 1.40 as it trained, and 1.00 with all of them taken from the data.
+
+    Args:
+        stay: of each BatchNorm, whether its statistics stay (``staying``).
     """
-    stay = _staying(loader, series)
     frozen = [name for name, same in stay.items() if same]
     if not frozen or len(frozen) == len(stay):
         return ""
@@ -44,7 +50,7 @@ def kept_apart(loader: Loader, series: Series) -> str:
     )
 
 
-def _staying(loader: Loader, series: Series) -> dict[str, bool]:
+def staying(loader: Loader, series: Series) -> dict[str, bool]:
     """BatchNorm -> whether the first and the last checkpoint have the same of it; {} where weights are alike."""
     seen: list[tuple[list[Tensor], dict[str, list[Tensor]]]] = []
     for place in (0, len(series) - 1):

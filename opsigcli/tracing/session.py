@@ -10,7 +10,6 @@ from opsigcli.checkpoints.series import Series
 from opsigcli.errors import Interrupted, UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.look_records import Look
-from opsigcli.objective.base import Objective
 from opsigcli.objective.evaluate import Evaluator
 from opsigcli.options import TraceOptions
 from opsigcli.outcome import plain
@@ -25,7 +24,6 @@ from opsigcli.runs.probes import OpenProbe, open_probe
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.recorded_losses import RECORDED, recorded_beside
 from opsigcli.runs.run_specs import specs
-from opsigcli.runs.stored_statistics import kept_apart, statistics_stay
 from opsigcli.runs.virtual_step import VirtualStep
 from opsigcli.store.lock import locked
 from opsigcli.store.opening import require_replaceable
@@ -33,9 +31,10 @@ from opsigcli.store.reader import Store, open_store
 from opsigcli.store.units import Units
 from opsigcli.store.writer import TraceContent, write_trace, write_training
 from opsigcli.tracing import same_trace
-from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of, normalised
+from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of
 from opsigcli.tracing.beside import facts_of, log_beside, look_at_ends
 from opsigcli.tracing.known_again import known_again
+from opsigcli.tracing.norm_statistics import statistics_of
 from opsigcli.tracing.precision import require_precision
 from opsigcli.tracing.probes import keep_probes
 from opsigcli.tracing.rows import Row, known_steps
@@ -227,7 +226,10 @@ class Session:
             )
             objective.notes += hold_beside(series, self.source)
             self._loader = Loader(objective.model, self.run.partial)
-            objective.use_statistics(self._statistics(objective, series, store))
+            statistics = statistics_of(objective, self._loader, series, store, options)
+            if statistics:
+                self.run = replace(self.run, batch_norm=statistics)
+            objective.use_statistics(statistics or "stored")
             require_precision(options.precision, objective, self._loader, series)
             self._evaluator = Evaluator(objective, batch_size=options.batch_size, precision=options.precision)
             self.asked = [open_probe(spec, objective) for spec in dict.fromkeys(options.probe)]
@@ -253,25 +255,6 @@ class Session:
         recorded = recorded_beside(options.store, series.manifest, self.run)
         units = Units(options.store, same_trace.identity(self.run) | self.measured)
         return Worker(series, evaluator, loader, units, virtual, self.sharding, recorded)
-
-    def _statistics(self, objective: Objective, series: Series, store: Store | None) -> str:
-        """Which statistics BatchNorm uses: those of the store's rows; for a new store those of the data, or the stored
-        ones where training left them as they were.
-
-        Raises:
-            StoreError: others than those of the store were asked for.
-        """
-        if not normalised(objective.model):
-            return "stored"
-        asked, before = self.options.batch_norm, None if store is None else store.run.batch_norm or "stored"
-        if before is not None:
-            same_trace.require_same_statistics(self.options.store, before, asked)
-        assert self._loader is not None
-        mode = asked or before or ("stored" if statistics_stay(self._loader, series) else "batch")
-        self.run = replace(self.run, batch_norm=mode)
-        if mode != "stored" and (apart := kept_apart(self._loader, series)):
-            objective.notes.append(apart)
-        return mode
 
     def _content(self, worker: Worker, store: Store | None, stopping: bool) -> TraceContent:
         objective = worker.evaluator.objective
