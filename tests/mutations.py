@@ -231,6 +231,53 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
+        "mining/over_checkpoints.py",
+        "mining/test_over_checkpoints.py",
+        (
+            "4 * sum(few) >= len(few)",
+            "2 * sum(few) >= len(few)",
+            "test_the_middle_half_counts_where_directions_are_few_at_a_quarter",
+        ),
+        ("len(values) // 4", "len(values) // 3", "test_the_middle_half_is_that_of_scipy"),
+    ),
+    *of(
+        "mining/similarity.py",
+        "mining/test_over_checkpoints.py",
+        (
+            "middle(products) * len(found)",
+            "products.sum(axis=0)",
+            "test_similarity_is_the_middle_of_those_at_each_checkpoint_where_directions_are_few",
+        ),
+        (
+            "if not of_middle([each.few for each in found]):",
+            "if not found:",
+            "test_elsewhere_the_few_checkpoints_at_which_a_pair_opposes_count_as_much_as_all",
+        ),
+    ),
+    *of(
+        "mining/extend.py",
+        "mining/test_over_checkpoints.py",
+        (
+            "own = over_checkpoints(np.stack([at.own for at in members.values()]), few)",
+            "own = np.mean([at.own for at in members.values()], axis=0)",
+            "test_others_join_by_the_middle_half_as_members_were_found",
+        ),
+        (
+            "standing = over_checkpoints(np.stack(list(at_each.values())), few)",
+            "standing = np.mean(list(at_each.values()), axis=0)",
+            "test_others_join_by_the_middle_half_as_members_were_found",
+        ),
+    ),
+    *of(
+        "mining/unseen.py",
+        "mining/test_over_checkpoints.py",
+        (
+            "over_checkpoints(standing, few)",
+            "standing.mean(axis=0)",
+            "test_others_join_by_the_middle_half_as_members_were_found",
+        ),
+    ),
+    *of(
         "mining/evened.py",
         "mining/test_evened.py",
         (

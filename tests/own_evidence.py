@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from safetensors.numpy import load_file
+from scipy.stats import trim_mean
 
 from opsigcli.datasets import open_source
 
@@ -55,7 +56,7 @@ class Case:
 
     @cached_property
     def at_checkpoints(self) -> list[np.ndarray]:
-        """Features of all examples at each checkpoint compared."""
+        """Features of all examples at each checkpoint compared, before they are evened."""
         return [features(g, d) for g, d in zip(self.sketches, self.residuals, strict=True)]
 
     def similarity(self, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
@@ -171,16 +172,21 @@ def features(
         )
         rest = np.concatenate([rest, (others[0] - others[1] @ usual) / length])
     level = 1.5 * np.median(r)
-    return evened(rest / np.sqrt((rest**2).sum(axis=1) + level**2)[:, None], len(d))
+    return rest / np.sqrt((rest**2).sum(axis=1) + level**2)[:, None]
+
+
+def directions(own: np.ndarray) -> float:
+    """In how many the references' features differ."""
+    some = own[np.unique(np.linspace(0, len(own) - 1, 200).astype(int))]
+    products = some @ some.T
+    apart = products[~np.eye(len(some), dtype=bool)]
+    return float(np.diagonal(products).mean() ** 2 / np.square(apart).mean())
 
 
 def evened(found: np.ndarray, references: int) -> np.ndarray:
     """Where they differ in 6 to 20 directions, such that they differ more alike along all; else the same."""
     own = found[:references]
-    some = own[np.unique(np.linspace(0, len(own) - 1, 200).astype(int))]
-    products = some @ some.T
-    apart = products[~np.eye(len(some), dtype=bool)]
-    if not 6 <= np.diagonal(products).mean() ** 2 / np.square(apart).mean() < 20:
+    if not 6 <= directions(own) < 20:
         return found
     c = own.T @ own / len(own)
     values, axes = np.linalg.eigh(c)
@@ -190,8 +196,16 @@ def evened(found: np.ndarray, references: int) -> np.ndarray:
     return found @ axes * np.sqrt(weights)
 
 
+def over_checkpoints(values: list[np.ndarray], directions_at: list[float]) -> np.ndarray:
+    """The mean, or that of the middle half where a quarter of the checkpoints have fewer than 20 directions."""
+    if sum(count < 20 for count in directions_at) / len(values) < 0.25:
+        return np.mean(values, axis=0)
+    return trim_mean(values, 0.25, axis=0)
+
+
 def similarity(each: list[np.ndarray]) -> np.ndarray:
-    found = np.mean([f @ f.T for f in each], axis=0)
+    both = [evened(f, len(f)) for f in each]
+    found = over_checkpoints([f @ f.T for f in both], [directions(f) for f in each])
     np.fill_diagonal(found, 0)
     return found
 
@@ -218,6 +232,7 @@ def beyond_alike_residuals(
     others = np.setdiff1d(np.arange(len(c)), references)
     rest = gradients[others], residuals[others]
     of_all = features(gradients[references], residuals[references], rest, max(several * (several + 1) / 2, 1))
+    of_all = evened(of_all, len(references))
     beyond = of_all[np.argsort(np.concatenate([references, others]))]
     found = (found + beyond @ beyond.T) / 2
     np.fill_diagonal(found, 0)
@@ -503,7 +518,7 @@ def along(case: Case, pair: Pair) -> dict[str, tuple[float, float]]:
 
 def in_unseen(case: Case, pair: Pair, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Numbers of ``--test-data``, with whole gradients in place of sketches; behind each those of random examples."""
-    members, standing, losses = np.concatenate(pair), np.zeros((2, len(labels))), []
+    members, at_each, directions_at, losses = np.concatenate(pair), [], [], []
     for row in case.compared:
         weights = case.weights(row)
         those = [
@@ -513,9 +528,11 @@ def in_unseen(case: Case, pair: Pair, inputs: np.ndarray, labels: np.ndarray) ->
             np.array([case.gradient(weights, data=(x[i : i + 1], y[i : i + 1])) for i in range(len(y))])
             for x, y in ((case.inputs, case.labels), (inputs, labels))
         ]
-        both = features(gradients[0], those[0], (gradients[1], those[1]))
-        known, there = both[: len(case.labels)], both[len(case.labels) :]
-        standing += np.stack([(known[side] @ there.T).mean(axis=0) for side in pair]) / len(case.compared)
+        raw, n = features(gradients[0], those[0], (gradients[1], those[1])), len(case.labels)
+        known, there = np.split(evened(raw, n), [n])
+        at_each.append(np.stack([(known[side] @ there.T).mean(axis=0) for side in pair]))
+        directions_at.append(directions(raw[:n]))
+    standing = over_checkpoints(at_each, directions_at)
     for row in range(len(case.losses)):
         losses.append(case.forward(case.weights(row), data=(inputs, labels))[0])
     s, sides = case.similarity(), []

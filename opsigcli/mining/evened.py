@@ -28,6 +28,7 @@ class Evened(NamedTuple):
 
     usual: Usual
     evening: Floats | None  # (k, k) that features are multiplied with; None where they stay as they are
+    few: bool  # whether gradients differ in few directions
 
     def features(self, at: Gradients) -> Floats:
         """Features φ of all gradients, (M, k) float32."""
@@ -47,10 +48,12 @@ def fit_evened(at: Gradients, *, always: bool = False, ridge: float = RIDGE) -> 
         Both; and the examples' own features, each left out of the fit of its usual gradient, (R, k).
     """
     usual, own = fit(at, ridge)
-    if not (own.any() if always else FEWEST <= directions_in(own) < FEW):
-        return Evened(usual, None), own
+    directions = directions_in(own)
+    few = directions < FEW
+    if not (FEWEST <= directions < FEW or (always and own.any())):
+        return Evened(usual, None, few), own
     matrix = evening(own)
-    return Evened(usual, matrix), np.asarray(own @ matrix)
+    return Evened(usual, matrix, few), np.asarray(own @ matrix)
 
 
 def directions_in(features: Floats) -> float:

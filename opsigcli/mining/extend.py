@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from opsigcli.mining.over_checkpoints import over_checkpoints
 from opsigcli.mining.similarity import Gradients, similarity_to
 from opsigcli.mining.simple import members_by, owner
 
@@ -94,7 +95,7 @@ class _Members:
         self.checkpoint = at.checkpoint
         members = np.concatenate([side for sides in pairs for side in sides])
         self._ends = np.cumsum([len(side) for sides in pairs for side in sides])
-        self._similarity = similarity_to(at, members, seed, among)
+        self._similarity, self.few = similarity_to(at, members, seed, among)
         own = self._similarity(at.only(members)).astype(np.float64)
         np.fill_diagonal(own, 0)  # nobody is held against himself
         self.own = self._standing(own)
@@ -119,7 +120,8 @@ def _found(
 ) -> Ints:
     """Rows of pair, side, and position of who joins it, (J, 3)."""
     members = {at.checkpoint: held(at) for at in beside}
-    own = np.mean([at.own for at in members.values()], axis=0)
+    few = [at.few for at in members.values()]
+    own = over_checkpoints(np.stack([at.own for at in members.values()]), few)
     ends = [0, *np.cumsum([len(first) + len(second) for first, second in pairs]).tolist()]
     of = [slice(begin, end) for begin, end in pairwise(ends)]
     sizes = [len(first) for first, _ in pairs]
@@ -131,17 +133,19 @@ def _found(
             width = several[0].sketch.shape[1]
             seen = {at.checkpoint for at in several}
             folded = {at.checkpoint: held(at.folded(width)) for at in beside if at.checkpoint in seen}
-        theirs = np.mean([at.own for at in folded.values()], axis=0)
-        standing = np.mean([folded[at.checkpoint].standing(at) for at in several], axis=0)
+        some = [folded[at.checkpoint].few for at in several]
+        theirs = over_checkpoints(np.stack([folded[at.checkpoint].own for at in several]), some)
+        standing = over_checkpoints(np.stack([folded[at.checkpoint].standing(at) for at in several]), some)
         for p in open_to_others:
             joined = joining(theirs[p, :, of[p]], standing[p], sizes[p], SHARE * LENIENT)
             likely += [positions[rows] for rows in joined]
     chosen = np.unique(np.concatenate(likely))
     if not len(chosen):
         return np.zeros((0, 3), dtype=np.int64)
-    standing = np.zeros((len(pairs), 2, len(chosen)))
+    at_each = {checkpoint: np.zeros((len(pairs), 2, len(chosen))) for checkpoint in members}
     for part, there in outside.gradients(chosen):
-        standing[:, :, part] += members[there.checkpoint].standing(there) / len(members)
+        at_each[there.checkpoint][:, :, part] = members[there.checkpoint].standing(there)
+    standing = over_checkpoints(np.stack(list(at_each.values())), few)
     contrasts, own_contrasts = standing[:, 0] - standing[:, 1], own[:, 0] - own[:, 1]
     between = [
         own_contrasts[:, part][:, :n].mean(axis=1) - own_contrasts[:, part][:, n:].mean(axis=1)

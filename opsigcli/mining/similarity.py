@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from opsigcli.mining.evened import Evened, fit_evened
+from opsigcli.mining.over_checkpoints import middle, of_middle
 from opsigcli.mining.side_by_side import side_by_side
 from opsigcli.mining.usual_cosine import baseline, excess, usual_cosine
 from opsigcli.mining.usual_gradient import REFERENCES, RIDGE, couples
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from opsigcli.records import Floats, Ints
 
-    Known = dict[int, Floats]
+    Known = dict[int, "Remainder"]
 
 STRIP = 64  # rows at once
 EACH = 50  # references for each output, for the usual gradient to be fitted
@@ -45,6 +46,22 @@ class Gradients(NamedTuple):
         m, k = self.sketch.shape
         padded = np.pad(np.asarray(self.sketch, dtype=np.float32), ((0, 0), (0, -k % width)))
         return self._replace(sketch=padded.reshape(m, -1, width).sum(axis=1)) if k > width else self
+
+
+class Remainder(NamedTuple):
+    """What the gradients of the M candidates have beyond the usual one at one checkpoint."""
+
+    features: Floats  # φ, (M, k)
+    few: bool  # whether gradients differ in few directions there
+
+
+class Near(NamedTuple):
+    """How some candidates are held against others at one checkpoint."""
+
+    similarity: Callable[
+        [Gradients], Floats
+    ]  # takes gradients of B others, in the same projection, and gives (m, B)
+    few: bool  # as of ``Remainder``
 
 
 def cosines(vectors: Floats) -> Floats:
@@ -163,25 +180,26 @@ def residual_adjusted_cosine(
                 total[end:, start:end] = total[start:end, end:].T
         if FEATURES in parts:
 
-            def features(at: Gradients) -> Floats:
+            def remainder(at: Gradients) -> Remainder:
                 if known is not None and at.checkpoint in known:
                     return known[at.checkpoint]
-                return _features(at, np.sort(_references(at, rows, seed)), evened=evened)[0]
+                features, usual = _features(at, np.sort(_references(at, rows, seed)), evened=evened)
+                return Remainder(features, usual.few)
 
-            for at, found in zip(gradients, side_by_side(features, gradients), strict=True):
+            found = []
+            for at, each in zip(gradients, side_by_side(remainder, gradients), strict=True):
                 if known is not None:
-                    known[at.checkpoint] = found
-                total += found @ found.T
+                    known[at.checkpoint] = each
+                found.append(each)
                 task.advance()
+            _add_products(total, found)
     total /= len(parts)
     total /= len(gradients)
     np.fill_diagonal(total, 0)
     return total
 
 
-def similarity_to(
-    at: Gradients, members: Ints, seed: int = 0, among: Ints | None = None
-) -> Callable[[Gradients], Floats]:
+def similarity_to(at: Gradients, members: Ints, seed: int = 0, among: Ints | None = None) -> Near:
     """Residual-adjusted similarity of some candidates to other examples at one checkpoint.
 
     Args:
@@ -190,15 +208,14 @@ def similarity_to(
         seed: of the references, as of ``residual_adjusted_cosine``.
         among: rows that stand for all examples, likewise.
 
-    Returns:
-        Takes gradients of B others, in the same projection, and gives (m, B).
     """
     rows = np.arange(len(at.sketch)) if among is None else among
     some, parts = _references(at, rows, seed), _parts(at, rows)
+    few = False
     those_of: list[Callable[[Gradients], Floats]] = []
     if FEATURES in parts:
         features, usual = _features(at, np.sort(some))
-        mine = features[members]
+        mine, few = features[members], usual.few
         those_of.append(lambda those: np.asarray(mine @ usual.features(those).T))
     if COSINES in parts:
         points = usual_cosine(
@@ -211,7 +228,7 @@ def similarity_to(
             return excess(cosines_between(own.sketch, those.sketch), expected) / 4
 
         those_of.append(beyond)
-    return lambda those: np.asarray(np.mean([of(those) for of in those_of], axis=0))
+    return Near(lambda those: np.asarray(np.mean([of(those) for of in those_of], axis=0)), few)
 
 
 def _parts(at: Gradients, rows: Ints) -> tuple[str, ...]:
@@ -235,6 +252,19 @@ def _features(at: Gradients, some: Ints, *, evened: bool = False) -> tuple[Float
     found = usual.features(at)
     found[some] = of_references
     return found, usual
+
+
+def _add_products(total: Floats, found: Sequence[Remainder]) -> None:
+    """Add the products of features to ``total``, (M, M): the sum over T checkpoints, or T times their middle."""
+    if not of_middle([each.few for each in found]):
+        for each in found:
+            total += each.features @ each.features.T
+        return
+    for start in range(0, len(total), STRIP):
+        part = slice(start, start + STRIP)
+        products = np.stack([each.features[part] @ each.features[start:].T for each in found])
+        total[part, start:] += middle(products) * len(found)
+        total[start:, part] = total[part, start:].T
 
 
 def _add_excess(total: Floats, at: Gradients, rng: np.random.Generator, among: Ints | None) -> None:

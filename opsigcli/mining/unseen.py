@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from opsigcli.mining.extend import joining
+from opsigcli.mining.over_checkpoints import over_checkpoints
 from opsigcli.mining.similarity import similarity_to
 from opsigcli.mining.simple import closeness
 
@@ -62,9 +63,11 @@ def sides_in(
     """
     members = np.concatenate(sides)
     own = np.stack([closeness(similarity, side)[members] for side in sides])
-    standing = np.zeros((2, len(unseen.labels)))
-    for at, there in zip(compared, unseen.gradients, strict=True):
-        near = similarity_to(at, members, seed, among)(there)
-        first, second = near[: len(sides[0])], near[len(sides[0]) :]
-        standing += np.stack([first.mean(axis=0), second.mean(axis=0)]) / len(compared)
-    return joining(own, standing, len(sides[0]), SHARE)
+    standing, few = np.zeros((len(compared), 2, len(unseen.labels))), []
+    for row, (at, there) in enumerate(zip(compared, unseen.gradients, strict=True)):
+        near = similarity_to(at, members, seed, among)
+        similarity = near.similarity(there)
+        first, second = similarity[: len(sides[0])], similarity[len(sides[0]) :]
+        standing[row] = first.mean(axis=0), second.mean(axis=0)
+        few.append(near.few)
+    return joining(own, over_checkpoints(standing, few), len(sides[0]), SHARE)

@@ -78,7 +78,7 @@ def test_others_are_held_against_members_by_the_same_evened_features() -> None:
     assert fit_evened(at.only(among))[0].evening is not None
     whole = residual_adjusted_cosine([at], among=among)
     others = np.arange(320, M)
-    found = similarity_to(at, FIRST, among=among)(at.only(others))
+    found = similarity_to(at, FIRST, among=among).similarity(at.only(others))
     np.testing.assert_allclose(found, whole[np.ix_(FIRST, others)], atol=1e-5)
 
 

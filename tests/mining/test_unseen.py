@@ -55,7 +55,7 @@ def test_similarity_to_others_is_that_among_candidates(outputs: int) -> None:
     (at, *_), some = drawn(900, (A, B), outputs, 3), np.random.default_rng([0, 0]).permutation(900)[:700]
     whole = gradient_similarity([at], np.zeros(900, dtype=np.int64))
     left = np.setdiff1d(np.arange(900), some)  # who had no part in the fit is like an unseen example
-    near = similarity_to(at, A)(at.only(left))
+    near = similarity_to(at, A).similarity(at.only(left))
     expected = whole[np.ix_(A, left)]
     same = A[:, None] == left[None, :]
     np.testing.assert_allclose(near[~same], expected[~same], atol=2e-6)
