@@ -907,6 +907,25 @@ MUTATIONS: list[Mutation] = [
         "stability/test_step_check.py::test_a_wrong_rule_is_contradicted_and_the_right_one_is_named",
     ),
     *of(
+        "stability/gradient_length.py",
+        "stability/test_state_check.py",
+        (
+            "if error <= PARALLEL and times > 0:",
+            "if False:",
+            "test_a_summed_loss_is_not_confirmed_by_states_that_divide_it_away",
+        ),
+        (
+            "if times <= SQUARED:",
+            "if True:",
+            "test_a_summed_loss_is_not_confirmed_by_states_that_divide_it_away",
+        ),
+        (
+            "value / times if",
+            "value if",
+            "test_the_rate_on_the_mean_is_taken_beside_the_momentum_of_a_sum",
+        ),
+    ),
+    *of(
         "stability/state_verdict.py",
         "stability/test_state_check.py",
         (

@@ -99,7 +99,13 @@ class FarCheck:
         moved = self._moved(row, tuning) if rules <= PLAIN.keys() else None
         held = self._held(row, tuning) if remembered else None
         squared = self._squared(row, tuning) if squares else None
-        told = {"moved": (moved, LIMIT), "held": (held, LIMIT), "squared": (squared, SQUARED)}
+        # A single step is that of one batch, which nothing averages.
+        near = row + 1 < len(self.run.steps) and int(self.run.steps[row + 1] - self.run.steps[row]) == 1
+        told = {
+            "moved": (moved, SQUARED if near else LIMIT),
+            "held": (held, LIMIT),
+            "squared": (squared, SQUARED),
+        }
         known = {what: (reach, limit) for what, (reach, limit) in told.items() if reach is not None}
         if not known:
             return StepCheck(UNTOLD, why)
@@ -194,8 +200,9 @@ class FarCheck:
     def _farther(self, row: int, tuning: Tuning, times: float) -> str:
         rate = self._rate(row, tuning)
         apart = int(self.run.steps[row + 1] - self.run.steps[row])
+        way = "one step" if apart == 1 else f"{apart:,} steps"
         return (
-            f"in {apart:,} steps to the next checkpoint the weights moved {times:.2g} times as far as steps at lr "
+            f"in {way} to the next checkpoint the weights moved {times:.2g} times as far as steps at lr "
             f"{rate:.4g} can on the mean loss: {self._summed(rate)}; or the learning rate was larger in between"
         )
 
