@@ -906,6 +906,24 @@ MUTATIONS: list[Mutation] = [
         "BOUND = 3.0",
         "stability/test_step_check.py::test_a_wrong_rule_is_contradicted_and_the_right_one_is_named",
     ),
+    Mutation(
+        "checkpoints/formats/rebuild.py",
+        "if span.crc and",
+        "if False and",
+        "checkpoints/test_torch.py::test_numbers_that_are_not_those_written_are_refused_with_the_tensor_that_has_them",
+    ),
+    Mutation(
+        "checkpoints/formats/torch_container.py",
+        "(member.crc and zlib",
+        "(True and zlib",
+        "checkpoints/test_torch.py::test_files_saved_without_checksums_are_read",
+    ),
+    Mutation(
+        "runs/parameter_groups.py",
+        "best = evidence(list(alone)) if alone and averaged else None",
+        "best = 0 if alone else None",
+        "stability/test_several_optimizers.py::test_states_tell_which_of_two_optimizers_moved_the_weights",
+    ),
     *of(
         "stability/gradient_length.py",
         "stability/test_state_check.py",
