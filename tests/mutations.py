@@ -924,6 +924,12 @@ MUTATIONS: list[Mutation] = [
         "best = 0 if alone else None",
         "stability/test_several_optimizers.py::test_states_tell_which_of_two_optimizers_moved_the_weights",
     ),
+    Mutation(
+        "stability/far_check.py",
+        "squared = self._gained(row, at) if sums else",
+        "squared = None if sums else",
+        "stability/test_far_check.py::test_a_summed_loss_is_told_and_the_rate_on_the_mean_accepted",
+    ),
     *of(
         "stability/gradient_length.py",
         "stability/test_state_check.py",
