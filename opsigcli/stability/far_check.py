@@ -41,7 +41,7 @@ SQUARES: dict[str, Callable[[Hyper], float]] = {
     "square_avg": lambda hyper: float(hyper["alpha"]),
 }
 # A sum (Adagrad's) forgets nothing, and a spike of the first steps stands in it for good: only what it gained between
-# two checkpoints is looked at. That came to .7 on the mean loss (2.1 in batches of one), and to 6 to 32 on a summed one.
+# two checkpoints is looked at. That came to .7 on the mean loss (2.1 in batches of one), to 6 to 32 on a summed one.
 SUMMED, SUM = ("adagrad",), "sum"
 FROM_ONE = ("rmsproptf",)  # whose second moments start at 1
 FORGOTTEN = 0.1  # of second moments that may be of what was before the first checkpoint, or of first steps
