@@ -925,6 +925,12 @@ MUTATIONS: list[Mutation] = [
         "stability/test_several_optimizers.py::test_states_tell_which_of_two_optimizers_moved_the_weights",
     ),
     Mutation(
+        "tracing/unmoved.py",
+        "same.append(step)",
+        "pass",
+        "tracing/test_unmoved.py::test_weights_that_were_saved_again_are_said",
+    ),
+    Mutation(
         "stability/far_check.py",
         "squared = self._gained(row, at) if sums else",
         "squared = None if sums else",
