@@ -953,6 +953,55 @@ MUTATIONS: list[Mutation] = [
         "BOUND = 3.0",
         "stability/test_step_check.py::test_a_wrong_rule_is_contradicted_and_the_right_one_is_named",
     ),
+    Mutation(
+        "checkpoints/formats/rebuild.py",
+        "if span.crc and",
+        "if False and",
+        "checkpoints/test_torch.py::test_numbers_that_are_not_those_written_are_refused_with_the_tensor_that_has_them",
+    ),
+    Mutation(
+        "checkpoints/formats/torch_container.py",
+        "(member.crc and zlib",
+        "(True and zlib",
+        "checkpoints/test_torch.py::test_files_saved_without_checksums_are_read",
+    ),
+    Mutation(
+        "runs/parameter_groups.py",
+        "best = evidence(list(alone)) if alone and averaged else None",
+        "best = 0 if alone else None",
+        "stability/test_several_optimizers.py::test_states_tell_which_of_two_optimizers_moved_the_weights",
+    ),
+    Mutation(
+        "tracing/unmoved.py",
+        "same.append(step)",
+        "pass",
+        "tracing/test_unmoved.py::test_weights_that_were_saved_again_are_said",
+    ),
+    Mutation(
+        "stability/far_check.py",
+        "squared = self._gained(row, at) if sums else",
+        "squared = None if sums else",
+        "stability/test_far_check.py::test_a_summed_loss_is_told_and_the_rate_on_the_mean_accepted",
+    ),
+    *of(
+        "stability/gradient_length.py",
+        "stability/test_state_check.py",
+        (
+            "if error <= PARALLEL and times > 0:",
+            "if False:",
+            "test_a_summed_loss_is_not_confirmed_by_states_that_divide_it_away",
+        ),
+        (
+            "if times <= SQUARED:",
+            "if True:",
+            "test_a_summed_loss_is_not_confirmed_by_states_that_divide_it_away",
+        ),
+        (
+            "value / times if",
+            "value if",
+            "test_the_rate_on_the_mean_is_taken_beside_the_momentum_of_a_sum",
+        ),
+    ),
     *of(
         "stability/state_verdict.py",
         "stability/test_state_check.py",

@@ -32,6 +32,7 @@ from opsigcli.tracing.plan import plan_trace
 from opsigcli.tracing.rows import Row
 from opsigcli.tracing.session import Session
 from opsigcli.tracing.sharding import find_sharding
+from opsigcli.tracing.unmoved import unmoved
 from opsigcli.trust import require_trust
 from opsigcli.usercode import absolute_spec
 
@@ -214,6 +215,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
     summary, infinite = session.summary, session.infinite
     if summary is not None:
         keep_seen(options.store, session.source, progress)
+        warnings += unmoved(options.store)
     if infinite:
         first = ", ".join(map(str, infinite[:5])) + (" …" if len(infinite) > 5 else "")
         warnings.append(

@@ -8,7 +8,7 @@ from statistics import pstdev
 from typing import TYPE_CHECKING
 
 from opsigcli.errors import CheckpointError, ModelError
-from opsigcli.runs.parameter_groups import Assignment
+from opsigcli.runs.parameter_groups import AVERAGES, Assignment
 from opsigcli.runs.trained_run import TrainedRun
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from opsigcli.runs.tuning import Part
 
-AVERAGES = ("exp_avg", "momentum_buffer")  # of gradients, in a parameter's state
 CLEAR = 0.2  # by which the mean cosine of steps and averaged gradients must be the better
 SLOW = 0.01  # of the learning rate is the least that a rule which preconditions moves some weight
 LESS = 0.7  # nats: by which steps must fit learning rates the better

@@ -35,6 +35,13 @@ def recognise(series: Series) -> Recognised:
     except CheckpointError as error:
         return Recognised(reason=error.message)
     found = from_state_dict(saved) if saved.get("param_groups") else Recognised()
+    for one in map(from_state_dict, saved.get("others", ())):
+        if (one.rule, one.hyper) != (found.rule, found.hyper):
+            named = f"{found.rule or 'one that is not known'}, {one.rule or 'another'}"
+            return Recognised(
+                reason=f"the checkpoints hold {1 + len(saved['others'])} optimizers ({named}), each is judged by the "
+                "weights that it trains"
+            )
     return _for_others(series, having, found) if found.name and len(having) < len(series) else found
 
 

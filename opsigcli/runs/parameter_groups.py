@@ -7,7 +7,6 @@ left that make a difference, the caller's evidence decides, or nothing does.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +14,13 @@ from typing import Any
 from opsigcli.checkpoints.choose import plain_names
 from opsigcli.errors import CheckpointError
 from opsigcli.optimizers.eight_bits import plain_state
+from opsigcli.runs.group_orders import candidates, differ_in_decay_alone, fits, numbers_text
 
 Shapes = Mapping[str, tuple[int, ...]]  # of the model's parameters by name, in the model's order
-MOST_BLOCKS = 5  # of the model, whose order in a group is tried
+AVERAGES = ("exp_avg", "momentum_buffer")  # of gradients, in a parameter's state
+SEVERAL = (
+    "those of several optimizers fit; give --optimizer and --lr as of the one that trained these weights"
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def assign(
     moved: Collection[str] | None,
     evidence: Evidence,
     with_state: bool = True,
+    meant: Collection[int] = (),
 ) -> Assignment:
     """The place in the groups of every parameter that is in one.
 
@@ -98,6 +102,7 @@ def assign(
         moved: names of those that changed along the run; None where that cannot be told.
         evidence: asked where several assignments are left that make a difference.
         with_state: the state makes a difference, not the hyper-parameters alone.
+        meant: numbers of the optimizers that options describe, where those of several fit.
 
     Raises:
         CheckpointError: it cannot be told which is which.
@@ -105,22 +110,16 @@ def assign(
     if named := _by_name(groups, shapes):
         return named
     reasons = []
+    alone: list[Assignment] = []
     for chosen in _optimizers(groups):
-        slots = [slot for group in chosen for slot in group.slots]
-        for names in _subsets(slots, shapes, trainable, moved):
-            found = list(_candidates(chosen, slots, {name: shapes[name] for name in names}, with_state))
-            if not found:
-                continue
-            if len(found) == 1 or _differ_in_decay_alone(
-                chosen
-            ):  # which of several makes next to no difference
-                return found[0]
-            best = evidence(found)
-            if best is not None:
-                return found[best]
-            if len(chosen) == 1 and list(found[0].values()) == slots:
-                return found[0]  # one group in the model's order, as Adam(model.parameters()) has it
-            reasons.append("several assignments fit, and they give different results")
+        found, why = _assigned(chosen, shapes, trainable, moved, evidence, with_state)
+        reasons += [why] if why else []
+        if found is not None and len(chosen) == len(groups):
+            return found
+        alone += [found] if found is not None else []
+    if one := _of_one(groups, alone, meant, evidence):
+        return one
+    reasons += [SEVERAL] if alone else []
     count = sum(len(group.slots) for group in groups)
     what = f"the {len(groups)} parameter groups hold {count} parameters and do"
     if len(groups) == 1:
@@ -130,6 +129,50 @@ def assign(
         + (f": {reasons[0]}" if reasons else ""),
         "make the optimizer from model.named_parameters(), which names them in its state, or give --lr-groups",
     )
+
+
+def _assigned(
+    chosen: Sequence[Group],
+    shapes: Shapes,
+    trainable: Collection[str],
+    moved: Collection[str] | None,
+    evidence: Evidence,
+    with_state: bool,
+) -> tuple[Assignment | None, str]:
+    """The assignment of these groups, or why none of several is chosen."""
+    why = ""
+    slots = [slot for group in chosen for slot in group.slots]
+    for names in _subsets(slots, shapes, trainable, moved):
+        found = list(candidates(chosen, slots, {name: shapes[name] for name in names}, with_state))
+        if not found:
+            continue
+        if len(found) == 1 or differ_in_decay_alone(chosen):  # which of several makes next to no difference
+            return found[0], ""
+        best = evidence(found)
+        if best is not None:
+            return found[best], ""
+        if len(chosen) == 1 and list(found[0].values()) == slots:
+            return found[0], ""  # one group in the model's order, as Adam(model.parameters()) has it
+        why = why or "several assignments fit, and they give different results"
+    return None, why
+
+
+def _of_one(
+    groups: Sequence[Group], alone: Sequence[Assignment], meant: Collection[int], evidence: Evidence
+) -> Assignment | None:
+    """The assignment by one of several optimizers; None where it cannot be told which one trained these weights.
+
+    Nets of equal shapes (a generator and its critic, twins) are fitted by the optimizers of one another.
+    """
+    own = [one for one in alone if groups[next(iter(one.values())).group].optimizer in meant]
+    alone = own or alone
+    kinds = [[(numbers_text(groups, slot.group), id(slot.entry) if slot.entry else 0) for slot in one.values()]
+             for one in alone]  # fmt: skip
+    if alone and all(kind == kinds[0] for kind in kinds):
+        return alone[0]
+    averaged = all(any(key in slot.entry for key in AVERAGES) for one in alone for slot in one.values())
+    best = evidence(list(alone)) if alone and averaged else None
+    return None if best is None else alone[best]
 
 
 def _by_name(groups: Sequence[Group], shapes: Shapes) -> Assignment:
@@ -142,7 +185,7 @@ def _by_name(groups: Sequence[Group], shapes: Shapes) -> Assignment:
         for key in (key for key in plain if key == first or key.endswith(f".{first}")):
             prefix = key.removesuffix(first)
             found = {name: plain[prefix + name] for name in shapes if prefix + name in plain}
-            if found and all(_fits(slot, shapes[name]) for name, slot in found.items()):
+            if found and all(fits(slot, shapes[name]) for name, slot in found.items()):
                 return found
     return {}
 
@@ -169,102 +212,6 @@ def _subsets(
     if moved is None and all(slot.entry for slot in slots):  # the one part of the model that the state fits
         everything = list(shapes)
         windows = [everything[at : at + len(slots)] for at in range(len(everything) - len(slots) + 1)]
-        fitting = [w for w in windows if all(_fits(s, shapes[n]) for s, n in zip(slots, w, strict=True))]
+        fitting = [w for w in windows if all(fits(s, shapes[n]) for s, n in zip(slots, w, strict=True))]
         if len(fitting) == 1 and fitting[0] not in seen:
             yield fitting[0]
-
-
-def _candidates(
-    groups: Sequence[Group], slots: list[Slot], shapes: Shapes, with_state: bool
-) -> Iterator[Assignment]:
-    """The assignments that shapes allow and that make a difference."""
-    seen = []
-    for order in _orders(groups, slots, shapes):
-        found = dict(zip(shapes, order, strict=True))
-        if not all(_fits(slot, shapes[name]) for name, slot in found.items()):
-            continue
-        what = [
-            (_hyper_text(groups, slot.group), id(slot.entry) if with_state and slot.entry else 0)
-            for slot in order
-        ]
-        if what not in seen:
-            seen.append(what)
-            yield found
-
-
-def _hyper_text(groups: Sequence[Group], number: int) -> str:
-    """The hyper-parameters of a group as a text, equal where they are equal."""
-    own = next(group for group in groups if group.slots[0].group == number)
-    return repr(sorted((str(key), repr(value)) for key, value in own.hyper.items()))
-
-
-def _orders(groups: Sequence[Group], slots: list[Slot], shapes: Shapes) -> Iterator[list[Slot]]:
-    """The slots in the model's order, in the ways people make groups."""
-    names = list(shapes)
-    decay_alone = _differ_in_decay_alone(groups)
-    split = list(_split_orders(groups, shapes))
-    if decay_alone:  # matrices that decay, biases and norms that do not
-        yield from split
-    if not (decay_alone and split):
-        yield slots
-        yield from split
-        blocks = _blocks(names)
-        if 1 < len(blocks) <= MOST_BLOCKS:
-            for order in itertools.permutations(range(len(blocks))):
-                listed = [name for i in order for name in blocks[i]]
-                place = dict(zip(listed, slots, strict=True))
-                yield [place[name] for name in names]
-    if merged := _merged(groups, shapes):
-        yield merged
-
-
-def _differ_in_decay_alone(groups: Sequence[Group]) -> bool:
-    texts = {
-        repr(sorted((str(k), repr(v)) for k, v in group.hyper.items() if k != "weight_decay"))
-        for group in groups
-    }
-    return len(groups) > 1 and len(texts) == 1
-
-
-def _split_orders(groups: Sequence[Group], shapes: Shapes) -> Iterator[list[Slot]]:
-    """Two groups that split the parameters by dimensions, or biases from the rest; each in the model's order."""
-    if len(groups) != 2:
-        return
-    for first in (
-        lambda name: len(shapes[name]) >= 2,
-        lambda name: len(shapes[name]) < 2,
-        lambda name: not name.endswith("bias"),
-        lambda name: name.endswith("bias"),
-    ):
-        sides = [name for name in shapes if first(name)]
-        if len(sides) == len(groups[0].slots):
-            one, two = iter(groups[0].slots), iter(groups[1].slots)
-            yield [next(one) if name in sides else next(two) for name in shapes]
-
-
-def _merged(groups: Sequence[Group], shapes: Shapes) -> list[Slot] | None:
-    """Groups that each keep the model's order, merged by shape; None where two could give the next parameter."""
-    waiting = [list(group.slots) for group in groups]
-    found = []
-    for shape in shapes.values():
-        fitting = [queue for queue in waiting if queue and _fits(queue[0], shape)]
-        if len(fitting) != 1:
-            return None
-        found.append(fitting[0].pop(0))
-    return found
-
-
-def _blocks(names: Sequence[str]) -> list[list[str]]:
-    """Runs of parameters of one part of the model: those below the first name at which names part."""
-    parts = [name.split(".") for name in names]
-    depth = 0
-    while all(len(p) > depth + 1 for p in parts) and len({p[depth] for p in parts}) == 1:
-        depth += 1
-    runs = itertools.groupby(names, key=lambda name: name.split(".")[depth])
-    return [list(run) for _, run in runs]
-
-
-def _fits(slot: Slot, shape: tuple[int, ...]) -> bool:
-    """Whether a parameter's state can be of this shape; one without state can be of any."""
-    tensors = [v for key, v in slot.entry.items() if key != "step" and len(getattr(v, "shape", ())) > 0]
-    return all(tuple(tensor.shape) == tuple(shape) for tensor in tensors)

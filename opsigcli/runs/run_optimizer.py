@@ -126,20 +126,20 @@ class RunOptimizer:
             train = [name for name in everything if moved and name in moved] or trainable
             tuning = self._without_groups(checkpoint, everything, train, lr)
             return replace(tuning, settings=settings_of(self._run, lr, self._lrs))
-        found = [self._recognised(group) for group in groups]
+        found = list(map(self._recognised, groups))
         rules = [OPTIMIZERS.load(one.rule) if one.rule else None for one in found]
         with_state = with_state or any(rule is None or rule.reads_state for rule in rules)
         shapes = {name: tuple(p.shape) for name, p in everything.items()}
         try:
             if with_state:
                 groups = parameter_groups(saved_optimizer(checkpoint, tensors=True))
-            places = assign(groups, shapes, trainable, moved, evidence, with_state)
+            meant = self._meant(groups, found)
+            places = assign(groups, shapes, trainable, moved, evidence, with_state, meant)
         except CheckpointError as error:
             return self._unassigned(groups, found, trainable, error.message, with_state)
         used = {slot.group for slot in places.values()}
-        of_model = [
-            (group, one) for n, (group, one) in enumerate(zip(groups, found, strict=True)) if n in used
-        ]
+        pairs = list(zip(groups, found, strict=True))
+        of_model = [pair for number, pair in enumerate(pairs) if number in used]
         if reason := self._refused(of_model):
             return Tuning(reason=reason)
         hypers = {n: self._hyper(groups[n], rule, n) for n in used if (rule := rules[n]) is not None}
@@ -235,6 +235,14 @@ class RunOptimizer:
                     option = f"--{key.replace('_', '-')}"
                     where = f"the checkpoint has {hyper_text(own)} in {group.label}"
                     yield f"{option} {hyper_text(value)} is used, but {where}"
+
+    def _meant(self, groups: Sequence[Group], found: Sequence[Recognised]) -> set[int]:
+        """The optimizers of a checkpoint that have the rule and the numbers that were given; none where none were."""
+        if not self.asked and not self._given:
+            return set()
+        both = zip(groups, found, strict=True)
+        unlike = {group.optimizer for group, one in both if any(self._contradictions([(group, one)]))}
+        return {group.optimizer for group in groups} - unlike
 
     def _without_groups(
         self, checkpoint: Path, everything: Mapping[str, Any], train: Sequence[str], lr: float

@@ -23,16 +23,16 @@ from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.tuning import Tuning
 from opsigcli.sharpness_records import CONFIRMED, CONTRADICTED, UNTOLD, StepCheck
 from opsigcli.stability.far_check import FarCheck
+from opsigcli.stability.gradient_length import GradientLength
 from opsigcli.stability.state_verdict import WORD, WORD_BLIND, StateCheck
 from opsigcli.stability.step_causes import Assumed, Cause, cosine, find_cause, norm
 from opsigcli.stability.step_directions import assumed_of, more_directions
-from opsigcli.stability.step_limits import drawing, hindrance, manifest_of
+from opsigcli.stability.step_limits import drawing, hindrance, keeps_state, manifest_of
 from opsigcli.stability.step_null import StepNull
 from opsigcli.stability.step_rounding import bound_of, rounding_of
 from opsigcli.stability.updates import State, Update, Updates
 
 UNMADE = (CheckpointError, ModelError, ObjectiveError, UsageError)  # why no step is made again
-HEAVY = ("momentum", "nesterov", "dampened", "sgdw", "sam")  # which keep their momentum alone
 COARSE = 0.1  # of the step lost to the rounding of stored weights leaves nothing to compare
 SILENT = 1e-4  # of the root mean square of the gradient: less is rounding, which Adam makes a step of
 NEARLY = 0.05  # an error up to here that nothing explains is that of arithmetic with fewer bits
@@ -98,7 +98,7 @@ class StepChecker:
         start = self.updates.weights()
         known = bool(tuning.parts)
         state: State = state_of(tuning, self.objective)
-        if known and not state and _keeps_state(tuning) and self.run.steps[row] > 0:
+        if known and not state and keeps_state(tuning) and self.run.steps[row] > 0:
             state = self.updates.momentum(tuning, self.updates.previous(row, start), row)
             self.run.load(row)
             if not state:
@@ -128,15 +128,22 @@ class StepChecker:
         found = StepCheck(CONFIRMED, "", error, cosine(loud * step, loud * update.step), bound)
         if error <= bound:
             return replace(found, reason="the step is the rule's on all examples", whole=True)
+        lengths = GradientLength(self.run, self.updates, self.batch, self.seed)
+        if verdict := lengths.told_by_rate(row, tuning, state, step, found):
+            return verdict
         states = StateCheck(self.updates, row, tuning, start, step, update.gradient, found)
-        first = self.run.steps[row] == 0 and _keeps_state(tuning)  # whose state is empty
+        first = self.run.steps[row] == 0 and keeps_state(tuning)  # whose state is empty
         if (state or first) and (verdict := self._of_state(states, at, state, update)):
             return verdict
         if self.batch is not None:
             return self._of_batches(row, tuning, state, start, step, update, found)
-        return self._explained(
+        verdict = self._explained(
             row, tuning, loud * start, loud * step, replace(update, step=loud * update.step), state, found
         )
+        if self.whole or verdict.verdict != UNTOLD:
+            return verdict
+        far = self._far(row, at, verdict.reason)  # a batch's step may be of a sum
+        return far if far.verdict == CONTRADICTED else verdict
 
     def _loud(self, tuning: Tuning, update: Update) -> Tensor:
         """1 for weights whose step says something, 0 where a rule divides a gradient that is rounding by its size."""
@@ -157,6 +164,10 @@ class StepChecker:
         verdict, again = states.of_rule(after)
         if again is None:
             return verdict
+        if words := GradientLength(self.run, self.updates, self.batch, self.seed).against(
+            row, tuning, again.gradient, update.gradient
+        ):
+            return replace(found, verdict=CONTRADICTED, reason=words)
         extra = more_directions(self.updates, row, states.start, update, state)
         if self.batch is None:
             directions = {"rule": update.step, "gradient": update.gradient, "weights": states.start} | extra
@@ -287,12 +298,3 @@ class StepChecker:
             return None
         reason = f"the step is the rule's on the {self.batch:,} examples that opsig train drew"
         return StepCheck(CONFIRMED, reason, error, cosine(step, drawn), found.bound)
-
-
-def _keeps_state(tuning: Tuning) -> bool:
-    """Whether the step depends on a state; that of a rule whose only state is its momentum does not without any."""
-    return any(
-        part.rule.keeps_state
-        and (part.rule.settle(part.hyper).get("momentum", 0.0) > 0 or part.name not in HEAVY)
-        for part in tuning.parts
-    )

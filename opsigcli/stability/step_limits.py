@@ -12,7 +12,9 @@ from opsigcli.errors import CheckpointError
 from opsigcli.objective.base import Objective
 from opsigcli.objective.batch_norm import batch_norms
 from opsigcli.runs.stored_run import StoredRun
+from opsigcli.runs.tuning import Tuning
 
+HEAVY = ("momentum", "nesterov", "dampened", "sgdw", "sam")  # which keep their momentum alone
 BATCH_BYTES = 4 << 30  # that statistics of all examples together may keep
 
 
@@ -48,6 +50,15 @@ def hindrance(run: StoredRun, manifest: Manifest | None, *, whole: bool) -> str:
         if needed > BATCH_BYTES:
             return f"BatchNorm over all examples at once would keep {needed / (1 << 30):.0f} GiB"
     return ""
+
+
+def keeps_state(tuning: Tuning) -> bool:
+    """Whether the step depends on a state; that of a rule whose only state is its momentum does not without any."""
+    return any(
+        part.rule.keeps_state
+        and (part.rule.settle(part.hyper).get("momentum", 0.0) > 0 or part.name not in HEAVY)
+        for part in tuning.parts
+    )
 
 
 def drawing(model: nn.Module) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import struct
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -238,3 +239,25 @@ def test_other_peoples_bin_and_tar_files_are_not_taken_for_checkpoints(tmp_path:
     (tmp_path / "notes.txt").write_text("hello")
     shutil.make_archive(str(tmp_path / "logs"), "tar", tmp_path, "notes.txt")
     assert not any(TorchFile().recognises(tmp_path / n) for n in ("tokens.bin", "logs.tar", "notes.txt"))
+
+
+def test_numbers_that_are_not_those_written_are_refused_with_the_tensor_that_has_them(tmp_path: Path) -> None:
+    """torch.load takes them: a copy that failed half way had another loss, and exit status 0."""
+    path = saved(tmp_path, {"a": torch.zeros(8), "b": torch.full((8,), 3.25), "step": 3})
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(struct.pack("<8f", *[3.25] * 8)) + 5] ^= 1
+    path.write_bytes(raw)
+    assert not torch.equal(torch.load(path, weights_only=True)["b"], torch.full((8,), 3.25))
+    with pytest.raises(CheckpointError, match="its tensor 'b' is damaged"):
+        TorchFile().read(path)
+
+
+def test_files_saved_without_checksums_are_read(tmp_path: Path) -> None:
+    state = dict(model().state_dict())
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = saved(tmp_path, state)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert same(TorchFile().read(path), state)

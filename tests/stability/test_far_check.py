@@ -24,10 +24,11 @@ def far(opsig: Opsig, tmp_path: Path) -> Callable[..., Path]:
 
 ADAM: Make = lambda parameters: torch.optim.Adam(parameters, lr=0.01)  # noqa: E731
 RMSPROP: Make = lambda parameters: torch.optim.RMSprop(parameters, lr=0.01, alpha=0.8)  # noqa: E731
+ADAGRAD: Make = lambda parameters: torch.optim.Adagrad(parameters, lr=0.1)  # noqa: E731
 SGD_MEAN = [
     (sgd(lr=0.3), None), (sgd(lr=0.3), 20), (sgd(lr=0.05, momentum=0.9), None), (sgd(lr=0.05, momentum=0.9), 20),
     (sgd(lr=0.05, momentum=0.9, nesterov=True), 20), (sgd(lr=0.3, weight_decay=0.1), 20), (ADAM, 20),
-    (RMSPROP, 20),
+    (RMSPROP, 20), (ADAGRAD, None), (ADAGRAD, 20),
 ]  # fmt: skip
 
 
@@ -50,6 +51,8 @@ def test_runs_on_the_mean_loss_are_not_contradicted(
         (sgd(lr=0.0005, momentum=0.9), None, "in 10 steps"),
         (ADAM, None, "the momentum in the checkpoint is"),
         (RMSPROP, None, "the second moments in the checkpoint are of gradients"),
+        (ADAGRAD, None, "the second moments in the checkpoint are of gradients"),
+        (ADAGRAD, 20, "the second moments in the checkpoint are of gradients"),
     ],
 )
 def test_a_summed_loss_is_told_and_the_rate_on_the_mean_accepted(
@@ -62,7 +65,7 @@ def test_a_summed_loss_is_told_and_the_rate_on_the_mean_accepted(
     assert len(told) >= 4
     assert words in told[0]["reason"]
     assert "summed over" in told[0]["reason"]
-    if made in (ADAM, RMSPROP):
+    if made in (ADAM, RMSPROP, ADAGRAD):
         return
     if batch:
         assert "--lr 0.1" in told[0]["reason"]

@@ -138,3 +138,37 @@ def test_checkpoints_that_the_optimizer_counts_further_apart_are_not_one_step(
     (found,) = checks(opsig, store, *AT)
     assert found["verdict"] == "cannot be told"
     assert "own count 3 updates" in found["reason"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [None, 30])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        made(torch.optim.Adam, lr=0.01),
+        made(torch.optim.Adagrad, lr=0.05),
+        made(torch.optim.RMSprop, lr=0.01),
+        sgd(lr=0.0005, momentum=0.9),
+        sgd(lr=0.001),
+    ],
+)
+def test_a_summed_loss_is_not_confirmed_by_states_that_divide_it_away(
+    opsig: Opsig, foreign: Run, rule: Make, batch: int | None
+) -> None:
+    """The rule makes the step of the sum as of the mean: the ratio was too small by the number of examples."""
+    store = foreign(rule, batch=batch, reduction="sum")
+    (found,) = checks(opsig, store, *AT)
+    assert found["verdict"] == "contradicted", found
+    summed = "240 times the mean" if batch is None else "summed over"
+    assert summed in found["reason"] or "lr 0.24" in found["reason"], found["reason"]
+    if batch is not None:
+        assert checks(opsig, store, *AT, "--minibatch", batch)[0]["verdict"] == "contradicted"
+
+
+@pytest.mark.slow
+def test_the_rate_on_the_mean_is_taken_beside_the_momentum_of_a_sum(opsig: Opsig, foreign: Run) -> None:
+    store = foreign(sgd(lr=0.0005, momentum=0.9), reduction="sum")
+    (right,) = checks(opsig, store, *AT, "--lr", 0.12)
+    assert right["verdict"] == "confirmed", right
+    assert "240 times the mean" in right["reason"]
+    assert checks(opsig, store, *AT, "--lr", 0.06)[0]["verdict"] == "contradicted"

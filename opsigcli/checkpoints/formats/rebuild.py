@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from opsigcli.checkpoints.base import TensorFacts
 from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
@@ -15,8 +16,16 @@ from opsigcli.pickles.records import Malformed
 if TYPE_CHECKING:
     import torch
 
-# The file and the key of a storage -> where its bytes begin in the file, and how many they are.
-Locate = Callable[[IO[bytes], str], tuple[int, int]]
+
+class Span(NamedTuple):
+    """Where the bytes of a storage are in a file."""
+
+    begin: int
+    size: int
+    crc: int = 0  # their CRC-32, as the file states it; 0 where it states none
+
+
+Locate = Callable[[IO[bytes], str], Span]  # the file and the key of a storage -> where it is
 _SCALARS = {
     "float32": "f",
     "float64": "d",
@@ -53,7 +62,7 @@ def tensors(
     for name, tensor in wanted.items():
         key = tensor.storage.key
         if held is None or held[0] != key:
-            held = key, _storage(file, locate, key)
+            held = key, _storage(file, locate(file, key), name)
         whole = uses[key] == 1 and tensor.nbytes == tensor.storage.bytes
         found[name] = _of(held[1], tensor, copy=not whole)
     return found
@@ -70,19 +79,27 @@ def bound_total(wanted: Mapping[str, TensorFacts], size: int) -> None:
         raise Malformed(f"its tensors would take {total} bytes, and it has {size}")
 
 
-def _storage(file: IO[bytes], locate: Locate, key: str) -> torch.Tensor:
+def _storage(file: IO[bytes], span: Span, name: str) -> torch.Tensor:
     """The bytes of a storage, in memory of their own.
 
+    Args:
+        file: open for reading.
+        span: where they are.
+        name: of a tensor in it.
+
     Raises:
-        Malformed: the file ends before.
+        Malformed: the file ends before, or they are not those that were written.
     """
     import torch
 
-    start, count = locate(file, key)
-    raw = torch.empty(count, dtype=torch.uint8)
-    file.seek(start)
-    if file.readinto(raw.numpy()) != count:  # type: ignore[attr-defined]
+    raw = torch.empty(span.size, dtype=torch.uint8)
+    file.seek(span.begin)
+    if file.readinto(raw.numpy()) != span.size:  # type: ignore[attr-defined]
         raise Malformed("it is cut off")
+    # torch.load does not look: a copy that failed half way, or a bad disk, gave other weights without a word.
+    if span.crc and zlib.crc32(raw.numpy().data) != span.crc:
+        what = f"its tensor {name!r} is damaged" if name else "a tensor in it is damaged"
+        raise Malformed(f"{what}: the checksum of its bytes is not the one beside them")
     return raw
 
 
@@ -104,8 +121,7 @@ def number(file: IO[bytes], locate: Locate, tensor: StoredTensor) -> float | Non
     if code is None or tensor.count != 1:
         return None
     width = struct.calcsize(code)
-    start, _ = locate(file, tensor.storage.key)
-    file.seek(start + tensor.offset * width)
+    file.seek(locate(file, tensor.storage.key).begin + tensor.offset * width)
     raw: Any = file.read(width)
     if len(raw) != width:
         return None

@@ -73,7 +73,7 @@ def open_torch(file: IO[bytes], start: int, size: int) -> Opened:
         if data[0] != 0x80 or _LEGACY.to_bytes(10, "little") in data[:24]:
             return _open_legacy(data, size)
         content, pool, places = plain_pickle.read_plain(data, _open_storage)
-    return Opened(content, lambda _, key: places[key], size, size, pool)
+    return Opened(content, lambda _, key: rebuild.Span(*places[key]), size, size, pool)
 
 
 def _open_storage(raw: bytes) -> tuple[bytes, str]:
@@ -86,7 +86,7 @@ def _open_storage(raw: bytes) -> tuple[bytes, str]:
     storage = opened.content.root
     if not isinstance(storage, Storage):
         raise Malformed("a tensor in it has no storage")
-    begin, count = opened.locate(io.BytesIO(), storage.key)
+    begin, count, _ = opened.locate(io.BytesIO(), storage.key)
     return raw[begin : begin + count], storage.dtype
 
 
@@ -129,12 +129,12 @@ def _open_zip(file: IO[bytes], start: int, size: int) -> Opened:
             raise Malformed(f"expected {storage.bytes} bytes in the record {name!r}, found {found}")
         places[storage.key] = (name, member)
 
-    def locate(file: IO[bytes], key: str) -> tuple[int, int]:
+    def locate(file: IO[bytes], key: str) -> rebuild.Span:
         name, member = places[key]
         begin = zip_directory.place(file, name, member)
         if begin + member.size > start + size:
             raise Malformed(f"its record {name!r} is cut off")
-        return begin, member.size
+        return rebuild.Span(begin, member.size, member.crc)
 
     return Opened(content, locate, size, len(pickled))
 
@@ -145,7 +145,7 @@ def _member(file: IO[bytes], members: dict[str, zip_directory.Member], name: str
         raise Malformed(f"its member {name!r} is larger than {limit} bytes")
     file.seek(zip_directory.place(file, name, member))
     raw = file.read(member.size)
-    if len(raw) != member.size or zlib.crc32(raw) != member.crc:
+    if len(raw) != member.size or (member.crc and zlib.crc32(raw) != member.crc):  # 0: none was computed
         raise Malformed(f"its member {name!r} is damaged")
     return raw
 
@@ -174,12 +174,12 @@ def _open_legacy(data: Data, size: int) -> Opened:
     records = {}
     at = keys.end
     for key in map(str, keys.value):
-        records[key] = (at + 8, sizes[key])
+        records[key] = rebuild.Span(at + 8, sizes[key])
         at += 8 + sizes[key]
     if at > size:
         raise Malformed("it is truncated: its tensors need more bytes than the file has")
     for storage in content.storages:
-        place, _ = records[storage.key]
+        place = records[storage.key].begin
         width = SIZES[storage.dtype]
         if int.from_bytes(data[place - 8 : place], "little") * width != storage.bytes:
             raise Malformed("a storage in it has another size than its pickle says")

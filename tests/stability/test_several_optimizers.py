@@ -1,0 +1,90 @@
+"""Checkpoints with the optimizers of several nets of equal shapes: each net is judged by its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import Opsig
+from short_runs import NET
+
+Rule = Callable[[Any], torch.optim.Optimizer]
+Points = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def twins(opsig: Opsig, tmp_path: Path) -> Callable[..., Points]:
+    """Two nets of one kind, trained side by side by a rule each, in the same files."""
+
+    def train(*rules: Rule) -> Points:
+        generator = np.random.default_rng(0)
+        inputs = generator.normal(size=(40, 12)).astype(np.float32)
+        np.savez(tmp_path / "data.npz", x=inputs, y=np.arange(40) % 4)
+        (tmp_path / "net.py").write_text(NET)
+        scope: dict[str, Any] = {}
+        exec(NET, scope)
+        torch.manual_seed(0)
+        nets = {"netG": scope["Tanh"](), "netD": scope["Tanh"]()}
+        own = [rule(net.parameters()) for rule, net in zip(rules, nets.values(), strict=True)]
+        folder = tmp_path / "run"
+        folder.mkdir()
+        for step in range(1, 5):
+            for net, rule in zip(nets.values(), own, strict=True):
+                rule.zero_grad()
+                F.cross_entropy(net(torch.tensor(inputs)), torch.arange(40) % 4).backward()
+                rule.step()
+            states = {f"optimizer{name[3:]}": rule.state_dict() for name, rule in zip(nets, own, strict=True)}
+            weights = {name: net.state_dict() for name, net in nets.items()}
+            torch.save({"step": step} | weights | states, folder / f"s_{step}.pt")
+
+        def points(key: str, *words: object) -> list[dict[str, Any]]:
+            store = tmp_path / f"{key}.h5"
+            data = ("--data", f"npz:{tmp_path}/data.npz", "--model", f"file:{tmp_path}/net.py:Tanh")
+            assert opsig("trace", folder, "--store", store, "--key", key, *data).code == 0
+            found: list[dict[str, Any]] = opsig(
+                "sharpness", "--store", store, "--tolerance", 0.05, "--steps", "2:2", "--json", *words
+            ).json["result"]["points"]
+            return found
+
+        return points
+
+    return train
+
+
+def adam(lr: float) -> Rule:
+    return lambda parameters: torch.optim.Adam(parameters, lr)
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, 0.3)
+
+
+@pytest.mark.parametrize(("key", "threshold"), [("netG", 3800), ("netD", 38 / 0.003)])
+def test_states_tell_which_of_two_optimizers_moved_the_weights(
+    twins: Callable[..., Points], key: str, threshold: float
+) -> None:
+    """The first that fitted was taken, and the second net had the ratio of the other's rule and state."""
+    (point,) = twins(adam(0.01), adam(0.003))(key)
+    assert point["threshold"] == pytest.approx(threshold)
+    assert point["step_check"]["verdict"] == "confirmed"
+
+
+def test_where_no_state_tells_the_optimizer_there_is_no_ratio_until_it_is_given(
+    twins: Callable[..., Points],
+) -> None:
+    points = twins(adam(0.01), sgd)
+    for key, words, threshold in (
+        ("netG", ("--optimizer", "adam"), 3800),
+        ("netD", ("--optimizer", "sgd", "--lr", 0.3), 2 / 0.3),
+    ):
+        (point,) = points(key)
+        assert point["ratio"] is None
+        assert "several optimizers fit" in point["reason"]
+        (point,) = points(key, *words)
+        assert point["threshold"] == pytest.approx(threshold)
+        assert point["step_check"]["verdict"] == "confirmed"
