@@ -198,16 +198,17 @@ EVIDENCE_PAGE = Topic(
                 "looked at. unseen_members: the share of those that do. unseen_anti_phase: as anti_phase, on the same "
                 "held-out steps. unseen_agreement: correlation over these steps of the difference of the two sides' "
                 "mean high-passed loss deltas with that of the mined sides. unseen_share_ratio: their share of the "
-                "energy of high-passed loss deltas there over their share of the examples. Medians and nulls are those "
-                "of the unseen examples; at most --candidates of them are drawn. Nothing was searched there, so that "
-                "these p-values need no correction for the search. The swing is said to be there where anti-phase is "
-                "below -.3 and agreement above .3; closer than random ones where the p of agreement is at most .05.",
+                "energy of high-passed loss deltas there over their share of the examples. Medians and nulls are "
+                "those of the unseen examples; at most --candidates of them are drawn. Nothing was searched there, so "
+                "that these p-values need no correction for the search. The swing is said to be there where "
+                "anti-phase is below -.3 and agreement above .3 (to part and meet, where the losses of the mined "
+                "sides do no more than that); closer than random ones where the p of agreement is at most .05.",
                 "growth, where some pair may be a finding, steps are saved one by one and the rule is full-batch "
-                "gradient descent without momentum or weight decay: from the step with the largest difference of the "
-                "two groups' mean high-passed loss deltas one goes back as long as the difference of their mean loss "
-                "deltas changes its sign and was smaller, at least 3 steps; the median factor from one of these steps "
-                "to the next, beside |1 - lr u'Hu|, u along the difference of the groups' mean gradients, median over "
-                "the checkpoints at a quarter, half and three quarters of them.",
+                "gradient descent without momentum, weight decay or clipping: from the step with the largest "
+                "difference of the two groups' mean high-passed loss deltas one goes back as long as the difference "
+                "of their mean loss deltas changes its sign and was smaller, at least 3 steps; the median factor from "
+                "one of these steps to the next, beside |1 - lr u'Hu|, u along the difference of the groups' mean "
+                "gradients, median over the checkpoints at a quarter, half and three quarters of them.",
                 "Nulls are 199 draws of random candidates of the same labels and sizes, members included: a p-value is "
                 "then exact for a pair named in advance. Replication and stability have 19 draws, curvature 3, "
                 "outside all pairs while there are enough. What the search looks for (opposition, gradient cosine, "

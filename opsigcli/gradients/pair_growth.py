@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from opsigcli.gradients.sketch_store import Sketches
     from opsigcli.records import Floats, Ints
 
-PLAIN = ("gd", "sgd")  # rules whose step is −η times the gradient, without momentum and weight decay
+PLAIN = (
+    "gd",
+    "sgd",
+)  # rules whose step is −η times the gradient, without momentum, weight decay and clipping
 
 
 class PairGrowth:
@@ -74,4 +77,4 @@ class PairGrowth:
         )
         batch = self._sketches.opened.run.batch_size
         whole = batch is None or batch >= self._sketches.opened.objective.n
-        return tuning.lr if plain and whole else None
+        return tuning.lr if plain and whole and tuning.clip is None else None
