@@ -127,7 +127,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             causal = compare_causes(
                 found, sketches.opened, trace, options.seed, progress, options.test_data, sketches.pieces
             )
-            if causal.arms:
+            if found.counted:  # also that there is no sentence, so that a report does not ask for one
                 add_causal(options.store, causal)
         sketches.units.clear()
     case = replace(case, mining=found, spikes=found.spikes)
