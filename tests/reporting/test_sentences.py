@@ -217,6 +217,13 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "pairs: several swing": (
         lambda: pairs_with(make_case(pairs=2), *2 * ({"traits": ("active",)},)),
         lambda: pairs_with(make_case(pairs=2), {"traits": ("active",)})),
+    "pairs: one swings, proposed": (
+        lambda: pairs_with(make_case(), {"traits": ("active",), "finding": False}),
+        lambda: pairs_with(make_case(), {"traits": ("active",), "finding": True})),
+    "pairs: several swing, proposed": (
+        lambda: pairs_with(make_case(pairs=2), *2 * ({"traits": ("active",), "finding": False},)),
+        lambda: pairs_with(
+            make_case(pairs=2), {"traits": ("active",), "finding": True}, {"traits": ("active",), "finding": False})),
     "edge: to measure": (lambda: replace(make_case(), sharpness=()), make_case),
     "edge: not converged": (make_case, lambda: with_ratios(make_case(), some)),
     "edge: fixed statistics": (

@@ -122,6 +122,14 @@ def test_headline_says_pairs_sharpness_and_spikes() -> None:
     assert any("did not converge at 1 of 11" in line for line in said.missing)
 
 
+def test_headline_says_of_a_pair_that_holds_a_spike_whether_it_is_a_proposal() -> None:
+    case = make_case(pairs=2)
+    assert case.mining is not None
+    pairs = tuple(replace(pair, finding=n == 0) for n, pair in enumerate(case.mining.pairs))
+    said = headline(replace(case, mining=replace(case.mining, pairs=pairs)))
+    assert any("20% by pair 1 (33% of the data), 20% by proposed pair 2 (33%" in line for line in said.found)
+
+
 def test_headline_leaves_out_sharpness_that_did_not_converge() -> None:
     case = make_case()
     wild = SharpnessPoint(2, (1e9,), (0.5,), False, 200, 25.0, 4e7)
