@@ -179,13 +179,14 @@ EVIDENCE_PAGE = Topic(
                 ".001 (nats, or the loss's own unit).",
                 "swing_held: v is the difference of the groups' mean gradients; at 3 of the checkpoints compared, the "
                 "middles of thirds (of 8 the second, fifth and seventh), the losses at the weights plus and minus "
-                "v/|v|^2, along which either group's mean loss moves about .5: logarithm of the members' share "
-                "of the sum of |l(+) - l(-)| over all candidates, over their share of the candidates; the largest. "
-                "curvature: u'Hu, u = v/|v| and H the Hessian of the mean loss, over the largest eigenvalue, at the "
-                "checkpoint with converged sharpness nearest to one compared, the earlier of two. members by FEATURE: "
-                "of what can be seen, the feature for which the probability is largest that a member has more than a "
-                "candidate outside all pairs, or less, ties counted half; sides by FEATURE: likewise a member of one "
-                "side and one of the other; nulls and p over the best feature of each draw.",
+                "v/|v|^2, along which either group's mean loss moves about .5: logarithm of the members' share of the "
+                "sum of |l(+) - l(-)| over all candidates, over their share of the candidates; the largest. "
+                "curvature: u'Hu, u = v/|v| and H the Hessian of the mean loss (through the statistics of BatchNorm "
+                "as the sharpness is; so in growth), over the largest eigenvalue, at the checkpoint with converged "
+                "sharpness nearest to one compared, the earlier of two. members by FEATURE: of what can be seen, the "
+                "feature for which the probability is largest that a member has more than a candidate outside all "
+                "pairs, or less, ties counted half; sides by FEATURE: likewise a member of one side and one of the "
+                "other; nulls and p over the best feature of each draw.",
                 "first: token seen TOKEN, and the like for second and token predicted, where examples are texts or "
                 "tokens: the share of a side's members that have it right before what they predict, or predict it, "
                 "beside the share of all candidates. p is the hypergeometric probability of at least as many among as "
@@ -261,14 +262,14 @@ EVIDENCE_PAGE = Topic(
                 "From a fork 60 updates are made with the rule, rates and state there: with all examples, without the "
                 "members of all pairs that count, and without as many others: of the highest loss, gradient norm (16 "
                 "numbers of a sketch) and curvature v'Hv along the direction v of the largest eigenvalue, and five "
-                "draws of examples of the same classes. Of the examples left are taken: the sharpness at once, the sum "
-                "of rises of their mean loss, the mean of |l(t+1) - 2 l(t) + l(t-1)|/4 (amplitude), the final mean "
-                "loss, and with --test-data the final test loss. The effect is 1 - q/q0 for the first three and q0 - q "
-                "for losses, q0 of the same examples where all are kept. Intervals are m +- t s/sqrt(F) over the F "
-                "forks, Student's t at 97.5 % with F - 1 degrees of freedom. A control is beaten where the mined "
-                "groups' effect is larger at every fork, and than every draw, and the interval of the difference lies "
-                "above 0. A cause is named where the effect's interval lies above 0 and the random examples are "
-                "beaten; else there is no causal sentence.",
+                "draws of examples of the same classes. Of the examples left are taken: the sharpness at once (with "
+                "BatchNorm through the statistics of these examples), the sum of rises of their mean loss, the mean "
+                "of |l(t+1) - 2 l(t) + l(t-1)|/4 (amplitude), the final mean loss, and with --test-data the final "
+                "test loss. The effect is 1 - q/q0 for the first three and q0 - q for losses, q0 of the same examples "
+                "where all are kept. Intervals are m +- t s/sqrt(F) over the F forks, Student's t at 97.5 % with F - "
+                "1 degrees of freedom. A control is beaten where the mined groups' effect is larger at every fork, "
+                "and than every draw, and the interval of the difference lies above 0. A cause is named where the "
+                "effect's interval lies above 0 and the random examples are beaten; else there is no causal sentence.",
             ),
         ),
         (

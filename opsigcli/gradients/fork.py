@@ -96,7 +96,16 @@ def depends_on(run: StoredRun, tuning: Tuning, row: int) -> list[bytes]:
     rules = [(part.name, sorted(part.hyper.items()), part.parameters) for part in tuning.parts]
     return [
         repr(
-            (rules, tuning.largest, bool(tuning.state), row, run.sha256[row], STEPS, run.run.batch_size)
+            (
+                rules,
+                tuning.largest,
+                bool(tuning.state),
+                row,
+                run.sha256[row],
+                STEPS,
+                run.run.batch_size,
+                run.batch_norm,
+            )
         ).encode()
     ]
 

@@ -28,7 +28,8 @@ def predicted(monkeypatch: pytest.MonkeyPatch) -> Any:
             objective=SimpleNamespace(n=100),
         )
         sketches = SimpleNamespace(
-            store=SimpleNamespace(file={"steps": np.arange(10)}),
+            store=SimpleNamespace(file={"steps": np.arange(10)}, run=SimpleNamespace(batch_norm=None)),
+            options=SimpleNamespace(batch_norm=None),
             knows=lambda *of: True,
             once=lambda name, of, measure: measure(),
             opened=opened,
