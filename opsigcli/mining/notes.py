@@ -131,10 +131,11 @@ def notes_on_classes(
         )
     if deltas < WINDOW:
         return [f"{words}: so few do not tell an oscillation from the fall of the loss"]
+    if not opposed:
+        return [f"{words}; no {kind} is seen to swing against another"]
     part = "most" if by_class > MOST else "a good part"
     words += f": {part} of this run's oscillation is of whole {'classes' if kind == 'class' else f'{kind}s'}"
-    if opposed:
-        words += f", {' and '.join(opposed[0])} against {' and '.join(opposed[1])}"
+    words += f", {' and '.join(opposed[0])} against {' and '.join(opposed[1])}"
     return [words + ("; mine its beginning with --window first" if apart else "")]
 
 

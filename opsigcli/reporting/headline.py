@@ -77,16 +77,16 @@ def _pairs(case: Case) -> Part:
     looked = looked_at(mining, case.trace)
     if not mining.pairs:
         by_class = mining.explained.get("class", 0.0)
-        if by_class >= BY_CLASS and len(case.trace.steps) > WINDOW:
+        if by_class >= BY_CLASS and mining.opposing_classes and len(case.trace.steps) > WINDOW:
             sides = " against ".join(joined(side) for side in mining.opposing_classes)
             words = say(
                 "pairs: classes, how much",
-                sides=f", {sides}" if sides else "",
+                sides=f", {sides}",
                 kind=case.trace.naming.kind,
                 share=percent(by_class),
                 looked=looked,
             )
-            title = say("pairs: classes", sides=f" ({sides})" if sides else "")
+            title = say("pairs: classes", sides=f" ({sides})")
             return [title], [words, *of_another_trace(case)], []
         return [say("pairs: none")], [], [say("pairs: none, where", looked=looked), *of_another_trace(case)]
     found = said_of_pairs(mining)

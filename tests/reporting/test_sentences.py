@@ -194,11 +194,15 @@ UNTESTED = partial(with_pairs, clarity=None)
 SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "pairs: not looked for": (lambda: replace(calm(), mining=None, sharpness=()), calm),
     "pairs: to mine": (lambda: replace(calm(), mining=None), calm),
-    "pairs: none": (calm, lambda: mined(calm(), explained={"class": 0.9})),
+    "pairs: none": (
+        calm, lambda: mined(calm(), explained={"class": 0.9}, opposing_classes=(("cat",), ("dog",)))),
     "pairs: none, where": (calm, make_case),
     "pairs: classes": (
-        lambda: mined(calm(), explained={"class": 0.6}), lambda: mined(calm(), explained={"class": 0.3})),
-    "pairs: classes, how much": (lambda: mined(calm(), explained={"class": 0.6}), calm),
+        lambda: mined(calm(), explained={"class": 0.6}, opposing_classes=(("cat",), ("dog",))),
+        lambda: mined(calm(), explained={"class": 0.6})),  # of which none was seen to swing against another
+    "pairs: classes, how much": (
+        lambda: mined(calm(), explained={"class": 0.6}, opposing_classes=(("cat",), ("dog",))),
+        lambda: mined(calm(), explained={"class": 0.3}, opposing_classes=(("cat",), ("dog",)))),
     "pairs: of another trace": (lambda: mined_at(39), lambda: mined_at(len(make_case().trace.steps))),
     "pairs: where": (make_case, calm),
     "pairs: by class": (lambda: mined(calm(), explained={"class": 0.4}), calm),
