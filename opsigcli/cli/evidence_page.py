@@ -200,10 +200,11 @@ EVIDENCE_PAGE = Topic(
                 "held-out steps. unseen_agreement: correlation over these steps of the difference of the two sides' "
                 "mean high-passed loss deltas with that of the mined sides. unseen_share_ratio: their share of the "
                 "energy of high-passed loss deltas there over their share of the examples. Medians and nulls are "
-                "those of the unseen examples; at most --candidates of them are drawn. Nothing was searched there, so "
-                "that these p-values need no correction for the search. The swing is said to be there where "
-                "anti-phase is below -.3 and agreement above .3 (to part and meet, where the losses of the mined "
-                "sides do no more than that); closer than random ones where the p of agreement is at most .05.",
+                "those of the unseen examples; at most --candidates of them are drawn, and examples of the run "
+                "itself, by their content, left out (not of tokens). Nothing was searched there, so that these "
+                "p-values need no correction for the search. The swing is said to be there where anti-phase is below "
+                "-.3 and agreement above .3 (to part and meet, where the losses of the mined sides do no more than "
+                "that); closer than random ones where the p of agreement is at most .05.",
                 "growth, where some pair may be a finding, steps are saved one by one and the rule is full-batch "
                 "gradient descent without momentum, weight decay or clipping: from the step with the largest "
                 "difference of the two groups' mean high-passed loss deltas one goes back as long as the difference "
