@@ -255,11 +255,11 @@ EVIDENCE_PAGE = Topic(
             (
                 "mine --causal goes on from three checkpoints. Period two is seen where the difference of a pair's "
                 "mean losses changes the sign of its deltas at all of 20 updates or at 36 of 40, the first two among "
-                "them, and these deltas have a root mean square above .001; the forks are the first checkpoint "
-                "where some pair that counts begins so, and those at a third and two thirds of all such checkpoints. "
-                "Where checkpoints are farther apart than one update, training goes on from up to 8 of them to see it. "
-                "A fork whose arm with all examples has no period two is left out, and a run without period two has "
-                "no causal sentence.",
+                "them, and these deltas have a root mean square above .001; the forks are the first checkpoint where "
+                "some pair that counts begins so, and those at a third and two thirds of all such checkpoints, or the "
+                "next ones at least 20 updates after the one before. Where checkpoints are farther apart than one "
+                "update, training goes on from up to 8 of them to see it. A fork whose arm with all examples has no "
+                "period two is left out, and a run without period two has no causal sentence.",
                 "From a fork 60 updates are made with the rule, rates and state there: with all examples, without the "
                 "members of all pairs that count, and without as many others: of the highest loss, gradient norm (16 "
                 "numbers of a sketch) and curvature v'Hv along the direction v of the largest eigenvalue, and five "
@@ -268,9 +268,10 @@ EVIDENCE_PAGE = Topic(
                 "of |l(t+1) - 2 l(t) + l(t-1)|/4 (amplitude), the final mean loss, and with --test-data the final "
                 "test loss. The effect is 1 - q/q0 for the first three and q0 - q for losses, q0 of the same examples "
                 "where all are kept. Intervals are m +- t s/sqrt(F) over the F forks, Student's t at 97.5 % with F - "
-                "1 degrees of freedom. A control is beaten where the mined groups' effect is larger at every fork, "
-                "and than every draw, and the interval of the difference lies above 0. A cause is named where the "
-                "effect's interval lies above 0 and the random examples are beaten; else there is no causal sentence.",
+                "1 degrees of freedom: of places in this run, whose arms may overlap, not of other runs. A control is "
+                "beaten where the mined groups' effect is larger at every fork, and than every draw, and the interval "
+                "of the difference lies above 0. A cause is named where the effect's interval lies above 0 and the "
+                "random examples are beaten; else there is no causal sentence.",
             ),
         ),
         (

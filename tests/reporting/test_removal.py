@@ -79,7 +79,7 @@ def test_without_period_two_without_pairs_and_of_one_fork_nothing_is_concluded()
     )
     one = [arm for arm in comparison({MINED: 0.5, RANDOM: 1.0}).arms if arm.step == FORKS[0]]
     (told,) = sentences(Causal(10, 60, tuple(one), "as said", effects=effects(one)))
-    assert told.startswith("no causal sentence: fewer than two forks")
+    assert told.startswith("no causal sentence: fewer than two forks, 20 updates apart,")
 
 
 def test_stores_of_older_versions_bear_no_causal_sentence() -> None:
