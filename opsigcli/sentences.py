@@ -43,6 +43,13 @@ SENTENCES: dict[str, str] = {
     "pairs: several swing": (
         "The {amount} pairs that swing hold {share} of the energy of high-passed loss deltas with {data} of the data."
     ),
+    "pairs: one swings, proposed": (
+        "The proposed pair that swings holds {share} of the energy of high-passed loss deltas with {data} of the data."
+    ),
+    "pairs: several swing, proposed": (
+        "The {amount} proposed pairs that swing hold {share} of the energy of high-passed loss deltas with {data} of "
+        "the data."
+    ),
     # of sharpness and its threshold
     "edge: to measure": "Sharpness was not measured: run {command}.",
     "edge: not converged": (

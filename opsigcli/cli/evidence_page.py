@@ -183,13 +183,14 @@ EVIDENCE_PAGE = Topic(
                 ".001 (nats, or the loss's own unit).",
                 "swing_held: v is the difference of the groups' mean gradients; at 3 of the checkpoints compared, the "
                 "middles of thirds (of 8 the second, fifth and seventh), the losses at the weights plus and minus "
-                "v/|v|^2, along which either group's mean loss moves about .5: logarithm of the members' share "
-                "of the sum of |l(+) - l(-)| over all candidates, over their share of the candidates; the largest. "
-                "curvature: u'Hu, u = v/|v| and H the Hessian of the mean loss, over the largest eigenvalue, at the "
-                "checkpoint with converged sharpness nearest to one compared, the earlier of two. members by FEATURE: "
-                "of what can be seen, the feature for which the probability is largest that a member has more than a "
-                "candidate outside all pairs, or less, ties counted half; sides by FEATURE: likewise a member of one "
-                "side and one of the other; nulls and p over the best feature of each draw.",
+                "v/|v|^2, along which either group's mean loss moves about .5: logarithm of the members' share of the "
+                "sum of |l(+) - l(-)| over all candidates, over their share of the candidates; the largest. "
+                "curvature: u'Hu, u = v/|v| and H the Hessian of the mean loss (through the statistics of BatchNorm "
+                "as the sharpness is; so in growth), over the largest eigenvalue, at the checkpoint with converged "
+                "sharpness nearest to one compared, the earlier of two. members by FEATURE: of what can be seen, the "
+                "feature for which the probability is largest that a member has more than a candidate outside all "
+                "pairs, or less, ties counted half; sides by FEATURE: likewise a member of one side and one of the "
+                "other; nulls and p over the best feature of each draw.",
                 "first: token seen TOKEN, and the like for second and token predicted, where examples are texts or "
                 "tokens: the share of a side's members that have it right before what they predict, or predict it, "
                 "beside the share of all candidates. p is the hypergeometric probability of at least as many among as "
@@ -202,16 +203,18 @@ EVIDENCE_PAGE = Topic(
                 "looked at. unseen_members: the share of those that do. unseen_anti_phase: as anti_phase, on the same "
                 "held-out steps. unseen_agreement: correlation over these steps of the difference of the two sides' "
                 "mean high-passed loss deltas with that of the mined sides. unseen_share_ratio: their share of the "
-                "energy of high-passed loss deltas there over their share of the examples. Medians and nulls are those "
-                "of the unseen examples; at most --candidates of them are drawn. Nothing was searched there, so that "
-                "these p-values need no correction for the search. The swing is said to be there where anti-phase is "
-                "below -.3 and agreement above .3; closer than random ones where the p of agreement is at most .05.",
+                "energy of high-passed loss deltas there over their share of the examples. Medians and nulls are "
+                "those of the unseen examples; at most --candidates of them are drawn, and examples of the run "
+                "itself, by their content, left out (not of tokens). Nothing was searched there, so that these "
+                "p-values need no correction for the search. The swing is said to be there where anti-phase is below "
+                "-.3 and agreement above .3 (to part and meet, where the losses of the mined sides do no more than "
+                "that); closer than random ones where the p of agreement is at most .05.",
                 "growth, where some pair may be a finding, steps are saved one by one and the rule is full-batch "
-                "gradient descent without momentum or weight decay: from the step with the largest difference of the "
-                "two groups' mean high-passed loss deltas one goes back as long as the difference of their mean loss "
-                "deltas changes its sign and was smaller, at least 3 steps; the median factor from one of these steps "
-                "to the next, beside |1 - lr u'Hu|, u along the difference of the groups' mean gradients, median over "
-                "the checkpoints at a quarter, half and three quarters of them.",
+                "gradient descent without momentum, weight decay or clipping: from the step with the largest "
+                "difference of the two groups' mean high-passed loss deltas one goes back as long as the difference "
+                "of their mean loss deltas changes its sign and was smaller, at least 3 steps; the median factor from "
+                "one of these steps to the next, beside |1 - lr u'Hu|, u along the difference of the groups' mean "
+                "gradients, median over the checkpoints at a quarter, half and three quarters of them.",
                 "Nulls are 199 draws of random candidates of the same labels and sizes, members included: a p-value is "
                 "then exact for a pair named in advance. Replication and stability have 19 draws, curvature 3, "
                 "outside all pairs while there are enough. What the search looks for (opposition, gradient cosine, "
@@ -256,22 +259,23 @@ EVIDENCE_PAGE = Topic(
             (
                 "mine --causal goes on from three checkpoints. Period two is seen where the difference of a pair's "
                 "mean losses changes the sign of its deltas at all of 20 updates or at 36 of 40, the first two among "
-                "them, and these deltas have a root mean square above .001; the forks are the first checkpoint "
-                "where some pair that counts begins so, and those at a third and two thirds of all such checkpoints. "
-                "Where checkpoints are farther apart than one update, training goes on from up to 8 of them to see it. "
-                "A fork whose arm with all examples has no period two is left out, and a run without period two has "
-                "no causal sentence.",
+                "them, and these deltas have a root mean square above .001; the forks are the first checkpoint where "
+                "some pair that counts begins so, and those at a third and two thirds of all such checkpoints, or the "
+                "next ones at least 20 updates after the one before. Where checkpoints are farther apart than one "
+                "update, training goes on from up to 8 of them to see it. A fork whose arm with all examples has no "
+                "period two is left out, and a run without period two has no causal sentence.",
                 "From a fork 60 updates are made with the rule, rates and state there: with all examples, without the "
                 "members of all pairs that count, and without as many others: of the highest loss, gradient norm (16 "
                 "numbers of a sketch) and curvature v'Hv along the direction v of the largest eigenvalue, and five "
-                "draws of examples of the same classes. Of the examples left are taken: the sharpness at once, the sum "
-                "of rises of their mean loss, the mean of |l(t+1) - 2 l(t) + l(t-1)|/4 (amplitude), the final mean "
-                "loss, and with --test-data the final test loss. The effect is 1 - q/q0 for the first three and q0 - q "
-                "for losses, q0 of the same examples where all are kept. Intervals are m +- t s/sqrt(F) over the F "
-                "forks, Student's t at 97.5 % with F - 1 degrees of freedom. A control is beaten where the mined "
-                "groups' effect is larger at every fork, and than every draw, and the interval of the difference lies "
-                "above 0. A cause is named where the effect's interval lies above 0 and the random examples are "
-                "beaten; else there is no causal sentence.",
+                "draws of examples of the same classes. Of the examples left are taken: the sharpness at once (with "
+                "BatchNorm through the statistics of these examples), the sum of rises of their mean loss, the mean "
+                "of |l(t+1) - 2 l(t) + l(t-1)|/4 (amplitude), the final mean loss, and with --test-data the final "
+                "test loss. The effect is 1 - q/q0 for the first three and q0 - q for losses, q0 of the same examples "
+                "where all are kept. Intervals are m +- t s/sqrt(F) over the F forks, Student's t at 97.5 % with F - "
+                "1 degrees of freedom: of places in this run, whose arms may overlap, not of other runs. A control is "
+                "beaten where the mined groups' effect is larger at every fork, and than every draw, and the interval "
+                "of the difference lies above 0. A cause is named where the effect's interval lies above 0 and the "
+                "random examples are beaten; else there is no causal sentence.",
             ),
         ),
         (

@@ -107,7 +107,8 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
                 made.options[KEY] = key
                 made.options[TRACED] = len(trace.steps)
                 made.options["batch_norm"] = options.batch_norm or run.batch_norm or None
-                gone = (sketches.note,) if sketches.note else ()
+                known = "" if candidates.unseen is None else candidates.unseen.note
+                gone = tuple(note for note in (sketches.note, known) if note)
                 found = replace(found, provenance=made, notes=(*gone, *found.notes))
                 pictures = pictures_of(store, found, trace, sketches.source)
         if sketches.new:
@@ -127,7 +128,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
             causal = compare_causes(
                 found, sketches.opened, trace, options.seed, progress, options.test_data, sketches.pieces
             )
-            if causal.arms:
+            if found.counted:  # also that there is no sentence, so that a report does not ask for one
                 add_causal(options.store, causal)
         sketches.units.clear()
     case = replace(case, mining=found, spikes=found.spikes)

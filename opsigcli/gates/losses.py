@@ -83,13 +83,15 @@ def rise_max(case: Case) -> Measured:
 
 
 def right(case: Case) -> Measured:
-    """The share of right answers of a sample."""
+    """The share of right answers of the examples looked at: of all, where they are few."""
     if case.look is None or not case.look.checkpoints:
         return missing("the ends of the run were not looked at: opsig trace does")
     share = case.look.last.right
     if share is None:
         return missing("the data have no right answers to count")
-    return Measured(share, f"of a sample of {case.look.examples:,}, {list(case.look.checkpoints)[-1]}")
+    looked, every = case.look.examples, case.look.of
+    which = f"all {looked:,} examples" if looked == every else f"a sample of {looked:,} of {every:,} examples"
+    return Measured(share, f"of {which}, {list(case.look.checkpoints)[-1]}")
 
 
 def log_gap(case: Case) -> Measured:

@@ -98,7 +98,8 @@ METRICS: dict[str, Metric] = {
     ),
     "accuracy.last": Metric(
         "of 1",
-        "Share of right answers at the last checkpoint, of the sample that a trace looks at.",
+        "Share of right answers at the last checkpoint, of the examples that a trace looks at: of all, where they "
+        "are few.",
         losses.right,
     ),
     "log.gap.max": Metric(

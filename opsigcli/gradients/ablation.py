@@ -181,7 +181,7 @@ def controls(run: StoredRun, trace: LossTrace, row: int, members: Ints, seed: Se
     objective = run.objective
     counted = objective.counted
     norms = gradient_sketches(objective, counted, dimensions=16, seed=0).norms
-    direction = top_of(objective).vectors[0]
+    direction = top_of(objective, run.batch_norm).vectors[0]
     curvatures = directional_derivatives(objective, direction, counted).curvatures
 
     def highest(values: Floats) -> Ints:

@@ -68,7 +68,7 @@ def train_on(
     trainer.settle_statistics()
     found = np.full((1 + len(watched), STEPS + 2), np.nan)
     if sharpness:
-        found[0, 0] = largest_curvature(objective)
+        found[0, 0] = largest_curvature(objective, run.batch_norm)
     course = np.full((3, len(run.source)), np.nan)  # the losses at the latest three updates
     swung = np.zeros(len(run.source))
     for at in range(STEPS + 1):
@@ -84,24 +84,26 @@ def train_on(
     for place, rows in enumerate(watched, 1):
         found[place, -1] = _mean(whole, swung, rows) / (STEPS - 1)
     if sharpness and np.isfinite(course[-1, left][objective.measured]).all():
-        found[0, 1] = largest_curvature(objective)
+        found[0, 1] = largest_curvature(objective, run.batch_norm)
     if test is not None:
         found[0, 2:4] = _on_test(objective, test)
     return found
 
 
-def largest_curvature(objective: Objective) -> float:
-    """λ₁ of the mean loss."""
-    return float(top_of(objective).eigenvalues[0])
+def largest_curvature(objective: Objective, batch_norm: str | None) -> float:
+    """λ₁ of the mean loss, as ``opsig sharpness`` has it with these statistics of BatchNorm."""
+    return float(top_of(objective, batch_norm).eigenvalues[0])
 
 
-def top_of(objective: Objective) -> Any:
+def top_of(objective: Objective, batch_norm: str | None) -> Any:
     """The largest eigenvalue of the mean loss's Hessian with its vector, a ``Spectrum``."""
     from opsigcli.curvature.lanczos import top_eigenvalues
+    from opsigcli.derivatives.coupled import through_statistics
     from opsigcli.derivatives.hvp import hessian_operator
 
-    operator = hessian_operator(objective)
-    return top_eigenvalues(operator, operator.size, 1, device=objective.device)
+    with through_statistics(objective, batch_norm) as positions:
+        operator = hessian_operator(objective, positions=positions)
+        return top_eigenvalues(operator, operator.size, 1, device=objective.device)
 
 
 def _mean(objective: Objective, values: Floats, rows: Ints) -> float:

@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 PIECE = 256  # examples read at once
 
 
-def contents(source: ExampleSource, progress: Progress) -> Ints:
-    """64 bits of the BLAKE2 digest of each example's input and target, (N,).
+def contents(source: ExampleSource, progress: Progress, of: Ints | None = None) -> Ints:
+    """64 bits of the BLAKE2 digest of each example's input and target, (N,), or of those at the positions ``of``.
 
     Pictures count as they are kept, before normalisation; labels by the names of their classes, whatever their order.
 
     Raises:
         DatasetError: an example cannot be read.
     """
-    found = np.empty(len(source), dtype=np.int64)
-    with progress.task("contents", len(source), "example") as task:
-        for at in range(0, len(source), PIECE):
-            positions = np.arange(at, min(at + PIECE, len(source)))
+    of = np.arange(len(source)) if of is None else of
+    found = np.empty(len(of), dtype=np.int64)
+    with progress.task("contents", len(of), "example") as task:
+        for at in range(0, len(of), PIECE):
+            positions = of[at : at + PIECE]
             inputs = _inputs(source, positions)
             targets = source.read_targets(positions)
             for place, (content, target) in enumerate(zip(inputs, targets, strict=True), start=at):

@@ -45,7 +45,14 @@ class PairCurvature:
         if point is None or point.step not in self._trace.steps:
             return None
         seed = sketches.options.seed
-        of = str(point.step).encode(), str(seed).encode(), sides[0].tobytes(), sides[1].tobytes()
+        mode = point.batch_norm
+        of = [
+            str(point.step).encode(),
+            str(seed).encode(),
+            sides[0].tobytes(),
+            sides[1].tobytes(),
+            *told(mode),
+        ]
         row = int(np.flatnonzero(self._trace.steps == point.step)[0])
         if not sketches.knows("curvature", of) and not can_be_opened(sketches, row):
             return None
@@ -55,7 +62,7 @@ class PairCurvature:
             rng = np.random.default_rng(seed)
             random = class_matched(self._trace.labels, sides, members, rng, CURVATURE_DRAWS)
             pairs = [sides, *zip(*random, strict=True)]
-            return np.array([along(sketches.opened, first, second) for first, second in pairs])
+            return np.array([along(sketches.opened, first, second, mode) for first, second in pairs])
 
         value, *nulls = sketches.once("curvature", of, measure) / point.eigenvalues[0]
         return Evidence(float(value), float(np.mean(nulls)))
@@ -77,10 +84,16 @@ def _nearest(sharpness: tuple[SharpnessPoint, ...], steps: Ints) -> SharpnessPoi
     return min(known, key=lambda point: (int(np.abs(steps - point.step).min()), point.step))
 
 
-def along(run: StoredRun, first: Ints, second: Ints) -> float:
-    """``uᵀHu`` at the weights that are loaded."""
+def told(batch_norm: str | None) -> list[bytes]:
+    """What a curvature depends on beside weights and groups: nothing, where no statistics of the batch move with it."""
+    return [b"batch"] if batch_norm == "batch" else []
+
+
+def along(run: StoredRun, first: Ints, second: Ints, batch_norm: str | None) -> float:
+    """``uᵀHu`` at the weights that are loaded, H with these statistics of BatchNorm."""
     import torch
 
+    from opsigcli.derivatives.coupled import through_statistics
     from opsigcli.derivatives.hvp import hessian_operator
 
     _, of_first = run.objective.mean_loss_and_gradient(first)
@@ -90,4 +103,5 @@ def along(run: StoredRun, first: Ints, second: Ints) -> float:
     if not float(norm) > 0:
         return 0.0
     u = u / norm
-    return float(u @ hessian_operator(run.objective)(u))
+    with through_statistics(run.objective, batch_norm) as positions:
+        return float(u @ hessian_operator(run.objective, positions=positions)(u))

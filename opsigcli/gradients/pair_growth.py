@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.errors import OpsigError
-from opsigcli.gradients.pair_curvature import along, can_be_opened
+from opsigcli.gradients.pair_curvature import along, can_be_opened, told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from opsigcli.gradients.sketch_store import Sketches
     from opsigcli.records import Floats, Ints
 
-PLAIN = ("gd", "sgd")  # rules whose step is −η times the gradient, without momentum and weight decay
+PLAIN = (
+    "gd",
+    "sgd",
+)  # rules whose step is −η times the gradient, without momentum, weight decay and clipping
 
 
 class PairGrowth:
@@ -43,7 +46,8 @@ class PairGrowth:
         steps = sketches.store.file["steps"]
         if any(int(steps[row + 1]) - int(steps[row]) != 1 for row in rows):
             return None
-        of = [str(list(rows)).encode(), sides[0].tobytes(), sides[1].tobytes()]
+        mode = sketches.options.batch_norm or sketches.store.run.batch_norm
+        of = [str(list(rows)).encode(), sides[0].tobytes(), sides[1].tobytes(), *told(mode)]
         if not sketches.knows("growth", of) and not all(can_be_opened(sketches, row) for row in rows):
             return None
 
@@ -54,7 +58,7 @@ class PairGrowth:
                 if rate is None:
                     return np.zeros(0)
                 sketches.opened.load(row)
-                found.append(abs(1 - rate * along(sketches.opened, *sides)))
+                found.append(abs(1 - rate * along(sketches.opened, *sides, mode)))
             return np.array(found)
 
         kept = sketches.once("growth", of, measure)
@@ -74,4 +78,4 @@ class PairGrowth:
         )
         batch = self._sketches.opened.run.batch_size
         whole = batch is None or batch >= self._sketches.opened.objective.n
-        return tuning.lr if plain and whole else None
+        return tuning.lr if plain and whole and tuning.clip is None else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.errors import UsageError
+from opsigcli.gradients.contents import contents
 from opsigcli.gradients.pair_curvature import can_be_opened
 from opsigcli.mining.oscillation import oscillation
 from opsigcli.mining.similarity import Gradients
@@ -25,7 +26,8 @@ class UnseenData:
 
     Args:
         sketches: of the run.
-        spec: of the data; as many examples as candidates are drawn where there are more.
+        spec: of the data; as many examples as candidates are drawn where there are more. Of these, examples of the run
+            itself, by their content, are left out (but tokens, whose first ones are alike in many texts).
 
     Raises:
         UsageError: their classes are others, or they are the data that were mined.
@@ -37,11 +39,20 @@ class UnseenData:
 
         self._sketches = sketches
         self._source = open_test(spec, sketches.opened.source)
-        if self._source.fingerprint == sketches.opened.source.fingerprint:
+        self._of_run = 0  # how many of those drawn are examples of the run
+        if self._source.fingerprint == sketches.opened.source.fingerprint or not len(self._positions):
             raise UsageError(
                 f"expected --test-data that were not mined, found the data of the run itself in {spec}",
                 "name a split that was held out of training, or leave out --test-data",
             )
+
+    @property
+    def note(self) -> str:
+        """That examples of the run were left out; "" where there were none."""
+        if not self._of_run:
+            return ""
+        which = f"{self._of_run} of the {self._of_run + len(self._positions)} examples drawn of --test-data"
+        return f"{which} are examples of the run itself, by their content, and were left out of unseen ones"
 
     @cached_property
     def _objective(self) -> Objective:
@@ -56,7 +67,12 @@ class UnseenData:
     def _positions(self) -> Ints:
         options, counted = self._sketches.options, self._objective.counted
         drawn = np.random.default_rng([options.seed, 2]).permutation(len(counted))[: options.candidates]
-        return counted[np.sort(drawn)]
+        positions, mined = counted[np.sort(drawn)], self._sketches.store.trace.digests
+        if mined is None or self._source.sequences is not None:
+            return positions
+        seen = np.isin(contents(self._source, self._sketches.progress, positions), mined)
+        self._of_run = int(seen.sum())
+        return positions[~seen]
 
     @property
     def labels(self) -> Ints:

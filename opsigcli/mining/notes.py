@@ -21,7 +21,7 @@ LOSSES_ALONE = (
     "pairs were sought in the losses alone: groups that rise together at the same steps are merged, quiet members "
     "missed, and whole classes taken for groups; with the model at hand use --method full"
 )
-LARGELY_CLASS = 0.4  # adjusted R² of high-passed loss deltas on the class
+GOOD_PART, MOST = 0.4, 0.5  # adjusted R² of high-passed loss deltas on the class, from which it is said so
 ALONE = "class and "  # what class and one feature explain
 FEATURES = 3  # named
 FILLED = 0.5  # of random groups, from which members of pairs in them are told
@@ -114,7 +114,7 @@ def notes_on_classes(
         Sentences.
     """
     by_class = shares.get("class")
-    if by_class is None or by_class < LARGELY_CLASS:
+    if by_class is None or by_class < GOOD_PART:
         return []
     of = f"the {deltas} loss deltas" if deltas < WINDOW else "the high-passed loss deltas"
     words = f"the {kind} alone explains {by_class:.0%} of {of} (adjusted R²)"
@@ -131,9 +131,11 @@ def notes_on_classes(
         )
     if deltas < WINDOW:
         return [f"{words}: so few do not tell an oscillation from the fall of the loss"]
-    words += f": this run's oscillation is largely of whole {'classes' if kind == 'class' else f'{kind}s'}"
-    if opposed:
-        words += f", {' and '.join(opposed[0])} against {' and '.join(opposed[1])}"
+    if not opposed:
+        return [f"{words}; no {kind} is seen to swing against another"]
+    part = "most" if by_class > MOST else "a good part"
+    words += f": {part} of this run's oscillation is of whole {'classes' if kind == 'class' else f'{kind}s'}"
+    words += f", {' and '.join(opposed[0])} against {' and '.join(opposed[1])}"
     return [words + ("; mine its beginning with --window first" if apart else "")]
 
 

@@ -30,6 +30,11 @@ class Unseen(Protocol):
         """(N',) class indices."""
 
     @property
+    def note(self) -> str:
+        """What was left out of them, in words; "" where nothing was."""
+        ...
+
+    @property
     def gradients(self) -> Sequence[Gradients]:
         """Theirs, one per checkpoint compared, in the projection of the candidates'."""
 

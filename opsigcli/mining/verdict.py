@@ -222,10 +222,14 @@ def _elsewhere(evidence: Mapping[str, Evidence]) -> list[str]:
     phase, agreed = evidence.get("unseen_anti_phase"), evidence.get("unseen_agreement")
     if phase is None or agreed is None or phase.value >= SWING or agreed.value <= -SWING:
         swing = "are not seen to swing as it does"
-    elif (agreed.p_value or 1.0) <= SIGNIFICANT:
-        swing = "swing as it does, closer to it than random ones of the same labels"
-    else:
-        swing = "swing as it does, and so do random ones of the same labels"
+    else:  # as the pair itself does, which need not be every step
+        swing = "swing as it does" if swings(evidence) else "part and meet as it does"
+        near = agreed.p_value is not None and agreed.p_value <= SIGNIFICANT
+        swing += (
+            ", closer to it than random ones of the same labels"
+            if near
+            else ", and so do random ones of the same labels"
+        )
     each = "; ".join(
         f"{word} {e.value:+.2f}, class-matched {e.null or 0.0:+.2f}, p {e.p_value or 0.0:.3f}"
         for word, e in found

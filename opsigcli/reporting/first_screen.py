@@ -165,7 +165,7 @@ def next_steps(case: Case) -> list[str]:
         found.append(covering_command(case))
     if case.mining is None or of_another_trace(case):
         found.append(command("mine", store=case.store))
-    elif case.mining.pairs and not any(causal.groups == case.mining.digest for causal in case.causal):
+    elif case.mining.counted and not any(causal.groups == case.mining.digest for causal in case.causal):
         found.append(command("mine", store=case.store, options=("--causal",)))
     return found
 

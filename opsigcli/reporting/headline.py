@@ -77,16 +77,16 @@ def _pairs(case: Case) -> Part:
     looked = looked_at(mining, case.trace)
     if not mining.pairs:
         by_class = mining.explained.get("class", 0.0)
-        if by_class >= BY_CLASS and len(case.trace.steps) > WINDOW:
+        if by_class >= BY_CLASS and mining.opposing_classes and len(case.trace.steps) > WINDOW:
             sides = " against ".join(joined(side) for side in mining.opposing_classes)
             words = say(
                 "pairs: classes, how much",
-                sides=f", {sides}" if sides else "",
+                sides=f", {sides}",
                 kind=case.trace.naming.kind,
                 share=percent(by_class),
                 looked=looked,
             )
-            title = say("pairs: classes", sides=f" ({sides})" if sides else "")
+            title = say("pairs: classes", sides=f" ({sides})")
             return [title], [words, *of_another_trace(case)], []
         return [say("pairs: none")], [], [say("pairs: none, where", looked=looked), *of_another_trace(case)]
     found = said_of_pairs(mining)
@@ -98,12 +98,12 @@ def _pairs(case: Case) -> Part:
 
 
 def _active(mining: Mining, total: int) -> list[str]:
-    """What the pairs that were seen to swing hold of the loss changes."""
-    shares = [
-        (pair, pair.evidence["share_of_loss_change"].value)
-        for pair in mining.pairs
-        if "active" in pair.traits and "share_of_loss_change" in pair.evidence
+    """What the pairs that were seen to swing hold of the loss changes; proposals only where no finding was."""
+    swinging = [
+        pair for pair in mining.pairs if "active" in pair.traits and "share_of_loss_change" in pair.evidence
     ]
+    counted = [pair for pair in swinging if pair.finding is not False]
+    shares = [(pair, pair.evidence["share_of_loss_change"].value) for pair in counted or swinging]
     if not shares:
         return []
     ids = [int(i) for pair, _ in shares for group in (pair.first, pair.second) for i in group.ids]
@@ -112,6 +112,7 @@ def _active(mining: Mining, total: int) -> list[str]:
     if len(set(ids)) < len(ids):
         held = f"{joined([percent(share) for _, share in shares])}, with examples in common,"
     name = "pairs: one swings" if len(shares) == 1 else "pairs: several swing"
+    name += "" if counted else ", proposed"
     return [say(name, amount=len(shares), share=held, data=percent(len(set(ids)) / total))]
 
 
@@ -131,6 +132,11 @@ def _spikes(case: Case) -> Part:
     return [say("spikes: some", times=times)], [largest], []
 
 
+def _called(mining: Mining, number_of: int) -> str:
+    """A pair by its number, and whether it is no finding."""
+    return f"{'proposed ' if mining.pairs[number_of - 1].finding is False else ''}pair {number_of}"
+
+
 def _attribution(mining: Mining, spike: Spike, examples: int) -> str:
     """A spike's attribution: the pairs with the largest shares beside their fraction of the data, and the rest."""
     held: dict[int, float] = {}
@@ -140,10 +146,8 @@ def _attribution(mining: Mining, spike: Spike, examples: int) -> str:
     named = sorted(held, key=lambda i: -held[i])[:NAMED_PAIRS]
     if not named:
         return ""
-    parts = [
-        f"{percent(held[i])} by pair {i} ({percent(pair_members(mining.pairs[i - 1]) / examples)} of the data)"
-        for i in named
-    ]
+    size = {i: percent(pair_members(mining.pairs[i - 1]) / examples) for i in named}
+    parts = [f"{percent(held[i])} by {_called(mining, i)} ({size[i]} of the data)" for i in named]
     others = sum(share for i, share in held.items() if i not in named)
     if others:
         parts.append(f"{percent(others)} by other pairs")

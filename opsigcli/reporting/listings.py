@@ -19,6 +19,7 @@ from opsigcli.reporting.sharpness_lines import (
 )
 from opsigcli.reporting.tables import head, table_of
 from opsigcli.reporting.textplot import sparkline
+from opsigcli.result_records import MINED, RANDOM, Result
 from opsigcli.sentences import percent
 from opsigcli.sharpness_records import contradicted
 
@@ -30,9 +31,20 @@ if TYPE_CHECKING:
     from opsigcli.records import Case
     from opsigcli.result_records import CausalArm
     from opsigcli.sharpness_records import SharpnessPoint
-from opsigcli.result_records import Result
 
 ALONG, DENSITY = 24, 30  # rows of what was measured along the run; characters of the spectral density
+# Of what arms of --causal go on without, names that leave room for all columns in a terminal of 80; and these.
+SHORTER = {MINED: "mined groups", RANDOM: "random ones"}
+HEADER = ("without", "members", "λ₁", "then", "rises", "swing", "loss", "test", "right")
+OUTCOMES = (
+    "sharpness_start",
+    "sharpness_end",
+    "rises",
+    "amplitude",
+    "mean_loss",
+    "test_loss",
+    "accuracy",
+)
 EIGEN_STEPS, ENDS = 3, 2  # steps whose parts are shown; examples at either end of a direction
 
 
@@ -225,28 +237,28 @@ def causal(case: Case) -> list[Listing]:
             members = np.mean([arm.members for arm in arms])
             rows.append(
                 (
-                    name,
-                    count(len(arms), "arm"),
-                    f"{arms[0].examples:,}",
-                    f"{members:,.0f}",
-                    *(_mean(arms, outcome) for outcome in ("sharpness_start", "sharpness_end", "rises")),
-                    *(
-                        _mean(arms, outcome)
-                        for outcome in ("amplitude", "mean_loss", "test_loss", "accuracy")
-                    ),
+                    SHORTER.get(name, name.removeprefix("examples of ")),
+                    f"{members:,.0f} of {arms[0].examples:,}",
+                    *(_mean(arms, outcome) for outcome in OUTCOMES),
                 )
             )
-        chosen = f"Seed {made.seed}" + (f", test data {made.test_data}" if made.test_data else "") + "."
-        columns = (
-            "Means over forks and draws. Members: of the groups. Sharpness at once, and then, after the updates. "
-            f"Rises: the sum of those of the mean loss{unit.heading}. Amplitude: of period two{unit.heading}."
+        told = (*made.notes, *sentences(made, unit), made.caveat) if made.arms else sentences(made, unit)
+        words = [f"{capital(text.removesuffix('.'))}." for text in dict.fromkeys(told)]
+        if made.arms:
+            forks = len({arm.step for arm in made.arms})
+            draws = sum(arm.removed == RANDOM for arm in made.arms) // forks
+            words.append(
+                f"Means over {count(forks, 'fork')}; random ones are of the same classes, {count(draws, 'draw')} at "
+                "each fork. Members: of the groups, among those left out. λ₁: the sharpness at once, and then, after "
+                f"the updates. Rises: the sum of those of the mean loss{unit.heading}. Swing: the amplitude of period "
+                f"two{unit.heading}. Loss, and of the test data loss and share of right answers: after the updates."
+            )
+        words.append(f"Seed {made.seed}" + (f", test data {made.test_data}" if made.test_data else "") + ".")
+        at = f", {count(made.updates, 'update')} from {case.run.axis.at(made.step)}" if made.arms else ""
+        title = f"Without {whose}{at}"
+        found.append(
+            Listing(f"causal-{number_of}", "Without groups", title, tuple(words), HEADER, tuple(rows))
         )
-        told = (*made.notes, *sentences(made, unit), made.caveat)
-        words = (*(f"{capital(text.removesuffix('.'))}." for text in dict.fromkeys(told)), columns, chosen)
-        header = ("without", "arms", "examples", "members", "sharpness", "then", "rises", "amplitude",
-                  "mean loss", "test loss", "accuracy")  # fmt: skip
-        title = f"Without {whose}, {count(made.updates, 'update')} from {case.run.axis.at(made.step)}"
-        found.append(Listing(f"causal-{number_of}", "Without groups", title, words, header, tuple(rows)))
     return found
 
 

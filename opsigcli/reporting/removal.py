@@ -27,10 +27,14 @@ NAMES = {
 def sentences(causal: Causal, unit: LossUnit = NATS) -> tuple[str, ...]:
     """Each outcome's effect with its interval and the controls that it beats or not; and what may be concluded."""
     if not causal.arms:
-        return (say("causal: no sentence", why=causal.caveat if not causal.notes else causal.notes[0]),)
+        return (say("causal: no sentence", why="; ".join(causal.notes) or causal.caveat),)
     if not causal.effects:
         older = all(arm.step is None for arm in causal.arms)
-        why = "one control of each kind, from one checkpoint" if older else "fewer than two forks oscillate"
+        why = (
+            "one control of each kind, from one checkpoint"
+            if older
+            else "fewer than two forks, 20 updates apart, oscillate"
+        )
         return (say("causal: no sentence", why=f"{why}, so that no interval can be given"),)
     own = [effect for effect in causal.effects if not effect.control]
     found = [_outcome(effect, _against(causal, effect.outcome), unit) for effect in own]

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from opsigcli.records import LossTrace
 
 STYLES: Mapping[Side, str] = {"first": "yellow", "second": "cyan"}
-UNSEEN = "unseen_"  # how evidence from examples of --test-data begins
 CLOSE_UP = 12  # checkpoints on each side of a pair's strongest change
 
 
@@ -135,14 +134,7 @@ def _shared(pair: Pair, trace: LossTrace | None) -> list[RenderableType]:
         f"{MARKS[side]} {naming.id(example)}" + (f" {naming.context(name)}" if name else "")
         for (side, example), name in zip(ids.items(), names, strict=True)
     ]
-    unseen = [
-        f"{name.removeprefix(UNSEEN)} {score(e.value)} (null {score(e.null)}"
-        + (")" if e.p_value is None else f", p {e.p_value:.2g})")
-        for name, e in pair.evidence.items()
-        if name.startswith(UNSEEN)
-    ]
     lines = [f"shared: {'; '.join(found)}"] if found else []
-    lines += [f"on examples that were not mined: {'; '.join(unseen)}"] if unseen else []
     lines += [f"nearest to the centroid: {', '.join(nearest)}"] if nearest else []
     return [Padding(Text(f"- {printable(line)}", style="dim"), (0, 0, 0, 2)) for line in lines]
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from opsigcli.curvature.spectrum import Spectrum
 from opsigcli.derivatives.check_hvp import check_second_derivatives
+from opsigcli.derivatives.coupled import couple
 from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.derivatives.hvp import HessianOperator
 from opsigcli.derivatives.input_subspace import InputSubspace, find_input_subspace
-from opsigcli.derivatives.micro_batch import fit_micro_batch
 from opsigcli.errors import UsageError
 from opsigcli.mining_records import (
     Mining,
@@ -38,8 +38,6 @@ from opsigcli.stability.solver import Solver
 from opsigcli.stability.step_check import StepChecker
 from opsigcli.stability.unheld import unheld
 from opsigcli.stability.virtual_moments import VirtualMoments
-
-LEAST = 32  # examples in a batch whose statistics are used, at least
 
 
 @dataclass(frozen=True)
@@ -266,16 +264,11 @@ class Meter:
                 f"BatchNorm's statistics are held fixed; that the sharpness goes through them takes {why}",
             )
             return "re-estimate"
-        n = objective.batch_size = len(self.positions)
-        fit_micro_batch(objective, objective.parameters)
-        batches = -(-n // max(objective.batch_size, LEAST))
+        self.positions, batches = couple(objective, self.positions, self.options.seed)
         if batches > 1:
-            self.positions = np.random.default_rng(self.options.seed).permutation(self.positions)
             self.notes = (
                 f"BatchNorm's statistics are those of {batches} random batches: all at once take too much",
             )
-        objective.batch_size = -(-n // batches)
-        objective.batch_statistics = True
         return mode
 
     def _find_subspace(self) -> InputSubspace | None:

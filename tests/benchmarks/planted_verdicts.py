@@ -8,7 +8,7 @@ import numpy as np
 from planted_runs import Tinted
 
 from opsigcli.datasets.planted import Planted
-from opsigcli.mining.notes import LARGELY_CLASS
+from opsigcli.mining.notes import GOOD_PART
 from opsigcli.mining.recovery import pair_f1
 from opsigcli.mining.verdict import CHANCE, CLASS_LEVEL, CONTINUOUS, OUTLIERS
 from opsigcli.mining_records import Mining
@@ -103,7 +103,7 @@ def _of_what(word: str, sides: Sides, source: Planted | Tinted) -> str:
 
 def _of_the_run(found: Mining, source: Planted | Tinted) -> str:
     """Whether the run is said to swing by whole classes; where such are planted, by classes that do oppose."""
-    if not found.opposing_classes or found.explained.get("class", 0.0) < LARGELY_CLASS:
+    if not found.opposing_classes or found.explained.get("class", 0.0) < GOOD_PART:
         return NOTHING
     first, second = ({source.classes.index(name) for name in side} for side in found.opposing_classes)
     opposed = getattr(source, "opposed", ())

@@ -136,6 +136,7 @@ def test_what_is_left_without_a_group_is_trained_and_measured_as_it_counts(tmp_p
         objective=whole,
         source=source,
         run=SimpleNamespace(batch_size=None),
+        batch_norm=None,
         load=lambda _row: whole.load(initial),
     )
     removed = np.arange(0, len(source), 3)

@@ -13,6 +13,7 @@ from opsigcli.gates.baseline import Likeness
 from opsigcli.gates.condition import read_condition
 from opsigcli.gates.judge import Gate, judge
 from opsigcli.gates.metrics import METRICS, measure
+from opsigcli.look_records import Look, Score
 from opsigcli.mining_records import TRACED, Spike
 from opsigcli.records import Case, Provenance, VirtualSteps
 from opsigcli.sharpness_records import CriticalSharpness, SharpnessPoint, StepCheck
@@ -47,6 +48,17 @@ def test_pairs_mined_before_more_was_traced_are_not_measured() -> None:
             "pairs.count",
         ):
             assert (value(of, name) is not None) == known, name
+
+
+def test_right_answers_are_of_a_sample_only_where_not_all_were_looked_at() -> None:
+    guess = Score(2.3, 0.1)
+    for looked, of, words in (
+        (600, 600, "of all 600 examples, b"),
+        (1024, 5000, "of a sample of 1,024 of 5,000 examples, b"),
+    ):
+        look = Look(looked, of, {}, 10, guess, guess, {"a": guess, "b": Score(0.4, 0.9)}, ())
+        found = measure(replace(make_case(), look=look))["accuracy.last"]
+        assert (found.value, found.words) == (0.9, words)
 
 
 def test_losses_are_those_of_a_plain_mean() -> None:

@@ -35,7 +35,7 @@ LOSSES = np.random.default_rng(0).random((2, N))
 @pytest.fixture
 def sets(objective: Objective) -> Sets:
     trace = SimpleNamespace(labels=objective.source.labels, losses=LOSSES)
-    run = SimpleNamespace(objective=objective, load=lambda row: None)
+    run = SimpleNamespace(objective=objective, batch_norm=None, load=lambda row: None)
     return controls(run, trace, 1, MEMBERS, [0, 0])
 
 

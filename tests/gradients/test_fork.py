@@ -12,7 +12,7 @@ from conftest import Opsig
 
 from opsigcli.gradients.ablation import compare_causes
 from opsigcli.gradients.arm import train_on
-from opsigcli.gradients.fork import FORKS, fork, forks, traced_period_two
+from opsigcli.gradients.fork import APART, FORKS, fork, forks, spread, traced_period_two
 from opsigcli.mining.inputs import compute_now
 from opsigcli.options import MineOptions
 from opsigcli.progress import NoProgress
@@ -138,3 +138,19 @@ def test_arms_are_equal_in_number_and_planted_pairs_are_a_cause_that_random_exam
     assert told["sharpness", RANDOM].beats
     assert any("are a cause of the sharpness at once" in text for text in sentences(found))
     assert all(arm.test_loss is not None and 0 <= arm.accuracy <= 1 for arm in found.arms)
+
+
+@pytest.mark.parametrize(
+    ("rows", "chosen"),
+    [
+        (range(30, 180), (30, 80, 130)),  # a third, two thirds
+        (range(30, 36), (30,)),  # one stretch of period two is one observation
+        (range(30, 58), (30, 50)),
+        ([30, 49, 50, 69, 70], (30, 50, 70)),
+    ],
+)
+def test_forks_lie_a_stretch_of_period_two_apart(rows: Any, chosen: tuple[int, ...]) -> None:
+    assert spread(np.array(rows), np.arange(200)) == chosen
+    assert spread(np.array(rows), np.arange(200) * APART) == tuple(
+        rows[k * len(rows) // FORKS] for k in range(FORKS)
+    )

@@ -56,7 +56,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[int], set[int]]]
     """The groups between which curvature is measured; 6 for the pair, 1 for others."""
     pairs: list[tuple[set[int], set[int]]] = []
 
-    def along(_: object, first: np.ndarray, second: np.ndarray) -> float:
+    def along(_: object, first: np.ndarray, second: np.ndarray, mode: str | None) -> float:
         pairs.append((set(first.tolist()), set(second.tolist())))
         return 6.0 if 0 in pairs[-1][0] else 1.0
 

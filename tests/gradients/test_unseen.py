@@ -104,6 +104,30 @@ def test_the_data_of_the_run_are_no_data_that_were_never_mined(opsig: Opsig, cas
     assert "hint:" in found.err
 
 
+def test_examples_of_the_run_are_none_that_were_never_mined_in_any_order(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    seen, other = Planted("vec3", 240, 0), Planted("vec3", 240, 1)
+    order, few, new = np.random.default_rng(0).permutation(240), np.arange(30), np.arange(100)
+    np.savez(tmp_path / "seen.npz", x=seen.read(np.arange(240)), y=seen.labels)
+    np.savez(tmp_path / "permuted.npz", x=seen.read(order), y=seen.labels[order])
+    inputs, labels = (
+        np.r_[of(seen)[few], of(other)[new]] for of in (lambda a: a.read(np.arange(240)), lambda a: a.labels)
+    )
+    np.savez(tmp_path / "some.npz", x=inputs, y=labels)
+    store = "--store", tmp_path / "o.h5"
+    made = ["--data", f"npz:{tmp_path / 'seen.npz'}", "--model", "mlp?hidden=8", "--steps", 20, "--lr", 0.4]
+    assert opsig("train", tmp_path / "run", *made).code == 0
+    assert opsig("trace", tmp_path / "run", *store).code == 0
+    words = ["mine", *store, "--surrogates", 0]
+    refused = opsig(*words, "--test-data", f"npz:{tmp_path / 'permuted.npz'}")
+    assert refused.code == 2
+    assert "the data of the run itself" in refused.err
+    found = opsig(*words, "--test-data", f"npz:{tmp_path / 'some.npz'}", "--json").json["result"]
+    said = "30 of the 130 examples drawn of --test-data are examples of the run"
+    assert any(note.startswith(said) for note in found["notes"])
+
+
 @pytest.mark.parametrize(
     "other",
     [("--method", "top"), ("--method", "losses"), ("--similarity", "raw"), ("--similarity", "centred")],

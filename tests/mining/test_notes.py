@@ -62,7 +62,7 @@ def test_fewer_deltas_than_an_oscillation_needs_are_said_to_be_few() -> None:
         assert sides == ((), ())
         (note,) = notes_on_classes(shares, sides, True, "class", deltas)
         assert f"100% of the {deltas} loss deltas" in note
-        assert "largely" not in note
+        assert "oscillation is of" not in note
         assert "high-passed" not in note
 
 
@@ -72,4 +72,15 @@ def test_five_loss_deltas_show_an_oscillation_of_classes() -> None:
     assert {frozenset(side) for side in sides} == {frozenset({"cat"}), frozenset({"dog"})}
     (note,) = notes_on_classes(shares, sides, False, "class", 5)
     assert "of the high-passed loss deltas" in note
-    assert "largely of whole classes" in note
+    assert "most of this run's oscillation is of whole classes" in note
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.39, ""), (0.41, "a good part of"), (0.49, "a good part of"), (0.51, "most of")]
+)
+def test_most_of_an_oscillation_is_more_than_half_of_it(share: float, said: str) -> None:
+    notes = notes_on_classes({"class": share}, (("cat",), ("dog",)), False, "class", 9)
+    assert len(notes) == bool(said)
+    if notes:
+        assert f"explains {share:.0%} of" in notes[0]
+        assert f": {said} this run's oscillation is of whole classes, cat against dog" in notes[0]

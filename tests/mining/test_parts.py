@@ -97,6 +97,18 @@ def test_classes_of_any_size_that_move_against_one_another_are_named_and_none_wh
     assert opposing_classes(both[:, labels < 2], labels[labels < 2], ("a", "b")) == (("b",), ("a",))
 
 
+def test_classes_that_part_in_a_course_that_never_turns_back_do_not_swing() -> None:
+    labels = np.repeat([0, 1], 10)
+    apart = np.where(labels == 0, 1.0, -1.0)
+    smooth = np.exp(-np.arange(30) / 10)
+    assert opposing_classes(np.outer(smooth - smooth.mean(), apart), labels, ("a", "b")) == ((), ())
+    turning = np.outer((-1.0) ** np.arange(30), apart)
+    assert all(opposing_classes(turning, labels, ("a", "b")))
+    drawn = np.random.default_rng(0).normal(size=34)  # as between checkpoints far apart
+    high_passed = drawn[2:-2] - np.convolve(drawn, np.full(5, 0.2), "valid")
+    assert all(opposing_classes(np.outer(high_passed, apart), labels, ("a", "b")))
+
+
 def test_the_first_oscillation_is_found_up_to_where_it_has_fallen() -> None:
     amplitude = np.full(200, 0.01)
     amplitude[60:100] = np.linspace(0.1, 1.0, 40)

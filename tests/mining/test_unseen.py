@@ -87,5 +87,25 @@ def test_what_became_of_a_pair_in_unseen_data_is_said(
             "unseen_agreement": Evidence(agreed, 0.1, p),
         }
     (reason,) = (reason for reason in judge(evidence, 25)[1] if "never mined" in reason)
+    assert "swing as it does, " not in reason  # the mined pair was not seen to swing
     assert "5.0% stand with its sides (members 4.0%)" in reason
+    assert said in reason
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"), [(-0.9, "and swing as it does"), (0.6, "and part and meet as it does")]
+)
+def test_unseen_examples_swing_only_where_the_pair_does(turn: float, said: str) -> None:
+    evidence = {
+        "opposition": Evidence(0.5, 0.0),
+        "gradient_cosine": Evidence(-0.5, 0.0),
+        "separation": Evidence(3.0, 0.2),
+        "cohesion": Evidence(0.4, 0.0),
+        "anti_phase": Evidence(-0.9, 0.0),
+        "alternation": Evidence(turn, 0.0),
+        "unseen_members": Evidence(0.05, 0.04),
+        "unseen_anti_phase": Evidence(-0.9, -0.1, 0.01),
+        "unseen_agreement": Evidence(0.95, 0.1, 0.01),
+    }
+    (reason,) = (reason for reason in judge(evidence, 25)[1] if "never mined" in reason)
     assert said in reason

@@ -117,8 +117,8 @@ MINING_HOW = {
 PAIR: dict[str, tuple[Any, str]] = {
     "opposition": (Evidence(0.617, 0.1, 0.01), "0.62"), "verdict": ("opposing outliers, so said", "so said"),
     "reasons": (("as they differ",), "as they differ"),
-    "evidence": ({"unseen_anti_phase": Evidence(-0.777, 0.1, 0.02), "gradient_cosine": Evidence(-0.9),
-                  "clarity": Evidence(1.5, 0.9, 0.05)}, "-0.78"),
+    "evidence": ({"unseen_anti_phase": Evidence(-0.777, 0.1, 0.02), "gradient_cosine": Evidence(-0.93),
+                  "clarity": Evidence(1.5, 0.9, 0.05)}, "-0.93"),
 }  # fmt: skip
 PAIR_HOW = {"first", "second", "strongest_step", "traits", "finding"}
 CRITICAL: dict[str, tuple[Any, str]] = {

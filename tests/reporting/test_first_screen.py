@@ -15,6 +15,7 @@ from opsigcli.records import Case
 from opsigcli.reporting.first_screen import held_together, next_steps, spike_lines, stability, uncovered
 from opsigcli.reporting.html import render_html
 from opsigcli.reporting.terminal import render_report
+from opsigcli.result_records import Causal
 
 
 def told(examples: int = 240, **more: object) -> Case:
@@ -47,6 +48,16 @@ def test_the_same_stands_in_the_header_of_the_page_with_six_pictures_on_either_s
     assert "Stability ratio at 10 of 41 checkpoints" in header
     assert header.count("<img ") == 12
     assert "opsig mine --causal" in header
+
+
+def test_going_on_without_pairs_is_advised_of_findings_that_it_was_not_asked_of() -> None:
+    case = told()
+    assert case.mining is not None
+    asked = Causal(0, 0, (), "", groups=case.mining.digest, notes=("no period two is seen",))
+    assert any("--causal" in words for words in next_steps(case))
+    assert not any("--causal" in words for words in next_steps(replace(case, causal=(asked,))))
+    proposed = replace(case.mining, pairs=tuple(replace(pair, finding=False) for pair in case.mining.pairs))
+    assert not any("--causal" in words for words in next_steps(replace(case, mining=proposed)))
 
 
 def test_where_no_rise_is_sudden_the_largest_one_has_its_cause() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from reporting_case import make_case
+from rich.console import Console
 
 from opsigcli.mining.removal import effects
+from opsigcli.reporting.listings import causal
+from opsigcli.reporting.listings import shown as shown_as
 from opsigcli.reporting.removal import lines, members_told, sentences
 from opsigcli.result_records import MINED, NOBODY, RANDOM, Causal, CausalArm
 
@@ -74,7 +79,7 @@ def test_without_period_two_without_pairs_and_of_one_fork_nothing_is_concluded()
     )
     one = [arm for arm in comparison({MINED: 0.5, RANDOM: 1.0}).arms if arm.step == FORKS[0]]
     (told,) = sentences(Causal(10, 60, tuple(one), "as said", effects=effects(one)))
-    assert told.startswith("no causal sentence: fewer than two forks")
+    assert told.startswith("no causal sentence: fewer than two forks, 20 updates apart,")
 
 
 def test_stores_of_older_versions_bear_no_causal_sentence() -> None:
@@ -89,3 +94,34 @@ def test_controls_that_hold_members_say_so() -> None:
     ]
     assert not members_told(comparison({MINED: 0.7, LOSS: 0.9}))
     assert "  where" in lines(comparison({MINED: 0.7, RANDOM: 1.0}))
+
+
+def shown(*made: Causal) -> str:
+    """The comparison as a terminal of 80 columns shows it."""
+    console = Console(width=80, file=io.StringIO())
+    for listing in causal(replace(make_case(), causal=made)):
+        for part in shown_as(listing):
+            console.print(part)
+    return console.file.getvalue()
+
+
+def test_a_terminal_of_80_columns_breaks_no_word_of_the_comparison() -> None:
+    told = comparison({MINED: 0.7, LOSS: 0.9, "examples of large gradient": 0.9, RANDOM: 1.0}, members=3)
+    small = tuple(
+        replace(arm, amplitude=6.06e-5, test_loss=0.00123, accuracy=0.7512, rises=0.00123)
+        for arm in told.arms
+    )
+    lines = shown(replace(told, arms=small)).splitlines()
+    (header,) = (line for line in lines if line.startswith("without  "))
+    assert header.split() == ["without", "members", "λ₁", "then", "rises", "swing", "loss", "test", "right"]
+    for name in ("nothing", "mined groups", "high loss", "large gradient", "random ones"):
+        (row,) = (line for line in lines if line.startswith(f"{name} "))
+        assert row.split()[-4:-1] == ["6.06e-05", "0.100", "0.00123"], row
+
+
+def test_that_there_is_no_causal_sentence_is_kept_and_said_with_all_reasons() -> None:
+    none = Causal(30, 60, (), "as said", notes=("they alternate at step 30", "that fork is left out"))
+    text = " ".join(shown(none).split())
+    assert "No causal sentence: they alternate at step 30; that fork is left out." in text
+    assert "0 updates" not in text
+    assert "Means" not in text

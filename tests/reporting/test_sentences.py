@@ -194,11 +194,15 @@ UNTESTED = partial(with_pairs, clarity=None)
 SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "pairs: not looked for": (lambda: replace(calm(), mining=None, sharpness=()), calm),
     "pairs: to mine": (lambda: replace(calm(), mining=None), calm),
-    "pairs: none": (calm, lambda: mined(calm(), explained={"class": 0.9})),
+    "pairs: none": (
+        calm, lambda: mined(calm(), explained={"class": 0.9}, opposing_classes=(("cat",), ("dog",)))),
     "pairs: none, where": (calm, make_case),
     "pairs: classes": (
-        lambda: mined(calm(), explained={"class": 0.6}), lambda: mined(calm(), explained={"class": 0.3})),
-    "pairs: classes, how much": (lambda: mined(calm(), explained={"class": 0.6}), calm),
+        lambda: mined(calm(), explained={"class": 0.6}, opposing_classes=(("cat",), ("dog",))),
+        lambda: mined(calm(), explained={"class": 0.6})),  # of which none was seen to swing against another
+    "pairs: classes, how much": (
+        lambda: mined(calm(), explained={"class": 0.6}, opposing_classes=(("cat",), ("dog",))),
+        lambda: mined(calm(), explained={"class": 0.3}, opposing_classes=(("cat",), ("dog",)))),
     "pairs: of another trace": (lambda: mined_at(39), lambda: mined_at(len(make_case().trace.steps))),
     "pairs: where": (make_case, calm),
     "pairs: by class": (lambda: mined(calm(), explained={"class": 0.4}), calm),
@@ -217,6 +221,13 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "pairs: several swing": (
         lambda: pairs_with(make_case(pairs=2), *2 * ({"traits": ("active",)},)),
         lambda: pairs_with(make_case(pairs=2), {"traits": ("active",)})),
+    "pairs: one swings, proposed": (
+        lambda: pairs_with(make_case(), {"traits": ("active",), "finding": False}),
+        lambda: pairs_with(make_case(), {"traits": ("active",), "finding": True})),
+    "pairs: several swing, proposed": (
+        lambda: pairs_with(make_case(pairs=2), *2 * ({"traits": ("active",), "finding": False},)),
+        lambda: pairs_with(
+            make_case(pairs=2), {"traits": ("active",), "finding": True}, {"traits": ("active",), "finding": False})),
     "edge: to measure": (lambda: replace(make_case(), sharpness=()), make_case),
     "edge: not converged": (make_case, lambda: with_ratios(make_case(), some)),
     "edge: fixed statistics": (

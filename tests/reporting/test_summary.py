@@ -122,6 +122,14 @@ def test_headline_says_pairs_sharpness_and_spikes() -> None:
     assert any("did not converge at 1 of 11" in line for line in said.missing)
 
 
+def test_headline_says_of_a_pair_that_holds_a_spike_whether_it_is_a_proposal() -> None:
+    case = make_case(pairs=2)
+    assert case.mining is not None
+    pairs = tuple(replace(pair, finding=n == 0) for n, pair in enumerate(case.mining.pairs))
+    said = headline(replace(case, mining=replace(case.mining, pairs=pairs)))
+    assert any("20% by pair 1 (33% of the data), 20% by proposed pair 2 (33%" in line for line in said.found)
+
+
 def test_headline_leaves_out_sharpness_that_did_not_converge() -> None:
     case = make_case()
     wild = SharpnessPoint(2, (1e9,), (0.5,), False, 200, 25.0, 4e7)
@@ -239,12 +247,14 @@ def test_facts_and_notes_say_what_is_known() -> None:
 def test_headline_calls_an_oscillation_of_whole_classes_by_its_name() -> None:
     case = make_case()
     assert case.mining is not None
-    mining = replace(case.mining, pairs=(), explained={"class": 0.74})
+    mining = replace(case.mining, pairs=(), explained={"class": 0.74}, opposing_classes=(("cat",), ("dog",)))
     said = headline(replace(case, mining=mining))
     assert said.title.startswith("Only whole classes were found to oppose one another")
     assert "explains 74% of the high-passed loss deltas" in said.found[0]
     weak = headline(replace(case, mining=replace(mining, explained={"class": 0.3})))
     assert weak.title.startswith("No pair of opposing groups was found")
+    still = headline(replace(case, mining=replace(mining, opposing_classes=())))  # nothing swings
+    assert still.title.startswith("No pair of opposing groups was found")
 
 
 def test_classes_that_learn_at_their_own_pace_do_not_oppose_one_another() -> None:
@@ -252,7 +262,8 @@ def test_classes_that_learn_at_their_own_pace_do_not_oppose_one_another() -> Non
     for checkpoints, title in ((2, "No pair"), (5, "No pair"), (6, "Only whole classes")):
         case = make_case(checkpoints=checkpoints, pairs=0)
         assert case.mining is not None
-        case = replace(case, spikes=(), mining=replace(case.mining, explained={"class": 0.74}))
+        mining = replace(case.mining, explained={"class": 0.74}, opposing_classes=(("cat",), ("dog",)))
+        case = replace(case, spikes=(), mining=mining)
         assert headline(case).title.startswith(title)
 
 
