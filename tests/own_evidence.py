@@ -197,8 +197,8 @@ def evened(found: np.ndarray, references: int) -> np.ndarray:
 
 
 def over_checkpoints(values: list[np.ndarray], directions_at: list[float]) -> np.ndarray:
-    """The mean, or that of the middle half where a quarter of the checkpoints have fewer than 20 directions."""
-    if sum(count < 20 for count in directions_at) / len(values) < 0.25:
+    """The mean, or that of the middle half where features are evened at a quarter of the checkpoints."""
+    if sum(6 <= count < 20 for count in directions_at) / len(values) < 0.25:
         return np.mean(values, axis=0)
     return trim_mean(values, 0.25, axis=0)
 

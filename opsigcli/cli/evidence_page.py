@@ -24,11 +24,11 @@ EVIDENCE_PAGE = Topic(
                 "references, each of them beyond the fit to all others, and its last value counts. The feature of an "
                 "example is its remainder divided by sqrt(r^2 + (1.5 m)^2): its length is below 1, and short where the "
                 "remainder is no longer than it usually is. The similarity S of two examples is the inner product of "
-                "their features, averaged over the checkpoints compared (--similarity adjusted). Where features differ "
-                "in fewer than 20 directions (below) at a quarter of the checkpoints or more, of the inner products a "
-                "quarter, rounded down, is left out at either end, for each two examples: in networks that pool, a "
-                "pair that opposes at six of eight checkpoints may agree at the others. Likewise of the mean "
-                "similarities by which others join a pair or stand with it in unseen examples.",
+                "their features, averaged over the checkpoints compared (--similarity adjusted). Where features are "
+                "evened (below) at a quarter of the checkpoints or more, of the inner products a quarter, rounded "
+                "down, is left out at either end, for each two examples: in networks that pool, a pair that opposes "
+                "at six of eight checkpoints may agree at the others. Likewise of the mean similarities by which "
+                "others join a pair or stand with it in unseen examples.",
                 "In networks that pool, features differ in few directions, the same for all examples, and noise that "
                 "lies in these hides what a group shares in a direction of its own. With C the mean of feature times "
                 "feature transposed over the references, they differ in (tr C)^2 / tr C^2 directions; tr C^2 is the "

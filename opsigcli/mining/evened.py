@@ -28,7 +28,7 @@ class Evened(NamedTuple):
 
     usual: Usual
     evening: Floats | None  # (k, k) that features are multiplied with; None where they stay as they are
-    few: bool  # whether gradients differ in few directions
+    few: bool  # whether gradients differ in few directions, and not in those of a few strong groups
 
     def features(self, at: Gradients) -> Floats:
         """Features φ of all gradients, (M, k) float32."""
@@ -48,9 +48,8 @@ def fit_evened(at: Gradients, *, always: bool = False, ridge: float = RIDGE) -> 
         Both; and the examples' own features, each left out of the fit of its usual gradient, (R, k).
     """
     usual, own = fit(at, ridge)
-    directions = directions_in(own)
-    few = directions < FEW
-    if not (FEWEST <= directions < FEW or (always and own.any())):
+    few = FEWEST <= directions_in(own) < FEW
+    if not (few or (always and own.any())):
         return Evened(usual, None, few), own
     matrix = evening(own)
     return Evened(usual, matrix, few), np.asarray(own @ matrix)
