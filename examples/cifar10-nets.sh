@@ -1,8 +1,8 @@
 #!/bin/sh
-# Small networks on 1,000 or 2,000 CIFAR-10 images: which have opposing outliers, and which only opposing classes.
+# Small networks on 1,000 or 2,000 CIFAR-10 images: which have pairs, and which only opposing classes.
 # Usage: sh examples/cifar10-nets.sh IMAGES [FOLDER [SEED [NET ...]]]
-# IMAGES has a folder of pictures per class, as torchvision's ImageFolder reads it. Ends with a table of all findings;
-# FOLDER/NET/report.html shows the pictures. About 20 minutes on one core; name nets to run only those.
+# IMAGES has a folder of pictures per class, as torchvision's ImageFolder reads it. Ends with a table of all
+# pairs, and which are findings; FOLDER/NET/report.html shows the pictures. About 20 minutes on one core; name nets to run only those.
 set -eu
 nets="resnet-batch-norm relu-mlp tanh-mlp vit vgg resnet-group-norm white-noise"
 if [ $# -eq 0 ]; then

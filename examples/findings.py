@@ -26,8 +26,9 @@ def main(files):
     for file in files:
         result = json.loads(Path(file).read_text())["result"]
         by_class = result["explained"].get("class", 0)
+        counted = sum(bool(pair["finding"]) for pair in result["pairs"])
         print(
-            f"\n{Path(file).parent.name}: {len(result['pairs'])} pairs; "
+            f"\n{Path(file).parent.name}: {len(result['pairs'])} pairs, {counted} of them findings; "
             f"class explains {by_class:.0%} of high-passed loss deltas"
         )
         for number, pair in enumerate(result["pairs"], 1):
@@ -38,7 +39,8 @@ def main(files):
                 if " by " in name and evidence[name]["p_value"] <= 0.05
             ]
             print(f"  {number}. {labels(pair['first'])} | {labels(pair['second'])}")
-            print(f"     {pair['verdict']}; {', '.join(pair['traits']) or 'no traits'}")
+            told = "finding" if pair["finding"] else "proposal"
+            print(f"     {told}: {pair['verdict']}; {', '.join(pair['traits']) or 'no traits'}")
             share = evidence["share_of_loss_change"]["value"] / evidence["share_ratio"]["value"]
             print(
                 f"     opposition {held(pair['opposition'])}, cosine {held(evidence['gradient_cosine'])}, "
@@ -48,7 +50,7 @@ def main(files):
             )
             print(f"     {'; '.join(features) or 'no image feature tells members or sides'}")
         if not result["pairs"]:
-            print("  class-level opposition only" if by_class >= 0.5 else "  no findings")
+            print("  class-level opposition only" if by_class >= 0.5 else "  no pairs")
         for note in result["notes"]:
             print(f"  - {note}")
 

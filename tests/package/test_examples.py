@@ -28,7 +28,7 @@ def test_findings_are_printed_with_verdict_and_numbers(opsig: Opsig, tmp_path: P
     assert pairs
     call = [sys.executable, str(EXAMPLES / "findings.py"), str(tmp_path / "net" / "mine.json")]
     said = subprocess.run(call, capture_output=True, text=True, check=True).stdout
-    assert f"net: {len(pairs)} pairs" in said
+    assert f"net: {len(pairs)} pairs, {sum(pair['finding'] for pair in pairs)} of them findings" in said
     for pair in pairs:
         assert pair["verdict"] in said
         assert f"opposition {pair['opposition']['value']:+.2f} ({pair['opposition']['null']:+.2f})" in said
