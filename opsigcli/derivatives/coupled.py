@@ -40,7 +40,9 @@ def couple(objective: Objective, positions: Ints, seed: int = 0) -> tuple[Ints, 
 
 
 @contextmanager
-def through_statistics(objective: Objective, mode: str | None) -> Iterator[Ints]:
+def through_statistics(
+    objective: Objective, mode: str | None, positions: Ints | None = None
+) -> Iterator[Ints]:
     """Within this context derivatives of the mean loss go through BatchNorm's statistics where these are the batch's.
 
     Held fixed, the curvature can be several times as large, and is not what the steps of training met.
@@ -48,15 +50,17 @@ def through_statistics(objective: Objective, mode: str | None) -> Iterator[Ints]
     Args:
         objective: with weights loaded.
         mode: batch, or any other, with which nothing changes.
+        positions: of the examples (default: all that count).
 
     Yields:
-        The positions of the examples that count, in the order of the batches.
+        Their positions, in the order of the batches.
     """
+    positions = objective.counted if positions is None else positions
     if mode != "batch" or not batch_norms(objective.model):
-        yield objective.counted
+        yield positions
         return
     size = objective.batch_size
     try:
-        yield couple(objective, objective.counted)[0]
+        yield couple(objective, positions)[0]
     finally:
         objective.batch_size, objective.batch_statistics = size, False

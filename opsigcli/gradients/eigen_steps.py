@@ -28,7 +28,6 @@ PRODUCT, FORWARD = (
     2.0,
     3.0,
 )  # gradients that a product with the Hessian takes; forward passes that a gradient takes
-LEAST = 32  # examples in a batch whose statistics are used, at least
 HEAD = 6  # numbers before those of the examples: rows of both checkpoints, eigenvalue, moved, converged, products
 
 
@@ -152,20 +151,13 @@ def _spectrum(objective: Objective, count: int, seed: int, moving: bool) -> Spec
     """Top eigenvectors at the weights that are loaded."""
     from opsigcli.curvature.lanczos import top_eigenvalues
     from opsigcli.derivatives.check_hvp import check_second_derivatives
+    from opsigcli.derivatives.coupled import through_statistics
     from opsigcli.derivatives.hvp import hessian_operator
-    from opsigcli.derivatives.micro_batch import fit_micro_batch
-    from opsigcli.objective.batch_norm import batch_norms
 
     drawn: Ints = np.random.default_rng(seed).permutation(objective.counted)[:EXAMPLES]
-    size = objective.batch_size
-    try:
-        if moving and batch_norms(objective.model):
-            objective.batch_size = len(drawn)
-            fit_micro_batch(objective, objective.parameters)
-            objective.batch_size = -(-len(drawn) // -(-len(drawn) // max(objective.batch_size, LEAST)))
-            objective.batch_statistics = True
+    with through_statistics(objective, "batch" if moving else None, drawn) as positions:
         check_second_derivatives(objective)
-        operator = hessian_operator(objective, positions=drawn)
+        operator = hessian_operator(objective, positions=positions)
         return top_eigenvalues(
             operator,
             operator.size,
@@ -177,8 +169,6 @@ def _spectrum(objective: Objective, count: int, seed: int, moving: bool) -> Spec
             device=objective.device,
             dtype=objective.dtype,
         )
-    finally:
-        objective.batch_size, objective.batch_statistics = size, False
 
 
 def flat(objective: Objective) -> Tensor:

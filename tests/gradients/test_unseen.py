@@ -79,7 +79,9 @@ def test_planted_pairs_swing_in_examples_that_were_never_mined_as_an_own_trace_h
             assert found[name]["value"] == pytest.approx(value, abs=0.1), name
         assert found["unseen_anti_phase"]["value"] < -0.5
         assert found["unseen_agreement"]["value"] > 0.9
-        assert found["unseen_agreement"]["p_value"] <= 0.1  # random groups of a few hundred have its members too
+        assert (
+            found["unseen_agreement"]["p_value"] <= 0.1
+        )  # random groups of a few hundred have its members too
         closer = "closer" if found["unseen_agreement"]["p_value"] <= 0.05 else "and so do random ones"
         assert any(f"swing as it does, {closer}" in reason for reason in pair["reasons"])
     _agree_with_the_page(Case(tmp_path), findings[0], planted, ids)
