@@ -262,7 +262,7 @@ def _selection(evidence: Mapping[str, Evidence]) -> list[str]:
     return [
         f"the search finds a pair as clear in {often} of the "
         f"surrogates that have class means and covariances alone (clarity {clear.value:.2f}, "
-        f"p {clear.p_value:.2f} after selection)"
+        f"p {clear.p_value:.2g} after selection)"
     ]
 
 

@@ -43,7 +43,13 @@ def test_a_verdict_turns_where_evidence_no_longer_exceeds_its_null(
 
 
 @pytest.mark.parametrize(
-    ("p", "said"), [(0.03, "in few or none of"), (0.1, "in some of"), (0.3, "in many of")]
+    ("p", "said"),
+    [
+        (0.03, "in few or none of"),
+        (0.1, "in some of"),
+        (0.3, "in many of"),
+        (0.002, "p 0.002 after selection"),
+    ],
 )
 def test_how_often_the_search_finds_as_clear_a_pair_by_chance_is_said(p: float, said: str) -> None:
     reasons = judge(CLEAR | {"clarity": Evidence(0.4, 0.1, p)}, 25)[1]
