@@ -66,6 +66,14 @@ class Naming:
         """A label among words, as tokens may be signs that read as part of them; "" where examples have none."""
         return self.shown(label if self.kind == "class" else f"'{label}'")
 
+    def before(self, label: str) -> str:
+        """A label in front of an id among words; a number says of what it is one, as it would read as an id."""
+        return (
+            f"{self.kind} {label}:"
+            if self.kind == "class" and label.isdecimal() and self.label
+            else self.quoted(label)
+        )
+
     def context(self, name: str) -> str:
         """What a name says beside the id: the text of a token, or the path of a file."""
         return context_of(name) if self.in_documents else name

@@ -158,7 +158,7 @@ def eigen(case: Case) -> Listing | None:
             else []
         )
         named = (
-            f"{trace.naming.quoted(label)} {trace.naming.id(i)}"
+            f"{trace.naming.before(label)} {trace.naming.id(i)}"
             for label, i in zip(labels, ids, strict=False)
         )
         return ", ".join(f"{name} {signed(part)}".lstrip() for name, part in zip(named, parts, strict=False))

@@ -173,7 +173,7 @@ def moved_lines(case: Case) -> list[Text]:
         labels = case.trace.labels[case.trace.positions(ids)] if len(ids) else ids
         naming = case.trace.naming
         each = ", ".join(
-            f"{naming.quoted(shorten(printable(label_name(int(label), case.run.classes)), 12))} {naming.id(i)} "
+            f"{naming.before(shorten(printable(label_name(int(label), case.run.classes)), 12))} {naming.id(i)} "
             f"{signed(float(delta))}".lstrip()
             for i, label, delta in zip(ids, labels, deltas, strict=True)
         )

@@ -39,6 +39,16 @@ def test_the_cause_of_a_spike_and_how_sure_it_is_stand_in_the_first_40_lines() -
     assert "next: opsig" in first
 
 
+def test_classes_that_are_numbers_are_told_from_the_ids_behind_them() -> None:
+    case = told()
+    case = replace(case, run=replace(case.run, classes=("3", "1", "2")), thumbnails=None)
+    lines = " ".join(" ".join(show(render_report(case)).splitlines()[:40]).split())
+    header = re.split("</?header>", render_html(case, {}))[1]
+    assert re.search(r"rose most from step 20 to 21: class 3: \d+ \+\d", lines)
+    assert "fell most from step 20 to 21: class 1: " in lines or "21: class 2: " in lines
+    assert re.search(r"class 3: \d+ <span", header)
+
+
 def test_the_same_stands_in_the_header_of_the_page_with_six_pictures_on_either_side() -> None:
     case = told()
     header = re.split("</?header>", render_html(case, {}))[1]
