@@ -18,7 +18,7 @@ import torch.distributed.checkpoint
 from conftest import Opsig
 
 from opsigcli.checkpoints import digest
-from opsigcli.checkpoints.formats import FORMATS, named, recognise
+from opsigcli.checkpoints.formats import FORMATS, named, recognise, suffixes
 from opsigcli.checkpoints.formats.foreign import FOREIGN
 from opsigcli.checkpoints.formats.foreign import recognise as recognise_foreign
 from opsigcli.checkpoints.series import open_series
@@ -294,3 +294,7 @@ def test_a_format_is_added_by_one_line_of_the_table(
     assert opsig("trace", "run", "--model", "mlp?hidden=4", "--data", data).code == 0
     points = opsig("sharpness", "--json").json["result"]["points"]
     assert [point["step"] for point in points] == [1, 2, 10]
+
+
+def test_every_suffix_is_named_once() -> None:
+    assert len(set(suffixes())) == len(suffixes()) > 5

@@ -68,5 +68,5 @@ def recognise(path: Path, unsafe: bool = False) -> CheckpointFormat | None:
 
 
 def suffixes() -> tuple[str, ...]:
-    """What names of checkpoint files end in, over all formats."""
-    return tuple(suffix for found in formats() for suffix in found.suffixes)
+    """What names of checkpoint files end in, over all formats, each of them once."""
+    return tuple(dict.fromkeys(suffix for found in formats() for suffix in found.suffixes))
