@@ -24,9 +24,9 @@ CHOICES = (
 )
 # Of similarity and evidence; changes when numbers do.
 DEFINITION = (
-    "remainders of the usual gradient, evened where directions are few, of eight outputs and more too; halves; growth; "
-    "apart in labels; mixtures where candidates are chosen, and all are stood for; the middle half where "
-    "directions are few"
+    "remainders of the usual gradient, evened where directions are few, of eight outputs and more too; halves; growth "
+    "where no statistics move; apart in labels; mixtures where candidates are chosen, and all are stood for; the "
+    "middle half where directions are few"
 )
 
 

@@ -51,7 +51,7 @@ class PairCurvature:
             str(seed).encode(),
             sides[0].tobytes(),
             sides[1].tobytes(),
-            *told(mode),
+            *([b"batch"] if mode == "batch" else []),
         ]
         row = int(np.flatnonzero(self._trace.steps == point.step)[0])
         if not sketches.knows("curvature", of) and not can_be_opened(sketches, row):
@@ -82,11 +82,6 @@ def _nearest(sharpness: tuple[SharpnessPoint, ...], steps: Ints) -> SharpnessPoi
     if not known or not len(steps):
         return None
     return min(known, key=lambda point: (int(np.abs(steps - point.step).min()), point.step))
-
-
-def told(batch_norm: str | None) -> list[bytes]:
-    """What a curvature depends on beside weights and groups: nothing, where no statistics of the batch move with it."""
-    return [b"batch"] if batch_norm == "batch" else []
 
 
 def along(run: StoredRun, first: Ints, second: Ints, batch_norm: str | None) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.errors import OpsigError
-from opsigcli.gradients.pair_curvature import along, can_be_opened, told
+from opsigcli.gradients.pair_curvature import along, can_be_opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from opsigcli.gradients.sketch_store import Sketches
     from opsigcli.records import Floats, Ints
 
-PLAIN = (
-    "gd",
-    "sgd",
-)  # rules whose step is −η times the gradient, without momentum, weight decay and clipping
+# Rules whose step is −η times the gradient, without momentum, weight decay and clipping.
+PLAIN = "gd", "sgd"
+# Statistics of BatchNorm that training moved. A pair's direction is of gradients at fixed ones: on a small CNN, whose
+# swing grew 1.94 times a step (|1 − η λ₁| was 1.8), |1 − η uᵀHu| was .2 with H through them, and 5.6 with them fixed.
+MOVED = "batch", "re-estimate"
 
 
 class PairGrowth:
@@ -38,6 +39,8 @@ class PairGrowth:
     def __call__(self, sides: tuple[Ints, Ints], rows: Sequence[int]) -> Floats | None:
         """One number for each checkpoint; None where the rule is no plain descent, or steps lie between rows.
 
+        Nor is anything predicted where training moved BatchNorm's statistics.
+
         Args:
             sides: positions of the pair's two groups.
             rows: checkpoints of the trace.
@@ -47,7 +50,9 @@ class PairGrowth:
         if any(int(steps[row + 1]) - int(steps[row]) != 1 for row in rows):
             return None
         mode = sketches.options.batch_norm or sketches.store.run.batch_norm
-        of = [str(list(rows)).encode(), sides[0].tobytes(), sides[1].tobytes(), *told(mode)]
+        if mode in MOVED:
+            return None
+        of = [str(list(rows)).encode(), sides[0].tobytes(), sides[1].tobytes()]
         if not sketches.knows("growth", of) and not all(can_be_opened(sketches, row) for row in rows):
             return None
 

@@ -20,7 +20,9 @@ SIDES = np.arange(3), np.arange(3, 6)
 def predicted(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What is predicted of three steps, with a rule of these hyper-parameters."""
 
-    def make(hyper: dict[str, float] | None = None, batch: int | None = None, **tuned: Any) -> Any:
+    def make(
+        hyper: dict[str, float] | None = None, batch: int | None = None, norm: str = "", **tuned: Any
+    ) -> Any:
         tuning = Tuning((Part("", "sgd", SimpleNamespace(), {"lr": RATE, **(hyper or {})}, ("w",)),), **tuned)
         opened = SimpleNamespace(
             load=lambda row: None,
@@ -28,7 +30,7 @@ def predicted(monkeypatch: pytest.MonkeyPatch) -> Any:
             objective=SimpleNamespace(n=100),
         )
         sketches = SimpleNamespace(
-            store=SimpleNamespace(file={"steps": np.arange(10)}, run=SimpleNamespace(batch_norm=None)),
+            store=SimpleNamespace(file={"steps": np.arange(10)}, run=SimpleNamespace(batch_norm=norm)),
             options=SimpleNamespace(batch_norm=None),
             knows=lambda *of: True,
             once=lambda name, of, measure: measure(),
@@ -52,6 +54,8 @@ def test_a_displacement_grows_by_one_less_rate_times_curvature(predicted: Any) -
         {"hyper": {"momentum": 0.9}},
         {"hyper": {"weight_decay": 0.01}},
         {"batch": 10},
+        {"norm": "batch"},  # whose statistics the pair's direction knows nothing of
+        {"norm": "re-estimate"},
         {"clip": Clip(0.1, whole=True)},  # a gradient that is scaled down takes a shorter step
     ],
 )
