@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from opsigcli.spike_records import SpikeCause
 
 TRACED = "checkpoints_traced"  # among the options of the provenance: of how many checkpoints the trace was
+WINDOW = 5  # loss deltas that the running mean taken out is over: of fewer nothing is taken out
 Side = Literal["first", "second", "rest"]
 SIDES: tuple[Side, Side] = ("first", "second")  # of a pair
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.mining.evidence.material import HELD_OUT
-from opsigcli.mining.trace_stats import FEWEST, WINDOW
+from opsigcli.mining.trace_stats import FEWEST
+from opsigcli.mining_records import WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -67,7 +67,7 @@ class References:
 
     Similarity is averaged over a few checkpoints: the inner product of the features beyond the usual gradient of a
     residual, as in ``similarity.residual_adjusted_cosine`` (``usual``), or of such features of which all differ alike
-    along every direction (``evened``, by ``evening``); or the gradient cosine beyond a straight line,
+    along every direction (``evened``, by ``damping``); or the gradient cosine beyond a straight line,
     ``s_ij = cos(g_i, g_j) − a − b cos(δ_i, δ_j)`` (``straight``). Each is one inner product, and one matrix product
     holds a strip of examples against all references.
 
@@ -129,7 +129,7 @@ class References:
         return np.asarray(which * self._width + within)
 
 
-def evening(features: Floats) -> Floats:
+def damping(features: Floats) -> Floats:
     """What features are multiplied with so that they differ about as much along every direction, (k, k).
 
     ``√λ (C + λ)^{−1/2}`` with ``C = mean_i φ_i φ_iᵀ`` and λ the mean of its eigenvalues: directions of less than λ stay
@@ -170,11 +170,11 @@ class _Evened(_Usual):
 
     def __init__(self, at: Gradients) -> None:
         super().__init__(at)
-        self._evening = evening(super().features(at, np.arange(len(at.sketch))))
+        self._damping = damping(super().features(at, np.arange(len(at.sketch))))
 
     def features(self, at: Gradients, own: Ints) -> Floats:
         """Of B examples, (B, k)."""
-        return np.asarray(super().features(at, own) @ self._evening)
+        return np.asarray(super().features(at, own) @ self._damping)
 
 
 class _Straight:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def of_middle(few: Sequence[bool]) -> bool:
-    """Whether the middle half counts: where gradients differ in few directions at most checkpoints.
+    """Whether the middle half counts: where gradients differ in few directions at a quarter of the checkpoints.
 
     In networks that pool, a pair that opposes at six of eight checkpoints may agree as strongly at the others, and
     what a few checkpoints have in common brings together who never meets again. Elsewhere the two sides of a pair are

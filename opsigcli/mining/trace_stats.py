@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.mean_loss import MeanLoss, RunningMean
+from opsigcli.mining_records import WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from opsigcli.records import Floats
 
-WINDOW = 5  # steps of the running mean that is taken out
 FEWEST = 2  # loss deltas of which shares are said: one is a fall of the loss, and shows no swing
 SKIPPED = 0.1  # of the steps: the first fall of the loss is no oscillation
 

@@ -10,13 +10,14 @@ import numpy as np
 from opsigcli.command_line import command
 from opsigcli.mining_records import (
     REST,
+    WINDOW,
 )
 from opsigcli.reporting.edge import edge
 from opsigcli.reporting.findings import of_another_trace, said_of_pairs, title_of_pairs
 from opsigcli.reporting.first_screen import no_spike
 from opsigcli.reporting.format import signed
 from opsigcli.reporting.sentences import Part, capital, in_words, joined, made_by
-from opsigcli.reporting.summary import WINDOW, looked_at, pair_members
+from opsigcli.reporting.summary import looked_at, pair_members
 from opsigcli.sentences import percent, say
 
 if TYPE_CHECKING:

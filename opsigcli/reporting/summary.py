@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.mining_records import WINDOW
 from opsigcli.options import COMMANDS
 from opsigcli.reporting.format import NOTHING, count, group_mark, number
 from opsigcli.reporting.sharpness_lines import curvature_lines, step_check_lines
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from opsigcli.sharpness_records import SharpnessPoint
 
 UNLIKE = "\u2020"  # after a ratio to a threshold that the weights contradict
-WINDOW = 5  # loss deltas that the running mean is over: of fewer nothing is taken out, and classes explain the trend
 
 
 def group_curves(trace: LossTrace, groups: Sequence[Group], rows: slice = slice(None)) -> list[Floats]:
@@ -259,6 +259,7 @@ def notes(case: Case) -> list[str]:
         lines.append(say("pairs: where", looked=looked_at(case.mining, case.trace)))
     deltas = len(case.trace.steps) - 1
     if math.isfinite(by_class) and deltas > 1:
+        # Of fewer nothing is taken out, and classes explain the trend.
         name = "pairs: by class" if deltas >= WINDOW else "pairs: by class, few"
         lines.append(say(name, kind=case.trace.naming.kind, share=percent(by_class), deltas=deltas))
     unmeasured = int((~case.trace.complete).sum())
