@@ -1060,6 +1060,25 @@ MUTATIONS: list[Mutation] = [
         ("CHANCE = 4.0", "CHANCE = 0.0", "test_what_is_told_for_some_modules_and_not_for_others_is_refused"),
     ),
     *of(
+        "runs/state_values.py",
+        "runs/test_unlike_states.py",
+        (
+            "if not isinstance(found, torch.Tensor):",
+            "if False:",
+            "test_what_is_no_average_of_gradients_is_not_taken_for_one",
+        ),
+        (
+            "0 <= number < math.inf",
+            "True",
+            "test_a_number_of_updates_that_is_none_is_said",
+        ),
+        (
+            "isinstance(found, list | tuple) else []",
+            "found else []",
+            "test_groups_that_list_no_parameters_are_none",
+        ),
+    ),
+    *of(
         "gradients/fork.py",
         "runs/test_what_trains.py",
         (

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.mining.trace_stats import FEWEST, WINDOW
+from opsigcli.mining.trace_stats import FEWEST
 from opsigcli.mining.verdict import SWING
-from opsigcli.mining_records import (
-    Evidence,
-)
+from opsigcli.mining_records import WINDOW, Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -21,6 +21,7 @@ State = Mapping[Any, Mapping[str, Any]]
 StateKeys = Collection[str] | None  # what the state of every parameter has; None before the first update
 
 NO_RATE = float("nan")  # in place of a default: a learning rate has to be given
+LARGEST = 3.4028234663852886e38  # of float32, in which steps are taken
 
 
 class Batch(Enum):
@@ -151,7 +152,11 @@ class Optimizer:
     def of_group(self, group: Hyper) -> dict[str, Any]:
         """The hyper-parameters that a parameter group has, without those that are None."""
         own = self.read(group) if self.read else group
-        return {key: plain_value(own[key]) for key in self.defaults if own.get(key) is not None}
+        found = {key: plain_value(own[key]) for key in self.defaults if own.get(key) is not None}
+        numbers = {key for key, value in found.items() if value is True or value is False} - {
+            key for key, default in self.defaults.items() if isinstance(default, bool)
+        }
+        return found | {key: float(found[key]) for key in numbers}  # weight_decay=False
 
     def claim(self, group: Hyper, state_keys: StateKeys) -> str | None:
         """None where another rule wrote this group and state, else what was assumed to tell, or ""."""
@@ -173,10 +178,10 @@ class Optimizer:
             if isinstance(default, tuple):
                 settled[key] = _as_many(self.name, key, settled[key], len(default))
         for key, value in settled.items():
-            for number in value if isinstance(value, tuple) else (value,):
+            for number in value if isinstance(self.defaults[key], tuple) else (value,):
                 if number is None:
                     continue
-                fits = isinstance(number, int | float) and 0 <= number < math.inf
+                fits = isinstance(number, int | float) and 0 <= number <= LARGEST
                 below, up_to = key in self.below_one, key in self.up_to_one
                 if not fits or (below and number >= 1) or (up_to and number > 1):
                     high = "below 1" if below else "up to 1" if up_to else "finite"

@@ -8,7 +8,7 @@ from typing import Any
 
 from opsigcli.errors import UsageError
 from opsigcli.optimizers import OPTIMIZERS
-from opsigcli.optimizers.base import Optimizer
+from opsigcli.optimizers.base import Optimizer, plain_value
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,13 @@ def _misfit(group: Mapping[str, Any], state_keys: Collection[str] | None) -> str
 
 def _unusable(rule: Optimizer, group: Mapping[str, Any]) -> str:
     """Why nothing can be computed from a group's hyper-parameters; "" where all are numbers within their bounds."""
-    keys = sorted(rule.layout.group - {"nesterov"}) if rule.layout else rule.defaults
+    every = sorted(rule.layout.group) if rule.layout else list(rule.defaults)
+    for key in every:
+        value = plain_value(group.get(key))
+        several = value if isinstance(value, tuple) else (value,)
+        if not all(each is None or isinstance(each, int | float) for each in several):
+            return f"{key} of {rule.name} is no number in the checkpoint, but of type {type(value).__name__}"
+    keys = [key for key in every if key != "nesterov" or not rule.layout]
     if unset := next((key for key in keys if group.get(key, "") is None), ""):
         return f"{unset} of {rule.name} is None in the checkpoint"
     try:

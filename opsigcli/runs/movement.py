@@ -8,7 +8,8 @@ from statistics import pstdev
 from typing import TYPE_CHECKING
 
 from opsigcli.errors import CheckpointError, ModelError
-from opsigcli.runs.parameter_groups import AVERAGES, Assignment
+from opsigcli.runs.parameter_groups import Assignment
+from opsigcli.runs.state_values import average
 from opsigcli.runs.trained_run import TrainedRun
 
 if TYPE_CHECKING:
@@ -138,10 +139,10 @@ def _cosine(found: Assignment, step: dict[str, Tensor]) -> float | None:
     """Mean over parameters of the cosine of ``−Δθ`` and the averaged gradient; None without such averages."""
     cosines = []
     for name, slot in found.items():
-        average = next((slot.entry[key] for key in AVERAGES if slot.entry.get(key) is not None), None)
-        if average is None or name not in step or average.shape != step[name].shape:
+        own = average(slot.entry)
+        if own is None or name not in step or own.shape != step[name].shape:
             continue
-        a, b = average.double().cpu().reshape(-1), -step[name].reshape(-1)
+        a, b = own.double().cpu().reshape(-1), -step[name].reshape(-1)
         length = float(a.norm() * b.norm())
         if length > 0:
             cosines.append(float(a @ b) / length)

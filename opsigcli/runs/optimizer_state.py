@@ -18,6 +18,7 @@ from opsigcli.optimizers.recognise import Recognised, from_state_dict
 from opsigcli.optimizers.recognise import recognise as recognise_groups
 from opsigcli.optimizers.spelling import meant
 from opsigcli.runs.given_hyper import hyper_text
+from opsigcli.runs.state_values import listed, require_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,7 +125,7 @@ def state_by_parameter(
         shapes: of the same.
 
     Raises:
-        CheckpointError: the file cannot be read, or the state does not tell which parameter is which.
+        CheckpointError: the file cannot be read, or the state does not tell which parameter is which, or is no numbers.
     """
     beside = state_path(path)
     if beside.exists():
@@ -152,6 +153,7 @@ def state_by_parameter(
         raise CheckpointError(
             f"the optimizer state in {path} has none for the parameter {missing!r}", "it was never updated"
         )
+    require_numbers(found, dict(zip(names, shapes, strict=True)))
     return found
 
 
@@ -174,7 +176,7 @@ def _by_number(
     Groups keep the model's order within themselves (weights that decay, then those that do not), so their sequences
     are merged by shape. Where two groups could give the next parameter, nothing is guessed.
     """
-    waiting = [list(group.get("params", [])) for group in groups]
+    waiting = [listed(group) for group in groups]
     if sum(map(len, waiting)) != len(names):
         return None
     found = {}

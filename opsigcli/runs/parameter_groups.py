@@ -13,11 +13,12 @@ from typing import Any
 
 from opsigcli.checkpoints.choose import plain_names
 from opsigcli.errors import CheckpointError
+from opsigcli.optimizers.base import plain_value
 from opsigcli.optimizers.eight_bits import plain_state
 from opsigcli.runs.group_orders import candidates, differ_in_decay_alone, fits, numbers_text
+from opsigcli.runs.state_values import AVERAGES, listed
 
 Shapes = Mapping[str, tuple[int, ...]]  # of the model's parameters by name, in the model's order
-AVERAGES = ("exp_avg", "momentum_buffer")  # of gradients, in a parameter's state
 SEVERAL = (
     "those of several optimizers fit; give --optimizer and --lr as of the one that trained these weights"
 )
@@ -67,14 +68,14 @@ def parameter_groups(saved: Mapping[str, Any]) -> list[Group]:
         state: Mapping[Any, Any] = one.get("state") or {}
         of = f" of {one.get('label') or f'optimizer {number}'}" if len(optimizers) > 1 else ""
         for place, group in enumerate(one["param_groups"]):
-            keys = list(group.get("params", ()))
+            keys = listed(group)
             if not keys:
                 continue
             names = list(group.get("param_names") or ())
             if len(names) != len(keys):
                 names = [key if isinstance(key, str) else "" for key in keys]
-            rate = group.get("lr", 0.0)
-            lr = float(rate) if isinstance(rate, int | float) or hasattr(rate, "item") else 0.0
+            rate = plain_value(group.get("lr"))
+            lr = float(rate) if isinstance(rate, int | float) else 0.0
             slots = tuple(
                 Slot(len(found), plain_state(state.get(key) or {}), name, lr)
                 for key, name in zip(keys, names, strict=True)

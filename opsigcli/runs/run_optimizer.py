@@ -18,6 +18,7 @@ from opsigcli.records import Run
 from opsigcli.runs.given_hyper import changes, hyper_text, rates_of, settings_of
 from opsigcli.runs.optimizer_state import saved_optimizer, state_by_parameter
 from opsigcli.runs.parameter_groups import Assignment, Evidence, Group, assign, parameter_groups
+from opsigcli.runs.state_values import require_numbers
 from opsigcli.runs.tuning import Part, Tuning
 
 if TYPE_CHECKING:
@@ -133,8 +134,10 @@ class RunOptimizer:
         try:
             if with_state:
                 groups = parameter_groups(saved_optimizer(checkpoint, tensors=True))
-            meant = self._meant(groups, found)
-            places = assign(groups, shapes, trainable, moved, evidence, with_state, meant)
+            fitting = self._meant(groups, found)
+            places = assign(groups, shapes, trainable, moved, evidence, with_state, fitting)
+            if with_state:
+                require_numbers({name: slot.entry for name, slot in places.items()}, shapes)
         except CheckpointError as error:
             return self._unassigned(groups, found, trainable, error.message, with_state)
         used = {slot.group for slot in places.values()}
@@ -287,14 +290,11 @@ def _trained(
 ) -> list[str]:
     """The parameters that train: in a group with a learning rate, updated before where others were, and moving."""
     stateful = any(group.has_state for group in groups)
+    keeps = [rule is None or rule.keeps_state for rule in rules]
     live = [name for name, slot in places.items() if hypers[slot.group]["lr"] > 0] or list(places)
     return [
         name
         for name in live
         if (moved is None or name in moved)
-        and (places[name].entry or not stateful or not _keeps_state(rules[places[name].group]))
+        and (places[name].entry or not stateful or not keeps[places[name].group])
     ] or live
-
-
-def _keeps_state(rule: Optimizer | None) -> bool:
-    return rule is None or rule.keeps_state

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsigcli.errors import CheckpointError
+from opsigcli.runs.state_values import average
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-AVERAGES = ("exp_avg", "momentum_buffer")
 CLEAR = 0.2  # of a mean cosine, by which another order has to be the better, beside chance
 CHANCE = 4.0  # standard deviations of a cosine of random vectors
 
@@ -67,18 +67,14 @@ def _exchangeable(state: State) -> list[list[tuple[str, ...]]]:
         modules.setdefault(name.rpartition(".")[0], []).append(name)
     kinds: dict[tuple[Any, ...], list[tuple[str, ...]]] = {}
     for names in modules.values():
-        averages = [_average(state[name]) for name in names]
-        if all(average is not None for average in averages):
+        averages = [average(state[name]) for name in names]
+        if all(one is not None for one in averages):
             what = (
                 *(name.rpartition(".")[2] for name in names),
                 *(tuple(a.shape) for a in averages if a is not None),
             )
             kinds.setdefault(what, []).append(tuple(names))
     return [found for found in kinds.values() if len(found) > 1]
-
-
-def _average(entry: Mapping[str, Any]) -> Tensor | None:
-    return next((entry[key] for key in AVERAGES if entry.get(key) is not None), None)
 
 
 def _scores(
@@ -88,7 +84,7 @@ def _scores(
     gradient: Mapping[str, Tensor],
 ) -> tuple[NDArray[np.float64], int]:
     """``(i, j)``: the mean cosine of state i with gradient and step back of module j; and the length of the vectors."""
-    averages = _unit([[_average(state[name]) for name in names] for names in modules])
+    averages = _unit([[average(state[name]) for name in names] for names in modules])
     scores = [averages @ _unit([[gradient.get(name) for name in names] for names in modules]).T]
     if step is not None:
         scores.append(-averages @ _unit([[step.get(name) for name in names] for names in modules]).T)

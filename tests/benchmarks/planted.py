@@ -58,13 +58,13 @@ OUTER = 0.2  # of the examples, both ends of an axis together
 Row = tuple[str, str, int, str, dict[str, float]]  # cell, scenario, seed, method, recovery
 
 
-def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], dict[str, float]]:
-    """Ids of the pairs one method finds, and what the verdicts on them are."""
+def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], list[Sides], dict[str, float]]:
+    """Ids of the pairs one method finds, of those that are findings, and what the verdicts on them are."""
     source = given.run.source
     if method in RIVALS:
         # The paper's rule looks at all losses, the others at the candidates.
         ids = source.ids if method == "paper" else source.ids[given.candidates]
-        return [(ids[a], ids[b]) for a, b in RIVALS[method](given)], {}
+        return [(ids[a], ids[b]) for a, b in RIVALS[method](given)], [], {}
     steps = np.arange(len(given.losses)) * given.every
     found = mine(
         Trace(given.losses, source.labels, source.ids, steps, source.classes),
@@ -85,7 +85,8 @@ def mine_one(given: Seen, method: str, surrogates: int) -> tuple[list[Sides], di
         "p": min((p for p in clear if p is not None), default=1.0),
     }
     sides = [(pair.first.ids, pair.second.ids) for pair in found.pairs]
-    return sides, facts | (called(found, source, given.losses) if method in NEEDS_GRADIENTS else {})
+    findings = [both for both, pair in zip(sides, found.pairs, strict=True) if pair.finding]
+    return sides, findings, facts | (called(found, source, given.losses) if method in NEEDS_GRADIENTS else {})
 
 
 def score(pairs: list[Sides], source: Planted | Tinted) -> dict[str, float]:
@@ -126,8 +127,11 @@ def evaluate(
     for every in spacings:
         given = seen(run, every)
         for method in methods:
-            pairs, facts = mine_one(given, method, surrogates)
+            pairs, findings, facts = mine_one(given, method, surrogates)
             found = score(pairs, run.source) | facts | along_axis(pairs, given)
+            if findings:
+                found["findings"] = len(findings)
+                found["planted"] = round(score(findings, run.source)["precision"] * len(findings))
             rows.append((f"{optimizer}-{every}", scenario, seed, method, found))
     return rows
 
@@ -155,6 +159,14 @@ def report(rows: list[Row], say: Callable[[str], None] = print) -> None:
                 if name == "all without":
                     say(f"{'runs':17}" + "".join(f"{len(found[cell]):>16}" for cell in cells))
                     _calibration(found, say)
+        for scenario in ALL:
+            texts = [_findings(table[method, cell, scenario]) for cell in cells]
+            if any(texts):
+                say(
+                    f"{scenario:17}"
+                    + "".join(f"{text:>16}" for text in texts)
+                    + "  findings that are planted"
+                )
 
 
 def _calibration(found: dict[str, list[dict[str, float]]], say: Callable[[str], None]) -> None:
@@ -166,6 +178,12 @@ def _calibration(found: dict[str, list[dict[str, float]]], say: Callable[[str], 
                 for entries in found.values()
             ]
             say(f"{f'p <= {level:g}':17}" + "".join(f"{share:>16.3f}" for share in shares))
+
+
+def _findings(found: list[dict[str, float]]) -> str:
+    """How many findings are planted pairs, of how many, where there are planted ones."""
+    counts = [sum(entry.get(name, 0) for entry in found) for name in ("planted", "findings")]
+    return f"{counts[0]:.0f} of {counts[1]:.0f}" if any(entry["known"] for entry in found) else ""
 
 
 def _text(found: list[dict[str, float]]) -> str:
