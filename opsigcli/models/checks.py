@@ -62,6 +62,8 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
     hint = "check that --model fits the inputs of --data"
     if isinstance(model, ReadsPadded) and model.padding is None:
         hint += ", and name the token that pads, if it asks for one: padding=ID in --model"
+    if not inputs.is_floating_point() and not any(isinstance(m, nn.Embedding) for m in model.modules()):
+        hint = "whole numbers are taken for token numbers: store features as x.astype('float32')"
     if inputs.ndim == 4 and inputs.shape[1] == 3 and _channels(model) == 1:
         hint = "the model takes pictures of one channel, grey ones: add mode=L to --data"
     if _channels_last(model, inputs):

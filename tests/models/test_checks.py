@@ -98,3 +98,11 @@ def test_several_outputs_are_named_with_their_shapes(kind: type, said: str) -> N
     with pytest.raises(ModelError) as caught:
         agree_twice(Several(kind), torch.randn(6, 4))
     assert said in caught.value.message
+
+
+def test_whole_numbers_for_a_model_without_an_embedding_are_said_to_be_tokens() -> None:
+    with pytest.raises(ModelError) as refused:
+        agree_twice(nn.Linear(6, 3), torch.ones(4, 6, dtype=torch.int64))
+    assert refused.value.hint == (
+        "whole numbers are taken for token numbers: store features as x.astype('float32')"
+    )
