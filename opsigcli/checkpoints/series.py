@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from opsigcli.checkpoints.choose import has_average
 from opsigcli.checkpoints.folder import Described, Failed, Skipped, describe, gather, once
 from opsigcli.checkpoints.formats import named
 from opsigcli.checkpoints.manifest import Manifest
+from opsigcli.checkpoints.names import NUMBERS
 from opsigcli.checkpoints.none_found import nothing
 from opsigcli.checkpoints.order import ORDERS, gaps, in_steps, put_in_order
 from opsigcli.checkpoints.placed import Numbered
@@ -181,9 +182,19 @@ def open_series(
             notes.append(f"learning rates are those logged at another step: {rates}")
         notes += [f"{d.file} left out: {d.reason}" for d in series.duplicates]
         notes += [f"{file} left out: {why}" for file, why in arranged.left_out.items()]
+        notes += _named_alike(
+            files, [o for o in (*skipped, *empty) if not any(o.file in note for note in notes)]
+        )
         notes += _changed(series, files)
     series.notes = tuple(notes)
     return series
+
+
+def _named_alike(files: Collection[str], others: Iterable[Skipped]) -> list[str]:
+    """What is left out though its name but for the numbers is that of checkpoints: a step that is missing."""
+    shapes = {NUMBERS.sub("#", file) for file in files}
+    alike = [f"{o.file} ({o.reason})" for o in others if NUMBERS.sub("#", o.file) in shapes]
+    return [f"named like the checkpoints, and left out: {some(alike)}"] if alike else []
 
 
 def _numbered(described: Described) -> Numbered:

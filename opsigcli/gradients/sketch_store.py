@@ -126,6 +126,8 @@ class Sketches:
                 Gradients(row, kept["sketches"][at], kept["norms"][at], kept["residuals"][at])
                 for at, row in enumerate(self.rows)
             ]
+        if not self.rows:  # no checkpoint has losses that could be compared
+            return []
         self.new = True
         taken: list[Gradients] = []
         try:

@@ -90,7 +90,7 @@ def mine(
     shares, opposed, explained_deltas = _explained(trace, usable, swings, settings)
     pairs: tuple[Proposed, ...] = ()
     records: tuple[Pair, ...] = ()
-    if reason := _nothing_to_search(usable, settings):
+    if reason := _nothing_to_search(trace, usable, settings):
         notes.append(reason)
     else:
         found = _search(trace, usable, swings, settings, shares, progress, keep)
@@ -157,8 +157,10 @@ def _explained(
     return explained(swing, labels, usable.features), sides if all(sides) else (), measured
 
 
-def _nothing_to_search(usable: Candidates, settings: Settings) -> str | None:
+def _nothing_to_search(trace: Trace, usable: Candidates, settings: Settings) -> str | None:
     """Why no pairs can be sought; None where they can."""
+    if not np.isfinite(trace.survey.amplitude).any():
+        return "no pairs were sought: no two checkpoints that follow one another have finite losses"
     if _by_gradients(settings) and not usable.gradients:
         return (
             "no pairs were sought: they need per-example gradients, and so the model and the data of the run"

@@ -57,6 +57,13 @@ def require_numbers(state: Mapping[str, Mapping[str, Any]], shapes: Mapping[str,
                 )
 
 
+def alien(name: str, error: Exception) -> CheckpointError:
+    """What to say of a state that torch takes as it is, and then cannot step with."""
+    return CheckpointError(
+        f"the checkpoint's optimizer state is not one of {name} ({error})", "check --optimizer"
+    )
+
+
 def _no_count(found: Any) -> str:
     """What it is, where it is no number of updates; "" where it is."""
     number = plain_value(found)

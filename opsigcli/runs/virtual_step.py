@@ -18,6 +18,7 @@ from opsigcli.runs.build_optimizer import build_optimizer, state_of
 from opsigcli.runs.given_hyper import given_hyper
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.run_optimizer import NO_RATE, RunOptimizer
+from opsigcli.runs.state_values import alien
 from opsigcli.runs.trained_run import SeriesRun
 from opsigcli.runs.trainer import Trainer
 from opsigcli.runs.tuned_run import TunedRun
@@ -105,6 +106,7 @@ class VirtualStep:
 
         Raises:
             UsageError: the learning rate at this checkpoint is not known.
+            CheckpointError: the state is one of another rule.
         """
         checkpoint = self.series.checkpoints[place]
         tuning = self.tuned.at(place, with_state=True)
@@ -133,7 +135,10 @@ class VirtualStep:
         )
         trainer.restore_state(checkpoint.step, state)
         settled = trainer.is_settled()
-        trainer.update()
+        try:
+            trainer.update()
+        except KeyError as error:
+            raise alien(tuning.parts[0].name, error) from error
         if settled:  # then the run's next checkpoint is, too
             trainer.settle_statistics()
         for parameter in self.objective.parameters:

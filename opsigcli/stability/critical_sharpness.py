@@ -15,6 +15,7 @@ from opsigcli.derivatives.micro_batch import fit_micro_batch
 from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.runs.build_optimizer import build_optimizer, state_of
 from opsigcli.runs.gradients import clipped, further_up
+from opsigcli.runs.state_values import alien
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.trainer import Trainer
 from opsigcli.runs.tuning import Part, Tuning
@@ -165,7 +166,11 @@ class CriticalMeter:
     def _stepped(
         self, tuning: Tuning, gradient: list[Tensor], state: dict[str, Tensor], step: int
     ) -> list[Tensor]:
-        """What an update of the optimizer changes; the weights are afterwards what they were."""
+        """What an update of the optimizer changes; the weights are afterwards what they were.
+
+        Raises:
+            CheckpointError: the state is one of another rule.
+        """
         parameters = self.objective.parameters
         with _restored(parameters) as before:
             optimizer = build_optimizer(tuning, self.objective)
@@ -176,7 +181,10 @@ class CriticalMeter:
                 gradient = self._gradient() if moved else gradient
             for p, g in zip(parameters, clipped(gradient, tuning.largest), strict=True):
                 p.grad = g
-            optimizer.step()
+            try:
+                optimizer.step()
+            except KeyError as error:
+                raise alien(tuning.parts[0].name, error) from error
             for p in parameters:
                 p.grad = None
             return [p.detach() - b for p, b in zip(parameters, before, strict=True)]

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from opsigcli.optimizers.base import LARGEST
+
 CHUNK = 1 << 22  # numbers turned to float64 at a time
 FLAT = 1.5  # times as even in size as the gradient's entries are those of an adaptive rule
 CLASS = "class "  # of the name of a direction, before the number of the class
@@ -74,15 +76,21 @@ def cosine(a: Tensor, b: Tensor) -> float:
 
 
 def least_squares(step: Tensor, columns: Sequence[Tensor]) -> tuple[list[float], float]:
-    """Coefficients c of the combination of columns nearest to the step, and ``‖Δ − Σ c_k x_k‖ / ‖Δ‖``."""
+    """Coefficients c of the combination of columns nearest to the step, and ``‖Δ − Σ c_k x_k‖ / ‖Δ‖``.
+
+    What is not finite, or could only be scaled by what float32 does not hold, explains nothing.
+    """
     lengths = [norm(x) or 1.0 for x in columns]
     gram = torch.tensor([[dot(x, y) / (a * b) for y, b in zip(columns, lengths, strict=True)]
                          for x, a in zip(columns, lengths, strict=True)], dtype=torch.float64)  # fmt: skip
     right = torch.tensor(
         [dot(x, step) / a for x, a in zip(columns, lengths, strict=True)], dtype=torch.float64
     )
+    if not (torch.isfinite(gram).all() and torch.isfinite(right).all()):
+        return [0.0] * len(columns), 1.0
     solved = torch.linalg.pinv(gram, rtol=1e-10, hermitian=True) @ right
     found = [float(c) / a for c, a in zip(solved, lengths, strict=True)]
+    found = [c if abs(c) <= LARGEST else 0.0 for c in found]
     rest = step.clone()
     for c, x in zip(found, columns, strict=True):
         rest.add_(x, alpha=-c)

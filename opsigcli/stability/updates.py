@@ -16,6 +16,7 @@ from opsigcli.checkpoints.example_weights import read_example_weights
 from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.runs.build_optimizer import build_optimizer
+from opsigcli.runs.state_values import alien
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.trainer import Trainer
 from opsigcli.runs.tuning import Tuning
@@ -88,7 +89,7 @@ class Updates:
         except (KeyError, RuntimeError) as error:  # torch takes the state as it is
             if tuning is None or not state:
                 raise
-            raise _alien(tuning, error) from error
+            raise alien(tuning.parts[0].name, error) from error
         gradient = torch.cat(
             [
                 (torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1)
@@ -123,7 +124,7 @@ class Updates:
         try:
             trainer.optimizer.step()
         except (KeyError, RuntimeError) as error:
-            raise _alien(tuning, error) from error
+            raise alien(tuning.parts[0].name, error) from error
         step = self.weights() - start
         for parameter in self.objective.parameters:
             parameter.grad = None
@@ -171,10 +172,3 @@ class Updates:
         if not less:
             return None
         return np.array([less.get(i, 1.0) for i in self.run.source.ids.tolist()], dtype=np.float32)
-
-
-def _alien(tuning: Tuning, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"the checkpoint's optimizer state is not one of {tuning.parts[0].name} ({error})",
-        "check --optimizer",
-    )

@@ -159,3 +159,18 @@ def test_a_folder_that_may_not_be_read_is_named_and_the_others_are_a_series(
     series = open_series(tmp_path)
     assert series.steps == [1]
     assert "may not be read, and left out: private" in series.notes
+
+
+def test_a_file_named_like_the_checkpoints_that_is_none_is_said(tmp_path: Path) -> None:
+    for step in range(4):
+        weights: Any = {"w": torch.full((3,), float(step))}
+        torch.save(
+            {"model": weights if step != 2 else {"w": [2.0] * 3}, "step": step}, tmp_path / f"s_{step}.pt"
+        )
+    torch.save({"epochs": 3}, tmp_path / "settings.pt")
+    series = open_series(tmp_path)
+    assert series.steps == [0, 1, 3]
+    said = [note for note in series.notes if note.startswith("named like the checkpoints")]
+    assert len(said) == 1
+    assert "s_2.pt (expected weights by name" in said[0]
+    assert "settings" not in said[0]

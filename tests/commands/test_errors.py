@@ -314,3 +314,18 @@ def test_an_error_under_json_is_json(opsig: Opsig, tmp_path: Path) -> None:
         assert result.code == code
         assert result.json["error"]["code"] == code
         assert result.json["error"]["hint"]
+
+
+def test_a_run_without_any_finite_loss_has_no_pairs_and_no_bug(opsig: Opsig, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "net.py").write_text("import torch\ndef net(): return torch.nn.Linear(3, 2)\n")
+    np.savez(tmp_path / "d.npz", x=np.eye(3, dtype=np.float32), y=[0, 1, 0])
+    for step in range(3):
+        weights = {"weight": torch.full((2, 3), torch.nan), "bias": torch.zeros(2)}
+        torch.save({"model": weights, "step": step}, tmp_path / "run" / f"step_{step}.pt")
+    model, data = f"file:{tmp_path}/net.py:net", f"npz:{tmp_path}/d.npz"
+    opsig("trace", tmp_path / "run", "--store", tmp_path / "s.h5", "--model", model, "--data", data)
+    for _ in range(2):
+        done = opsig("mine", "--store", tmp_path / "s.h5", "--json")
+        assert (done.code, done.json["result"]["pairs"]) == (0, [])
+        assert "no pairs were sought: no two checkpoints" in str(done.json["result"]["notes"])

@@ -118,6 +118,16 @@ def test_settings_that_are_no_numbers_are_named(
     assert said in done.err + str(done.json["warnings"])
 
 
+def test_a_state_without_what_its_settings_ask_for_is_refused(opsig: Opsig, tmp_path: Path) -> None:
+    options = write(tmp_path, "exp_avg_sq", "amsgrad", True, "group")
+    virtual = opsig("trace", tmp_path / "run", "--store", tmp_path / "v.h5", *options, "--virtual-step")
+    opsig("trace", tmp_path / "run", "--store", tmp_path / "s.h5", *options)
+    done = opsig("sharpness", "--store", tmp_path / "s.h5", "--tolerance", 0.05, "--json")
+    quick = opsig("sharpness", "--store", tmp_path / "s.h5", "--quick", "--json")
+    assert {virtual.code, done.code, quick.code} <= {0, 3, 4}
+    assert "not one of adam ('max_exp_avg_sq')" in virtual.err
+
+
 def test_a_decay_that_is_switched_off_is_none() -> None:
     group = torch.optim.SGD([torch.zeros(1)], 0.1).param_groups[0] | {"weight_decay": False}
     found = recognise([group], None)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from opsigcli.stability.step_causes import Assumed, find_cause
+from opsigcli.stability.step_causes import Assumed, find_cause, least_squares
 
 ASSUMED = Assumed("gd", 0.1)
 
@@ -69,3 +69,9 @@ def test_weights_of_classes_are_a_cause_where_they_fit_and_no_sign_where_they_ar
     assert not any("classes" in sign for sign in signs)
     less = -0.1 * (parts["class 0"] - 0.5 * parts["class 1"])
     assert find_cause(less, directions, ASSUMED, [400], 1e-4)[0] is None  # no class counts less than nothing
+
+
+@pytest.mark.parametrize("column", [torch.full((4,), 1e-45), torch.full((4,), torch.nan)])
+def test_what_float32_cannot_scale_explains_nothing(column: Tensor) -> None:
+    step = torch.full((4,), 3e38)
+    assert least_squares(step, [column]) == ([0.0], 1.0)
