@@ -50,8 +50,13 @@ def short_run(
     counted: bool = False,
     reduction: str = "mean",
     weights: tuple[float, ...] | None = None,
+    decay: float = 1.0,
+    late: bool = False,
 ) -> Path:
-    """The store of a run of eight checkpoints, so many updates apart (which their steps count or not), on own data."""
+    """The store of a run of eight checkpoints, so many updates apart (which their steps count or not), on own data.
+
+    The learning rate is multiplied by ``decay`` after each update: before a checkpoint is saved, or after (``late``).
+    """
     generator = np.random.default_rng(0)
     labels = np.arange(240) % 4
     inputs = generator.normal(size=(240, 12)).astype(np.float32) + 2 * np.eye(12, dtype=np.float32)[labels]
@@ -63,10 +68,13 @@ def short_run(
     net, folder = scope["Tanh"](), place / "run"
     folder.mkdir()
     rule = optimizer(list(net.parameters()))
+    schedule = torch.optim.lr_scheduler.ExponentialLR(rule, decay)
     of_classes = None if weights is None else torch.tensor(weights)
     for step in range(0, 8 * updates, updates) if counted else range(8):
         kept = {"model": net.state_dict(), "step": step}
         torch.save(kept | ({"optimizer": rule.state_dict()} if state else {}), folder / f"step_{step}.pt")
+        if late and step:
+            schedule.step()
         for _ in range(updates):
             some = torch.randperm(240)[:batch]
             rule.zero_grad()
@@ -75,6 +83,8 @@ def short_run(
                 net(x), y, label_smoothing=smoothing, reduction=reduction, weight=of_classes
             ).backward()
             rule.step()
+        if not late:
+            schedule.step()
     store = place / "s.h5"
     words = (
         "--model",

@@ -24,6 +24,14 @@ AVERAGED = (
     "no ratio: these weights are a moving average, and no step of the optimizer starts from them; trace the trained "
     "weights with --weights model"
 )
+LATE = (
+    "the learning rate in a checkpoint is the one that its weights were reached with (saved before scheduler.step()): "
+    "each is judged by that of the next checkpoint, at which the step from it was made"
+)
+LATE_LAST = (
+    "the learning rate in a checkpoint is the one that its weights were reached with (saved before scheduler.step()), "
+    "and there is no checkpoint one step on to tell that of the next step: judged by its own"
+)
 
 
 class TunedRun:
@@ -42,6 +50,8 @@ class TunedRun:
         self.movement = Movement(run)
         self.trainable = frozenset(run.objective.parameter_names)  # as the factory has it
         self.trained = self.trainable  # as it is now
+        # Where hyper-parameters in a checkpoint are those of the step that led to it: rows with one a step on.
+        self.late: frozenset[int] | None = None
         # What was found of each row.
         self._owners: dict[int, dict[str, str]] = {}
         self._frozen: dict[int, frozenset[str]] = {}
@@ -58,6 +68,18 @@ class TunedRun:
             ModelError: its weights do not fit.
             UsageError: a hyper-parameter does not fit the optimizer.
         """
+        if self.late is None:
+            return self._recorded(row, with_state=with_state)
+        following = self._recorded(row + 1, with_state=False) if row in self.late else None
+        found = self._recorded(row, with_state=with_state)
+        if not found.parts:
+            return found
+        if following is None or not _alike(found, following):
+            return replace(found, notes=(*found.notes, LATE_LAST))
+        parts = [replace(a, hyper=b.hyper) for a, b in zip(found.parts, following.parts, strict=True)]
+        return replace(found, parts=tuple(parts), notes=(*found.notes, LATE))
+
+    def _recorded(self, row: int, *, with_state: bool) -> Tuning:
         moved, before = self.movement.moved(), self.trained
         self.train(self.trainable)  # groups are told of the model as its factory made it
         try:
@@ -147,3 +169,9 @@ class TunedRun:
             for name in part.parameters
             if name in still and would_move(part, weights[name].detach().cpu(), slopes[name])
         )
+
+
+def _alike(first: Tuning, second: Tuning) -> bool:
+    """Whether the same rules update the same parameters."""
+    one, other = ([(part.name, part.parameters) for part in tuning.parts] for tuning in (first, second))
+    return one == other

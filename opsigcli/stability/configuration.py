@@ -54,6 +54,7 @@ def held_against_rule(meter: Meter, row: int, old: SharpnessPoint) -> SharpnessP
     """
     if not old.converged or old.preconditioned is not None or old.partial:
         return None
+    meter.settle_rates()
     meter.run.load(row)
     tuning = meter.tuned.at(row)
     rules = [part.rule for part in tuning.parts]

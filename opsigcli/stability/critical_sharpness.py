@@ -89,6 +89,7 @@ class CriticalMeter:
             if said := fit_micro_batch(self.objective, self.objective.parameters, twice=False):
                 self.run.notes.append(said)
             self._fitted = True
+        self.meter.settle_rates()
         averaged = self.run.averaged(row)
         trained = self.meter.movement.moved()
         tuning = self.meter.tuned.at(row, with_state=True)

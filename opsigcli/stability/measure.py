@@ -33,6 +33,7 @@ from opsigcli.stability.budget import Budget
 from opsigcli.stability.curvature_attribution import subset
 from opsigcli.stability.further import Further
 from opsigcli.stability.gradient_place import to_gradients
+from opsigcli.stability.late_rates import settle_rates
 from opsigcli.stability.ratio import Stability, plain, stability
 from opsigcli.stability.solver import Solver
 from opsigcli.stability.step_check import StepChecker
@@ -87,6 +88,7 @@ class Meter:
         self.further = Further(run, options, self.solver, self.positions, mining)
         self.steps = StepChecker(run, self.optimizer, options.minibatch, options.seed)
         self._checked = False
+        self._settled = False  # whose learning rates a checkpoint has
         self._plain = True  # λ₁ itself is held against the threshold
         self._subspace: InputSubspace | None = None
 
@@ -112,6 +114,8 @@ class Meter:
         self.run.load(row)
         if bad := self.not_finite():
             return Measured(self._nothing(row, step, lr, bad))
+        self.settle_rates()
+        self.run.load(row)
         tuning = to_gradients(self.tuned.at(row), self.run.objective.model)
         self.train(tuning, self.movement.moved())
         self._plain = plain(tuning)
@@ -222,6 +226,13 @@ class Meter:
             names = names | self.tuned.trainable
         if self.tuned.train(names):
             self._checked = False
+
+    def settle_rates(self) -> None:
+        """Tell once by which learning rates checkpoints are judged; may leave other weights loaded."""
+        if self._settled or self.options.no_step_check or self.sampled or self.over():
+            return
+        self._settled = True
+        settle_rates(self.run, self.tuned, self.steps)
 
     def step_check(self, row: int) -> StepCheck | None:
         """Whether the weights confirm the rule at checkpoint ``row``; leaves another one loaded."""

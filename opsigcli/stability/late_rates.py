@@ -1,0 +1,70 @@
+"""Whether the learning rates in checkpoints are those of the steps that lead to them, and not of those that follow.
+
+``optimizer.step()``, save, ``scheduler.step()`` is a usual order: a checkpoint has the rate that its weights were
+reached with, and the step from it was made at the rate of the next checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from opsigcli.runs.stored_run import StoredRun
+from opsigcli.runs.tuned_run import TunedRun
+from opsigcli.sharpness_records import CONFIRMED, CONTRADICTED
+from opsigcli.stability.step_check import StepChecker
+
+CHECKS = 2  # steps that have to say so, where there are so many: one may have another cause
+
+
+def settle_rates(run: StoredRun, tuned: TunedRun, checker: StepChecker) -> bool:
+    """Have each checkpoint judged by the rate of the next one where steps say so; leaves other weights loaded.
+
+    Steps are looked at over which the rate changes most, and none where it changes over no single step: one whose
+    own rate the weights contradict, and whose next checkpoint's they confirm, and a second one.
+
+    Args:
+        run: the run, opened.
+        tuned: what trains at its checkpoints.
+        checker: of its steps.
+
+    Returns:
+        Whether they do.
+
+    Raises:
+        CheckpointError: a checkpoint cannot be read.
+        ModelError: its weights do not fit.
+    """
+    near = frozenset(
+        row
+        for row in range(len(run.steps) - 1)
+        if run.run.axis.one_update(run.steps[row], run.steps[row + 1])
+    )
+    rows = _changing(run.lrs, near)[:CHECKS]
+
+    def verdict(row: int, late: frozenset[int] | None) -> str:
+        tuned.late = late
+        tuning = tuned.at(row, with_state=True)
+        tuned.train(tuning.parameters or tuned.trainable)
+        run.load(row)
+        return checker.check(row, lambda at: tuned.at(at, with_state=True)).verdict
+
+    trained = tuned.trained
+    says = bool(rows) and all(
+        verdict(row, None) == CONTRADICTED and verdict(row, near) == CONFIRMED for row in rows
+    )
+    tuned.late = near if says else None
+    tuned.train(trained)
+    return says
+
+
+def _changing(rates: Sequence[float], near: Collection[int]) -> list[int]:
+    """Rows with a checkpoint one update on that has another learning rate, those first where it changes most."""
+    with np.errstate(all="ignore"):
+        changes = np.abs(np.diff(np.log(np.asarray(rates, dtype=np.float64))))
+    return [
+        int(row)
+        for row in np.argsort(-np.nan_to_num(changes, nan=0.0, posinf=0.0), kind="stable")
+        if row in near and 0 < changes[row] < np.inf
+    ]

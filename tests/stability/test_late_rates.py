@@ -1,0 +1,55 @@
+"""Learning rates in checkpoints that are those of the steps that led to them: saved before ``scheduler.step()``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Opsig
+from short_runs import Make, sgd, short_run
+
+ADAM: Make = lambda parameters: torch.optim.Adam(parameters, lr=0.01)  # noqa: E731
+SAID = "saved before scheduler.step()"
+
+
+@pytest.mark.parametrize(
+    ("made", "batch", "first", "unit"),
+    [
+        pytest.param(sgd(lr=0.2), None, 0.2, 2.0, id="gd"),
+        pytest.param(sgd(lr=0.1, momentum=0.9), 60, 0.1, 3.8, id="momentum"),
+        pytest.param(ADAM, None, 0.01, 38.0, id="adam"),
+    ],
+)
+def test_each_is_judged_by_the_rate_of_the_next(
+    opsig: Opsig, tmp_path: Path, made: Make, batch: int | None, first: float, unit: float
+) -> None:
+    store = short_run(opsig, tmp_path, made, batch=batch, decay=0.8, late=True)
+    found = opsig("sharpness", "--store", store, "--tolerance", 0.05, "--json")
+    *points, last = found.json["result"]["points"]
+    rates = [first * 0.8**step for step in range(7)]
+    assert [point["lr"] for point in points] == pytest.approx(rates)
+    assert [point["threshold"] for point in points[1:]] == pytest.approx([unit / lr for lr in rates[1:]])
+    assert {point["step_check"]["verdict"] for point in points} == {"confirmed"}
+    assert not any(point["ratio_contradicted"] for point in [*points, last])
+    assert last["lr"] == pytest.approx(rates[-1])  # of the step that led there
+    assert any("judged by its own" in note for note in last["notes"])
+    assert sum(SAID in line for line in found.json["warnings"]) == 2
+    quick = opsig("sharpness", "--store", store, "--quick", "--json").json["result"]["critical_sharpness"]
+    assert [point["lr"] for point in quick[:-1]] == pytest.approx(rates)
+
+
+def test_rates_that_are_those_of_the_next_step_are_left(opsig: Opsig, tmp_path: Path) -> None:
+    store = short_run(opsig, tmp_path, sgd(lr=0.2), decay=0.8)
+    found = opsig("sharpness", "--store", store, "--tolerance", 0.05, "--json").json
+    assert [point["lr"] for point in found["result"]["points"]] == pytest.approx(
+        [0.2 * 0.8**k for k in range(8)]
+    )
+    assert SAID not in " ".join(found["warnings"])
+
+
+def test_a_rate_that_is_given_is_left(opsig: Opsig, tmp_path: Path) -> None:
+    store = short_run(opsig, tmp_path, sgd(lr=0.2), decay=0.8, late=True)
+    found = opsig("sharpness", "--store", store, "--tolerance", 0.05, "--lr", 0.05, "--json").json
+    assert {point["lr"] for point in found["result"]["points"]} == {0.05}
+    assert SAID not in " ".join(found["warnings"])
