@@ -134,6 +134,24 @@ class PaddedLabels:
 
 
 @dataclass(frozen=True)
+class OtherScale:
+    """Targets that are numbers, on another scale than the outputs: training changed them."""
+
+    name: str  # what training made of them, in words
+    formula: str  # the same of ``y``, as NumPy has it
+    explained: float  # R² of the outputs for targets so changed
+
+    @property
+    def words(self) -> str:
+        """What the outputs are of, and what to give instead."""
+        return (
+            f"the outputs seem to be of targets {self.name} (R² {self.explained:.3f}), and those of the data are not: "
+            f"save them as y = {self.formula}, with the constants of training; losses, sharpness and ratios are of "
+            "other targets than were trained"
+        )
+
+
+@dataclass(frozen=True)
 class Look:
     """What a sample of the data says of a run."""
 
@@ -151,6 +169,7 @@ class Look:
     permutation: Permutation | None = None
     padded: PaddedLabels | None = None
     untried: tuple[str, ...] = ()  # ways to prepare inputs that would have taken too much work
+    scale: OtherScale | None = None  # of targets that are numbers, which training changed
 
     @property
     def last(self) -> Score:
@@ -194,7 +213,9 @@ class Look:
     @property
     def doubts(self) -> tuple[str, ...]:
         """Why what is traced may be another function than the one trained, the likeliest cause first."""
-        lines = [one.words for one in (self.permutation, self.padded, self.better) if one is not None]
+        lines = [
+            one.words for one in (self.permutation, self.padded, self.scale, self.better) if one is not None
+        ]
         if self.a_guess:
             lines.append(
                 f"the last checkpoint does no better than a guess ({self._against_guess}): labels, the order of "
@@ -230,8 +251,8 @@ class Look:
 
         Raises:
             ObjectiveError: classes are answered as one another; or BatchNorm's statistics are those of inputs prepared
-                otherwise; or the last checkpoint does no better than a guess, and with inputs prepared otherwise it
-                does, or it has outputs for other classes than the data.
+                otherwise; or the last checkpoint does no better than a guess, and with inputs prepared otherwise or
+                targets on another scale it does, or it has outputs for other classes than the data.
         """
         if self.permutation is not None:
             raise ObjectiveError(
@@ -248,8 +269,7 @@ class Look:
                 f"({named}), and the last checkpoint does no better than a guess",
                 "check that --data are those of the run's training",
             )
-        if self.better is not None:
+        if why := self.scale or self.better:
             raise ObjectiveError(
-                f"expected the last checkpoint to do better than a guess, found {self.last.words}",
-                self.better.words,
+                f"expected the last checkpoint to do better than a guess, found {self.last.words}", why.words
             )

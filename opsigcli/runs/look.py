@@ -15,7 +15,7 @@ from opsigcli.checkpoints.series import Series
 from opsigcli.datasets.listing import spread
 from opsigcli.errors import ModelError, ObjectiveError
 from opsigcli.examples import ExampleSource
-from opsigcli.look_records import LISTED, Look, Score
+from opsigcli.look_records import LISTED, Look, OtherScale, Score
 from opsigcli.objective.batch_norm import batch_norms, statistics_of
 from opsigcli.progress import Progress
 from opsigcli.runs.build_objective import build_objective
@@ -24,6 +24,7 @@ from opsigcli.runs.guesses import guesses
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.normalisations import better_prepared
 from opsigcli.runs.other_layout import other_layout
+from opsigcli.runs.other_scale import other_scale
 from opsigcli.runs.own_preparation import better_by_itself, by_itself_too
 from opsigcli.runs.padded_labels import padded_labels
 from opsigcli.runs.permuted import permuted
@@ -153,11 +154,14 @@ def look_at(
         better = other_layout(objective, sample, weights)
     if better is not None and prior is not None and better.mean_loss >= prior.mean_loss:
         better = None
+    scale = _scale(objective, sample, weights) if found.a_guess and prior and found.outputs is None else None
+    if scale is not None:
+        better = None
     if better is not None and better.data:
         better = by_itself_too(better, objective.model)
     if better is not None and (better.unlike is not None or better.model):
         order = None  # the answers are those to other inputs
-    return replace(found, permutation=order, better=better, untried=untried)
+    return replace(found, permutation=order, better=better, untried=untried, scale=scale)
 
 
 def _sample(objective: Objective, examples: int) -> tuple[Ints, Floats]:
@@ -193,6 +197,20 @@ def _score(objective: Objective, sample: Ints, weights: Floats) -> tuple[Score, 
         float(weights @ np.concatenate(losses)),
         float(weights @ np.concatenate(known)) if len(known) == len(right) else None,
     ), np.concatenate(answers) if answers else None
+
+
+def _scale(objective: Objective, sample: Ints, weights: Floats) -> OtherScale | None:
+    """The scale of targets that the outputs are on; None where it is that of the data, or nothing tells."""
+    if objective.kind.dense or not np.issubdtype(
+        objective.source.read_targets(sample[:1]).dtype, np.floating
+    ):
+        return None
+    outputs, targets = [], []
+    for found, wanted, positions in _passes(objective, sample):
+        outputs.append(found.double().cpu().reshape(len(positions), -1).numpy())
+        targets.append(wanted.double().cpu().reshape(len(positions), -1).numpy())
+    z, y = np.concatenate(outputs), np.concatenate(targets)
+    return other_scale(z, y, weights) if z.shape == y.shape else None
 
 
 def _passes(objective: Objective, sample: Ints) -> Any:
