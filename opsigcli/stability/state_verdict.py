@@ -17,6 +17,7 @@ from opsigcli.stability.state_replay import BUFFER, Replay, replay, updates_betw
 from opsigcli.stability.step_causes import cosine, dot, least_squares, norm, possible
 from opsigcli.stability.step_null import FAR, LEAST, OFF, StepNull
 from opsigcli.stability.updates import Updates
+from opsigcli.stability.weighed import parts_of, possible_weights, weights_told
 
 LESS = 0.9  # of the momentum assumed is another one
 NARROW = 0.05  # standard deviation of a momentum that counts as told
@@ -115,7 +116,7 @@ class StateCheck:
 
         Args:
             again: the step made again.
-            extra: directions ``matrices`` and ``smoothing``, as for ``find_cause``.
+            extra: directions ``matrices`` and ``smoothing``, and parts of the gradient, as for ``find_cause``.
         """
         decay, coupled = self._decay()
         for name, word in (("weights", ""), ("matrices", " of the matrices alone"), ("smoothing", "")):
@@ -134,6 +135,11 @@ class StateCheck:
                     f"a weight decay{word} of {seen:.3g} instead of {decay:.3g}" if coupled
                     else f"an L2 penalty{word} of {seen:.3g} in the loss, beside the decoupled decay"
                 )  # fmt: skip
+        parts = parts_of(extra)
+        if parts:
+            weights, error = least_squares(again.gradient, [extra[name] for name in parts])
+            if error <= GRADIENT and possible_weights(weights):
+                return weights_told(parts, weights)
         return ""
 
     def of_quiet(self, again: Replay) -> str:

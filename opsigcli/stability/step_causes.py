@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from opsigcli.optimizers.base import LARGEST
+from opsigcli.stability.weighed import parts_of, possible_weights, weights_told
 
 CHUNK = 1 << 22  # numbers turned to float64 at a time
 FLAT = 1.5  # times as even in size as the gradient's entries are those of an adaptive rule
-CLASS = "class "  # of the name of a direction, before the number of the class
 ALIKE = 3.0  # times the error of the best fit may be had by a simpler one
 EXACT = 3e-5  # an error up to here is rounding
 BETTER = 0.5  # of the error is left by a fit that is worth a word
@@ -107,8 +107,8 @@ def find_cause(
         directions: by name, each (P,): ``rule``, the assumed rule's step; ``gradient``; ``weights``; ``matrices``, the
             weights of tensors with two or more axes alone; ``previous``, the step before; ``before``, the gradient
             there; ``buffer``, the momentum buffer of the state; ``smoothing``, the gradient of the loss with uniform
-            labels minus the gradient; ``class 3``, the part of the gradient that a class has. Only ``gradient`` has to
-            be there.
+            labels minus the gradient; ``class 3`` and ``yes 0``, the part of the gradient that a class has, or the
+            outputs whose label is yes, and ``no`` the rest. Only ``gradient`` has to be there.
         assumed: the rule.
         sizes: of the parameters, whose sum is P.
         bound: of the relative error.
@@ -172,21 +172,15 @@ def _fits(
 
 
 def _weighted(fit: Fit, have: Collection[str], assumed: Assumed) -> Iterator[Cause]:
-    """A loss in which classes have weights, by a rule that has no memory but its buffer."""
-    names = [name for name in have if name.startswith(CLASS)]
+    """A loss in which classes, or yes and no, have weights, by a rule that has no memory but its buffer."""
+    names = parts_of(have)
     if not names or assumed.preconditions or not assumed.lr * assumed.gain > 0:
         return
     memory = ["buffer"] if "buffer" in have else []
     found, error = fit(*names, *memory)
     weights = [-coefficient / (assumed.lr * assumed.gain) for coefficient in found[: len(names)]]
-    told = ",".join(f"{max(weight, 0):.4g}" for weight in weights)
-    sane = min(weights) >= -EXACT and max(weights) > 0
-    yield Cause(
-        f"classes with weights {told} in the mean loss (--loss 'ce?weight={told}')",
-        error,
-        sane=sane,
-        loose=True,
-    )
+    sane = possible_weights(weights)
+    yield Cause(weights_told(names, weights, assumed.lr), error, sane=sane, loose=True)
 
 
 def _instead(assumed: Assumed, scale: float) -> str:

@@ -9,11 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opsigcli.objective.losses.base import one_per_output
 from opsigcli.runs.tuning import Tuning
-from opsigcli.stability.step_causes import CLASS, Assumed
+from opsigcli.stability.step_causes import Assumed
 from opsigcli.stability.updates import State, Update, Updates
+from opsigcli.stability.weighed import CLASS, NO, YES
 
 CLASSES = 20  # whose gradients are taken one by one, at most
+LOOKED = 1000  # examples whose labels tell whether all say yes or no
 
 
 def more_directions(
@@ -49,6 +52,8 @@ def more_directions(
         finally:
             objective.loss_fn = own
         found |= _by_class(updates, row)
+    if objective.loss == "bce" and objective.weights is None and updates.example_weights is None:
+        found |= _by_answer(updates, row)
     previous = updates.previous(row, start)
     if previous is not None:
         found["previous"] = previous
@@ -72,6 +77,36 @@ def _by_class(updates: Updates, row: int) -> dict[str, Tensor]:
         objective.loss_fn = of_class
         try:
             found[f"{CLASS}{label}"] = updates.make(row, None, {}).gradient
+        finally:
+            objective.loss_fn = own
+    return found
+
+
+def _by_answer(updates: Updates, row: int) -> dict[str, Tensor]:
+    """The part of the gradient that each output has where its label is yes, (P,), and that of all whose label is no."""
+    objective = updates.objective
+    updates.run.load(row)
+    outputs = objective.outputs(objective.batch(objective.counted[:1])[0]).detach()
+    some = objective.counted[:LOOKED]
+    targets = objective.targets(some)
+    dense = one_per_output(outputs.expand(len(some), *outputs.shape[1:]), targets).reshape(len(some), -1)
+    if not bool(((dense == 0) | (dense == 1)).all()):
+        return {}
+    number = dense.shape[1]
+    places = {f"{YES}{k}": [k] for k in range(number)} if number <= CLASSES else {f"{YES}*": [*range(number)]}
+    own, found = objective.loss_fn, dict[str, Tensor]()
+    for name, wanted in {**places, NO: []}.items():
+
+        def of_part(outputs: Tensor, targets: Tensor, wanted: list[int] = wanted) -> Tensor:
+            flat, yes = (x.reshape(len(x), -1) for x in (outputs, one_per_output(outputs, targets) > 0.5))
+            at = torch.zeros_like(yes) if wanted else ~yes
+            at[:, wanted] = yes[:, wanted]
+            return own(torch.where(at, flat, flat.detach()).reshape(outputs.shape), targets)
+
+        updates.run.load(row)
+        objective.loss_fn = of_part
+        try:
+            found[name] = updates.make(row, None, {}).gradient
         finally:
             objective.loss_fn = own
     return found
