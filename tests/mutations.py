@@ -973,7 +973,7 @@ MUTATIONS: list[Mutation] = [
     ),
     Mutation(
         "tracing/unmoved.py",
-        "same.append(step)",
+        "same.append(steps[row + 1])",
         "pass",
         "tracing/test_unmoved.py::test_weights_that_were_saved_again_are_said",
     ),

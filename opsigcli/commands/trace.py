@@ -215,7 +215,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
     summary, infinite = session.summary, session.infinite
     if summary is not None:
         keep_seen(options.store, session.source, progress)
-        warnings += unmoved(options.store)
+        warnings += unmoved(options.store, summary.mean_losses)
     if infinite:
         first = ", ".join(map(str, infinite[:5])) + (" …" if len(infinite) > 5 else "")
         warnings.append(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from conftest import Opsig
+from numpy.typing import NDArray
+
+from opsigcli.tracing.unmoved import unmoved
 
 WORDS = "have the losses of the one before to the bit"
 
@@ -29,3 +34,22 @@ def test_weights_that_were_saved_again_are_said(
     assert done.code == 0
     found = [word for word in done.json["warnings"] if WORDS in word]
     assert [word.split(" checkpoints")[0] for word in found] == ([said] if said else [])
+
+
+def test_losses_are_read_where_two_mean_losses_in_a_row_are_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = np.array([[0.0, 2.0], [2.0, 0.0], [2.0, 0.0], [1.0, 2.0], [np.nan, np.nan], [np.nan, np.nan]])
+    read = []
+
+    class Opened:
+        file: ClassVar = {"steps": np.arange(6)}
+
+        def losses_at(self, row: int) -> NDArray[np.float64]:
+            read.append(row)
+            return np.asarray(losses[row])
+
+    monkeypatch.setattr("opsigcli.tracing.unmoved.open_store", lambda path: nullcontext(Opened()))
+    (said,) = unmoved(tmp_path, losses.mean(1))
+    assert said.startswith("1 of 6 checkpoints have the losses of the one before to the bit: 2;")
+    assert set(read) == {0, 1, 2, 4, 5}
