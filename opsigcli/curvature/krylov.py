@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -47,7 +48,7 @@ class Krylov:
         self._turn = np.zeros((0, 0))  # their vectors in the basis, as columns
 
     def expand(self) -> bool:
-        """Take q into the basis and multiply it by A; False when the product is not finite.
+        """Take q into the basis and multiply it by A; False when the product, or its length, is not finite.
 
         Raises:
             CurvatureError: the operator returns another shape.
@@ -67,7 +68,7 @@ class Krylov:
                 f"found {tuple(product.shape)}"
             )
         rest = product.to(self._next, copy=True)
-        if not bool(torch.isfinite(rest).all()):
+        if not math.isfinite(float(torch.linalg.vector_norm(rest))):  # squares may exceed the type, too
             self.basis.rows -= 1
             return False
         rows = self.basis.rows

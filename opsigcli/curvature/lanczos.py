@@ -93,7 +93,10 @@ def top_eigenvalues(
             krylov.restart(krylov.count + (max_basis - krylov.count) // 2)
             krylov.basis.reserve()
         if not krylov.expand():
-            reason = f"the operator returned NaN or infinity at matvec {krylov.matvecs}"
+            reason = (
+                f"the operator returned NaN or infinity at matvec {krylov.matvecs}, or numbers whose squares are too "
+                f"large for {str(dtype).removeprefix('torch.')}"
+            )
             break
         values, residuals = krylov.ritz()
         scale = abs(float(values[0]))

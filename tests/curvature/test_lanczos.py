@@ -191,6 +191,21 @@ def test_a_product_that_is_not_finite_ends_the_search_with_what_is_known(bad, at
     assert np.isfinite(found.eigenvalues[0]) == (at > 1)
 
 
+@pytest.mark.parametrize("at", [1, 4])
+def test_products_whose_length_is_too_large_for_the_type_end_the_search(at):
+    """Their entries are finite, as those of weights of 1e30; a bug ended it."""
+    matrix = dense(SPECTRA["random"]).float()
+    calls = []
+
+    def matvec(v):
+        calls.append(1)
+        return matrix @ v * (1e30 if len(calls) == at else 1)
+
+    found = top_eigenvalues(matvec, len(matrix), 1, dtype=torch.float32)
+    assert (found.converged, found.matvecs) == (False, at)
+    assert "squares are too large for float32" in found.reason
+
+
 def test_a_top_eigenvalue_below_the_rounding_of_the_type_is_not_called_converged():
     spectrum = np.r_[1e-4, -np.random.default_rng(8).random(200)]
     assert not solve(dense(spectrum), 1, torch.float32).converged
