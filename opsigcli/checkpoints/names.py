@@ -12,19 +12,23 @@ from opsigcli.checkpoints.step_keys import LARGEST_STEP
 
 # The words that come before a number in the names people give checkpoints, and what the number counts.
 # A lone "e" must not follow a letter or a digit, or the 1e-4 of a learning rate would be epoch 4. Digits that run
-# on into hexadecimal letters are part of a hash.
+# on into hexadecimal letters are part of a hash. 10,000 is one number.
+_DIGITS = r"[1-9]\d{0,2}(?:,\d{3})+(?!\d)|\d+"
 _COUNT = re.compile(
     r"(?:(?:^|[^a-z])(global[_-]?step|step|iter(?:ation)?|it|ba(?:tch)?|epoch|ep|checkpoint|ckpt|model|snapshot)"
     r"|(?:^|[^a-z0-9])(e))"
-    r"[=_-]?(\d+)(?:(\.\d+)?([km])(?![a-z0-9]))?(?=[^0-9a-f]|$)"
+    rf"[=_-]?({_DIGITS})(?:(\.\d+)?([km])(?![a-z0-9]))?(?=[^0-9a-f]|$)"
 )
 # The word may also come behind: 3epoch, model_1000_steps. Not where a number follows it, which it is the word of then.
-_COUNT_BEFORE = re.compile(r"(?<![a-z0-9.])(\d+)[_-]?(epochs?|steps?|iter(?:ation)?s?)(?![a-z])(?![=_-]?\d)")
-_ALONE = re.compile(r"\d+(?:(?:\.\d+)?[km])?")
+_COUNT_BEFORE = re.compile(
+    rf"(?<![a-z0-9.,])({_DIGITS})[_-]?(epochs?|steps?|iter(?:ation)?s?)(?![a-z])(?![=_-]?\d)"
+)
+_ALONE = re.compile(rf"(?:{_DIGITS})(?:(?:\.\d+)?[km])?")
 _TIMES = {"k": 1000, "m": 1_000_000}  # 10k steps
 # Numbers of a name: 0.231 and 1e-4 measure, 00020 and 10k may count.
 NUMBERS = re.compile(
-    r"(?P<real>\d+(?:\.\d+)?e[+-]?\d+|\d+\.\d+(?![km](?![a-z0-9])))|(?P<whole>\d+(?:\.\d+)?(?:[km](?![a-z0-9]))?)"
+    r"(?P<real>\d+(?:\.\d+)?e[+-]?\d+|\d+\.\d+(?![km](?![a-z0-9])))|"
+    r"(?P<whole>[1-9]\d{0,2}(?:,\d{3})+(?!\d)|\d+(?:\.\d+)?(?:[km](?![a-z0-9]))?)"
 )
 # What such a number is of where these words stand before it: it measures, or tells runs apart that are no series.
 _MEASURES = "loss|nll|acc(?:uracy)?|val|top|m?ap|m?iou|f|auc|psnr|ssim|fid|bleu|ppl|score|err(?:or)?|mse|mae"
@@ -81,8 +85,8 @@ def _said(text: str) -> dict[str, tuple[int, int]]:
         return {"number": (_whole(text), 0)} if _whole(text) <= LARGEST_STEP else {}
     found: dict[str, tuple[int, int]] = {}
     for match in _COUNT_BEFORE.finditer(text):
-        if int(match[1]) <= LARGEST_STEP:
-            found["epoch" if match[2].startswith("e") else "step"] = int(match[1]), match.start(1)
+        if (number := _whole(match[1])) <= LARGEST_STEP:
+            found["epoch" if match[2].startswith("e") else "step"] = number, match.start(1)
     for match in _COUNT.finditer(text):
         word = match[1] or match[2]
         unit = "epoch" if word in _EPOCH else "number" if word in _NUMBER else "step"
@@ -152,7 +156,8 @@ def _may_count(column: Sequence[re.Match[str]], before: str) -> bool:
 
 
 def _whole(text: str) -> int:
-    """``20`` or ``2.5k`` as a number."""
+    """``20``, ``20,000`` or ``2.5k`` as a number."""
+    text = text.replace(",", "")
     times = _TIMES.get(text[-1])
     return int(text) if times is None else round(float(text[:-1]) * times)
 

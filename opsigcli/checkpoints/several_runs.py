@@ -20,6 +20,8 @@ _RUN = re.compile(
     rf"(?:^|[^a-z])({'|'.join(_NEVER_ONE + _MAY_GO_ON)})(?:[=_-]?(\d+|[a-z])|[=_-]([a-z0-9]+))(?![a-z0-9])",
     re.IGNORECASE,
 )
+# Parts of a run, in each of which its steps begin anew.
+_STAGE = re.compile(r"(?:^|[^a-z])(stage|phase|ingredient)[=_-]?(\d+)(?![a-z0-9])", re.IGNORECASE)
 _SHOWN = 3  # runs
 
 WAY = "put each run into a folder of its own, or, if they are of one run, say --order mtime or --order name"
@@ -37,11 +39,12 @@ def require_one_run(files: Sequence[Numbered]) -> None:
 
 
 def require_one_at_a_time(order: Order, files: Sequence[Numbered]) -> None:
-    """Refuse names that say to be of several runs, which take turns in the order of their steps.
+    """Refuse names that say to be of several runs, which take turns in the order of their steps, or of stages that do.
 
     Raises:
         CheckpointError: they do.
     """
+    _require_stages_in_order(order)
     for told in _told(files).values():
         if _turns([told[p.file] for p in order.placed if p.file in told]):
             raise _several(told)
@@ -70,6 +73,27 @@ def taking_turns(order: Order, files: Sequence[Numbered]) -> tuple[str, ...]:
         f"files with names of several kinds take turns ({told}): if they are of several runs, put each into a folder "
         "of its own",
     )
+
+
+def _require_stages_in_order(order: Order) -> None:
+    """Refuse names that say to be of several stages of a run, whose steps put a later stage before an earlier one.
+
+    Raises:
+        CheckpointError: they do.
+    """
+    last: dict[str, tuple[int, str]] = {}
+    for placed in order.placed:
+        for match in _STAGE.finditer(stem(placed.file)):
+            word, number = match[1].lower(), int(match[2])
+            before, file = last.get(word, (number, ""))
+            if number < before:
+                raise CheckpointError(
+                    f"expected steps that go on from {word} to {word}, found those of {file} before those of "
+                    f"{placed.file}: steps begin anew in each {word}",
+                    f"say --order name, which puts them in order by {word} and step, or name files by steps of the "
+                    "whole run",
+                )
+            last[word] = number, placed.file
 
 
 def _column_in_turn(placed: Sequence[Numbered]) -> str:

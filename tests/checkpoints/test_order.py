@@ -44,6 +44,10 @@ NAMES = {
     "time12.pt": {},
     "pytorch_model.bin": {},
     "batch_40.pt": {"step": 40},
+    "step_10,000.pt": {"step": 10000},
+    "net_1,012,500steps.pt": {"step": 1012500},
+    "1,000.pt": {"number": 1000},
+    "step_100_acc_0,912.pt": {"step": 100},
 }
 
 
@@ -167,6 +171,7 @@ FAMILIES: dict[tuple[str, ...], list[int]] = {
     ("w20.pt", "w3.pt"): [20, 3],
     ("1k.pt", "10k.pt", "500.pt"): [1000, 10000, 500],
     ("net-1.5k.pt", "net-2k.pt"): [1500, 2000],
+    ("net-900.pt", "net-1,000.pt", "net-12,500.pt"): [900, 1000, 12500],
     ("net_3_acc91.pt", "net_4_acc90.pt"): [3, 4],
     ("e2e_model18_1.pt", "e2e_model18_2.pt"): [1, 2],
     ("params_0001.pt", "params_0002.pt"): [1, 2],

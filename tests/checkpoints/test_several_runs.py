@@ -91,3 +91,14 @@ def test_a_number_that_no_word_explains_and_that_goes_back_and_forth_is_said() -
     notes = named("model1_step10.pt", "model1_step20.pt", "model2_step5.pt", "model2_step15.pt").notes
     assert any("take turns (model1, model2)" in note for note in notes)
     assert not named("1_10.pt", "1_20.pt", "2_30.pt", "2_40.pt").notes
+
+
+def test_stages_whose_steps_begin_anew_are_refused_and_told_how_to_be_ordered() -> None:
+    files = ("stage1-step1000.pt", "stage1-step2000.pt", "stage2-step500.pt")
+    with pytest.raises(CheckpointError) as caught:
+        named(*files)
+    assert "found those of stage2-step500.pt before those of stage1-step1000.pt" in caught.value.message
+    assert "steps begin anew in each stage" in caught.value.message
+    assert "--order name" in caught.value.hint
+    assert [p.file for p in named(*files, order="name").placed] == list(files)
+    assert [p.step for p in named(*files[:2], "stage2-step3000.pt").placed] == [1000, 2000, 3000]
