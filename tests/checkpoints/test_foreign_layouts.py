@@ -210,6 +210,34 @@ def test_sharded_files_of_accelerate_and_a_missing_shard(tmp_path: Path) -> None
         open_series(tmp_path)
 
 
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_all_parts_of_weights_are_read_without_their_index_and_some_are_refused(
+    tmp_path: Path, ending: str
+) -> None:
+    from safetensors.torch import save_file
+
+    whole = {key: value.clone() for key, value in net().state_dict().items()}
+    names = list(whole)
+    for step in (10, 20):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        for number, own in enumerate((names[:1], names[1:]), start=1):
+            file = (
+                folder
+                / f"{'model' if ending == 'safetensors' else 'pytorch_model'}-{number:05d}-of-00002.{ending}"
+            )
+            part = {name: whole[name] for name in own}
+            save_file(part, file) if ending == "safetensors" else torch.save(part, file)
+    series = open_series(tmp_path)
+    assert series.steps == [10, 20]
+    found = series.read(0)
+    assert {k: v.tolist() for k, v in found.items()} == {k: v.tolist() for k, v in whole.items()}
+    next((tmp_path / "checkpoint-10").glob("*-00001-of-*")).unlink()
+    (failed,) = open_series(tmp_path).failed
+    assert f"model-00001-of-00002.{ending}" in failed.error.message
+    assert "is incomplete" in failed.error.message
+
+
 def test_dcp_of_one_process_with_and_without_a_model_key(tmp_path: Path) -> None:
     model = net()
     clock = {"step": torch.tensor(5, dtype=torch.int32), "ntokens_seen": 10}

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from opsigcli.files import open_file, strange_kind
@@ -13,6 +14,14 @@ from opsigcli.files import open_file, strange_kind
 _LAYER = re.compile(r"layer_\d+-model_\d+-model_states\.pt")  # of a pipeline
 PLAIN = re.compile(r"[\w./@+=,:-]+")  # a path that a shell takes for nothing else
 
+
+# What compresses one file: what it ends with, and the program that unpacks it beside itself.
+COMPRESSED = (
+    ("gzip", ".gz", "gunzip"),
+    ("xz", ".xz", "unxz"),
+    ("bzip2", ".bz2", "bunzip2"),
+    ("zstd", ".zst", "unzstd"),
+)
 
 # Behind a command: what it writes has names, and orders of axes, that a model of torch has to be made for.
 TURNED = "  # kernels are (in, out) there, of convolutions (height, width, in, out): transpose them for torch"
@@ -98,6 +107,10 @@ def _archive(path: Path) -> bool:
         return file.read(262)[257:] == b"ustar"
 
 
+def _compressed(path: Path, end: str) -> bool:
+    return _ends(path, end) and not _archive(path)
+
+
 def _gguf(path: Path) -> bool:
     if not _ends(path, ".bin"):
         return _ends(path, ".gguf", ".ggml")
@@ -165,6 +178,15 @@ FOREIGN = (
         'python -c "import numpy, torch; '
         "torch.save({{k: torch.tensor(a) for k, a in numpy.load('{0}').items()}}, 'weights.pt')\"",
         often_data=True,
+    ),
+    *(
+        Kind(
+            f"a file compressed by {what}",
+            partial(_compressed, end=end),
+            f"{program} -k {{0}}",
+            often_data=True,
+        )
+        for what, end, program in COMPRESSED
     ),
     Kind(
         "an archive",

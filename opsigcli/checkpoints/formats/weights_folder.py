@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+# Parts of weights whose index is not there: with all of them it is not needed.
+_PART = re.compile(r"((?:pytorch_)?model)-(\d{5})-of-(\d{5})\.(safetensors|bin)")
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
 _ARGUMENTS = "training_args.bin"
 _SHARDED = "pytorch_model_fsdp_0"  # where Accelerate puts what FSDP saved
@@ -43,6 +46,7 @@ class WeightsFolder(CheckpointFormat):
         return path.is_dir() and (
             any((path / name).is_file() for name in (*_WHOLE, *_INDEX))
             or (path / _SHARDED / METADATA).is_file()
+            or any(_PART.fullmatch(entry.name) for entry in path.iterdir())
         )
 
     def describe(self, path: Path) -> Header:
@@ -126,7 +130,7 @@ def _only(candidates: Mapping[str, Mapping[str, TensorFacts]]) -> Mapping[str, T
 def _shards(path: Path) -> list[Path]:
     index = next((path / name for name in _INDEX if (path / name).is_file()), None)
     if index is None:
-        return []
+        return _without_index(path)
     names = read_json(index).get("weight_map")
     files = set(names.values()) if isinstance(names, dict) and len(names) else set()
     if not files or len(files) > _MAX_SHARDS:
@@ -155,6 +159,30 @@ def _shards(path: Path) -> list[Path]:
                 "copy the missing files, or save the checkpoint again",
             )
     return [path / str(name) for name in sorted(files)]
+
+
+def _without_index(path: Path) -> list[Path]:
+    """The numbered parts of a folder that has no index; [] where there are none.
+
+    Raises:
+        CheckpointError: some are missing.
+    """
+    found: dict[tuple[str, ...], dict[int, Path]] = {}
+    for entry in sorted(path.iterdir()):
+        if (named := _PART.fullmatch(entry.name)) and entry.is_file() and _within(entry, path.resolve()):
+            found.setdefault((named[1], named[3], named[4]), {})[int(named[2])] = entry
+    if not found:
+        return []
+    # The series with the most parts there, safetensors before others.
+    (name, total, suffix), parts = max(found.items(), key=lambda one: (len(one[1]), one[0][2]))
+    missing = sorted({*range(1, min(int(total), _MAX_SHARDS) + 1)} - parts.keys())
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise CheckpointError(
+            f"the checkpoint {path} is incomplete: there is no {name}-{missing[0]:05d}-of-{total}.{suffix}{more}",
+            "copy the missing files, or save the checkpoint again",
+        )
+    return list(parts.values())
 
 
 def _within(file: Path, folder: Path) -> bool:
