@@ -11,7 +11,7 @@ from opsigcli.exporting.matrices import Chosen
 from opsigcli.options import ExportOptions
 from opsigcli.outcome import Outcome
 from opsigcli.progress import Progress
-from opsigcli.store.beside import write_file
+from opsigcli.store.beside import keep_stores, write_file
 from opsigcli.store.reader import open_store
 
 
@@ -19,7 +19,7 @@ def export(options: ExportOptions, progress: Progress) -> Outcome:
     """Write a table of a store, block by block: what is in memory does not grow with it.
 
     Raises:
-        UsageError: no such table or format, or the store has no such checkpoints or examples.
+        UsageError: no such table or format, the store has no such checkpoints or examples, or FILE is a store.
         StoreError: there is no readable store, it lacks what is asked for, or the file cannot be written.
     """
     table_of, format_name = TABLES.load(options.what), _format(options)
@@ -29,8 +29,7 @@ def export(options: ExportOptions, progress: Progress) -> Outcome:
     if options.steps is not None and options.what == "pairs":
         raise UsageError("pairs are of the whole run", "leave out --steps")
     output = options.output or Path(f"opsig-{options.what}.{format_name}")
-    if output.exists() and output.samefile(options.store):
-        raise UsageError(f"{output} is the store itself", "name another file with --output")
+    keep_stores(output)
     with open_store(options.store) as store:
         trace = store.trace
         chosen = Chosen(

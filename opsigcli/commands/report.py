@@ -33,7 +33,7 @@ from opsigcli.reporting.summary import defined
 from opsigcli.reporting.training import training_facts
 from opsigcli.result_records import Result
 from opsigcli.runs.given_hyper import settings_of
-from opsigcli.store.beside import takes_bytes, write_file
+from opsigcli.store.beside import keep_stores, takes_bytes, write_file
 from opsigcli.store.page_files import beside_page
 from opsigcli.store.paths import named_from
 from opsigcli.store.reader import open_store
@@ -47,13 +47,15 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
 
     Raises:
         UsageError: the store has no result of the name that is asked for, a gate is not understood, a figure has an
-            unknown ending, or a page is named where stores are.
+            unknown ending, a page is named where stores are, or a store where something is to be written.
         StoreError: there is no readable store, or the gates cannot be written.
         ReportError: the HTML file cannot be written, the baseline cannot be read, or matplotlib is missing.
     """
     if options.list_metrics:
         return _list_metrics()
     _refuse_pages(options.stores)
+    for path in filter(None, (options.output, options.figure, options.junit)):  # before anything is written
+        keep_stores(path)
     if len(options.stores) > 1:
         return _compared(options)
     log = None if options.log is None else log_of(options.log)

@@ -15,7 +15,7 @@ from opsigcli.mining_records import (
     Mining,
 )
 from opsigcli.records import LossTrace
-from opsigcli.store.beside import write_file
+from opsigcli.store.beside import keep_stores, write_file
 
 if TYPE_CHECKING:
     from opsigcli.records import Ints
@@ -25,16 +25,17 @@ FORMATS = (".csv", ".jsonl", ".npz", ".json", ".pt")
 
 
 def require_format(path: Path) -> None:
-    """Refuse a file name whose ending names no format.
+    """Refuse a file name whose ending names no format, and a store.
 
     Raises:
-        UsageError: the ending is not known.
+        UsageError: the ending is not known, or a store is there.
     """
     if path.suffix not in FORMATS:
         raise UsageError(
             f"expected --export FILE to end in one of {' '.join(FORMATS)}, found {path.name!r}",
             f"for example --export {path.stem or 'groups'}.csv",
         )
+    keep_stores(path)
 
 
 def export_groups(path: Path, mining: Mining, trace: LossTrace, classes: tuple[str, ...]) -> int:
@@ -45,7 +46,7 @@ def export_groups(path: Path, mining: Mining, trace: LossTrace, classes: tuple[s
     one; empty where it was not tested), verdict on the pair.
 
     Raises:
-        UsageError: the ending of ``path`` is not known.
+        UsageError: the ending of ``path`` is not known, or a store is there.
         StoreError: the file cannot be written.
     """
     require_format(path)

@@ -19,8 +19,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from opsigcli.errors import StoreError
-from opsigcli.files import kind_of, strange_kind
+from opsigcli.errors import StoreError, UsageError
+from opsigcli.files import kind_of, open_file, strange_kind
+from opsigcli.store.seal import SIGNATURE
 
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "here"
 _TEMPORARY = re.compile(r"\.(?P<host>[A-Za-z0-9-]+)\.(?P<process>\d+)(-[0-9a-f]{8})?\.tmp")
@@ -154,6 +155,22 @@ def real_path(store: Path) -> Path:
     return Path(os.path.realpath(store))
 
 
+def keep_stores(path: Path) -> None:
+    """Refuse to put a page or a table in the place of a store: hours of work would be gone.
+
+    No format that is written so is HDF5, so that every HDF5 file is taken for a store, whatever it is called.
+
+    Raises:
+        UsageError: an HDF5 file is there, or a link to one.
+    """
+    with contextlib.suppress(OSError), open_file(path) as file:
+        if file.read(len(SIGNATURE)) == SIGNATURE:
+            raise UsageError(
+                f"expected a file to write, found {path}, which is a store (HDF5); it is untouched",
+                "name another file",
+            )
+
+
 def write_file(path: Path, fill: Callable[[BinaryIO], object], *, forward: bool = False) -> None:
     """Write a file so that it is either whole or not there. A link at its place is replaced, not followed.
 
@@ -165,8 +182,10 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object], *, forward: bool 
         forward: ``fill`` never goes back in what it wrote, so that a pipe can have it as it comes.
 
     Raises:
+        UsageError: a store is there.
         StoreError: the disk is full, or the place cannot be written.
     """
+    keep_stores(path)
     try:
         if takes_bytes(path):
             if forward:
@@ -275,5 +294,5 @@ def cannot_write(path: Path, error: OSError) -> StoreError:
     reason = error.strerror or str(error)
     return StoreError(
         f"{path} cannot be written: {reason}; what was there before is untouched",
-        "check the folder and its permissions, or name another place with --store",
+        "check the folder and its permissions, or name another place",
     )

@@ -264,3 +264,28 @@ def test_points_that_a_killed_command_measured_are_put_into_the_store_by_the_nex
     with open_store(store) as opened:
         assert [point.step for point in opened.sharpness] == [0, 20, 40]
     assert not store.with_name(f"{store.name}.parts").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("report", "-o", "STORE"),
+        ("report", "-o", "OTHER"),
+        ("report", "--junit", "STORE", "--require", "loss.last < 9"),
+        ("report", "--figure", "NAMED.svg"),
+        ("report", "STORE", "OTHER", "-o", "OTHER"),
+        ("mine", "--method", "losses", "--export", "NAMED.csv"),
+        ("export", "losses", "-o", "OTHER"),
+    ],
+)
+def test_nothing_is_written_over_a_store(
+    opsig: Opsig, made: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    stores = {name: tmp_path / name for name in ("STORE", "OTHER", "NAMED.svg", "NAMED.csv")}
+    for path in stores.values():
+        shutil.copy(made / "s.h5", path)
+    before = (made / "s.h5").read_bytes()
+    done = opsig(*(stores.get(word, word) for word in words), "--store", stores["STORE"])
+    assert (done.code, "which is a store" in done.err) == (2, True)
+    assert all(path.read_bytes() == before for path in stores.values())
+    assert {path.name for path in tmp_path.iterdir()} == set(stores)

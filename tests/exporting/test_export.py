@@ -252,7 +252,11 @@ def test_the_store_itself_is_never_written_over(opsig: Opsig, store: Path, tmp_p
     for name in (store, tmp_path / "other"):
         done = opsig("export", "losses", "-o", name, "--store", store)
         assert (done.code, store.read_bytes()) == (2, before)
-        assert "is the store itself" in done.err
+        assert "which is a store" in done.err
+    other = tmp_path / "table"
+    other.write_text("x")
+    assert opsig("export", "losses", "-o", other, "--store", tmp_path / "none.h5").code == 3
+    assert other.read_text() == "x"
 
 
 @pytest.mark.parametrize("what", ["sharpness", "pairs"])
