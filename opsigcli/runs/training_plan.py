@@ -38,7 +38,7 @@ def sizes(run: TrainingRun) -> Sizes:
     options, trainer = run.options, run.trainer
     last = options.steps > trainer.step and options.steps not in run.saved
     rule: Optimizer = OPTIMIZERS.load(run.manifest.optimizer)
-    count = run.saved.count(trainer.step, options.steps) + last + (not run.rows)
+    count = max(run.saved.count(trainer.step, options.steps), 0) + last + (not run.rows)  # it may be past the end
     weights = sum(t.numel() * t.element_size() for t in trainer.objective.model.state_dict().values())
     parameters = sum(p.numel() * p.element_size() for p in trainer.objective.parameters)
     state = parameters * sum(n for n in memory(rule, run.manifest.hyper).values() if n > 1) // 4
@@ -58,7 +58,7 @@ def size_words(run: TrainingRun) -> str:
 def plan_training(run: TrainingRun) -> Outcome:
     """What ``opsig train`` would do, from its start: some updates are made, and one checkpoint is saved and removed."""
     options, trainer = run.options, run.trainer
-    found, updates = sizes(run), options.steps - trainer.step
+    found, updates = sizes(run), max(options.steps - trainer.step, 0)
     with TemporaryDirectory() as folder:
         saving = timed(lambda: save_weights(Path(folder) / "weights", trainer.weights(), {}))
     seconds = updates * timed(trainer.update) + found.checkpoints * saving

@@ -121,7 +121,7 @@ class TrainingRun:
         )
         if options.record_losses:
             require_recordable(options, self.trainer, len(source))
-        self.rows = [] if options.dry_run else self._open_folder()
+        self.rows = self._open_folder()
         self.recorded: RecordedLosses | None = None
         if options.record_losses:
             self.recorded = RecordedLosses(options.store, self.manifest)
@@ -167,18 +167,22 @@ class TrainingRun:
         self._written = time.monotonic()
 
     def _open_folder(self) -> list[Row]:
-        """The checkpoints that are already there, if this very run made them.
+        """The checkpoints that are already there, if this very run made them; a dry run changes nothing.
 
         Raises:
             CheckpointError: the folder cannot be made.
             UsageError: another run, or something else, made them.
         """
-        atomic.make_folder(self.folder)
-        atomic.sweep(self.folder, LEFT_BEHIND)
+        dry = self.options.dry_run
+        if dry and not self.folder.is_dir():
+            return []
+        if not dry:
+            atomic.make_folder(self.folder)
+            atomic.sweep(self.folder, LEFT_BEHIND)
         old = None if self.options.fresh else read_manifest(self.folder)
         found = self._files()
         if self.options.fresh:
-            for path in reversed(found):  # killed in between, what is left is the beginning of the old run
+            for path in () if dry else reversed(found):  # killed in between, what is left is the beginning of the old run
                 path.unlink()
                 state_path(path).unlink(missing_ok=True)
             return []

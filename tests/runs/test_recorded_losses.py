@@ -171,6 +171,19 @@ def test_a_dry_run_says_what_the_run_then_writes_and_writes_nothing(
     assert (result["units"], result["estimated_seconds"] > 0) == (12, True)
 
 
+def test_a_dry_run_counts_what_is_left_and_refuses_what_the_run_would(opsig: Opsig, tmp_path: Path) -> None:
+    words = ("train", tmp_path / "run", *MLP)
+    assert opsig(*words, "--steps", 6).code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    for steps, updates in ((4, 0), (6, 0), (9, 3)):
+        plan = opsig(*words, "--steps", steps, "--dry-run", "--json").json["result"]
+        assert (plan["units"], plan["bytes_to_write"] > 0) == (updates, updates > 0)
+    assert opsig(*words, "--steps", 6, "--seed", 3, "--dry-run").code == 2
+    anew = opsig(*words, "--steps", 6, "--seed", 3, "--dry-run", "--fresh", "--json").json["result"]
+    assert anew["units"] == 6
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
 @pytest.mark.parametrize("ranges", ["", "0:20:10,20:24:1", "3", "1:6:4,6:8", "2:8:3,9:30:20"])
 def test_the_number_of_steps_that_are_saved_is_counted_without_making_them(ranges: str) -> None:
     saved = SaveSteps(1 if ranges else 7, ranges)
