@@ -133,3 +133,24 @@ def require(options: object, *names: str) -> None:
                     f"expected {parameter.flag} to be one of {', '.join(known)}; found {value!r}",
                     did_you_mean(nearest(value, known), f"choose one of: {', '.join(known)}"),
                 )
+
+
+def require_use(options: object, names: Iterable[str], what: str, hint: str) -> None:
+    """Refuse options that would have no part in what is asked for: they are never ignored.
+
+    Args:
+        options: an options dataclass, filled in.
+        names: of the fields that nothing would look at.
+        what: they are for, as it is written: ``--virtual-step``.
+        hint: what else to do than to leave them out.
+
+    Raises:
+        UsageError: one of them is not at its default.
+    """
+    found = [p for p in parameters(type(options)) if p.name in names]
+    given = [p.flag for p in found if getattr(options, p.name) != p.default]
+    if given:
+        flags = ", ".join(given)
+        raise UsageError(
+            f"expected {what} with {flags}, which nothing else looks at", f"leave out {flags}, or {hint}"
+        )

@@ -167,6 +167,7 @@ class VirtualSteps:
     down_ids: Ints  # (T, k) most negative first
     down_deltas: Floats  # (T, k) nats
     taken: Bools | None = None  # (T,) False = no step was taken from this checkpoint; None = from all
+    name: str = ""  # of the result: the command with the choices its numbers depend on, as of another rule
 
     @property
     def rows(self) -> list[int]:

@@ -12,8 +12,15 @@ from opsigcli.checkpoints.formats import formats, suffixes
 from opsigcli.errors import CheckpointError
 
 
-def nothing(folder: Path, failed: list[Failed], skipped: list[Skipped]) -> CheckpointError:
-    """The error for a folder without one checkpoint to read."""
+def nothing(path: Path, folder: Path, failed: list[Failed], skipped: list[Skipped]) -> CheckpointError:
+    """The error for a folder without one checkpoint to read, or for a file that is none.
+
+    Args:
+        path: that was named: the folder, or a file in it.
+        folder: of the series.
+        failed: checkpoints that cannot be read.
+        skipped: what is no checkpoint.
+    """
     if failed:
         more = f" ({len(failed) - 1} more cannot be read either)" if len(failed) > 1 else ""
         return CheckpointError(failed[0].error.message + more, failed[0].error.hint)
@@ -24,6 +31,12 @@ def nothing(folder: Path, failed: list[Failed], skipped: list[Skipped]) -> Check
         return CheckpointError(
             f"expected checkpoints that opsig opens, found {known.reason} at {folder / known.file}",
             f"convert it: {known.command}",
+        )
+    if path.is_file():
+        why = next((s.reason for s in skipped if s.file == path.name), "no checkpoint")
+        return CheckpointError(
+            f"expected a checkpoint or a folder of checkpoints, found the file {path} ({why})",
+            f"name the folder that holds them{f': {deeper}' if deeper else ''}",
         )
     if deeper:
         return CheckpointError(

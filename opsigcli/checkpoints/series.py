@@ -136,7 +136,7 @@ def open_series(
     found, inode_twins = once(entries)
     described, failed, empty = describe(found, manifest, key, weights, path.is_file(), examine)
     if not described:
-        raise nothing(folder, failed, [*skipped, *empty])
+        raise nothing(path, folder, failed, [*skipped, *empty])
     if not key and not weights and any(has_average(d.header.candidates) for d in described):
         weights = "model"
         notes.append(

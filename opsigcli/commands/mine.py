@@ -31,7 +31,7 @@ from opsigcli.mining_records import (
 )
 from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
-from opsigcli.parameters import require
+from opsigcli.parameters import require, require_use
 from opsigcli.progress import Progress
 from opsigcli.records import Case, LossTrace
 from opsigcli.reporting.removal import lines, sentences
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
     KnownPairs = tuple[tuple[Ints, Ints], ...]
 
+# What says how gradients are taken and compared: of no use to methods that look at losses alone.
+OF_GRADIENTS = ("similarity", "gradient_checkpoints", "sketch_dimensions", "screening_space")
+
 
 def mine(options: MineOptions, progress: Progress) -> Outcome:
     """Mine the trace of a store, and keep what was found there.
@@ -56,7 +59,7 @@ def mine(options: MineOptions, progress: Progress) -> Outcome:
     command is repeated on the same trace.
 
     Raises:
-        UsageError: no such method, window, similarity or export format.
+        UsageError: no such method, window, similarity or export format, or an option has no part in the method.
         StoreError: there is no readable store.
         MiningError: the trace is too short.
         OpsigError: model, data or checkpoints cannot be opened.
@@ -140,6 +143,10 @@ def _refuse_unknown(options: MineOptions) -> None:
     require(options, "window", "similarity")
     if options.export is not None:
         require_format(options.export)
+    if options.method not in NEEDS_PARTS:
+        require_use(options, ("eigenvectors",), "--method eigen", "add --method eigen")
+    if options.method not in NEEDS_GRADIENTS and not options.causal:
+        require_use(options, OF_GRADIENTS, "gradients that are compared", "use --method full")
     by_gradients = options.method in NEEDS_GRADIENTS and options.similarity == "adjusted"
     if options.test_data and not (by_gradients or options.causal):
         raise UsageError(

@@ -8,12 +8,12 @@ from typing import Any
 
 from opsigcli.checkpoints.series import Series, open_series
 from opsigcli.command_line import command
-from opsigcli.datasets import open_source
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.gradients.seen import keep_seen
 from opsigcli.options import MANIFEST, InitOptions, TraceOptions
 from opsigcli.outcome import Outcome
+from opsigcli.parameters import require_use
 from opsigcli.progress import Progress
 from opsigcli.records import Run
 from opsigcli.reporting.training import training_words
@@ -24,10 +24,10 @@ from opsigcli.runs.run_specs import SPECS, absolute_model, same_spec, specs
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.suggest_model import model_hint
 from opsigcli.runs.written_again import said_of
-from opsigcli.specs import parse
 from opsigcli.stability.contradiction import contradiction
 from opsigcli.store.reader import open_store
 from opsigcli.tracing.batch_norm_gap import gap_warnings
+from opsigcli.tracing.narrowed import narrows, open_narrowed
 from opsigcli.tracing.plan import plan_trace
 from opsigcli.tracing.rows import Row
 from opsigcli.tracing.session import Session
@@ -36,6 +36,8 @@ from opsigcli.tracing.unmoved import unmoved
 from opsigcli.trust import require_trust
 from opsigcli.usercode import absolute_spec
 
+# What says which step a virtual one is: losses at the checkpoints do not depend on it.
+OF_STEPS = ("optimizer", "lr", "momentum", "weight_decay", "betas", "eps", "lr_groups")
 POLL = 1.0  # seconds between two looks at a folder that is watched
 
 
@@ -44,12 +46,17 @@ def trace(options: TraceOptions, progress: Progress) -> Outcome:
 
     Raises:
         CheckpointError: no readable checkpoint.
-        UsageError: neither options nor a manifest name the model and the data.
+        UsageError: neither options nor a manifest name the model and the data, or an option has no part in the trace.
         StoreError: the store holds another run, or cannot be written.
         Interrupted: a signal arrived; finished checkpoints are kept.
     """
+    if not options.virtual_step:
+        require_use(
+            options, OF_STEPS, "--virtual-step", "add --virtual-step; opsig sharpness takes them as well"
+        )
     if options.watch:
         return _watch(options, progress)
+    require_use(options, ("idle",), "--watch", "add --watch")
     series = _series(options)
     warnings = list(series.notes)
     run, source = open_run(options, series, warnings)
@@ -153,11 +160,11 @@ def open_run(options: TraceOptions, series: Series, warnings: list[str]) -> tupl
     if manifest is not None:
         where = str(series.folder / MANIFEST)
         require_trust(inherited, specs(manifest), manifest.signature, where, trusted=options.trust_manifest)
-    source = open_source(_narrowed(chosen["data"], options))
+    source = open_narrowed(chosen["data"], options)
     if (
         manifest is not None
         and not options.data
-        and not _narrows(options)
+        and not narrows(options)
         and manifest.fingerprint not in ("", source.fingerprint)
     ):
         warnings.append(
@@ -189,23 +196,6 @@ def _with_optimizer(run: Run, series: Series, warnings: list[str]) -> Run:
     batch_size = series.manifest.batch_size if series.manifest is not None else None
     seed = series.manifest.seed if series.manifest is not None else None
     return replace(run, optimizer=found.name, hyper=found.hyper, batch_size=batch_size, seed=seed)
-
-
-def _narrows(options: TraceOptions) -> bool:
-    return options.examples is not None or options.tokens
-
-
-def _narrowed(data: str, options: TraceOptions) -> str:
-    """The data's spec with what the options ask of it: a subset, tokens."""
-    if not _narrows(options):
-        return data
-    spec = parse(data)
-    asked: dict[str, Any] = dict(spec.options)
-    if options.examples is not None:
-        asked["limit"] = options.examples
-    if options.tokens:
-        asked["per"] = "token"
-    return str(replace(spec, options=asked))
 
 
 def _outcome(session: Session, series: Series, warnings: list[str], progress: Progress) -> Outcome:

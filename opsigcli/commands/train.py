@@ -10,7 +10,7 @@ from opsigcli.commands.trace import trace
 from opsigcli.errors import ExitCode, Interrupted
 from opsigcli.options import TraceOptions, TrainOptions
 from opsigcli.outcome import Outcome
-from opsigcli.parameters import GIVEN
+from opsigcli.parameters import GIVEN, require_use
 from opsigcli.progress import Progress
 from opsigcli.runs.training_plan import plan_training, size_words
 from opsigcli.runs.training_run import TrainingRun
@@ -20,11 +20,13 @@ def train(options: TrainOptions, progress: Progress) -> Outcome:
     """Train, or resume training, the run in ``options.directory``.
 
     Raises:
-        UsageError: the directory holds a run made with other options.
+        UsageError: the directory holds a run made with other options, or an option has no part in this one.
         OpsigError: model or data cannot be opened, or a checkpoint cannot be written.
         StoreError: the store of --record-losses holds another run, or cannot be written.
         Interrupted: a signal arrived; the checkpoints so far are kept.
     """
+    if options.downweight is None:
+        require_use(options, ("weight",), "--downweight", "add --downweight FILE")
     run = TrainingRun(options)
     options = run.options  # of a fork those of its parent, where none was given
     if options.dry_run:

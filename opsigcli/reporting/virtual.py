@@ -52,7 +52,12 @@ def render_virtual(
             number(float(virtual.fraction_up[t])),
             *(", ".join(" ".join(part for part in one[:2] if part) for one in side) for side in (up, down)),
         )
-    return [head("Virtual steps: one optimizer step from each checkpoint"), table]
+    return [head(f"Virtual steps: one optimizer step from each checkpoint{_otherwise(virtual)}"), table]
+
+
+def _otherwise(virtual: VirtualSteps) -> str:
+    """The command in brackets where it says another step than the run's own; "" where it does not."""
+    return f" ({printable(virtual.name)})" if virtual.name not in ("", VIRTUAL) else ""
 
 
 def virtual_view(case: Case) -> dict[str, Any] | None:
@@ -81,6 +86,7 @@ def virtual_view(case: Case) -> dict[str, Any] | None:
         "omitted": len(virtual.rows) - len(rows),
         "lacking": f"From {count(lacking, 'checkpoint')} none was taken." if lacking else "",
         "optimizer": how.get("optimizer") or "",
+        "otherwise": _otherwise(virtual),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from opsigcli.errors import UsageError
@@ -104,6 +104,38 @@ def rates_of(text: str) -> dict[str, float]:
                 "example: --lr-groups 0.1,0.01 (by group, as in the checkpoint) or body=0.1,head=0.01",
             )
     return found
+
+
+def require_rates(rates: Mapping[str, float], groups: int, names: Collection[str]) -> None:
+    """Refuse learning rates that nothing would be updated with.
+
+    Args:
+        rates: as ``rates_of`` has them.
+        groups: how many parameter groups the checkpoint has.
+        names: of all parameters.
+
+    Raises:
+        UsageError: a number is of no group, or a name of no parameter.
+    """
+    for key in rates:
+        if (key.isdecimal() and int(key) < groups) or any(_within(name, key) for name in names):
+            continue
+        held = f"{groups or 'no'} parameter group{'' if groups == 1 else 's'}"
+        found = f"a learning rate of group {int(key) + 1}" if key.isdecimal() else repr(key)
+        raise UsageError(
+            f"expected --lr-groups of a checkpoint with {held}, or names of parameters, found {found}",
+            f"name parameters or what they lie in: --lr-groups {next(iter(names))}={rates[key]:g}",
+        )
+
+
+def rate_of(rates: Mapping[str, float], name: str, otherwise: float) -> float:
+    """The learning rate that is given for a parameter: by its own name, or by the longest that it lies in."""
+    return rates.get(max((key for key in rates if _within(name, key)), key=len, default=""), otherwise)
+
+
+def _within(name: str, key: str) -> bool:
+    """Whether a parameter is named so; a number is a group's, also where modules are called by numbers."""
+    return not key.isdecimal() and (name == key or name.startswith(f"{key}."))
 
 
 def hyper_text(value: Any) -> str:

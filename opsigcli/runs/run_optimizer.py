@@ -15,7 +15,7 @@ from opsigcli.optimizers.recognise import Recognised, common_keys, recognise
 from opsigcli.optimizers.spelling import meant
 from opsigcli.options import MANIFEST
 from opsigcli.records import Run
-from opsigcli.runs.given_hyper import changes, hyper_text, rates_of, settings_of
+from opsigcli.runs.given_hyper import changes, hyper_text, rate_of, rates_of, require_rates, settings_of
 from opsigcli.runs.optimizer_state import saved_optimizer, state_by_parameter
 from opsigcli.runs.parameter_groups import Assignment, Evidence, Group, assign, parameter_groups
 from opsigcli.runs.state_values import require_numbers
@@ -115,7 +115,7 @@ class RunOptimizer:
             with_state: the state is needed though no rule preconditions with it.
 
         Raises:
-            UsageError: a hyper-parameter does not fit the optimizer.
+            UsageError: a hyper-parameter does not fit the optimizer, or a learning rate is of no group or parameter.
         """
         everything = dict(model.named_parameters())
         trainable = [name for name, p in everything.items() if p.requires_grad]
@@ -123,6 +123,7 @@ class RunOptimizer:
             groups = parameter_groups(saved_optimizer(checkpoint, tensors=False))
         except CheckpointError as error:
             groups, self.unusable = [], error.message
+        require_rates(self._lr_groups, len(groups), everything)
         if not groups:
             train = [name for name in everything if moved and name in moved] or trainable
             tuning = self._without_groups(checkpoint, everything, train, lr)
@@ -204,8 +205,7 @@ class RunOptimizer:
         """The part, by the learning rates that are given for its parameters by name."""
         rates: dict[float, list[str]] = {}
         for name in part.parameters:
-            prefix = next((key for key in self._lr_groups if name == key or name.startswith(f"{key}.")), "")
-            rates.setdefault(self._lr_groups.get(prefix, part.hyper["lr"]), []).append(name)
+            rates.setdefault(rate_of(self._lr_groups, name, part.hyper["lr"]), []).append(name)
         for rate, names in rates.items():
             yield replace(part, hyper=part.hyper | {"lr": rate}, parameters=tuple(names))
 

@@ -38,7 +38,9 @@ def sizes(run: TrainingRun) -> Sizes:
     options, trainer = run.options, run.trainer
     last = options.steps > trainer.step and options.steps not in run.saved
     rule: Optimizer = OPTIMIZERS.load(run.manifest.optimizer)
-    count = max(run.saved.count(trainer.step, options.steps), 0) + last + (not run.rows)  # it may be past the end
+    count = (
+        max(run.saved.count(trainer.step, options.steps), 0) + last + (not run.rows)
+    )  # it may be past the end
     weights = sum(t.numel() * t.element_size() for t in trainer.objective.model.state_dict().values())
     parameters = sum(p.numel() * p.element_size() for p in trainer.objective.parameters)
     state = parameters * sum(n for n in memory(rule, run.manifest.hyper).values() if n > 1) // 4

@@ -182,7 +182,8 @@ class TrainingRun:
         old = None if self.options.fresh else read_manifest(self.folder)
         found = self._files()
         if self.options.fresh:
-            for path in () if dry else reversed(found):  # killed in between, what is left is the beginning of the old run
+            # Killed in between, what is left is the beginning of the old run.
+            for path in () if dry else reversed(found):
                 path.unlink()
                 state_path(path).unlink(missing_ok=True)
             return []

@@ -18,7 +18,7 @@ from opsigcli.records import Provenance, Thumbnails, VirtualSteps
 from opsigcli.result_records import VIRTUAL, Result
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint, marked
 from opsigcli.store.decode import decode_text
-from opsigcli.store.names import MINE, SHARPNESS
+from opsigcli.store.names import MINE, SHARPNESS, name_of
 from opsigcli.store.schema import KEPT, part_at
 from opsigcli.store.top_deltas import top_deltas
 
@@ -89,7 +89,8 @@ class Results:
         """What virtual steps from each checkpoint did, or None where none were taken."""
         if not self._within("virtual"):
             return None
-        return VirtualSteps(self.file["steps"][()], **self._arrays("virtual"))
+        name = name_of(VIRTUAL, self.provenance[VIRTUAL])
+        return VirtualSteps(self.file["steps"][()], **self._arrays("virtual"), name=name)
 
     @property
     def provenance(self) -> dict[str, Provenance]:

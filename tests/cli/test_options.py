@@ -164,3 +164,23 @@ def test_values_outside_a_known_list_are_refused_with_the_closest() -> None:
         require(MineOptions(window="frist"), "window")
     assert caught.value.message == "expected --window to be one of run, first; found 'frist'"
     assert caught.value.hint == "did you mean first?"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("trace", "ckpts", "--lr", 0.1), "expected --virtual-step with --lr"),
+        (("trace", "ckpts", "--optimizer", "foo", "--betas", 0.9), "with --optimizer, --betas"),
+        (("trace", "ckpts", "--idle", 3), "expected --watch with --idle"),
+        (("mine", "--eigenvectors", 5), "expected --method eigen with --eigenvectors"),
+        (("mine", "--method", "losses", "--similarity", "raw"), "with --similarity"),
+        (("mine", "--method", "top", "--sketch-dimensions", 64, "--screening-space", 1), "with --sketch-dim"),
+        (("train", "run", "--weight", 0.5), "expected --downweight with --weight"),
+    ],
+)
+def test_an_option_that_would_have_no_part_is_refused(
+    opsig: Opsig, words: tuple[str, ...], said: str
+) -> None:
+    done = opsig(*words)
+    assert (done.code, said in " ".join(done.err.split())) == (2, True), done.err
+    assert "leave out" in done.err

@@ -58,6 +58,24 @@ def test_a_missing_folder_is_refused(opsig: Opsig, tmp_path: Path) -> None:
     _refused(opsig("trace", tmp_path / "none", *MODEL), 3, "found nothing at")
 
 
+def test_a_file_that_is_no_checkpoint_is_named_and_not_its_folder(
+    opsig: Opsig, ckpts: Path, case: Path
+) -> None:
+    (ckpts / "notes.csv").write_text("a,b\n")
+    for words in (
+        ("trace", case / "opsig.h5"),
+        ("init", case / "opsig.h5"),
+        ("inspect", ckpts / "notes.csv"),
+    ):
+        _refused(opsig(*words), 3, f"found the file {words[1]}")
+
+
+def test_data_without_a_part_to_trace_are_refused_by_the_option(opsig: Opsig, ckpts: Path) -> None:
+    for words in (("--examples", 20), ("--tokens",)):
+        done = opsig("trace", ckpts, "--model", "mlp", "--data", "planted", *words)
+        assert (done.code, words[0] in done.err.partition("hint:")[0]) == (2, True)
+
+
 def test_one_checkpoint_is_enough_for_losses_and_sharpness_but_not_for_mining(
     opsig: Opsig, ckpts: Path, tmp_path: Path
 ) -> None:

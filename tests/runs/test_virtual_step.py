@@ -288,6 +288,7 @@ def test_mine_and_the_reports_show_virtual_steps(opsig: Opsig, sparse: Path, tmp
     words = ("--model", MODEL, "--data", DATA, "--store", store, "--virtual-step")
     shown = opsig("trace", sparse, *words, "--optimizer", "gd", "--lr", 0.5).out
     assert "interference D" in shown
+    assert f"each checkpoint ({VIRTUAL} --optimizer gd --lr 0.5)" in " ".join(shown.split())
     with h5py.File(store) as file:
         labels = dict(zip(file["example_ids"][()].tolist(), file["labels"][()].tolist(), strict=True))
         first, delta = int(file["virtual/up_ids"][0, 0]), float(file["virtual/up_deltas"][0, 0])
@@ -296,7 +297,8 @@ def test_mine_and_the_reports_show_virtual_steps(opsig: Opsig, sparse: Path, tmp
     mined = opsig("mine", "--store", store, "--candidates", 40)
     assert "Virtual steps" in mined.out
     assert named in " ".join(mined.out.split())
-    assert "Virtual steps" in opsig("report", "--full", "--store", store).out
+    full = " ".join(opsig("report", "--full", "--store", store).out.split())
+    assert f"Virtual steps: one optimizer step from each checkpoint ({VIRTUAL} --optimizer gd" in full
     told = opsig("report", "--full", "--store", store, "--html", "-o", page, "--json").json
     told = told["result"]["virtual"]
     np.testing.assert_allclose(told["interference"], interference, rtol=1e-6)

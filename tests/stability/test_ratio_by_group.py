@@ -11,7 +11,9 @@ from conftest import Opsig
 from torch import nn
 from trained_run import Trained
 
+from opsigcli.errors import UsageError
 from opsigcli.optimizers import OPTIMIZERS
+from opsigcli.runs.given_hyper import rate_of, rates_of, require_rates
 
 Tensor = torch.Tensor
 
@@ -51,6 +53,20 @@ def test_learning_rates_by_group_are_one_operator(run: Trained) -> None:
     given = run.sharpness("--lr-groups", "0.1,0.2")
     truth = run.scaled(10, lambda name: 0.1 if "body" in name else 0.2)
     assert given[0]["ratio"] == pytest.approx(truth / 2, rel=1e-4)
+    mixed = run.sharpness("--lr-groups", "body=0.1,body.bias=0.3,1=0.2")  # the longest name decides
+    truth = run.scaled(10, lambda name: {"body.weight": 0.1, "body.bias": 0.3}.get(name, 0.2))
+    assert mixed[0]["ratio"] == pytest.approx(truth / 2, rel=1e-4)
+    for words, found in (("0.1,0.2,0.3", "of group 3"), ("body=0.1,rest=0.2", "'rest'")):
+        with pytest.raises(AssertionError, match=f"2 parameter groups.*{found}"):
+            run.sharpness("--lr-groups", words)
+
+
+def test_a_number_is_a_group_also_where_modules_are_called_by_numbers() -> None:
+    rates = rates_of("0.1,0.01")
+    assert [rate_of(rates, name, 0.5) for name in ("0.weight", "1.weight")] == [0.5, 0.5]
+    require_rates(rates, 2, ["0.weight", "1.weight"])
+    with pytest.raises(UsageError, match=r"no parameter groups.*group 1"):
+        require_rates(rates, 0, ["0.weight", "1.weight"])
 
 
 def test_groups_that_differ_in_decay_alone_keep_their_own_betas(run: Trained) -> None:
