@@ -210,7 +210,7 @@ class Run:
         chosen = examples if examples is None or isinstance(examples, str) else ",".join(map(str, examples))
         with open_store(self.path) as store:
             rows = chosen_rows(store.trace.steps, steps)
-            table = table_of(Chosen(store, rows, chosen_positions(store.trace, chosen)))
+            table = table_of(Chosen(store, rows, chosen_positions(store.trace, chosen, self.path)))
             columns = {column.name: column.read(0, table.rows) for column in table.columns}
             if table.grid is not None:
                 columns |= dict(zip(table.grid.names, table.grid.read(0, table.rows), strict=True))

@@ -33,7 +33,9 @@ def export(options: ExportOptions, progress: Progress) -> Outcome:
     with open_store(options.store) as store:
         trace = store.trace
         chosen = Chosen(
-            store, chosen_rows(trace.steps, options.steps), chosen_positions(trace, options.examples)
+            store,
+            chosen_rows(trace.steps, options.steps),
+            chosen_positions(trace, options.examples, options.store),
         )
         table = table_of(chosen)
         write_file(output, lambda file: write(table, file), forward=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from opsigcli.command_line import command
 from opsigcli.errors import UsageError
 from opsigcli.runs.example_ids import read_ids
 from opsigcli.token_ids import id_number
@@ -42,17 +43,18 @@ def chosen_rows(steps: NDArray[np.int64], text: str | None) -> slice:
         raise UsageError(
             f"expected a checkpoint among steps {text}, found none; the trace has {len(steps)}, "
             f"from step {steps[0]} to step {steps[-1]}",
-            "look at them with: opsig inspect opsig.h5",
+            f"example: --steps {steps[0]}:{steps[-1]}",
         )
     return slice(start, stop, int(match[3] or 1))
 
 
-def chosen_positions(trace: LossTrace, text: str | None) -> NDArray[np.int64] | None:
+def chosen_positions(trace: LossTrace, text: str | None, store: Path) -> NDArray[np.int64] | None:
     """Columns (n,) of the examples that are asked for, in the order of the trace; None is all.
 
     Args:
         trace: the loss trace.
         text: ids with commas between them, or the path of a file of ids, as ``opsig mine --export`` writes it.
+        store: that the trace is of, for the command that lists its ids.
 
     Raises:
         UsageError: it is neither, or the trace has no such example.
@@ -65,7 +67,7 @@ def chosen_positions(trace: LossTrace, text: str | None) -> NDArray[np.int64] | 
         raise UsageError(
             f"expected examples of the trace, found {trace.naming.id(int(missing[0]))}, which is not one of its "
             f"{len(trace.example_ids)}",
-            "look at the ids with: opsig export examples",
+            f"look at the ids with: {command('export', Path('examples'), store=store)}",
         )
     return np.sort(trace.positions(np.unique(ids)))
 

@@ -243,6 +243,8 @@ def test_what_makes_no_table_is_refused_and_writes_nothing(
     done = opsig("export", *words, "-o", tmp_path / "t", "--store", store)
     assert done.code == code
     assert said in " ".join(done.err.split())
+    assert "opsig inspect opsig.h5" not in done.err  # hints name this store, or none
+    assert "opsig export examples" not in done.err or f"--store {store}" in done.err
     assert not (tmp_path / "t").exists()
 
 
