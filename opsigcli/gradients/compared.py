@@ -80,7 +80,7 @@ def compared(
     if not rows:
         raise CheckpointError(
             f"expected traced checkpoints whose gradients can be compared; {which}",
-            "put them back, or mine by the losses alone: --method losses",
+            "put them back, trace the folder that holds them now, or mine by the losses alone: --method losses",
         )
     at = ", ".join(f"{step:,}" for step in steps[rows])
     key = _key(store, options, rows, usable)

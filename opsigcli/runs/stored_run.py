@@ -118,7 +118,7 @@ class StoredRun:
         if not path.exists():
             raise CheckpointError(
                 f"expected the checkpoint {path}, which was traced; it is gone",
-                "put it back, or trace the folder that holds the checkpoints now, with --fresh",
+                "put it back, or trace the folder that holds the checkpoints now",
             )
         base = getattr(self.objective.model, "folder", "")
         if self.run.base and base_digest(Path(base)) != self.run.base:

@@ -36,8 +36,11 @@ def identity(run: Run) -> dict[str, Any]:
     return found | ({"base": run.base} if run.base else {})
 
 
-def trained_otherwise(store: Store | None, run: Run, lrs: Sequence[float]) -> bool:
-    """Whether more is known of the run's training than its store says, as where a manifest was written after a trace.
+def known_otherwise(store: Store | None, run: Run, lrs: Sequence[float]) -> bool:
+    """Whether other things are known of the run than its store says, though its losses are the same.
+
+    A manifest may have been written after a trace, or the folder of the checkpoints been moved, in which ``mine`` and
+    ``sharpness`` look for them.
 
     Args:
         store: None for a new one.
@@ -48,7 +51,8 @@ def trained_otherwise(store: Store | None, run: Run, lrs: Sequence[float]) -> bo
         return False
     before, now = ([one.optimizer, plain(one.hyper), one.batch_size] for one in (store.run, run))
     rates = {lr for lr in lrs if math.isfinite(lr)} - set(store.lrs.tolist())
-    return bool(rates) or bool(run.optimizer and before != now)
+    moved = store.run.checkpoints != run.checkpoints
+    return moved or bool(rates) or bool(run.optimizer and before != now)
 
 
 def require_same_mean(store: Store, objective: Objective) -> None:

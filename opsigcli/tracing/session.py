@@ -166,7 +166,7 @@ class Session:
             elif stopped is not None:
                 store = self._open(stack)
             new = any(row.stored is None for row in self.done) or self._stepped(worker, store)
-            new |= same_trace.trained_otherwise(store, self.run, [row.lr for row in self.done])
+            new |= same_trace.known_otherwise(store, self.run, [row.lr for row in self.done])
             enough = len(self.done) >= min(2, len(self.rows))
             if new and enough:
                 content = self._content(worker, store, stopped is not None)

@@ -72,7 +72,7 @@ def test_a_file_that_is_no_checkpoint_is_named_and_not_its_folder(
 
 def test_data_without_a_part_to_trace_are_refused_by_the_option(opsig: Opsig, ckpts: Path) -> None:
     for words in (("--examples", 20), ("--tokens",)):
-        done = opsig("trace", ckpts, "--model", "mlp", "--data", "planted", *words)
+        done = opsig("trace", ckpts, *MODEL, *words)
         assert (done.code, words[0] in done.err.partition("hint:")[0]) == (2, True)
 
 
@@ -276,6 +276,22 @@ def test_a_checkpoint_changed_after_tracing_is_not_measured(opsig: Opsig, case: 
     assert result.code == 4
     assert "was changed since it was traced" in result.json["result"]["failed"]["step-000060.safetensors"]
     assert [point["step"] for point in result.json["result"]["points"]] == [0, 120]
+
+
+def test_a_folder_that_was_moved_is_found_again_by_a_trace_of_it(
+    opsig: Opsig, ckpts: Path, tmp_path: Path
+) -> None:
+    store, now = tmp_path / "moved.h5", tmp_path / "now"
+    words = (*MODEL, "--store", store)
+    assert opsig("trace", ckpts, *words).code == 0
+    before = store.read_bytes()
+    ckpts.rename(now)
+    done = opsig("sharpness", "--store", store, "--every", 9)
+    assert (done.code, "trace the folder that holds the checkpoints now" in done.err) == (3, True)
+    assert store.read_bytes() == before
+    again = opsig("trace", now, *words, "--json").json["result"]
+    assert (again["units_computed"], {one["status"] for one in again["checkpoints"]}) == (0, {"kept"})
+    assert opsig("sharpness", "--store", store, "--every", 9).code == 0
 
 
 def test_a_missing_store_says_how_to_make_one(opsig: Opsig, tmp_path: Path) -> None:
