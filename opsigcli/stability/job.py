@@ -23,6 +23,7 @@ from opsigcli.sharpness_records import Phase, SharpnessPoint, marked
 from opsigcli.stability.configuration import numerics, without_rule
 from opsigcli.stability.measure import Measured
 from opsigcli.stability.merging import answers, completed, merged, wanted
+from opsigcli.stability.step_limits import LAST
 from opsigcli.store.decode import decode_unit
 from opsigcli.store.names import SHARPNESS, name_of
 from opsigcli.store.reader import Store
@@ -91,22 +92,20 @@ class Job:
         """Whether all that is asked of a row is known."""
         point = self.points.get(self.steps[row])
         return (
-            point is not None
-            and answers(point, self.options, self._asked(row))
-            and not self._judged_otherwise(row)
+            point is not None and answers(point, self.options, self._asked(row)) and not self._outdated(row)
         )
 
     def known_otherwise(self, row: int) -> SharpnessPoint | None:
         """The point of a row with another rule, where the rule is all that differs."""
         point = self.other.get(self.steps[row])
-        if self._judged_otherwise(row):
+        if self._outdated(row):
             point = self.points[self.steps[row]]
         return point if point is not None and answers(point, self.options, self._asked(row)) else None
 
     def keep(self, row: int, measured: Measured) -> SharpnessPoint:
         """Keep a new point, beside what is known of its checkpoint."""
         point, curvatures = measured.point, measured.curvatures
-        if self._judged_otherwise(row):
+        if self._outdated(row):
             judged = {name: getattr(point, name) for name in JUDGED}
             self.points[point.step] = replace(self.points[point.step], **judged)
         point = replace(
@@ -223,6 +222,13 @@ class Job:
         """Whether a point was judged by what was known of the run then, and other things are known of it now."""
         point = self.points.get(self.steps[row])
         return point is not None and point.settings not in ("", self.settings[row])
+
+    def _outdated(self, row: int) -> bool:
+        """Whether so, or a point was judged as the last checkpoint's, which another one follows by now."""
+        point = self.points.get(self.steps[row])
+        check = None if point is None else point.step_check
+        followed = check is not None and LAST in check.reason and row + 1 < len(self.steps)
+        return followed or self._judged_otherwise(row)
 
     def _add(self, point: SharpnessPoint) -> None:
         old = self.points.get(point.step)

@@ -27,7 +27,7 @@ from opsigcli.stability.gradient_length import GradientLength
 from opsigcli.stability.state_verdict import WORD, WORD_BLIND, StateCheck
 from opsigcli.stability.step_causes import Assumed, Cause, cosine, find_cause, norm
 from opsigcli.stability.step_directions import assumed_of, more_directions
-from opsigcli.stability.step_limits import drawing, hindrance, keeps_state, manifest_of
+from opsigcli.stability.step_limits import LAST, drawing, hindrance, keeps_state, manifest_of
 from opsigcli.stability.step_null import StepNull
 from opsigcli.stability.step_rounding import bound_of, rounding_of
 from opsigcli.stability.updates import State, Update, Updates
@@ -71,7 +71,7 @@ class StepChecker:
         """
         steps = self.run.steps
         if row + 1 >= len(steps):
-            return self._far(row, tuning, "it is the last checkpoint")
+            return self._far(row, tuning, LAST)
         apart = int(steps[row + 1] - steps[row])
         if apart != 1:
             why = f"the next checkpoint is {apart:,} {self.run.run.axis.many} away, not one"

@@ -14,6 +14,7 @@ from opsigcli.objective.batch_norm import batch_norms
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.tuning import Tuning
 
+LAST = "it is the last checkpoint"
 HEAVY = ("momentum", "nesterov", "dampened", "sgdw", "sam")  # which keep their momentum alone
 BATCH_BYTES = 4 << 30  # that statistics of all examples together may keep
 

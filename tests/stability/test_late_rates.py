@@ -53,3 +53,34 @@ def test_a_rate_that_is_given_is_left(opsig: Opsig, tmp_path: Path) -> None:
     found = opsig("sharpness", "--store", store, "--tolerance", 0.05, "--lr", 0.05, "--json").json
     assert {point["lr"] for point in found["result"]["points"]} == {0.05}
     assert SAID not in " ".join(found["warnings"])
+
+
+@pytest.mark.parametrize("made", [pytest.param(sgd(lr=0.2), id="gd"), pytest.param(ADAM, id="adam")])
+def test_the_last_checkpoint_is_judged_anew_when_another_one_follows(
+    opsig: Opsig, tmp_path: Path, made: Make
+) -> None:
+    store, later = short_run(opsig, tmp_path, made, decay=0.8, late=True), tmp_path / "later"
+    words = (
+        "trace",
+        tmp_path / "run",
+        "--model",
+        f"file:{tmp_path}/net.py:Tanh",
+        "--data",
+        f"npz:{tmp_path}/data.npz",
+    )
+    later.mkdir()
+    for step in (6, 7):
+        (tmp_path / "run" / f"step_{step}.pt").rename(later / f"step_{step}.pt")
+    assert opsig(*words, "--store", store, "--fresh").code == 0
+    measure = ("sharpness", "--store", store, "--tolerance", 0.05, "--json")
+    first = opsig(*measure).json["result"]["points"]
+    assert first[5]["step_check"]["verdict"] == "cannot be told"
+    for step in (6, 7):
+        (later / f"step_{step}.pt").rename(tmp_path / "run" / f"step_{step}.pt")
+    assert opsig(*words, "--store", store).code == 0
+    then = opsig(*measure).json["result"]["points"]
+    assert then[5]["step_check"]["verdict"] == "confirmed"
+    assert then[5]["threshold"] == pytest.approx(first[5]["threshold"] / 0.8)
+    assert not any("judged by its own" in note for note in then[5]["notes"])
+    assert then[5]["eigenvalues"] == pytest.approx(first[5]["eigenvalues"], rel=0.05)
+    assert opsig(*measure, "--steps", "0:4").json["result"]["points"][4] == then[4]
