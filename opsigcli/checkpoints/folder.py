@@ -12,6 +12,7 @@ from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, some
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats import foreign, formats
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest
+from opsigcli.checkpoints.optimizer_beside import optimizer_beside, with_optimizer_beside
 from opsigcli.errors import CheckpointError
 from opsigcli.files import strange_kind
 from opsigcli.options import MANIFEST
@@ -238,11 +239,12 @@ def describe(
     described: list[Described] = []
     failed: list[Failed] = []
     empty: list[Skipped] = []
-    named = _counted(found)
+    named, by_file = _counted(found), {entry.file: entry for entry in found}
     for entry in found:
         several = False
         try:
             header = entry.format.describe(entry.path)
+            header = header if entry.format.folder else with_optimizer_beside(header, entry.path)
             if entry.ref:
                 header = replace(header, notes=(f"revision {entry.ref}", *header.notes))
             several = key is None and not examine
@@ -257,6 +259,13 @@ def describe(
                 empty.append(Skipped(entry.file, error.message))
             else:
                 failed.append(Failed(entry.file, error))
+    owner = {optimizer_beside(one.found.path): one.found.file for one in described}
+    empty = [
+        replace(item, reason=f"the optimizer's state of {own}")
+        if (own := owner.get(by_file[item.file].path))
+        else item
+        for item in empty
+    ]
     return described, failed, empty
 
 

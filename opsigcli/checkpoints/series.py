@@ -18,6 +18,7 @@ from opsigcli.checkpoints.formats import named
 from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.checkpoints.names import NUMBERS
 from opsigcli.checkpoints.none_found import nothing
+from opsigcli.checkpoints.optimizer_beside import optimizer_in
 from opsigcli.checkpoints.order import ORDERS, gaps, in_steps, put_in_order
 from opsigcli.checkpoints.placed import Numbered
 from opsigcli.checkpoints.step_keys import RATE_OF
@@ -76,7 +77,7 @@ class Series:
             CheckpointError: the file cannot be read or is refused.
         """
         checkpoint = self.checkpoints[index]
-        return named(checkpoint.format).optimizer(checkpoint.path, tensors=tensors)
+        return optimizer_in(named(checkpoint.format), checkpoint.path, tensors=tensors)
 
     def sha256(self, index: int) -> str:
         """The sha256 of one checkpoint's file, hexadecimal; computed once.

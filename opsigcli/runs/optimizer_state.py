@@ -11,6 +11,7 @@ from opsigcli.checkpoints.base import Header
 from opsigcli.checkpoints.choose import plain_names
 from opsigcli.checkpoints.formats import formats
 from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
+from opsigcli.checkpoints.optimizer_beside import optimizer_in
 from opsigcli.checkpoints.series import Series
 from opsigcli.checkpoints.writer import state_path
 from opsigcli.errors import CheckpointError
@@ -109,7 +110,7 @@ def saved_optimizer(path: Path, *, tensors: bool) -> Mapping[str, Any]:
     if state_path(path).exists():
         return {}
     reader = next(reader for reader in formats() if reader.recognises(path))
-    return reader.optimizer(path, tensors=tensors)
+    return optimizer_in(reader, path, tensors=tensors)
 
 
 def state_by_parameter(
@@ -135,7 +136,7 @@ def state_by_parameter(
             own.setdefault(name, {})[key] = value
         return {name: entry for name, entry in own.items() if entry}
     reader = next(reader for reader in formats() if reader.recognises(path))
-    saved = reader.optimizer(path, tensors=True)
+    saved = optimizer_in(reader, path, tensors=True)
     state: Mapping[Any, Any] = saved.get("state") or {}
     if not state:
         return {}
