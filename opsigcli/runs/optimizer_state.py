@@ -37,14 +37,20 @@ def recognise(series: Series) -> Recognised:
     except CheckpointError as error:
         return Recognised(reason=error.message)
     found = from_state_dict(saved) if saved.get("param_groups") else Recognised()
-    for one in map(from_state_dict, saved.get("others", ())):
-        if (one.rule, one.hyper) != (found.rule, found.hyper):
-            named = f"{found.rule or 'one that is not known'}, {one.rule or 'another'}"
-            return Recognised(
-                reason=f"the checkpoints hold {1 + len(saved['others'])} optimizers ({named}), each is judged by the "
-                "weights that it trains"
-            )
+    others = [from_state_dict(state) for state in saved.get("others", ())]
+    if any((one.rule, one.hyper) != (found.rule, found.hyper) for one in others):
+        named = ", ".join(map(_with_rate, (found, *others)))
+        return Recognised(
+            reason=f"the checkpoints hold {1 + len(others)} optimizers ({named}), each is judged by the weights that "
+            "it trains"
+        )
     return _for_others(series, having, found) if found.name and len(having) < len(series) else found
+
+
+def _with_rate(found: Recognised) -> str:
+    """An optimizer by its rule and learning rate."""
+    lr = found.hyper.get("lr")
+    return (found.rule or "one that is not known") + ("" if lr is None else f" with lr {hyper_text(lr)}")
 
 
 def _for_others(series: Series, having: Sequence[int], found: Recognised) -> Recognised:

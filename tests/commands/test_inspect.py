@@ -74,6 +74,21 @@ def test_several_unlike_sets_of_weights_ask_for_a_key(opsig: Opsig, tmp_path: Pa
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts bytes read as Linux reports them")
+def test_each_of_several_optimizers_is_named_with_its_rate(opsig: Opsig, tmp_path: Path) -> None:
+    nets = {name: torch.nn.Linear(2, 2) for name in ("generator", "discriminator")}
+    rules = (
+        torch.optim.Adam(nets["generator"].parameters(), 1e-3),
+        torch.optim.SGD(nets["discriminator"].parameters(), 0.05, momentum=0.9),
+    )
+    for step in (1, 2):
+        states = {f"opt_{i}": rule.state_dict() for i, rule in enumerate(rules)}
+        torch.save(
+            {name: net.state_dict() for name, net in nets.items()} | states, tmp_path / f"step_{step}.pt"
+        )
+    (said,) = (w for w in opsig("inspect", tmp_path, "--json").json["warnings"] if "optimizer" in w)
+    assert "2 optimizers (adam with lr 0.001, momentum with lr 0.05)" in said
+
+
 def test_the_size_of_tensors_does_not_matter(opsig: Opsig, tmp_path: Path) -> None:
     def bytes_read() -> int:
         return int(Path("/proc/self/io").read_text().split()[1])
