@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+DECIMALS = 0.01, 1000  # where two decimals are one to five digits
 SENTENCES: dict[str, str] = {
     # of mined pairs
     "pairs: not looked for": "opposing groups were not looked for",
@@ -236,3 +237,15 @@ def percent(share: float | None) -> str:
         return "\u2013"
     text = f"{100 * share:.{0 if abs(share) >= 0.0995 else 1}f}%"
     return "0.0%" if text == "-0.0%" else text
+
+
+def decimals(value: float, sign: str = "") -> str:
+    """A number of about 1 with two decimals; with two digits where these would show none of it, or many more.
+
+    Args:
+        value: the number.
+        sign: "+" to show that of positive numbers as well.
+    """
+    if value == 0 or DECIMALS[0] <= abs(value) < DECIMALS[1]:
+        return f"{round(value, 2) + 0.0:{sign}.2f}"  # never -0.00
+    return f"{value:{sign}.2g}"

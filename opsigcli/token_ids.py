@@ -66,6 +66,10 @@ class Naming:
         """A label among words, as tokens may be signs that read as part of them; "" where examples have none."""
         return self.shown(label if self.kind == "class" else f"'{label}'")
 
+    def named(self, label: str) -> str:
+        """A label among words that are no labels; a number says of what it is one."""
+        return f"{self.kind} {label}" if self.kind == "class" and label.isdecimal() else self.quoted(label)
+
     def before(self, label: str) -> str:
         """A label in front of an id among words; a number says of what it is one, as it would read as an id."""
         return (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from opsigcli.sentences import decimals
 from opsigcli.sharpness_records import Phase, SharpnessPoint
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ def _stretches(at: Ints, values: Floats, ratios: NDArray[np.float64], note: str)
         if kind:
             name = "at the edge" if kind == 1 else "past the edge"
             middle = float(np.median(ratios[here]))
-            text = f"{_counted(stop - start)}, stability ratio {ratios[here].min():.2f} to {ratios[here].max():.2f}"
-            yield Phase(name, int(at[start]), int(at[stop - 1]), f"{text}, median {middle:.2f}{note}")
+            least, most = (decimals(float(pick(ratios[here]))) for pick in (np.min, np.max))
+            text = f"{_counted(stop - start)}, stability ratio {least} to {most}, median {decimals(middle)}{note}"
+            yield Phase(name, int(at[start]), int(at[stop - 1]), text)
         else:
             # The first point at the edge belongs to the rise that led there.
             rise = _sharpening(at, values, ratios, start, min(stop + 1, len(at)))
@@ -101,7 +103,7 @@ def _sharpening(at: Ints, values: Floats, ratios: NDArray[np.float64], start: in
         return None
     text = f"sharpness rose from {part[0]:.4g} to {part[-1]:.4g}"
     if np.isfinite(ratios[[low, high]]).all():
-        text += f", stability ratio from {ratios[low]:.2f} to {ratios[high]:.2f}"
+        text += f", stability ratio from {decimals(float(ratios[low]))} to {decimals(float(ratios[high]))}"
     return Phase("progressive sharpening", int(at[low]), int(at[high]), text)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opsigcli.sentences import decimals
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -198,8 +200,8 @@ def _grown(evidence: Mapping[str, Evidence]) -> list[str]:
     if growth is None:
         return []
     return [
-        f"their swing grew {growth.value:.2f} times each step up to its largest one; the curvature along their "
-        f"direction predicts {growth.null or 0.0:.2f}"
+        f"their swing grew {decimals(growth.value)} times each step up to its largest one; the curvature along their "
+        f"direction predicts {decimals(growth.null or 0.0)}"
     ]
 
 
@@ -267,4 +269,7 @@ def _selection(evidence: Mapping[str, Evidence]) -> list[str]:
 
 
 def _compare(statement: str, name: str, evidence: Evidence) -> str:
-    return f"{statement} ({name} {evidence.value:+.2f}, class-matched {evidence.null or 0.0:+.2f})"
+    value, null = (
+        f"{round(each, 2) + 0.0:+.2f}" for each in (evidence.value, evidence.null or 0.0)
+    )  # no -0.00
+    return f"{statement} ({name} {value}, class-matched {null})"

@@ -19,7 +19,13 @@ class ReportOptions:
         Argument("Stores: one is reported, several are compared. Default: that of --store.", "STORES"),
     ] = ()
     full: Annotated[bool, Option("Show everything in the terminal, not one screen of it.")] = False
-    html: Annotated[bool, Option("Write one self-contained HTML file, opsig-report.html.")] = False
+    html: Annotated[
+        bool,
+        Option(
+            "Write one self-contained HTML file, opsig-report.html; beside one that would pass 2 MB, or could not have "
+            "the curves of all members, a folder, opsig-report_files."
+        ),
+    ] = False
     output: Annotated[Path | None, Option("Write the HTML to FILE.", "FILE", short="-o")] = None
     figure: Annotated[
         Path | None,

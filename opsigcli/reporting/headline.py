@@ -79,7 +79,8 @@ def _pairs(case: Case) -> Part:
     if not mining.pairs:
         by_class = mining.explained.get("class", 0.0)
         if by_class >= BY_CLASS and mining.opposing_classes and len(case.trace.steps) > WINDOW:
-            sides = " against ".join(joined(side) for side in mining.opposing_classes)
+            named = (map(case.trace.naming.named, side) for side in mining.opposing_classes)
+            sides = " against ".join(joined(list(side)) for side in named)
             words = say(
                 "pairs: classes, how much",
                 sides=f", {sides}",

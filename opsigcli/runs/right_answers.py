@@ -31,14 +31,16 @@ def right_labels(objective: Objective, outputs: Tensor, positions: Ints) -> tupl
     labels = labels_of(objective, positions)
     if says_yes_or_no(objective, outputs, labels):
         edge = 0.5 if objective.kind.takes == "probabilities" else 0.0
-        hits = (outputs.reshape(labels.shape) > edge) == (labels > 0.5)
+        answers = outputs.reshape(labels.shape)
+        hits = ((answers > edge) == (labels > 0.5)) & ~answers.isnan()  # which is below every edge
         return hits, torch.ones_like(hits)
     dim = class_dimension(objective, outputs, labels)
     if dim is None:
         return None
     outputs = outputs.flatten(1) if labels.ndim == 1 else outputs
     labelled = labels != IGNORED
-    return (outputs.argmax(dim) == labels) & labelled, labelled
+    # The largest of numbers with a NaN is the NaN, wherever it is: a run that diverged has no right answers.
+    return (outputs.argmax(dim) == labels) & labelled & ~outputs.isnan().any(dim), labelled
 
 
 def labels_of(objective: Objective, positions: Ints) -> Tensor:

@@ -67,7 +67,7 @@ def test_a_drag_zooms_all_charts_alike_and_a_double_click_shows_the_whole_run(
         start, wide = map(float, view.split())
         assert start == pytest.approx(250, abs=2)
         assert wide == pytest.approx(250, abs=3)
-        assert page.locator("nav .zoom span").text_content() == "50 to 100"
+        assert page.locator("nav .zoom span").text_content() == "step 50 to 100"
         axis = page.locator("#figure-groups2 svg.chart .axes text").all_text_contents()
         assert {"60", "80"} <= set(axis)
         page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 60)
@@ -120,11 +120,11 @@ def test_the_page_opens_where_the_curves_swing(browser: Any, tmp_path: Path) -> 
     path = tmp_path / "report.html"
     path.write_text(render_html(replace(with_losses(still, losses), spikes=(), sharpness=()), {}), "utf-8")
     with Watched(browser, path) as watched:
-        low, high = map(int, (watched.page.locator("nav .zoom span").text_content() or "").split(" to "))
+        low, high = map(int, (watched.page.locator("nav .zoom span").text_content() or "")[5:].split(" to "))
         assert 90 <= low <= 100
         assert 128 <= high <= 140
         watched.page.get_by_label("Whole run").first.click()
-        assert watched.page.locator("nav .zoom span").text_content() == "whole run"
+        assert watched.page.locator("nav .zoom span").text_content() == "step 0 to 200, whole run"
 
 
 def test_an_entry_of_the_legend_hides_its_curve(browser: Any, report: Path) -> None:
@@ -211,7 +211,7 @@ def test_an_example_opens_by_its_address_with_its_curve(browser: Any, report: Pa
         assert (
             page.locator("dialog .zoom span").text_content() == page.locator("nav .zoom span").text_content()
         )
-        assert page.locator("nav .zoom span").text_content() != "whole run"
+        assert "whole run" not in (page.locator("nav .zoom span").text_content() or "")
         page.get_by_role("button", name="Close").click()
         page.wait_for_url(ADDRESS)  # a dialog says that it closed in a task of its own
         page.evaluate("location.hash = '#example-114'")

@@ -31,6 +31,7 @@ from opsigcli.reporting.summary import (
 )
 from opsigcli.sentences import percent
 from opsigcli.sharpness_records import SharpnessPoint
+from opsigcli.token_ids import Naming
 
 
 @pytest.mark.parametrize(
@@ -251,6 +252,15 @@ def test_headline_calls_an_oscillation_of_whole_classes_by_its_name() -> None:
     said = headline(replace(case, mining=mining))
     assert said.title.startswith("Only whole classes were found to oppose one another")
     assert "explains 74% of the high-passed loss deltas" in said.found[0]
+    numbers = headline(replace(case, mining=replace(mining, opposing_classes=(("0", "2"), ("1",)))))
+    assert "(class 0 and class 2 against class 1)" in numbers.title
+    tokens = replace(case.trace, naming=Naming(True, "next token"))
+    assert (
+        "('the' against 'a')"
+        in headline(
+            replace(case, trace=tokens, mining=replace(mining, opposing_classes=(("the",), ("a",))))
+        ).title
+    )
     weak = headline(replace(case, mining=replace(mining, explained={"class": 0.3})))
     assert weak.title.startswith("No pair of opposing groups was found")
     still = headline(replace(case, mining=replace(mining, opposing_classes=())))  # nothing swings

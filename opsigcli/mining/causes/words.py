@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opsigcli.loss_unit import NATS, LossUnit
-from opsigcli.sentences import percent, say
+from opsigcli.sentences import decimals, percent, say
 from opsigcli.spike_records import LIKELY, SEEN, UNTOLD
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _signed(value: float, unit: LossUnit) -> str:
-    return f"{value:+.2f}{unit.after}".replace("-", "\u2212")
+    return f"{decimals(value, '+')}{unit.after}".replace("-", "\u2212")
 
 
 def _p(value: float | None) -> str:

@@ -185,7 +185,8 @@ function zoom(from, to) {
   charts.forEach(draw);
   show(NaN);
   zooms.forEach((words) => {
-    words.textContent = view === whole ? "whole run" : view.map((step) => spelled(Math.round(step))).join(" to ");
+    const part = view.map((step) => spelled(Math.round(step))).join(" to ");
+    words.textContent = `${document.body.dataset.axis} ${part}${view === whole ? ", whole run" : ""}`;
   });
 }
 const turn = (by, move) => {
