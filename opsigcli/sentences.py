@@ -26,6 +26,10 @@ SENTENCES: dict[str, str] = {
         "run {command}."
     ),
     "pairs: where": "Looked at for pairs: {looked}.",
+    "pairs: copies": (
+        "{amount} of the {size} examples of {group} are copies of one ({example}), inputs and target alike: what they "
+        "hold, they hold by being repeated."
+    ),
     "pairs: by class": "The {kind} alone explains {share} of the high-passed loss deltas (adjusted R²).",
     "pairs: by class, few": (
         "The {kind} alone explains {share} of the {deltas} loss deltas (adjusted R²): so few do not tell an "

@@ -12,6 +12,7 @@ import numpy as np
 
 from opsigcli.mining_records import WINDOW
 from opsigcli.options import COMMANDS
+from opsigcli.reporting.copies import copies_in
 from opsigcli.reporting.format import NOTHING, count, group_mark, number
 from opsigcli.reporting.sharpness_lines import curvature_lines, step_check_lines
 from opsigcli.sentences import percent, say
@@ -256,7 +257,7 @@ def notes(case: Case) -> list[str]:
     lines = mining_notes(case.mining) if case.mining else []
     by_class = case.mining.explained.get("class", math.nan) if case.mining else math.nan
     if case.mining and case.mining.pairs:
-        lines.append(say("pairs: where", looked=looked_at(case.mining, case.trace)))
+        lines += [say("pairs: where", looked=looked_at(case.mining, case.trace)), *copies_in(case)]
     deltas = len(case.trace.steps) - 1
     if math.isfinite(by_class) and deltas > 1:
         # Of fewer nothing is taken out, and classes explain the trend.

@@ -97,6 +97,16 @@ def calm(**more: Any) -> Case:
 FALLING = np.linspace(2, 1, 41)
 
 
+def repeated(times: int) -> Case:
+    """A case of which so many of the first members of its first pair are one example."""
+    case = make_case()
+    assert case.mining is not None
+    digests = np.arange(len(case.trace.example_ids))
+    positions = case.trace.positions(case.mining.pairs[0].first.ids)
+    digests[positions[: max(times * len(positions) // 4, 1)]] = -1
+    return replace(case, trace=replace(case.trace, digests=digests))
+
+
 def falling(ratio: float, losses: Any = FALLING) -> Case:
     """A calm run whose mean loss falls, with that ratio at three checkpoints in a row."""
     case = with_ratios(calm(), {0: ratio, 10: ratio, 20: ratio})
@@ -205,6 +215,7 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
         lambda: mined(calm(), explained={"class": 0.3}, opposing_classes=(("cat",), ("dog",)))),
     "pairs: of another trace": (lambda: mined_at(39), lambda: mined_at(len(make_case().trace.steps))),
     "pairs: where": (make_case, calm),
+    "pairs: copies": (lambda: repeated(3), lambda: repeated(1)),
     "pairs: by class": (lambda: mined(calm(), explained={"class": 0.4}), calm),
     "pairs: by class, few": (
         lambda: mined(calm(checkpoints=5), explained={"class": 0.9}),
