@@ -170,6 +170,7 @@ class Look:
     padded: PaddedLabels | None = None
     untried: tuple[str, ...] = ()  # ways to prepare inputs that would have taken too much work
     scale: OtherScale | None = None  # of targets that are numbers, which training changed
+    flat: float | None = None  # the part of the targets' variance that outputs near their mean have
 
     @property
     def last(self) -> Score:
@@ -216,6 +217,12 @@ class Look:
         lines = [
             one.words for one in (self.permutation, self.padded, self.scale, self.better) if one is not None
         ]
+        if self.flat is not None:
+            lines.append(
+                f"outputs hardly differ from one example to another ({self.flat:.1%} of the targets' variance) and are "
+                "near the mean target, which a loss of outputs (N, 1) against targets (N,) fits alone: torch holds "
+                "each output against all targets then"
+            )
         if self.a_guess:
             lines.append(
                 f"the last checkpoint does no better than a guess ({self._against_guess}): labels, the order of "

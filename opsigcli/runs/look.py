@@ -24,7 +24,7 @@ from opsigcli.runs.guesses import guesses
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.normalisations import better_prepared
 from opsigcli.runs.other_layout import other_layout
-from opsigcli.runs.other_scale import other_scale
+from opsigcli.runs.other_scale import near_their_mean, other_scale
 from opsigcli.runs.own_preparation import better_by_itself, by_itself_too
 from opsigcli.runs.padded_labels import padded_labels
 from opsigcli.runs.permuted import permuted
@@ -154,14 +154,18 @@ def look_at(
         better = other_layout(objective, sample, weights)
     if better is not None and prior is not None and better.mean_loss >= prior.mean_loss:
         better = None
-    scale = _scale(objective, sample, weights) if found.a_guess and prior and found.outputs is None else None
+    scale, flat = (
+        _scale(objective, sample, weights)
+        if found.a_guess and prior and found.outputs is None
+        else (None, None)
+    )
     if scale is not None:
         better = None
     if better is not None and better.data:
         better = by_itself_too(better, objective.model)
     if better is not None and (better.unlike is not None or better.model):
         order = None  # the answers are those to other inputs
-    return replace(found, permutation=order, better=better, untried=untried, scale=scale)
+    return replace(found, permutation=order, better=better, untried=untried, scale=scale, flat=flat)
 
 
 def _sample(objective: Objective, examples: int) -> tuple[Ints, Floats]:
@@ -199,18 +203,20 @@ def _score(objective: Objective, sample: Ints, weights: Floats) -> tuple[Score, 
     ), np.concatenate(answers) if answers else None
 
 
-def _scale(objective: Objective, sample: Ints, weights: Floats) -> OtherScale | None:
-    """The scale of targets that the outputs are on; None where it is that of the data, or nothing tells."""
+def _scale(objective: Objective, sample: Ints, weights: Floats) -> tuple[OtherScale | None, float | None]:
+    """The scale of targets that the outputs are on, or how little they differ; None where nothing tells."""
     if objective.kind.dense or not np.issubdtype(
         objective.source.read_targets(sample[:1]).dtype, np.floating
     ):
-        return None
+        return None, None
     outputs, targets = [], []
     for found, wanted, positions in _passes(objective, sample):
         outputs.append(found.double().cpu().reshape(len(positions), -1).numpy())
         targets.append(wanted.double().cpu().reshape(len(positions), -1).numpy())
     z, y = np.concatenate(outputs), np.concatenate(targets)
-    return other_scale(z, y, weights) if z.shape == y.shape else None
+    if z.shape != y.shape:
+        return None, None
+    return other_scale(z, y, weights), near_their_mean(z, y, weights)
 
 
 def _passes(objective: Objective, sample: Ints) -> Any:

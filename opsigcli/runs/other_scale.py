@@ -19,6 +19,7 @@ LEAST = 20  # examples, from which a line is fitted
 # Times what a line leaves: a usual scale that leaves more is not the one. Of small networks the right one left up to
 # 1.9 times as much, and the nearest to one that is not usual 3.5 times.
 WORSE = 3.0
+FLAT = 0.05  # of the targets' variance: outputs that differ by less, and lie as near to the mean, are of no example
 
 
 def other_scale(outputs: Floats, targets: Floats, weights: Floats) -> OtherScale | None:
@@ -41,6 +42,22 @@ def other_scale(outputs: Floats, targets: Floats, weights: Floats) -> OtherScale
     if line is not None and (best is None or 1 - best.explained > WORSE * (1 - line.explained)):
         return line
     return best
+
+
+def near_their_mean(outputs: Floats, targets: Floats, weights: Floats) -> float | None:
+    """The part of the targets' variance that outputs have; None where it is not small, or they are not near the mean.
+
+    Args:
+        outputs: (n, 1) z.
+        targets: (n, 1) y.
+        weights: (n,) of each example, adding up to 1.
+    """
+    if outputs.shape[1] != 1 or not np.isfinite(outputs).all():
+        return None
+    z, y = outputs[:, 0], targets[:, 0]
+    between, spread = float(weights @ z - weights @ y), float(weights @ (y - weights @ y) ** 2)
+    own = float(weights @ (z - weights @ z) ** 2)
+    return own / spread if max(own, between**2) < FLAT * spread else None
 
 
 def _line(outputs: Floats, targets: Floats, weights: Floats) -> OtherScale | None:

@@ -17,7 +17,7 @@ from opsigcli.stability.state_replay import BUFFER, Replay, replay, updates_betw
 from opsigcli.stability.step_causes import cosine, dot, least_squares, norm, possible
 from opsigcli.stability.step_null import FAR, LEAST, OFF, StepNull
 from opsigcli.stability.updates import Updates
-from opsigcli.stability.weighed import parts_of, possible_weights, weights_told
+from opsigcli.stability.weighed import BROADCAST, EVERY, parts_of, possible_weights, weights_told
 
 LESS = 0.9  # of the momentum assumed is another one
 NARROW = 0.05  # standard deviation of a momentum that counts as told
@@ -135,6 +135,8 @@ class StateCheck:
                     f"a weight decay{word} of {seen:.3g} instead of {decay:.3g}" if coupled
                     else f"an L2 penalty{word} of {seen:.3g} in the loss, beside the decoupled decay"
                 )  # fmt: skip
+        if EVERY in extra and least_squares(again.gradient, [extra[EVERY]])[1] <= GRADIENT:
+            return BROADCAST
         parts = parts_of(extra)
         if parts:
             weights, error = least_squares(again.gradient, [extra[name] for name in parts])

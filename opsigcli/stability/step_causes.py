@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from opsigcli.optimizers.base import LARGEST
-from opsigcli.stability.weighed import parts_of, possible_weights, weights_told
+from opsigcli.stability.weighed import BROADCAST, EVERY, parts_of, possible_weights, weights_told
 
 CHUNK = 1 << 22  # numbers turned to float64 at a time
 FLAT = 1.5  # times as even in size as the gradient's entries are those of an adaptive rule
@@ -108,7 +108,8 @@ def find_cause(
             weights of tensors with two or more axes alone; ``previous``, the step before; ``before``, the gradient
             there; ``buffer``, the momentum buffer of the state; ``smoothing``, the gradient of the loss with uniform
             labels minus the gradient; ``class 3`` and ``yes 0``, the part of the gradient that a class has, or the
-            outputs whose label is yes, and ``no`` the rest. Only ``gradient`` has to be there.
+            outputs whose label is yes, and ``no`` the rest; ``every target``, the gradient of each output against all
+            targets. Only ``gradient`` has to be there.
         assumed: the rule.
         sizes: of the parameters, whose sum is P.
         bound: of the relative error.
@@ -168,6 +169,10 @@ def _fits(
             sane = possible(lr=scale, share=share)
             yield Cause(f"label smoothing of {share:.3g}{_instead_lr(assumed, scale)}", error, sane=sane)
     yield from _descent(fit, have, assumed)
+    if EVERY in have and not assumed.preconditions and assumed.lr * assumed.gain > 0:
+        (along, *_), error = fit(EVERY, *(name for name in ("buffer",) if name in have))
+        scale = -along / (assumed.lr * assumed.gain)
+        yield Cause(f"{BROADCAST}{_instead_lr(assumed, scale)}", error, sane=possible(lr=scale))
     yield from _weighted(fit, have, assumed)
 
 

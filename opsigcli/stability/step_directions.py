@@ -13,7 +13,7 @@ from opsigcli.objective.losses.base import one_per_output
 from opsigcli.runs.tuning import Tuning
 from opsigcli.stability.step_causes import Assumed
 from opsigcli.stability.updates import State, Update, Updates
-from opsigcli.stability.weighed import CLASS, NO, YES
+from opsigcli.stability.weighed import CLASS, EVERY, NO, YES
 
 CLASSES = 20  # whose gradients are taken one by one, at most
 LOOKED = 1000  # examples whose labels tell whether all say yes or no
@@ -54,6 +54,8 @@ def more_directions(
         found |= _by_class(updates, row)
     if objective.loss == "bce" and objective.weights is None and updates.example_weights is None:
         found |= _by_answer(updates, row)
+    if objective.loss == "mse" and objective.weights is None and updates.example_weights is None:
+        found |= _of_their_mean(updates, row)
     previous = updates.previous(row, start)
     if previous is not None:
         found["previous"] = previous
@@ -110,6 +112,24 @@ def _by_answer(updates: Updates, row: int) -> dict[str, Tensor]:
         finally:
             objective.loss_fn = own
     return found
+
+
+def _of_their_mean(updates: Updates, row: int) -> dict[str, Tensor]:
+    """The gradient (P,) where every output is held against all targets, one of each example: the mean's.
+
+    torch makes (N, N) differences of outputs (N, 1) and targets (N,).
+    """
+    objective = updates.objective
+    targets = objective.targets(objective.counted)
+    if not targets.is_floating_point() or targets.numel() != len(targets):
+        return {}
+    own, mean = objective.loss_fn, targets.mean()
+    updates.run.load(row)
+    objective.loss_fn = lambda outputs, targets: own(outputs, torch.full_like(targets, float(mean)))
+    try:
+        return {EVERY: updates.make(row, None, {}).gradient}
+    finally:
+        objective.loss_fn = own
 
 
 def assumed_of(tuning: Tuning) -> Assumed:

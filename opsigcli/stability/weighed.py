@@ -6,6 +6,11 @@ from collections.abc import Collection, Sequence
 
 CLASS = "class "  # of the name of a direction, before the number of the class
 YES, NO = "yes ", "no"  # before the number of the output whose label is yes; all whose label is no
+EVERY = "every target"  # of the direction in which each output is held against all targets
+BROADCAST = (
+    "a loss of each output against all targets, which fits their mean alone: torch makes (N, N) differences of outputs "
+    "(N, 1) and targets (N,)"
+)
 EVEN = 1e-3  # relative differences up to here are none
 ROUNDING = 3e-5  # of a weight
 
