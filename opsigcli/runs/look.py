@@ -200,7 +200,7 @@ def _score(objective: Objective, sample: Ints, weights: Floats) -> tuple[Score, 
     return Score(
         float(weights @ np.concatenate(losses)),
         float(weights @ np.concatenate(known)) if len(known) == len(right) else None,
-    ), np.concatenate(answers) if answers else None
+    ), np.concatenate(answers) if len(answers) == len(right) else None
 
 
 def _scale(objective: Objective, sample: Ints, weights: Floats) -> tuple[OtherScale | None, float | None]:

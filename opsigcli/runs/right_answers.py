@@ -44,10 +44,15 @@ def right_labels(objective: Objective, outputs: Tensor, positions: Ints) -> tupl
 
 
 def labels_of(objective: Objective, positions: Ints) -> Tensor:
-    """The labels (B, …) at some positions, on the device."""
-    return marked(torch.as_tensor(objective.source.read_targets(positions)), objective.kind).to(
-        objective.device
-    )
+    """The labels (B, …) at some positions, on the device; of probabilities that are one-hot rows, the class of each."""
+    labels = marked(torch.as_tensor(objective.source.read_targets(positions)), objective.kind)
+    # A source whose rows are all one-hot has their classes as labels, and otherwise none.
+    if objective.kind.dense == "of classes" and labels.is_floating_point() and labels.ndim == 2:
+        own = torch.as_tensor(objective.source.labels[positions])
+        inside = bool(((own >= 0) & (own < labels.shape[1])).all()) and bool(objective.source.labels.any())
+        if inside and bool((labels.gather(1, own[:, None]) == 1).all()):
+            labels = own
+    return labels.to(objective.device)
 
 
 def says_yes_or_no(objective: Objective, outputs: Tensor, labels: Tensor) -> bool:

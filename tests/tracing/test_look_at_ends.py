@@ -394,3 +394,22 @@ def test_a_loss_next_to_nothing_does_not_tell_normalisations_apart(opsig: Opsig,
     assert better["mean_loss"] < 0.01
     assert "BGR" not in better["name"]
     assert "inputs from -1 to 1" in (better["name"], *better["others"])
+
+
+@pytest.mark.parametrize("kind", ["f4", "i8"])
+def test_one_hot_rows_are_answered_as_their_classes_are(opsig: Opsig, tmp_path: Path, kind: str) -> None:
+    """Numbers that are probabilities had no share of right answers, and a permutation of classes was not seen."""
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    x = (3 * np.eye(4)[y] + rng.normal(size=(90, 4))).astype("f4")
+    (tmp_path / "run").parent.mkdir(exist_ok=True)
+    train(tmp_path / "run", torch.tensor(x), torch.tensor(y), F.cross_entropy, 3, lr=0.1)
+    model = f"file:{tmp_path}/net.py:build?c=3&width=4"
+    for order, permuted_so in (((0, 1, 2), False), ((1, 2, 0), True)):
+        np.savez(tmp_path / "d.npz", x=x, y=np.eye(3, dtype=kind)[np.array(order)[y]])
+        words = ("--model", model, "--data", f"npz:{tmp_path}/d.npz", "--store", tmp_path / "s.h5", "--fresh")
+        done = opsig("trace", tmp_path / "run", *words, "--json").json
+        score = list(done["result"]["look"]["checkpoints"].values())[-1]
+        assert (score["right"] < 0.2) is permuted_so
+        assert (score["right"] > 0.8) is not permuted_so
+        assert any("labels are permuted" in line for line in done["warnings"]) is permuted_so
