@@ -64,6 +64,11 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
         hint += ", and name the token that pads, if it asks for one: padding=ID in --model"
     if not inputs.is_floating_point() and not any(isinstance(m, nn.Embedding) for m in model.modules()):
         hint = "whole numbers are taken for token numbers: store features as x.astype('float32')"
+    takes = _takes(model)
+    if inputs.ndim == 2 and inputs.is_floating_point() and takes not in (None, inputs.shape[1]):
+        hint = f"the model's first layer takes {takes:,} numbers, and an example of the data has {inputs.shape[1]:,}"
+        if takes is not None and takes < inputs.shape[1]:
+            hint += ": of a table, columns=NAME,NAME… in --data leaves out what is no input (an index, an id)"
     if inputs.ndim == 4 and inputs.shape[1] == 3 and _channels(model) == 1:
         hint = "the model takes pictures of one channel, grey ones: add mode=L to --data"
     if _channels_last(model, inputs):
@@ -103,6 +108,12 @@ def _shown(outputs: Any) -> str:
 
 def _shape(part: Any) -> str:
     return str(tuple(part.shape)) if isinstance(part, Tensor) else type(part).__name__
+
+
+def _takes(model: nn.Module) -> int | None:
+    """Numbers that the first linear layer takes; None where other layers with weights come before, or none does."""
+    first = next((m for m in model.modules() if any(True for _ in m.parameters(recurse=False))), None)
+    return first.in_features if isinstance(first, nn.Linear) else None
 
 
 def _channels(model: nn.Module) -> int | None:

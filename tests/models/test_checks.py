@@ -106,3 +106,11 @@ def test_whole_numbers_for_a_model_without_an_embedding_are_said_to_be_tokens() 
     assert refused.value.hint == (
         "whole numbers are taken for token numbers: store features as x.astype('float32')"
     )
+
+
+@pytest.mark.parametrize(("columns", "advised"), [(5, True), (3, False)])
+def test_how_many_numbers_the_first_layer_takes_is_said(columns: int, advised: bool) -> None:
+    with pytest.raises(ModelError) as caught:
+        agree_twice(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.zeros(6, columns))
+    assert f"first layer takes 4 numbers, and an example of the data has {columns}" in caught.value.hint
+    assert ("columns=NAME" in caught.value.hint) is advised
