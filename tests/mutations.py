@@ -58,6 +58,79 @@ def of(file: str, test: str, *changes: tuple[str, str, str]) -> list[Mutation]:
 
 MUTATIONS: list[Mutation] = [
     *of(
+        "stability/late_rates.py",
+        "stability/test_late_rates.py",
+        (
+            "verdict(row, None) == CONTRADICTED and verdict(row, near) == CONFIRMED",
+            "False",
+            "test_each_is_judged_by_the_rate_of_the_next",
+        ),
+        (
+            "verdict(row, None) == CONTRADICTED and verdict(row, near) == CONFIRMED",
+            "True",
+            "test_rates_that_are_those_of_the_next_step_are_left",
+        ),
+    ),
+    Mutation(
+        "stability/job.py",
+        "return followed or self._judged_otherwise(row)",
+        "return self._judged_otherwise(row)",
+        "stability/test_late_rates.py::test_the_last_checkpoint_is_judged_anew_when_another_one_follows",
+    ),
+    *of(
+        "stability/weighed.py",
+        "stability/test_weighed.py",
+        ("min(weights) >= -ROUNDING and", "", "test_weights_below_nothing_are_none"),
+        ("if NO not in parts:", "if True:", "test_what_weighs_yes_is_named"),
+    ),
+    *of(
+        "runs/other_scale.py",
+        "runs/test_other_scale.py",
+        ("WORSE = 3.0", "WORSE = 1e9", "test_an_unusual_scale_is_a_line"),
+        (
+            "clear = residual < (1 - CLEAR) * whole and",
+            "clear =",
+            "test_outputs_that_hardly_follow_the_targets_are_of_no_scale",
+        ),
+        (
+            "max(own, between**2) < FLAT",
+            "own < FLAT",
+            "test_outputs_near_the_mean_target_are_told_from_others",
+        ),
+    ),
+    *of(
+        "checkpoints/optimizer_beside.py",
+        "checkpoints/test_optimizer_beside.py",
+        (
+            "if len(found) == 1 and len(weights) < 2",
+            "if found",
+            "test_where_names_leave_a_doubt_there_is_none",
+        ),
+        (
+            "if beside and TorchFile().describe_state(beside).optimizer.group else None",
+            "",
+            "test_a_file_that_is_no_optimizers_is_left_alone",
+        ),
+    ),
+    Mutation(
+        "checkpoints/several_runs.py",
+        "if number < before:",
+        "if False:",
+        "checkpoints/test_several_runs.py::test_stages_whose_steps_begin_anew_are_refused_and_told_how_to_be_ordered",
+    ),
+    Mutation(
+        "curvature/krylov.py",
+        "if not math.isfinite(float(torch.linalg.vector_norm(rest))):",
+        "if not bool(torch.isfinite(rest).all()):",
+        "curvature/test_lanczos.py::test_products_whose_length_is_too_large_for_the_type_end_the_search",
+    ),
+    Mutation(
+        "runs/right_answers.py",
+        "labels = own\n",
+        "pass\n",
+        "tracing/test_look_at_ends.py::test_one_hot_rows_are_answered_as_their_classes_are",
+    ),
+    *of(
         "gates/judge.py",
         "gates/test_metrics.py",
         ("tripped = True", "tripped = False", "test_what_was_not_measured_trips_every_gate"),
