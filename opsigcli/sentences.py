@@ -166,6 +166,7 @@ SENTENCES: dict[str, str] = {
     ),
     "sharpness: estimated": "estimated, not the run's own: {what}",
     "sharpness: note": "sharpness: {reason}",
+    "critical: subset": "critical sharpness is that of {examples} random examples of {all}: of others it is another",
     "critical: note": "critical sharpness: {reason}",
     "check: not made": "the optimizer was not checked against the weights: {reason}",
     "check: contradicted": "threshold not confirmed by the weights {where}: {reason}",

@@ -14,6 +14,7 @@ from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.progress import Progress
 from opsigcli.records import Case, Provenance
+from opsigcli.reporting.sharpness_lines import of_subset
 from opsigcli.reporting.training import trace_warnings
 from opsigcli.runs.provenance import provenance
 from opsigcli.runs.stored_run import StoredRun
@@ -148,6 +149,7 @@ def _outcome(
     peak = max(known, key=lambda point: point.ratio or 0, default=None)
     warnings = [*removed, *trace_warnings(case.training_log, case.look)]
     warnings += [f"{file} failed and is left out: {reason}" for file, reason in failed.items()]
+    warnings += of_subset(case)
     reasons: dict[str, list[int]] = {}
     for point in points:
         if point.reason:

@@ -10,6 +10,8 @@ from rich.text import Text
 from opsigcli.command_line import command
 from opsigcli.printable import printable
 from opsigcli.reporting.format import NOTHING, number
+from opsigcli.reporting.sentences import capital
+from opsigcli.reporting.sharpness_lines import of_subset
 from opsigcli.reporting.tables import head, table_of
 
 if TYPE_CHECKING:
@@ -60,4 +62,5 @@ def render_critical(case: Case, rows: int | None = None) -> list[RenderableType]
     if len(listed) < len(points):
         shown.append(Text(f"{len(listed)} of {len(points)} are shown, evenly spread.", style="dim"))
     reasons = sorted({point.reason for point in points if point.reason})
+    shown += [Text(f"{line}.") for line in map(capital, of_subset(case))]
     return [*shown, Text(SAID, style="dim"), *(Text(printable(r), style="dim") for r in reasons)]

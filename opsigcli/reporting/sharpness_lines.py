@@ -132,3 +132,10 @@ def _parts(case: Case) -> list[str]:
     ]
     estimated = dict.fromkeys(point.estimated for point in case.sharpness if point.estimated)
     return lines + [say("sharpness: estimated", what=what) for what in estimated]
+
+
+def of_subset(case: Case) -> list[str]:
+    """Of how many examples the values are, where they are not of all."""
+    sizes = sorted({point.examples for point in case.critical if point.examples is not None})
+    everyone = f"{len(case.trace.example_ids):,}"
+    return [say("critical: subset", examples=f"{size:,}", all=everyone) for size in sizes]

@@ -14,7 +14,7 @@ from opsigcli.mining_records import WINDOW
 from opsigcli.options import COMMANDS
 from opsigcli.reporting.copies import copies_in
 from opsigcli.reporting.format import NOTHING, count, group_mark, number
-from opsigcli.reporting.sharpness_lines import curvature_lines, step_check_lines
+from opsigcli.reporting.sharpness_lines import curvature_lines, of_subset, step_check_lines
 from opsigcli.sentences import percent, say
 from opsigcli.sharpness_records import contradicted
 
@@ -280,6 +280,7 @@ def notes(case: Case) -> list[str]:
     return [
         *lines,
         *(_sentence(say("sharpness: note", reason=reason)) for reason in sorted(reasons)),
+        *map(_sentence, of_subset(case)),
         *(_sentence(say("critical: note", reason=reason)) for reason in sorted(critical)),
     ]
 

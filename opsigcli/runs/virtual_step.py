@@ -59,7 +59,7 @@ class VirtualStep:
         self.fixed_lr = options.lr
         self.batch_size: int | None = None
         if options.virtual_batches is not None:
-            if run.batch_size is None:
+            if run.batch_size is None or run.batch_size >= objective.n:
                 raise UsageError(
                     "--virtual-batches needs the run's batch size, and the run was full-batch or does not tell",
                     "leave it out for a step on all examples, or write batch_size = N under [run] in the folder's "

@@ -58,6 +58,9 @@ class Meter:
         budget: what may be spent.
         parallel: the processes that share the examples.
         mining: groups to look at, or None.
+
+    Raises:
+        UsageError: there are not as many examples as are asked for.
     """
 
     def __init__(
@@ -74,6 +77,12 @@ class Meter:
             run.run, options.optimizer, given_hyper(options), options.lr_groups, run.lrs
         )
         n = run.objective.n
+        for flag, amount in (("--examples", options.examples), ("--minibatch", options.minibatch)):
+            if amount is not None and amount > n:
+                raise UsageError(
+                    f"expected {flag} of at most {n:,} examples, as there are, found {amount:,}",
+                    f"leave out {flag}",
+                )
         self.sampled = options.examples is not None and options.examples < n
         self.positions = run.objective.counted
         if self.sampled:

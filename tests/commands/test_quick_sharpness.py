@@ -242,3 +242,22 @@ def test_the_end_of_a_schedule_has_curvature_along_the_gradient_and_no_ratio(
     assert last["direction"] == "gradient"
     assert last["critical_sharpness"] > 0
     assert last["reason"] == "no ratio: the learning rate is 0 there, and no step is made"
+
+
+def test_a_subset_is_told_wherever_the_values_are(opsig: Opsig, store: Path, tmp_path: Path) -> None:
+    """Critical sharpness of 100 of 900 examples was half of that of all, and was shown as that of the run."""
+    words = ("sharpness", "--quick", "--every", 20, "--examples", 50, "--store", store)
+    told = "critical sharpness is that of 50 random examples of"
+    done = opsig(*words, "--json").json
+    assert any(told in warning for warning in done["warnings"])
+    assert told in " ".join(opsig(*words).out.split()).lower()
+    assert told in " ".join(opsig("report", "--full", "--store", store).out.split()).lower()
+    page = tmp_path / "page.html"
+    assert opsig("report", "-o", page, "--store", store).code == 0
+    assert page.read_text("utf-8").lower().count(told) >= 2  # beside the chart, and among the notes
+
+
+@pytest.mark.parametrize("words", [("--quick", "--examples"), ("--examples",), ("--minibatch",)])
+def test_more_examples_than_there_are_are_refused(opsig: Opsig, store: Path, words: tuple[str, ...]) -> None:
+    done = opsig("sharpness", "--store", store, *words, 10**6)
+    assert (done.code, f"expected {words[-1]} of at most" in done.err) == (2, True), done.err

@@ -320,6 +320,9 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "sharpness: trained part": (lambda: points(make_case(), parameters=10, untrained=3), make_case),
     "sharpness: estimated": (lambda: points(make_case(), estimated="from batches"), make_case),
     "sharpness: note": (make_case, lambda: with_ratios(make_case(), some)),
+    "critical: subset": (
+        lambda: replace(make_case(), critical=(replace(CRITICAL, examples=8),)),
+        lambda: replace(make_case(), critical=(CRITICAL,))),
     "critical: note": (
         lambda: replace(make_case(), critical=(replace(CRITICAL, reason="no lr"),)),
         lambda: replace(make_case(), critical=(CRITICAL,))),

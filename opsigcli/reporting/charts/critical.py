@@ -10,6 +10,7 @@ import numpy as np
 from opsigcli.reporting.format import NOTHING, number, range_words
 from opsigcli.reporting.glyphs import swatch
 from opsigcli.reporting.scales import apart, value_scale
+from opsigcli.reporting.sharpness_lines import of_subset
 from opsigcli.reporting.svg import Chart, Figure, Key
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def critical_charts(sheet: Sheet) -> list[Figure]:
     legend = (
         Key(swatch("sharp", shape="disc"), "along the run's update; not an eigenvalue", 1),
         Key(swatch("limit", dash="dash"), "the edge", 2),
+        *(Key("", line) for line in of_subset(sheet.case)),
     )
     rows = tuple(
         (
