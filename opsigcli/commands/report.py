@@ -184,8 +184,17 @@ def _list_metrics() -> Outcome:
 
 
 def _open(path: Path, names: str | None = None) -> tuple[Case, Any, list[str]]:
-    """The case of a store, its planted pairs, and a warning where points were judged by what is no longer known."""
+    """The case of a store, its planted pairs, and a warning where points were judged by what is no longer known.
+
+    Raises:
+        UsageError: the names of results name none, or one that the store does not have.
+        StoreError: there is no readable store.
+    """
     wanted = [name.strip() for name in (names or "").split(";") if name.strip()]
+    if names is not None and not wanted:
+        raise UsageError(
+            f"expected --result to name a result, found {names!r}", "opsig report --full lists them"
+        )
     with open_store(path) as store:
         case = with_causes(store.case_with(wanted), store.seen)
         return case, store.known_pairs, _judged_before(case, store.lrs.tolist())

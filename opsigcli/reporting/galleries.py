@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.reporting.format import count, label_name, labels_text, number, signed
-from opsigcli.reporting.summary import delta_row, member_marks, strongest_top
+from opsigcli.reporting.summary import delta_row, member_marks
+from opsigcli.reporting.top_steps import strongest_top
 
 if TYPE_CHECKING:
     from opsigcli.mining_records import (
@@ -181,8 +182,9 @@ def top_galleries(case: Case, album: Album) -> list[dict[str, Any]]:
     for top in strongest_top(case.mining, TOP_STEPS):
         row = delta_row(case.trace, top.step)
         sides = [
-            _top_side(case, "up", "Loss went up most", top.up_ids, row, album, member_of),
-            _top_side(case, "down", "Loss went down most", top.down_ids, row, album, member_of),
+            _top_side(case, role, f"Loss went {role} most", ids, row, album, member_of)
+            for role, ids in (("up", top.up_ids), ("down", top.down_ids))
+            if len(ids)
         ]
         shown.append({"between": case.run.axis.between(top.step, top.next_step), "galleries": sides})
     return shown

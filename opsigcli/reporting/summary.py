@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         Group,
         Mining,
         Pair,
-        TopDeltas,
     )
     from opsigcli.records import (
         Case,
@@ -61,23 +60,6 @@ def delta_row(trace: LossTrace, step: int) -> int | None:
     """The row whose checkpoint is ``step``, if a checkpoint follows it."""
     rows = np.flatnonzero(trace.steps[:-1] == step)
     return int(rows[0]) if len(rows) else None
-
-
-def strongest_top(mining: Mining, limit: int) -> list[TopDeltas]:
-    """The steps with the largest top loss deltas (sum of their sizes), at most ``limit``, in order of step.
-
-    A step close to a stronger one (within a twentieth of the series) is passed over: it shows the same examples.
-    """
-
-    def size(top: TopDeltas) -> float:
-        deltas = np.concatenate([top.up_deltas, top.down_deltas])
-        return float(np.abs(deltas[np.isfinite(deltas)]).sum())
-
-    chosen: list[int] = []
-    for row in sorted(range(len(mining.top)), key=lambda row: -size(mining.top[row])):
-        if len(chosen) < limit and all(abs(row - other) > len(mining.top) // 20 for other in chosen):
-            chosen.append(row)
-    return [mining.top[row] for row in sorted(chosen)]
 
 
 def sharpness_values(points: Sequence[SharpnessPoint]) -> list[float]:

@@ -17,8 +17,9 @@ from opsigcli.printable import printable
 from opsigcli.reporting.findings import FOUND, by_standing
 from opsigcli.reporting.format import MARKS, NOTHING, count, label_name, labels_text, score, shorten, signed
 from opsigcli.reporting.scales import Scale
-from opsigcli.reporting.summary import delta_row, evidence_of, group_curves, member_marks, strongest_top
+from opsigcli.reporting.summary import delta_row, evidence_of, group_curves, member_marks
 from opsigcli.reporting.textplot import sparkline
+from opsigcli.reporting.top_steps import strongest_top
 from opsigcli.sentences import percent
 from opsigcli.token_ids import LABELLED, Naming
 

@@ -15,6 +15,7 @@ from opsigcli.mining_records import (
     Group,
     GroupKey,
     Spike,
+    TopDeltas,
 )
 from opsigcli.printable import printable
 from opsigcli.reporting.edge import against_threshold
@@ -27,8 +28,8 @@ from opsigcli.reporting.summary import (
     notes,
     origins,
     sharpness_values,
-    strongest_top,
 )
+from opsigcli.reporting.top_steps import strongest_top
 from opsigcli.sentences import percent
 from opsigcli.sharpness_records import SharpnessPoint
 from opsigcli.token_ids import Naming
@@ -106,6 +107,16 @@ def test_strongest_steps_are_not_neighbours_of_each_other() -> None:
     assert steps == sorted(steps)
     assert SPIKE_AT in steps or SPIKE_AT + 1 in steps
     assert min(np.diff(steps)) > len(mining.top) // 20
+
+
+def test_examples_whose_loss_fell_least_did_not_go_up() -> None:
+    ids = np.arange(3)
+    falls = TopDeltas(0, 1, ids, np.array([0.5, 0.0, -0.1]), ids, np.array([-0.3, -0.2, -0.1]))
+    still = TopDeltas(1, 2, ids, np.zeros(3), ids, np.zeros(3))
+    case = make_case()
+    assert case.mining is not None
+    (found,) = strongest_top(replace(case.mining, top=(falls, still)), 3)
+    assert (found.up_ids.tolist(), found.down_ids.tolist()) == ([0], [0, 1, 2])
 
 
 def test_headline_says_pairs_sharpness_and_spikes() -> None:

@@ -106,7 +106,7 @@ def test_mining_shows_every_top_example_it_kept_with_its_label() -> None:
     lines = show(render_mining(case.mining, case.run.classes, trace=case.trace)).splitlines()
     head = next(i for i, line in enumerate(lines) if "up: id" in line)
     rows = [line.split() for line in lines[head + 2 : head + 7]]
-    assert all(len(row) >= 6 for row in rows)
+    assert all(len(row) >= 3 for row in rows)  # all losses fall at that step: nobody's went up
     labels = dict(zip(case.trace.example_ids.tolist(), case.trace.labels.tolist(), strict=True))
     assert [row[1] for row in rows] == [case.run.classes[labels[int(row[0])]] for row in rows]
 
