@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from opsigcli.checkpoints.base import Checkpoint
-from opsigcli.checkpoints.choose import averages
+from opsigcli.checkpoints.choose import averages, choose
 from opsigcli.checkpoints.folder import Failed, Skipped
 from opsigcli.checkpoints.hub_cache import is_hub
 from opsigcli.checkpoints.parameter_count import parameter_count
@@ -18,9 +18,13 @@ from opsigcli.command_line import next_command
 from opsigcli.errors import CheckpointError, ExitCode
 from opsigcli.options import InspectOptions
 from opsigcli.outcome import Outcome
+from opsigcli.parameters import require_use
 from opsigcli.progress import Progress
 from opsigcli.reporting.summary import origins
 from opsigcli.runs.optimizer_state import optimizer_name, optimizer_of
+
+# What says how checkpoints are read and put in order: of no use where a store is looked at.
+OF_CHECKPOINTS = ("key", "weights", "order", "steps_per_epoch")
 
 
 def inspect(options: InspectOptions, progress: Progress) -> Outcome:
@@ -31,13 +35,15 @@ def inspect(options: InspectOptions, progress: Progress) -> Outcome:
     belongs to, and what it holds of it.
 
     Raises:
-        CheckpointError: there is no checkpoint to read.
+        CheckpointError: there is no checkpoint to read, or none has the weights that are asked for.
+        UsageError: an option is for checkpoints, and a store is named.
         StoreError: a store is damaged, or was written by a newer opsig.
     """
     if options.checkpoints.is_file():
         from opsigcli.store.recognise import is_store  # h5py, which folders of checkpoints do without
 
         if is_store(options.checkpoints):
+            require_use(options, OF_CHECKPOINTS, "checkpoints", "name a folder of checkpoints")
             return _inspect_store(options.checkpoints)
     warnings: list[str] = []
     disorder = False
@@ -56,6 +62,7 @@ def inspect(options: InspectOptions, progress: Progress) -> Outcome:
     optimizer = optimizer_of(series)
     if optimizer.reason:
         warnings.append(f"optimizer: {optimizer.reason}")
+    warnings += _lacking(series, options)
     rows = [_row(checkpoint) for checkpoint in series]
     result: dict[str, Any] = {
         "folder": str(series.folder),
@@ -110,6 +117,28 @@ def _open(options: InspectOptions, order: str) -> Series:
         examine=True,
         steps_per_epoch=options.steps_per_epoch,
     )
+
+
+def _lacking(series: Series, options: InspectOptions) -> list[str]:
+    """Checkpoints without the weights that are asked for, which a trace would refuse.
+
+    Raises:
+        CheckpointError: none of them has these.
+    """
+    if options.key is None and options.weights is None:
+        return []
+    lacking: list[tuple[str, CheckpointError]] = []
+    for checkpoint in series:
+        sets = checkpoint.header.candidates
+        # One set alone is the model's, whatever it is called: as a trace takes it.
+        weights = "" if options.weights == "model" and len(sets) == 1 else options.weights or ""
+        try:
+            choose(checkpoint.path, sets, options.key, weights)
+        except CheckpointError as error:
+            lacking.append((checkpoint.file, error))
+    if lacking and len(lacking) == len(series):
+        raise lacking[0][1]
+    return [f"{file}: {error.message}" for file, error in lacking]
 
 
 def _row(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -207,9 +207,29 @@ def test_hdf5_that_is_no_store_is_no_checkpoint(opsig: Opsig, tmp_path: Path) ->
         file.attrs["format"] = "another"
     done = opsig("inspect", tmp_path / "x.h5")
     assert done.code == 3
-    assert "it holds x.h5 (no checkpoint format that opsig reads)" in " ".join(done.err.split())
+    assert "x.h5 (no checkpoint format that opsig reads)" in " ".join(done.err.split())
     with h5py.File(tmp_path / "x.h5", "a") as file:
         file.attrs["keras_version"] = "3"
     done = opsig("inspect", tmp_path / "x.h5")
     assert done.code == 3
     assert "Keras" in done.err
+
+
+def test_weights_that_are_asked_for_and_not_there_are_not_approved(opsig: Opsig, tmp_path: Path) -> None:
+    """What a trace would refuse was listed, with the trace to run next."""
+    for step, key in ((0, "net"), (1, "other"), (2, "net")):
+        torch.save({key: {"a.weight": torch.zeros(2, 2)}, "step": step}, tmp_path / f"step_{step}.pt")
+    done = opsig("inspect", tmp_path, "--key", "foo")
+    assert (done.code, "under the key 'foo'" in done.err) == (3, True)
+    some = opsig("inspect", tmp_path, "--key", "net", "--json")
+    assert some.code == 0
+    (warning,) = (text for text in some.json["warnings"] if "under the key 'net'" in text)
+    assert warning.startswith("step_1.pt")
+    assert opsig("inspect", tmp_path, "--weights", "ema").code == 3
+    assert opsig("inspect", tmp_path, "--weights", "model").code == 0
+
+
+def test_options_of_checkpoints_have_no_part_in_a_store(opsig: Opsig, case: Path) -> None:
+    for words in (("--key", "model"), ("--order", "mtime")):
+        done = opsig("inspect", case / "opsig.h5", *words)
+        assert (done.code, f"expected checkpoints with {words[0]}" in done.err) == (2, True)
