@@ -56,6 +56,8 @@ def render_comparison_html(compared: Comparison, result: Mapping[str, Any]) -> s
         version=__version__,
         title=title(compared),
         over=over_words(compared),
+        axis=compared.runs[0].axis,
+        unit=unit_in(compared.runs).within,
         figures=[_losses(compared), *_ratios(compared)],
         multiples=_pairs(compared),
         listings=[

@@ -61,6 +61,7 @@ def test_the_page_stands_alone_and_shows_the_groups_in_both_runs(
     done = opsig("report", *stores, "-o", page)
     assert done.code == 0, done.err
     text = page.read_text()
+    assert "All runs on one axis: optimizer steps. Mean losses in nats are over" in text
     assert "<script>" not in text
     assert not re.search(r"https?://", text)
     assert "default-src &#39;none&#39;" in text
