@@ -135,7 +135,8 @@ def _largest(
     numbers = [(value, step) for value, step in values if not isinstance(value, str)]
     value, step = next((v for v in numbers if v[0] != v[0]), max(numbers))
     total = len(case.trace.steps)
-    return Measured(value, f"at {case.run.axis.at(step)}, of {len(points)} of {total} checkpoints measured")
+    where = f"at {case.run.axis.at(step)}, of {len(points)} of {total} checkpoints measured"
+    return Measured(value, where + _on(points))
 
 
 def _last(
@@ -149,4 +150,10 @@ def _last(
     if point is None:
         return missing(f"the last checkpoint, {at}, was not measured: add it with --steps {end}:{end}")
     value = read(point)
-    return missing(f"{at}: {value}") if isinstance(value, str) else Measured(value, f"at {at}")
+    return missing(f"{at}: {value}") if isinstance(value, str) else Measured(value, f"at {at}{_on([point])}")
+
+
+def _on(points: Sequence[SharpnessPoint] | Sequence[CriticalSharpness]) -> str:
+    """Of how many examples the values are, where they are not of all: of others they are other values."""
+    sizes = sorted({point.examples for point in points if point.examples is not None})
+    return f", on {' and '.join(f'{size:,}' for size in sizes)} random examples" if sizes else ""

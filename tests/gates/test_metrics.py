@@ -160,6 +160,13 @@ def test_ratios_of_batches_and_of_updates_are_their_own() -> None:
     assert value(lost, "critical.ratio.max") is None
 
 
+def test_values_of_some_examples_say_so_beside_the_gate() -> None:
+    for examples, said in ((8, True), (None, False)):
+        case = measured(point(0, 0.5, examples=examples), point(40, 0.5, examples=examples))
+        for name in ("sharpness.ratio.max", "sharpness.last"):
+            assert ("on 8 random examples" in measure(case)[name].words) is said
+
+
 def test_spikes_are_those_of_the_case() -> None:
     case = make_case()
     assert value(case, "spikes.count") == 1
