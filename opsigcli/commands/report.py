@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from opsigcli.gates.project import read_project
 from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.mining_records import Mining
-from opsigcli.options import REPORT, ReportOptions
+from opsigcli.options import REPORT, STORE, STORE_VARIABLE, ReportOptions
 from opsigcli.outcome import Outcome, plain
 from opsigcli.printable import without_homes
 from opsigcli.progress import Progress
@@ -47,13 +48,15 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
 
     Raises:
         UsageError: the store has no result of the name that is asked for, a gate is not understood, a figure has an
-            unknown ending, a page is named where stores are, or a store where something is to be written.
+            unknown ending, stores are named in two ways, a page is named where stores are, or a store where something
+            is to be written.
         StoreError: there is no readable store, or the gates cannot be written.
         ReportError: the HTML file cannot be written, the baseline cannot be read, or matplotlib is missing.
     """
     if options.list_metrics:
         return _list_metrics()
     _refuse_pages(options.stores)
+    _refuse_both(options)
     for path in filter(None, (options.output, options.figure, options.junit)):  # before anything is written
         keep_stores(path)
     if len(options.stores) > 1:
@@ -126,6 +129,21 @@ def _refuse_pages(stores: Sequence[Path]) -> None:
             others = [other for other in stores if other != path]
             hint = f"to write the page there: {command('report', *others, options=('--output', str(path)))}"
             raise UsageError(f"expected a store, found {path}, which is named like a page", hint)
+
+
+def _refuse_both(options: ReportOptions) -> None:
+    """Refuse stores named in both ways, of which one would be ignored; the environment is a default of either.
+
+    Raises:
+        UsageError: words name stores, and ``--store`` another one.
+    """
+    usual = (STORE, Path(os.environ.get(STORE_VARIABLE, STORE)))
+    if options.stores and options.store not in (*usual, *options.stores):
+        words = ", ".join(map(str, options.stores))
+        raise UsageError(
+            f"expected stores as words or with --store, found {words} and --store {options.store}",
+            "leave one of them out; several words are put side by side",
+        )
 
 
 def _compared(options: ReportOptions) -> Outcome:

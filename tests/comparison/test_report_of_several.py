@@ -109,3 +109,14 @@ def test_what_cannot_be_compared_is_refused_with_its_reason(
 
 def test_one_store_named_as_a_word_is_reported_as_with_the_option(stores: list[Path], opsig: Opsig) -> None:
     assert opsig("report", stores[0]).out == opsig("report", "--store", stores[0]).out
+
+
+def test_a_store_is_named_in_one_way(
+    stores: list[Path], opsig: Opsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one of --store was ignored where words named others."""
+    done = opsig("report", stores[0], "--store", stores[1])
+    assert (done.code, "expected stores as words or with --store" in done.err) == (2, True)
+    assert opsig("report", stores[0], "--store", stores[0]).code == 0
+    monkeypatch.setenv("OPSIG_STORE", str(stores[1]))
+    assert opsig("report", stores[0], "--json").json["inputs"]["store"] == str(stores[0])
