@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from opsigcli.derivatives.data_parallel import DataParallel
 from opsigcli.derivatives.hvp import HessianOperator
 from opsigcli.derivatives.layers import Layer, kinds, layers
 from opsigcli.derivatives.per_example_curvature import directional_derivatives
+from opsigcli.errors import UsageError
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining_records import (
     SIDES,
@@ -187,6 +188,24 @@ def concentration(curvatures: NDArray[np.float32]) -> float:
     ordered = np.sort(curvatures.astype(np.float64))[::-1]
     count = max(1, round(TOP_SHARE * len(ordered)))
     return float(ordered[:count].sum() / ordered.sum())
+
+
+def require_so_many(total: int, asked: Mapping[str, int | None]) -> None:
+    """Refuse more examples than there are.
+
+    Args:
+        total: examples.
+        asked: how many each option asks for; None for one that is not given.
+
+    Raises:
+        UsageError: there are not as many.
+    """
+    for flag, amount in asked.items():
+        if amount is not None and amount > total:
+            raise UsageError(
+                f"expected {flag} of at most {total:,} examples, as there are, found {amount:,}",
+                f"leave out {flag}",
+            )
 
 
 def subset(count: int, total: int, seed: int) -> NDArray[np.int64]:

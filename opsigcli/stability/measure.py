@@ -30,7 +30,7 @@ from opsigcli.runs.tuned_run import TunedRun
 from opsigcli.runs.tuning import Tuning
 from opsigcli.sharpness_records import UNTOLD, SharpnessPoint, StepCheck
 from opsigcli.stability.budget import Budget
-from opsigcli.stability.curvature_attribution import subset
+from opsigcli.stability.curvature_attribution import require_so_many, subset
 from opsigcli.stability.further import Further
 from opsigcli.stability.gradient_place import to_gradients
 from opsigcli.stability.late_rates import settle_rates
@@ -77,12 +77,7 @@ class Meter:
             run.run, options.optimizer, given_hyper(options), options.lr_groups, run.lrs
         )
         n = run.objective.n
-        for flag, amount in (("--examples", options.examples), ("--minibatch", options.minibatch)):
-            if amount is not None and amount > n:
-                raise UsageError(
-                    f"expected {flag} of at most {n:,} examples, as there are, found {amount:,}",
-                    f"leave out {flag}",
-                )
+        require_so_many(n, {"--examples": options.examples, "--minibatch": options.minibatch})
         self.sampled = options.examples is not None and options.examples < n
         self.positions = run.objective.counted
         if self.sampled:
