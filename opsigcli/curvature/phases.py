@@ -80,9 +80,12 @@ def _stretches(at: Ints, values: Floats, ratios: NDArray[np.float64], note: str)
         here = slice(start, stop)
         if kind:
             name = "at the edge" if kind == 1 else "past the edge"
-            middle = float(np.median(ratios[here]))
-            least, most = (decimals(float(pick(ratios[here]))) for pick in (np.min, np.max))
-            text = f"{_counted(stop - start)}, stability ratio {least} to {most}, median {decimals(middle)}{note}"
+            told = ratios[here][np.isfinite(ratios[here])]  # one between that the weights contradict has none
+            middle = float(np.median(told))
+            least, most = (decimals(float(pick(told))) for pick in (np.min, np.max))
+            text = (
+                f"{_counted(len(told))}, stability ratio {least} to {most}, median {decimals(middle)}{note}"
+            )
             yield Phase(name, int(at[start]), int(at[stop - 1]), text)
         else:
             # The first point at the edge belongs to the rise that led there.

@@ -21,8 +21,10 @@ def parts_of(have: Collection[str]) -> list[str]:
 
 
 def possible_weights(weights: Sequence[float]) -> bool:
-    """Whether a loss can have these weights: none below 0, and not all 0."""
-    return min(weights) >= -ROUNDING and max(weights) > 0
+    """Whether a loss can have these weights, and they are weights: none below 0, not all 0, and not all alike."""
+    return (
+        min(weights) >= -ROUNDING and max(weights) > 0 and max(weights) - min(weights) > EVEN * max(weights)
+    )
 
 
 def weights_told(parts: Sequence[str], weights: Sequence[float], lr: float | None = None) -> str:

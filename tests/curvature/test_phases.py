@@ -100,5 +100,13 @@ def test_no_phase_is_from_sharpness_to_preconditioned_sharpness():
     assert [p.name for p in phases([*over, *flat[4:]], steps, losses)] == ["at the edge"]
 
 
+def test_a_point_between_whose_ratio_is_contradicted_has_no_part_in_the_numbers():
+    seen = points([1.0, 1.1, 1.3, 1.2, 1.1])
+    seen[2] = replace(seen[2], ratio=None)
+    (edge,) = phases(seen, np.arange(0, 50, 10), np.ones(5))
+    assert (edge.name, edge.first_step, edge.last_step) == ("at the edge", seen[0].step, seen[-1].step)
+    assert edge.evidence == "4 points, stability ratio 1.00 to 1.20, median 1.10"
+
+
 def test_no_points_no_phases():
     assert phases([], np.arange(3), np.ones(3)) == ()
