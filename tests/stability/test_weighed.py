@@ -29,7 +29,7 @@ def test_one_number_is_told_where_all_outputs_have_it() -> None:
 def test_weights_below_nothing_are_none() -> None:
     assert possible_weights([1.0, 0.0])
     assert not possible_weights([1.0, -0.1])
-    assert not possible_weights([0.9998, 0.9997, 0.9999])  # which is how the rest of another cause is shared out
+    assert not possible_weights([0.9998, 0.9997, 0.9999])  # but the rest of another cause, shared out
     assert not possible_weights([0.0, 0.0])
 
 
