@@ -26,6 +26,13 @@ def page_of(words: Sequence[str]) -> str:
     return "\n\n".join(parts)
 
 
+def topics_named() -> list[str]:
+    """The names of the topics, as ``opsig help`` takes them."""
+    from opsigcli.cli.topics import TOPICS
+
+    return [topic.name.removeprefix("opsig-") for topic in TOPICS]
+
+
 def _filled(text: str) -> str:
     return textwrap.fill(
         text,

@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from opsigcli.cli.help_page import topics_named
 from opsigcli.errors import UsageError
 from opsigcli.options import COMMANDS, TerminalOptions
 from opsigcli.parameters import Option, parameters
 from opsigcli.registry import did_you_mean, nearest
 
-CLOSE = 0.65  # dashes are alike in all options
+CLOSE, ALIKE = 0.65, 0.6  # options, in all of which dashes are alike; commands
 
 _VALUES = (  # what the parser says of a value, and what it means
     (r"valid integer", "a whole number"),
@@ -38,8 +39,11 @@ def mistake(error: Any, words: Sequence[str]) -> UsageError:
             f"expected an option of {_command(verb)}, found {option}", _option_hint(option, verb, see)
         )
     if found := re.match(r"No such command '(.*?)'(?:\.|$)", said):
-        close = [f"opsig {name}" for name in nearest(found[1], COMMANDS, 2)]
-        expected = f"expected a command ({', '.join(COMMANDS)}), found {found[1]!r}"
+        topics = topics_named() if "--help" in words else []
+        more = f" or a topic ({', '.join(topics)})" if topics else ""
+        near = nearest(found[1], [*COMMANDS, *topics], 2, ALIKE)
+        close = [f"opsig {name}" if name in COMMANDS else f"opsig help {name}" for name in near]
+        expected = f"expected a command ({', '.join(COMMANDS)}){more}, found {found[1]!r}"
         return UsageError(expected, did_you_mean(close, see))
     if found := re.match(r"Got unexpected extra argument\(?s?\)? \((.*)\)", said):
         own = parameters(COMMANDS[verb]) if verb else ()

@@ -20,6 +20,8 @@ from opsigcli.parameters import Option, parameters
         (("report", "--zxz"), "expected an option of opsig report, found --zxz", "opsig report --help"),
         (("reprot",), f"expected a command ({', '.join(COMMANDS)}), found 'reprot'",
          "did you mean opsig report"),
+        (("help", "nothing"), ") or a topic (api, scaling, losses, spikes,", "see: opsig --help"),
+        (("help", "gate"), "found 'gate'", "did you mean opsig help gates"),
         (("mine", "a", "b"), "expected no more words for opsig mine, found 'a b'",
          "or --store FILE; see: opsig mine --help"),
         (("schema", "a", "b"), "expected no more words for opsig schema, found 'b'", "see: opsig schema --help"),
