@@ -115,11 +115,10 @@ class Meter:
             ObjectiveError: the loss of an example depends on its batch.
             CurvatureError: the model has no second derivatives, or memory is too small.
         """
+        self.settle_rates()
         self.run.load(row)
         if bad := self.not_finite():
             return Measured(self._nothing(row, step, lr, bad))
-        self.settle_rates()
-        self.run.load(row)
         tuning = to_gradients(self.tuned.at(row), self.run.objective.model)
         self.train(tuning, self.movement.moved())
         self._plain = plain(tuning)
