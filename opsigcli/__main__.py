@@ -28,9 +28,9 @@ def _leave(code: int, kind: str, said: str, hint: str = "") -> NoReturn:
 
 
 # Mining has threads of its own, each with products of matrices: more threads inside of these wait for one another, at
-# four times the CPU on busy cores. NumPy reads it when it is first imported; torch has its own.
-if "OMP_NUM_THREADS" not in os.environ:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# four times the CPU on busy cores, whatever share of the cores a batch system names in OMP_NUM_THREADS. NumPy reads it
+# when it is first imported; torch has its own.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Before anything else is imported: an interrupt during an import would be a traceback, or be lost in it.
 for _number in _CODES:

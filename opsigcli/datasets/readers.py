@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from opsigcli.cores import cores
 from opsigcli.datasets.picture_files import open_picture
 from opsigcli.datasets.pictures import Pictures
 from opsigcli.errors import DatasetError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from opsigcli.records import Ints
 
-THREADS = min(8, os.cpu_count() or 1)
+THREADS = min(8, cores())
 
 
 class Reader(Protocol):

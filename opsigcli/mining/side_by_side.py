@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from threading import current_thread
 from typing import TYPE_CHECKING, TypeVar
+
+from opsigcli.cores import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -16,9 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 NAME = "beside"  # of the threads
-AT_ONCE = min(
-    4, os.cpu_count() or 1
-)  # threads; products of matrices, sorts and rotations leave Python's lock
+AT_ONCE = min(4, cores())  # threads; products of matrices, sorts and rotations leave Python's lock
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

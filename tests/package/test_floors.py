@@ -15,6 +15,7 @@ GROUND = {
         "axis",
         "loss_unit",
         "errors",
+        "cores",
         "options",
         "parameters",
         "command_line",
