@@ -51,6 +51,7 @@ class Group:
 
 Assignment = dict[str, Slot]  # by parameter, in the model's order
 Evidence = Callable[[list[Assignment]], int | None]  # which one the weights speak for; None: they do not tell
+Moving = Callable[[], Collection[str]]  # names of the parameters that are others at the next checkpoint
 
 
 def parameter_groups(saved: Mapping[str, Any]) -> list[Group]:
@@ -93,6 +94,7 @@ def assign(
     evidence: Evidence,
     with_state: bool = True,
     meant: Collection[int] = (),
+    moving: Moving = lambda: (),
 ) -> Assignment:
     """The place in the groups of every parameter that is in one.
 
@@ -104,6 +106,7 @@ def assign(
         evidence: asked where several assignments are left that make a difference.
         with_state: the state makes a difference, not the hyper-parameters alone.
         meant: numbers of the optimizers that options describe, where those of several fit.
+        moving: names of the parameters that change to the next checkpoint, asked where nothing else counts as many.
 
     Raises:
         CheckpointError: it cannot be told which is which.
@@ -113,7 +116,7 @@ def assign(
     reasons = []
     alone: list[Assignment] = []
     for chosen in _optimizers(groups):
-        found, why = _assigned(chosen, shapes, trainable, moved, evidence, with_state)
+        found, why = _assigned(chosen, shapes, trainable, moved, evidence, with_state, moving)
         reasons += [why] if why else []
         if found is not None and len(chosen) == len(groups):
             return found
@@ -139,11 +142,12 @@ def _assigned(
     moved: Collection[str] | None,
     evidence: Evidence,
     with_state: bool,
+    moving: Moving,
 ) -> tuple[Assignment | None, str]:
     """The assignment of these groups, or why none of several is chosen."""
     why = ""
     slots = [slot for group in chosen for slot in group.slots]
-    for names in _subsets(slots, shapes, trainable, moved):
+    for names in _subsets(slots, shapes, trainable, moved, moving):
         found = list(candidates(chosen, slots, {name: shapes[name] for name in names}, with_state))
         if not found:
             continue
@@ -201,12 +205,17 @@ def _optimizers(groups: Sequence[Group]) -> Iterator[list[Group]]:
 
 
 def _subsets(
-    slots: Sequence[Slot], shapes: Shapes, trainable: Collection[str], moved: Collection[str] | None
+    slots: Sequence[Slot],
+    shapes: Shapes,
+    trainable: Collection[str],
+    moved: Collection[str] | None,
+    moving: Moving,
 ) -> Iterator[list[str]]:
     """The sets of so many parameters that the groups may hold, the likeliest first."""
     seen: list[list[str]] = []
-    for kind in (shapes, trainable, moved or ()):
-        names = [name for name in shapes if name in kind]
+    for kind in (lambda: shapes, lambda: trainable, lambda: moved or (), moving):
+        own = kind()
+        names = [name for name in shapes if name in own]
         if len(names) == len(slots) and names not in seen:
             seen.append(names)
             yield names

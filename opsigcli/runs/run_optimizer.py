@@ -20,6 +20,7 @@ from opsigcli.runs.optimizer_state import saved_optimizer, state_by_parameter
 from opsigcli.runs.parameter_groups import Assignment, Evidence, Group, assign, parameter_groups
 from opsigcli.runs.state_values import require_numbers
 from opsigcli.runs.tuning import Part, Tuning
+from opsigcli.runs.what_trains import Moving, nothing, what_trains
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -103,6 +104,7 @@ class RunOptimizer:
         moved: Collection[str] | None = None,
         evidence: Evidence = undecided,
         with_state: bool = False,
+        moving: Moving = nothing,
     ) -> Tuning:
         """What the checkpoint itself says of every parameter; the run and its manifest where it says nothing.
 
@@ -113,6 +115,7 @@ class RunOptimizer:
             moved: names of the parameters that changed along the run; None where that cannot be told.
             evidence: for parameters that the groups do not tell apart (see ``assign``).
             with_state: the state is needed though no rule preconditions with it.
+            moving: names of the parameters that change to the next checkpoint; asked where it matters.
 
         Raises:
             UsageError: a hyper-parameter does not fit the optimizer, or a learning rate is of no group or parameter.
@@ -136,7 +139,7 @@ class RunOptimizer:
             if with_state:
                 groups = parameter_groups(saved_optimizer(checkpoint, tensors=True))
             fitting = self._meant(groups, found)
-            places = assign(groups, shapes, trainable, moved, evidence, with_state, fitting)
+            places = assign(groups, shapes, trainable, moved, evidence, with_state, fitting, moving)
             if with_state:
                 require_numbers({name: slot.entry for name, slot in places.items()}, shapes)
         except CheckpointError as error:
@@ -147,7 +150,7 @@ class RunOptimizer:
         if reason := self._refused(of_model):
             return Tuning(reason=reason)
         hypers = {n: self._hyper(groups[n], rule, n) for n in used if (rule := rules[n]) is not None}
-        trained = _trained(groups, rules, hypers, places, moved)
+        trained = what_trains(groups, rules, hypers, places, moved, moving)
         parts = [
             Part(groups[n].label, found[n].rule, rule, hypers[n], own)
             for n in sorted(used)
@@ -279,22 +282,3 @@ def _of_rule(rule: Optimizer | None, hyper: dict[str, Any]) -> dict[str, Any]:
 def _assumed(groups: Sequence[tuple[Group, Recognised]]) -> Iterator[str]:
     """What was assumed to tell a rule from others."""
     return (one.reason for _, one in groups if one.name and one.reason)
-
-
-def _trained(
-    groups: Sequence[Group],
-    rules: Sequence[Optimizer | None],
-    hypers: Mapping[int, Mapping[str, Any]],
-    places: Assignment,
-    moved: Collection[str] | None,
-) -> list[str]:
-    """The parameters that train: in a group with a learning rate, updated before where others were, and moving."""
-    stateful = any(group.has_state for group in groups)
-    keeps = [rule is None or rule.keeps_state for rule in rules]
-    live = [name for name, slot in places.items() if hypers[slot.group]["lr"] > 0] or list(places)
-    return [
-        name
-        for name in live
-        if (moved is None or name in moved)
-        and (places[name].entry or not stateful or not keeps[places[name].group])
-    ] or live

@@ -91,6 +91,7 @@ class TunedRun:
                 moved,
                 self.movement.evidence(row, self.gradient),
                 with_state,
+                lambda: self.trainable - self.movement.still(row),
             )
             if self.run.averaged(row):
                 return Tuning(reason=AVERAGED)

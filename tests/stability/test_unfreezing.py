@@ -75,3 +75,41 @@ def test_each_point_is_over_the_weights_that_train_there(
     assert found == pytest.approx(truth, rel=1e-3)
     checks = [point["step_check"]["verdict"] for point in points]
     assert checks[1:8] == ["confirmed"] * 7
+
+
+def test_a_body_that_joins_the_optimizer_trains_from_the_checkpoint_at_which_it_joins(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    """The head alone is in the optimizer, then ``add_param_group`` takes the body, at a tenth of the rate."""
+    space: dict[str, object] = {}
+    exec(NET, space)
+    torch.manual_seed(0)
+    net, folder = space["net"](), tmp_path / "run"  # type: ignore[operator]
+    folder.mkdir()
+    x, y = torch.randn(40, 6), torch.arange(40) % 3
+    np.savez(tmp_path / "data.npz", x=x.numpy(), y=y.numpy())
+    (tmp_path / "net.py").write_text(NET)
+    everything = list(dict(net.named_parameters()))
+    optimizer = torch.optim.SGD(net[4].parameters(), lr=0.2, momentum=0.9)
+    truth = {}
+    for step in range(7):
+        if step == 3:
+            optimizer.add_param_group({"params": [*net[0].parameters(), *net[2].parameters()]})
+        saved = {"model": net.state_dict(), "step": step, "optimizer": optimizer.state_dict()}
+        torch.save(saved, folder / f"step_{step}.pt")
+        copy = space["net"]()  # type: ignore[operator]
+        copy.load_state_dict(net.state_dict())
+        truth[step] = dense_sharpness(copy, x, y, everything[4:] if step < 3 else everything)
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    words = ("--model", f"file:{tmp_path}/net.py:net", "--data", f"npz:{tmp_path}/data.npz", "--loss", "ce")
+    store = tmp_path / "s.h5"
+    assert opsig("trace", folder, "--store", store, *words).code == 0
+    result = opsig("sharpness", "--store", store, "--tolerance", 1e-5, "--json")
+    points = result.json["result"]["points"]
+    assert {p["step"]: p["eigenvalues"][0] for p in points} == pytest.approx(truth, rel=1e-3)
+    assert {p["step"]: p["ratio"] for p in points} == pytest.approx(
+        {step: sharpness * 0.2 / 3.8 for step, sharpness in truth.items()}, rel=1e-3
+    )
+    assert [p["step_check"]["verdict"] for p in points][:6] == ["confirmed"] * 6
