@@ -11,6 +11,9 @@ from opsigcli.errors import ObjectiveError
 def convert(model: nn.Module, device: str | torch.device, dtype: torch.dtype) -> nn.Module:
     """The model on a device, its floating numbers of one type; complex buffers stay complex.
 
+    Embeddings with sparse gradients (for ``SparseAdam``) have the same ones densely: sparse ones can be neither put
+    beside others in a vector nor differentiated again.
+
     Raises:
         ObjectiveError: a parameter is complex: vectors over parameters are real.
     """
@@ -21,6 +24,9 @@ def convert(model: nn.Module, device: str | torch.device, dtype: torch.dtype) ->
                 "keep its real and imaginary parts as one real parameter, torch.view_as_real(p), and take "
                 "torch.view_as_complex of it in forward; checkpoints convert with torch.view_as_real",
             )
+    for module in model.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            module.sparse = False
     wide = torch.complex128 if dtype is torch.float64 else torch.complex64
 
     def moved(tensor: Tensor) -> Tensor:
