@@ -58,6 +58,8 @@ OPTIMIZERS = Registry(
             "adadelta": "ADADELTA",
             "schedulefree": "SCHEDULE_FREE",
             "lookahead": "LOOKAHEAD",
+            "lbfgs": "LBFGS",
+            "sparseadam": "SPARSE_ADAM",
             "bitsandbytes": "BITSANDBYTES",
             "sgdp": "SGDP",
             "adamp": "ADAMP",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from opsigcli.optimizers.base import NO_RATE, Hyper, Optimizer, StateKeys
+from opsigcli.optimizers.layout import BOOKKEEPING
 from opsigcli.optimizers.sam import SAM_LAYOUT
 
 _SHARPNESS = "the sharpness itself is measured all the same"
@@ -77,7 +78,20 @@ LOOKAHEAD = _named(
     "lookahead",
     "every few steps it draws the weights back to slow ones, which no threshold of the rule inside knows: "
     f"{_SHARPNESS}; give the rule inside with --optimizer and --lr to hold it against that one",
-    lambda group, state: bool({"lookahead_alpha", "lookahead_k"} & group.keys()),
+    lambda group, state: bool({"lookahead_alpha", "lookahead_k", "slow_state"} & group.keys()),
+)
+LBFGS = _named(
+    "lbfgs",
+    f"it steps by its own estimate of the inverse Hessian, as far as a search says: {_SHARPNESS}",
+    lambda group, state: {"history_size", "max_iter"} <= group.keys(),
+)
+SPARSE_ADAM = _named(
+    "sparseadam",
+    "moments of a row stand still while no example has it, which the threshold of Adam does not know: "
+    f"{_SHARPNESS}; where every step has all rows it is that of adam (--optimizer adam, --lr)",
+    lambda group, state: (
+        group.keys() - BOOKKEEPING == {"lr", "betas", "eps"} and state <= {"step", "exp_avg", "exp_avg_sq"}
+    ),
 )
 BITSANDBYTES = _named(
     "bitsandbytes",

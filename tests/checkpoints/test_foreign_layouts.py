@@ -295,6 +295,26 @@ def test_an_optimizer_around_another_one_is_not_taken_for_that(
     assert f"sgd does not have the key {next(iter(around))!r}" in found.reason
 
 
+@pytest.mark.parametrize("root", [False, True])
+@pytest.mark.parametrize(
+    ("beside", "rule"),
+    [
+        ({"slow_state": {0: {"slow_buffer": torch.ones(2, 3)}}}, "lookahead"),
+        ({"fp32_master_params": [torch.ones(2, 3)]}, "sgd"),
+        ({"loss_scale": 1024.0}, "sgd"),
+    ],
+)
+def test_memories_beside_the_state_are_those_of_another_rule(
+    tmp_path: Path, beside: dict[str, Any], rule: str, root: bool
+) -> None:
+    model = nn.Linear(3, 2)
+    saved = torch.optim.SGD(model.parameters(), lr=0.25).state_dict() | beside
+    content = {"model": model.state_dict(), "step": 1}
+    torch.save(content | (saved if root else {"optimizer": saved}), tmp_path / "step_1.pt")
+    (one,) = (checkpoint.header.optimizer for checkpoint in open_series(tmp_path).checkpoints)
+    assert recognise([one.group], one.state_keys).rule == rule
+
+
 # Kinds that are refused, each with one command.
 
 

@@ -216,6 +216,7 @@ def test_no_other_optimizer_of_timm_has_a_threshold():
         ({"betas": 2, "eps": 1, "hessian_power": 1}, {"hessian step"}, "adahessian"),
         ({"betas": 2, "eps": 1, "caution": 1}, {"exp_avg_sq", "exp_avg_lr_1", "exp_avg_lr_2"}, "laprop"),
         ({"betas": 2}, {"exp_avg"}, "lion"),
+        ({"max_iter": 20, "history_size": 100, "line_search_fn": 1}, {"old_dirs", "H_diag"}, "lbfgs"),
     ],
 )
 def test_rules_without_a_threshold_are_named_by_the_keys_of_their_authors(group, state, rule):
@@ -224,6 +225,16 @@ def test_rules_without_a_threshold_are_named_by_the_keys_of_their_authors(group,
     found = from_state_dict(saved | {"state": {0: dict.fromkeys(state, torch.ones(3))}})
     assert (found.name, found.rule) == ("", rule)
     assert found.reason.startswith(f"no threshold: {rule}: ")
+
+
+def test_adam_for_sparse_gradients_is_named_and_not_taken_for_adam():
+    parameter = torch.nn.Parameter(torch.ones(4, 3))
+    rule = torch.optim.SparseAdam([parameter], lr=0.1)
+    before = from_state_dict(rule.state_dict())
+    parameter.grad = torch.ones(4, 3).to_sparse()
+    rule.step()
+    for found in (before, from_state_dict(rule.state_dict())):
+        assert (found.name, found.rule) == ("", "sparseadam")
 
 
 @pytest.mark.parametrize("value", [None, "0.1", float("nan"), -0.1])

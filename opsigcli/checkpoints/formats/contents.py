@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from opsigcli.checkpoints.base import OptimizerFacts, TensorFacts
+from opsigcli.checkpoints.formats.optimizer_places import optimizer_state
 from opsigcli.checkpoints.step_keys import (
     EPOCH_KEYS,
     LR_KEYS,
@@ -24,17 +24,6 @@ Tensors = dict[str, TensorFacts]
 # The value of a leaf: of a tensor of one element, or of a value kept in a file of its own. Others come back as is.
 Value = Callable[[Any], Any]
 
-_WRAPPED = re.compile(r"(base|inner|wrapped)_optimi[sz]er")  # within another one
-_BOX = "__bnb_optimizer_quant_state__"
-_OPTIMIZERS = (
-    "optimizer",
-    "optimizer_state_dict",
-    "optimizer_states",
-    "optimizer_state",
-    "optimizers",
-    "optim",
-    "opt",
-)
 # Entries that hold tensors and are no weights, by a part of their name; and by their whole name.
 _NOT_WEIGHTS = ("optim", "sched", "scaler", "rng", "dataloader", "hyper_parameters", "hparams")
 _NEVER = ("callbacks", "loops", "train_state", "args", "config", "averaging_state")
@@ -206,78 +195,6 @@ def _clocks(top: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
         stamp,
         fields(stamp.get("Timestamp")),
     ]
-
-
-def optimizer_state(top: Mapping[Any, Any]) -> Mapping[str, Any]:
-    """The ``param_groups`` and ``state`` of the first optimizer in a file; empty where there is none.
-
-    Further optimizers of the same file (one for each net of a GAN; Muon beside AdamW) are listed under ``others``, each
-    with the ``label`` that the file has for it.
-    """
-    places: list[tuple[str, Any]] = [("", top), *((key, top.get(key)) for key in _OPTIMIZERS)]
-    places += [("optimizers", fields(top.get("state")).get("optimizers"))]
-    places += [
-        (key, value)
-        for key, value in top.items()
-        if isinstance(key, str) and key not in _OPTIMIZERS and ("opt" in key.lower() or _has_groups(value))
-    ]
-    found: list[dict[str, Any]] = []
-    for label, place in places:
-        found += _optimizers(label, place, 0 if place is top else 2)
-    if not found:
-        return {}
-    return found[0] | ({"others": found[1:]} if found[1:] else {})
-
-
-def _has_groups(value: Any) -> bool:
-    return isinstance(fields(value).get("param_groups"), list)
-
-
-def _optimizers(label: str, place: Any, deep: int) -> list[dict[str, Any]]:
-    """The optimizers at a place in a file: one, a list of some, or some by name (``{"Adam": {...}}``)."""
-    if isinstance(place, list):
-        items = [(f"{label}[{i}]", item) for i, item in enumerate(place)]
-        return [one for name, item in items for one in _optimizers(name, item, deep - 1)] if deep else []
-    entries = fields(place)
-    if _has_groups(place):
-        state = {key: _unpacked(entry) for key, entry in fields(entries.get("state")).items()}
-        return [{"param_groups": entries["param_groups"], "state": state, "label": label}]
-    if any(str(key).startswith("param_groups.") for key in entries):
-        return [{**_unflattened(entries), "label": label}]
-    if not deep:
-        return []
-    inner = [(f"{label}.{key}", value) for key, value in entries.items() if _has_groups(value)]
-    found = [one for name, value in inner for one in _optimizers(name, value, 0)]
-    return _within(entries, found) if any(_WRAPPED.fullmatch(str(key)) for key in entries) else found
-
-
-def _within(entries: Mapping[Any, Any], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Optimizers that another one is built around (SAM, Lookahead), with its numbers as those of their groups.
-
-    The rule inside is not the run's: a number that it does not have makes its groups those of another.
-    """
-    own = {key: value for key, value in entries.items() if isinstance(value, float | bool)}
-    return [
-        one | {"param_groups": [own | dict(fields(group)) for group in one["param_groups"]]} for one in found
-    ]
-
-
-def _unflattened(entries: Mapping[Any, Any]) -> Mapping[str, Any]:
-    """An optimizer state that was flattened by parameter name (``state.NAME.exp_avg``, ``param_groups.NAME.lr``)."""
-    state: dict[str, dict[str, Any]] = {}
-    groups: dict[str, dict[str, Any]] = {}
-    for key, entry in entries.items():
-        kind, _, rest = str(key).partition(".")
-        name, _, what = rest.rpartition(".")
-        if kind in ("state", "param_groups"):
-            (state if kind == "state" else groups).setdefault(name, {})[what] = entry
-    return {"param_groups": [{**group, "params": [name]} for name, group in groups.items()], "state": state}
-
-
-def _unpacked(entry: Any) -> Any:
-    """The state of one parameter without the box in which bitsandbytes hides from FSDP what is in 8 bits."""
-    own = fields(entry)
-    return {**{k: v for k, v in own.items() if k != _BOX}, **fields(own[_BOX])} if _BOX in own else entry
 
 
 def _first_step(state: Mapping[str, Any]) -> Any:
