@@ -11,6 +11,7 @@ from opsigcli.checkpoints import hub_cache, names, step_keys
 from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, some, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats import foreign, formats
+from opsigcli.checkpoints.holds_weights import holds_weights
 from opsigcli.checkpoints.manifest import Manifest, Row, read_manifest
 from opsigcli.checkpoints.optimizer_beside import optimizer_beside, with_optimizer_beside
 from opsigcli.errors import CheckpointError
@@ -145,6 +146,8 @@ def _one_in_each(folder: Path, skipped: list[Skipped]) -> list[Path]:
     def inside(place: Path) -> tuple[list[Path], list[Path]]:
         entries = [p for p in sorted(place.iterdir()) if not p.name.startswith(".") and not never(p)]
         found = [p for p in entries if any(f.recognises(p) for f in known)]
+        if len(found) > 1:
+            found = [p for p in found if holds_weights(p)]
         return found, [] if found else [p for p in entries if p.is_dir() and not foreign.recognise(p)]
 
     found: list[list[Path]] = []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 from opsigcli.checkpoints import hub_cache
 from opsigcli.checkpoints.base import some
 from opsigcli.checkpoints.folder import Failed, Skipped, never
 from opsigcli.checkpoints.formats import formats, suffixes
+from opsigcli.checkpoints.holds_weights import holds_weights
 from opsigcli.errors import CheckpointError
 
 
@@ -38,6 +40,16 @@ def nothing(path: Path, folder: Path, failed: list[Failed], skipped: list[Skippe
             f"expected a checkpoint or a folder of checkpoints, found the file {path} ({why})",
             f"name the folder that holds them{f': {deeper}' if deeper else ''}",
         )
+    if deeper and (names := _several_in_each(deeper)):
+        here, name = str(folder.resolve()), names[0]
+        into = f"{here}-{Path(name).stem}"
+        link = f'mkdir {into} && for d in {here}/*/; do ln -s "${{d}}{name}" {into}/$(basename $d).pt; done'
+        plain = re.fullmatch(r"[\w./@+=,:-]+", here + name)
+        return CheckpointError(
+            f"expected one checkpoint in each folder below {folder}, found {some(names)} in {deeper}",
+            "put those of one model into a folder of their own, named by the folders that they are in"
+            + (f": {link}" if plain else ""),
+        )
     if deeper:
         return CheckpointError(
             f"expected checkpoints in {folder}, found them in a folder below it",
@@ -49,6 +61,16 @@ def nothing(path: Path, folder: Path, failed: list[Failed], skipped: list[Skippe
         f"expected checkpoints, found none in {folder}; it holds {listed}",
         f"name the folder that holds {', '.join(every)} or {last} files",
     )
+
+
+def _several_in_each(inner: Path) -> list[str]:
+    """The names of several files of weights in a folder, where folders beside it have all of them as well."""
+    with contextlib.suppress(OSError):
+        names = sorted(e.name for e in inner.iterdir() if e.is_file() and not never(e) and holds_weights(e))
+        beside = [e for e in inner.parent.iterdir() if e.is_dir() and not e.name.startswith(".")]
+        if len(names) > 1 and len(beside) > 1:
+            return names if all((e / name).exists() for e in beside for name in names) else []
+    return []
 
 
 def _deeper(folder: Path) -> Path | None:

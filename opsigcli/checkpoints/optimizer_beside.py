@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from opsigcli.checkpoints.base import Header
 from opsigcli.checkpoints.choose import averages
 from opsigcli.checkpoints.formats.torch_file import TorchFile
+from opsigcli.checkpoints.holds_weights import holds_weights
 from opsigcli.checkpoints.names import COPY
 from opsigcli.checkpoints.unchanged import Kept, identity
 from opsigcli.errors import CheckpointError
@@ -44,12 +45,11 @@ def optimizer_beside(path: Path) -> Path | None:
         listed = _LISTED.get(identity(folder), lambda: (_listed(path.parent), 1))
         numbers = _numbers(path.name)
         found = [own for own in listed.get(numbers, ()) if own != path.name]
-        weights = [e for e in path.parent.iterdir() if e.suffix in _SUFFIXES and not _says(e.name.lower())] if (
-            not numbers and found
-        ) else []  # fmt: skip
+        near = path.parent.iterdir() if found and not numbers else ()
+        others = [e for e in near if e.suffix in _SUFFIXES and not _says(e.name.lower()) and e != path]
     except OSError:
         return None
-    return path.parent / found[0] if len(found) == 1 and len(weights) < 2 else None
+    return path.parent / found[0] if len(found) == 1 and not any(map(holds_weights, others)) else None
 
 
 def with_optimizer_beside(header: Header, path: Path) -> Header:

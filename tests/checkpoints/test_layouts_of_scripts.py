@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,38 @@ def test_a_folder_with_several_files_of_weights_is_not_chosen_from(tmp_path: Pat
             save(tmp_path / f"epoch_{n}" / name, {"w": torch.full((2,), float(n))})
     with pytest.raises(CheckpointError, match="in a folder below it"):
         open_series(tmp_path)
+
+
+def test_a_folder_for_each_checkpoint_may_part_it_into_files(tmp_path: Path) -> None:
+    net = torch.nn.Linear(2, 2)
+    rule = torch.optim.Adam(net.parameters(), lr=0.25)
+    rate = torch.optim.lr_scheduler.StepLR(rule, 1)
+    for n in (1, 2):
+        inside = tmp_path / f"epoch_{n}"
+        net(torch.ones(1, 2)).sum().backward()
+        rule.step()
+        for name, part in {"model": net, "opt": rule, "sched": rate}.items():
+            save(inside / f"{name}.pt", part.state_dict())
+        save(inside / "trainer_state.pt", {"epoch": n, "losses": [1.0]})
+    series = open_series(tmp_path)
+    assert [c.file for c in series] == ["epoch_1/model.pt", "epoch_2/model.pt"]
+    assert (series.steps, series.unit) == ([1, 2], "step")  # by Adam's own count
+    assert series.checkpoints[0].lr == 0.25
+    assert "exp_avg" in series.optimizer(0, tensors=True)["state"][0]
+
+
+def test_folders_that_hold_the_same_two_models_are_told_apart_by_a_command(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for n in (1, 2):
+        for name in ("critic", "actor"):
+            save(folder / f"epoch_{n}" / f"{name}.pt", {"w": torch.full((2,), float(n)), "b": torch.ones(3)})
+    with pytest.raises(
+        CheckpointError, match=r"one checkpoint in each folder.*actor\.pt, critic\.pt"
+    ) as found:
+        open_series(folder)
+    subprocess.run(found.value.hint.partition(": ")[2], shell=True, check=True)
+    series = open_series(tmp_path / "run-actor")
+    assert (series.steps, series.unit) == ([1, 2], "epoch")
 
 
 def test_a_series_of_folders_is_traced_and_traced_again_by_its_manifest(opsig: Opsig, tmp_path: Path) -> None:
