@@ -106,9 +106,13 @@ SENTENCES: dict[str, str] = {
         "it from sharpness-aware minimisation, label smoothing, augmentation or a learning rate that was higher in "
         "between, of which sharpness or threshold are others."
     ),
+    "edge: other gradient": (
+        "At {amount} of {measured} the steps are those of the rule, and not on all examples of this loss, of which the "
+        "sharpness is: {reason}."
+    ),
     "edge: sharpness-aware": (
-        "The run records sharpness-aware minimisation ({where}), and no step confirms the rule whose threshold is "
-        "given: SAM's is reached earlier, where λ (1 + ρλ/‖g‖) comes to it."
+        "The run records sharpness-aware minimisation ({where}), and no step confirms that gradients were taken at "
+        "these weights: SAM's threshold is reached earlier, where λ (1 + ρλ/‖g‖) comes to it."
     ),
     "edge: minibatches": (
         "The run used minibatches of {size}: sharpness on all examples then lies below the stability threshold even at "

@@ -12,6 +12,9 @@ from opsigcli.mining_records import (
 
 NO_STEP = "no threshold: the learning rate is 0 there, and no step is made"
 
+# Of a step that the optimizer's states confirm as the rule's, on whatever loss its gradients were of.
+OTHER_GRADIENT = "the gradient they imply is not that of all examples"
+
 
 @dataclass(frozen=True)
 class LayerCurvature:

@@ -12,7 +12,7 @@ from opsigcli.reporting.format import count, number
 from opsigcli.reporting.sentences import Part, capital, made_by
 from opsigcli.reporting.summary import sharpness_name, sharpness_values
 from opsigcli.sentences import say
-from opsigcli.sharpness_records import NO_STEP, contradicted
+from opsigcli.sharpness_records import NO_STEP, OTHER_GRADIENT, contradicted
 from opsigcli.training_records import SHARPNESS_AWARE
 
 if TYPE_CHECKING:
@@ -193,10 +193,18 @@ def _doubts(case: Case, against: list[SharpnessPoint]) -> list[str]:
     if checks and not unlike and all(c.relative_error is None and c.reach is None for c in checks):
         doubts.append(say("edge: not checked", reason=checks[0].reason))
     confirmed = any(c.verdict == "confirmed" for c in checks)
-    if checks and not unlike and not confirmed and all(c.relative_error is None for c in checks):
+    # By the optimizer's states alone, which say nothing of the loss that their gradients were of.
+    loose = [c for c in checks if c.verdict == "confirmed" and OTHER_GRADIENT in c.reason]
+    unsure = len(loose) == sum(c.verdict == "confirmed" for c in checks)
+    if checks and not unlike and unsure and (loose or all(c.relative_error is None for c in checks)):
         aware = next((fact.found_in for fact in case.recorded_facts if fact.name == SHARPNESS_AWARE), "")
         if aware and any(p.optimizer != "sam" for p in against):
             doubts.append(say("edge: sharpness-aware", where=aware))
+        elif loose:
+            amount, measured = len(loose), count(len(against), "checkpoint")
+            doubts.append(
+                say("edge: other gradient", amount=amount, measured=measured, reason=loose[0].reason)
+            )
         elif any(c.reach is not None for c in checks) and all(p.optimizer != "sam" for p in against):
             apart = case.run.axis.apart(case.trace.steps.tolist())
             doubts.append(say("edge: unseen", apart=f" ({apart})" if apart else ""))

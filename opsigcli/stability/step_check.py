@@ -21,7 +21,7 @@ from opsigcli.runs.build_optimizer import state_of
 from opsigcli.runs.run_optimizer import RunOptimizer
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.tuning import Tuning
-from opsigcli.sharpness_records import CONFIRMED, CONTRADICTED, UNTOLD, StepCheck
+from opsigcli.sharpness_records import CONFIRMED, CONTRADICTED, OTHER_GRADIENT, UNTOLD, StepCheck
 from opsigcli.stability.far_check import FarCheck
 from opsigcli.stability.gradient_length import GradientLength
 from opsigcli.stability.state_verdict import WORD, WORD_BLIND, StateCheck
@@ -36,7 +36,7 @@ UNMADE = (CheckpointError, ModelError, ObjectiveError, UsageError)  # why no ste
 COARSE = 0.1  # of the step lost to the rounding of stored weights leaves nothing to compare
 SILENT = 1e-4  # of the root mean square of the gradient: less is rounding, which Adam makes a step of
 NEARLY = 0.05  # an error up to here that nothing explains is that of arithmetic with fewer bits
-OTHER_DATA = ("other data or normalisation", "augmentation or label smoothing", "dropout", "clipping")
+OTHER_DATA = ("other data or normalisation", "augmentation, label smoothing or SAM", "dropout", "clipping")
 
 
 class StepChecker:
@@ -187,7 +187,7 @@ class StepChecker:
             OTHER_DATA if self.whole else ("minibatches (--minibatch N tests them)", *OTHER_DATA)
         )
         said = (
-            f"{WORD_BLIND if blind else WORD}; the gradient they imply is not that of all examples (cosine "
+            f"{WORD_BLIND if blind else WORD}; {OTHER_GRADIENT} (cosine "
             f"{cosine(again.gradient, update.gradient):.3f}): likely {likely}"
         )
         if self.whole and not self.random:

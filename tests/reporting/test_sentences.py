@@ -37,6 +37,7 @@ from opsigcli.result_records import MINED, RANDOM, Causal
 from opsigcli.sentences import SENTENCES
 from opsigcli.sharpness_records import (
     NO_STEP,
+    OTHER_GRADIENT,
     CriticalSharpness,
     GroupCurvature,
     LayerCurvature,
@@ -265,6 +266,9 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "edge: sharpness-aware": (
         lambda: aware(points(make_case(), step_check=StepCheck("cannot be told", "no", reach=0.5), optimizer="sgd")),
         lambda: aware(measured({0: "confirmed"}))),
+    "edge: other gradient": (
+        lambda: points(make_case(), step_check=StepCheck("confirmed", f"x; {OTHER_GRADIENT}", 0.0)),
+        lambda: points(make_case(), step_check=StepCheck("confirmed", "the step is the rule's", 0.0))),
     "edge: not covered": (lambda: with_ratios(make_case(), low), lambda: with_ratios(make_case(), some)),
     "edge: contradicted": (
         lambda: measured({0: "contradicted", 20: "cannot be told"}),
