@@ -107,8 +107,8 @@ SENTENCES: dict[str, str] = {
         "between, of which sharpness or threshold are others."
     ),
     "edge: other gradient": (
-        "At {amount} of {measured} the steps are those of the rule, and not on all examples of this loss, of which the "
-        "sharpness is: {reason}."
+        "At {amount} of {measured} the steps are those of the rule, but not those of this loss on all examples, of "
+        "which the sharpness is: {reason}."
     ),
     "edge: sharpness-aware": (
         "The run records sharpness-aware minimisation ({where}), and no step confirms that gradients were taken at "

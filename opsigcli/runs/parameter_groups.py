@@ -213,7 +213,8 @@ def _subsets(
 ) -> Iterator[list[str]]:
     """The sets of so many parameters that the groups may hold, the likeliest first."""
     seen: list[list[str]] = []
-    for kind in (lambda: shapes, lambda: trainable, lambda: moved or (), moving):
+    kinds: tuple[Moving, ...] = (lambda: shapes, lambda: trainable, lambda: moved or (), moving)
+    for kind in kinds:
         own = kind()
         names = [name for name in shapes if name in own]
         if len(names) == len(slots) and names not in seen:

@@ -17,10 +17,10 @@ from opsigcli.options import MANIFEST
 from opsigcli.records import Run
 from opsigcli.runs.given_hyper import changes, hyper_text, rate_of, rates_of, require_rates, settings_of
 from opsigcli.runs.optimizer_state import saved_optimizer, state_by_parameter
-from opsigcli.runs.parameter_groups import Assignment, Evidence, Group, assign, parameter_groups
+from opsigcli.runs.parameter_groups import Assignment, Evidence, Group, Moving, assign, parameter_groups
 from opsigcli.runs.state_values import require_numbers
 from opsigcli.runs.tuning import Part, Tuning
-from opsigcli.runs.what_trains import Moving, nothing, what_trains
+from opsigcli.runs.what_trains import nothing, what_trains
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,6 +72,11 @@ class RunOptimizer:
         self._borrowed = bool(self._of_run) and folder.is_dir() and not (folder / MANIFEST).exists()
         self._scheduled = changes(lrs)
         self._run, self._lrs = run, lrs
+
+    @property
+    def rate_given(self) -> bool:
+        """Learning rates are given, and those of checkpoints do not count."""
+        return "lr" in self._given or bool(self._lr_groups)
 
     @property
     def given_rates(self) -> dict[str, Any]:

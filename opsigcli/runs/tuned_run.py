@@ -52,6 +52,7 @@ class TunedRun:
         self.trained = self.trainable  # as it is now
         # Where hyper-parameters in a checkpoint are those of the step that led to it: rows with one a step on.
         self.late: frozenset[int] | None = None
+        self.changing: dict[int, str] = {}  # rows by whose rate the steps may not have been made, and why
         # What was found of each row.
         self._owners: dict[int, dict[str, str]] = {}
         self._frozen: dict[int, frozenset[str]] = {}
@@ -68,6 +69,12 @@ class TunedRun:
             ModelError: its weights do not fit.
             UsageError: a hyper-parameter does not fit the optimizer.
         """
+        found = self._judged(row, with_state=with_state)
+        note = self.changing.get(row, "") if found.parts else ""
+        return replace(found, notes=(*found.notes, note)) if note else found
+
+    def _judged(self, row: int, *, with_state: bool) -> Tuning:
+        """With the hyper-parameters of the next checkpoint where the recorded ones are those of the step before."""
         if self.late is None:
             return self._recorded(row, with_state=with_state)
         following = self._recorded(row + 1, with_state=False) if row in self.late else None

@@ -55,6 +55,27 @@ def test_a_rate_that_is_given_is_left(opsig: Opsig, tmp_path: Path) -> None:
     assert SAID not in " ".join(found["warnings"])
 
 
+@pytest.mark.parametrize(("decay", "noted"), [(0.5, 6), (0.9, 0)])
+def test_of_checkpoints_many_steps_apart_a_rate_that_changes_is_noted(
+    opsig: Opsig, tmp_path: Path, decay: float, noted: int
+) -> None:
+    store = short_run(opsig, tmp_path, sgd(lr=0.2), decay=decay, late=True, updates=1, counted=True)
+    epochs = tmp_path / "epochs"
+    epochs.mkdir()
+    for step in range(8):
+        saved = torch.load(tmp_path / "run" / f"step_{step}.pt")
+        torch.save({**saved, "step": 10 * step}, epochs / f"step_{10 * step}.pt")
+    words = ("--model", f"file:{tmp_path}/net.py:Tanh", "--data", f"npz:{tmp_path}/data.npz")
+    assert opsig("trace", epochs, "--store", store, "--fresh", *words).code == 0
+    measure = ("sharpness", "--store", store, "--tolerance", 0.05, "--json")
+    found = opsig(*measure).json
+    said = [any(SAID in note for note in point["notes"]) for point in found["result"]["points"]]
+    assert (sum(said), said[-1]) == (noted, False)
+    assert sum(SAID in line for line in found["warnings"]) == bool(noted)
+    given = opsig(*measure, "--lr", 0.1).json["result"]["points"]
+    assert not any(SAID in note for point in given for note in point["notes"])
+
+
 @pytest.mark.parametrize("made", [pytest.param(sgd(lr=0.2), id="gd"), pytest.param(ADAM, id="adam")])
 def test_the_last_checkpoint_is_judged_anew_when_another_one_follows(
     opsig: Opsig, tmp_path: Path, made: Make

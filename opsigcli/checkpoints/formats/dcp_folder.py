@@ -11,6 +11,7 @@ from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, unre
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats import contents, rebuild
 from opsigcli.checkpoints.formats.dcp_metadata import DcpTensor, DcpValue, Place, read_metadata
+from opsigcli.checkpoints.formats.optimizer_places import optimizer_state
 from opsigcli.checkpoints.formats.torch_container import Opened, open_torch
 from opsigcli.checkpoints.formats.torch_file import TorchFile, resolved
 from opsigcli.checkpoints.formats.torch_pickle import StoredTensor
@@ -70,7 +71,7 @@ class DcpFolder(CheckpointFormat):
     def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:
         """The optimizer's groups and state; the state by parameter name."""
         with _Files(path) as files:
-            state = contents.optimizer_state(files.tree)
+            state = optimizer_state(files.tree)
 
             def leaf(value: Any) -> Any:
                 if isinstance(value, DcpTensor) and tensors:

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from opsigcli.checkpoints.base import CheckpointFormat, Header, NotWeights, unreadable
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats import around_weights, contents, rebuild, safetensors_file, torch_pickle
+from opsigcli.checkpoints.formats.optimizer_places import optimizer_state
 from opsigcli.checkpoints.formats.settings import CRITERION, LONGEST, flattened
 from opsigcli.checkpoints.formats.torch_container import (
     START,
@@ -155,7 +156,7 @@ class TorchFile(CheckpointFormat):
     def optimizer(self, path: Path, *, tensors: bool) -> dict[str, Any]:
         """The optimizer's groups and state."""
         with _opened(path) as (file, opened):
-            state = contents.optimizer_state(fields(opened.content.root))
+            state = optimizer_state(fields(opened.content.root))
             return resolved(state, lambda leaf: _leaf(file, opened, leaf, tensors)) if state else {}
 
 
