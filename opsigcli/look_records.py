@@ -224,9 +224,14 @@ class Look:
                 "each output against all targets then"
             )
         if self.a_guess:
+            guess = self._guess
+            ahead = guess is not None and self.last.mean_loss < guess.mean_loss
+            ahead = ahead and (self.last.right or 0.0) >= ((guess and guess.right) or 0.0)
+            how, began = ("hardly", " or hardly began") if ahead else ("no", "")
             lines.append(
-                f"the last checkpoint does no better than a guess ({self._against_guess}): labels, the order of "
+                f"the last checkpoint does {how} better than a guess ({self._against_guess}): labels, the order of "
                 "classes, normalisation, transform, layout or loss are not those of training, or the run failed"
+                f"{began}"
             )
         return tuple(lines)
 

@@ -15,6 +15,7 @@ from foreign_folders import EACH, WAYS
 
 from opsigcli.checkpoints.manifest import read_manifest
 from opsigcli.derivatives import batch_sharpness
+from opsigcli.look_records import Look, Score
 
 
 def advised(err: str) -> str:
@@ -208,3 +209,18 @@ def test_hyper_parameters_without_a_rule_are_refused(opsig: Opsig, tmp_path: Pat
     assert "expected --optimizer with --lr" in opsig(*words, spec, "--lr", 0.1).err
     assert "hyper-parameter of adamw" in opsig(*words, spec, "--optimizer", "AdamW", "--momentum", 0.9).err
     assert opsig(*words, spec, "--optimizer", "AdamV").code == 2
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (Score(1.39, 0.30), "no better than a guess"),
+        (Score(1.37, 0.24), "no better than a guess"),
+        (Score(1.37, 0.27), "hardly better than a guess"),
+        (Score(0.90, 0.60), ""),
+    ],
+)
+def test_one_that_is_a_little_better_than_a_guess_is_not_said_to_be_no_better(last: Score, said: str) -> None:
+    guess = Score(1.386, 0.25)
+    doubts = Look(400, 400, dict.fromkeys("abcd", 100), 4, guess, guess, {"a.pt": last}, ()).doubts
+    assert [said in text for text in doubts] == [True] * bool(said)
