@@ -20,6 +20,7 @@ from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.formats import around_weights, contents, rebuild, safetensors_file, torch_pickle
 from opsigcli.checkpoints.formats.optimizer_places import optimizer_state
 from opsigcli.checkpoints.formats.settings import CRITERION, LONGEST, flattened
+from opsigcli.checkpoints.formats.sparse_state import dense, is_sparse
 from opsigcli.checkpoints.formats.torch_container import (
     START,
     ZIP,
@@ -169,6 +170,8 @@ def resolved(state: Any, leaf: contents.Value) -> Any:
 
 
 def _leaf(file: IO[bytes], opened: Opened, leaf: Any, tensors: bool) -> Any:
+    if tensors and is_sparse(leaf):
+        return dense(leaf, lambda part: rebuild.tensors(file, opened.locate, {"": part}, opened.size)[""])
     if not isinstance(leaf, StoredTensor):
         return leaf
     if tensors:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from opsigcli.checkpoints.base import SIZES, TensorFacts
+from opsigcli.checkpoints.formats.sparse_state import REBUILD, only_in_states
 from opsigcli.pickles import reader as pickle_reader
 from opsigcli.pickles.machine import Calls, Data
 from opsigcli.pickles.records import Call, Malformed, Name, Ordered, OtherNumbers, fields
@@ -44,13 +45,14 @@ _PLAIN = {
     *(f"torch.{name}" for name in SIZES),
     *("torch.storage.UntypedStorage", "torch.storage.TypedStorage"),
 }
+_CSR = "torch._utils._rebuild_sparse_csr_tensor"
 _WRAPPED = "torch._utils._rebuild_wrapper_subclass"
 # Of an optimizer's state in few bits: read as the tensors that it is made of.
 _OPTIMIZER_STATE = re.compile(r"torchao\.[a-z_.0-9]*\.OptimState\w+")
 # Rebuilt by torch without checks of what is inside, or without any storage to check.
 _REFUSED = {
-    "torch._utils._rebuild_sparse_tensor": "sparse tensors",
-    "torch._utils._rebuild_sparse_csr_tensor": "sparse tensors",
+    REBUILD: "sparse tensors",
+    _CSR: "sparse tensors",
     "torch._utils._rebuild_qtensor": "quantized tensors",
     "torch._utils._rebuild_nested_tensor": "nested tensors",
     "torch._utils._rebuild_meta_tensor_no_storage": "tensors without data (on the meta device)",
@@ -144,6 +146,8 @@ def read_content(
         data, {**_CALLS, **calls, "torch._tensor._rebuild_from_type_v2": of_type}, persistent, start, most
     )
     refused = {_REFUSED[name] for name in pickle.names if name in _REFUSED and (name != _WRAPPED or others)}
+    if REBUILD in pickle.names and only_in_states(pickle.value):
+        refused -= {_REFUSED[REBUILD]} if _CSR not in pickle.names else set()
     foreign = {
         name for name in pickle.names - _PLAIN - _REFUSED.keys() if not _OPTIMIZER_STATE.fullmatch(name)
     }
