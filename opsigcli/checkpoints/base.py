@@ -61,6 +61,7 @@ class OptimizerFacts:
     name: str = ""  # where the checkpoint itself states one
     group: Mapping[str, Any] = field(default_factory=dict)  # hyper-parameters of the first parameter group
     state_keys: frozenset[str] | None = None  # what every parameter's state has; None before the first update
+    others: tuple[OptimizerFacts, ...] = ()  # further ones of the same checkpoint
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from opsigcli.outcome import Outcome
 from opsigcli.parameters import require_use
 from opsigcli.progress import Progress
 from opsigcli.reporting.summary import origins
-from opsigcli.runs.optimizer_state import optimizer_name, optimizer_of
+from opsigcli.runs.optimizer_state import lr_of, optimizer_name, optimizer_of
 
 # What says how checkpoints are read and put in order: of no use where a store is looked at.
 OF_CHECKPOINTS = ("key", "weights", "order", "steps_per_epoch")
@@ -159,7 +159,7 @@ def _row(checkpoint: Checkpoint) -> dict[str, Any]:
         "step": checkpoint.step,
         "step_source": checkpoint.step_source,
         "epoch": checkpoint.epoch,
-        "lr": checkpoint.lr,
+        "lr": lr_of(checkpoint),
         "optimizer": optimizer_name(checkpoint.header) or None,
         "dtype": kinds.most_common(1)[0][0] if kinds else None,
         "parameters": parameter_count(first),

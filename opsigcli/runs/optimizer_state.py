@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsigcli.checkpoints.base import Header
+from opsigcli.checkpoints.base import Checkpoint, Header
 from opsigcli.checkpoints.choose import plain_names
 from opsigcli.checkpoints.formats import formats
 from opsigcli.checkpoints.formats.safetensors_file import SafetensorsFile
@@ -15,6 +15,7 @@ from opsigcli.checkpoints.optimizer_beside import optimizer_in
 from opsigcli.checkpoints.series import Series
 from opsigcli.checkpoints.writer import state_path
 from opsigcli.errors import CheckpointError
+from opsigcli.optimizers.base import plain_value
 from opsigcli.optimizers.recognise import Recognised, from_state_dict
 from opsigcli.optimizers.recognise import recognise as recognise_groups
 from opsigcli.optimizers.spelling import meant
@@ -102,9 +103,18 @@ def optimizer_of(series: Series) -> Recognised:
 
 
 def optimizer_name(header: Header) -> str:
-    """The optimizer that a checkpoint's header shows or names; "" where it does neither, or an unknown one."""
+    """The optimizers that a checkpoint's header shows or names (``adam + sgd``); "" where one is unknown."""
     facts = header.optimizer
-    return recognise_groups([facts.group], facts.state_keys).rule if facts.group else facts.name
+    if not facts.group:
+        return facts.name
+    rules = [recognise_groups([one.group], one.state_keys).rule for one in (facts, *facts.others)]
+    return " + ".join(dict.fromkeys(rules)) if all(rules) else ""
+
+
+def lr_of(checkpoint: Checkpoint) -> float | None:
+    """The learning rate of a checkpoint; None where it is not known, or its optimizers have several."""
+    rates = [plain_value(one.group.get("lr")) for one in checkpoint.header.optimizer.others]
+    return checkpoint.lr if all(rate == checkpoint.lr for rate in rates) else None
 
 
 def saved_optimizer(path: Path, *, tensors: bool) -> Mapping[str, Any]:

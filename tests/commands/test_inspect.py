@@ -233,3 +233,24 @@ def test_options_of_checkpoints_have_no_part_in_a_store(opsig: Opsig, case: Path
     for words in (("--key", "model"), ("--order", "mtime")):
         done = opsig("inspect", case / "opsig.h5", *words)
         assert (done.code, f"expected checkpoints with {words[0]}" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"), [((0.25, 0.5), ("adam + sgd", None)), ((0.25, 0.25), ("adam + sgd", 0.25))]
+)
+def test_a_row_names_every_optimizer_and_no_rate_that_is_one_of_several(
+    opsig: Opsig, tmp_path: Path, rates: tuple[float, float], said: tuple[str, float | None]
+) -> None:
+    net, other = nn.Linear(3, 2), nn.Linear(2, 3)
+    first = torch.optim.Adam(net.parameters(), lr=rates[0])
+    second = torch.optim.SGD(other.parameters(), lr=rates[1])
+    for step in (1, 2):
+        content = {
+            "net": net.state_dict(),
+            "step": step,
+            "opt": first.state_dict(),
+            "opt2": second.state_dict(),
+        }
+        torch.save(content, tmp_path / f"ckpt_{step}.pt")
+    row = opsig("inspect", tmp_path, "--json").json["result"]["checkpoints"][0]
+    assert (row["optimizer"], row["lr"]) == said

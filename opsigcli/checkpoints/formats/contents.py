@@ -209,6 +209,7 @@ def _optimizer_facts(state: Mapping[str, Any], value: Value) -> OptimizerFacts:
     return OptimizerFacts(
         group={str(key): _plain(leaf, value) for key, leaf in group.items() if key != "params"},
         state_keys=frozenset.intersection(*keys) if keys else None,
+        others=tuple(_optimizer_facts(other, value) for other in state.get("others", ())),
     )
 
 
