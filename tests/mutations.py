@@ -102,7 +102,7 @@ MUTATIONS: list[Mutation] = [
         "checkpoints/optimizer_beside.py",
         "checkpoints/test_optimizer_beside.py",
         (
-            "if len(found) == 1 and len(weights) < 2",
+            "if len(found) == 1 and not any(map(holds_weights, others))",
             "if found",
             "test_where_names_leave_a_doubt_there_is_none",
         ),
