@@ -8,10 +8,13 @@ from pathlib import Path
 
 from opsigcli.checkpoints.base import unreadable
 from opsigcli.checkpoints.formats import recognise
+from opsigcli.checkpoints.formats.zip_directory import members
 from opsigcli.checkpoints.unchanged import identity
 from opsigcli.files import open_file
+from opsigcli.pickles.records import Malformed
 
 _BLOCK = 1 << 16
+_SERIAL = ".data/serialization_id"  # made of the names, too
 _known: dict[tuple[int, ...], str] = {}  # identity -> sha256
 
 
@@ -51,6 +54,36 @@ def same_content(paths: Iterable[Path]) -> list[list[Path]]:
     sizes = _grouped(paths, size)
     glanced = (group for same in sizes for group in _grouped(same, _glance))
     return [group for same in glanced for group in _grouped(same, sha256)]
+
+
+def same_records(paths: Iterable[Path]) -> list[list[Path]]:
+    """The paths in groups of files of torch.save that hold the same, by the checksums of all their records; groups of
+    one are left out. What is saved twice differs in bytes all the same: a zip of torch.save has its own name in it.
+
+    Raises:
+        CheckpointError: a file cannot be read.
+    """
+    return _grouped(paths, lambda path: _records(path) or path)
+
+
+def _records(path: Path) -> Hashable:
+    """Name within the archive, size and checksum of every record; None where it is no such file, or has none.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    try:
+        with open_file(path) as file:
+            found = members(file, 0, path.stat().st_size)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except Malformed:
+        return None
+    inside = {name.partition("/")[2]: member for name, member in found.items()}
+    inside.pop(_SERIAL, None)
+    if not any(member.crc for member in inside.values()):
+        return None
+    return tuple(sorted((name, member.size, member.crc) for name, member in inside.items()))
 
 
 def size(path: Path) -> int:

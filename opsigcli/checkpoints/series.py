@@ -224,19 +224,37 @@ def _require_text(files: Iterable[str]) -> None:
 
 
 def _drop_copies(described: list[Described]) -> tuple[list[Described], list[Skipped], list[str]]:
-    """The files without copies; two names with different numbers are both kept, as a step may change nothing."""
+    """The files without copies: of the same bytes, or saved twice at one step.
+
+    Two names with different numbers are both kept, as a step may change nothing.
+    """
     by_path = {d.found.path: d for d in described}
     dropped: dict[Path, Skipped] = {}
     notes: list[str] = []
-    for group in digest.same_content(by_path):
-        first, *others = sorted(group, key=lambda path: not by_path[path].numbers["name"])
-        for other in others:
-            mine, its = (by_path[path].numbers["name"] for path in (first, other))
-            if its and mine != its:
-                notes.append(f"{by_path[other].found.file} has the same bytes as {by_path[first].found.file}")
-            else:
-                dropped[other] = Skipped(by_path[other].found.file, f"a copy of {by_path[first].found.file}")
-    return [d for path, d in by_path.items() if path not in dropped], list(dropped.values()), notes
+
+    def drop(groups: Iterable[Iterable[Path]]) -> None:
+        for group in groups:
+            first, *others = sorted(group, key=lambda path: not by_path[path].numbers["name"])
+            for other in others:
+                mine, its = (by_path[path].numbers["name"] for path in (first, other))
+                if its and mine != its:
+                    notes.append(
+                        f"{by_path[other].found.file} has the same bytes as {by_path[first].found.file}"
+                    )
+                else:
+                    dropped[other] = Skipped(
+                        by_path[other].found.file, f"a copy of {by_path[first].found.file}"
+                    )
+
+    drop(digest.same_content(by_path))
+    alike: dict[tuple[tuple[str, int], ...], list[Path]] = {}
+    for path, one in by_path.items():
+        if path not in dropped and path.is_file() and (said := tuple(sorted(one.header.counts.items()))):
+            alike.setdefault(said, []).append(path)
+    for same in alike.values():
+        drop(digest.same_records(same) if len(same) > 1 else [])
+    left = [d for path, d in by_path.items() if path not in dropped]
+    return left, list(dropped.values()), list(dict.fromkeys(notes))
 
 
 def _checkpoint(described: Described, step: int, source: str) -> Checkpoint:

@@ -321,3 +321,36 @@ def test_a_file_is_hashed_again_only_when_it_has_changed(
     for _ in range(2):
         assert digest.sha256(path) == hashlib.sha256(b"fresh").hexdigest()
     assert len(read) == 4
+
+
+def test_what_is_saved_twice_at_a_step_under_two_names_is_one_checkpoint(tmp_path: Path) -> None:
+    """The last three, one in three for good, the best and the last: each by a torch.save of its own."""
+    for step in range(8):
+        content = {"model": {"w": torch.full((3,), float(step))}, "step": step}
+        names = [f"recent_{step}.pt"] if step > 4 else []
+        names += [f"kept_{step}.pt"] if step % 3 == 0 else []
+        for name in [*names, *(["best.pt", "last.pt"] if step == 7 else [])]:
+            torch.save(content, tmp_path / name)
+    series = open_series(tmp_path)
+    assert [(c.step, c.file) for c in series] == [
+        (0, "kept_0.pt"), (3, "kept_3.pt"), (5, "recent_5.pt"), (6, "kept_6.pt"), (7, "recent_7.pt"),
+    ]  # fmt: skip
+    assert {d.file: d.reason for d in series.duplicates} == {
+        "recent_6.pt": "a copy of kept_6.pt",
+        "best.pt": "a copy of recent_7.pt",
+        "last.pt": "a copy of recent_7.pt",
+    }
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_other_weights_of_the_same_step_are_no_copy(tmp_path: Path, sums: bool) -> None:
+    options = torch.serialization
+    before = options.get_crc32_options()
+    options.set_crc32_options(sums)
+    try:
+        for name, value in (("a_6.pt", 1.0), ("b_6.pt", 2.0 if sums else 1.0)):
+            torch.save({"model": {"w": torch.full((3,), value)}, "step": 6}, tmp_path / name)
+    finally:
+        options.set_crc32_options(before)
+    with pytest.raises(CheckpointError, match="found step 6 2 times"):
+        open_series(tmp_path)
