@@ -24,8 +24,8 @@ def what_trains(
 ) -> list[str]:
     """The parameters that train: in a group with a learning rate, updated before where others were, and moving.
 
-    Those that join at this very checkpoint (``add_param_group``) were never updated before: they train where the next
-    checkpoint has others. Of a rule that preconditions they are left out, as nothing says with what.
+    Those that join at this very checkpoint (``add_param_group``, or unfrozen) were never updated before: they train
+    where the next checkpoint has others. A rule that preconditions has no ratio there, as nothing says with what.
 
     Args:
         groups: of a checkpoint.
@@ -37,12 +37,11 @@ def what_trains(
     """
     stateful = any(group.has_state for group in groups)
     keeps = [rule is None or rule.keeps_state for rule in rules]
-    bare = [rule is not None and not rule.preconditions for rule in rules]
     live = [name for name, slot in places.items() if hypers[slot.group]["lr"] > 0] or list(places)
     live_moved = [name for name in live if moved is None or name in moved]
 
     def joins(name: str) -> bool:
-        return bare[places[name].group] and name in moving()
+        return name in moving()
 
     return [
         name
