@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -124,16 +125,12 @@ def _by_number(files: Sequence[Numbered]) -> Order:
 
 
 def _anew_in_each_epoch(files: Sequence[Numbered]) -> bool:
-    """Whether names count epochs and the steps within each, as epoch_1_batch_200 does, in the order of names."""
-    places = [
-        (f.numbers.get("name", {}).get("epoch"), f.numbers.get("name", {}).get("step"), f) for f in files
-    ]
-    if (
-        any(epoch is None or step is None for epoch, step, _ in places)
-        or len({f.named.family for f in files}) > 1
-    ):
+    """Whether names count epochs and something within each, as epoch_1_batch_200 and e1_b200 do, in the order of
+    names."""
+    epochs = {f.file: f.numbers.get("name", {}).get("epoch") for f in files}
+    if None in epochs.values() or len({f.named.family for f in files}) > 1:
         return False
-    counted = {f.file: (epoch or 0, step or 0) for epoch, step, f in places}
+    counted = {f.file: (epochs[f.file], *map(int, re.findall(r"\d+", f.name))) for f in files}
     by_name = [counted[f.file] for f in sorted(files, key=lambda f: (natural(f.name), f.file))]
     return all(a < b for a, b in pairwise(by_name))
 

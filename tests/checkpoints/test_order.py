@@ -202,15 +202,16 @@ def test_numbers_that_measure_or_contradict_one_another_count_nothing(files: tup
         named(*files)
 
 
-def test_steps_that_begin_anew_in_each_epoch_are_told_how_to_be_ordered() -> None:
-    files = [f"epoch_{e}_batch_{b}.pt" for e in (0, 1, 10) for b in (0, 5, 10)]
+@pytest.mark.parametrize("name", ["epoch_{}_batch_{}.pt", "ckpt_e{}_b{}.pt"])
+def test_steps_that_begin_anew_in_each_epoch_are_told_how_to_be_ordered(name: str) -> None:
+    files = [name.format(e, b) for e in (0, 1, 10) for b in (0, 5, 10)]
     with pytest.raises(CheckpointError, match="steps begin anew in each epoch") as caught:
         named(*files)
     assert "--order name" in caught.value.hint
     order = named(*reversed(files), order="name")
     assert ([p.file for p in order.placed], order.unit) == (files, "position")
     with pytest.raises(CheckpointError) as caught:  # twice the same place
-        named(*files, "epoch_0_batch_00.pt")
+        named(*files, name.format(0, "00"))
     assert "anew" not in caught.value.message
 
 
