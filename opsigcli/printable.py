@@ -36,6 +36,11 @@ _ASCII = {
 }
 
 
+def count(amount: int, noun: str, plural: str = "") -> str:
+    """``1 pair``, ``2 pairs``."""
+    return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
+
+
 def printable(text: str) -> str:
     """``text`` in one line, without characters that are not seen; every kind of space is a plain one.
 

@@ -16,6 +16,7 @@ from opsigcli.api.matrix import Matrix
 from opsigcli.mining.causes.attribute import with_causes
 from opsigcli.mining_records import Pair, Spike
 from opsigcli.options import STORE, STORE_VARIABLE
+from opsigcli.printable import count
 from opsigcli.sharpness_records import CriticalSharpness, Phase, SharpnessPoint
 from opsigcli.store.reader import open_store
 
@@ -218,7 +219,8 @@ class Run:
 
     def __repr__(self) -> str:
         trace = self._case().trace
-        return f"<opsig run {self.path}: {len(trace.steps)} checkpoints, {len(trace.example_ids)} examples>"
+        examples = count(len(trace.example_ids), "example")
+        return f"<opsig run {self.path}: {count(len(trace.steps), 'checkpoint')}, {examples}>"
 
     def _repr_html_(self) -> str:
         from opsigcli.reporting.inline import inline_html

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from opsigcli.errors import CheckpointError
+from opsigcli.printable import count
 from opsigcli.registry import nearest
 from opsigcli.state_dict import WRAPPERS
 
@@ -31,7 +32,9 @@ def choose(
     Raises:
         CheckpointError: ``key`` is needed and missing, or names nothing.
     """
-    listing = ", ".join(f"{name or 'the whole file'} ({len(of)} tensors)" for name, of in candidates.items())
+    listing = ", ".join(
+        f"{name or 'the whole file'} ({count(len(of), 'tensor')})" for name, of in candidates.items()
+    )
     if not candidates:
         raise CheckpointError(f"expected weights by name, found none in {path}", "leave it out of the folder")
     if weights and key is None:

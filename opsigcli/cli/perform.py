@@ -21,6 +21,7 @@ from opsigcli.cli.console import Terminal
 from opsigcli.cli.packages import lacking_package
 from opsigcli.errors import Bug, Interrupted, OpsigError, StoreError, Terminated, signal_arrived
 from opsigcli.outcome import Outcome
+from opsigcli.store.streams import refuse_stdout
 
 _NO_MEMORY = ("you tried to allocate", "Storage size calculation overflowed")
 _FINALIZED = 0.02  # seconds after which a finalizer that was interrupted has ended
@@ -39,6 +40,8 @@ def perform(verb: str, terminal: Terminal, options: Any) -> None:
         # is nothing to finish, and an exception of ours within an import of theirs could be lost.
         command = getattr(import_module(f"opsigcli.commands.{verb}"), verb)
         restore = _catch_signals()
+        if terminal.as_json:
+            refuse_stdout(getattr(options, "output", None), "--output")
         outcome: Outcome = command(options, terminal)
         _print(terminal, outcome)
         code = outcome.exit_code

@@ -270,7 +270,7 @@ VERBS = {
         """
         opsig export losses -o losses.parquet
         opsig export deltas --steps 100:400:10 --examples 3,17 -o deltas.csv
-        opsig export pairs --format jsonl -o /dev/stdout | jq .id
+        opsig export pairs --format jsonl -o - | jq .id
         opsig export losses --examples outliers.csv -o outliers.npz
         """,
     ),

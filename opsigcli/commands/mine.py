@@ -32,6 +32,7 @@ from opsigcli.mining_records import (
 from opsigcli.options import MineOptions
 from opsigcli.outcome import Outcome
 from opsigcli.parameters import require, require_use
+from opsigcli.printable import count
 from opsigcli.progress import Progress
 from opsigcli.records import Case, LossTrace
 from opsigcli.reporting.removal import lines, sentences
@@ -199,10 +200,10 @@ def _outcome(
 ) -> Outcome:
     messages = list(tell_known_pairs(known_pairs, case))
     if options.export is not None:
-        count = export_groups(options.export, found, case.trace, case.run.classes)
+        rows = export_groups(options.export, found, case.trace, case.run.classes)
         unsure, pairs = len(proposals(found.pairs)), len(found.pairs)
         more = f": {unsure} of {pairs} pairs are no findings" if unsure else ""
-        messages.append(f"wrote {count} rows to {options.export}{more}")
+        messages.append(f"wrote {count(rows, 'row')} to {options.export}{more}")
     return Outcome(
         schema="opsig/mine",
         inputs={"store": str(options.store), "options": found.provenance.options if found.provenance else {}},

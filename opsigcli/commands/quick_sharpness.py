@@ -12,6 +12,7 @@ from opsigcli.derivatives.data_parallel import DataParallel, process_group
 from opsigcli.errors import CheckpointError, ExitCode, Interrupted, ModelError, UsageError
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome, plain
+from opsigcli.printable import count
 from opsigcli.progress import Progress
 from opsigcli.records import Case, Provenance
 from opsigcli.reporting.sharpness_lines import of_subset
@@ -97,7 +98,9 @@ def _quick(
         units.clear()
     left = [steps[row] for row in rows if steps[row] not in points]
     if stopped is not None:
-        raise Interrupted(stopped, f"interrupted: {len(points)} values are kept, {len(left)} are left")
+        raise Interrupted(
+            stopped, f"interrupted, with {count(len(points), 'value')} kept and {len(left)} left"
+        )
     outcome = _outcome(options, found, failed, left, removed, quiet=parallel.rank > 0)
     return replace(outcome, warnings=(*(meter.run.notes if meter else ()), *outcome.warnings))
 
@@ -159,7 +162,9 @@ def _outcome(
         for reason, steps in reasons.items()
     ]
     if left and not failed:
-        warnings.append(f"the budget of {options.budget} ended with {len(left)} checkpoints not measured")
+        warnings.append(
+            f"the budget of {options.budget} ended with {count(len(left), 'checkpoint')} not measured"
+        )
     result = {
         "store": str(options.store),
         "critical_sharpness": points,

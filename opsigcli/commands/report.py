@@ -24,7 +24,8 @@ from opsigcli.mining.evidence import DEFINITIONS
 from opsigcli.mining_records import Mining
 from opsigcli.options import REPORT, STORE, STORE_VARIABLE, ReportOptions
 from opsigcli.outcome import Outcome, plain
-from opsigcli.printable import without_homes
+from opsigcli.parameters import require_use
+from opsigcli.printable import count, without_homes
 from opsigcli.progress import Progress
 from opsigcli.records import Case
 from opsigcli.reporting.markdown import figure_link, render_markdown
@@ -34,11 +35,12 @@ from opsigcli.reporting.summary import defined
 from opsigcli.reporting.training import training_facts
 from opsigcli.result_records import Result
 from opsigcli.runs.given_hyper import settings_of
-from opsigcli.store.beside import keep_stores, takes_bytes, write_file
+from opsigcli.store.beside import keep_stores, write_file
 from opsigcli.store.page_files import beside_page
 from opsigcli.store.paths import named_from
 from opsigcli.store.reader import open_store
 from opsigcli.store.recognise import is_store
+from opsigcli.store.streams import refuse_stdout, takes_bytes
 
 
 def report(options: ReportOptions, progress: Progress) -> Outcome:
@@ -48,8 +50,8 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
 
     Raises:
         UsageError: the store has no result of the name that is asked for, a gate is not understood, a figure has an
-            unknown ending, stores are named in two ways, a page is named where stores are, or a store where something
-            is to be written.
+            unknown ending, an option has no part, stores are named in two ways, a page is named where stores are, or a
+            store where something is to be written.
         StoreError: there is no readable store, or the gates cannot be written.
         ReportError: the HTML file cannot be written, the baseline cannot be read, or matplotlib is missing.
     """
@@ -57,6 +59,7 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         return _list_metrics()
     _refuse_pages(options.stores)
     _refuse_both(options)
+    _refuse_idle(options)
     for path in filter(None, (options.output, options.figure, options.junit)):  # before anything is written
         keep_stores(path)
     if len(options.stores) > 1:
@@ -90,7 +93,7 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
         )
         with beside_page(output, folder, files):
             messages.append(_write(output, named_from(page, options.store).encode()))
-        messages += [f"and {len(files)} files in {folder}, which belongs to it"] if files else []
+        messages += [f"and {count(len(files), 'file')} in {folder}, which belongs to it"] if files else []
         result["html"] = str(output)
     if log is not None:
         messages.append(log(case))
@@ -144,6 +147,21 @@ def _refuse_both(options: ReportOptions) -> None:
             f"expected stores as words or with --store, found {words} and --store {options.store}",
             "leave one of them out; several words are put side by side",
         )
+
+
+def _refuse_idle(options: ReportOptions) -> None:
+    """Refuse options that nothing would look at, and a second thing where standard output takes one.
+
+    Raises:
+        UsageError: a width without a figure, pictures without a page, or two things on standard output.
+    """
+    page = (options.html or options.output is not None) and len(options.stores) < 2
+    if options.figure is None:
+        require_use(options, ("width",), "--figure", "add --figure FILE.pdf")
+    if not page:
+        require_use(options, ("thumbnails",), "the page of one store", "add --html")
+    refuse_stdout(options.junit, "--junit")
+    refuse_stdout(options.output if options.markdown else None, "--output")
 
 
 def _compared(options: ReportOptions) -> Outcome:

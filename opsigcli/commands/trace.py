@@ -14,6 +14,7 @@ from opsigcli.gradients.seen import keep_seen
 from opsigcli.options import MANIFEST, InitOptions, TraceOptions
 from opsigcli.outcome import Outcome
 from opsigcli.parameters import require_use
+from opsigcli.printable import count
 from opsigcli.progress import Progress
 from opsigcli.records import Run
 from opsigcli.reporting.training import training_words
@@ -209,7 +210,7 @@ def _outcome(session: Session, series: Series, warnings: list[str], progress: Pr
     if infinite:
         first = ", ".join(map(str, infinite[:5])) + (" …" if len(infinite) > 5 else "")
         warnings.append(
-            f"some losses are not finite (NaN or infinite) at {len(infinite)} checkpoints: {first}"
+            f"some losses are not finite (NaN or infinite) at {count(len(infinite), 'checkpoint')}: {first}"
             + (f"; the mean loss is {summary.mean_loss.words}" if summary and summary.mean_loss.words else "")
         )
     logged = session.log

@@ -11,6 +11,7 @@ from opsigcli.errors import ExitCode, Interrupted
 from opsigcli.options import TraceOptions, TrainOptions
 from opsigcli.outcome import Outcome
 from opsigcli.parameters import GIVEN, require_use
+from opsigcli.printable import count
 from opsigcli.progress import Progress
 from opsigcli.runs.training_plan import plan_training, size_words
 from opsigcli.runs.training_run import TrainingRun
@@ -40,11 +41,11 @@ def train(options: TrainOptions, progress: Progress) -> Outcome:
         stopped = signal
     finally:
         run.write_manifest()
-    step = run.trainer.step
+    step, kept = run.trainer.step, count(len(run.rows), "checkpoint")
     if stopped is not None:
         raise Interrupted(
             stopped,
-            f"interrupted at step {step}; {len(run.rows)} checkpoints are kept in {options.directory}",
+            f"interrupted at step {step}, with {kept} kept in {options.directory}",
         )
     seconds = time.monotonic() - begin
     final = run.trainer.objective.mean_loss()
@@ -60,7 +61,7 @@ def train(options: TrainOptions, progress: Progress) -> Outcome:
     warnings = (f"the loss is no longer finite at step {step}: training stopped there",) if diverged else ()
     traced = _write_store(run, progress)
     result["store"] = None if traced is None else str(options.store)
-    done = f"{len(run.rows)} checkpoints in {options.directory}, step {step}, mean loss {final:.4f}"
+    done = f"{kept} in {options.directory}, step {step}, mean loss {final:.4f}"
     return Outcome(
         schema="opsig/train",
         inputs={

@@ -21,6 +21,7 @@ FORMATS = Registry(
         "parquet": Entry("opsigcli.exporting.arrays:write_parquet", "columns (extra: parquet)"),
     },
 )
+BINARY = ("npz", "parquet")  # of these, what is no text
 LOGS = Registry(
     "program",
     {

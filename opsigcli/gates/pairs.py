@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opsigcli.gates.measured import Measured, missing
+from opsigcli.printable import count as counted
 from opsigcli.reporting.findings import FOUND, UNTESTED, by_standing
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def examples(case: Case) -> Measured:
     if isinstance(found, Measured):
         return found
     ids = {i for _, pair in found for group in pair.groups.values() for i in group.ids.tolist()}
-    return Measured(len(ids) / len(case.trace.example_ids), f"{len(ids):,} examples")
+    return Measured(len(ids) / len(case.trace.example_ids), counted(len(ids), "example"))
 
 
 def proposed(case: Case) -> Measured:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from opsigcli.gates.losses import gaps
 from opsigcli.gates.measured import Measured, missing
+from opsigcli.printable import count as counted
 from opsigcli.spike_records import FEWEST_CHANGES
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 def _unseen(case: Case) -> str:
     """Why spikes cannot be seen in a trace; "" where they can."""
     if len(case.trace.steps) <= FEWEST_CHANGES:
-        return f"{len(case.trace.steps)} checkpoints were traced; what stands out needs {FEWEST_CHANGES + 1}"
+        return f"traced: {counted(len(case.trace.steps), 'checkpoint')}; what stands out needs {FEWEST_CHANGES + 1}"
     return gaps(case)
 
 

@@ -20,6 +20,7 @@ from opsigcli.mining.methods import NEEDS_GRADIENTS, NEEDS_PARTS, NEEDS_SWINGS
 from opsigcli.mining.similarity import SIMILARITIES, Gradients, gradient_similarity
 from opsigcli.mining.surrogate import clearest_by_chance
 from opsigcli.outcome import Outcome
+from opsigcli.printable import count
 from opsigcli.runs.cost import plan_lines
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ def plan_mining(options: MineOptions, sketches: Sketches, examples: int, mined: 
         "estimated_seconds": estimated(counts, each) + (START if counts.loads else 0.0),
     }
     what = (
-        f"mine {m} of {examples} examples at {len(sketches.rows)} checkpoints, {counts.gradients} gradients"
+        f"mine {m} of {examples} examples at {count(len(sketches.rows), 'checkpoint')}, "
+        f"{count(counts.gradients, 'gradient')}"
     )
     if not counts.gradients and counts.similarities:
         what += " (they are kept)"

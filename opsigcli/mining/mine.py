@@ -44,6 +44,7 @@ from opsigcli.mining_records import (
     Pair,
     proposals,
 )
+from opsigcli.printable import count
 from opsigcli.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _nothing_to_search(trace: Trace, usable: Candidates, settings: Settings) -> 
             "no pairs were sought: they need per-example gradients, and so the model and the data of the run"
         )
     if len(usable.positions) < 2:
-        return f"no pairs were sought: {len(usable.positions)} examples with losses and gradients are too few"
+        return f"no pairs were sought: {count(len(usable.positions), 'example')} with losses and gradients are too few"
     return None
 
 

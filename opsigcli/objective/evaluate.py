@@ -24,6 +24,7 @@ from opsigcli.objective import forms
 from opsigcli.objective.base import Objective
 from opsigcli.objective.counting import marked
 from opsigcli.objective.sizes import measure
+from opsigcli.printable import count
 from opsigcli.usercode import guarded
 
 RESIDENT_BYTES = 1 << 30  # inputs of one shard, as they are kept
@@ -108,7 +109,7 @@ class Evaluator:
         Raises:
             ObjectiveError: model or loss fail on them.
         """
-        what = f"the loss {self.objective.loss!r} of {self._count} examples"
+        what = f"the loss {self.objective.loss!r} of {count(self._count, 'example')}"
         with guarded(ObjectiveError, what, "check that --model, --loss and --data belong together"):
             return self._computed()
 

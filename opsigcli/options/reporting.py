@@ -26,7 +26,9 @@ class ReportOptions:
             "the curves of all members, a folder, opsig-report_files."
         ),
     ] = False
-    output: Annotated[Path | None, Option("Write the HTML to FILE.", "FILE", short="-o")] = None
+    output: Annotated[
+        Path | None, Option("Write the HTML to FILE; - is standard output.", "FILE", short="-o")
+    ] = None
     figure: Annotated[
         Path | None,
         Option(
@@ -110,9 +112,10 @@ class ExportOptions:
         str | None,
         Option("Only these: ids as 3,17, or a file of ids as opsig mine --export writes it.", "IDS|FILE"),
     ] = None
-    output: Annotated[Path | None, Option("Write to FILE. Default: opsig-WHAT.csv.", "FILE", short="-o")] = (
-        None
-    )
+    output: Annotated[
+        Path | None,
+        Option("Write to FILE; - is standard output. Default: opsig-WHAT.csv.", "FILE", short="-o"),
+    ] = None
     store: Store = STORE
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from opsigcli.printable import printable
-from opsigcli.reporting.format import NOTHING, count
+from opsigcli.printable import count, printable
+from opsigcli.reporting.format import NOTHING
 from opsigcli.reporting.tables import head
 from opsigcli.reporting.training import render_facts
 

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from opsigcli.comparison_records import BOTH
 from opsigcli.loss_unit import LossUnit, unit_of
-from opsigcli.printable import printable
-from opsigcli.reporting.format import NOTHING, count, number, score, shorten, signed
+from opsigcli.printable import count, printable
+from opsigcli.reporting.format import NOTHING, number, score, shorten, signed
 from opsigcli.reporting.listings import Listing, shown
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.tables import head

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.command_line import command
-from opsigcli.reporting.format import count, number
+from opsigcli.printable import count
+from opsigcli.reporting.format import number
 from opsigcli.reporting.sentences import Part, capital, made_by
 from opsigcli.reporting.summary import sharpness_name, sharpness_values
 from opsigcli.sentences import say

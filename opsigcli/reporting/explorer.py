@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.mining_records import SIDES
+from opsigcli.printable import count
 from opsigcli.reporting.first_screen import told
-from opsigcli.reporting.format import count, shorten
+from opsigcli.reporting.format import shorten
 from opsigcli.reporting.galleries import top_ids
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.command_line import command
+from opsigcli.printable import count
 from opsigcli.reporting.edge import against_threshold, covering_command, trusted, uncovered, uncovered_words
 from opsigcli.reporting.findings import of_another_trace
-from opsigcli.reporting.format import count, number, signed
+from opsigcli.reporting.format import number, signed
 from opsigcli.reporting.summary import sharpness_name
 from opsigcli.sentences import percent, say
 from opsigcli.spike_records import FEWEST_CHANGES

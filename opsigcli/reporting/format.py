@@ -46,11 +46,6 @@ def signed(value: float | None, digits: int = 3) -> str:
     return f"+{text}" if value is not None and value > 0 else text
 
 
-def count(amount: int, noun: str, plural: str = "") -> str:
-    """``1 pair``, ``2 pairs``."""
-    return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
-
-
 def labels_text(labels: Mapping[str, int], width: int = 60) -> str:
     """Label counts, ``cat ×12, dog ×3``, cut to ``width`` characters with a count of what was left out."""
     parts = [f"{name} \u00d7{members}" for name, members in labels.items()]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opsigcli.reporting.format import count, label_name, labels_text, number, signed
+from opsigcli.printable import count
+from opsigcli.reporting.format import label_name, labels_text, number, signed
 from opsigcli.reporting.summary import delta_row, member_marks
 from opsigcli.reporting.top_steps import strongest_top
 

@@ -14,14 +14,14 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from opsigcli import __version__
-from opsigcli.printable import printable_lines, without_folders, without_home
+from opsigcli.printable import count, printable_lines, without_folders, without_home
 from opsigcli.reporting.charts import CHARTS
 from opsigcli.reporting.charts.bars import sharpness_bars
 from opsigcli.reporting.charts.sheet import Sheet
 from opsigcli.reporting.explorer import explorer
 from opsigcli.reporting.findings import by_standing
 from opsigcli.reporting.first_screen import no_spike
-from opsigcli.reporting.format import NOTHING, count, score
+from opsigcli.reporting.format import NOTHING, score
 from opsigcli.reporting.galleries import Gallery, eigen_galleries, group_gallery, top_galleries
 from opsigcli.reporting.glyphs import dumbbell
 from opsigcli.reporting.headline import headline

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from opsigcli.printable import printable_lines, without_home
+from opsigcli.printable import count, printable_lines, without_home
 from opsigcli.reporting.findings import by_standing
-from opsigcli.reporting.format import count, number, score
+from opsigcli.reporting.format import number, score
 from opsigcli.reporting.galleries import group_gallery
 from opsigcli.reporting.pictures import Album
 from opsigcli.reporting.summary import delta_row

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.text import Text
 
-from opsigcli.printable import printable
-from opsigcli.reporting.format import NOTHING, count, label_name, number, signed
+from opsigcli.printable import count, printable
+from opsigcli.reporting.format import NOTHING, label_name, number, signed
 from opsigcli.reporting.removal import sentences
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.sentences import capital

@@ -8,9 +8,9 @@ import numpy as np
 from rich.text import Text
 
 from opsigcli.outcome import plain
-from opsigcli.printable import printable
+from opsigcli.printable import count, printable
 from opsigcli.probe_records import MovedBy
-from opsigcli.reporting.format import MARKS, count, label_name, score, shorten
+from opsigcli.reporting.format import MARKS, label_name, score, shorten
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.summary import group_curves
 from opsigcli.reporting.tables import head

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opsigcli.loss_unit import NATS, LossUnit
-from opsigcli.reporting.format import count, number
+from opsigcli.printable import count
+from opsigcli.reporting.format import number
 from opsigcli.reporting.sentences import capital, joined
 from opsigcli.result_records import NOBODY, RANDOM, SHARES
 from opsigcli.sentences import percent, say

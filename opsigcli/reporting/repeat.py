@@ -8,8 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from opsigcli.command_line import command_line
-from opsigcli.printable import without_folders
-from opsigcli.reporting.format import count
+from opsigcli.printable import count, without_folders
 from opsigcli.reporting.summary import origins
 
 if TYPE_CHECKING:

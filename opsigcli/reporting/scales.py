@@ -78,7 +78,10 @@ def value_scale(values: Iterable[float], *, allow_log: bool = False) -> Scale:
 
 
 def tick_text(value: float) -> str:
-    """A tick as few characters: 12000 is 12k."""
+    """A tick as few characters: 12000 is 12k, and 2.5e15, beyond what letters stand for, 2.5e15."""
+    if abs(value) >= 1e12 and math.isfinite(value):
+        digits, _, power = f"{value:.3e}".partition("e")
+        return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{letter}"

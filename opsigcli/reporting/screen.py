@@ -9,10 +9,9 @@ import numpy as np
 from rich.text import Text
 
 from opsigcli.command_line import command
-from opsigcli.printable import printable
+from opsigcli.printable import count, printable
 from opsigcli.reporting.edge import against_threshold
 from opsigcli.reporting.first_screen import held_together, next_steps, spike_lines, stability
-from opsigcli.reporting.format import count
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.sentences import capital

@@ -11,9 +11,9 @@ from opsigcli.axis import STEPS, Axis
 from opsigcli.mining_records import (
     REST,
 )
-from opsigcli.printable import printable
+from opsigcli.printable import count, printable
 from opsigcli.reporting.first_screen import largest
-from opsigcli.reporting.format import MARKS, NOTHING, count, shorten, signed
+from opsigcli.reporting.format import MARKS, NOTHING, shorten, signed
 from opsigcli.reporting.tables import head, table_of
 from opsigcli.sentences import percent, say
 from opsigcli.token_ids import LABELLED, Naming

@@ -12,8 +12,9 @@ import numpy as np
 
 from opsigcli.mining_records import WINDOW
 from opsigcli.options import COMMANDS
+from opsigcli.printable import count
 from opsigcli.reporting.copies import copies_in
-from opsigcli.reporting.format import NOTHING, count, group_mark, number
+from opsigcli.reporting.format import NOTHING, group_mark, number
 from opsigcli.reporting.sharpness_lines import curvature_lines, of_subset, step_check_lines
 from opsigcli.sentences import percent, say
 from opsigcli.sharpness_records import contradicted
@@ -145,13 +146,13 @@ def facts(case: Case) -> list[tuple[str, str]]:
         ("settings", hyper),
         (
             "batch",
-            f"{run.batch_size:,} examples" if run.batch_size else "full" if run.optimizer == "gd" else "",
+            count(run.batch_size, "example") if run.batch_size else "full" if run.optimizer == "gd" else "",
         ),
         ("seed", "" if run.seed is None else f"{run.seed}"),
         ("checkpoints", f"{run.checkpoints}"),
         (
             "series",
-            f"{len(trace.steps):,} checkpoints, {trace.axis.span(int(trace.steps[0]), int(trace.steps[-1]))}",
+            f"{count(len(trace.steps), 'checkpoint')}, {trace.axis.span(int(trace.steps[0]), int(trace.steps[-1]))}",
         ),
         (
             "examples",
@@ -278,4 +279,8 @@ def _told_apart(run: Run) -> str:
     per = run.transform.get("per")
     if per == "token":
         return f" tokens of a vocabulary of {len(run.classes):,}"
-    return f" sequences, a vocabulary of {len(run.classes):,}" if per else f" in {len(run.classes)} classes"
+    return (
+        f" sequences, a vocabulary of {len(run.classes):,}"
+        if per
+        else f" in {count(len(run.classes), 'class', 'classes')}"
+    )

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from opsigcli.axis import STEPS
-from opsigcli.printable import printable
+from opsigcli.printable import count, printable
 from opsigcli.reporting.findings import FOUND, by_standing
-from opsigcli.reporting.format import MARKS, NOTHING, count, label_name, labels_text, score, shorten, signed
+from opsigcli.reporting.format import MARKS, NOTHING, label_name, labels_text, score, shorten, signed
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.summary import delta_row, evidence_of, group_curves, member_marks
 from opsigcli.reporting.textplot import sparkline

@@ -11,11 +11,11 @@ from rich.text import Text
 
 from opsigcli.axis import STEPS, Axis
 from opsigcli.command_line import command
-from opsigcli.printable import printable
+from opsigcli.printable import count, printable
 from opsigcli.reporting.critical import render_critical
 from opsigcli.reporting.curvature import where_it_is
 from opsigcli.reporting.first_screen import held_together, moved, next_steps, no_spike, spike_lines, stability
-from opsigcli.reporting.format import count, label_name, number, shorten, signed
+from opsigcli.reporting.format import label_name, number, shorten, signed
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.listings import causal, eigen, kept_results
 from opsigcli.reporting.listings import shown as listing_shown

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opsigcli.axis import STEPS, Axis
-from opsigcli.printable import printable
-from opsigcli.reporting.format import count, label_name, number, shorten, signed
+from opsigcli.printable import count, printable
+from opsigcli.reporting.format import label_name, number, shorten, signed
 from opsigcli.reporting.tables import head, table_of
 from opsigcli.result_records import VIRTUAL
 from opsigcli.token_ids import LABELLED

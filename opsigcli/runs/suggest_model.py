@@ -7,6 +7,7 @@ import shlex
 from opsigcli.checkpoints.choose import choose
 from opsigcli.checkpoints.series import Series
 from opsigcli.errors import CheckpointError
+from opsigcli.printable import count
 
 
 def model_hint(series: Series) -> str:
@@ -26,4 +27,5 @@ def model_hint(series: Series) -> str:
     if not found:
         return ""
     others = f" ({', '.join(found[1:])} fit too)" if len(found) > 1 else ""
-    return f"{len(shapes)} tensors fit by name and shape; if that is it, add --model {shlex.quote(found[0])}{others}"
+    fit = f"{count(len(shapes), 'tensor')} fit by name and shape"
+    return f"{fit}; if that is it, add --model {shlex.quote(found[0])}{others}"

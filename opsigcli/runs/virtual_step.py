@@ -13,6 +13,7 @@ from opsigcli.errors import UsageError
 from opsigcli.models.training_only import drawn_at_random
 from opsigcli.objective.base import Objective
 from opsigcli.options import TraceOptions
+from opsigcli.printable import count
 from opsigcli.records import Run
 from opsigcli.runs.build_optimizer import build_optimizer, state_of
 from opsigcli.runs.given_hyper import given_hyper
@@ -96,8 +97,8 @@ class VirtualStep:
         why = self.optimizer.unusable
         return [
             *found,
-            f"{len(self.without_state)} checkpoints come without the state of {self.optimizer.name}"
-            f"{' that can be used' if why else ''}: their virtual steps start it anew"
+            f"{count(len(self.without_state), 'checkpoint')} without the state of {self.optimizer.name}"
+            f"{' that can be used' if why else ''}: virtual steps start it anew there"
             + (f" ({why})" if why else ""),
         ]
 

@@ -17,6 +17,7 @@ from opsigcli.mining_records import (
 )
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import plain
+from opsigcli.printable import count
 from opsigcli.records import Provenance
 from opsigcli.runs.given_hyper import settings_of
 from opsigcli.sharpness_records import Phase, SharpnessPoint, marked
@@ -194,7 +195,7 @@ class Job:
             points = [completed(p, made.options) for p in place.sharpness if self._is_of_run(p)]
             if name == mine and self.options.fresh:
                 self.removed = [
-                    f"--fresh removed what was measured at {len(points)} checkpoints before ({name})"
+                    f"--fresh removed what was measured at {count(len(points), 'checkpoint')} before ({name})"
                 ]
             elif name == mine:
                 self.points |= {p.step: p for p in points}

@@ -9,6 +9,7 @@ from opsigcli.checkpoints import digest
 from opsigcli.curvature.critical_rate import MOST_PASSES
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome
+from opsigcli.printable import count
 from opsigcli.runs.cost import plan_lines, seconds_of_gradient
 from opsigcli.runs.run_specs import trusted_run
 from opsigcli.store.reader import Store
@@ -67,7 +68,7 @@ def plan_sharpness(options: SharpnessOptions, rows: list[int], store: Store) -> 
         schema="opsig/plan",
         inputs={"options": vars(options) | {"store": str(options.store)}},
         result=result,
-        view=plan_lines(result, f"measure {len(rows)} checkpoints, {words}", options.store),
+        view=plan_lines(result, f"measure {count(len(rows), 'checkpoint')}, {words}", options.store),
     )
 
 

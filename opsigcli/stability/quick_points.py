@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from opsigcli.printable import count
 from opsigcli.runs.given_hyper import settings_of
 from opsigcli.sharpness_records import CriticalSharpness
 from opsigcli.stability.critical_sharpness import NEXT
@@ -29,7 +30,7 @@ def recall(
     known = place.critical if place else ()
     points = {p.step: p for p in known if p.sha256 in ("", weights.get(p.step, p.sha256))}
     if fresh:
-        removed = f"--fresh removed what was measured at {len(points)} checkpoints before ({name})"
+        removed = f"--fresh removed what was measured at {count(len(points), 'checkpoint')} before ({name})"
         return {}, [removed] if points else []
     for row, step in enumerate(weights):
         raw = units.read(unit_key(store, row))

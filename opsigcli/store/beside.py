@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 from opsigcli.errors import StoreError, UsageError
 from opsigcli.files import kind_of, open_file, strange_kind
 from opsigcli.store.seal import SIGNATURE
+from opsigcli.store.streams import STDOUT, opened_stream, takes_bytes
 
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "here"
 _TEMPORARY = re.compile(r"\.(?P<host>[A-Za-z0-9-]+)\.(?P<process>\d+)(-[0-9a-f]{8})?\.tmp")
@@ -174,7 +175,7 @@ def keep_stores(path: Path) -> None:
 def write_file(path: Path, fill: Callable[[BinaryIO], object], *, forward: bool = False) -> None:
     """Write a file so that it is either whole or not there. A link at its place is replaced, not followed.
 
-    What is no file is written into: a pipe, a terminal, ``/dev/stdout`` or ``/dev/null``.
+    What is no file is written into: a pipe, a terminal, ``/dev/stdout`` or ``/dev/null``; ``-`` is standard output.
 
     Args:
         path: of the file.
@@ -184,42 +185,30 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object], *, forward: bool 
     Raises:
         UsageError: a store is there.
         StoreError: the disk is full, or the place cannot be written.
+        BrokenPipeError: the reader of standard output has gone away.
     """
     keep_stores(path)
     try:
         if takes_bytes(path):
             if forward:
-                with open(path, "wb", opener=_open_stream) as stream:
+                with opened_stream(path) as stream:
                     fill(stream)
                 return
             data = BytesIO()
             fill(data)
-            with open(path, "wb", buffering=0, opener=_open_stream) as stream:
+            with opened_stream(path) as stream:
                 stream.write(data.getvalue())
             return
         with opened(path.parent, follow=True) as folder:
             _sweep(folder, f"{path.name}.")
             with folder.replacing(path.name) as (file, _):
                 fill(file)
+    except BrokenPipeError as error:
+        if path == STDOUT:
+            raise  # its reader has gone away, as `opsig export -o - | head` has it, which is no error
+        raise cannot_write(path, error) from error
     except OSError as error:
         raise cannot_write(path, error) from error
-
-
-def _open_stream(path: str, _flags: int) -> int:
-    """A handle of a pipe or a device; opening a pipe that nobody reads would wait without end."""
-    handle = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
-    os.set_blocking(handle, True)
-    return handle
-
-
-def takes_bytes(path: Path) -> bool:
-    """Whether a path is a pipe or a character device itself, or one of the system's own names for an open file."""
-    own = path.absolute().parent in (Path("/dev"), Path("/dev/fd"))
-    try:
-        mode = path.stat().st_mode if own else path.lstat().st_mode
-    except OSError:
-        return False
-    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or (own and stat.S_ISREG(mode))
 
 
 def reserve(file: BinaryIO, size: int) -> None:

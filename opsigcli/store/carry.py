@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from opsigcli.printable import count
 from opsigcli.records import Run
 from opsigcli.result_records import VIRTUAL
 from opsigcli.store.decode import decode_text
@@ -47,7 +48,7 @@ def carry_over(old: h5py.File, new: h5py.File) -> list[str]:
     same = same and bool(set(weights.values()) & set(others.values()))
     if not same:
         named = [name for command in RESULTS for name in places(old, command, before.batch_norm).values()]
-        return [f"a trace of {len(old['example_ids']):,} examples of another run", *removed, *named]
+        return [f"a trace of {count(len(old['example_ids']), 'example')} of another run", *removed, *named]
     for name in (
         DIGESTS,
         "gradients",

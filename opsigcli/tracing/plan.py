@@ -9,6 +9,7 @@ from opsigcli.checkpoints.series import Series
 from opsigcli.examples import ExampleSource
 from opsigcli.options import TraceOptions
 from opsigcli.outcome import Outcome
+from opsigcli.printable import count
 from opsigcli.progress import Progress
 from opsigcli.records import Run
 from opsigcli.runs.cost import plan_lines, seconds_of_losses
@@ -80,6 +81,6 @@ def plan_trace(
         warnings=(*warnings, *seen.fits, *seen.warnings),
         messages=seen.messages,
         view=plan_lines(
-            result, f"trace {len(todo)} of {len(rows)} checkpoints on {n} examples", options.store
+            result, f"trace {len(todo)} of {len(rows)} checkpoints on {count(n, 'example')}", options.store
         ),
     )

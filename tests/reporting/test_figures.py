@@ -68,7 +68,16 @@ def test_value_scale_holds_every_finite_value_and_zero_when_near() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(12000, "12k"), (0.25, "0.25"), (3.8e6, "3.8M"), (-2, "-2"), (0, "0")]
+    ("value", "text"),
+    [
+        (12000, "12k"),
+        (0.25, "0.25"),
+        (3.8e6, "3.8M"),
+        (-2, "-2"),
+        (0, "0"),
+        (1e18, "1e18"),
+        (-2.5e12, "-2.5e12"),
+    ],
 )
 def test_tick_text_is_short(value: float, text: str) -> None:
     assert tick_text(value) == text

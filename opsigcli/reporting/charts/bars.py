@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from opsigcli.printable import printable
+from opsigcli.printable import count, printable
 from opsigcli.reporting.charts import BARS
-from opsigcli.reporting.format import NOTHING, count, number
+from opsigcli.reporting.format import NOTHING, number
 from opsigcli.reporting.glyphs import ROLES
 from opsigcli.reporting.sharpness_lines import (
     blocks_of,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.printable import printable
-from opsigcli.reporting.format import NOTHING, count, shorten
+from opsigcli.printable import count, printable
+from opsigcli.reporting.format import NOTHING, shorten
 from opsigcli.reporting.glyphs import ROLES, ramp, units
 from opsigcli.reporting.scales import Scale
 from opsigcli.reporting.svg import STRETCH, Chart, Figure, Key

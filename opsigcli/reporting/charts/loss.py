@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from opsigcli.printable import count
 from opsigcli.reporting.charts.sheet import mark_gaps
-from opsigcli.reporting.format import count, number, range_words, signed
+from opsigcli.reporting.format import number, range_words, signed
 from opsigcli.reporting.glyphs import swatch
 from opsigcli.reporting.scales import value_scale
 from opsigcli.reporting.svg import Chart, Figure, Key
