@@ -160,7 +160,9 @@ class Look:
     classes: dict[str, int]  # name -> examples, of all the data; {} where there are none
     outputs: int | None  # classes that the model tells apart
     uniform: Score | None  # of a guess that takes all classes for equally likely
-    prior: Score | None  # of one that knows how frequent they are; of the best constant, for numbers
+    prior: (
+        Score | None
+    )  # of the best constant: of plain cross-entropy, of one that knows how frequent they are
     checkpoints: dict[str, Score]  # file -> score, of the first and the last
     fits: tuple[str, ...]  # how the weights were made to fit
     better: Better | None = (

@@ -86,13 +86,13 @@ VERBS = {
 
         Looks first: the weights of the first and the last checkpoint must fit the model, and 200 examples, drawn at
         random from every class, come out with the losses and the share of right answers that are shown, beside those
-        of a uniform guess and of the most frequent class. Where the last checkpoint does no better than a guess, the
-        usual normalisations and both orders of colour channels are tried: if one does clearly better, the data are
-        refused and the spec to give is named; so they are where the model has outputs for another number of classes.
-        BatchNorm uses the statistics of the data, as in a trace, and those that the checkpoint stores tell of the
-        inputs of training: where other constants fit them clearly better, the data are refused likewise. What is said
-        of the optimizer (its name as in opsig or as in PyTorch: SGD with --momentum, AdamW) goes before what the
-        checkpoints show and serves all commands.
+        of a uniform guess and of the best constant one (right: the most frequent class). Where the last checkpoint
+        does no better than a guess, the usual normalisations and both orders of colour channels are tried: if one
+        does clearly better, the data are refused and the spec to give is named; so they are where the model has
+        outputs for another number of classes. BatchNorm uses the statistics of the data, as in a trace, and those
+        that the checkpoint stores tell of the inputs of training: where other constants fit them clearly better, the
+        data are refused likewise. What is said of the optimizer (its name as in opsig or as in PyTorch: SGD with
+        --momentum, AdamW) goes before what the checkpoints show and serves all commands.
         """,
         """
         opsig init ckpts/

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,14 +9,12 @@ from torch import Tensor
 
 from opsigcli.examples import IGNORED
 from opsigcli.look_records import Score
+from opsigcli.runs.best_constant import best_constant, constant_loss
 from opsigcli.runs.right_answers import class_dimension, labels_of, says_yes_or_no
 
 if TYPE_CHECKING:
     from opsigcli.objective.base import Objective
-    from opsigcli.objective.losses.base import Loss
     from opsigcli.records import Floats, Ints
-
-LEAST = 1e-12  # probability of a class that does not occur
 
 
 def guesses(
@@ -25,8 +22,8 @@ def guesses(
 ) -> tuple[Score | None, Score | None, int | None]:
     """The scores of a uniform guess, and of the best constant; and the number of classes.
 
-    The best constant is the frequency of every class (of every yes, where each output says yes or no), or the mean of
-    targets that are numbers, over the sample.
+    The best constant starts from the frequency of every class (of every yes, where each output says yes or no), or from
+    the mean of targets that are numbers, over the sample; these are it under plain cross-entropy and squared errors.
 
     Args:
         objective: any.
@@ -46,20 +43,16 @@ def guesses(
         share = torch.as_tensor(weights).to(labels.device).reshape(-1, *[1] * (labels.ndim - 1))
         if says_yes_or_no(objective, outputs, labels):
             often = (labels.clamp(min=0).double() * share).sum(0)
-            found = [
-                Score(_constant(objective, sample, weights, outputs, guess), right)
-                for guess, right in (
-                    (torch.full_like(often, 0.5), 0.5),
-                    (often, float(torch.maximum(often, 1 - often).mean())),
-                )
-            ]
-            return found[0], found[1], None
+            half = torch.full_like(often, 0.5)
+            uniform = constant_loss(objective, sample, weights, outputs, half)
+            prior = best_constant(objective, sample, weights, outputs, [often, half])
+            return Score(uniform, 0.5), Score(prior, float(torch.maximum(often, 1 - often).mean())), None
         if not labels.is_floating_point() or objective.kind.foreign:
             return None, None, None
         if labels[0].numel() != outputs[0].numel():
             return None, None, None
         mean = (labels.double() * share).sum(0)
-        return None, Score(_constant(objective, sample, weights, outputs, mean), None), None
+        return None, Score(best_constant(objective, sample, weights, outputs, [mean]), None), None
 
 
 def _of_classes(
@@ -76,31 +69,9 @@ def _of_classes(
     often.index_add_(0, labels.reshape(len(labels), -1)[labelled], share[labelled])
     shape = [1] * (outputs.ndim - 1)
     shape[dim - 1] = classes
-    uniform, prior = (
-        _constant(objective, sample, weights, outputs, guess.reshape(shape))
-        for guess in (torch.full_like(often, 1 / classes), often)
-    )
+    even = torch.full_like(often, 1 / classes).reshape(shape)
+    uniform = constant_loss(objective, sample, weights, outputs, even)
+    own = often.reshape(shape)
+    mixed = 0.9 * own + 0.1 * even  # near what label smoothing asks for, of classes that do not occur
+    prior = best_constant(objective, sample, weights, outputs, [own, even, mixed])
     return Score(uniform, 1 / classes), Score(prior, float(often.max())), classes
-
-
-def _constant(objective: Objective, sample: Ints, weights: Floats, outputs: Tensor, guess: Tensor) -> float:
-    """The mean loss of one guess for all examples, put in the way in which the loss takes outputs."""
-    constant = _as_outputs(objective.kind)(guess).to(outputs.dtype)
-    constant = constant.reshape(outputs.shape[1:]) if constant.numel() == outputs[0].numel() else constant
-    losses = []
-    for start in range(0, len(sample), objective.batch_size):
-        part = sample[start : start + objective.batch_size]
-        each = constant.expand(len(part), *outputs.shape[1:])
-        losses.append(objective.example_loss(each, objective.targets(part)).double().cpu())
-    return float(torch.as_tensor(weights) @ torch.cat(losses))
-
-
-def _as_outputs(loss: Loss) -> Callable[[Tensor], Tensor]:
-    """From probabilities to what the loss takes: themselves, their logarithms, or their log-odds."""
-    if loss.takes.startswith("probabilities"):
-        return lambda p: p
-    if loss.dense == "of each":
-        return lambda p: torch.logit(p, LEAST)
-    if loss.of_maps or loss.of_tokens is not None:
-        return lambda p: p.clamp(min=LEAST).log()
-    return lambda p: p
