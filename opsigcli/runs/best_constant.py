@@ -50,7 +50,7 @@ def best_constant(
             met.append(_mean(objective, sample, weights, outputs, point, backward=True))
             return met[-1]
 
-        solver.step(closure)
+        solver.step(closure)  # type: ignore[no-untyped-call]
         return min(value for value in met if math.isfinite(value))
 
 
@@ -81,7 +81,7 @@ def _mean(
         share = torch.as_tensor(weights[part])
         mean = (share * losses).sum()
         if backward:
-            mean.backward()
+            torch.autograd.backward(mean)
         total += float(mean.detach())
     return total
 

@@ -97,8 +97,8 @@ class VirtualStep:
         why = self.optimizer.unusable
         return [
             *found,
-            f"{count(len(self.without_state), 'checkpoint')} without the state of {self.optimizer.name}"
-            f"{' that can be used' if why else ''}: virtual steps start it anew there"
+            f"{count(len(self.without_state), 'checkpoint comes', 'checkpoints come')} without the state of {self.optimizer.name}"
+            f"{' that can be used' if why else ''}: virtual steps start it anew"
             + (f" ({why})" if why else ""),
         ]
 
