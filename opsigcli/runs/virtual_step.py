@@ -95,10 +95,11 @@ class VirtualStep:
         if not self.without_state:
             return found
         why = self.optimizer.unusable
+        bare = count(len(self.without_state), "checkpoint comes", "checkpoints come")
         return [
             *found,
-            f"{count(len(self.without_state), 'checkpoint comes', 'checkpoints come')} without the state of {self.optimizer.name}"
-            f"{' that can be used' if why else ''}: virtual steps start it anew"
+            f"{bare} without the state of {self.optimizer.name}"
+            f"{' that can be used' if why else ''}: their virtual steps start it anew"
             + (f" ({why})" if why else ""),
         ]
 
