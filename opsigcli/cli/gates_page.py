@@ -39,7 +39,8 @@ GATES = Topic(
             "SETTINGS OF A PROJECT",
             (
                 "opsig report also reads opsig.toml, or [tool.opsig] in pyproject.toml, of the folder where it runs, "
-                "or of the nearest one above it in the same git repository. Its gates join those of the command line:",
+                "or of the nearest one above it in the same git repository. Its gates join those of the command line. "
+                "In opsig.toml the first line here is left out:",
                 "  [tool.opsig]\n"
                 "  fail-on = ['sharpness.ratio.max > 1.2']\n"
                 "  require = ['trace.failed == 0', 'loss.last <= baseline * 1.05']\n"

@@ -73,7 +73,10 @@ class SharpnessOptions:
     layers: Annotated[bool, Option("Largest eigenvalue of each layer's block, and of each kind's.")] = False
     per_example: Annotated[bool, Option("Each example's curvature along the top eigenvector.")] = False
     groups: Annotated[bool, Option("Each mined group's share of the sharpness.")] = False
-    secant: Annotated[bool, Option("Curvature along the step to the next checkpoint.")] = False
+    secant: Annotated[
+        bool,
+        Option("Mean curvature along the step d to the next checkpoint: (g' - g) d / d d, g the gradient."),
+    ] = False
     spectrum: Annotated[
         bool,
         Option(

@@ -258,7 +258,9 @@ class Session:
 
     def _content(self, worker: Worker, store: Store | None, stopping: bool) -> TraceContent:
         objective = worker.evaluator.objective
-        made = provenance("trace", self.options, objective, precision=self.run.precision)
+        # Who worked on it, and who waited for it, is no part of what it is, nor of how it is repeated.
+        whole = replace(self.options, shard=None, watch=False, idle=TraceOptions.idle)
+        made = provenance("trace", whole, objective, precision=self.run.precision)
         made.options.update(plain(self.measured) | ({"recorded": RECORDED} if worker.recorded else {}))
         if self.run.batch_norm and not stopping:  # a signal does not wait for more passes
             made.options["batch_norm_gap"] = plain(batch_norm_gaps(worker, self.rows))

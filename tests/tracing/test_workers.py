@@ -74,6 +74,10 @@ def test_workers_give_the_bits_of_a_single_process_and_the_last_one_merges(
             "steps",
         ):
             np.testing.assert_array_equal(many[name][()], one[name][()])
+    kept = store.read_bytes()
+    store.unlink()
+    assert opsig("trace", run, "--store", store, "--virtual-step").code == 0
+    assert store.read_bytes() == kept  # all of the file, and so the command that repeats it
     assert not list(tmp_path.glob("*.parts"))
 
 
