@@ -83,8 +83,8 @@ SPIKES = Topic(
             "DESCRIPTION",
             (
                 "A spike is a climb of the mean loss, from bottom to top, of more than six robust standard "
-                "deviations of its steps (1.4826 times the median distance from the median) and 2 % of the loss at its bottom; "
-                "of fewer than 6 checkpoints none is told. opsig report and opsig mine attribute the "
+                "deviations of its steps (1.4826 times the median distance from the median) and 2 % of the loss at its "
+                "bottom; of fewer than 6 checkpoints none is told. opsig report and opsig mine attribute the "
                 "largest ones (24, fewer on more than 125,000 examples) to names, from the losses in the store "
                 "alone: no gradient, no model. What an example holds is its positive loss delta from bottom to "
                 "top times its weight in the mean loss; shares are of the sum of these, so that the classes "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from opsigcli.specs import Value, parse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +39,21 @@ def channel_constants(
     shift = total / count
     std = np.sqrt(np.maximum(squares / count - shift**2, 0))
     return tuple((origin[:, 0] + shift).tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
+
+
+def with_constants(spec: str, transform: Mapping[str, Any]) -> str:
+    """A spec whose ``standardize=channel`` is by the constants of other data; any other spec as it is.
+
+    Args:
+        spec: of data that belong to a run.
+        transform: what was done to the data that the run was trained on.
+    """
+    parsed = parse(spec)
+    if parsed.options.get("standardize") != "channel" or transform.get("standardize") != "channel":
+        return spec
+    kept = {key: value for key, value in parsed.options.items() if key != "standardize"}
+    constants: dict[str, Value] = {key: list(transform[key]) for key in ("mean", "std")}
+    return str(replace(parsed, options=kept | constants))
 
 
 def own_constants_removed(inputs: NDArray[np.float32], kind: str) -> NDArray[np.float32]:

@@ -209,14 +209,17 @@ def random_controls(labels: Ints, members: Ints, seed: Sequence[int]) -> list[In
 
 
 def open_test(spec: str, source: ExampleSource) -> ExampleSource:
-    """The data for test loss and accuracy.
+    """The data for test loss and accuracy, standardised by the constants of the run's data where both are by channel.
 
     Raises:
         UsageError: its classes, or its vocabulary, are others than those of the run's data.
     """
     from opsigcli.datasets import open_source
+    from opsigcli.datasets.constants import with_constants
 
     test = open_source(spec)
+    if test.fingerprint != source.fingerprint and (alike := with_constants(spec, source.transform)) != spec:
+        test = open_source(alike)
     if test.classes and source.classes and test.classes != source.classes:
         i = next(
             (i for i, (a, b) in enumerate(zip(test.classes, source.classes, strict=False)) if a != b), -1

@@ -106,7 +106,11 @@ class ExportOptions:
         Option("{choice}. Default: as FILE ends, else csv.", "NAME", values="opsigcli.exporting:FORMATS"),
     ] = None
     steps: Annotated[
-        str | None, Option("Only checkpoints from step A to step B, every C-th of them.", "A:B:C")
+        str | None,
+        Option(
+            "Only checkpoints from step A to step B, every C-th of them; of deltas those that begin there.",
+            "A:B:C",
+        ),
     ] = None
     examples: Annotated[
         str | None,
@@ -114,7 +118,9 @@ class ExportOptions:
     ] = None
     output: Annotated[
         Path | None,
-        Option("Write to FILE; - is standard output. Default: opsig-WHAT.csv.", "FILE", short="-o"),
+        Option(
+            "Write to FILE; - is standard output. Default: opsig-WHAT.csv, or .FORMAT.", "FILE", short="-o"
+        ),
     ] = None
     store: Store = STORE
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from opsigcli.datasets import open_source
+from opsigcli.datasets.constants import with_constants
 from opsigcli.errors import UsageError
 from opsigcli.examples import ExampleSource
 from opsigcli.options import TraceOptions
@@ -30,6 +31,10 @@ def open_narrowed(data: str, options: TraceOptions) -> ExampleSource:
     asked |= {"--tokens": ("per", "token")} if options.tokens else {}
     if not asked:
         return open_source(data)
+    if options.examples is not None and parse(data).options.get("standardize") == "channel":
+        data = with_constants(
+            data, open_source(data).transform
+        )  # of all of them, as in training: not of the part
     spec = parse(data)
     try:
         return open_source(str(replace(spec, options=dict(spec.options) | dict(asked.values()))))
