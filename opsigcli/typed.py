@@ -93,6 +93,9 @@ def _said(problem: str, data: Any) -> str:
     """What msgspec says, in the words of opsig: what was expected, what was found, and for which field."""
     if missing := re.fullmatch(r"Object missing required field `(.*?)`(?: - at `.*`)?", problem):
         return f"expected a value for {missing[1]!r}, found none"
+    if other := re.fullmatch(r"Invalid enum value (.*?)(?: - at `(.*)`)?", problem):
+        name, value = _found(other[2] or "", data)
+        return f"expected a known value, found {shown(value)}" + (f" for {name}" if name else "")
     rule = _RULE.fullmatch(problem)
     if rule is None:
         return f"expected values that fit, found others: {problem}"

@@ -70,7 +70,7 @@ class Manifest:
     fingerprint: str = ""  # of the dataset
     transform: dict[str, Any] = field(default_factory=dict)
     key: str | None = None  # which part of a checkpoint holds the weights
-    weights: str = ""  # model or ema, where a checkpoint holds both
+    weights: Literal["", "model", "ema"] = ""  # model or ema, where a checkpoint holds both
     partial: bool = False  # the weights fit the model in part
     config: str = ""  # content of the config.json of a model hf:DIR, with which it opens where DIR is gone
     signature: Hexadecimal = ""  # of the specs, by the user who wrote this

@@ -88,6 +88,13 @@ def test_a_value_that_does_not_fit_is_refused_by_name(
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(("field", "value"), [("weights", "both"), ("unit", "parsec")])
+def test_a_word_that_is_none_of_the_known_ones_is_refused(tmp_path: Path, field: str, value: str) -> None:
+    (tmp_path / MANIFEST).write_text(text(run={field: f'"{value}"'}))
+    with pytest.raises(CheckpointError, match=f"a known value, found '{value}' for {field}"):
+        read_manifest(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
