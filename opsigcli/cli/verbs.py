@@ -255,10 +255,10 @@ VERBS = {
         """Write a part of the store as a table for other programs, with ids, paths and labels.
 
         losses and deltas have a row per example and a column per checkpoint (step_0, step_10; step_0_to_10 for the
-        change to the next one traced, positive where it got worse), in nats, or the unit of a loss that is no log likelihood;
-        sharpness a row per checkpoint measured; pairs a row per member of a group; examples a row per example, with its
-        first and last loss, its groups (1 first;2 second) and what is seen in it. What is written is read block by
-        block, so that memory does not grow with the run.
+        change to the next one traced, positive where it got worse), in nats, or the unit of a loss that is no log
+        likelihood; sharpness a row per checkpoint measured; pairs a row per member of a group; examples a row per
+        example, with its first and last loss, its groups (1 first;2 second) and what is seen in it. What is written
+        is read block by block, so that memory does not grow with the run.
 
         A number that is missing is empty in csv, null in jsonl and parquet, NaN in npz; there losses and deltas are one
         array of checkpoints by examples, beside steps. What is true or false (converged, measured, finding) is true or
