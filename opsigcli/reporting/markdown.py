@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from rich.console import Console
 
-from opsigcli.printable import printable, without_home
+from opsigcli.printable import count, printable, without_home
 from opsigcli.reporting.first_screen import held_together, spike_lines, stability
 from opsigcli.reporting.format import NOTHING
 from opsigcli.reporting.headline import headline
@@ -59,7 +59,10 @@ def render_markdown(
     lines = [f"## opsig: {escaped_text(said.title)}", ""]
     if gates:
         tripped = sum(gate.tripped for gate in gates)
-        lines += [f"**{tripped} of {len(gates)} gates tripped.**" if tripped else "**All gates passed.**", ""]
+        lines += [
+            f"**{tripped} of {count(len(gates), 'gate')} tripped.**" if tripped else "**All gates passed.**",
+            "",
+        ]
         lines += _table(("", "gate", "found"), map(_gate, gates))
     together = held_together(case)
     lines += [f"- {escaped_text(line)}" for line in said.found]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from opsigcli.examples import ExampleSource
+from opsigcli.printable import count
 from opsigcli.records import Run
 
 TIMED_BATCHES = 2  # per timing of a forward pass
@@ -23,7 +24,7 @@ def plan_lines(result: dict[str, Any], what: str, store: Path) -> tuple[str, ...
     duration = f"{_duration(seconds)} (from the time of a real batch)"
     return (
         f"dry run: {what}",
-        f"{result['units']} units of work; reads {bytes_in_words(result['bytes_to_read'])}, "
+        f"{count(result['units'], 'unit')} of work; reads {bytes_in_words(result['bytes_to_read'])}, "
         f"writes about {bytes_in_words(result['bytes_to_write'])} to {store}; {duration}",
         "nothing was written",
     )

@@ -14,6 +14,7 @@ from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.base import Batch
 from opsigcli.options import SharpnessOptions
 from opsigcli.outcome import Outcome
+from opsigcli.printable import count
 from opsigcli.records import Case
 from opsigcli.sharpness_records import SharpnessPoint
 
@@ -32,7 +33,8 @@ def warnings_of(
     if loose:
         coarse = options.precision == "float32" and any("wider type" in point.reason for point in loose)
         warnings.append(
-            f"{len(loose)} of {len(points)} points did not converge; checkpoint {loose[0].step}: {loose[0].reason}"
+            f"{len(loose)} of {count(len(points), 'point')} did not converge; "
+            f"checkpoint {loose[0].step}: {loose[0].reason}"
             + ("; that is --precision float64" if coarse else "")
         )
     if left or any(point.partial for point in points):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.printable import count
 from opsigcli.reporting.format import number, range_words
 from opsigcli.reporting.glyphs import swatch
 from opsigcli.reporting.scales import apart, value_scale
@@ -98,7 +99,7 @@ def _figure(
     description = (
         range_words(title, steps, np.array(values), sheet.trace.axis)
         + (
-            f" {over} of {len(points)} points are at or above the stability threshold."
+            f" {over} of {count(len(points), 'point')} at or above the stability threshold."
             if known and against
             else ""
         )
