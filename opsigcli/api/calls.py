@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -78,10 +80,25 @@ def _done(verb: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> tup
         objects = objects_in(given)
         chosen = filled(verb, with_specs(given, store=store))
         command = getattr(import_module(f"opsigcli.commands.{verb}"), verb)
-        with offered(objects):
+        with _single_precision(), offered(objects):
             return command(chosen, progress), chosen
     except Interrupted as stopped:
         raise KeyboardInterrupt(f"{stopped.message}; call it again to go on") from stopped
+
+
+@contextmanager
+def _single_precision() -> Iterator[None]:
+    """Models are built in float32, as on the command line, whatever a program has set for its own."""
+    torch = sys.modules.get("torch")
+    before = None if torch is None else torch.get_default_dtype()
+    if torch is None or before == torch.float32:
+        yield
+        return
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _on_store(verb: str) -> bool:

@@ -335,3 +335,17 @@ def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     names["batches"] = [(torch.from_numpy(x), torch.from_numpy(y))] * 3
     exec(loop, names)
     assert opsigcli.trace("run", store="r.h5").run.steps.tolist() == [0, 3]
+
+
+def test_the_type_of_numbers_that_a_program_has_set_changes_nothing(tmp_path: Path) -> None:
+    given = {"data": "planted?n=240", "model": "mlp?hidden=8", "steps": 2}
+    opsigcli.train(tmp_path / "a", **given)
+    torch.set_default_dtype(torch.float64)
+    try:
+        opsigcli.train(tmp_path / "b", **given)
+        run = opsigcli.trace(tmp_path / "b", store=tmp_path / "b.h5").run
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    same = opsigcli.trace(tmp_path / "a", store=tmp_path / "a.h5").run
+    assert np.array_equal(np.asarray(run.losses), np.asarray(same.losses))
