@@ -76,7 +76,12 @@ class TraceOptions:
     ] = None
     examples: Annotated[
         int | None,
-        Option("Trace N examples: spread over the classes, or whole sequences over the text.", "N", min=2),
+        Option(
+            "Trace N examples: spread over the classes, or whole sequences over the text. The statistics of BatchNorm are "
+            "then of these: from 1,024 on as good as of all.",
+            "N",
+            min=2,
+        ),
     ] = None
     tokens: Annotated[bool, Option("Every token of a text is an example, not every sequence.")] = False
     precision: Annotated[
