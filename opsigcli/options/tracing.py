@@ -77,8 +77,8 @@ class TraceOptions:
     examples: Annotated[
         int | None,
         Option(
-            "Trace N examples: spread over the classes, or whole sequences over the text. The statistics of BatchNorm are "
-            "then of these: from 1,024 on as good as of all.",
+            "Trace N examples: spread over the classes, or whole sequences over the text. The statistics of BatchNorm "
+            "are then of these: from 1,024 on as good as of all.",
             "N",
             min=2,
         ),
