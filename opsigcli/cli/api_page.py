@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import textwrap
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import opsigcli
-from opsigcli.cli.topic import Topic
+from opsigcli.cli.topic import Topic, within_width
 from opsigcli.options import COMMANDS
 
 _Def = ast.FunctionDef | ast.ClassDef
@@ -63,7 +64,7 @@ def _classes(module: str) -> list[ast.ClassDef]:
 def _told(name: str, definition: _Def) -> Iterator[str]:
     """The paragraphs of a name: how it is called, what it says of itself, and of a class its members."""
     if isinstance(definition, ast.FunctionDef):
-        yield f"  {_call(name, definition)}"
+        yield within_width(f"  {_call(name, definition)}")
         yield from _paragraphs(definition)
         if name in COMMANDS:
             yield f"Options by name: those of opsig {name}, which opsig-{name}(1) describes, and progress."
@@ -71,7 +72,7 @@ def _told(name: str, definition: _Def) -> Iterator[str]:
     members = [of for of in definition.body if isinstance(of, ast.FunctionDef)]
     made = next((of for of in members if of.name == "__init__"), None)
     if made is not None:
-        yield f"  {_call(name, made)}"
+        yield within_width(f"  {_call(name, made)}")
     yield from _paragraphs(definition)
     for of in members:
         if of.name[0] != "_" and (said := ast.get_docstring(of)):
@@ -107,7 +108,12 @@ def _paragraphs(definition: _Def) -> Iterator[str]:
     """Those of a docstring; what is indented, and examples, as they are."""
     for part in (ast.get_docstring(definition) or "").split("\n\n"):
         lines = part.splitlines()
-        if any(line.startswith((" ", ">>>")) for line in lines):
+        if lines and lines[0] in ("Args:", "Raises:", "Attributes:", "Returns:"):
+            plain = textwrap.dedent("\n".join(lines[1:])).replace("``", "")
+            told = [line if line[0] != " " else f" {line.strip()}" for line in plain.splitlines()]
+            joined = "\n".join(told).replace("\n ", " ").splitlines()  # what a name means, in one line again
+            yield "\n".join([f"  {lines[0]}", *(within_width(f"      {line}") for line in joined)])
+        elif any(line.startswith((" ", ">>>")) for line in lines):
             yield "\n".join(f"  {line}" for line in lines)
         elif part:
             yield " ".join(part.replace("``", "").replace("::", ":").split())

@@ -16,8 +16,9 @@ GATES = Topic(
                 "condition, METRIC OP BOUND, which is read and never run: --fail-on names what must not be and trips "
                 "where it is true, --require names what must be and trips where it is not. OP is <, <=, >, >=, == or "
                 "!=. BOUND is a number, or baseline, baseline * 1.1, baseline + 0.1, baseline - 0.1.",
-                "  opsig report --fail-on 'sharpness.ratio.max > 1.2' --require 'trace.failed == 0'\n"
-                "  opsig report --baseline main.json --require 'loss.last <= baseline * 1.05'",
+                "  opsig report --fail-on 'sharpness.ratio.max > 1.2' \\\n"
+                "      --require 'trace.failed == 0'\n"
+                "  opsig report --baseline main.json --require 'loss.last <= baseline * 1.1'",
                 "What was not measured, or is not a finite number, trips every gate on it, and is said to be that. So "
                 "does a maximum over checkpoints some of which did not converge, or whose threshold the weights "
                 "contradict: there, and where steps confirm it nowhere, at every checkpoint. last is the last "

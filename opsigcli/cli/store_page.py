@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, get_args, get_origin
 
-from opsigcli.cli.topic import Topic
+from opsigcli.cli.topic import Topic, within_width
 from opsigcli.store.schema import ATTRIBUTES, KEPT, LAYOUT, Part
 
 _KINDS = {
@@ -25,8 +25,8 @@ def _part(path: str, part: Part) -> str:
     lines.append(f"      {_KINDS.get(part.kind, part.kind)}{shape}{always}")
     lines.append(f"      {part.meaning}")
     if part.record is not None:
-        lines += _wrapped(_record(part.record))
-    return "\n".join(lines)
+        lines.append(f"      {_record(part.record)}")
+    return "\n".join(map(within_width, lines))
 
 
 def _record(kind: Any) -> str:
@@ -37,18 +37,10 @@ def _record(kind: Any) -> str:
     return f"{many} with {', '.join(field.name for field in fields(record))}"
 
 
-def _wrapped(text: str, width: int = 90) -> list[str]:
-    lines = ["      "]
-    for word in text.split():
-        if len(lines[-1]) + len(word) > width:
-            lines.append("      ")
-        lines[-1] += f"{word} "
-    return [line.rstrip() for line in lines]
-
-
 def _attributes(of: str, names: dict[str, Any]) -> str:
     group = f"of the group {of}" if of else "of the file"
-    return "\n".join([f"  {group}", *(f"      {name}: {meaning}" for name, meaning in names.items())])
+    lines = [f"  {group}", *(f"      {name}: {meaning}" for name, meaning in names.items())]
+    return "\n".join(map(within_width, lines))
 
 
 STORE_PAGE = Topic(
@@ -72,8 +64,8 @@ STORE_PAGE = Topic(
                 "  import h5py\n\n"
                 '  with h5py.File("opsig.h5") as store:\n'
                 '      steps, ids = store["steps"][:], store["example_ids"][:]\n'
-                '      last = store["losses"][-1]          # of every example at the last checkpoint\n'
-                '      one = store["losses"][:, 0]         # of one example at every checkpoint',
+                '      last = store["losses"][-1]  # of every example at the last checkpoint\n'
+                '      one = store["losses"][:, 0]  # of one example at every checkpoint',
             ),
         ),
         (

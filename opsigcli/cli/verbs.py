@@ -19,15 +19,15 @@ ROOT_EPILOG = """\b
 Examples:
   opsig train runs/demo && opsig trace runs/demo && opsig report
       the embedded example, in which the opposing pairs are known
-  opsig trace ckpts/ --model torchvision:resnet18 --data folder:images/train
+  opsig trace ckpts/ --model torchvision:resnet18 --data folder:train
       then opsig mine, opsig sharpness, opsig report --html
   opsig help trace
-      the same as opsig trace --help; opsig help gates shows man opsig-gates
+      as opsig trace --help; opsig help gates shows man opsig-gates
 
 \b
 Environment:
   OPSIG_STORE          the store that --store names, where it is not given
-  NO_COLOR             no colours, also on a terminal; elsewhere there are none
+  NO_COLOR             no colours on a terminal; elsewhere there are none
   HF_HOME              where the Hugging Face cache is (hub:ORG/NAME)
   XDG_STATE_HOME       where the key lies that signs this user's manifests
   GITHUB_ACTIONS       true: errors and gates are annotations as well
@@ -230,11 +230,11 @@ VERBS = {
         opsig report -o case.html --store case.h5
         opsig report --log tensorboard:runs/opsig
         opsig report gd.h5 adam.h5 -o both.html
-        opsig report --result 'mine --method losses; sharpness --precision float64'
+        opsig report --result 'mine --method losses; sharpness --top 5'
         opsig report --fail-on 'sharpness.ratio.max > 1.2' \\
             --require 'trace.failed == 0'
         opsig report --json > main.json
-        opsig report --baseline main.json --require 'loss.last <= baseline * 1.05'
+        opsig report --baseline main.json --require 'loss.last <= baseline * 1.1'
         """,
     ),
     "schema": Verb(

@@ -32,10 +32,11 @@ class Recorder:
 
     Use it as a context, and call ``step`` after each update (and after the schedule of the learning rate)::
 
-        with opsig.Recorder("run", net, optimizer, model="py:nets:build", data="npz:train.npz", every=50) as recorder:
+        specs = {"model": "py:nets:build", "data": "npz:train.npz"}
+        with opsig.Recorder("run", net, opt, **specs, every=50) as recorder:
             for inputs, targets in loader:
                 ...
-                optimizer.step()
+                opt.step()
                 recorder.step(loss)
 
     Args:
