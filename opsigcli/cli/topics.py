@@ -49,7 +49,8 @@ LOSSES = Topic(
                 "scale=0.5 multiplies. The half squared distance is mse?outputs=sum&scale=0.5.",
                 "py:pkg.mod:fn and file:path.py:fn take outputs and targets of B examples and return "
                 "their losses (B,), or "
-                "a pair of losses (B,) and weights w (B,), which depend on the targets alone.",
+                "a pair of losses (B,) and weights w (B,), which depend on the example's own targets alone: "
+                "not on outputs, and not divided by their sum over a batch.",
                 "An L2 penalty is no part of the loss: it is left out of L and its Hessian. opsig sharpness "
                 "--weight-decay c moves the threshold by as much instead, which says the same.",
             ),

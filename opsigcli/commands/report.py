@@ -244,7 +244,8 @@ def _judged_before(case: Case, lrs: list[float]) -> list[str]:
     if not old:
         return []
     return [
-        f"{len(old)} of {count(len(case.sharpness), 'point')} of sharpness judged by what was known of the run before: "
+        f"{len(old)} of {count(len(case.sharpness), 'point')} of sharpness were judged by what was known of the run "
+        "before; "
         f"judge them anew: {command('sharpness', store=case.store)}"
     ]
 

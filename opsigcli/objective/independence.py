@@ -42,6 +42,7 @@ def refuse_coupling(objective: Objective, where: str) -> bool:
     whole, pieces = _both(objective, order)
     if not bool((torch.isfinite(whole) & torch.isfinite(pieces)).any()):
         return False
+    _refuse_coupled_weights(objective, order, where)
     worst = _worst(whole, pieces, TOLERANCE)
     if worst is None:
         return True
@@ -59,6 +60,44 @@ def refuse_coupling(objective: Objective, where: str) -> bool:
         "couple examples: give a --model without (capacity large enough that no token is dropped, statistics that are "
         "kept), or a --loss against a fixed set of negatives",
     )
+
+
+@torch.inference_mode()
+def _refuse_coupled_weights(objective: Objective, order: NDArray[np.int64], where: str) -> None:
+    """Hold the weights that a function of the user's returns in one batch, as above, against those kept for the mean.
+
+    Raises:
+        ObjectiveError: they depend on the batch, or on the outputs.
+    """
+    kind = objective.kind
+    if kind.counts is None or kind.counts_beside is None:
+        return
+
+    def beside(positions: NDArray[np.int64]) -> Tensor | None:
+        assert kind.counts_beside is not None
+        outputs = objective.model(objective.batch(positions)[0])
+        found = kind.counts_beside(outputs, objective.bare_targets(positions))
+        return None if found is None else found.double().cpu()
+
+    whole, alone = beside(order), kind.counts(objective.bare_targets(order))
+    if whole is None or alone is None:
+        return
+    part = order[: -(-len(order) // PIECES)]
+    others = beside(part)
+    assert others is not None
+    for how, first, second in (
+        (f"{len(order)} and {{:.5g}} in one of {len(part)}", whole[: len(part)], others),
+        (f"{len(order)} and {{:.5g}} with outputs of zeros", whole, alone.double().cpu()),
+    ):
+        worst = _worst(first, second, COARSE)
+        if worst is not None:
+            raise ObjectiveError(
+                f"expected weights that depend on the targets of the example alone; at {where} that of example "
+                f"{objective.source.ids[order[worst]]} is {float(first[worst]):.5g} in a batch of "
+                f"{how.format(float(second[worst]))}: {kind.counts_by}",
+                "return them as they are before they are divided by their sum: opsig divides by it, over all examples; "
+                "what depends on the outputs belongs to the losses",
+            )
 
 
 @torch.inference_mode()

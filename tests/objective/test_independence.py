@@ -112,6 +112,41 @@ def test_what_is_independent_passes_whatever_its_size(tmp_path: Path, scale: flo
     assert refuse_coupling(opened(tmp_path, model), "here")
 
 
+WEIGHTED = """
+import torch.nn.functional as F
+
+def each(z, y):
+    return F.cross_entropy(z, y, reduction="none")
+
+def own(z, y):
+    return each(z, y), 1.0 + y
+
+def shares(z, y):
+    return each(z, y), (1.0 + y) / (1.0 + y).sum()
+
+def of_outputs(z, y):
+    return each(z, y), 1.0 + z.abs().sum(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("shares", r"in a batch of 90 and .* in one of 30"), ("of_outputs", "outputs of zeros")],
+)
+def test_weights_of_a_batch_or_of_outputs_are_refused(tmp_path: Path, name: str, found: str) -> None:
+    (tmp_path / "loss.py").write_text(WEIGHTED)
+    torch.manual_seed(0)
+    with pytest.raises(ObjectiveError, match=f"on the targets of the example alone.*{found}") as caught:
+        refuse_coupling(opened(tmp_path, nn.Linear(4, 3), f"file:{tmp_path}/loss.py:{name}"), "here")
+    assert "divided by their sum" in caught.value.hint
+
+
+def test_weights_of_the_targets_pass(tmp_path: Path) -> None:
+    (tmp_path / "loss.py").write_text(WEIGHTED)
+    torch.manual_seed(0)
+    assert refuse_coupling(opened(tmp_path, nn.Linear(4, 3), f"file:{tmp_path}/loss.py:own"), "here")
+
+
 def test_nothing_can_be_told_where_no_loss_is_finite(tmp_path: Path) -> None:
     model = nn.Linear(4, 3)
     nn.init.constant_(model.weight, float("nan"))

@@ -42,6 +42,8 @@ class Loss:
     # Targets (B, …) -> w (B,), how much each counts, or None where all examples with such targets count alike.
     counts: Callable[[Tensor], Tensor | None] | None = None
     counts_by: str = ""  # what w is, in words
+    # Of a function of the user's: outputs (B, …) and targets (B, …) -> the w (B,) that it returns with them, or None.
+    counts_beside: Callable[[Tensor, Tensor], Tensor | None] | None = None
     takes: str = (
         ""  # what outputs have to be: logits, log-probabilities, probabilities (of classes); "" = anything
     )
@@ -133,7 +135,13 @@ def _of_user(function: Callable[..., Any], text: str) -> Loss:
     def counts(targets: Tensor) -> Tensor | None:
         return both(torch.zeros(len(targets), *shape[0], device=targets.device), targets)[1]
 
-    return Loss(losses, counts=counts, counts_by=f"the weights that {text} returns", foreign=True)
+    return Loss(
+        losses,
+        counts=counts,
+        counts_by=f"the weights that {text} returns",
+        counts_beside=lambda outputs, targets: both(outputs, targets)[1],
+        foreign=True,
+    )
 
 
 def mean_of_labelled(losses: Tensor, targets: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def _figure(
     description = (
         range_words(title, steps, np.array(values), sheet.trace.axis)
         + (
-            f" {over} of {count(len(points), 'point')} at or above the stability threshold."
+            f" {over} of {count(len(points), 'point is', 'points are')} at or above the stability threshold."
             if known and against
             else ""
         )
