@@ -60,7 +60,7 @@ class SharpnessOptions:
     lr_groups: LrGroups = None
     minibatch: Annotated[int | None, Option("Examples in a batch of the run.", "N", min=1)] = None
     all_parameters: Annotated[
-        bool, Option("Measure over all weights, also those that do not train; then without a ratio.")
+        bool, Option("Measure over all weights, also those that do not train; of these there is no ratio.")
     ] = False
     batch_norm: BatchNorm = None
     steps: Annotated[str | None, Option("Only checkpoints from step A to step B.", "A:B")] = None
