@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from opsigcli.reporting.charts.sheet import Sheet
 
 LABEL_ROOM = 0.15  # of the width, between the numbers of two spikes
+BESIDE = 8  # pixels from the line of a spike to its number
 
 
 def loss_chart(sheet: Sheet) -> list[Figure]:
@@ -72,8 +73,6 @@ def _label_spikes(chart: Chart, sheet: Sheet, at: Mapping[int, float]) -> None:
         height, place = at.get(spike.next_step, math.nan), sheet.x(spike.next_step)
         if math.isfinite(height) and all(abs(place - other) > LABEL_ROOM for other in labelled):
             labelled.append(place)
-            anchor = "end" if place > 0.9 else "start"
-            below = max(chart.down(height), 19)
-            chart.text(
-                chart.across(spike.next_step), below, signed(spike.rise), anchor=anchor, role="limit", rise=9
-            )
+            anchor, aside = ("end", -BESIDE) if place > 0.9 else ("start", BESIDE)
+            across, below = chart.across(spike.next_step), max(chart.down(height), 19)
+            chart.text(across, below, signed(spike.rise), anchor=anchor, role="limit", shift=aside, rise=9)
