@@ -29,14 +29,15 @@ def beside_page(page: Path, folder: Path, files: Mapping[str, bytes]) -> Iterato
     Raises:
         StoreError: the folder is a link or no folder, or a file cannot be written.
     """
-    try:
+    with _naming(folder):
         if files:
             folder.mkdir(exist_ok=True)
             with opened(folder) as place:
                 for name, content in files.items():
                     with place.replacing(name) as (file, _):
                         file.write(content)
-        yield
+    yield  # what fails there is of the page
+    with _naming(folder):
         if folder.is_dir() and not folder.is_symlink():
             with opened(folder) as place:
                 old = [name for name in place.names() if name not in files and _says_content(place, name)]
@@ -45,6 +46,13 @@ def beside_page(page: Path, folder: Path, files: Mapping[str, bytes]) -> Iterato
             if old and not files:
                 with contextlib.suppress(OSError):  # somebody put files of their own there
                     folder.rmdir()
+
+
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """An error of the system as one that names the folder."""
+    try:
+        yield
     except OSError as error:
         raise cannot_write(folder, error) from error
 

@@ -59,10 +59,11 @@ def test_bytes_are_not_shown_on_a_terminal(store: Path) -> None:
     assert "found a terminal" in err
 
 
-def test_a_reader_that_has_gone_away_is_no_error(store: Path) -> None:
+@pytest.mark.parametrize("words", [("export", "losses"), ("report",)])
+def test_a_reader_that_has_gone_away_is_no_error(store: Path, words: tuple[str, ...]) -> None:
     read, write = os.pipe()
     os.close(read)
-    code, _, err = run("export", "losses", "--store", store, "-o", "-", stdout=write)
+    code, _, err = run(*words, "--store", store, "-o", "-", stdout=write)
     os.close(write)
     assert code == 0
     assert "error" not in err
