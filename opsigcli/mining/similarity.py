@@ -264,6 +264,8 @@ def _add_products(total: Floats, found: Sequence[Remainder]) -> None:
         part = slice(start, start + STRIP)
         products = np.stack([each.features[part] @ each.features[start:].T for each in found])
         total[part, start:] += middle(products) * len(found)
+        own = total[part, part]
+        own[:] = np.triu(own) + np.triu(own, 1).T  # products of other shapes round each half in its own way
         total[start:, part] = total[part, start:].T
 
 
