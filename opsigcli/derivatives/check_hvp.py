@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from opsigcli.derivatives.double_backward import (
+    QUICK,
     derivative_along,
     second_derivatives,
     twice_differentiable_gradient,
@@ -65,8 +66,8 @@ def check_second_derivatives(objective: Objective) -> None:
                 raise CurvatureError(
                     f"the model's second derivatives are wrong: they differ by {gap / scale:.0%} from differences "
                     "of its gradients",
-                    "look for a custom autograd function whose backward detaches; write it with differentiable "
-                    "operations",
+                    "look for a custom autograd function whose backward detaches, or is another function's (straight "
+                    f"through a rounding); write it with differentiable operations. {QUICK}",
                 )
             before = found
 

@@ -15,6 +15,9 @@ from opsigcli.derivatives.fast_conv_bn import cheap_derivatives
 from opsigcli.errors import CurvatureError
 from opsigcli.objective.base import Objective
 
+QUICK = "opsig sharpness --quick needs no second derivatives"
+TWICE = f"replace fused or custom layers by plain ones, for example plain attention; {QUICK}"
+
 
 def twice_differentiable_gradient(
     objective: Objective,
@@ -78,7 +81,7 @@ def second_derivatives(model: nn.Module) -> Iterator[None]:
     except RuntimeError as error:
         raise CurvatureError(
             f"the model could not be differentiated twice: {_first_line(error)}",
-            "replace fused or custom layers by plain ones, for example plain attention",
+            TWICE,
         ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
@@ -101,7 +104,7 @@ def refuse_once_differentiable(gradient: list[Tensor | None]) -> None:
             raise CurvatureError(
                 "the model could not be differentiated twice: a custom function in it is marked as "
                 "differentiable once",
-                "replace fused or custom layers by plain ones, for example plain attention",
+                TWICE,
             )
         for following, _ in node.next_functions:
             if following is not None and following not in seen:

@@ -52,7 +52,8 @@ def agree_twice(model: nn.Module, inputs: Tensor) -> Tensor:
         outputs[: len(half)],
         half,
         "the outputs of an example, alone and beside others,",
-        "BatchNorm that ignores eval mode (track_running_stats=False), or mixing over the batch",
+        "BatchNorm by F.batch_norm with the statistics of the batch in eval mode (nn.BatchNorm has those of the data), "
+        "or mixing over the batch",
     )
     return outputs
 

@@ -39,9 +39,10 @@ def drawn_at_random(model: nn.Module) -> dict[str, str]:
 
 
 def batch_norms(model: nn.Module) -> int:
-    """Number of modules that use the statistics of a batch in training, and stored ones after it."""
+    """Number of modules that use the statistics of a batch in training, and others after it."""
     return sum(
-        isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+        isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and (module.track_running_stats or module.running_mean is not None)
         for module in model.modules()
     )
 

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.overrides import TorchFunctionMode
 
+from opsigcli.errors import ObjectiveError
 from opsigcli.objective.torch_workarounds import affine, by_channel
 
 SAMPLE = 1024  # examples that statistics are re-estimated on, at most
@@ -25,6 +27,33 @@ ALIVE = 4  # activations of the largest size at a time, in a forward pass
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     """The BatchNorms of a model."""
     return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+
+
+def unstored(model: nn.Module) -> list[str]:
+    """Names of the BatchNorms whose statistics no checkpoint stores, as ``track_running_stats=False`` makes them."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm)
+        and (module.running_mean is None or "running_mean" in module._non_persistent_buffers_set)
+    ]
+
+
+def make_room(model: nn.Module) -> None:
+    """Give BatchNorms without stored statistics a place for those of the data, which no state dict has.
+
+    In eval mode they would take those of each batch, and no example would have a loss of its own. In training they go
+    on with the batch's.
+    """
+    for name in unstored(model):
+        module = model.get_submodule(name)
+        if isinstance(module, LazyModuleMixin) or module.running_mean is not None:
+            continue
+        module.track_running_stats = False
+        at = None if module.weight is None else module.weight.device
+        for buffer, fill in (("running_mean", torch.zeros), ("running_var", torch.ones)):
+            delattr(module, buffer)
+            module.register_buffer(buffer, fill(module.num_features, device=at), persistent=False)
 
 
 @contextmanager
@@ -152,7 +181,17 @@ def _one_thread(inputs: Tensor) -> Iterator[None]:
 def statistics_of(
     mode: str, model: nn.Module, counted: NDArray[np.int64], read: Callable[[NDArray[np.int64]], Tensor]
 ) -> DataStatistics | None:
-    """What puts the statistics of the data into the model; None where those stored are used, or there are none."""
+    """What puts the statistics of the data into the model; None where those stored are used, or there are none.
+
+    Raises:
+        ObjectiveError: those stored are asked for, and a BatchNorm has none.
+    """
+    if mode == "stored" and (bare := unstored(model)):
+        raise ObjectiveError(
+            f"expected statistics stored for every BatchNorm, found none for {len(bare)}, the first {bare[0]!r} "
+            "(track_running_stats=False)",
+            "add --batch-norm batch, which takes those of the data",
+        )
     if mode == "stored" or not any(norm.running_mean is not None for norm in batch_norms(model)):
         return None
     return DataStatistics(counted, read)

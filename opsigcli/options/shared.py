@@ -38,7 +38,8 @@ BatchNorm = Annotated[
         "Statistics of BatchNorm: stored in the checkpoint (right for layers frozen in training); re-estimate: of the "
         "data at the weights of each checkpoint, held fixed in derivatives; batch: the same losses and gradients of "
         "examples, and the sharpness goes through them, as the steps of training did: held fixed, it can be 10 times "
-        "as large. Default: as the store's trace; for a new one batch, or stored where they never change.",
+        "as large. Default: as the store's trace; for a new one batch, or stored where they never change. Layers that "
+        "store none (track_running_stats=False) take batch or re-estimate.",
         "NAME",
         values=BATCH_NORM,
     ),

@@ -36,6 +36,8 @@ def build_objective(
 ) -> Objective:
     """The objective of a run: its model built for its source, on the device.
 
+    BatchNorms that store no statistics have those of the data, unless others are asked for.
+
     Raises:
         UsageError: the device has no float64, and it is asked for.
     """
@@ -44,14 +46,19 @@ def build_objective(
 
     from opsigcli.models.checks import agree_twice
     from opsigcli.objective.base import Objective
+    from opsigcli.objective.batch_norm import make_room, unstored
     from opsigcli.objective.planes import lay_out, read_inputs
 
     module = build_module(model, source, seed, config)
     if len(source):
         lay_out(module, source)
+        make_room(module)
         agree_twice(module, read_inputs(module, source, np.arange(min(PROBED, len(source)))))
     chosen, wide = pick_device(device), precision == "float64"
     if wide and chosen.type == "mps":
         raise UsageError("expected a device with float64, found mps", "add --device cpu")
     dtype = torch.float64 if wide else torch.float32
-    return Objective(module, source, loss, device=chosen, batch_size=batch_size, dtype=dtype)
+    objective = Objective(module, source, loss, device=chosen, batch_size=batch_size, dtype=dtype)
+    if unstored(module):
+        objective.use_statistics("batch")
+    return objective

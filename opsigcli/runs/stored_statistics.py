@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opsigcli.errors import CheckpointError, ModelError
-from opsigcli.objective.batch_norm import batch_norms, batch_statistics
+from opsigcli.objective.batch_norm import batch_norms, batch_statistics, unstored
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,7 +51,10 @@ def kept_apart(stay: dict[str, bool]) -> str:
 
 
 def staying(loader: Loader, series: Series) -> dict[str, bool]:
-    """BatchNorm -> whether the first and the last checkpoint have the same of it; {} where weights are alike."""
+    """BatchNorm -> whether the first and the last checkpoint have the same of it; {} where weights are alike.
+
+    Those that store none have the batch's, which moved.
+    """
     seen: list[tuple[list[Tensor], dict[str, list[Tensor]]]] = []
     for place in (0, len(series) - 1):
         try:
@@ -63,7 +66,10 @@ def staying(loader: Loader, series: Series) -> dict[str, bool]:
     (weights, stored), (others, then) = seen
     if all(map(torch.equal, weights, others)):
         return {}
-    return {name: all(map(torch.equal, of, then[name])) for name, of in stored.items()}
+    bare = unstored(loader.model)
+    return {
+        name: name not in bare and all(map(torch.equal, of, then[name])) for name, of in stored.items()
+    }
 
 
 def _stored(model: nn.Module) -> dict[str, list[Tensor]]:
@@ -97,10 +103,12 @@ class FirstBatchNorm:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        bare = {model.get_submodule(name) for name in unstored(model)}
         self._kept = {
             norm: (norm.running_mean.float().clone(), norm.running_var.float().clone(), start)
             for norm in batch_norms(model)
-            if norm.running_mean is not None
+            if norm not in bare
+            and norm.running_mean is not None
             and norm.running_var is not None
             and (start := _start(norm)) < START
         }

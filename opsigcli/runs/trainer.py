@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from opsigcli.objective.base import Objective
-from opsigcli.objective.batch_norm import batch_norms
+from opsigcli.objective.batch_norm import batch_norms, unstored
 from opsigcli.runs.gradients import clipped, further_up
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class Trainer:
         norms = batch_norms(objective.model)
         # Batch statistics need the whole batch at once; every other model may pass it in pieces.
         self._micro_batches = not norms
-        self._norms = [norm for norm in norms if norm.running_mean is not None]
+        bare = {objective.model.get_submodule(name) for name in unstored(objective.model)}
+        self._norms = [norm for norm in norms if norm not in bare]
 
     def update(self, losses: list[Tensor] | None = None) -> float:
         """Make one optimizer update and return the mean loss of its batch, before the update.

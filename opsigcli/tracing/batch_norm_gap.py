@@ -10,7 +10,7 @@ import torch
 
 from opsigcli.axis import STEPS, Axis
 from opsigcli.errors import CheckpointError, ModelError
-from opsigcli.objective.batch_norm import batch_norms, statistics_of
+from opsigcli.objective.batch_norm import batch_norms, statistics_of, unstored
 
 if TYPE_CHECKING:
     from opsigcli.tracing.rows import Row
@@ -39,13 +39,13 @@ def normalised(model: torch.nn.Module) -> bool:
 
 
 def batch_norm_gaps(worker: Worker, rows: Sequence[Row]) -> list[Gap]:
-    """The gap at the first, the middle and the last checkpoint whose file is there."""
+    """The gap at the first, the middle and the last checkpoint whose file is there; [] where a BatchNorm stores none."""
     there = [row for row in rows if row.place is not None and row.file not in worker.failed]
     chosen = [there[at] for at in sorted({0, len(there) // 2, len(there) - 1})] if there else []
     objective = worker.evaluator.objective
     kept, found = objective.data_statistics, []
     statistics = kept or statistics_of("re-estimate", objective.model, objective.counted, objective.read)
-    if statistics is None:
+    if statistics is None or unstored(objective.model):
         return []
     first: list[torch.Tensor] = []
     try:

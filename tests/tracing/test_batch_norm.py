@@ -169,3 +169,28 @@ def _sharpness_in_training(run: Path) -> float:
         for one in flat
     ]
     return float(torch.linalg.eigvalsh(torch.stack(rows))[-1])
+
+
+def test_layers_that_store_no_statistics_have_those_of_the_data(opsig: Opsig, run: Path) -> None:
+    bare = run / "bare"
+    bare.mkdir()
+    for file in (run / "run").iterdir():
+        found = torch.load(file)
+        found["model"] = {
+            k: v for k, v in found["model"].items() if "running" not in k and "batches" not in k
+        }
+        torch.save(found, bare / file.name)
+    (run / "bare.py").write_text(NET.replace("BatchNorm2d(4)", "BatchNorm2d(4, track_running_stats=False)"))
+    given = words(run, "bare.h5", "--json")
+    given[1], given[3] = str(bare), f"file:{run / 'bare.py'}:Net"
+    taken = opsig(*given).json["result"]
+    assert taken["batch_norm"]["statistics"] == "batch"
+    assert not taken["batch_norm"]["gaps"]
+    with h5py.File(run / "bare.h5") as file:
+        np.testing.assert_allclose(file["losses"][:], truth(run, train=True), rtol=1e-4)
+    asked = ("sharpness", "--store", run / "bare.h5", "--steps", "0:0", "--no-step-check", "--json")
+    point = opsig(*asked).json["result"]["points"][0]
+    assert point["eigenvalues"][0] == pytest.approx(_sharpness_in_training(run), rel=1e-2)
+    refused = opsig(*given, "--fresh", "--batch-norm", "stored")
+    assert refused.code == 3
+    assert "track_running_stats=False" in refused.err and "--batch-norm batch" in refused.err
