@@ -52,10 +52,12 @@ def short_run(
     weights: tuple[float, ...] | None = None,
     decay: float = 1.0,
     late: bool = False,
+    limit: float | None = None,
 ) -> Path:
     """The store of a run of eight checkpoints, so many updates apart (which their steps count or not), on own data.
 
     The learning rate is multiplied by ``decay`` after each update: before a checkpoint is saved, or after (``late``).
+    Gradients are clipped by value to ``limit``.
     """
     generator = np.random.default_rng(0)
     labels = np.arange(240) % 4
@@ -82,6 +84,8 @@ def short_run(
             F.cross_entropy(
                 net(x), y, label_smoothing=smoothing, reduction=reduction, weight=of_classes
             ).backward()
+            if limit is not None:
+                nn.utils.clip_grad_value_(net.parameters(), limit)
             rule.step()
         if not late:
             schedule.step()

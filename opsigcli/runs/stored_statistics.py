@@ -67,9 +67,7 @@ def staying(loader: Loader, series: Series) -> dict[str, bool]:
     if all(map(torch.equal, weights, others)):
         return {}
     bare = unstored(loader.model)
-    return {
-        name: name not in bare and all(map(torch.equal, of, then[name])) for name, of in stored.items()
-    }
+    return {name: name not in bare and all(map(torch.equal, of, then[name])) for name, of in stored.items()}
 
 
 def _stored(model: nn.Module) -> dict[str, list[Tensor]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from opsigcli.runs.tuning import Tuning
 from opsigcli.sharpness_records import CONFIRMED, CONTRADICTED, UNTOLD, StepCheck
+from opsigcli.stability.clipped_values import limit_of, limit_told
 from opsigcli.stability.state_fits import told
 from opsigcli.stability.state_replay import BUFFER, Replay, replay, updates_between
 from opsigcli.stability.step_causes import cosine, dot, least_squares, norm, possible
@@ -137,6 +138,9 @@ class StateCheck:
                 )  # fmt: skip
         if EVERY in extra and least_squares(again.gradient, [extra[EVERY]])[1] <= GRADIENT:
             return BROADCAST
+        limit = limit_of(again.gradient, self.gradient)
+        if norm(again.gradient - self.gradient.clamp(-limit, limit)) <= GRADIENT * norm(again.gradient):
+            return limit_told(limit)
         parts = parts_of(extra)
         if parts:
             weights, error = least_squares(again.gradient, [extra[name] for name in parts])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from opsigcli.optimizers.base import LARGEST
+from opsigcli.stability.clipped_values import limit_of, limit_told
 from opsigcli.stability.weighed import BROADCAST, EVERY, parts_of, possible_weights, weights_told
 
 CHUNK = 1 << 22  # numbers turned to float64 at a time
@@ -162,6 +163,8 @@ def _fits(
                 yield Cause(
                     f"a weight decay{word} of {decay:.3g}{_instead(assumed, scale)}", error, sane=sane
                 )
+        if not assumed.preconditions and assumed.lr * assumed.gain > 0:
+            yield _clipped_by_value(step, directions["rule"], directions["gradient"], assumed)
         yield _by_tensor(step, directions["rule"], assumed, sizes)
         if "smoothing" in have and not assumed.preconditions and assumed.lr * assumed.gain > 0:
             (scale, along), error = fit("rule", "smoothing")
@@ -194,6 +197,16 @@ def _instead(assumed: Assumed, scale: float) -> str:
 
 def _instead_lr(assumed: Assumed, scale: float) -> str:
     return "" if abs(scale - 1) < 0.01 else f", with a learning rate of {scale * assumed.lr:.4g}"
+
+
+def _clipped_by_value(step: Tensor, rule: Tensor, gradient: Tensor, assumed: Assumed) -> Cause:
+    """``clip(g, −c, c)`` in place of g, in a rule that is linear in it."""
+    rate = assumed.lr * assumed.gain
+    limit = limit_of(gradient + (rule - step) / rate, gradient)
+    if math.isnan(limit):
+        return Cause(limit_told(limit), 1.0, sane=False)
+    rest = step - rule + rate * (gradient.clamp(-limit, limit) - gradient)
+    return Cause(limit_told(limit), norm(rest) / norm(step))
 
 
 def _by_tensor(step: Tensor, rule: Tensor, assumed: Assumed, sizes: Sequence[int]) -> Cause:

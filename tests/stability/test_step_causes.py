@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
+from opsigcli.stability.clipped_values import limit_of
 from opsigcli.stability.step_causes import Assumed, find_cause, least_squares
 
 ASSUMED = Assumed("gd", 0.1)
@@ -75,3 +79,24 @@ def test_weights_of_classes_are_a_cause_where_they_fit_and_no_sign_where_they_ar
 def test_what_float32_cannot_scale_explains_nothing(column: Tensor) -> None:
     step = torch.full((4,), 3e38)
     assert least_squares(step, [column]) == ([0.0], 1.0)
+
+
+def test_gradients_clipped_by_value_are_a_cause(directions: dict[str, Tensor]) -> None:
+    gradient = directions["gradient"]
+    given = {"gradient": gradient, "weights": directions["weights"]}
+    for memory in (0.0, 0.3):  # what else is in the step of a rule that is linear in the gradient
+        rule = -0.1 * (gradient + memory * directions["weights"])
+        step = rule - 0.1 * (gradient.clamp(-0.5, 0.5) - gradient)
+        cause, _ = find_cause(step, given | {"rule": rule}, ASSUMED, [400], 1e-4)
+        assert cause is not None
+        assert cause.text == "gradients clipped by value to 0.5 (clip_grad_value_)"
+    assert find_cause(step, given | {"rule": rule}, replace(ASSUMED, lr=0.2), [400], 1e-4)[0] is None
+    one = rule.clone()
+    one[gradient.abs().argmax()] *= 0.5  # an entry alone has some limit
+    assert find_cause(one, given | {"rule": rule}, ASSUMED, [400], 1e-4)[0] is None
+
+
+def test_the_gradient_that_states_imply_tells_clipping_by_value() -> None:
+    gradient = torch.randn(400, generator=torch.Generator().manual_seed(2))
+    assert limit_of(gradient.clamp(-0.5, 0.5), gradient) == pytest.approx(0.5)
+    assert math.isnan(limit_of(gradient, gradient))
