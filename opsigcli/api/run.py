@@ -125,7 +125,7 @@ class Run:
 
     @property
     def lrs(self) -> NDArray[np.float64]:
-        """(T,) learning rate at each checkpoint; NaN = unknown."""
+        """(T,) learning rate at each checkpoint; NaN = unknown, or its optimizers have several."""
         with open_store(self.path) as store:
             return store.lrs
 

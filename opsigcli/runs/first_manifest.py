@@ -12,7 +12,7 @@ from opsigcli.optimizers import OPTIMIZERS
 from opsigcli.optimizers.spelling import meant
 from opsigcli.outcome import plain
 from opsigcli.runs.given_hyper import given_hyper
-from opsigcli.runs.optimizer_state import recognise
+from opsigcli.runs.optimizer_state import lr_of, recognise
 from opsigcli.runs.own_config import config_of
 from opsigcli.runs.run_specs import signed_manifest
 
@@ -31,7 +31,7 @@ def first_manifest(
     """
     optimizer, hyper = _optimizer(options, series, warnings)
     rows = [
-        Row(c.file, c.step, None if c.epoch is None else float(c.epoch), c.lr, series.sha256(index))
+        Row(c.file, c.step, None if c.epoch is None else float(c.epoch), lr_of(c), series.sha256(index))
         for index, c in enumerate(series)
     ]
     return signed_manifest(

@@ -11,6 +11,7 @@ from opsigcli.checkpoints.choose import averages, choose
 from opsigcli.checkpoints.formats import formats
 from opsigcli.checkpoints.series import Series
 from opsigcli.runs.load_weights import Loader
+from opsigcli.runs.optimizer_state import lr_of
 
 if TYPE_CHECKING:
     from opsigcli.objective.base import Objective
@@ -53,7 +54,7 @@ class SeriesRun:
     def __init__(self, series: Series, objective: Objective, loader: Loader) -> None:
         self.series, self.objective, self.loader = series, objective, loader
         self.files = [checkpoint.file for checkpoint in series]
-        self.lrs = [math.nan if checkpoint.lr is None else checkpoint.lr for checkpoint in series]
+        self.lrs = [math.nan if (lr := lr_of(checkpoint)) is None else lr for checkpoint in series]
 
     def path(self, row: int) -> Path:
         """Where a checkpoint is."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from opsigcli.errors import CheckpointError
+from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.runs.clipping import clip_of
 from opsigcli.runs.movement import Movement, would_move
 from opsigcli.runs.run_optimizer import RunOptimizer
@@ -34,6 +34,26 @@ LATE_LAST = (
 )
 
 
+APART = 1.5  # times, from which on a note says that the next learning rate is another
+
+
+def changed_later(own: float | None, later: float | None) -> str:
+    """That the next checkpoint has another learning rate, where nothing tells by which of them the steps between were
+    made; "" where it is about the same, or one is not known.
+
+    Args:
+        own: at a checkpoint, None or NaN where not known.
+        later: at the next one, which lies several steps on.
+    """
+    low, high = sorted((own or 0.0, later or 0.0))
+    if not (low > 0 and high >= APART * low):
+        return ""
+    return (
+        f"the learning rate is {own:.4g} here and {later:.4g} at the next checkpoint, which is not one step on: judged "
+        f"by its own; where it was saved before scheduler.step(), the steps that follow were made at {later:.4g}"
+    )
+
+
 class TunedRun:
     """A run with its optimizer: what trains at each checkpoint, and by which rule.
 
@@ -53,6 +73,7 @@ class TunedRun:
         # Where hyper-parameters in a checkpoint are those of the step that led to it: rows with one a step on.
         self.late: frozenset[int] | None = None
         self.changing: dict[int, str] = {}  # rows by whose rate the steps may not have been made, and why
+        self.looked: frozenset[int] = frozenset()  # rows whose next checkpoint is asked for its rate
         # What was found of each row.
         self._owners: dict[int, dict[str, str]] = {}
         self._frozen: dict[int, frozenset[str]] = {}
@@ -69,9 +90,19 @@ class TunedRun:
             ModelError: its weights do not fit.
             UsageError: a hyper-parameter does not fit the optimizer.
         """
+        later = self._rate_after(row)
         found = self._judged(row, with_state=with_state)
-        note = self.changing.get(row, "") if found.parts else ""
+        note = (self.changing.get(row) or changed_later(found.lr, later)) if found.parts else ""
         return replace(found, notes=(*found.notes, note)) if note else found
+
+    def _rate_after(self, row: int) -> float | None:
+        """The learning rate at the next checkpoint, of what trains these weights; None where it is not asked for."""
+        if row not in self.looked:
+            return None
+        try:
+            return self._recorded(row + 1, with_state=False).lr
+        except (CheckpointError, ModelError):  # which is said where that one is measured
+            return None
 
     def _judged(self, row: int, *, with_state: bool) -> Tuning:
         """With the hyper-parameters of the next checkpoint where the recorded ones are those of the step before."""

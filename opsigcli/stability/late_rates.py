@@ -11,11 +11,10 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from opsigcli.runs.stored_run import StoredRun
-from opsigcli.runs.tuned_run import TunedRun
+from opsigcli.runs.tuned_run import TunedRun, changed_later
 from opsigcli.sharpness_records import CONFIRMED, CONTRADICTED
 from opsigcli.stability.step_check import StepChecker
 
-APART = 1.5  # times, from which on a note says that the next learning rate is another
 CHECKS = 2  # steps that have to say so, where there are so many: one may have another cause
 
 
@@ -24,7 +23,8 @@ def settle_rates(run: StoredRun, tuned: TunedRun, checker: StepChecker) -> bool:
 
     Steps are looked at over which the rate changes most, and none where it changes over no single step: one whose
     own rate the weights contradict, and whose next checkpoint's they confirm, and a second one. Checkpoints several
-    steps from the next, which has another rate, are noted (``TunedRun.changing``).
+    steps from the next, which has another rate, are noted (``TunedRun.changing``), or looked at where the trace has none
+    (``TunedRun.looked``).
 
     Args:
         run: the run, opened.
@@ -44,8 +44,9 @@ def settle_rates(run: StoredRun, tuned: TunedRun, checker: StepChecker) -> bool:
         if run.run.axis.one_update(run.steps[row], run.steps[row + 1])
     )
     if not tuned.optimizer.rate_given:
-        notes = {row: changed_later(run.lrs, row) for row in range(len(run.steps) - 1) if row not in near}
-        tuned.changing = {row: note for row, note in notes.items() if note}
+        far = [row for row in range(len(run.steps) - 1) if row not in near]
+        tuned.changing = {row: note for row in far if (note := changed_later(run.lrs[row], run.lrs[row + 1]))}
+        tuned.looked = frozenset(row for row in far if np.isnan(run.lrs[row : row + 2]).all())
     rows = _changing(run.lrs, near)[:CHECKS]
 
     def verdict(row: int, late: frozenset[int] | None) -> str:
@@ -62,23 +63,6 @@ def settle_rates(run: StoredRun, tuned: TunedRun, checker: StepChecker) -> bool:
     tuned.late = near if says else None
     tuned.train(trained)
     return says
-
-
-def changed_later(lrs: Sequence[float], row: int) -> str:
-    """That the next checkpoint has another learning rate, where nothing tells by which of them the steps between were
-    made; "" where it is about the same, or one is not known.
-
-    Args:
-        lrs: at the checkpoints, NaN where not known.
-        row: of a checkpoint whose next one lies several steps on.
-    """
-    own, later = (float(lr) for lr in lrs[row : row + 2]) if row + 1 < len(lrs) else (0.0, 0.0)
-    if not (min(own, later) > 0 and max(own, later) >= APART * min(own, later)):
-        return ""
-    return (
-        f"the learning rate is {own:.4g} here and {later:.4g} at the next checkpoint, which is not one step on: judged "
-        f"by its own; where it was saved before scheduler.step(), the steps that follow were made at {later:.4g}"
-    )
 
 
 def _changing(rates: Sequence[float], near: Collection[int]) -> list[int]:

@@ -48,7 +48,9 @@ LAYOUT: dict[str, Part] = {
     ),
     "files": Part("(T)", "text", "checkpoint file of each row, relative to run.checkpoints", always=True),
     "sha256": Part("(T)", "text", "of each checkpoint file", always=True),
-    "lrs": Part("(T)", "float", "learning rate at each checkpoint; NaN = unknown", always=True),
+    "lrs": Part(
+        "(T)", "float", "learning rate at each checkpoint; NaN = unknown, or optimizers differ", always=True
+    ),
     "example_ids": Part("(N)", "int", "permanent number of each example in its source", always=True),
     "example_names": Part("(N)", "text", "relative path of each example; absent where examples have none"),
     "labels": Part("(N)", "int", "class index of each example", always=True),

@@ -39,7 +39,7 @@ def normalised(model: torch.nn.Module) -> bool:
 
 
 def batch_norm_gaps(worker: Worker, rows: Sequence[Row]) -> list[Gap]:
-    """The gap at the first, the middle and the last checkpoint whose file is there; [] where a BatchNorm stores none."""
+    """The gap at the first, the middle and the last checkpoint whose file is there; [] where none is stored."""
     there = [row for row in rows if row.place is not None and row.file not in worker.failed]
     chosen = [there[at] for at in sorted({0, len(there) // 2, len(there) - 1})] if there else []
     objective = worker.evaluator.objective

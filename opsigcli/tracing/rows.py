@@ -11,6 +11,7 @@ from opsigcli.checkpoints.series import Series
 from opsigcli.errors import StoreError
 from opsigcli.options import TraceOptions
 from opsigcli.result_records import VIRTUAL
+from opsigcli.runs.optimizer_state import lr_of
 from opsigcli.runs.provenance import provenance
 from opsigcli.store.names import name_of
 from opsigcli.store.reader import Store
@@ -76,7 +77,8 @@ def plan_rows(
         series.hash_all()
     for place, checkpoint in enumerate(series.checkpoints):
         stored = known.pop(series.sha256(place), None) if known else None
-        lr = float("nan") if checkpoint.lr is None else checkpoint.lr
+        rate = lr_of(checkpoint)
+        lr = float("nan") if rate is None else rate
         rows.append(
             Row(checkpoint.step, checkpoint.file, lr, stored, place, series, stepped=stored in stepped)
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,7 @@ Points = Callable[..., list[dict[str, Any]]]
 def twins(opsig: Opsig, tmp_path: Path) -> Callable[..., Points]:
     """Two nets of one kind, trained side by side by a rule each, in the same files."""
 
-    def train(*rules: Rule) -> Points:
+    def train(*rules: Rule, apart: int = 1, decay: float = 1.0) -> Points:
         generator = np.random.default_rng(0)
         inputs = generator.normal(size=(40, 12)).astype(np.float32)
         np.savez(tmp_path / "data.npz", x=inputs, y=np.arange(40) % 4)
@@ -33,11 +34,13 @@ def twins(opsig: Opsig, tmp_path: Path) -> Callable[..., Points]:
         own = [rule(net.parameters()) for rule, net in zip(rules, nets.values(), strict=True)]
         folder = tmp_path / "run"
         folder.mkdir()
-        for step in range(1, 5):
-            for net, rule in zip(nets.values(), own, strict=True):
+        for step in range(apart, 5 * apart, apart):
+            for net, rule in list(zip(nets.values(), own, strict=True)) * apart:
                 rule.zero_grad()
                 F.cross_entropy(net(torch.tensor(inputs)), torch.arange(40) % 4).backward()
                 rule.step()
+            for group in [group for rule in own for group in rule.param_groups]:
+                group["lr"] *= decay
             states = {f"optimizer{name[3:]}": rule.state_dict() for name, rule in zip(nets, own, strict=True)}
             weights = {name: net.state_dict() for name, net in nets.items()}
             torch.save({"step": step} | weights | states, folder / f"s_{step}.pt")
@@ -47,7 +50,15 @@ def twins(opsig: Opsig, tmp_path: Path) -> Callable[..., Points]:
             data = ("--data", f"npz:{tmp_path}/data.npz", "--model", f"file:{tmp_path}/net.py:Tanh")
             assert opsig("trace", folder, "--store", store, "--key", key, *data).code == 0
             found: list[dict[str, Any]] = opsig(
-                "sharpness", "--store", store, "--tolerance", 0.05, "--steps", "2:2", "--json", *words
+                "sharpness",
+                "--store",
+                store,
+                "--tolerance",
+                0.05,
+                "--steps",
+                f"{2 * apart}:{2 * apart}",
+                "--json",
+                *words,
             ).json["result"]["points"]
             return found
 
@@ -88,3 +99,22 @@ def test_where_no_state_tells_the_optimizer_there_is_no_ratio_until_it_is_given(
         (point,) = points(key, *words)
         assert point["threshold"] == pytest.approx(threshold)
         assert point["step_check"]["verdict"] == "confirmed"
+
+
+@pytest.mark.parametrize(("second", "stored"), [(0.003, np.nan), (0.01, 0.01)])
+def test_a_trace_has_the_rate_of_several_optimizers_where_they_have_one(
+    twins: Callable[..., Points], tmp_path: Path, second: float, stored: float
+) -> None:
+    """It had the first one's, which the other net was not trained with."""
+    twins(adam(0.01), adam(second))("netD")
+    with h5py.File(tmp_path / "netD.h5") as file:
+        np.testing.assert_allclose(file["lrs"][:], stored)
+
+
+def test_a_rate_that_changes_until_the_next_checkpoint_is_noted_of_the_own_optimizer(
+    twins: Callable[..., Points],
+) -> None:
+    (point,) = twins(adam(0.01), adam(0.003), apart=3, decay=0.5)("netD")
+    assert any(
+        "the learning rate is 0.00075 here and 0.000375 at the next" in note for note in point["notes"]
+    )

@@ -193,4 +193,5 @@ def test_layers_that_store_no_statistics_have_those_of_the_data(opsig: Opsig, ru
     assert point["eigenvalues"][0] == pytest.approx(_sharpness_in_training(run), rel=1e-2)
     refused = opsig(*given, "--fresh", "--batch-norm", "stored")
     assert refused.code == 3
-    assert "track_running_stats=False" in refused.err and "--batch-norm batch" in refused.err
+    assert "track_running_stats=False" in refused.err
+    assert "--batch-norm batch" in refused.err
