@@ -10,11 +10,13 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from opsigcli.errors import CheckpointError, ModelError
 from opsigcli.runs.stored_run import StoredRun
 from opsigcli.runs.tuned_run import TunedRun, changed_later
 from opsigcli.sharpness_records import CONFIRMED, CONTRADICTED
 from opsigcli.stability.step_check import StepChecker
 
+LOOKED = 8  # steps whose rates are read where the trace has none
 CHECKS = 2  # steps that have to say so, where there are so many: one may have another cause
 
 
@@ -23,8 +25,8 @@ def settle_rates(run: StoredRun, tuned: TunedRun, checker: StepChecker) -> bool:
 
     Steps are looked at over which the rate changes most, and none where it changes over no single step: one whose
     own rate the weights contradict, and whose next checkpoint's they confirm, and a second one. Checkpoints several
-    steps from the next, which has another rate, are noted (``TunedRun.changing``), or looked at where the trace has none
-    (``TunedRun.looked``).
+    steps from the next, which has another rate, are noted (``TunedRun.changing``), or looked at where the trace has no
+    rates (``TunedRun.looked``), as of several optimizers.
 
     Args:
         run: the run, opened.
@@ -47,7 +49,7 @@ def settle_rates(run: StoredRun, tuned: TunedRun, checker: StepChecker) -> bool:
         far = [row for row in range(len(run.steps) - 1) if row not in near]
         tuned.changing = {row: note for row in far if (note := changed_later(run.lrs[row], run.lrs[row + 1]))}
         tuned.looked = frozenset(row for row in far if np.isnan(run.lrs[row : row + 2]).all())
-    rows = _changing(run.lrs, near)[:CHECKS]
+    rows = _changing(_rates(run, tuned, near), near)[:CHECKS]
 
     def verdict(row: int, late: frozenset[int] | None) -> str:
         tuned.late = late
@@ -63,6 +65,22 @@ def settle_rates(run: StoredRun, tuned: TunedRun, checker: StepChecker) -> bool:
     tuned.late = near if says else None
     tuned.train(trained)
     return says
+
+
+def _rates(run: StoredRun, tuned: TunedRun, near: Collection[int]) -> Sequence[float]:
+    """Learning rates at the checkpoints, NaN where not known; where the trace has none, at some as they are read."""
+    if not near or tuned.optimizer.rate_given or not np.isnan(run.lrs).all():
+        return run.lrs
+    rates = list(run.lrs)
+    some = sorted(near)[:: -(-len(near) // LOOKED)]
+    try:
+        for at in sorted({*some, *(row + 1 for row in some)}):
+            if (rate := tuned.at(at).lr) is None:
+                return run.lrs
+            rates[at] = rate
+    except (CheckpointError, ModelError):
+        return run.lrs
+    return rates
 
 
 def _changing(rates: Sequence[float], near: Collection[int]) -> list[int]:

@@ -22,7 +22,7 @@ Points = Callable[..., list[dict[str, Any]]]
 def twins(opsig: Opsig, tmp_path: Path) -> Callable[..., Points]:
     """Two nets of one kind, trained side by side by a rule each, in the same files."""
 
-    def train(*rules: Rule, apart: int = 1, decay: float = 1.0) -> Points:
+    def train(*rules: Rule, apart: int = 1, decay: float = 1.0, late: bool = False) -> Points:
         generator = np.random.default_rng(0)
         inputs = generator.normal(size=(40, 12)).astype(np.float32)
         np.savez(tmp_path / "data.npz", x=inputs, y=np.arange(40) % 4)
@@ -39,11 +39,14 @@ def twins(opsig: Opsig, tmp_path: Path) -> Callable[..., Points]:
                 rule.zero_grad()
                 F.cross_entropy(net(torch.tensor(inputs)), torch.arange(40) % 4).backward()
                 rule.step()
-            for group in [group for rule in own for group in rule.param_groups]:
-                group["lr"] *= decay
+            groups = [group for rule in own for group in rule.param_groups]
+            for group in groups:
+                group["lr"] *= 1.0 if late else decay
             states = {f"optimizer{name[3:]}": rule.state_dict() for name, rule in zip(nets, own, strict=True)}
             weights = {name: net.state_dict() for name, net in nets.items()}
             torch.save({"step": step} | weights | states, folder / f"s_{step}.pt")
+            for group in groups:
+                group["lr"] *= decay if late else 1.0
 
         def points(key: str, *words: object) -> list[dict[str, Any]]:
             store = tmp_path / f"{key}.h5"
@@ -118,3 +121,9 @@ def test_a_rate_that_changes_until_the_next_checkpoint_is_noted_of_the_own_optim
     assert any(
         "the learning rate is 0.00075 here and 0.000375 at the next" in note for note in point["notes"]
     )
+
+
+def test_rates_of_several_optimizers_that_were_saved_late_are_told(twins: Callable[..., Points]) -> None:
+    (point,) = twins(adam(0.01), adam(0.003), decay=0.5, late=True)("netD")
+    assert point["threshold"] == pytest.approx(38 / 0.00075)
+    assert point["step_check"]["verdict"] == "confirmed"
