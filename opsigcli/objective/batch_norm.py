@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.lazy import LazyModuleMixin
 from torch.overrides import TorchFunctionMode
 
 from opsigcli.errors import ObjectiveError
@@ -47,7 +46,7 @@ def make_room(model: nn.Module) -> None:
     """
     for name in unstored(model):
         module = model.get_submodule(name)
-        if isinstance(module, LazyModuleMixin) or module.running_mean is not None:
+        if module.running_mean is not None:
             continue
         module.track_running_stats = False
         at = None if module.weight is None else module.weight.device
