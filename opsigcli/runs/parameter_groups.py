@@ -16,7 +16,7 @@ from opsigcli.errors import CheckpointError
 from opsigcli.optimizers.base import plain_value
 from opsigcli.optimizers.eight_bits import plain_state
 from opsigcli.runs.group_orders import candidates, differ_in_decay_alone, fits, numbers_text
-from opsigcli.runs.state_values import AVERAGES, listed
+from opsigcli.runs.state_values import average, listed
 
 Shapes = Mapping[str, tuple[int, ...]]  # of the model's parameters by name, in the model's order
 SEVERAL = (
@@ -175,7 +175,7 @@ def _of_one(
              for one in alone]  # fmt: skip
     if alone and all(kind == kinds[0] for kind in kinds):
         return alone[0]
-    averaged = all(any(key in slot.entry for key in AVERAGES) for one in alone for slot in one.values())
+    averaged = all(average(slot.entry) is not None for one in alone for slot in one.values())
     best = evidence(list(alone)) if alone and averaged else None
     return None if best is None else alone[best]
 

@@ -141,10 +141,12 @@ class RunOptimizer:
         with_state = with_state or any(rule is None or rule.reads_state for rule in rules)
         shapes = {name: tuple(p.shape) for name, p in everything.items()}
         try:
-            if with_state:
+            # Of several optimizers, the averages of gradients tell which one trained these weights.
+            read = with_state or len({group.optimizer for group in groups}) > 1
+            if read:
                 groups = parameter_groups(saved_optimizer(checkpoint, tensors=True))
             fitting = self._meant(groups, found)
-            places = assign(groups, shapes, trainable, moved, evidence, with_state, fitting, moving)
+            places = assign(groups, shapes, trainable, moved, evidence, read, fitting, moving)
             if with_state:
                 require_numbers({name: slot.entry for name, slot in places.items()}, shapes)
         except CheckpointError as error:

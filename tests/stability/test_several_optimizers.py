@@ -127,3 +127,18 @@ def test_rates_of_several_optimizers_that_were_saved_late_are_told(twins: Callab
     (point,) = twins(adam(0.01), adam(0.003), decay=0.5, late=True)("netD")
     assert point["threshold"] == pytest.approx(38 / 0.00075)
     assert point["step_check"]["verdict"] == "confirmed"
+
+
+@pytest.mark.parametrize(("key", "lr"), [("netG", 0.3), ("netD", 0.003)])
+@pytest.mark.parametrize("apart", [1, 3])
+def test_momenta_tell_which_of_two_optimizers_moved_the_weights(
+    twins: Callable[..., Points], key: str, lr: float, apart: int
+) -> None:
+    """Not read, they left the lengths of steps, by which the larger rate was always the nearer one."""
+
+    def momentum(lr: float) -> Rule:
+        return lambda parameters: torch.optim.SGD(parameters, lr, momentum=0.9)
+
+    (point,) = twins(momentum(0.3), momentum(0.003), apart=apart)(key)
+    assert point["threshold"] == pytest.approx(3.8 / lr)
+    assert point["step_check"]["verdict"] == ("confirmed" if apart == 1 else "cannot be told")
