@@ -50,7 +50,11 @@ def beside_page(page: Path, folder: Path, files: Mapping[str, bytes]) -> Iterato
 
 @contextmanager
 def _naming(folder: Path) -> Iterator[None]:
-    """An error of the system as one that names the folder."""
+    """An error of the system as one that names the folder.
+
+    Raises:
+        StoreError: a system call failed.
+    """
     try:
         yield
     except OSError as error:
