@@ -13,7 +13,7 @@ from opsigcli.commands.planted_recovery import tell_known_pairs
 from opsigcli.comparison.compare import compare_stores
 from opsigcli.errors import ExitCode, ReportError, UsageError
 from opsigcli.exporting.logs import log_of
-from opsigcli.gates.asked import asked, require_gates
+from opsigcli.gates.asked import asked, require_gates, unheld
 from opsigcli.gates.baseline import Baseline, likeness_of, read_baseline
 from opsigcli.gates.hold import add_to_summary, hold
 from opsigcli.gates.junit import junit
@@ -74,7 +74,10 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
     result, mean = summary(case) | without_homes(held.data), case.trace.mean_loss
     messages = [*tell_known_pairs(known_pairs, case), *held.passed]
     warnings = [*([f"the mean loss is {mean.words}"] if mean.words else []), *held.warnings]
-    warnings += before
+    warnings += [
+        *before,
+        *([] if options.markdown else unheld(gates, options.baseline)),
+    ]  # Markdown has its numbers
     if options.figure:  # refused before anything is written
         from opsigcli.reporting.figure import draw_figure
 
@@ -153,13 +156,19 @@ def _refuse_idle(options: ReportOptions) -> None:
     """Refuse options that nothing would look at, and a second thing where standard output takes one.
 
     Raises:
-        UsageError: a width without a figure, pictures without a page, or two things on standard output.
+        UsageError: a width without a figure, pictures without a page, everything in the terminal where nothing or
+            a comparison is shown there, or two things on standard output.
     """
     page = (options.html or options.output is not None) and len(options.stores) < 2
     if options.figure is None:
         require_use(options, ("width",), "--figure", "add --figure FILE.pdf")
     if not page:
         require_use(options, ("thumbnails",), "the page of one store", "add --html")
+    if options.html or options.output or options.figure or options.markdown or len(options.stores) > 1:
+        hint = (
+            "name one store without --html, --output, --figure and --markdown; a page has everything as it is"
+        )
+        require_use(options, ("full",), "the report of one store in the terminal", hint)
     refuse_stdout(options.junit, "--junit")
     refuse_stdout(options.output if options.markdown else None, "--output")
 

@@ -47,6 +47,16 @@ def asked(fail_on: Sequence[str], require: Sequence[str], baseline: Path | None,
     return Asked(gates, file)
 
 
+def unheld(asked: Asked, baseline: Path | None) -> list[str]:
+    """A warning where the command line names a baseline and no gate is held against it: nobody compared anything."""
+    if baseline is None or any(gate.condition.against_baseline for gate in asked.gates):
+        return []
+    return [
+        f"no gate is held against the baseline {baseline}: give a condition that names it, "
+        "--require 'loss.last <= baseline * 1.05'"
+    ]
+
+
 def require_gates(gates: Sequence[Gate], what: str) -> None:
     """Refuse to write a result of no gates, which a pipeline would take for one of gates that passed.
 

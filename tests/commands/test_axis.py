@@ -43,7 +43,7 @@ def test_no_axis_table_or_number_says_step_where_it_is_none(
     for verb in ("sharpness", "mine", "report"):
         result = opsig(verb, "--store", store, "--json").json["result"]
         assert result.get("unit") == unit, verb
-    opsig("report", "--full", "--store", store, "--html", "--output", tmp_path / "r.html")
+    opsig("report", "--store", store, "--html", "--output", tmp_path / "r.html")
     page = re.sub(r"<(script|style).*?</\1>", "", (tmp_path / "r.html").read_text(), flags=re.S)
     page = re.sub(r"<pre.*?</pre>|<[^>]*>", " ", page, flags=re.S)
     said = "\n".join([*(each.out for each in shown), page])

@@ -99,6 +99,11 @@ def test_two_things_on_standard_output_are_refused(opsig: Opsig, store: Path, wo
         (("--thumbnails", "3", "--figure", "f.svg"), "--thumbnails"),
         (("--width", "5", "--html"), "--width"),
         (("s.h5", "s.h5", "--html", "--thumbnails", "3"), "--thumbnails"),
+        (("--full", "--html"), "--full"),
+        (("--full", "-o", "page.html"), "--full"),
+        (("--full", "--markdown"), "--full"),
+        (("--full", "--figure", "f.svg"), "--full"),
+        (("s.h5", "s.h5", "--full"), "--full"),
     ],
 )
 def test_an_option_of_a_report_without_a_part_is_refused(

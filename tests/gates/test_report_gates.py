@@ -59,6 +59,20 @@ def test_a_baseline_is_an_older_report_or_a_store(opsig: Opsig, here: Path) -> N
     assert "loss.last was not measured in the baseline" in result.err
 
 
+def test_a_baseline_that_no_gate_is_held_against_is_said_to_be_idle(opsig: Opsig, here: Path) -> None:
+    (here / "old.json").write_text(opsig("report", "--json").out)
+    words = ("report", "--baseline", "old.json")
+    said = "no gate is held against the baseline old.json"
+    for more, idle in (
+        ((), True),
+        (("--require", "trace.failed == 0"), True),
+        (("--require", "loss.last <= baseline"), False),
+        (("--markdown",), False),  # the table has its numbers
+    ):
+        result = opsig(*words, *more)
+        assert (result.code, said in " ".join(result.err.split())) == (0, idle), result.err
+
+
 def test_a_baseline_of_another_quantity_lets_no_gate_against_it_pass(opsig: Opsig, here: Path) -> None:
     old = json.loads(opsig("report", "--json").out)
     for key, value, words in (
