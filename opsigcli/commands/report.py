@@ -74,10 +74,7 @@ def report(options: ReportOptions, progress: Progress) -> Outcome:
     result, mean = summary(case) | without_homes(held.data), case.trace.mean_loss
     messages = [*tell_known_pairs(known_pairs, case), *held.passed]
     warnings = [*([f"the mean loss is {mean.words}"] if mean.words else []), *held.warnings]
-    warnings += [
-        *before,
-        *([] if options.markdown else unheld(gates, options.baseline)),
-    ]  # Markdown has its numbers
+    warnings += [*before, *([] if options.markdown else unheld(gates, options.baseline))]
     if options.figure:  # refused before anything is written
         from opsigcli.reporting.figure import draw_figure
 
@@ -165,9 +162,7 @@ def _refuse_idle(options: ReportOptions) -> None:
     if not page:
         require_use(options, ("thumbnails",), "the page of one store", "add --html")
     if options.html or options.output or options.figure or options.markdown or len(options.stores) > 1:
-        hint = (
-            "name one store without --html, --output, --figure and --markdown; a page has everything as it is"
-        )
+        hint = "name one store and neither --html, --output, --figure nor --markdown; a page has everything"
         require_use(options, ("full",), "the report of one store in the terminal", hint)
     refuse_stdout(options.junit, "--junit")
     refuse_stdout(options.output if options.markdown else None, "--output")

@@ -54,10 +54,10 @@ class Settings:
     channel; ``mean=…&std=…`` gives the constants of each channel. ``transform=…`` says all of this in one word.
     ``channels=bgr`` turns the order of the three channels round, before the constants, which are then in the new order.
     ``weights=FILE.npy`` gives one weight per example of the whole source, in its order, in the mean loss.
-    ``classes=natural`` or ``classes=cat,dog`` or ``classes=FILE.txt`` says which number each class name has.
+    ``classes=natural``, ``classes=cat,dog`` or ``classes=FILE.txt`` says which number each class name has, and
+    ``classes=10`` how many there are where they have no names.
     ``shift=true`` says that labels of tokens stand beside their own tokens, and are to be shifted by one.
-    ``per=token`` makes every labelled token an example, of which ``limit`` are taken, and ``tokenizer=PATH`` says what
-    their numbers stand for.
+    ``per=token`` makes each labelled token an example, ``limit`` of them, ``tokenizer=PATH`` says what they stand for.
     """
 
     limit: int | None
@@ -133,7 +133,7 @@ class Source(ExampleSource):
         self.ids, self.labels, self._targets = taken.ids, taken.labels, taken.targets
         self.classes, self.names, self.weights = taken.classes, taken.names, taken.weights
         self.beside, self.unread, self.filled = taken.beside, taken.unread, taken.filled
-        self.input_shape = reader.shape
+        self.input_shape, self._outputs = reader.shape, taken.outputs
         if settings.reverse and reader.shape[:1] != (3,):
             raise UsageError(f"in {self.spec!r}: channels=bgr is for inputs (3, …); they are {reader.shape}")
         self._reverse, self._pictures = settings.reverse, settings.pictures
@@ -194,10 +194,10 @@ class Source(ExampleSource):
 
     @property
     def outputs(self) -> int:
-        """Entries of a regression target; else classes or tokens, as many as are named or occur."""
+        """Entries of a regression target; else classes or tokens, as many as are named, occur or are said."""
         if self._targets.dtype.kind == "f":
             return int(np.prod(self._targets.shape[1:], dtype=np.int64))
-        return max(len(self.classes), int(self._targets.max()) + 1)
+        return max(len(self.classes), int(self._targets.max()) + 1, self._outputs)
 
     @property
     def measured(self) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""``classes=``: which number each class has."""
+"""``classes=``: which number each class has, or how many there are."""
 
 from __future__ import annotations
 
@@ -63,13 +63,25 @@ def ordered(spec: Spec, names: Sequence[str]) -> list[str]:
 def relabelled(listing: Listing, spec: Spec) -> Listing:
     """A listing whose labels are in the order of ``classes=``; the examples and their ids stay as they are.
 
+    Where the data name no classes, ``classes=10`` says how many there are, as not all need to occur.
+
     Raises:
-        UsageError: the data name no classes, or others.
+        UsageError: the data name no classes, or others; or the number is less than the labels need.
     """
+    asked = spec.options.get("classes")
+    if not listing.classes and listing.targets.dtype.kind == "i" and isinstance(asked, int):
+        needed = int(listing.targets.max()) + 1
+        if asked < needed:
+            raise UsageError(
+                f"in {str(spec)!r}: expected classes= to be at least {needed}, as there is a label {needed - 1}",
+                "labels count from 0",
+            )
+        return replace(listing, outputs=asked)
     if not listing.classes:
         raise UsageError(
             f"in {str(spec)!r}: expected names of classes in the data for classes=; there are none",
-            "leave out classes=, and number the labels in the order of the model's outputs",
+            "leave out classes=, and number the labels in the order of the model's outputs; of labels that are whole "
+            "numbers, classes=10 says how many there are",
         )
     names = ordered(spec, listing.classes)
     new = np.array([names.index(name) for name in listing.classes], dtype=np.int64)

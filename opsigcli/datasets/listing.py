@@ -30,6 +30,7 @@ class Listing:
     beside: Mapping[str, Ints] = field(default_factory=dict)  # (N, L) by name in ``BESIDE``, of tokens
     unread: tuple[str, ...] = ()  # as in ``ExampleSource``
     filled: bool = False
+    outputs: int = 0  # that a model has, where that is said; 0 = as many as are named or occur
 
     @property
     def labelled(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from opsigcli.checkpoints.series import Series
 from opsigcli.datasets.listing import spread
 from opsigcli.errors import ModelError, ObjectiveError
 from opsigcli.examples import ExampleSource
-from opsigcli.look_records import LISTED, Look, OtherScale, Score
+from opsigcli.look_records import Look, OtherScale, Score
 from opsigcli.objective.batch_norm import batch_norms, statistics_of
 from opsigcli.progress import Progress
 from opsigcli.runs.build_objective import build_objective
@@ -23,6 +23,7 @@ from opsigcli.runs.class_order_beside import require_class_order
 from opsigcli.runs.guesses import guesses
 from opsigcli.runs.load_weights import Loader
 from opsigcli.runs.normalisations import better_prepared
+from opsigcli.runs.other_head import of_other_head
 from opsigcli.runs.other_layout import other_layout
 from opsigcli.runs.other_scale import near_their_mean, other_scale
 from opsigcli.runs.own_preparation import better_by_itself, by_itself_too
@@ -33,7 +34,6 @@ from opsigcli.runs.stored_statistics import FirstBatchNorm, statistics_stay
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from opsigcli.objective.base import Objective
     from opsigcli.records import Floats, Ints, Run
@@ -120,7 +120,7 @@ def look_at(
         try:
             loader.load(state, checkpoint.file)
         except ModelError as error:
-            raise _head(error, state, source) from error
+            raise of_other_head(error, state, loader.model, source) from error
         norm = FirstBatchNorm(objective.model) if batch_norms(objective.model) else None
         check(checkpoint.file)
         scores[checkpoint.file], answers = _score(objective, sample, weights)
@@ -228,22 +228,3 @@ def _passes(objective: Objective, sample: Ints) -> Any:
             positions = sample[start : start + objective.batch_size]
             inputs, targets = objective.batch(positions)
             yield objective.model(inputs), targets, positions
-
-
-def _head(error: ModelError, state: Mapping[str, Tensor], source: ExampleSource) -> ModelError:
-    """The error of weights that do not fit, with what a head for other classes suggests."""
-    sizes = [
-        value.shape[0] for key, value in state.items() if key.endswith(("weight", "bias")) and value.ndim
-    ]
-    if (
-        not source.classes
-        or not sizes
-        or sizes[-1] == source.outputs
-        or "of another shape" not in error.message
-    ):
-        return error
-    return ModelError(
-        f"{error.message}\nthe last layer of the weights has {sizes[-1]} outputs, and the data have {source.outputs} "
-        f"classes: {', '.join(source.classes[:LISTED])}",
-        f"check that --data are those of the run's training; {error.hint}",
-    )

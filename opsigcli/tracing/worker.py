@@ -23,6 +23,7 @@ from opsigcli.objective.evaluate import Evaluator
 from opsigcli.objective.independence import refuse_coupling
 from opsigcli.progress import Task
 from opsigcli.runs.load_weights import Loader
+from opsigcli.runs.other_head import of_other_head
 from opsigcli.runs.recorded_losses import RecordedLosses, differing
 from opsigcli.store.decode import decode_unit
 from opsigcli.store.units import Units
@@ -237,7 +238,12 @@ class Worker:
         weights = self._weights.pop(place, None) or reading.submit(self._fetch, place)
         if following is not None and following.row.place is not None and following.row.place != place:
             self._weights = {following.row.place: reading.submit(self._fetch, following.row.place)}
-        self.loader.load(weights.result(), unit.row.file)
+        state = weights.result()
+        try:
+            self.loader.load(state, unit.row.file)
+        except ModelError as error:
+            source = self.evaluator.objective.source
+            raise of_other_head(error, state, self.loader.model, source) from error
         self.evaluator.objective.settle()
         if not self._independent:
             require_contract(self.evaluator.objective, again=True)
