@@ -183,9 +183,9 @@ SENTENCES: dict[str, str] = {
     ),
     # of going on without the mined groups
     "causal: no sentence": "no causal sentence: {why}",
-    "causal: lower": "{outcome} is lower by {change} ({low} to {high}, 95 %)",
-    "causal: higher": "{outcome} is higher by {change} ({low} to {high}, 95 %)",
-    "causal: not told": "{outcome} is not told to change: lower by {change} ({low} to {high}, 95 %)",
+    "causal: lower": "{outcome} is lower by {change} ({low} to {high}, 95 %{forks})",
+    "causal: higher": "{outcome} is higher by {change} ({low} to {high}, 95 %{forks})",
+    "causal: not told": "{outcome} is not told to change: {way} by {change} ({low} to {high}, 95 %{forks})",
     "causal: more than": "it falls more than without {controls}",
     "causal: less than": "it falls less than without {controls}",
     "causal: like": "it is not told apart from that without {controls}",

@@ -150,8 +150,9 @@ EVIDENCE_PAGE = Topic(
                 "BatchNorm through the statistics of these examples), the sum of rises of their mean loss, the mean "
                 "of |l(t+1) - 2 l(t) + l(t-1)|/4 (amplitude), the final mean loss, and with --test-data the final "
                 "test loss. The effect is 1 - q/q0 for the first three and q0 - q for losses, q0 of the same examples "
-                "where all are kept. Intervals are m +- t s/sqrt(F) over the F forks, Student's t at 97.5 % with F - "
-                "1 degrees of freedom: of places in this run, whose arms may overlap, not of other runs. A control is "
+                "where all are kept; where q0 is 0 or not finite, that fork has no part in it. Intervals are "
+                "m +- t s/sqrt(F) over the F forks, Student's t at 97.5 % with F - 1 degrees of freedom: of "
+                "places in this run, whose arms may overlap, not of other runs. A control is "
                 "beaten where the mined groups' effect is larger at every fork, and than every draw, and the interval "
                 "of the difference lies above 0. A cause is named where the effect's interval lies above 0 and the "
                 "random examples are beaten; else there is no causal sentence.",

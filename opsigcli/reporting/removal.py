@@ -38,7 +38,8 @@ def sentences(causal: Causal, unit: LossUnit = NATS) -> tuple[str, ...]:
         )
         return (say("causal: no sentence", why=f"{why}, so that no interval can be given"),)
     own = [effect for effect in causal.effects if not effect.control]
-    found = [_outcome(effect, _against(causal, effect.outcome), unit) for effect in own]
+    forks = len({arm.step for arm in causal.arms})
+    found = [_outcome(effect, forks, _against(causal, effect.outcome), unit) for effect in own]
     return (*found, _conclusion(causal, own))
 
 
@@ -75,9 +76,9 @@ def _size(outcome: str, value: float, unit: LossUnit) -> str:
     return percent(value) if outcome in SHARES else f"{number(value)}{unit.after}"
 
 
-def _outcome(own: CausalEffect, against: Sequence[CausalEffect], unit: LossUnit) -> str:
-    """One outcome: lowered, raised or not told to change; and beside each control."""
-    sign = -1 if own.beaten else 1
+def _outcome(own: CausalEffect, forks: int, against: Sequence[CausalEffect], unit: LossUnit) -> str:
+    """One outcome: lowered, raised or not told to change, at how many forks if not at all; and beside each control."""
+    sign = -1 if own.mean < 0 else 1
     low, high = sorted((sign * own.low, sign * own.high))
     words = say(
         "causal: lower" if own.beats else "causal: higher" if own.beaten else "causal: not told",
@@ -85,6 +86,8 @@ def _outcome(own: CausalEffect, against: Sequence[CausalEffect], unit: LossUnit)
         change=_size(own.outcome, sign * own.mean, unit),
         low=_size(own.outcome, low, unit),
         high=_size(own.outcome, high, unit),
+        forks="" if own.forks == forks else f", known at {own.forks} of {count(forks, 'fork')}",
+        **({} if own.beats or own.beaten else {"way": "higher" if sign < 0 else "lower"}),
     )
     told = [
         ("causal: more than", [e.control for e in against if e.beats]),

@@ -65,6 +65,19 @@ def test_no_cause_is_named_where_nothing_is_told_to_change_or_it_grows() -> None
         assert told[-1].startswith("No causal sentence")
 
 
+def test_what_is_not_told_to_change_says_which_way_and_of_how_many_forks() -> None:
+    """It was "lower by -4%", and nothing said that one of the three forks had no rise to be lowered."""
+    found = comparison({MINED: 1.0, RANDOM: 2.0})  # effects of .03, 0 and .05 the other way, s = .0252
+    arms = [replace(arm, sharpness_start=arm.sharpness_start + 1.6 * (arm.step != 20)) for arm in found.arms]
+    arms = [replace(arm, rises_with_all=0.0) if arm.step == 10 else arm for arm in arms]
+    told = sentences(replace(found, arms=tuple(arms), effects=effects(arms)))
+    assert told[0].startswith(
+        "The sharpness at once is not told to change: higher by 2.7% (-3.6% to 8.9%, 95 %)"
+    )
+    assert told[1].startswith("The sum of the mean loss's rises is not told to change: higher by")
+    assert "95 %, known at 2 of 3 forks)" in told[1]
+
+
 def test_each_outcome_is_a_cause_by_its_own_numbers() -> None:
     told = sentences(comparison({MINED: 0.7, RANDOM: 1.0}, {MINED: 0.5, RANDOM: 0.4}))
     assert told[-1] == f"{CAUSE} the sharpness at once (more than every control)"
