@@ -141,8 +141,9 @@ EVIDENCE_PAGE = Topic(
                 "them, and these deltas have a root mean square above .001; the forks are the first checkpoint where "
                 "some pair that counts begins so, and those at a third and two thirds of all such checkpoints, or the "
                 "next ones at least 20 updates after the one before. Where checkpoints are farther apart than one "
-                "update, training goes on from up to 8 of them to see it. A fork whose arm with all examples has no "
-                "period two is left out, and a run without period two has no causal sentence.",
+                "update, training goes on from up to 8 of them for 60 updates, anywhere in which it may begin. A fork "
+                "whose arm with all examples has no period two is left out, and a run without period two has no causal "
+                "sentence.",
                 "From a fork 60 updates are made with the rule, rates and state there: with all examples, without the "
                 "members of all pairs that count, and without as many others: of the highest loss, gradient norm (16 "
                 "numbers of a sketch) and curvature v'Hv along the direction v of the largest eigenvalue, and five "

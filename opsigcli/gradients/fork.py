@@ -85,7 +85,10 @@ def forks(run: StoredRun, trace: LossTrace, pairs: Sequence[Sides], keep: Keep) 
     if not len(rows) and (left := np.flatnonzero(apart & there)[1:]).size:
         tried = left[np.unique(np.linspace(0, len(left) - 1, TRIED).astype(int))]
         rows = np.array([row for row in tried if _oscillates(run, int(row), pairs, keep)], dtype=np.int64)
-        how = f"of {len(tried)} checkpoints that training went on from, losses of the mined pairs alternate from"
+        how = (
+            f"of {len(tried)} checkpoints that training went on from, losses of the mined pairs alternate within "
+            f"{STEPS} updates from"
+        )
     if not len(rows):
         none = "the difference of their mean losses nowhere changes its sign at update after update"
         return Forks((), f"no period two is seen in the mined pairs: {none}")

@@ -151,7 +151,8 @@ def _architecture(config: str, spec: str) -> str:
     if not isinstance(found, list) or not found or not isinstance(found[0], str):
         raise ModelError(
             f"expected the model's class under 'architectures' in the config.json of {spec!r}, found {found!r}",
-            "name the model yourself: --model py:pkg.mod:factory",
+            'write it there, as save_pretrained of the model does: "architectures": ["GPT2LMHeadModel"]; or name the '
+            "model yourself: --model py:pkg.mod:factory",
         )
     return found[0]
 

@@ -75,8 +75,9 @@ class MineOptions:
     causal: Annotated[
         bool,
         Option(
-            "Go on from three checkpoints at and after the onset of period two without the groups, and without "
-            "control sets as large: of high loss, gradient and curvature, and five random ones."
+            "Go on from three checkpoints at and after the onset of period two (from up to 60 updates before it, where "
+            "checkpoints are farther apart than one) without the groups, and without control sets as large: of high "
+            "loss, gradient and curvature, and five random ones."
         ),
     ] = False
     test_data: Annotated[
