@@ -195,3 +195,12 @@ def test_adapters_name_their_base(opsig: Opsig, run: Path) -> None:
     done = opsig("trace", *given)
     assert done.code == 0, done.err
     assert f"merged into the weights in {run / 'ck/checkpoint-1'}" in done.err
+
+
+def test_a_config_that_does_not_name_its_class_is_refused_with_what_to_write(opsig: Opsig, run: Path) -> None:
+    """As the configuration alone is saved: only a model's own ``save_pretrained`` writes its class."""
+    change(run / "ck" / "checkpoint-1", architectures=None)
+    refused = opsig("trace", *words(run, f"hf:{run / 'ck' / 'checkpoint-1'}"))
+    assert refused.code == 3
+    assert "expected the model's class under 'architectures'" in refused.err
+    assert '"architectures": ["GPT2LMHeadModel"]' in refused.err
