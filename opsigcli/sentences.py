@@ -42,6 +42,9 @@ SENTENCES: dict[str, str] = {
     "pairs: verdicts": "{verdicts}.",
     "pairs: proposals": "{standing}: {verdicts}.",
     "pairs: of the data": "Together the groups are {share} of the data{result}.",
+    "pairs: unstable": (
+        "Unstable (searches in halves of what was compared find less than four fifths of the members again): {pairs}."
+    ),
     "pairs: one swings": (
         "The pair that swings holds {share} of the energy of high-passed loss deltas with {data} of the data."
     ),

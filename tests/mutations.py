@@ -463,6 +463,24 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
+        "mining/evidence/material.py",
+        "mining/test_resampled.py",
+        (
+            "HALVED if self.findable else OF_PROPOSALS",
+            "HALVED",
+            "test_proposals_are_sought_again_too_in_halves_of_checkpoints_and_candidates",
+        ),
+    ),
+    *of(
+        "mining/usual_cosine.py",
+        "mining/test_simple.py",
+        (
+            "np.where(bits >> 31, ~bits, bits",
+            "np.where(bits >> 31, bits, bits",
+            "test_pairs_are_binned_in_float32_as_in_float64",
+        ),
+    ),
+    *of(
         "mining/inputs.py",
         "mining/test_large_groups.py",
         (

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     Sides = tuple[Ints, Ints]
 
 HALVED = ("checkpoints", "dimensions", "candidates")
+OF_PROPOSALS = (
+    "checkpoints",
+    "candidates",
+)  # dimensions take as long as both, and are asked where it matters
 DRAWS = 4  # halves of each kind
 
 
@@ -39,6 +43,7 @@ def searched_in_halves(
     settings: Settings,
     search: Callable[[Floats, Ints], list[Sides]],
     known: Known | None = None,
+    kinds: Sequence[str] = HALVED,
 ) -> list[Half]:
     """The pairs that are found in random halves of the checkpoints compared, of sketch dimensions, of candidates.
 
@@ -50,13 +55,14 @@ def searched_in_halves(
         settings: similarity and seed.
         search: similarity (M', M') and rows (M',) to pairs, as indices into the rows.
         known: as of ``similarity.residual_adjusted_cosine``, of all candidates.
+        kinds: of HALVED.
 
     Returns:
         Four halves of each kind; of one checkpoint there is no half.
     """
     drawn = [
         (halved, number)
-        for halved in HALVED
+        for halved in kinds
         for number in range(DRAWS)
         if halved != "checkpoints" or len(candidates.gradients) > 1
     ]

@@ -95,8 +95,17 @@ def _pairs(case: Case) -> Part:
     members = len({int(i) for pair in mining.pairs for group in (pair.first, pair.second) for i in group.ids})
     share = percent(members / total)
     found[-1] += f" {say('pairs: of the data', share=share, result=made_by(case, 'mine'))}"
+    found += _unstable(mining)
     found += _active(mining, total)
     return [title_of_pairs(mining)], [*found, *of_another_trace(case)], []
+
+
+def _unstable(mining: Mining) -> list[str]:
+    """The pairs that halves of what was compared do not bring back."""
+    numbers = [str(number) for number, pair in enumerate(mining.pairs, 1) if "unstable" in pair.traits]
+    if not numbers:
+        return []
+    return [say("pairs: unstable", pairs=f"pair{'s' if len(numbers) > 1 else ''} {joined(numbers)}")]
 
 
 def _active(mining: Mining, total: int) -> list[str]:

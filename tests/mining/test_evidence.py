@@ -111,7 +111,8 @@ def everything() -> Material:
         candidates=candidates,
         similarity=(of.similarity / 3).astype(np.float32),  # as large as that of the gradients
         by_chance=by_chance,
-        resample=True,
+        settings=Settings("full", surrogates=len(by_chance)),
+        findable=True,
         deltas=deltas,
         high_passed=peak,
     )

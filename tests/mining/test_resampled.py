@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from opsigcli.mining.evidence.material import Material
 from opsigcli.mining.inputs import Candidates, Settings
 from opsigcli.mining.resampled import DRAWS, HALVED, Half, recovered, recovery_in, searched_in_halves
 from opsigcli.mining.similarity import Gradients, gradient_similarity
@@ -97,6 +98,27 @@ def test_features_made_before_are_those_that_a_half_would_make() -> None:
     np.testing.assert_array_equal(
         gradient_similarity(given[1:3], LABELS, known=known), gradient_similarity(given[1:3], LABELS)
     )
+
+
+@pytest.mark.parametrize(
+    ("surrogates", "findable", "kinds"),
+    [(39, True, HALVED), (39, False, ("checkpoints", "candidates")), (0, False, ())],
+)
+def test_proposals_are_sought_again_too_in_halves_of_checkpoints_and_candidates(
+    surrogates: int, findable: bool, kinds: tuple[str, ...]
+) -> None:
+    given = gradients()
+    material = Material(
+        Candidates(np.arange(M), given),
+        LABELS,
+        gradient_similarity(given, LABELS),
+        np.zeros((9, M)),
+        np.ones(M) / M,
+        M,
+        Settings("full", surrogates=surrogates),
+        findable=findable,
+    )
+    assert [half.halved for half in material.halved] == [name for name in kinds for _ in range(DRAWS)]
 
 
 @pytest.mark.parametrize(("lowest", "word"), [(0.79, "unstable"), (0.8, "stable")])

@@ -98,6 +98,17 @@ def test_parallel_residuals_have_one_usual_cosine_whatever_their_rounding() -> N
         assert level == pytest.approx(np.median(gradient[upper][alike]), abs=0.02)
 
 
+@pytest.mark.parametrize("decimals", [7, 1])  # without and with many ties
+def test_pairs_are_binned_in_float32_as_in_float64(decimals: int) -> None:
+    rng = np.random.default_rng(3)
+    residual, gradient = np.round(rng.uniform(-1, 1, (2, 60, 60)), decimals).astype(np.float32)
+    residual[:, :20] *= 0.0  # 0 and -0 are tied
+    of_singles = usual_cosine(gradient, residual)
+    of_doubles = usual_cosine(gradient.astype(np.float64), residual.astype(np.float64))
+    for single, double in zip(of_singles, of_doubles, strict=True):
+        np.testing.assert_allclose(single, double, rtol=1e-6, atol=1e-6)
+
+
 def test_features_are_what_gradients_have_beyond_a_fit_to_the_others() -> None:
     at = random_gradients(np.random.default_rng(1), 30)
     found = fit(at)[1]

@@ -227,6 +227,10 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "pairs: like chance": (lambda: CHANCE(make_case()), lambda: UNTESTED(make_case())),
     "pairs: untested": (lambda: UNTESTED(make_case()), lambda: CHANCE(make_case())),
     "pairs: verdicts": (make_case, lambda: CHANCE(make_case())),
+    "pairs: unstable": (
+        lambda: pairs_with(make_case(), {"traits": ("structural", "unstable")}),
+        lambda: pairs_with(make_case(), {"traits": ("structural",)}),
+    ),
     "pairs: proposals": (lambda: CHANCE(make_case()), make_case),
     "pairs: of the data": (make_case, calm),
     "pairs: one swings": (lambda: pairs_with(make_case(), {"traits": ("active",)}), make_case),

@@ -34,7 +34,7 @@ def growing(gap: Floats, peak: int) -> int:
 def _growth(pair: Matched) -> Evidence | None:
     material = pair.material
     predict, deltas = material.candidates.growth, material.deltas
-    if predict is None or deltas is None or not material.resample:
+    if predict is None or deltas is None or not material.findable:
         return None
     first, second = (deltas[:, rows].astype(np.float64).mean(axis=1) for rows in pair.pair.sides)
     gap = first - second

@@ -12,7 +12,7 @@ import numpy as np
 from opsigcli.mining import METHODS
 from opsigcli.mining.class_matched import class_matched
 from opsigcli.mining.parts import parts
-from opsigcli.mining.resampled import Half, searched_in_halves
+from opsigcli.mining.resampled import HALVED, OF_PROPOSALS, Half, searched_in_halves
 from opsigcli.mining.search import Search
 from opsigcli.mining.side_by_side import side_by_side
 from opsigcli.mining.similarity import gradient_similarity
@@ -51,7 +51,7 @@ class Material:
         default_factory=lambda: np.zeros(0)
     )  # clarity of the clearest pair per surrogate
     deltas: Floats | None = None  # (T−1, M) loss deltas, nats
-    resample: bool = False  # some pair may be a finding, so that its stability is worth the time
+    findable: bool = False  # some pair may be a finding, so that what takes long is worth the time
     known: Known = field(default_factory=dict)  # features of all candidates by checkpoint
     rotations: Floats = field(
         default_factory=lambda: np.zeros(0)
@@ -59,8 +59,8 @@ class Material:
 
     @cached_property
     def halved(self) -> list[Half]:
-        """What the same search finds in halves of what was compared; [] where that is not asked for."""
-        if not self.resample:
+        """What the same search finds in halves of what was compared; [] where no chance was asked for either."""
+        if not self.settings.surrogates:
             return []
         method, searched = METHODS.load(self.settings.method), self.search
 
@@ -68,7 +68,8 @@ class Material:
             found: list[Sides] = method(searched.only(rows, similarity))
             return found
 
-        return searched_in_halves(self.candidates, self.labels, self.settings, search, self.known)
+        kinds = HALVED if self.findable else OF_PROPOSALS
+        return searched_in_halves(self.candidates, self.labels, self.settings, search, self.known, kinds)
 
     @property
     def search(self) -> Search:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.mining.evidence.material import Kind, Matched
-from opsigcli.mining.resampled import DRAWS, HALVED, recovered
+from opsigcli.mining.resampled import DRAWS, HALVED, OF_PROPOSALS, recovered
 from opsigcli.mining.simple import SMALLEST
 from opsigcli.mining_records import (
     Evidence,
@@ -16,6 +16,7 @@ from opsigcli.mining_records import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+WHERE = "in runs with a finding", "where surrogates are drawn"
 NULLS = 19  # random pairs that are held against the pairs found in halves
 OF = dict(
     zip(HALVED, ("the checkpoints compared", "the dimensions of sketches", "the candidates"), strict=True)
@@ -39,8 +40,8 @@ STABILITY = Kind(
     {
         f"stability_{halved}": f"largest Jaccard index of the pair's members and those of a pair that the same search "
         f"finds in a random half of {of}, mean over {DRAWS} halves that hold at least {SMALLEST} members of either "
-        f"side; below .8 the pair is unstable (in runs with a finding; null: {NULLS} draws of random candidates of the "
-        "same labels and sizes, mean)."
+        f"side; below .8 the pair is unstable ({WHERE[halved in OF_PROPOSALS]}; null: {NULLS} draws of random "
+        "candidates of the same labels and sizes, mean)."
         for halved, of in OF.items()
     },
     _stability,

@@ -30,7 +30,7 @@ OF_SAME = f"null: {DRAWS} draws of random unseen examples of the same labels and
 def _unseen(pair: Matched) -> Mapping[str, Evidence]:
     material = pair.material
     unseen, candidates, settings = material.candidates.unseen, material.candidates, material.settings
-    if unseen is None or not material.resample or settings.similarity != "adjusted":
+    if unseen is None or not material.findable or settings.similarity != "adjusted":
         return {}
     groups = parts(pair.similarity, pair.pair.sides, material.labels)
     own, among, weights = pair.pair.sides, material.examples, candidates.weights
