@@ -258,9 +258,12 @@ def of_tokens(store: Path) -> Iterator[tuple[dict, dict[str, tuple[float, ...]]]
     touched = {t for c in kept["rows"] for t in (c - 1, c)}
     free = [t for t in range(begin, len(h)) if t not in touched]
     labels, classes = labels[rows], len(np.unique(labels[rows]))
-    for told in mined["pairs"]:
+    of_all_pairs = [
+        tuple(np.flatnonzero(np.isin(ids[rows], told[side]["ids"])) for side in ("first", "second"))
+        for told in mined["pairs"]
+    ]
+    for told, pair in zip(mined["pairs"], of_all_pairs, strict=True):
         found: dict[str, tuple[float, ...]] = {}
-        pair = tuple(np.flatnonzero(np.isin(ids[rows], told[side]["ids"])) for side in ("first", "second"))
         first, second = (h[:, side].mean(axis=1) for side in pair)
         gap, members, lean = (first - second)[begin:], np.concatenate(pair), contrast(s, pair)
         means = np.array([lean[labels == label].mean() for label in labels])
@@ -268,7 +271,8 @@ def of_tokens(store: Path) -> Iterator[tuple[dict, dict[str, tuple[float, ...]]]
         groups = [sketches[:, side].mean(axis=1) for side in pair]
         lengths = np.prod([np.linalg.norm(group, axis=1) for group in groups], axis=0)
         found["opposition"], found["cohesion"] = (opposition(s, pair),), (cohesion(s, pair),)
-        found["separation"] = (separation(s, pair, weights=standing),)
+        others = others_of(s, pair, of_all_pairs)
+        found["separation"] = (separation(s, pair, weights=standing, others=others),)
         found["contrast_by_class"] = means.var() / lean.var(), (classes - 1) / (len(labels) - 1)
         found["gradient_cosine"] = (float(((groups[0] * groups[1]).sum(axis=1) / lengths).mean()),)
         found["share_of_loss_change"], found["share_ratio"] = (held,), (held * len(losses[0]) / len(members),)
@@ -314,11 +318,35 @@ def beyond(sizes: np.ndarray, counted: np.ndarray) -> float:
     return float(np.interp(0.98, (places - places[0]) / (places[-1] - places[0]), sizes[order]))
 
 
+def others_of(s: np.ndarray, pair: Pair, pairs: list[Pair]) -> np.ndarray:
+    """Everybody but members of the pair and of those pairs that nine tenths of the members of both tell from it."""
+
+    def leans(to: Pair) -> np.ndarray:
+        size = np.abs(contrast(s, to))
+        size[to[1]], size[to[0]] = -contrast(s, to)[to[1]], contrast(s, to)[to[0]]
+        return size / np.sqrt(size[np.concatenate(to)].mean())
+
+    out = set(np.concatenate(pair).tolist())
+    for other in pairs:
+        if other is not pair:
+            here, there = np.concatenate(pair), np.concatenate(other)
+            shares = (leans(pair) > leans(other))[here].mean(), (leans(other) > leans(pair))[there].mean()
+            out |= set(there.tolist()) if min(shares) >= 0.9 else set()
+    return np.array(sorted(set(range(len(s))) - out))
+
+
 def separation(
-    s: np.ndarray, pair: Pair, labels: np.ndarray | None = None, weights: np.ndarray | None = None
+    s: np.ndarray,
+    pair: Pair,
+    labels: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+    others: np.ndarray | None = None,
 ) -> float:
     lean, members = contrast(s, pair), np.concatenate(pair)
     own = np.concatenate([lean[pair[0]], -lean[pair[1]]])
+    if others is not None:
+        bulk = beyond(np.abs(lean[others]), weights[others])
+        return float(np.quantile(own, 0.1) / bulk)
     others = np.abs(np.delete(lean, members))
     bulk = np.quantile(others, 0.98) if weights is None else beyond(others, np.delete(weights, members))
     if labels is not None:

@@ -26,7 +26,8 @@ CHOICES = (
 DEFINITION = (
     "remainders of the usual gradient, evened where directions are few, of eight outputs and more too; halves; growth "
     "where no statistics move; apart in labels; mixtures where candidates are chosen, and all are stood for; the "
-    "middle half where directions are few; halves of proposals"
+    "middle half where directions are few; halves of proposals; pairs told from one another "
+    "where candidates are chosen"
 )
 
 

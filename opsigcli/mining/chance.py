@@ -14,6 +14,8 @@ from opsigcli.mining.surrogate import clear, clearest_by_chance, p_after_selecti
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from opsigcli.mining.inputs import Keep, Settings
     from opsigcli.progress import Progress
     from opsigcli.records import Floats, Ints
@@ -40,6 +42,7 @@ def by_chance(
     progress: Progress,
     keep: Keep,
     weights: Floats | None = None,
+    left_out: Sequence[NDArray[np.bool_] | None] = (),
 ) -> Chance:
     """The surrogates that the pairs are held against.
 
@@ -55,17 +58,21 @@ def by_chance(
         progress: told of surrogates.
         keep: keeps each.
         weights: (M,) how many of all examples each row stands for (default: one).
+        left_out: (M,) of each pair, as of ``outliers.separation``.
     """
     if not pairs or not settings.surrogates:
         return Chance()
     count, rate = settings.surrogates, settings.false_discovery_rate
+    left_out = left_out or [None] * len(pairs)
     apart = [
-        stands_apart(similarity, p, parts(similarity, p, labels), labels, chosen_of, weights) for p in pairs
+        stands_apart(similarity, p, parts(similarity, p, labels), labels, chosen_of, weights, out)
+        for p, out in zip(pairs, left_out, strict=True)
     ]
     made = partial(clearest_by_chance, similarity, labels, count, settings.seed, progress, keep)
 
     def of(*, chosen: bool) -> tuple[Floats, bool]:
-        how = [clear(similarity, sides, labels, chosen=chosen) for sides in pairs]
+        each = zip(pairs, left_out, strict=True)
+        how = [clear(similarity, sides, labels, out, chosen=chosen) for sides, out in each]
         some = [each for each, good in zip(how, apart, strict=True) if good]
         found = made(max(how), some, rate, chosen=chosen)
         return found, any(p_after_selection(each, found, count) <= rate for each in some)

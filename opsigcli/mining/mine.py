@@ -29,6 +29,7 @@ from opsigcli.mining.notes import (
     notes_on_unseen,
 )
 from opsigcli.mining.oscillation import Oscillation, oscillation
+from opsigcli.mining.other_pairs import told_from
 from opsigcli.mining.outliers import keep_outliers
 from opsigcli.mining.recovery import recovery
 from opsigcli.mining.search import Search
@@ -49,6 +50,8 @@ from opsigcli.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from opsigcli.mining.extend import Outside
     from opsigcli.mining.inputs import Keep
@@ -201,6 +204,7 @@ def _search(
         )
     )
     chance = Chance()
+    left_out: list[NDArray[np.bool_]] = []
     chosen, examples = usable.weights is not None, len(trace.survey.energy)
     if similarity is not None:
         if chosen and settings.method in TELL_APART and settings.similarity == "adjusted":
@@ -208,9 +212,15 @@ def _search(
                 usable.gradients, settings.seed, usable.among, progress, evened=True
             )
             proposed = with_alike(proposed, similarity, evened, labels, examples, usable.weights)
-        proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights, labels=labels)
+        left_out = told_from(similarity, proposed, labels) if chosen else []
+        proposed = keep_outliers(
+            proposed, similarity, usable.gradients, usable.weights, labels=labels, left_out=left_out
+        )
+        left_out = told_from(similarity, proposed, labels) if chosen else []
         of = examples if chosen else 0
-        chance = by_chance(similarity, labels, proposed, settings, of, progress, keep, usable.weights)
+        chance = by_chance(
+            similarity, labels, proposed, settings, of, progress, keep, usable.weights, left_out
+        )
     energy, whole = trace.survey.energy, float(trace.survey.energy.sum())
     share = energy[usable.positions] / whole if whole > 0 else np.zeros(len(labels))
     material = Material(
@@ -229,7 +239,7 @@ def _search(
     )
     pairs = tuple(
         pair.swapped() if material.strongest(pair.sides)[1] < 0 else pair
-        for pair in _joined(usable, proposed, settings)
+        for pair in _joined(usable, proposed, settings, left_out)
     )
     return Findings(trace, material, pairs, shares, settings.seed)
 
@@ -241,9 +251,13 @@ def _in_order(records: Sequence[Pair], rate: float) -> tuple[list[int], tuple[Pa
     return order, tuple(replace(records[at], finding=found[at]) for at in order)
 
 
-def _joined(usable: Candidates, proposed: list[Sides], settings: Settings) -> tuple[Proposed, ...]:
+def _joined(
+    usable: Candidates, proposed: list[Sides], settings: Settings, left_out: Sequence[NDArray[np.bool_]]
+) -> tuple[Proposed, ...]:
     """The pairs with the examples outside the candidates that join them, where those are looked at."""
-    pairs = [Proposed(sides, (usable.positions[sides[0]], usable.positions[sides[1]])) for sides in proposed]
+    out: Sequence[NDArray[np.bool_] | None] = left_out or [None] * len(proposed)
+    at = usable.positions
+    pairs = [Proposed((a, b), (at[a], at[b]), rows) for (a, b), rows in zip(proposed, out, strict=True)]
     outside = _asked_to_join(usable, settings)
     if outside is None:
         return tuple(pairs)

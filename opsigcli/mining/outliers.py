@@ -49,6 +49,7 @@ def keep_outliers(
     weights: Floats | None = None,
     share: float = OUTLIERS,
     labels: Ints | None = None,
+    left_out: Sequence[NDArray[np.bool_] | None] = (),
 ) -> list[Sides]:
     """The same pairs, with at most ``share`` of all examples in those that do not stand apart.
 
@@ -63,18 +64,18 @@ def keep_outliers(
         weights: (M,) how many of all examples each row stands for (default: one).
         share: of all examples.
         labels: (M,), where sides of several labels may be several groups (default: none is).
+        left_out: (M,) of each pair, as of ``separation``.
     """
     weights = np.ones(len(similarity)) if weights is None else weights
     examples = float(weights.sum())
     whole, found = share * examples, dict(enumerate(pairs))
+    left_out = left_out or [None] * len(pairs)
 
-    def apart(sides: Sides) -> bool:
-        of = None if labels is None else parts(similarity, sides, labels)
-        return stands_apart(similarity, sides, of, labels, examples, weights)
+    def apart(p: int) -> bool:
+        of = None if labels is None else parts(similarity, pairs[p], labels)
+        return stands_apart(similarity, pairs[p], of, labels, examples, weights, left_out[p])
 
-    tails = {
-        p: pull(gradients, sides)[np.concatenate(sides)] for p, sides in found.items() if not apart(sides)
-    }
+    tails = {p: pull(gradients, sides)[np.concatenate(sides)] for p, sides in found.items() if not apart(p)}
     while tails:
         rows = np.concatenate([np.concatenate(pairs[p]) for p in tails])
         order = np.argsort(-np.concatenate(list(tails.values())), kind="stable")
@@ -148,9 +149,10 @@ def stands_apart(
     labels: Ints | None = None,
     examples: float = 0,
     weights: Floats | None = None,
+    left_out: NDArray[np.bool_] | None = None,
 ) -> bool:
     """Whether two sides are discrete, as the verdict has it."""
-    far = separation(similarity, sides, of, labels, examples, weights)
+    far = separation(similarity, sides, of, labels, examples, weights, left_out)
     return far > APART and cohesion(similarity, sides, of) > COHERENT
 
 
@@ -173,6 +175,7 @@ def separation(
     labels: Ints | None = None,
     examples: float = 0,
     weights: Floats | None = None,
+    left_out: NDArray[np.bool_] | None = None,
 ) -> float:
     """10 % quantile of the members' contrast over what all others reach.
 
@@ -186,16 +189,19 @@ def separation(
         labels: (M,), where others with the members' labels count by themselves (default: they do not).
         examples: N, where more is asked of pairs that are rare among these (default: of none).
         weights: (M,) how many of all examples each row stands for (default: one).
+        left_out: (M,) who is none of the others (``other_pairs``; default: nobody).
     """
     first, second = of or ([sides[0]], [sides[1]])
     to_first = to_nearest(similarity, first) - closeness(similarity, sides[1])
     to_second = to_nearest(similarity, second) - closeness(similarity, sides[0])
     inside = np.concatenate([to_first[sides[0]], to_second[sides[1]]])
     members = np.concatenate(sides)
-    outside = np.delete(np.maximum(to_first, to_second), members)
+    others = np.ones(len(similarity), dtype=bool) if left_out is None else ~left_out
+    others[members] = False
+    outside = np.maximum(to_first, to_second)[others]
     alike = np.zeros(len(outside), dtype=bool)
     if labels is not None:
-        alike = np.isin(np.delete(labels, members), labels[members])
-    stand_for = None if weights is None else np.delete(weights, members)[None]
+        alike = np.isin(labels[others], labels[members])
+    stand_for = None if weights is None else weights[others][None]
     bulk = float(reached(outside[None], alike[None], len(inside), examples, stand_for)[0])
     return float(np.quantile(inside, 0.1)) / max(bulk, 1e-3)

@@ -12,6 +12,7 @@ from opsigcli.mining.discovery import discoveries
 from opsigcli.mining.fixed_point import standing
 from opsigcli.mining.inputs import compute_now
 from opsigcli.mining.mixtures import mixed
+from opsigcli.mining.other_pairs import told_from
 from opsigcli.mining.outliers import separation
 from opsigcli.mining.proposals import along_the_axis, clarity, propose
 from opsigcli.mining.side_by_side import side_by_side
@@ -21,6 +22,8 @@ from opsigcli.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from opsigcli.mining.inputs import Keep
     from opsigcli.records import Floats, Ints
@@ -124,7 +127,11 @@ def clearest_by_chance(
     def one(number: int) -> float:
         drawn = [seed, number]
         key = [*of, str(drawn).encode()]
-        return float(keep("mixture" if chosen else "surrogate", key, partial(_clearest, make, drawn, chosen)))
+        return float(
+            keep(
+                "mixture, pairs told" if chosen else "surrogate", key, partial(_clearest, make, drawn, chosen)
+            )
+        )
 
     count = count if len(apart) else min(count, IDLE)
     best: list[float] = []
@@ -169,15 +176,23 @@ def _undecided(best: list[float], apart: Sequence[float], count: int, rate: floa
     return bool(discoveries(with_more, rate)[leading].any())
 
 
-def clear(similarity: Floats, sides: Sides, labels: Ints, *, chosen: bool) -> float:
+def clear(
+    similarity: Floats,
+    sides: Sides,
+    labels: Ints,
+    left_out: NDArray[np.bool_] | None = None,
+    *,
+    chosen: bool,
+) -> float:
     """How clear a pair is, which surrogates are asked for as well: ``clarity``.
 
     Where candidates were ``chosen``, how far the sides stand apart with hardly anybody between (``outliers.reached`` as
-    of rare pairs, however many they are): mixtures are as opposed as the run is, with somebody everywhere.
+    of rare pairs, however many they are), but for members of pairs told from it, ``left_out`` in surrogates as in the
+    run: mixtures are as opposed as the run is, with somebody everywhere.
     """
     if not chosen:
         return clarity(similarity, sides)
-    return separation(similarity, sides, labels=labels, examples=np.inf)
+    return separation(similarity, sides, labels=labels, examples=np.inf, left_out=left_out)
 
 
 def _rotations(similarity: Floats, labels: Ints, seed: int) -> Surrogates:
@@ -199,8 +214,13 @@ def _clearest(make: Surrogates, drawn: list[int], chosen: bool) -> Floats:
     kept, cores = standing(surrogate, propose(Starts(surrogate, STARTS), STARTS))
     if not chosen:
         return np.array(max((p.score for p in (*kept, *cores)), default=0.0))
-    every = (*kept, *cores, *along_the_axis(surrogate))  # the run may have proposed its axis too
-    return np.array(max((clear(surrogate, p.sides, labels, chosen=True) for p in every), default=0.0))
+    # The run may have proposed its axis too.
+    every = [p.sides for p in (*kept, *cores, *along_the_axis(surrogate))]
+    apart = told_from(surrogate, every, labels)
+    each = (
+        clear(surrogate, sides, labels, out, chosen=True) for sides, out in zip(every, apart, strict=True)
+    )
+    return np.array(max(each, default=0.0))
 
 
 def _waves(labels: Ints) -> list[tuple[int, int, int]]:

@@ -339,6 +339,28 @@ def test_separation_counts_those_drawn_for_all_that_are_no_candidates() -> None:
     assert other != pytest.approx(one, rel=0.01)
 
 
+def test_separation_and_clarity_leave_out_members_of_pairs_that_are_told_from_it() -> None:
+    of = material()
+    assert of.similarity is not None
+    standing = np.where(np.arange(M) % 3, 1.0, 9.0)
+    of = replace(of, candidates=replace(of.candidates, weights=standing), by_chance=np.full(39, 0.1))
+    far = np.abs(closeness(of.similarity, A) - closeness(of.similarity, B))
+    out = np.zeros(M, dtype=bool)
+    out[[row for row in np.argsort(-far) if row not in {*A, *B}][:20]] = True
+    whole, less = proposed((A, B)), replace(proposed((A, B)), left_out=out)
+    for measure, examples in ((SEPARATION.measure, 0), (None, np.inf)):
+        value, fewer = (
+            clarity_by_chance(pair) if measure is None else next(iter(measure(pair).values()))
+            for pair in (Matched.of(of, each, [], 0) for each in (whole, less))
+        )
+        assert value is not None
+        assert fewer is not None
+        weights = standing if measure else None
+        expected = separation(of.similarity, (A, B), None, LABELS, examples, weights, out)
+        assert fewer.value == pytest.approx(expected, rel=1e-5)
+        assert fewer.value > 1.02 * value.value
+
+
 def test_a_note_says_what_p_and_clarity_are_where_candidates_were_chosen() -> None:
     of = replace(material(), by_chance=np.full(39, 0.1))
     chosen = replace(of, candidates=replace(of.candidates, weights=np.full(M, N / M)))

@@ -24,6 +24,8 @@ from opsigcli.mining_records import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from opsigcli.mining.inputs import Candidates, Settings
     from opsigcli.mining.similarity import Gradients, Known
     from opsigcli.records import Floats, Ints
@@ -124,6 +126,7 @@ class Proposed:
 
     sides: Sides  # rows of the candidates in them
     members: Sides  # positions of all their examples: those candidates, and who joined from outside
+    left_out: NDArray[np.bool_] | None = None  # (M,) candidates of other pairs that are told from it
 
     @property
     def outside(self) -> int:
@@ -133,11 +136,11 @@ class Proposed:
     def joined(self, others: Sides) -> Proposed:
         """The same pair with more members, by their positions."""
         first, second = (np.union1d(*both) for both in zip(self.members, others, strict=True))
-        return Proposed(self.sides, (first, second))
+        return replace(self, members=(first, second))
 
     def swapped(self) -> Proposed:
         """The same pair with its second side first."""
-        return Proposed(self.sides[::-1], self.members[::-1])
+        return replace(self, sides=self.sides[::-1], members=self.members[::-1])
 
 
 @dataclass(frozen=True)

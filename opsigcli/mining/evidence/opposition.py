@@ -55,14 +55,23 @@ def _separation(pair: Matched) -> Evidence:
         np.put_along_axis(inside, side, True, axis=1)
     own = [np.take_along_axis(lean, side, axis=1) for lean, side in zip(contrasts, pair.groups, strict=True)]
     low = np.quantile(np.concatenate(own, axis=1), 0.1, axis=1)
-    others = np.maximum(*contrasts)[~inside].reshape(len(inside), -1)
-    labels = pair.material.labels
+    lean, labels, left_out = np.maximum(*contrasts), pair.material.labels, pair.pair.left_out
     alike = np.isin(labels, labels[np.concatenate(pair.pair.sides)])  # those drawn have the same labels
-    alike = np.broadcast_to(alike, inside.shape)[~inside].reshape(others.shape)
     weights = pair.material.candidates.weights
-    if weights is not None:
-        weights = np.broadcast_to(weights, inside.shape)[~inside].reshape(others.shape)
-    bulk = reached(others, alike, pair.size, pair.material.examples, weights)
+
+    def of_others(rows: slice) -> Floats:
+        """What they reach, of rows in which they are as many."""
+        counted = ~inside[rows] if left_out is None else ~inside[rows] & ~left_out
+        some = lean[rows][counted].reshape(len(counted), -1)
+        near = np.broadcast_to(alike, counted.shape)[counted].reshape(some.shape)
+        each = None
+        if weights is not None:
+            each = np.broadcast_to(weights, counted.shape)[counted].reshape(some.shape)
+        return reached(some, near, pair.size, pair.material.examples, each)
+
+    apart = left_out is not None  # random groups hold more or fewer of those left out
+    rows = [slice(r, r + 1) for r in range(len(inside))] if apart else [slice(None)]
+    bulk = np.concatenate([of_others(some) for some in rows])
     return beside_null(low / np.maximum(bulk, 1e-3))
 
 
@@ -89,9 +98,8 @@ def clarity_by_chance(pair: Matched) -> Evidence | None:
         return None
     first, second = (np.sort(rows) for rows in pair.pair.sides)
     material = pair.material
-    how = clear(
-        pair.similarity, (first, second), material.labels, chosen=material.candidates.weights is not None
-    )
+    chosen = material.candidates.weights is not None
+    how = clear(pair.similarity, (first, second), material.labels, pair.pair.left_out, chosen=chosen)
     count = material.settings.surrogates
     p_value = p_after_selection(how, by_chance, count)
     if len(material.rotations):
@@ -113,7 +121,8 @@ SEPARATION = Kind.number(
     "that to the other) over the 98 % quantile of its size in all other candidates, or in those with the members' "
     "labels, whichever is larger (those drawn at random count for all that are no candidates); of a pair with less "
     "than 2 % of all examples what a tenth as many of the latter reach as it has members takes the place of their "
-    f"quantile; above {APART} "
+    "quantile, and where candidates were chosen, members of pairs that are told from it are none of the others; "
+    f"above {APART} "
     f"and with a cohesion above {COHERENT} the groups stand apart, else they are tails of one continuous axis "
     f"({NULL}, mean; {SOUGHT}).",
     _separation,

@@ -34,7 +34,7 @@ def _unseen(pair: Matched) -> Mapping[str, Evidence]:
         return {}
     groups = parts(pair.similarity, pair.pair.sides, material.labels)
     own, among, weights = pair.pair.sides, material.examples, candidates.weights
-    if not stands_apart(pair.similarity, own, groups, material.labels, among, weights):
+    if not stands_apart(pair.similarity, own, groups, material.labels, among, weights, pair.pair.left_out):
         return {}
     sides = sides_in(
         unseen, candidates.gradients, pair.similarity, pair.pair.sides, settings.seed, candidates.among

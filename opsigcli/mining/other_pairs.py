@@ -1,0 +1,64 @@
+"""Members of other pairs, who are no part of what stands between a pair and the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opsigcli.mining.parts import parts, to_nearest
+from opsigcli.mining.simple import closeness
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from opsigcli.records import Floats, Ints
+
+    Sides = tuple[Ints, Ints]
+
+OWN = 0.9  # of the members of two pairs lean more to their own, where the pairs are told from one another
+
+
+def told_from(similarity: Floats, pairs: Sequence[Sides], labels: Ints) -> list[NDArray[np.bool_]]:
+    """Of each pair, the members of the pairs that are told from it.
+
+    Where features are alike, members of one pair lean to another as well, and more so than who is in neither: they
+    would stand between its members and the rest, and it would seem the tail of an axis. On one axis every member leans
+    most to the pair farthest out, so that no two pairs there are told from one another: two are if at least nine in ten
+    members of either lean more to their own. The contrast with a pair is measured in units of the square root of its
+    members' mean, which is how far out it is.
+
+    Args:
+        similarity: S, (M, M), zero diagonal.
+        pairs: rows of the two sides of each.
+        labels: (M,).
+
+    Returns:
+        (M,) for each pair; its own members are never among them.
+    """
+    members = [np.concatenate(sides) for sides in pairs]
+    leans = [_lean(similarity, sides, labels) for sides in pairs]
+    every = np.array(leans).T  # (M, pairs)
+    own = [np.mean(lean[rows, None] > every[rows], axis=0) for lean, rows in zip(leans, members, strict=True)]
+    found = []
+    for p, rows in enumerate(members):
+        out = np.zeros(len(similarity), dtype=bool)
+        for q, others in enumerate(members):
+            if q != p and min(own[p][q], own[q][p]) >= OWN:
+                out[others] = True
+        out[rows] = False
+        found.append(out)
+    return found
+
+
+def _lean(similarity: Floats, sides: Sides, labels: Ints) -> Floats:
+    """Contrast of every row with a pair, of members to their own side, over the root of the members' mean, (M,)."""
+    first, second = parts(similarity, sides, labels)
+    to_first = to_nearest(similarity, first) - closeness(similarity, sides[1])
+    to_second = to_nearest(similarity, second) - closeness(similarity, sides[0])
+    lean = np.maximum(to_first, to_second)
+    lean[sides[0]], lean[sides[1]] = to_first[sides[0]], to_second[sides[1]]
+    mean = float(lean[np.concatenate(sides)].mean())
+    return np.asarray(lean / np.sqrt(max(mean, 1e-6)))
