@@ -472,6 +472,39 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
+        "mining/other_pairs.py",
+        "mining/test_other_pairs.py",
+        ("OWN = 0.9", "OWN = 0.1", "test_slices_of_one_axis_are_not_told_from_one_another"),
+        (
+            "lean / np.sqrt(max(mean, 1e-6))",
+            "lean",
+            "test_members_of_another_pair_with_a_feature_that_is_alike_do_not_stand_between",
+        ),
+    ),
+    *of(
+        "mining/surrogate.py",
+        "mining/test_other_pairs.py",
+        (
+            "clear(surrogate, sides, labels, out, chosen=True)",
+            "clear(surrogate, sides, labels, chosen=True)",
+            "test_pairs_are_told_from_one_another_in_surrogates_too",
+        ),
+    ),
+    *of(
+        "mining/evidence/opposition.py",
+        "mining/test_evidence.py",
+        (
+            "~inside[rows] & ~left_out",
+            "~inside[rows]",
+            "test_separation_and_clarity_leave_out_members_of_pairs_that_are_told_from_it",
+        ),
+        (
+            "pair.pair.left_out, chosen=chosen)",
+            "chosen=chosen)",
+            "test_separation_and_clarity_leave_out_members_of_pairs_that_are_told_from_it",
+        ),
+    ),
+    *of(
         "mining/usual_cosine.py",
         "mining/test_simple.py",
         (

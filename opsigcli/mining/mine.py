@@ -212,10 +212,7 @@ def _search(
                 usable.gradients, settings.seed, usable.among, progress, evened=True
             )
             proposed = with_alike(proposed, similarity, evened, labels, examples, usable.weights)
-        left_out = told_from(similarity, proposed, labels) if chosen else []
-        proposed = keep_outliers(
-            proposed, similarity, usable.gradients, usable.weights, labels=labels, left_out=left_out
-        )
+        proposed = keep_outliers(proposed, similarity, usable.gradients, usable.weights, labels=labels)
         left_out = told_from(similarity, proposed, labels) if chosen else []
         of = examples if chosen else 0
         chance = by_chance(

@@ -36,19 +36,18 @@ def told_from(similarity: Floats, pairs: Sequence[Sides], labels: Ints) -> list[
         labels: (M,).
 
     Returns:
-        (M,) for each pair; its own members are never among them.
+        (M,) for each pair.
     """
     members = [np.concatenate(sides) for sides in pairs]
     leans = [_lean(similarity, sides, labels) for sides in pairs]
     every = np.array(leans).T  # (M, pairs)
     own = [np.mean(lean[rows, None] > every[rows], axis=0) for lean, rows in zip(leans, members, strict=True)]
     found = []
-    for p, rows in enumerate(members):
+    for p in range(len(pairs)):
         out = np.zeros(len(similarity), dtype=bool)
         for q, others in enumerate(members):
-            if q != p and min(own[p][q], own[q][p]) >= OWN:
+            if min(own[p][q], own[q][p]) >= OWN:
                 out[others] = True
-        out[rows] = False
         found.append(out)
     return found
 

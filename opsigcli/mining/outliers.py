@@ -49,7 +49,6 @@ def keep_outliers(
     weights: Floats | None = None,
     share: float = OUTLIERS,
     labels: Ints | None = None,
-    left_out: Sequence[NDArray[np.bool_] | None] = (),
 ) -> list[Sides]:
     """The same pairs, with at most ``share`` of all examples in those that do not stand apart.
 
@@ -64,18 +63,18 @@ def keep_outliers(
         weights: (M,) how many of all examples each row stands for (default: one).
         share: of all examples.
         labels: (M,), where sides of several labels may be several groups (default: none is).
-        left_out: (M,) of each pair, as of ``separation``.
     """
     weights = np.ones(len(similarity)) if weights is None else weights
     examples = float(weights.sum())
     whole, found = share * examples, dict(enumerate(pairs))
-    left_out = left_out or [None] * len(pairs)
 
-    def apart(p: int) -> bool:
-        of = None if labels is None else parts(similarity, pairs[p], labels)
-        return stands_apart(similarity, pairs[p], of, labels, examples, weights, left_out[p])
+    def apart(sides: Sides) -> bool:
+        of = None if labels is None else parts(similarity, sides, labels)
+        return stands_apart(similarity, sides, of, labels, examples, weights)
 
-    tails = {p: pull(gradients, sides)[np.concatenate(sides)] for p, sides in found.items() if not apart(p)}
+    tails = {
+        p: pull(gradients, sides)[np.concatenate(sides)] for p, sides in found.items() if not apart(sides)
+    }
     while tails:
         rows = np.concatenate([np.concatenate(pairs[p]) for p in tails])
         order = np.argsort(-np.concatenate(list(tails.values())), kind="stable")

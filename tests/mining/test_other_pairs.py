@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from opsigcli.mining import surrogate
 from opsigcli.mining.chance import by_chance
 from opsigcli.mining.inputs import Settings, compute_now
 from opsigcli.mining.other_pairs import told_from
 from opsigcli.mining.outliers import separation
+from opsigcli.mining.surrogate import clearest_by_chance
 from opsigcli.progress import SILENT
 
 M, SIDE = 600, 15
@@ -71,8 +73,6 @@ def test_of_no_pair_and_of_one_nobody_is_left_out() -> None:
     similarity = two_pairs(0.5)
     assert told_from(similarity, [], LABELS) == []
     assert not told_from(similarity, [FIRST], LABELS)[0].any()
-    shared = told_from(similarity, [FIRST, (FIRST[0], SECOND[1])], LABELS)  # of pairs that overlap
-    assert not shared[0][np.concatenate(FIRST)].any()
 
 
 def test_where_candidates_were_chosen_such_pairs_may_be_findings() -> None:
@@ -85,3 +85,20 @@ def test_where_candidates_were_chosen_such_pairs_may_be_findings() -> None:
     )
     assert without.findable
     assert not by_all.findable
+
+
+def test_pairs_are_told_from_one_another_in_surrogates_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    similarity, asked = two_pairs(0.8), []
+
+    def all_others(drawn: np.ndarray, pairs: list[Sides], _labels: np.ndarray) -> list[np.ndarray]:
+        asked.append(len(pairs))
+        return [~np.isin(np.arange(len(drawn)), np.concatenate(sides)) for sides in pairs]
+
+    usual = clearest_by_chance(similarity, LABELS, 3, 0, chosen=True)
+    monkeypatch.setattr(surrogate, "told_from", all_others)
+    nobody_left = clearest_by_chance(similarity, LABELS, 3, 0, chosen=True)
+    assert min(asked) > 0
+    assert (nobody_left > 10 * usual).all()  # of a separation from nobody
+    assert (
+        clearest_by_chance(similarity, LABELS, 3, 0).max() < 10
+    )  # rotations have clarity, which has no others
