@@ -428,7 +428,7 @@ MUTATIONS: list[Mutation] = [
             "test_the_ends_of_an_axis_with_long_tails_do_not_stand_apart_and_a_group_as_rare_does",
         ),
         (
-            "alike = np.isin(np.delete(labels, members), labels[members])",
+            "alike = np.isin(labels[others], labels[members])",
             "pass",
             "test_on_an_axis_within_one_class_nobody_stands_apart_from_those_between_the_ends",
         ),
@@ -602,8 +602,8 @@ MUTATIONS: list[Mutation] = [
         "mining/evidence/opposition.py",
         "mining/test_evidence.py",
         (
-            "chosen=material.candidates.weights is not None",
-            "chosen=False",
+            "chosen = material.candidates.weights is not None",
+            "chosen = False",
             "test_clarity_is_how_far_a_pair_stands_apart_where_candidates_were_chosen",
         ),
         (
@@ -612,8 +612,8 @@ MUTATIONS: list[Mutation] = [
             "test_clarity_is_how_far_a_pair_stands_apart_where_candidates_were_chosen",
         ),
         (
-            "    bulk = reached(others, alike,",
-            "    bulk = reached(others, ~alike,",
+            "reached(some, near, pair.size",
+            "reached(some, ~near, pair.size",
             "test_separation_counts_others_of_the_members_own_labels_by_themselves",
         ),
         (
