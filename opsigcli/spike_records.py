@@ -59,7 +59,9 @@ class SpikeCause:
     strength: str  # SEEN, LIKELY or UNTOLD
     words: str  # a sentence
     classes: tuple[Share, ...]  # every class, largest share first
-    named: tuple[str, ...] = ()  # classes that hold more than random sets, chosen on one half of the examples
+    named: tuple[
+        str, ...
+    ] = ()  # classes that hold more than random sets, and 5 % above their size, chosen on one half of the examples
     held: Share | None = None  # by the named classes together, on the other half
     falling: tuple[str, ...] = ()  # classes whose mean loss fell meanwhile, by two standard errors or more
     confidence: tuple[
@@ -79,3 +81,8 @@ class SpikeCause:
     def share(self) -> float:
         """What the named classes hold together, of all examples: as the table of classes says it."""
         return sum(share.share for share in self.classes if share.name in self.named)
+
+    @property
+    def part(self) -> float:
+        """The part of the examples that the named classes are, which random ones of them would hold."""
+        return sum(share.expected for share in self.classes if share.name in self.named)

@@ -117,7 +117,8 @@ SPIKES = Topic(
             "STRENGTH",
             (
                 "seen: the named classes hold at least half of the held-out rise, with p at most .01.",
-                "likely: they hold less, or p is at most .05; or a feature parts a class that holds a fifth "
+                "likely: they hold less, or p is at most .05 (named are classes that hold 5 % of the held-out rise "
+                "more than their size); or a feature parts a class that holds a fifth "
                 "of the rise, p at most .05 and a part 5 % above or below its size; or a group of a mined pair "
                 "holds at least 5 % and more than class-matched ones, p at most .05 (it was mined from these "
                 "losses, so that it is never more than likely).",

@@ -105,7 +105,7 @@ def held_together(case: Case) -> str:
     parts = [_held(sorted(spikes, key=lambda spike: -spike.rise)) for spikes in order[:SETS]]
     others = sum(map(len, order[SETS:]))
     more = f"; other classes {count(others, 'more spike', 'more spikes')}" if others else ""
-    return "; ".join(parts) + more
+    return say("spikes: by whom", kind=case.trace.naming.kind, held="; ".join(parts) + more)
 
 
 def _held(spikes: Sequence[Spike]) -> str:
@@ -118,8 +118,9 @@ def _held(spikes: Sequence[Spike]) -> str:
         held = each[0]
     elif len(shares) <= LISTED:
         held = f"{', '.join(f'{100 * share:.0f}' for share in shares[:-1])} and {each[-1]}"
-    classes = " + ".join(causes[0].named)
-    return say("spikes: together", classes=classes, shares=held, spikes=count(len(shares), "spike"))
+    classes, size = " + ".join(causes[0].named), percent(causes[0].part)
+    spiked = count(len(shares), "spike")
+    return say("spikes: together", classes=classes, part=size, shares=held, spikes=spiked)
 
 
 def stability(case: Case) -> str:

@@ -18,7 +18,6 @@ from opsigcli.printable import count, printable, without_home
 from opsigcli.reporting.first_screen import held_together, spike_lines, stability
 from opsigcli.reporting.format import NOTHING
 from opsigcli.reporting.headline import headline
-from opsigcli.reporting.sentences import capital
 from opsigcli.reporting.terminal import loss_plot
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def render_markdown(
         lines += _table(("", "gate", "found"), map(_gate, gates))
     together = held_together(case)
     lines += [f"- {escaped_text(line)}" for line in said.found]
-    lines += [f"- {escaped_text(f'{capital(together)}.')}"] if together else []
+    lines += [f"- {escaped_text(f'{together}.')}"] if together else []
     lines += [
         f"- {escaped_text(f'{line.span}, {line.rise}{case.run.loss_unit.after}, {line.strength}: {line.words}')}"
         for line in spike_lines(case)

@@ -14,7 +14,6 @@ from opsigcli.reporting.edge import against_threshold
 from opsigcli.reporting.first_screen import held_together, next_steps, spike_lines, stability
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.scales import Scale, value_scale
-from opsigcli.reporting.sentences import capital
 from opsigcli.reporting.terminal import SHARP, loss_plot, moved_lines, render_report
 from opsigcli.reporting.textplot import TextPlot
 from opsigcli.sharpness_records import contradicted
@@ -55,7 +54,7 @@ class _Fitted:
         if (ratios := ratio_plot(case)) is not None:
             self.parts.append((CHART, ratios))
         if together := held_together(case):
-            self.parts.append((SAID, Text(printable(f"{capital(together)}."))))
+            self.parts.append((SAID, Text(printable(f"{together}."))))
         for line in spike_lines(case):
             text = Text(f"{line.span}, {line.rise}{case.run.loss_unit.after}, ").append(
                 line.strength, style="bold"

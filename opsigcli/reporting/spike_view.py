@@ -33,7 +33,7 @@ def first_view(case: Case, album: Album) -> dict[str, Any]:
     most = max(known, key=lambda spike: spike.rise, default=None)
     together = held_together(case)
     return {
-        "together": f"{together[:1].upper()}{together[1:]}." if together else "",
+        "together": f"{together}." if together else "",
         "causes": [
             {"span": line.span, "rise": line.rise, "strength": line.strength, "words": line.words}
             for line in spike_lines(case, FIRST_CAUSES)

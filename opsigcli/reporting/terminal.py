@@ -154,7 +154,7 @@ def _first(case: Case) -> list[RenderableType]:
     """Who held the spikes, what rose and fell most, how near the edge the run was, and what to run next."""
     lines: list[RenderableType] = []
     if together := held_together(case):
-        lines.append(Text(printable(f"{together[:1].upper()}{together[1:]}.")))
+        lines.append(Text(printable(f"{together}.")))
     for line in spike_lines(case):
         text = Text(f"{line.span}, {line.rise}{case.run.loss_unit.after}, ").append(
             line.strength, style="bold"

@@ -29,7 +29,7 @@ from opsigcli.runs.other_scale import near_their_mean, other_scale
 from opsigcli.runs.own_preparation import better_by_itself, by_itself_too
 from opsigcli.runs.padded_labels import padded_labels
 from opsigcli.runs.permuted import permuted
-from opsigcli.runs.right_answers import class_dimension, labels_of, right_answers
+from opsigcli.runs.right_answers import class_dimension, labels_of, right_answers, share_right
 from opsigcli.runs.stored_statistics import FirstBatchNorm, statistics_stay
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def _score(objective: Objective, sample: Ints, weights: Floats) -> tuple[Score, 
     known = [each for each in right if each is not None]
     return Score(
         float(weights @ np.concatenate(losses)),
-        float(weights @ np.concatenate(known)) if len(known) == len(right) else None,
+        share_right(weights, np.concatenate(known)) if len(known) == len(right) else None,
     ), np.concatenate(answers) if len(answers) == len(right) else None
 
 

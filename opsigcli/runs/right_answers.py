@@ -25,6 +25,19 @@ def right_answers(objective: Objective, outputs: Tensor, positions: Ints) -> Flo
     return np.asarray((hits / labelled.clamp(min=1)).cpu().numpy())
 
 
+def share_right(weights: Floats, right: Floats) -> float:
+    """``Σ w r / Σ w``: of equal weights and whole answers the number nearest to k/n, so that all right is 1, not below.
+
+    A gate at the threshold itself is held against it.
+
+    Args:
+        weights: (B,) w of each example, some above 0.
+        right: (B,) r, the share of each example's labels that are answered rightly.
+    """
+    w = weights / weights.max()
+    return float(w @ right) / float(w @ np.ones(len(w)))
+
+
 def right_labels(objective: Objective, outputs: Tensor, positions: Ints) -> tuple[Tensor, Tensor] | None:
     """Which labels (B, …) have the largest output or, where each output says yes or no, lie on its side; and which are
     not to be ignored. None where targets are numbers, or a function of the user's takes them."""

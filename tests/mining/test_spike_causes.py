@@ -136,6 +136,20 @@ def test_a_spike_of_everybody_alike_is_of_nobody() -> None:
     assert "no visible feature explains more" in cause.words
 
 
+def test_a_class_that_holds_hardly_more_than_its_size_is_not_named() -> None:
+    trace = calm()
+    (spike,) = spikes_of(rising(trace, np.where(trace.labels == 2, 1.15, 1.0)))
+    cause = spike.cause
+    assert cause is not None
+    assert cause.held is not None
+    assert cause.held.p_value == 0.001  # certain, and 2.6 % of the rise more than of any other class
+    assert 0.02 < cause.held.share - cause.held.expected < 0.05
+    assert (cause.strength, cause.named) == (UNTOLD, ())
+    (spike,) = spikes_of(rising(trace, np.where(trace.labels == 2, 1.5, 1.0)))
+    assert spike.cause is not None
+    assert (spike.cause.strength, spike.cause.named) == (LIKELY, ("cow",))
+
+
 def test_without_features_it_is_said_why() -> None:
     trace = replace(rising(calm(), np.full(400, 1.0)), seen={}, unseen="the data are numbers")
     (spike,) = spikes_of(trace)

@@ -133,6 +133,15 @@ def test_shares_that_read_alike_are_said_once() -> None:
     assert "held 72 to 100% of 5 spikes" in held(*[1.0] * 4, 0.72)
 
 
+def test_who_held_is_said_beside_its_size_and_by_its_own_name() -> None:
+    case = told(classes=("iCat", "dog", "frog"))
+    said = f"By class: iCat ({100 * np.mean(case.trace.labels == 0):.0f}% of the examples) held "
+    assert held_together(case).startswith(said)
+    shown = " ".join(show(render_report(case)).split())
+    assert said in shown
+    assert said in render_html(case, {})
+
+
 def test_a_case_without_causes_has_a_first_screen() -> None:
     case = make_case()
     assert spike_lines(case) == []

@@ -196,6 +196,9 @@ low, high = {0: 0.5}, {0: 1.5, 20: 1.2}
 some, mixed = {0: 0.5, 20: 0.8}, {0: 0.5, 20: 1.2}
 unclear = Evidence(1.0, 0.9, 0.35)
 even = partial(moved, {0: 1.0, 1: 1.0, 2: 1.0})
+hardly = partial(
+    moved, {0: 1.1, 1: 1.0, 2: 1.0}
+)  # beyond chance, and no more than 2 % of the rise above its size
 cats = partial(moved, {0: 2.0, 1: 0.0, 2: 0.0})
 noise = np.random.default_rng(1).normal(size=240).astype(np.float32)
 CHANCE = partial(with_pairs, clarity=unclear)
@@ -306,13 +309,14 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "spikes: apart": (lambda: calm(every=10), calm),
     "spikes: largest": (make_case, rising),
     "spikes: held": (make_case, lambda: replace(make_case(), mining=None)),
-    "spikes: together": (cats, even),
+    "spikes: together": (cats, hardly),
+    "spikes: by whom": (cats, even),
     "spikes: ratio there": (
         lambda: with_ratios(told(), some),
         lambda: points(with_ratios(told(), some), step_check=StepCheck("contradicted"))),
     "spikes: no spike": (rising, lambda: rising(checkpoints=4)),
     "spikes: largest rise": (lambda: rising(checkpoints=4), rising),
-    "cause: classes": (cats, even),
+    "cause: classes": (cats, hardly),
     "cause: falling": (lambda: moved({0: 3.0, 1: -1.0, 2: 0.0}), lambda: moved({0: 3.0, 1: 1.0, 2: 1.0})),
     "cause: feature": (lambda: cats(seen=noise, follows=0.5), lambda: cats(seen=noise)),
     "cause: group": (held_by_a_group, even),

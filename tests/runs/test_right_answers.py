@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from opsigcli.objective.losses.base import open_loss
-from opsigcli.runs.right_answers import right_answers
+from opsigcli.runs.right_answers import right_answers, share_right
 
 
 class Stub:
@@ -36,3 +36,17 @@ def test_outputs_that_are_no_numbers_are_no_right_answers(
     found = right_answers(Stub(loss, labels), torch.tensor(outputs), np.arange(3))  # type: ignore[arg-type]
     assert found is not None
     assert found.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(("right", "n"), [(500, 500), (350, 500), (200, 200), (3, 10), (0, 7), (49, 70)])
+def test_a_share_of_equal_weights_is_the_number_that_a_gate_writes(right: int, n: int) -> None:
+    answers = (np.arange(n) < right).astype(np.float64)
+    assert share_right(np.full(n, 1 / n), answers) == right / n
+
+
+def test_all_right_is_one_whatever_the_weights() -> None:
+    weights = np.random.default_rng(0).uniform(0.1, 3, 997)
+    assert share_right(weights / weights.sum(), np.ones(997)) == 1.0
+    assert share_right(weights, np.arange(997) % 2) == pytest.approx(
+        weights[1::2].sum() / weights.sum(), rel=1e-12
+    )

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 NAMED = 3  # classes, at most
 CLEAR = 0.05  # p of the chosen classes, on the half that did not choose them
+LEAST = (
+    0.05  # of the rise above their size, there: less is certain of many examples, and tells nobody anything
+)
 FALLS = 2.0  # standard errors below zero
 
 
@@ -36,7 +39,7 @@ def by_class(rises: Rises, seed: int) -> list[ByClass]:
     On one half of the examples the one, two or three classes of the largest excess over their size are chosen that
     stand out most together, in standard deviations of random sets of as many examples; each alone by one of them. What
     they hold is measured on the other half, against random sets of that half (p corrected for the number of spikes,
-    FDR). They are named if p ≤ .05.
+    FDR). They are named if p ≤ .05 and they hold 5 % of the rise more than their size.
     """
     rng = np.random.default_rng([seed, 3])
     low, high, p = partition_null(rises.held, rises.sizes, rng)
@@ -64,6 +67,7 @@ def by_class(rises: Rises, seed: int) -> list[ByClass]:
         falling.sort(key=lambda share: share.contribution)
         together = held[s]
         clear = together is not None and together.p_value is not None and together.p_value <= CLEAR
+        clear = clear and together is not None and together.share - together.expected >= LEAST
         names = tuple(rises.names[k] for k in named[s]) if clear else ()
         found.append(ByClass(table, names, together, tuple(share.name for share in falling)))
     return found
