@@ -154,6 +154,7 @@ SENTENCES: dict[str, str] = {
         "{classes} hold{s} {share} of the rise (on held-out examples {held}, random sets of that size {expected}, p "
         "{p})"
     ),
+    "cause: few": "{examples} alone hold{s} {share} of the rise",
     "cause: falling": " while {classes} fall{s}",
     "cause: feature": (
         "{whose} the {highest} by {feature} changed by {up}, the {lowest} by {down} (p {p}{again})"

@@ -50,6 +50,7 @@ class SpikeCause:
     """Who holds the rise of a spike, by name.
 
     ``seen``: the named classes hold at least half of the rise of the examples that did not choose them, p ≤ .01.
+    Or six examples or fewer, at most 1 % of all, hold half of the rise by themselves, as their losses show.
     ``likely``: they hold less, or p ≤ .05; or a feature parts a class that holds a fifth of the rise, p ≤ .05, and a
     part holds 5 % of the class's rise more or less than its size; or a group of a pair holds 5 % and more than
     class-matched random groups, p ≤ .05 (it was mined from these same losses, so that it is never more than likely).
@@ -76,6 +77,10 @@ class SpikeCause:
     up_deltas: Floats | tuple[float, ...] = ()  # (k,) nats
     down_ids: Ints | tuple[int, ...] = ()  # (k,) examples that fell most
     down_deltas: Floats | tuple[float, ...] = ()  # (k,) nats
+    few_ids: (
+        Ints | tuple[int, ...]
+    ) = ()  # the fewest examples that hold half of the rise, where they are at most 6 and 1 % of all
+    few_share: float = 0.0  # of the rise, that they hold
 
     @property
     def share(self) -> float:

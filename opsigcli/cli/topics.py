@@ -116,7 +116,9 @@ SPIKES = Topic(
         (
             "STRENGTH",
             (
-                "seen: the named classes hold at least half of the held-out rise, with p at most .01.",
+                "seen: the named classes hold at least half of the held-out rise, with p at most .01; or six "
+                "examples or fewer, 1 % of all at most, hold half of the rise alone (the largest of what examples "
+                "hold, as many as it takes).",
                 "likely: they hold less, or p is at most .05 (named are classes that hold 5 % of the held-out rise "
                 "more than their size); or a feature parts a class that holds a fifth "
                 "of the rise, p at most .05 and a part 5 % above or below its size; or a group of a mined pair "

@@ -150,6 +150,37 @@ def test_a_class_that_holds_hardly_more_than_its_size_is_not_named() -> None:
     assert (spike.cause.strength, spike.cause.named) == (LIKELY, ("cow",))
 
 
+def test_the_few_examples_that_hold_a_rise_alone_are_named() -> None:
+    trace = calm()
+    amounts = np.full(400, 0.05)
+    amounts[[7, 301, 13]] = 60.0, 20.0, 5.0
+    (spike,) = spikes_of(rising(trace, amounts))
+    cause = spike.cause
+    assert cause is not None
+    deltas = np.maximum(spike_deltas := rising(trace, amounts).losses[TOP] - trace.losses[TOP - 1], 0)
+    assert spike_deltas[7] > spike_deltas[301]
+    assert list(cause.few_ids) == [1007]  # alone more than half
+    assert cause.few_share == pytest.approx(deltas[7] / deltas.sum(), rel=1e-6)
+    assert cause.strength == SEEN
+    assert cause.words.startswith(f"{NAMES[trace.labels[7]]} 1007 alone holds ")
+    amounts[7] = 20.0
+    (spike,) = spikes_of(rising(trace, amounts))
+    assert spike.cause is not None
+    assert sorted(spike.cause.few_ids) == [1007, 1301]
+    assert " alone hold " in spike.cause.words
+
+
+@pytest.mark.parametrize(("examples", "few"), [(96, 0), (100, 1)])
+def test_a_few_of_a_few_are_not_said_to_be_alone(examples: int, few: int) -> None:
+    trace = calm(examples)
+    amounts = np.full(examples, 0.05)
+    amounts[7] = 300.0
+    (spike,) = spikes_of(rising(trace, amounts))
+    assert spike.cause is not None
+    assert len(spike.cause.few_ids) == few
+    assert ("alone holds" in spike.cause.words) == bool(few)
+
+
 def test_without_features_it_is_said_why() -> None:
     trace = replace(rising(calm(), np.full(400, 1.0)), seen={}, unseen="the data are numbers")
     (spike,) = spikes_of(trace)

@@ -137,6 +137,14 @@ def moved(
     return with_causes(with_losses(case, losses.astype(np.float32)), looked)
 
 
+def one_alone() -> Case:
+    """A spike in which all rise a little and one example by a hundred times as much as all others together."""
+    case = moved({0: 0.1, 1: 0.1, 2: 0.1})
+    losses = np.array(case.trace.losses)
+    losses[21, 7] += 3000
+    return with_causes(with_losses(case, losses), None)
+
+
 def held_by_a_group() -> Case:
     case = make_case(examples=240)
     return with_causes(case, None)
@@ -317,6 +325,7 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "spikes: no spike": (rising, lambda: rising(checkpoints=4)),
     "spikes: largest rise": (lambda: rising(checkpoints=4), rising),
     "cause: classes": (cats, hardly),
+    "cause: few": (one_alone, even),
     "cause: falling": (lambda: moved({0: 3.0, 1: -1.0, 2: 0.0}), lambda: moved({0: 3.0, 1: 1.0, 2: 1.0})),
     "cause: feature": (lambda: cats(seen=noise, follows=0.5), lambda: cats(seen=noise)),
     "cause: group": (held_by_a_group, even),

@@ -11,6 +11,7 @@ from opsigcli.loss_unit import unit_of
 from opsigcli.mining.causes.classes import by_class
 from opsigcli.mining.causes.confidence import by_confidence
 from opsigcli.mining.causes.features import feature_splits
+from opsigcli.mining.causes.few import by_few
 from opsigcli.mining.causes.groups import by_groups, rest_by_class
 from opsigcli.mining.causes.rises import read_rises
 from opsigcli.mining.causes.words import sentence, strength
@@ -106,9 +107,13 @@ def _attributed(
         of, deltas = classes[at], rises.deltas[at]
         up, down = extremes(deltas)
         ids = trace.ids[rises.positions]
+        few, few_share = by_few(rises, at)
+        alone = [trace.naming.before(rises.names[rises.classes[row]]) for row in few.tolist()]
+        alone = [f"{name} {trace.naming.id(ids[row])}".strip() for name, row in zip(alone, few, strict=True)]
+        why = "" if trace.seen else trace.unseen
         cause = SpikeCause(
-            strength(of, features[at], held_by_groups[at]),
-            sentence(of, features[at], held_by_groups[at], "" if trace.seen else trace.unseen, unsure, unit),
+            strength(of, features[at], held_by_groups[at], len(few)),
+            sentence(of, features[at], held_by_groups[at], why, unsure, unit, (alone, few_share)),
             of.table,
             of.named,
             of.held,
@@ -121,6 +126,8 @@ def _attributed(
             deltas[up],
             ids[down],
             deltas[down],
+            ids[few],
+            few_share,
         )
         found[s] = replace(spikes[s], cause=cause)
     return tuple(found)

@@ -21,8 +21,10 @@ LEAST = 0.05  # of a class's rise, by which a part holds more or less than its s
 LARGE = 0.2  # of the rise, from which a class that is not named matters
 
 
-def strength(of: ByClass, features: Sequence[FeatureSplit], groups: Sequence[Share]) -> str:
-    """How sure it is who holds the rise; the rules are in ``SpikeCause``."""
+def strength(of: ByClass, features: Sequence[FeatureSplit], groups: Sequence[Share], few: int = 0) -> str:
+    """How sure it is who holds the rise, ``few`` examples by themselves or others; the rules are in ``SpikeCause``."""
+    if few:
+        return SEEN
     held = of.held
     p = 1.0 if held is None or held.p_value is None else held.p_value
     if of.named and held is not None and held.share >= HALF and p <= SURE:
@@ -39,9 +41,14 @@ def sentence(
     why_no_features: str,
     proposed: Collection[str] = (),
     unit: LossUnit = NATS,
+    few: tuple[Sequence[str], float] = ((), 0.0),
 ) -> str:
-    """Who holds the rise: classes, what parts them, groups (some are no findings); or that nothing seen does."""
+    """Who holds the rise: a few examples, classes, what parts them, groups (some are no findings); or nothing seen."""
     parts = []
+    alone, share_alone = few
+    if alone:
+        s = "" if len(alone) > 1 else "s"
+        parts.append(say("cause: few", examples=_listed(alone), s=s, share=percent(share_alone)))
     held = of.held
     if of.named and held is not None:
         words = say(
