@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opsigcli.errors import ObjectiveError
+from opsigcli.sentences import say
 
 ROUNDED = 1e-9  # shares that add up to 1 may miss it by as much
 NEAR = 0.95  # of the loss of a guess: above it a checkpoint knows next to nothing
@@ -173,6 +174,8 @@ class Look:
     untried: tuple[str, ...] = ()  # ways to prepare inputs that would have taken too much work
     scale: OtherScale | None = None  # of targets that are numbers, which training changed
     flat: float | None = None  # the part of the targets' variance that outputs near their mean have
+    lowest: float | None = None  # the smallest mean loss of the trace, nats
+    lowest_at: str = ""  # where that was, in words
 
     @property
     def last(self) -> Score:
@@ -195,6 +198,26 @@ class Look:
             return True
         chance = max(prior.right, self.uniform.right if self.uniform and self.uniform.right else 0.0)
         return self.last.right <= chance + 2 * math.sqrt(chance * (1 - chance) / self.examples)
+
+    @property
+    def lost(self) -> bool:
+        """It does no better now, and the run did better on these data before: they are those of training."""
+        guess = self._guess
+        low = self.lowest
+        return self.a_guess and guess is not None and low is not None and bool(low < NEAR * guess.mean_loss)
+
+    @property
+    def lost_words(self) -> str:
+        """That what was learned is gone, and how it was before; "" where it is not."""
+        if not self.lost or self.lowest is None:
+            return ""
+        return say(
+            "look: lost",
+            how=self._how,
+            against=self._against_guess,
+            lowest=f"{self.lowest:.4g}",
+            at=self.lowest_at,
+        )
 
     @property
     def messages(self) -> tuple[str, ...]:
@@ -225,11 +248,8 @@ class Look:
                 "near the mean target, which a loss of outputs (N, 1) against targets (N,) fits alone: torch holds "
                 "each output against all targets then"
             )
-        if self.a_guess:
-            guess = self._guess
-            ahead = guess is not None and self.last.mean_loss < guess.mean_loss
-            ahead = ahead and (self.last.right or 0.0) >= ((guess and guess.right) or 0.0)
-            how, began = ("hardly", " or hardly began") if ahead else ("no", "")
+        if self.a_guess and not self.lost:
+            how, began = self._how, " or hardly began" if self._how == "hardly" else ""
             lines.append(
                 f"the last checkpoint does {how} better than a guess ({self._against_guess}): labels, the order of "
                 "classes, normalisation, transform, layout or loss are not those of training, or the run failed"
@@ -241,6 +261,7 @@ class Look:
     def warnings(self) -> tuple[str, ...]:
         """These, and what was not tried or does not match."""
         lines = list(self.doubts)
+        lines += [self.lost_words] if self.lost else []
         if self.untried and self.better is None:
             lines.append(
                 f"the model is too large to try every usual normalisation: not tried were {_first_of(self.untried)}"
@@ -248,6 +269,14 @@ class Look:
         if self.outputs is not None and self.classes and self.outputs != len(self.classes):
             lines.append(f"the model tells {self.outputs} classes apart, the data have {len(self.classes)}")
         return tuple(lines)
+
+    @property
+    def _how(self) -> str:
+        """How much better than a guess: hardly, where loss and right answers are, or no."""
+        guess = self._guess
+        ahead = guess is not None and self.last.mean_loss < guess.mean_loss
+        ahead = ahead and (self.last.right or 0.0) >= ((guess and guess.right) or 0.0)
+        return "hardly" if ahead else "no"
 
     @property
     def _against_guess(self) -> str:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from opsigcli.records import Floats, Ints
 
 
+ROUNDING = 1e-12  # relative difference of mean losses from which all losses of two checkpoints are compared
+
+
 @dataclass(frozen=True)
 class MeanLoss:
     """The mean loss at every checkpoint, over one set of examples.
@@ -114,6 +117,28 @@ class RunningMean:
                 if counts[t]:
                     self._values[t] = _mean(row, self._examples, self._weights)
         return MeanLoss(self._values, self._examples, self._finite, self._total)
+
+
+def unmoved_rows(losses: Any, means: Floats) -> Ints:
+    """Rows whose losses are those of the row before to the bit: weights that did not move.
+
+    Args:
+        losses: (T, N) nats, an array or one that stays in a file; NaN = not measured.
+        means: (T,) their means: losses are read where two in a row are alike, or there are none.
+
+    Returns:
+        Indices, increasing.
+    """
+    import numpy as np
+
+    alike = np.isclose(means[1:], means[:-1], rtol=ROUNDING, atol=0, equal_nan=True)
+    same = []
+    for row in np.flatnonzero(alike).tolist():
+        before, after = (np.asarray(losses[t]) for t in (row, row + 1))
+        told = np.isfinite(after)
+        if told.any() and np.array_equal(after[told], before[told]):
+            same.append(row + 1)
+    return np.array(same, dtype=np.int64)
 
 
 def _mean(row: Floats, examples: NDArray[np.bool_], weights: Floats | None) -> float:

@@ -130,6 +130,10 @@ SENTENCES: dict[str, str] = {
     "ratio: not covered": "; {spikes}",
     "ratio: every spike": "; every spike is covered",
     "look: doubt": "What was traced may not be what was trained: {doubt}.",
+    "look: lost": (
+        "the last checkpoint does {how} better than a guess ({against}), and the mean loss was {lowest} at {at}: what "
+        "the run had learned by then is lost"
+    ),
     # of spikes
     "spikes: some": "the mean loss spiked {times}",
     "spikes: none": "No spike of the mean loss was found{apart}.",
@@ -184,7 +188,13 @@ SENTENCES: dict[str, str] = {
     # of the mean loss
     "mean: over what": "The mean loss is {words}.",
     "mean: gaps": (
-        "The mean loss is not a finite number at {amount} of {all} checkpoints: gaps in the curves are no data."
+        "The mean loss is not a finite number at {amount} of {all} checkpoints ({where}): gaps in the curves are no "
+        "data."
+    ),
+    "mean: gone": "the mean loss is no finite number from {at} on",
+    "mean: unmoved": (
+        "At {amount} of {all} checkpoints ({where}) all losses are those of the checkpoint before, to the bit: the "
+        "weights did not move."
     ),
     # of going on without the mined groups
     "causal: no sentence": "no causal sentence: {why}",

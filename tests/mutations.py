@@ -1096,8 +1096,8 @@ MUTATIONS: list[Mutation] = [
         "stability/test_several_optimizers.py::test_states_tell_which_of_two_optimizers_moved_the_weights",
     ),
     Mutation(
-        "tracing/unmoved.py",
-        "same.append(steps[row + 1])",
+        "mean_loss.py",
+        "same.append(row + 1)",
         "pass",
         "tracing/test_unmoved.py::test_weights_that_were_saved_again_are_said",
     ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opsigcli.command_line import command
+from opsigcli.mean_loss import unmoved_rows
 from opsigcli.mining_records import (
     REST,
     WINDOW,
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
         Mining,
         Spike,
     )
-    from opsigcli.records import Case
+    from opsigcli.records import Case, Ints
 
+NAMED_STEPS = 5
 NAMED_PAIRS = 3  # whose share of the largest spike is said
 NAMED_CLASSES = 3  # of the examples in no pair, likewise
 LEAST = 0.005  # of a rise, of which classes are named
@@ -51,6 +53,7 @@ def headline(case: Case) -> Headline:
     missing: list[str] = []
     if case.look is not None:
         found += [say("look: doubt", doubt=doubt) for doubt in case.look.doubts[:1]]
+        found += [f"{capital(case.look.lost_words)}."] if case.look.lost else []
     for part in (_pairs, edge, _spikes):
         title, yes, no = part(case)
         titles += title
@@ -61,10 +64,34 @@ def headline(case: Case) -> Headline:
     mean = case.trace.mean_loss
     if mean.words:
         missing.append(say("mean: over what", words=mean.words))
-    bad = int(np.isnan(mean.values).sum())
-    if bad:
-        missing.append(say("mean: gaps", amount=bad, all=len(case.trace.steps)))
+    total = len(case.trace.steps)
+    bad = np.flatnonzero(np.isnan(mean.values))
+    if len(bad):
+        missing.append(say("mean: gaps", amount=len(bad), all=total, where=_where(case, bad)))
+        if bad[-1] == total - 1:
+            titles.append(say("mean: gone", at=case.run.axis.at(int(case.trace.steps[_since(bad, total)]))))
+    still = unmoved_rows(case.trace.losses, mean.values)
+    if len(still):
+        missing.append(say("mean: unmoved", amount=len(still), all=total, where=_where(case, still)))
     return Headline(capital(joined(titles)) + ".", tuple(found), tuple(missing))
+
+
+def _since(rows: Ints, total: int) -> int:
+    """The first of the rows in a row up to the last checkpoint."""
+    ends = rows[rows - np.arange(len(rows)) == total - len(rows)]
+    return int(ends[0])
+
+
+def _where(case: Case, rows: Ints) -> str:
+    """Some checkpoints in words: ``step 210 and on``, ``steps 3 to 9`` or ``steps 3, 9``."""
+    axis, steps = case.run.axis, [int(step) for step in case.trace.steps[rows]]
+    if len(rows) == 1:
+        return axis.at(steps[0])
+    if rows[-1] - rows[0] == len(rows) - 1:
+        last = rows[-1] == len(case.trace.steps) - 1
+        return f"{axis.at(steps[0])} and on" if last else axis.span(steps[0], steps[-1])
+    more = " \u2026" if len(steps) > NAMED_STEPS else ""
+    return f"{axis.named(2)} {', '.join(f'{step:,}' for step in steps[:NAMED_STEPS])}{more}"
 
 
 def _pairs(case: Case) -> Part:

@@ -131,3 +131,12 @@ def look_at_ends(
     except OpsigError as error:  # the losses are traced: nothing of them is lost for this
         objective.notes.append(f"the ends of the run are not compared with a guess: {error.message}")
         return None
+
+
+def beside_lowest(look: Look | None, summary: TraceSummary, axis: Axis) -> Look | None:
+    """The look with the smallest mean loss of the trace: a run that failed is told by it from data of another."""
+    means = np.asarray(summary.mean_losses, dtype=np.float64)
+    if look is None or not np.isfinite(means).any():
+        return look
+    row = int(np.nanargmin(means))
+    return replace(look, lowest=float(means[row]), lowest_at=axis.at(int(summary.steps[row])))

@@ -32,7 +32,7 @@ from opsigcli.store.units import Units
 from opsigcli.store.writer import TraceContent, write_trace, write_training
 from opsigcli.tracing import same_trace
 from opsigcli.tracing.batch_norm_gap import Gap, batch_norm_gaps, gaps_of
-from opsigcli.tracing.beside import facts_of, log_beside, look_at_ends
+from opsigcli.tracing.beside import beside_lowest, facts_of, log_beside, look_at_ends
 from opsigcli.tracing.known_again import known_again
 from opsigcli.tracing.norm_statistics import statistics_of
 from opsigcli.tracing.precision import require_precision
@@ -197,6 +197,7 @@ class Session:
             self.gaps = gaps_of(store.provenance["trace"].options)
             facts = facts_of(series, self.run, objective, self.gaps)
             look = look_at_ends(objective, worker.loader, series, self.done, store.look)
+            look = beside_lowest(look, self.summary, self.run.axis)
             before = (store.training_log, store.recorded_facts, store.look, store.failed)
             known = (log, facts, look, self.failed) == before
         self.log, self.facts, self.look = log, facts, look

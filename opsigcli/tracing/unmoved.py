@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from opsigcli.mean_loss import unmoved_rows
 from opsigcli.store.reader import open_store
 
 if TYPE_CHECKING:
     from opsigcli.records import Floats
-
-
-ROUNDING = 1e-12  # relative difference of mean losses from which all losses of two checkpoints are compared
 
 
 def unmoved(path: Path, mean_losses: Floats) -> list[str]:
@@ -26,15 +22,9 @@ def unmoved(path: Path, mean_losses: Floats) -> list[str]:
     Raises:
         StoreError: the store cannot be read.
     """
-    alike = np.isclose(mean_losses[1:], mean_losses[:-1], rtol=ROUNDING, atol=0, equal_nan=True)
-    same = []
     with open_store(path) as store:
         steps = store.file["steps"][()].tolist()
-        for row in np.flatnonzero(alike).tolist():
-            before, losses = store.losses_at(row), store.losses_at(row + 1)
-            told = np.isfinite(losses)
-            if told.any() and np.array_equal(losses[told], before[told]):
-                same.append(steps[row + 1])
+        same = [steps[row] for row in unmoved_rows(store.losses, mean_losses)]
     if not same:
         return []
     first = ", ".join(map(str, same[:5])) + (" …" if len(same) > 5 else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import foreign_folders
@@ -224,3 +225,28 @@ def test_one_that_is_a_little_better_than_a_guess_is_not_said_to_be_no_better(la
     guess = Score(1.386, 0.25)
     doubts = Look(400, 400, dict.fromkeys("abcd", 100), 4, guess, guess, {"a.pt": last}, ()).doubts
     assert [said in text for text in doubts] == [True] * bool(said)
+
+
+def test_a_run_that_did_better_before_is_said_to_have_lost_it_and_not_to_be_of_other_data() -> None:
+    guess, last = Score(1.386, 0.25), Score(1.386, 0.25)
+    look = Look(400, 400, dict.fromkeys("abcd", 100), 4, guess, guess, {"a.pt": last}, ())
+    assert "are not those of training" in look.doubts[0]
+    assert not look.lost_words
+    before = replace(look, lowest=0.4, lowest_at="step 12")
+    assert before.doubts == ()
+    assert before.warnings == (before.lost_words,)
+    assert "the mean loss was 0.4 at step 12" in before.lost_words
+    assert replace(look, lowest=1.35, lowest_at="step 12").doubts == look.doubts  # near a guess all the time
+    fine = replace(before, checkpoints={"a.pt": Score(0.5, 0.9)})
+    assert (fine.doubts, fine.lost_words) == ((), "")
+
+
+def test_a_trace_keeps_where_its_mean_loss_was_smallest(opsig: Opsig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert opsig("train", run, "--model", "mlp?hidden=4", "--data", "planted?n=200", "--steps", 4).code == 0
+    traced = opsig("trace", run, "--store", tmp_path / "s.h5", "--json").json["result"]
+    row = int(np.argmin(traced["mean_losses"]))
+    assert traced["look"]["lowest"] == traced["mean_losses"][row]
+    assert traced["look"]["lowest_at"] == f"step {traced['steps'][row]}"
+    report = opsig("report", tmp_path / "s.h5", "--json").json["result"]
+    assert report["look"] == traced["look"]

@@ -309,7 +309,8 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "ratio: not covered": (lambda: with_ratios(make_case(), low), lambda: with_ratios(make_case(), some)),
     "ratio: every spike": (
         lambda: with_ratios(make_case(), some), lambda: points(with_ratios(make_case(), some), converged=False)),
-    "look: doubt": (lambda: doubted(0.1), lambda: doubted(0.9)),
+    "look: doubt": (lambda: doubted(0.1, lowest=1.38), lambda: doubted(0.1, lowest=0.2)),
+    "look: lost": (lambda: doubted(0.1, lowest=0.2), lambda: doubted(0.1, lowest=1.38)),
     "spikes: some": (make_case, calm),
     "spikes: none": (calm, lambda: calm(checkpoints=4)),
     "spikes: none stands out": (rising, lambda: rising(checkpoints=4)),
@@ -353,6 +354,8 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "check: confirmed": (lambda: measured({0: "confirmed"}), lambda: measured({0: "cannot be told"})),
     "check: cannot be told": (lambda: measured({0: "cannot be told"}), lambda: measured({0: "confirmed"})),
     "mean: over what": (lambda: gone(5, slice(0, 2)), make_case),
+    "mean: gone": (lambda: gone(40, slice(0, 20)), lambda: gone(5, slice(0, 20))),
+    "mean: unmoved": (lambda: still(30, 31), make_case),
     "mean: gaps": (lambda: gone(5, slice(0, 20)), lambda: gone(5, slice(0, 2))),
     "causal: no sentence": (lambda: replace(comparison({MINED: 0.7}), effects=()), lambda: comparison({MINED: 0.7})),
     "causal: lower": (lambda: both(0.7), lambda: without({MINED: 1.3, RANDOM: 2.0})),
@@ -388,10 +391,20 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
 }  # fmt: skip
 
 
-def doubted(right: float) -> Case:
-    """The case whose last checkpoint answers so many of four classes rightly."""
+def still(*rows: int) -> Case:
+    """The case where the weights of some checkpoints are those of the ones before."""
+    case = make_case()
+    losses = np.array(case.trace.losses)
+    for row in rows:
+        losses[row] = losses[row - 1]
+    return with_losses(case, losses)
+
+
+def doubted(right: float, lowest: float) -> Case:
+    """The case whose last checkpoint answers so many of four classes rightly, and whose mean loss was so low before."""
     guess, last = Score(1.386, 0.25), Score(1.5 - right, right)
     look = Look(40, 40, dict.fromkeys("abcd", 10), 4, guess, guess, {"step_40.pt": last}, ())
+    look = replace(look, lowest=lowest, lowest_at="step 12")
     return replace(make_case(), look=look)
 
 
