@@ -32,7 +32,7 @@ class ComparedRun:
     ratio_steps: tuple[int, ...]  # where the stability ratio was measured and converged
     ratios: tuple[float, ...]  # at those steps; 1 is the edge
     sharpness: str  # what the ratio is of
-    pairs: int  # mined; none where it was not mined
+    pairs: int | None  # mined; None where nothing was mined
     findings: int | None  # of these, beyond chance; None where no pair was tested
 
     @property

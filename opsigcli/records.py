@@ -239,3 +239,17 @@ class Case:
     )
     probes: tuple[ProbeTrace, ...] = ()  # inputs that were watched along the run
     results: tuple[Result, ...] = ()  # all that are kept: those above, and those that are not shown
+    lrs: Floats | None = (
+        None  # (T,) learning rate that each checkpoint records, NaN = unknown; None = not looked up
+    )
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The optimizer's settings in words: those of the last checkpoint, and how far the learning rate went."""
+        import numpy as np
+
+        found = {name: str(value) for name, value in self.run.hyper.items()}
+        known = () if self.lrs is None else self.lrs[np.isfinite(self.lrs)]
+        if "lr" in found and len(known) and min(known) != max(known):
+            found["lr"] += f" at the end, {min(known):.4g} to {max(known):.4g} along the run"
+        return found

@@ -151,6 +151,7 @@ SENTENCES: dict[str, str] = {
     "spikes: together": "{classes} ({part} of the examples) held {shares} of {spikes}",
     "spikes: by whom": "By {kind}: {held}",
     "spikes: ratio there": "; {name} came to {ratio} × the stability threshold there",
+    "spikes: rate there": "; the learning rate recorded at {at} is {rate}, at {before} it is {was}",
     "spikes: no spike": "no spike; largest rise {span}",
     "spikes: largest rise": "largest rise {span}",
     # of the cause of one spike

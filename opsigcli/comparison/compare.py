@@ -123,7 +123,7 @@ def _run(case: Case, letter: str, settings: dict[str, str], by_all: Ints) -> Com
         tuple(float(ratio) for _, ratio in points),
         # A run in which one rule gave way to another has ratios of both, and is alike to neither.
         BOTH.join("preconditioned sharpness" if kind else "sharpness" for kind in sorted(preconditioned)),
-        len(mining.pairs) if mining else 0,
+        None if mining is None else len(mining.pairs),
         sum(bool(pair.finding) for pair in mining.pairs) if mining and tested else None,
     )
 
@@ -156,7 +156,7 @@ def _settings(case: Case) -> dict[str, str]:
         "data": without_folders(run.data),
         "loss": run.loss,
         "optimizer": run.optimizer,
-        **{name: str(value) for name, value in run.hyper.items()},
+        **case.settings,
         "seed": "" if run.seed is None else str(run.seed),
         "batch": str(run.batch_size) if run.batch_size else "full" if run.optimizer == "gd" else "",
         "BatchNorm": run.batch_norm,

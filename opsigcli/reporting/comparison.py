@@ -126,8 +126,8 @@ def numbers(compared: Comparison) -> Listing:
     rows = (
         ("checkpoints", *(f"{len(run.steps):,}" for run in runs)),
         ("examples", *(f"{run.examples:,}" for run in runs)),
-        ("first mean loss", *(number(_end(run, 0), 4) for run in runs)),
-        ("last mean loss", *(number(_end(run, -1), 4) for run in runs)),
+        ("first mean loss", *(_end(run, 0) for run in runs)),
+        ("last mean loss", *(_end(run, -1) for run in runs)),
         ("lowest mean loss", *(number(_lowest(run), 4) for run in runs)),
         ("spikes", *(f"{len(run.spikes):,}" for run in runs)),
         ("sum of their rises", *(number(sum(run.rises)) for run in runs)),
@@ -138,11 +138,14 @@ def numbers(compared: Comparison) -> Listing:
         ("at 1 or above", *(_above(run) for run in runs)),
         (
             "pairs, findings",
-            *(f"{run.pairs}, {NOTHING if run.findings is None else run.findings}" for run in runs),
+            *(", ".join(map(_amount, (run.pairs, run.findings))) for run in runs),
         ),
     )
+    own = any(run.examples != compared.shared_by_all for run in runs) and compared.shared_by_all
     words = (
-        f"Mean losses{unit_in(compared.runs).within}, over {over_words(compared)}. Ratio: {_ratio_of(runs)} over its "
+        f"Mean losses{unit_in(compared.runs).within}, over {over_words(compared)}{'; ' if own else '. '}"
+        f"{'spikes of the mean over all examples of each run. ' if own else ''}"
+        f"Ratio: {_ratio_of(runs)} over its "
         "stability threshold, at the checkpoints where it was measured and converged.",
     )
     return Listing("numbers", "Numbers", "Loss, spikes and sharpness", words, _header(compared), rows)
@@ -226,10 +229,14 @@ def _header(compared: Comparison) -> tuple[str, ...]:
     return ("", *(run.letter for run in compared.runs))
 
 
-def _end(run: ComparedRun, at: int) -> float | None:
-    curve = curve_of(run)
-    known = np.flatnonzero(np.isfinite(curve))
-    return float(curve[known[at]]) if len(known) else None
+def _end(run: ComparedRun, at: int) -> str:
+    """The mean loss at the first or the last checkpoint itself; that it is none there, and no other in its place."""
+    loss = float(curve_of(run)[at])
+    return number(loss, 4) if np.isfinite(loss) else "not finite"
+
+
+def _amount(amount: int | None) -> str:
+    return NOTHING if amount is None else f"{amount}"
 
 
 def _lowest(run: ComparedRun) -> float | None:

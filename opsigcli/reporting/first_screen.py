@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from opsigcli.records import Case, Floats, Ints, LossTrace
 
 SHOWN = 3  # spikes, the largest ones
+RAISED = 1.5  # times the learning rate at the bottom, from which a larger one is said
 SETS = 3  # of classes that held spikes together
 LISTED = 4  # shares of a set; more are given as a range
 
@@ -86,11 +87,30 @@ def spike_lines(case: Case, limit: int = SHOWN) -> list[SpikeLine]:
         if ratios:
             name = sharpness_name(case.sharpness)
             words += say("spikes: ratio there", name=name, ratio=number(max(ratios)))
+        words += _rate_there(case, spike)
         span = case.run.axis.between(spike.step, spike.next_step)
         if not case.spikes:
             span = say("spikes: no spike" if tells_spikes(case.trace) else "spikes: largest rise", span=span)
         lines.append(SpikeLine(span, signed(spike.rise), spike.cause.strength, words))
     return lines
+
+
+def _rate_there(case: Case, spike: Spike) -> str:
+    """That checkpoints from bottom to top record a larger learning rate than the one at the bottom; "" where none does.
+
+    A checkpoint may record the rate of its last step or of its next one: what is said is where it stands.
+    """
+    steps = case.trace.steps
+    if case.lrs is None:
+        return ""
+    there = np.flatnonzero((steps >= spike.step) & (steps <= spike.next_step))
+    rates = case.lrs[there]
+    if not np.isfinite(rates).all() or not len(rates) or rates.max() < RAISED * rates[0]:
+        return ""
+    top = int(rates.argmax())
+    at, before = (case.run.axis.at(int(steps[there[row]])) for row in (top, 0))
+    rate, was = number(float(rates[top])), number(float(rates[0]))
+    return say("spikes: rate there", rate=rate, at=at, was=was, before=before)
 
 
 def held_together(case: Case) -> str:

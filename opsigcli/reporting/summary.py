@@ -136,7 +136,7 @@ def residual(point: SharpnessPoint) -> float | None:
 def facts(case: Case) -> list[tuple[str, str]]:
     """What was run and looked at, as (name, value) lines."""
     run, trace = case.run, case.trace
-    hyper = ", ".join(f"{name} {value}" for name, value in run.hyper.items())
+    hyper = ", ".join(f"{name} {value}" for name, value in case.settings.items())
     lines = [
         ("model", run.model),
         ("data", run.data),

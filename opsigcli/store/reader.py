@@ -207,6 +207,7 @@ class Store(Results):
             causal=self.causal,
             curvature=self._sharpest(measured),
             probes=self.probes,
+            lrs=self.lrs,
             results=tuple(
                 place.result(command, name, shown=place.at == chosen[command].at)
                 for command, named in places.items()

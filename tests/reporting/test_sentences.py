@@ -323,6 +323,7 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "spikes: ratio there": (
         lambda: with_ratios(told(), some),
         lambda: points(with_ratios(told(), some), step_check=StepCheck("contradicted"))),
+    "spikes: rate there": (lambda: at_rates(0.1, 0.6), lambda: at_rates(0.1, 0.12)),
     "spikes: no spike": (rising, lambda: rising(checkpoints=4)),
     "spikes: largest rise": (lambda: rising(checkpoints=4), rising),
     "cause: classes": (cats, hardly),
@@ -389,6 +390,13 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "runs: contradicted": (lambda: runs(None, points(swinging(1), step_check=StepCheck("contradicted"))), runs),
     "runs: different sharpness": (lambda: runs(None, points(swinging(1), preconditioned=9.0)), runs),
 }  # fmt: skip
+
+
+def at_rates(before: float, after: float) -> Case:
+    """The case of a spike at whose bottom the one rate is recorded, and from its top on the other."""
+    case = told()
+    lrs = np.where(case.trace.steps <= case.spikes[0].step, before, after)
+    return replace(case, spikes=case.spikes[:1], lrs=lrs)
 
 
 def still(*rows: int) -> Case:
