@@ -98,6 +98,32 @@ SPIKES = Topic(
             ),
         ),
         (
+            "MEAN LOSS",
+            (
+                "The mean loss is over the examples that have a finite loss at every checkpoint at which at least half "
+                "of them have one, times the weights of the run's loss; the other checkpoints have none, and end a "
+                "climb. Examples whose label says to ignore them have no part in it.",
+                "A spike is a catapult where the mean loss comes back, after the top, to what it was at the bottom; "
+                "else a divergence where at the last checkpoint it is at or above the top, or not finite; else "
+                "unresolved (kind in JSON).",
+            ),
+        ),
+        (
+            "CHOICE",
+            (
+                "Of one half of every class the classes are put in order by their excess, what they hold less their "
+                "size times what all hold. Those count that exceed it by one standard deviation of random sets of as "
+                "many examples; of the first, the first two and the first three those are chosen whose excess "
+                "together is largest over sqrt(n (N - n)), n their examples of N. They are named where on the other "
+                "half p is at most .05 and they hold 5 % of the rise more than their size. A class is said to fall "
+                "where its mean loss falls by two standard errors.",
+                "A feature is looked for in the three classes that hold most on the first half, of those with 20 "
+                "examples in either half (in all examples, where no class has): the largest Spearman correlation with "
+                "the loss delta, from 2/sqrt(n - 1) on. On the other half thirds by the feature, of a category the "
+                "examples that have it and the others, are held against one another.",
+            ),
+        ),
+        (
             "NULLS",
             (
                 "Class: random sets of as many examples, p by the largest excess of any class over 999 "
@@ -127,7 +153,21 @@ SPIKES = Topic(
                 "cannot be told from these checkpoints: none of these.",
                 "The strength is of who held the rise. That the optimizer was unstable is another question: "
                 "a spike is covered if a stability ratio was measured at a checkpoint from its bottom to its "
-                "top.",
+                "top. A learning rate is said beside a spike where a checkpoint up to its top records 1.5 times that "
+                "of its bottom.",
+            ),
+        ),
+        (
+            "PHASES",
+            (
+                "What opsig sharpness and opsig report call the stretches of a run, from converged points alone: at "
+                "the edge, a stability ratio from .9 to 2; past the edge, 2 and more; progressive sharpening, below .9 "
+                "(the first point at the edge included): from the smallest sharpness to the largest after it, three "
+                "points at least, by 20 % or more, two thirds of the points above the one before. A single point "
+                "between two of another kind counts as theirs. Without thresholds sharpening alone is told.",
+                "A catapult begins at a point with a ratio of 1 or more and ends at the first later one by which the "
+                "mean loss rose more than 10 % above that at its beginning and is back, the ratio is below 1, and the "
+                "sharpness at most 75 % of its largest before. The words are of ratios, not of whether losses swing.",
             ),
         ),
     ),
