@@ -192,6 +192,7 @@ SENTENCES: dict[str, str] = {
         "The mean loss is not a finite number at {amount} of {all} checkpoints ({where}): gaps in the curves are no "
         "data."
     ),
+    "trace: failed": "{amount} could not be traced, and {files} {be} left out.",
     "mean: gone": "the mean loss is no finite number from {at} on",
     "mean: unmoved": (
         "At {amount} of {all} checkpoints ({where}) all losses are those of the checkpoint before, to the bit: the "

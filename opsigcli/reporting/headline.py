@@ -13,6 +13,7 @@ from opsigcli.mining_records import (
     REST,
     WINDOW,
 )
+from opsigcli.printable import count
 from opsigcli.reporting.edge import edge
 from opsigcli.reporting.findings import of_another_trace, said_of_pairs, title_of_pairs
 from opsigcli.reporting.first_screen import no_spike
@@ -61,6 +62,12 @@ def headline(case: Case) -> Headline:
         missing += no
     if case.mining is None and len(titles) > 1:  # said once, below
         titles = titles[1:]
+    if case.failed:
+        amount, files = len(case.failed), list(case.failed)
+        more = f" and {amount - NAMED_STEPS} more" if amount > NAMED_STEPS else ""
+        named = f"{', '.join(files[:NAMED_STEPS])}{more}"
+        be = "is" if amount == 1 else "are"
+        missing.append(say("trace: failed", amount=count(amount, "checkpoint"), files=named, be=be))
     mean = case.trace.mean_loss
     if mean.words:
         missing.append(say("mean: over what", words=mean.words))

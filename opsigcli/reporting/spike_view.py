@@ -90,8 +90,8 @@ def _detail(spike: Spike, axis: Axis, kind: str) -> dict[str, Any]:
     tables += [
         _table(
             f"{split.of or 'all examples'} by {split.feature}, on the half that did not choose it "
-            f"(Spearman {split.correlation:.2f}, p {split.p_value:.2g}, again in {split.again} of {split.others} "
-            "other spikes)",
+            f"(Spearman {split.correlation:.2f}, p {split.p_value:.2g}"
+            + (f", again in {split.again} of {split.others} other spikes)" if split.others else ")"),
             split.parts,
         )
         for split in cause.features

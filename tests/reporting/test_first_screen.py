@@ -191,3 +191,15 @@ def test_many_classes_leave_the_page_small_and_the_smaller_ones_are_one() -> Non
     assert len(tables) == 1
     assert tables[0].count("<tr>") == 17  # with the heading
     assert "85 others" in tables[0]
+
+
+def test_a_single_spike_is_not_said_to_split_again_in_none_of_no_others() -> None:
+    case = told()
+    single = replace(case, spikes=tuple(spike for spike in case.spikes if spike.cause is not None)[:1])
+    assert single.spikes[0].cause is not None
+    splits = single.spikes[0].cause.features
+    alone = replace(single.spikes[0].cause, features=tuple(replace(s, again=0, others=0) for s in splits))
+    page = render_html(replace(single, spikes=(replace(single.spikes[0], cause=alone),)), {})
+    assert splits
+    assert "Spearman" in page
+    assert "of 0 other spikes" not in page

@@ -355,6 +355,8 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "check: confirmed": (lambda: measured({0: "confirmed"}), lambda: measured({0: "cannot be told"})),
     "check: cannot be told": (lambda: measured({0: "cannot be told"}), lambda: measured({0: "confirmed"})),
     "mean: over what": (lambda: gone(5, slice(0, 2)), make_case),
+    "trace: failed": (
+        lambda: replace(make_case(), failed={"step_5.pt": "broken"}), lambda: replace(make_case(), failed={})),
     "mean: gone": (lambda: gone(40, slice(0, 20)), lambda: gone(5, slice(0, 20))),
     "mean: unmoved": (lambda: still(30, 31), make_case),
     "mean: gaps": (lambda: gone(5, slice(0, 20)), lambda: gone(5, slice(0, 2))),
