@@ -11,7 +11,15 @@ from rich.text import Text
 from opsigcli.command_line import command
 from opsigcli.printable import count, printable
 from opsigcli.reporting.edge import against_threshold
-from opsigcli.reporting.first_screen import held_together, next_steps, spike_lines, stability
+from opsigcli.reporting.first_screen import (
+    SHOWN,
+    held_together,
+    largest,
+    next_steps,
+    spike_lines,
+    stability,
+    told,
+)
 from opsigcli.reporting.headline import headline
 from opsigcli.reporting.scales import Scale, value_scale
 from opsigcli.reporting.terminal import SHARP, loss_plot, moved_lines, render_report
@@ -55,15 +63,20 @@ class _Fitted:
             self.parts.append((CHART, ratios))
         if together := held_together(case):
             self.parts.append((SAID, Text(printable(f"{together}."))))
-        for line in spike_lines(case):
+        most = max((spike.rise for spike in told(case)), default=None)
+        for line, spike in zip(spike_lines(case), largest(told(case), SHOWN), strict=True):
             text = Text(f"{line.span}, {line.rise}{case.run.loss_unit.after}, ").append(
                 line.strength, style="bold"
             )
-            self.parts.append((CAUSE, text.append(f": {printable(line.words)}")))
+            # Who held the largest one is what a report is read for: no sentence takes its place.
+            place = SAID if spike.rise == most else CAUSE
+            self.parts.append((place, text.append(f": {printable(line.words)}")))
         self.parts += [(MORE, line) for line in moved_lines(case)]
         if case.sharpness and not against_threshold(case):  # else the verdict says it
             self.parts.append((SAID, Text(printable(stability(case)))))
-        self.parts += [(SAID, Text(printable(line))) for line in said.found]
+        doubted = case.look is not None and bool(case.look.doubts or case.look.lost)
+        for at, line in enumerate(said.found):
+            self.parts.append((CHART if doubted and not at else SAID, Text(printable(line))))
         self.parts += [(REST, Text(f"o {printable(line)}", style="dim")) for line in said.missing]
         if kept := sum(not result.shown for result in case.results):
             more = count(kept, "more result", "more results")

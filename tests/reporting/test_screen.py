@@ -53,3 +53,14 @@ def test_what_an_encoding_lacks_is_spelled_with_what_it_has() -> None:
     assert spelled("1.2 \u00d7, \u2504 edge \u00b1 \u03bb", "ascii") == "1.2 x, - edge +- lambda"
     assert spelled("1.2 \u00d7, \u2504", "latin-1") == "1.2 \u00d7, -"
     assert spelled("\u732b", "ascii") == "?"
+
+
+def test_who_held_the_largest_spike_is_there_before_other_sentences() -> None:
+    case = told(pairs=3)
+    longer = tuple(
+        spike if spike.cause is None else replace(spike, cause=replace(spike.cause, words="held so " * 100))
+        for spike in case.spikes
+    )
+    shown = show(render(Screen(replace(case, spikes=longer))), 80)
+    assert len(shown.splitlines()) <= LINES
+    assert shown.count("held so") >= 88 - 12 - 12 - 12
