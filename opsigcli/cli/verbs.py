@@ -256,8 +256,9 @@ VERBS = {
 
         losses and deltas have a row per example and a column per checkpoint (step_0, step_10; step_0_to_10 for the
         change to the next one traced, positive where it got worse), in nats, or the unit of a loss that is no log
-        likelihood; sharpness a row per checkpoint measured; pairs a row per member of a group; examples a row per
-        example, with its first and last loss, its groups (1 first;2 second) and what is seen in it. What is written
+        likelihood; sharpness a row per checkpoint measured; pairs a row per member of a group, with the pair's
+        opposition and, as p_value, the p of its clarity, which a finding hangs on; examples a row per example, with
+        its first and last loss, its groups (1 first;2 second) and what is seen in it. What is written
         is read block by block, so that memory does not grow with the run.
 
         A number that is missing is empty in csv, null in jsonl and parquet, NaN in npz; there losses and deltas are one

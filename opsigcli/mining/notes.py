@@ -9,6 +9,7 @@ import numpy as np
 from opsigcli.mining.evidence.material import HELD_OUT
 from opsigcli.mining.trace_stats import FEWEST
 from opsigcli.mining_records import WINDOW
+from opsigcli.sentences import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,7 +119,7 @@ def notes_on_classes(
     if by_class is None or by_class < GOOD_PART:
         return []
     of = f"the {deltas} loss deltas" if deltas < WINDOW else "the high-passed loss deltas"
-    words = f"the {kind} alone explains {by_class:.0%} of {of} (adjusted R²)"
+    words = f"the {kind} alone explains {percent(by_class)} of {of} (adjusted R²)"
     if "class and features" in shares:
         single = {
             name.removeprefix(ALONE): share
@@ -126,10 +127,9 @@ def notes_on_classes(
             if name.startswith(ALONE) and name != f"{ALONE}features"
         }
         best = sorted(single, key=lambda name: -single[name])[:FEATURES]
-        each = ", ".join(f"{name} {single[name]:.0%}" for name in best)
-        words += (
-            f", class and image features {shares['class and features']:.0%} (class and one of them: {each})"
-        )
+        each = ", ".join(f"{name} {percent(single[name])}" for name in best)
+        both = percent(shares["class and features"])
+        words += f", class and image features {both} (class and one of them: {each})"
     if deltas < WINDOW:
         return [f"{words}: so few do not tell an oscillation from the fall of the loss"]
     if not opposed:
@@ -160,7 +160,7 @@ def notes_on_nulls(labels: Ints, pairs: Sequence[tuple[Ints, Ints]]) -> list[str
             min(n, free.get(label, 0)) for label, n in zip(own.tolist(), needed.tolist(), strict=True)
         )
         filled.append(1 - drawn / int(needed.sum()))
-    told = [f"pair {number} ({part:.0%})" for number, part in enumerate(filled, 1) if part > FILLED]
+    told = [f"pair {number} ({percent(part)})" for number, part in enumerate(filled, 1) if part > FILLED]
     if not told:
         return []
     return [
@@ -201,10 +201,11 @@ def notes_on_shares(energy: Floats, pairs: Sequence[tuple[Ints, Ints]], deltas: 
     if not pairs or not whole > 0:
         return []
     members = np.unique(np.concatenate([side for sides in pairs for side in sides]))
-    most = np.sort(energy)[::-1][: len(members)].sum() / whole
+    most = percent(float(np.sort(energy)[::-1][: len(members)].sum() / whole))
+    held, part = percent(float(energy[members].sum() / whole)), percent(len(members) / len(energy))
     return [
-        f"the pairs hold {energy[members].sum() / whole:.0%} of the energy of {of} with "
-        f"{len(members) / len(energy):.1%} of the examples; no examples of that number hold more than {most:.0%}"
+        f"the pairs hold {held} of the energy of {of} with {part} of the examples; no examples of that number hold "
+        f"more than {most}"
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opsigcli.sentences import decimals
+from opsigcli.sentences import decimals, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ def judge(evidence: Mapping[str, Evidence], smaller: int) -> tuple[str, tuple[st
     if not real:
         verdict = CLASS_LEVEL if (opposition.null or 0.0) > LEANING else CHANCE
     elif by_class >= BY_CLASS and not (apart and separation.value > FAR):
-        reasons.append(f"the label explains {by_class:.0%} of how examples lean to either group")
+        reasons.append(f"the label explains {percent(by_class)} of how examples lean to either group")
         verdict = CLASS_LEVEL
     elif apart:
         verdict = OUTLIERS

@@ -75,8 +75,8 @@ class _Fitted:
         if case.sharpness and not against_threshold(case):  # else the verdict says it
             self.parts.append((SAID, Text(printable(stability(case)))))
         doubted = case.look is not None and bool(case.look.doubts or case.look.lost)
-        for at, line in enumerate(said.found):
-            self.parts.append((CHART if doubted and not at else SAID, Text(printable(line))))
+        for at, words in enumerate(said.found):
+            self.parts.append((CHART if doubted and not at else SAID, Text(printable(words))))
         self.parts += [(REST, Text(f"o {printable(line)}", style="dim")) for line in said.missing]
         if kept := sum(not result.shown for result in case.results):
             more = count(kept, "more result", "more results")

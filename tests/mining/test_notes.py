@@ -8,7 +8,8 @@ import pytest
 from opsigcli.axis import Axis
 from opsigcli.mining.features import explained, opposing_classes
 from opsigcli.mining.inputs import Trace
-from opsigcli.mining.notes import notes_on_classes, notes_on_trace
+from opsigcli.mining.notes import notes_on_classes, notes_on_shares, notes_on_trace
+from opsigcli.sentences import percent
 
 
 @pytest.mark.parametrize(
@@ -84,3 +85,15 @@ def test_most_of_an_oscillation_is_more_than_half_of_it(share: float, said: str)
     if notes:
         assert f"explains {share:.0%} of" in notes[0]
         assert f": {said} this run's oscillation is of whole classes, cat against dog" in notes[0]
+
+
+def test_a_share_is_written_as_the_verdict_of_a_report_writes_it() -> None:
+    energy = np.ones(1000)
+    energy[:22] = 2.4
+    (said,) = notes_on_shares(energy, [(np.arange(11), np.arange(11, 22))], 40)
+    share = percent(float(energy[:22].sum() / energy.sum()))
+    assert share == "5.1%"
+    assert said.startswith(
+        f"the pairs hold {share} of the energy of high-passed loss deltas with 2.2% of the examples;"
+    )
+    assert said.endswith("more than 5.1%")
