@@ -73,6 +73,9 @@ SENTENCES: dict[str, str] = {
         "The learning rate is 0 at all of {measured}: no step is made from them, and no stability threshold exists. If "
         "they record another rate than that of training, give it: {command}."
     ),
+    "edge: no step at some": (
+        "At {amount} checkpoints more the learning rate is 0: no step is made from them, and there is no ratio."
+    ),
     "edge: no ratio": "There is no stability ratio{why}, so sharpness is held against nothing.",
     "edge: at most": "{name} measured at {checkpoints} was at most {value} ({at})",
     "edge: largest": "{name} came to at most {top}; {measured}{covered}{result}.",

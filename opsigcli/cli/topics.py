@@ -153,8 +153,8 @@ SPIKES = Topic(
                 "cannot be told from these checkpoints: none of these.",
                 "The strength is of who held the rise. That the optimizer was unstable is another question: "
                 "a spike is covered if a stability ratio was measured at a checkpoint from its bottom to its "
-                "top. A learning rate is said beside a spike where a checkpoint up to its top records 1.5 times that "
-                "of its bottom.",
+                "top. Where a checkpoint up to its top records 1.5 times the learning rate of its bottom that is said, "
+                "and one with the smaller rate does not cover it: its threshold is not that of the steps.",
             ),
         ),
         (

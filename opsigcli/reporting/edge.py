@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from opsigcli.sharpness_records import SharpnessPoint
 
 BEYOND = 2.0  # times the threshold, at which a loss that only falls is a sign that it is another
+RAISED = 1.5  # times the learning rate at the bottom of a spike, from which a larger one is another threshold
 IN_A_ROW = 3  # measured checkpoints, for that
 NAMED_SPIKES = 6  # that no ratio covers
 
@@ -50,16 +51,50 @@ def uncovered(case: Case) -> list[Spike]:
 
 
 def bare_spikes(case: Case, points: list[SharpnessPoint]) -> list[Spike]:
-    """Spikes without one of these points from bottom to top."""
-    steps = np.array([p.step for p in points])
-    return [s for s in case.spikes if not ((steps >= s.step) & (steps <= s.next_step)).any()]
+    """Spikes without one of these points from bottom to top, at the rate that the climb was made with."""
+    return [s for s in case.spikes if not points_within(case, s, points)]
+
+
+def points_within(case: Case, spike: Spike, points: list[SharpnessPoint]) -> list[SharpnessPoint]:
+    """Those of the points from bottom to top of a spike whose ratio is that of its steps.
+
+    Where a checkpoint up to the top records a rate 1.5 times as large, the steps may have been made with that one: a
+    ratio to the threshold of the smaller rate, as at the bottom, is not theirs.
+    """
+    inside = [p for p in points if spike.step <= p.step <= spike.next_step]
+    rates = recorded_rates(case, spike)
+    most = max(rates.values(), default=math.nan)
+
+    def theirs(point: SharpnessPoint) -> bool:
+        rate = rates.get(point.step, math.nan)
+        given = point.lr is not None and not math.isclose(
+            point.lr, rate, rel_tol=1e-6
+        )  # by --lr, or found late
+        return given or not rate * RAISED <= most
+
+    return [p for p in inside if theirs(p)]
+
+
+def recorded_rates(case: Case, spike: Spike) -> dict[int, float]:
+    """Step to learning rate, of the checkpoints from bottom to top that record one."""
+    if case.lrs is None:
+        return {}
+    at = zip(case.trace.steps.tolist(), case.lrs.tolist(), strict=True)
+    return {step: lr for step, lr in at if spike.step <= step <= spike.next_step and math.isfinite(lr)}
+
+
+def raised(case: Case, spike: Spike) -> bool:
+    """Whether a checkpoint up to its top records a rate 1.5 times that of its bottom."""
+    rates = recorded_rates(case, spike)
+    before = rates.get(spike.step)
+    return before is not None and max(rates.values()) > before and max(rates.values()) >= RAISED * before
 
 
 def covering_command(case: Case) -> str:
     """The command that measures at the spikes that are not covered, or along the run where there are none."""
     rows = {int(step): row for row, step in enumerate(case.trace.steps.tolist())}
     bare = [s for s in uncovered(case) if s.step in rows and s.next_step in rows]
-    every = min((rows[s.next_step] - rows[s.step] + 1 for s in bare), default=1)
+    every = min((1 if raised(case, s) else rows[s.next_step] - rows[s.step] + 1 for s in bare), default=1)
     return command("sharpness", store=case.store, options=("--every", str(every)) if every > 1 else ())
 
 
@@ -111,6 +146,8 @@ def edge(case: Case) -> Part:
         at, checkpoints = case.run.axis.at(peak.step), count(len(good), "checkpoint")
         title = say("edge: at most", name=name, checkpoints=checkpoints, value=number(values[peak]), at=at)
         return [title], [], missing
+    if idle := sum(p.reason.startswith(NO_STEP) for p in good):
+        missing.append(say("edge: no step at some", amount=idle))
     peak = max(trusted(case) or against, key=lambda p: p.ratio or 0)
     top = (
         f"{number(peak.ratio)}\u00a0\u00d7 the stability threshold at {case.run.axis.at(peak.step)} "

@@ -10,7 +10,16 @@ import numpy as np
 
 from opsigcli.command_line import command
 from opsigcli.printable import count
-from opsigcli.reporting.edge import against_threshold, covering_command, trusted, uncovered, uncovered_words
+from opsigcli.reporting.edge import (
+    against_threshold,
+    covering_command,
+    points_within,
+    raised,
+    recorded_rates,
+    trusted,
+    uncovered,
+    uncovered_words,
+)
 from opsigcli.reporting.findings import of_another_trace
 from opsigcli.reporting.format import number, signed
 from opsigcli.reporting.summary import sharpness_name
@@ -26,7 +35,6 @@ if TYPE_CHECKING:
     from opsigcli.records import Case, Floats, Ints, LossTrace
 
 SHOWN = 3  # spikes, the largest ones
-RAISED = 1.5  # times the learning rate at the bottom, from which a larger one is said
 SETS = 3  # of classes that held spikes together
 LISTED = 4  # shares of a set; more are given as a range
 
@@ -83,7 +91,7 @@ def spike_lines(case: Case, limit: int = SHOWN) -> list[SpikeLine]:
     for spike in largest(told(case), limit):
         assert spike.cause is not None
         words = spike.cause.words
-        ratios = [p.ratio or 0.0 for p in trusted(case) if spike.step <= p.step <= spike.next_step]
+        ratios = [p.ratio or 0.0 for p in points_within(case, spike, trusted(case))]
         if ratios:
             name = sharpness_name(case.sharpness)
             words += say("spikes: ratio there", name=name, ratio=number(max(ratios)))
@@ -100,16 +108,12 @@ def _rate_there(case: Case, spike: Spike) -> str:
 
     A checkpoint may record the rate of its last step or of its next one: what is said is where it stands.
     """
-    steps = case.trace.steps
-    if case.lrs is None:
+    if not raised(case, spike):
         return ""
-    there = np.flatnonzero((steps >= spike.step) & (steps <= spike.next_step))
-    rates = case.lrs[there]
-    if not np.isfinite(rates).all() or not len(rates) or rates.max() < RAISED * rates[0]:
-        return ""
-    top = int(rates.argmax())
-    at, before = (case.run.axis.at(int(steps[there[row]])) for row in (top, 0))
-    rate, was = number(float(rates[top])), number(float(rates[0]))
+    rates = recorded_rates(case, spike)
+    top = max(rates, key=lambda step: rates[step])
+    at, before = (case.run.axis.at(step) for step in (top, spike.step))
+    rate, was = number(rates[top]), number(rates[spike.step])
     return say("spikes: rate there", rate=rate, at=at, was=was, before=before)
 
 

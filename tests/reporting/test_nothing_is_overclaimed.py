@@ -18,6 +18,7 @@ from opsigcli.mining_records import (
     GroupKey,
 )
 from opsigcli.records import Case
+from opsigcli.reporting.edge import covering_command
 from opsigcli.reporting.findings import FOUND, PROPOSED, UNCOUNTED, UNTESTED, by_standing
 from opsigcli.reporting.first_screen import stability
 from opsigcli.reporting.headline import headline
@@ -190,3 +191,27 @@ def test_the_run_is_not_said_to_be_without_spikes_where_there_is_one() -> None:
     assert "spiked" not in calm.title
     assert any("No spike of the mean loss was found" in line for line in calm.missing)
     assert not any("No spike" in line for line in headline(case).missing)
+
+
+def test_a_ratio_at_the_rate_before_a_jump_says_nothing_of_the_spike_that_the_jump_made() -> None:
+    case = make_case()
+    spike = case.spikes[0]
+    rates = np.where(case.trace.steps <= spike.step, 0.05, 0.6)
+    before = with_ratios(replace(case, spikes=(spike,)), {0: 0.3, spike.step: 0.32}, lr=0.05)
+    assert "every spike among them" in " ".join(headline(before).found)
+    jumped = replace(before, lrs=rates)
+    said = headline(jumped)
+    assert "not known" in said.title
+    assert "every spike" not in " ".join([*said.found, stability(jumped)])
+    assert f"the spike from step {spike.step} is not covered" in " ".join(said.missing)
+    assert covering_command(jumped).split()[:2] == ["opsig", "sharpness"]
+    assert "--every" not in covering_command(jumped)  # it has to be at the top
+    top = replace(before.sharpness[0], step=spike.next_step, lr=0.6)
+    assert "every spike among them" in " ".join(
+        headline(replace(jumped, sharpness=(*before.sharpness, top))).found
+    )
+    told_rate = tuple(replace(p, lr=0.6) for p in before.sharpness)  # as by --lr, at all of them
+    assert "every spike among them" in " ".join(headline(replace(jumped, sharpness=told_rate)).found)
+    assert "every spike among them" in " ".join(
+        headline(replace(before, lrs=np.full(len(rates), 0.05))).found
+    )

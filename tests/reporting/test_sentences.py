@@ -264,6 +264,7 @@ SAID: dict[str, tuple[Callable[[], Thing], Callable[[], Thing]]] = {
     "edge: no step": (
         lambda: points(make_case(), ratio=None, threshold=None, reason=NO_STEP, converged=True),
         lambda: points(make_case(), ratio=None, threshold=None, reason="no threshold: lars", converged=True)),
+    "edge: no step at some": (lambda: idle(2), lambda: idle(0)),
     "edge: no ratio": (
         lambda: points(make_case(), ratio=None), lambda: points(make_case(), ratio=None, threshold=None)),
     "edge: at most": (lambda: points(make_case(), ratio=None), make_case),
@@ -399,6 +400,15 @@ def at_rates(before: float, after: float) -> Case:
     case = told()
     lrs = np.where(case.trace.steps <= case.spikes[0].step, before, after)
     return replace(case, spikes=case.spikes[:1], lrs=lrs)
+
+
+def idle(amount: int) -> Case:
+    """The case with ratios at some steps, and so many points more from which no step is made."""
+    case = with_ratios(make_case(), {0: 0.5, 10: 0.5, 20: 0.5})
+    points = list(case.sharpness)
+    for at in range(amount):
+        points[at] = replace(points[at], ratio=None, threshold=None, reason=NO_STEP)
+    return replace(case, sharpness=tuple(points))
 
 
 def still(*rows: int) -> Case:
