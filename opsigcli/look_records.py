@@ -245,8 +245,8 @@ class Look:
         if self.flat is not None:
             lines.append(
                 f"outputs hardly differ from one example to another ({self.flat:.1%} of the targets' variance) and are "
-                "near the mean target, which a loss of outputs (N, 1) against targets (N,) fits alone: torch holds "
-                "each output against all targets then"
+                "near the mean target, as a loss of outputs (N, 1) against targets (N,) leaves them (torch holds each "
+                "output against all targets then), or a run that failed or hardly began, or few targets far out"
             )
         if self.a_guess and not self.lost:
             how, began = self._how, " or hardly began" if self._how == "hardly" else ""

@@ -250,3 +250,12 @@ def test_a_trace_keeps_where_its_mean_loss_was_smallest(opsig: Opsig, tmp_path: 
     assert traced["look"]["lowest_at"] == f"step {traced['steps'][row]}"
     report = opsig("report", tmp_path / "s.h5", "--json").json["result"]
     assert report["look"] == traced["look"]
+
+
+def test_flat_outputs_are_not_said_to_have_one_cause() -> None:
+    guess = Score(24.8, None)
+    (doubt, *_) = Look(
+        300, 300, {}, None, None, guess, {"a.pt": Score(24.7, None, 0.004)}, (), flat=0.001
+    ).doubts
+    assert "outputs hardly differ" in doubt
+    assert "or a run that failed or hardly began" in doubt
