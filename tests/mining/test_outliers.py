@@ -93,7 +93,7 @@ def test_shares_are_held_against_what_as_many_examples_can_hold() -> None:
     energy = np.array([5.0, 4.0, 1.0, 0.0, 0.0])
     (note,) = notes_on_shares(energy, [(np.array([0]), np.array([2]))], 5)
     assert "60% of the energy of high-passed loss deltas" in note
-    assert "40.0% of the examples" in note
+    assert "40% of the examples" in note
     assert note.endswith("more than 90%")
     pair = [(np.array([0]), np.array([1]))]
     assert notes_on_shares(energy, [], 5) == notes_on_shares(np.zeros(3), pair, 5) == []
