@@ -12,6 +12,8 @@ from opsigcli.registry import nearest
 from opsigcli.state_dict import WRAPPERS
 
 _AVERAGE = {"ema", "swa", "averaged", "average", "polyak", "shadow"}  # words in a key
+_COUNTS = ("n_averaged", "steps")  # of averaged models: torch's, MMEngine's
+_MMENGINE = "ema_state_dict"
 
 
 def choose(
@@ -77,7 +79,10 @@ def has_average(candidates: Mapping[str, Collection[str]]) -> bool:
 
 def averages(candidates: Mapping[str, Collection[str]]) -> set[str]:
     """The sets of weights that are moving averages of others: by their keys, by AveragedModel's count in them, or as
-    Lightning's WeightAveraging keeps them, which puts the average in the place of the trained weights."""
+    Lightning's WeightAveraging and MMEngine's EMAHook keep them, which put the average in the place of the trained
+    weights; the hook puts these under the key of the average."""
+    if _MMENGINE in candidates and "state_dict" in candidates and _counted(candidates[_MMENGINE]) == "steps":
+        return {"state_dict"}
     found = {
         key
         for key, names in candidates.items()
@@ -86,16 +91,27 @@ def averages(candidates: Mapping[str, Collection[str]]) -> set[str]:
     return found | ({"state_dict"} & candidates.keys() if "current_model_state" in candidates else set())
 
 
+def _counted(names: Collection[str]) -> str:
+    """What a set of weights under ``module.`` counts the models in it by, as an averaged model does; "" for none."""
+    return next(
+        (
+            count
+            for count in _COUNTS
+            if count in names and all(name.startswith("module.") for name in names if name != count)
+        ),
+        "",
+    )
+
+
 def plain_names(names: Iterable[str]) -> dict[str, str]:
     """Plain name -> name in the file: what DDP, AveragedModel and wrappers add to names is taken off.
 
     ``module.`` goes where all names begin with it, ``_orig_mod.`` and the like wherever they stand (a compiled
-    submodule has it in the middle), in any order. AveragedModel's count of averaged models is no weight.
+    submodule has it in the middle), in any order. The count of averaged models is no weight.
     """
     files = list(names)
     short = {name: name for name in files}
-    if "n_averaged" in short and all(name.startswith("module.") for name in files if name != "n_averaged"):
-        del short["n_averaged"]
+    short.pop(_counted(files), None)
     short = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in short}
     while short and all(plain.startswith("module.") for plain in short.values()):
         short = {name: plain.removeprefix("module.") for name, plain in short.items()}

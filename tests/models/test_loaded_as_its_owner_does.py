@@ -202,6 +202,35 @@ def test_of_weights_and_their_average_under_lightnings_names_the_average_is_call
         assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
+def test_trained_weights_that_mmengine_keeps_under_the_name_of_the_average_are_not_called_one(
+    opsig: Opsig, tmp_path: Path
+) -> None:
+    trained, average = plain(1).state_dict(), plain(2).state_dict()
+    kept = {"steps": torch.tensor(3), **{f"module.{name}": value for name, value in trained.items()}}
+    for step in (10, 20):
+        content = {
+            "meta": {"epoch": step // 10, "iter": step}, "state_dict": average, "ema_state_dict": kept,
+            "message_hub": {},
+        }  # fmt: skip
+        torch.save(content, tmp_path / f"iter_{step}.pth")
+    rows = opsig("inspect", tmp_path, "--json").json["result"]["checkpoints"]
+    assert {key: row["average"] for key, row in rows[0]["weights"].items()} == {
+        "state_dict": True, "ema_state_dict": False,
+    }  # fmt: skip
+    for weights, expected in (("model", trained), ("ema", average), ("", trained)):
+        found = named("torch").read(tmp_path / "iter_10.pth", None, weights)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def test_an_average_under_its_own_name_stays_one(tmp_path: Path) -> None:
+    trained, average = plain(1).state_dict(), plain(2).state_dict()
+    torch.save({"state_dict": trained, "ema_state_dict": average}, tmp_path / "a.pt")
+    for weights, expected in (("model", trained), ("ema", average)):
+        found = named("torch").read(tmp_path / "a.pt", None, weights)
+        assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
 @pytest.mark.parametrize("average", [False, True])
 def test_settings_among_the_weights_are_left_out_and_named(
     opsig: Opsig, tmp_path: Path, average: bool
