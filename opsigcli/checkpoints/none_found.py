@@ -11,6 +11,7 @@ from opsigcli.checkpoints.base import some
 from opsigcli.checkpoints.folder import Failed, Skipped, never
 from opsigcli.checkpoints.formats import formats, suffixes
 from opsigcli.checkpoints.holds_weights import holds_weights
+from opsigcli.checkpoints.names import counts
 from opsigcli.errors import CheckpointError
 
 
@@ -40,7 +41,14 @@ def nothing(path: Path, folder: Path, failed: list[Failed], skipped: list[Skippe
             f"expected a checkpoint or a folder of checkpoints, found the file {path} ({why})",
             f"name the folder that holds them{f': {deeper}' if deeper else ''}",
         )
-    if deeper and (names := _several_in_each(deeper)):
+    names = _several_in_each(deeper) if deeper else []
+    if names and all(map(counts, names)):
+        return CheckpointError(
+            f"expected the checkpoints of one run, found a series in each folder below {folder}, as {some(names)} in "
+            f"{deeper}",
+            f"name one of these folders: {deeper}; parts of one run go into one, under numbers that count on",
+        )
+    if names:
         here, name = str(folder.resolve()), names[0]
         into = f"{here}-{Path(name).stem}"
         link = f'mkdir {into} && for d in {here}/*/; do ln -s "${{d}}{name}" {into}/$(basename $d).pt; done'

@@ -79,7 +79,11 @@ def listing_of(
     if y.dtype.kind == "f":
         bad = np.flatnonzero(~np.isfinite(y.reshape(len(y), -1)).all(axis=1))
         if bad.size:
-            raise DatasetError(f"expected finite targets in {where}; that of row {bad[0]} is not")
+            raise DatasetError(
+                f"expected finite targets in {where}; that of row {bad[0]} is not",
+                "leave that example out; or, where NaN marks a label that is missing, save a number in its place "
+                "(np.nan_to_num(y, nan=-1)) that a loss of your own leaves out (man opsig-losses)",
+            )
         own = one_each(y) if y.ndim == 2 and y.shape[1] > 1 else None
         labels: Ints = np.zeros(len(y), dtype=np.int64) if own is None else own
         return Listing(_unique(ids, len(y), where), labels, y.astype(np.float32), names)

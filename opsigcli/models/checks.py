@@ -17,6 +17,7 @@ TOLERANCE = 1e-3
 COLOURS = (1, 3, 4)  # channels of pictures
 ROOM = 128 << 20  # bytes of outputs
 PARTS = 6  # of outputs, named
+LOGITS = ("logits", "out", "output", "prediction")  # what the part of outputs that is meant is mostly called
 BLOCK = 1 << 20  # numbers compared at a time
 
 
@@ -65,6 +66,12 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
         hint += ", and name the token that pads, if it asks for one: padding=ID in --model"
     if not inputs.is_floating_point() and not any(isinstance(m, nn.Embedding) for m in model.modules()):
         hint = "whole numbers are taken for token numbers: store features as x.astype('float32')"
+    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()} - {inputs.dtype}
+    if inputs.is_floating_point() and kinds:
+        hint = (
+            f"the model computes in {', '.join(sorted(map(_kind, kinds)))} and has inputs in {_kind(inputs.dtype)}: let "
+            "the factory of --model return net.float()"
+        )
     takes = _takes(model)
     if inputs.ndim == 2 and inputs.is_floating_point() and takes not in (None, inputs.shape[1]):
         hint = f"the model's first layer takes {takes:,} numbers, and an example of the data has {inputs.shape[1]:,}"
@@ -82,8 +89,8 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
     if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(inputs):
         raise ModelError(
             f"expected outputs of one row per example, ({len(inputs)}, …); found {_shown(outputs)}",
-            "let forward(inputs) return the logits alone, as by net.forward = lambda x, of=net.forward: of(x)[0] in "
-            "the factory of --model",
+            "let forward(inputs) return the logits alone, as by net.forward = lambda x, of=net.forward: "
+            f"of(x)[{_part(outputs, len(inputs))!r}] in the factory of --model",
         )
     if not outputs.numel():
         raise ModelError(
@@ -107,8 +114,23 @@ def _shown(outputs: Any) -> str:
     return f"{type(outputs).__name__} of {', '.join(parts[:PARTS])}{more}"
 
 
+def _part(outputs: Any, rows: int) -> Any:
+    """The key or the place of the part that is likeliest the logits: by its name, else the first of ``rows`` rows."""
+    parts: Any = ()
+    if isinstance(outputs, Mapping):
+        parts = outputs.items()
+    elif isinstance(outputs, list | tuple):
+        parts = enumerate(outputs)
+    fitting = [key for key, part in parts if isinstance(part, Tensor) and part.ndim and len(part) == rows]
+    return next((key for key in fitting if key in LOGITS), next(iter(fitting), 0))
+
+
 def _shape(part: Any) -> str:
     return str(tuple(part.shape)) if isinstance(part, Tensor) else type(part).__name__
+
+
+def _kind(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _takes(model: nn.Module) -> int | None:

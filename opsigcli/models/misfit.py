@@ -73,6 +73,12 @@ class Misfit:
                 "these are parts of FSDP's flat parameters: save with StateDictType.FULL_STATE_DICT, or with "
                 "torch.distributed.checkpoint"
             )
+        if self.unexpected and {f"ema_{key.replace('.', '_')}" for key in own}.issuperset(self.unexpected):
+            return (
+                "weights and their average lie side by side, as MMCV's EMAHook keeps them, which has the two swapped "
+                "where an epoch ends: save the trained ones alone, in files of epochs "
+                "{name: state['ema_' + name.replace('.', '_')] for name in names}"
+            )
         return (
             "check the options of --model (widths, number of classes), or --key for another entry of the file; "
             "--partial takes what fits"

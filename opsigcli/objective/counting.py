@@ -16,6 +16,7 @@ from opsigcli.objective.losses.base import Loss
 
 BLOCK = 1024  # examples whose targets are looked at together
 SUM = 1e-3  # by which probabilities of classes may miss 1 in sum
+_MISSING = "; labels that -1 marks as missing are for a function of your own that leaves them out (man opsig-losses)"
 
 
 def marked(targets: Tensor, loss: Loss) -> Tensor:
@@ -145,7 +146,7 @@ def check_dense(outputs: Tensor, targets: Tensor, source: ExampleSource, loss: L
                 f"{source.ids[number * BLOCK + row]} are {shown}{' …' if rows.shape[1] > 5 else ''}",
                 "several labels at once are for --loss bce, other numbers for --loss mse"
                 if of_classes
-                else "other numbers are for --loss mse",
+                else "other numbers are for --loss mse" + _MISSING * bool((rows[row] == -1).any()),
             )
 
 

@@ -95,7 +95,7 @@ def better_prepared(
     if raw is None:
         return None, ()
     inputs_given = source.read(positions)
-    given, _, unlike = losses_prepared(objective, inputs_given, positions, of_data)
+    given, answers, unlike = losses_prepared(objective, inputs_given, positions, of_data)
     other = unlike is not None and unlike > UNLIKE
     if not search and not other:
         return None, ()
@@ -114,8 +114,12 @@ def better_prepared(
         if np.isfinite(mean):
             found.append(_Tried(way, losses, its))
     better = _as_stored(unlike, found, as_given) if other and unlike is not None else None
-    if better is None and found and search:
-        better = _by_losses(found, given, as_given)
+    if better is None and search:
+        # Inputs spread farther make outputs that are surer, and losses that are lower in a net that is hardly trained.
+        known = right_answers(objective, answers, positions)
+        least = None if known is None else float(share @ known)
+        found = [one for one in found if least is None or one.way.right is None or one.way.right >= least]
+        better = _by_losses(found, given, as_given) if found else None
         if better is not None and norm is not None and of_data is None:
             so = next(inputs for name, _, inputs in _ways(raw) if name == better.name)
             before, after = (losses_prepared(objective, x, positions, norm)[2] for x in (inputs_given, so))

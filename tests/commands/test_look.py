@@ -62,6 +62,28 @@ def test_stale_statistics_do_not_speak_for_another_normalisation(opsig: Opsig, t
     assert "give --data" not in traced.err
 
 
+def test_a_normalisation_with_fewer_right_answers_is_not_named(opsig: Opsig, tmp_path: Path) -> None:
+    """Of a net that is hardly sure of anything, inputs that are spread farther have lower losses, right or not."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 1, (200, 3, 4, 4)).astype(np.float32)
+    labels = np.where(rng.uniform(size=200) < 0.8, x.mean((2, 3)).argmax(1), rng.integers(0, 3, 200))
+    np.savez(tmp_path / "d.npz", x=x, y=labels)
+    (tmp_path / "ckpts").mkdir()
+    for step, scale in ((1, 0.0), (2, 4.0)):
+        torch.save({"3.weight": scale * torch.eye(3)}, tmp_path / "ckpts" / f"step_{step}.pt")
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    head = nn.Linear(3, 3, bias=False)\n"
+        "    return nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)\n"
+    )
+    model = f"file:{tmp_path / 'net.py'}:make"
+    words = ("init", tmp_path / "ckpts", "--model", model, "--data", f"npz:{tmp_path / 'd.npz'}")
+    seen = opsig(*words, "--json").json["result"]["look"]
+    assert seen["better"] is None
+    assert 0.75 < seen["checkpoints"]["step_2.pt"]["right"] < 0.9
+
+
 def test_the_numbers_of_the_look_are_those_of_torch(opsig: Opsig, tmp_path: Path) -> None:
     words = prepared(tmp_path, "ImageNet")
     spec = f"folder:{tmp_path / 'images' / 'train'}?mean=0.485,0.456,0.406&std=0.229,0.224,0.225"

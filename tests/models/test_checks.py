@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -114,3 +116,30 @@ def test_how_many_numbers_the_first_layer_takes_is_said(columns: int, advised: b
         agree_twice(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.zeros(6, columns))
     assert f"first layer takes 4 numbers, and an example of the data has {columns}" in caught.value.hint
     assert ("columns=NAME" in caught.value.hint) is advised
+
+
+@pytest.mark.parametrize(
+    ("function", "part"),
+    [
+        (lambda x: {"hidden": x, "logits": x}, "['logits']"),
+        (lambda x: {"aux": x, "out": x}, "['out']"),
+        (lambda x: {"scale": x.mean(), "classes": x}, "['classes']"),
+        (lambda x: (x.mean(), x), "[1]"),
+        (lambda x: [x], "[0]"),
+        (lambda x: None, "[0]"),
+    ],
+)
+def test_the_part_of_outputs_that_is_likeliest_the_logits_is_named(function: Any, part: str) -> None:
+    class Parts(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return function(x)
+
+    with pytest.raises(ModelError, match="one row per example") as caught:
+        agree_twice(Parts(), torch.ones(4, 3))
+    assert f"of(x){part} in the factory" in caught.value.hint
+
+
+def test_a_model_in_another_dtype_than_its_inputs_is_told_so() -> None:
+    with pytest.raises(ModelError, match="same dtype") as caught:
+        agree_twice(nn.Linear(3, 2).double(), torch.ones(4, 3))
+    assert "computes in float64" in caught.value.hint and "net.float()" in caught.value.hint

@@ -46,6 +46,14 @@ def test_keys_that_do_not_fit_are_named_with_the_nearest_ones() -> None:
     assert "--model" in caught.value.hint
 
 
+def test_an_average_beside_the_weights_as_mmcv_keeps_it_is_named() -> None:
+    weights = dict(net().state_dict())
+    weights |= {f"ema_{name.replace('.', '_')}": value for name, value in net(1).named_parameters()}
+    with pytest.raises(ModelError, match="unexpected 'ema_conv1_weight'") as caught:
+        fit_weights(net(), weights, where="epoch_3.pth")
+    assert "EMAHook" in caught.value.hint and "--partial" not in caught.value.hint
+
+
 def test_many_keys_are_counted_and_only_the_first_named() -> None:
     weights = {f"{key}.part": value for key, value in net().state_dict().items()}
     with pytest.raises(ModelError) as caught:

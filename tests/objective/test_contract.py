@@ -98,3 +98,14 @@ def refusal(source: Any, loss: str, of: Callable[[Tensor], Any]) -> ObjectiveErr
     except ObjectiveError as refused:
         return refused
     return None
+
+
+def test_labels_that_minus_one_marks_as_missing_are_told_a_way(tmp_path: Path) -> None:
+    labels = np.where(np.arange(N)[:, None] % 3 == np.arange(6), -1.0, 1.0)
+    np.savez(tmp_path / "d.npz", x=X, y=labels)
+    source = open_source(f"npz:{tmp_path / 'd.npz'}")
+    refused = refusal(source, "bce", lambda z: z)
+    assert refused is not None and "marks as missing" in refused.hint
+    np.savez(tmp_path / "e.npz", x=X, y=labels * 2)
+    refused = refusal(open_source(f"npz:{tmp_path / 'e.npz'}"), "bce", lambda z: z)
+    assert refused is not None and "marks as missing" not in refused.hint
