@@ -16,7 +16,9 @@ from opsigcli.objective.losses.base import Loss
 
 BLOCK = 1024  # examples whose targets are looked at together
 SUM = 1e-3  # by which probabilities of classes may miss 1 in sum
-_MISSING = "; labels that -1 marks as missing are for a function of your own that leaves them out (man opsig-losses)"
+_MISSING = (
+    "; labels that -1 marks as missing are for a function of your own that leaves them out (man opsig-losses)"
+)
 
 
 def marked(targets: Tensor, loss: Loss) -> Tensor:

@@ -96,7 +96,9 @@ def test_folders_that_hold_a_series_each_are_told_apart_by_their_names(tmp_path:
     for run in ("first", "resumed"):
         for n in (100, 200):
             save(tmp_path / run / f"ckpt_{n}.pt", {"w": torch.full((2,), float(n)), "b": torch.ones(3)})
-    with pytest.raises(CheckpointError, match=r"a series in each folder.*ckpt_100\.pt, ckpt_200\.pt") as found:
+    with pytest.raises(
+        CheckpointError, match=r"a series in each folder.*ckpt_100\.pt, ckpt_200\.pt"
+    ) as found:
         open_series(tmp_path)
     assert f"name one of these folders: {tmp_path / 'first'}" in found.value.hint
     assert open_series(tmp_path / "first").steps == [100, 200]

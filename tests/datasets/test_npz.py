@@ -191,7 +191,7 @@ def test_arrays_that_do_not_fit_are_refused_in_words(
 
 def test_labels_that_nan_marks_as_missing_are_told_a_way(tmp_path: Path) -> None:
     labels = np.array([[0.0, np.nan], [1.0, 0.0], [1.0, 1.0]])
-    with pytest.raises(DatasetError, match="finite targets .* row 0") as caught:
+    with pytest.raises(DatasetError, match=r"finite targets .* row 0") as caught:
         open_source(write(tmp_path, x=X, y=labels))
     assert "np.nan_to_num(y, nan=-1)" in caught.value.hint
     assert len(open_source(write(tmp_path, x=X, y=np.nan_to_num(labels, nan=-1))).ids) == 3

@@ -142,4 +142,5 @@ def test_the_part_of_outputs_that_is_likeliest_the_logits_is_named(function: Any
 def test_a_model_in_another_dtype_than_its_inputs_is_told_so() -> None:
     with pytest.raises(ModelError, match="same dtype") as caught:
         agree_twice(nn.Linear(3, 2).double(), torch.ones(4, 3))
-    assert "computes in float64" in caught.value.hint and "net.float()" in caught.value.hint
+    assert "computes in float64" in caught.value.hint
+    assert "net.float()" in caught.value.hint

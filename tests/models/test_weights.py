@@ -51,7 +51,8 @@ def test_an_average_beside_the_weights_as_mmcv_keeps_it_is_named() -> None:
     weights |= {f"ema_{name.replace('.', '_')}": value for name, value in net(1).named_parameters()}
     with pytest.raises(ModelError, match="unexpected 'ema_conv1_weight'") as caught:
         fit_weights(net(), weights, where="epoch_3.pth")
-    assert "EMAHook" in caught.value.hint and "--partial" not in caught.value.hint
+    assert "EMAHook" in caught.value.hint
+    assert "--partial" not in caught.value.hint
 
 
 def test_many_keys_are_counted_and_only_the_first_named() -> None:
