@@ -69,7 +69,7 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
     kinds = {p.dtype for p in model.parameters() if p.is_floating_point()} - {inputs.dtype}
     if inputs.is_floating_point() and kinds:
         hint = (
-            f"the model computes in {', '.join(sorted(map(_kind, kinds)))} and its inputs are {_kind(inputs.dtype)}: let "
+            f"the model computes in {', '.join(sorted(map(_kind, kinds)))}, its inputs are {_kind(inputs.dtype)}: let "
             "the factory of --model return net.float()"
         )
     takes = _takes(model)
