@@ -36,7 +36,8 @@ def build_objective(
 ) -> Objective:
     """The objective of a run: its model built for its source, on the device.
 
-    BatchNorms that store no statistics have those of the data, unless others are asked for.
+    BatchNorms that store no statistics have those of the data, unless others are asked for. InstanceNorms have those of
+    each example.
 
     Raises:
         UsageError: the device has no float64, and it is asked for.
@@ -47,9 +48,11 @@ def build_objective(
     from opsigcli.models.checks import agree_twice
     from opsigcli.objective.base import Objective
     from opsigcli.objective.batch_norm import make_room, unstored
+    from opsigcli.objective.instance_norm import by_their_own, said
     from opsigcli.objective.planes import lay_out, read_inputs
 
     module = build_module(model, source, seed, config)
+    own = by_their_own(module)
     if len(source):
         lay_out(module, source)
         make_room(module)
@@ -59,6 +62,8 @@ def build_objective(
         raise UsageError("expected a device with float64, found mps", "add --device cpu")
     dtype = torch.float64 if wide else torch.float32
     objective = Objective(module, source, loss, device=chosen, batch_size=batch_size, dtype=dtype)
+    if own:
+        objective.notes.append(said(own))
     if unstored(module):
         objective.use_statistics("batch")
     return objective
