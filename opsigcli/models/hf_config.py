@@ -17,7 +17,10 @@ from opsigcli.usercode import absolute_path
 CONFIG = "config.json"
 _LARGEST = 1 << 24  # bytes; names of 20,000 classes take two million
 # Where it came from, who wrote it, and how numbers are kept or computed fast: none is part of the function.
-_ASIDE = ("_name_or_path", "_commit_hash", "transformers_version", "torch_dtype", "dtype", "use_cache")
+_ASIDE = (
+    "_name_or_path", "_commit_hash", "transformers_version", "torch_dtype", "dtype", "use_cache",
+    "problem_type",  # of transformers' own loss; the first pass of training writes it
+)  # fmt: skip
 
 
 def config_file(spec: Spec) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -161,7 +162,7 @@ def _returning_logits(model: Any, causal: bool) -> nn.Module:
     """The same model, names and all, whose ``forward(inputs)`` gives a tensor.
 
     Raises:
-        TypeError: the model has no head for a task.
+        ModelError: the model, on its first pass, has no head for a task that gives logits.
     """
     base: Any = type(model)
     tokens = getattr(base, "main_input_name", "") == "input_ids"
@@ -172,7 +173,12 @@ def _returning_logits(model: Any, causal: bool) -> nn.Module:
             given = self.beside(inputs.long()) if tokens else {}
             found = super().forward(given.pop("input_ids", inputs), return_dict=True, **given)
             if getattr(found, "logits", None) is None:
-                raise TypeError(f"{base.__name__} gives no logits: it has no head for a task")
+                parts = ", ".join(found) if isinstance(found, Mapping) else type(found).__name__
+                raise ModelError(
+                    f"expected a model with logits, which {base.__name__} does not give; it gives {parts}",
+                    "name the class of the task that was trained in 'architectures' of config.json; or let a factory of "
+                    "your own return what the loss needs as one tensor: --model file:net.py:factory",
+                )
             logits: Tensor = found.logits
             return logits
 

@@ -159,3 +159,14 @@ def test_a_file_by_its_name_alone_is_answered_with_the_spec_of_it(spec: str, mea
     with pytest.raises(UsageError) as caught:
         build(spec, input_shape=(12,), outputs=5)
     assert meant in caught.value.hint
+
+
+def test_a_model_of_transformers_without_logits_is_told_what_it_gives(tmp_path: Path) -> None:
+    facts = {
+        "architectures": ["BertForQuestionAnswering"], "model_type": "bert", "vocab_size": 9, "hidden_size": 8,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "max_position_embeddings": 6,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(facts))
+    with pytest.raises(ModelError, match="it gives start_logits, end_logits") as caught:
+        agree_twice(build(f"hf:{tmp_path}", input_shape=(4,), outputs=9), torch.ones(2, 4, dtype=torch.int64))
+    assert "a factory of your own" in caught.value.hint
