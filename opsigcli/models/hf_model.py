@@ -176,8 +176,8 @@ def _returning_logits(model: Any, causal: bool) -> nn.Module:
                 parts = ", ".join(found) if isinstance(found, Mapping) else type(found).__name__
                 raise ModelError(
                     f"expected a model with logits, which {base.__name__} does not give; it gives {parts}",
-                    "name the class of the task that was trained in 'architectures' of config.json; or let a factory of "
-                    "your own return what the loss needs as one tensor: --model file:net.py:factory",
+                    "name the class of the task that was trained in 'architectures' of config.json; or let a factory "
+                    "of your own return what the loss needs as one tensor: --model file:net.py:factory",
                 )
             logits: Tensor = found.logits
             return logits
