@@ -55,10 +55,10 @@ def load_adapter(model: nn.Module, adapter: StateDict, where: str) -> str:
     )
     if misfit:
         raise misfit.refusal(where, own, fitted)
-    if tied := [key for key in fitted if key in (fitted.added or ()) and _names(own, own[key]) > 1]:
+    if tied := [key for key in fitted if _alone(key, fitted, own)]:
         raise ModelError(
             f"expected adapters of matrices that are used once, found one of {tied[0]!r} in {where}, which the model "
-            "uses under a second name as well: PEFT adapts one of the two only",
+            "uses under a second name as well: PEFT adapts, or trains a copy of, one of the two only",
             "untie the two in the base, or give a model of your own: --model file:net.py:factory",
         )
     with torch.no_grad():
@@ -90,6 +90,9 @@ def _turned(model: nn.Module, key: str, adapter: StateDict) -> Tensor:
     return value.T if type(module).__name__ == "Conv1D" else value
 
 
-def _names(own: dict[str, Any], tensor: Tensor) -> int:
-    """How many names the model has for a tensor."""
-    return sum(other.data_ptr() == tensor.data_ptr() for other in own.values())
+def _alone(key: str, adapter: StateDict, own: dict[str, Any]) -> bool:
+    """Whether the model has other names for what the adapter changes under this one; the same tensor may be under all."""
+    names = {name for name, other in own.items() if other.data_ptr() == own[key].data_ptr()}
+    if len(names) == 1 or key in (adapter.added or ()):
+        return len(names) > 1
+    return not all(name in adapter and torch.equal(adapter[name], adapter[key]) for name in names)

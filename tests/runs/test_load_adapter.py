@@ -104,7 +104,30 @@ def test_an_adapter_of_another_model_is_refused(base: Path, tmp_path: Path) -> N
         loaded(base, write(tmp_path / "checkpoint-5", tensors, lora_alpha=4, fan_in_fan_out=True))
 
 
-@pytest.mark.parametrize("config", [{"peft_type": "IA3"}, {"use_dora": True}])
+def test_a_copy_of_one_of_two_tied_matrices_is_refused_and_one_of_both_is_not(
+    base: Path, tmp_path: Path
+) -> None:
+    whole = torch.randn(40, 8)
+    with pytest.raises(ModelError, match="a copy of, one of the two only"):
+        loaded(base, write(tmp_path / "checkpoint-5", {"transformer.wte.weight": whole}))
+    both = {"transformer.wte.weight": whole, "lm_head.weight": whole + 1}
+    with pytest.raises(ModelError, match="a copy of, one of the two only"):
+        loaded(base, write(tmp_path / "checkpoint-7", both))
+    both["lm_head.weight"] = whole.clone()
+    model, _ = loaded(base, write(tmp_path / "checkpoint-6", both))
+    torch.testing.assert_close(model.state_dict()["lm_head.weight"], whole)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"peft_type": "IA3"},
+        {"use_dora": True},
+        {"init_lora_weights": "pissa_niter_4"},
+        {"init_lora_weights": "olora"},
+        {"alora_invocation_tokens": [1, 2]},
+    ],
+)
 def test_other_adapters_are_named_with_the_command_that_merges_them(
     tmp_path: Path, config: dict[str, Any]
 ) -> None:

@@ -22,6 +22,12 @@ _FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _FACTOR = re.compile(
     r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<which>[AB])(?:\.default)?(?:\.weight)?"
 )
+# Settings under which the base with its adapter is another function than W + scale · B A.
+_ODD = (
+    "use_dora", "lora_bias", "use_qalora", "use_bdlora", "arrow_config", "corda_config", "lora_ga_config",
+    "kasa_config", "monteclora_config", "alora_invocation_tokens", "layer_replication",
+)  # fmt: skip
+_OF_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _TASKS = ("CausalLM", "SequenceClassification", "TokenClassification", "Seq2SeqLM", "QuestionAnswering")
 
 
@@ -74,11 +80,10 @@ class AdapterFolder(WeightsFolder):
 def _config(path: Path) -> Mapping[str, Any]:
     config = read_json(path / CONFIG)
     kind = str(config.get("peft_type", "of no type")).upper()
-    odd = [
-        name
-        for name in ("use_dora", "lora_bias", "use_qalora", "arrow_config", "corda_config")
-        if config.get(name)
-    ]
+    odd = [name for name in _ODD if config.get(name)]
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.startswith(_OF_THE_BASE):
+        odd.append(f"init_lora_weights {start!r}, which takes a part of the base's weights out of them")
     if kind != "LORA" or odd:
         what = f"LoRA with {odd[0]}" if kind == "LORA" else kind
         task = str(config.get("task_type") or "").replace("_", "").upper()
