@@ -91,7 +91,7 @@ def _turned(model: nn.Module, key: str, adapter: StateDict) -> Tensor:
 
 
 def _alone(key: str, adapter: StateDict, own: dict[str, Any]) -> bool:
-    """Whether the model has other names for what the adapter changes under this one; the same tensor may be under all."""
+    """Whether the model has other names for what the adapter changes here; one tensor may be under all of them."""
     names = {name for name, other in own.items() if other.data_ptr() == own[key].data_ptr()}
     if len(names) == 1 or key in (adapter.added or ()):
         return len(names) > 1
