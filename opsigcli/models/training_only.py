@@ -58,6 +58,21 @@ def differs_in_training(model: nn.Module, inputs: Tensor) -> bool:
     return float((first - second).abs().max()) > TOLERANCE * float(first.abs().max())
 
 
+def otherwise_in_training(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether inputs (B, …) give other outputs in training mode than in eval mode, and the same ones in every pass.
+
+    So do statistics of batches that a module of one's own takes. The model is left as it was, in eval mode.
+    """
+    first, second = _in_training(model, inputs)
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor) or not first.numel():
+        return False
+    with torch.no_grad():
+        plain = model(inputs)
+    largest = float(first.abs().max())
+    again, apart = (float((first - other).abs().max()) for other in (second, plain))
+    return apart > TOLERANCE * largest >= again
+
+
 def other_outputs(model: nn.Module, inputs: Tensor) -> str:
     """What a model puts out in training in place of one tensor, as with auxiliary classifiers; "" where it does not.
 

@@ -43,6 +43,8 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str, 
     misfit = _misfit(own, fitted)
     if unlike := [key for key in own if key in fitted and not _same_kind(key, own[key], fitted[key])]:
         raise _of_another_kind(where, own, fitted, unlike)
+    if unlike := _of_one(own, fitted):
+        raise _of_two(where, unlike)
     before = {key: value.clone() for key, value in own.items()} if misfit else {}
     try:
         if partial and misfit.reshaped:
@@ -108,6 +110,26 @@ def _place(tensor: Tensor) -> tuple[Any, ...]:
     """The same for two names of one tensor. A meta or empty tensor has no address: its own identity stands in."""
     address = tensor.data_ptr() or id(tensor)
     return address, tensor.shape, tensor.stride()
+
+
+def _of_one(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
+    """Two names of one tensor of the model for which the weights have different numbers; [] where there are none."""
+    first: dict[tuple[Any, ...], str] = {}
+    for key in own:
+        if key in weights:
+            other = first.setdefault(_place(own[key]), key)
+            if other != key and not torch.equal(*(weights[name].nan_to_num() for name in (other, key))):
+                return [other, key]
+    return []
+
+
+def _of_two(where: str, names: list[str]) -> ModelError:
+    return ModelError(
+        f"expected one tensor for {names[0]!r} and {names[1]!r}, which the model shares, found two with different "
+        f"numbers in {where}",
+        "build the model as it was trained, without sharing them (tie_word_embeddings in config.json, or "
+        "net.a.weight = net.b.weight in a factory); if one of the two is a leftover, save the weights without it",
+    )
 
 
 def _same_kind(key: str, own: Tensor, value: Tensor) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,17 @@ def unstored(model: nn.Module) -> list[str]:
         if isinstance(module, _BatchNorm)
         and (module.running_mean is None or "running_mean" in module._non_persistent_buffers_set)
     ]
+
+
+def alone(model: nn.Module) -> None:
+    """Have SyncBatchNorms be BatchNorms of one process.
+
+    Processes that share a measurement hold parts of the examples, and the statistics are those of the data.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.SyncBatchNorm):
+            changed: Any = module
+            changed.forward = MethodType(_BatchNorm.forward, module)
 
 
 def make_room(model: nn.Module) -> None:

@@ -47,12 +47,13 @@ def build_objective(
 
     from opsigcli.models.checks import agree_twice
     from opsigcli.objective.base import Objective
-    from opsigcli.objective.batch_norm import make_room, unstored
+    from opsigcli.objective.batch_norm import alone, make_room, unstored
     from opsigcli.objective.instance_norm import by_their_own, said
     from opsigcli.objective.planes import lay_out, read_inputs
 
     module = build_module(model, source, seed, config)
     own = by_their_own(module)
+    alone(module)
     if len(source):
         lay_out(module, source)
         make_room(module)

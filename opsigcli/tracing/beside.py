@@ -19,6 +19,7 @@ from opsigcli.models.training_only import (
     differs_in_training,
     drawn_at_random,
     other_outputs,
+    otherwise_in_training,
     spectral_norms,
 )
 from opsigcli.options import EXAMPLE_WEIGHTS
@@ -50,6 +51,10 @@ EFFECT_OF_NORM = (
 EFFECT_OF_OTHERS = (
     "in training the model puts out more than in the trace, as with auxiliary classifiers: the loss trained had more "
     "terms, no step can be made again, and sharpness and threshold are those of the traced loss alone"
+)
+EFFECT_OF_MODE = (
+    "in training the same inputs give other outputs, in no random way, as with statistics of batches in a module of "
+    "one's own: the trace is of another function, and so is sharpness beside the threshold"
 )
 PROBED = 8  # examples that pass the model in training mode
 
@@ -101,6 +106,8 @@ def facts_of_model(
         found.append(RecordedFact("spectral norm", value, "the model", EFFECT_OF_NORM))
     if other := other_outputs(model, probe):
         found.append(RecordedFact("auxiliary outputs", other, "the model", EFFECT_OF_OTHERS))
+    elif not drawn and not normed and otherwise_in_training(model, probe):
+        found.append(RecordedFact("training mode", "other outputs", "the model", EFFECT_OF_MODE))
     if layers := batch_norms(model):
         found.append(batch_norm_fact(layers, "the model", mode, gap_words(gaps, axis)))
     return found

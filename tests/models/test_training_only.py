@@ -16,6 +16,7 @@ from opsigcli.models.training_only import (
     differs_in_training,
     drawn_at_random,
     other_outputs,
+    otherwise_in_training,
     spectral_norms,
 )
 from opsigcli.stability.unheld import astray
@@ -90,6 +91,27 @@ def test_what_draws_nothing_or_fails_in_training_does_not_differ(model: nn.Modul
 def test_batch_norm_counts_where_it_keeps_statistics() -> None:
     model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm2d(3, track_running_stats=False), nn.LayerNorm(3))
     assert batch_norms(model) == 1
+
+
+class OwnNorm(nn.Module):
+    """Takes the statistics of the batch in training, in no module of torch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+        self.register_buffer("centre", torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs (B, 3) less their mean, or less the one that is kept."""
+        found: Tensor = self.layer(x)
+        return found - (found.mean(0) if self.training else self.centre)
+
+
+def test_other_outputs_in_training_that_are_not_drawn_are_seen() -> None:
+    assert otherwise_in_training(OwnNorm().eval(), X)
+    assert not differs_in_training(OwnNorm().eval(), X)
+    for model in (Functional(0.5), Functional(0.0), nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3))):
+        assert not otherwise_in_training(model.eval(), X)
 
 
 class Auxiliary(nn.Module):

@@ -55,6 +55,23 @@ def test_an_average_beside_the_weights_as_mmcv_keeps_it_is_named() -> None:
     assert "--partial" not in caught.value.hint
 
 
+def test_two_tensors_for_one_that_the_model_shares_are_refused() -> None:
+    def tied() -> nn.Module:
+        model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+        model[1].weight = model[0].weight
+        return model
+
+    apart = dict(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)).state_dict())
+    model = tied()
+    before = model[0].weight.clone()  # type: ignore[index]
+    with pytest.raises(ModelError, match=r"one tensor for '0\.weight' and '1\.weight'") as caught:
+        fit_weights(model, apart, where="a.pt")
+    assert "without sharing" in caught.value.hint
+    assert torch.equal(model[0].weight, before)  # type: ignore[index]
+    fit_weights(model, tied().state_dict(), where="a.pt")
+    fit_weights(model, {key: value for key, value in apart.items() if key != "1.weight"}, where="a.pt")
+
+
 def test_many_keys_are_counted_and_only_the_first_named() -> None:
     weights = {f"{key}.part": value for key, value in net().state_dict().items()}
     with pytest.raises(ModelError) as caught:

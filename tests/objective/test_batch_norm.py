@@ -108,3 +108,18 @@ def test_a_model_without_batch_norm_has_no_statistics() -> None:
     of = objective(nn.Sequential(nn.Flatten(), nn.Linear(50, 3)))
     of.use_statistics("re-estimate")
     assert of.data_statistics is None
+
+
+def test_synchronised_batch_norms_go_without_the_other_processes() -> None:
+    plain, synced = nn.BatchNorm1d(3), nn.SyncBatchNorm(3)
+    x = torch.randn(5, 3)
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        with pytest.raises(ValueError, match="SyncBatchNorm"):
+            synced(x)
+        batch_norm.alone(synced)
+        torch.testing.assert_close(synced(x), plain(x))
+    finally:
+        torch.distributed.destroy_process_group()
+    torch.testing.assert_close(synced.running_mean, plain.running_mean)
