@@ -33,6 +33,12 @@ def build_torchvision(spec: Spec, input_shape: tuple[int, ...], outputs: int) ->
 
     names = torchvision_names()
     if spec.name not in names:
+        if spec.name in models.list_models(module=models.segmentation):
+            raise UsageError(
+                f"torchvision:{spec.name} is a model of segmentation, which puts out a dict",
+                "build it in a factory of your own, --model file:net.py:make, that returns it after net.forward = lambda "
+                "x, of=net.forward: of(x)['out']",
+            )
         close = nearest(spec.name, names)
         raise UsageError(
             f"torchvision has no classification model {spec.name!r}",
