@@ -36,8 +36,8 @@ def build_torchvision(spec: Spec, input_shape: tuple[int, ...], outputs: int) ->
         if spec.name in models.list_models(module=models.segmentation):
             raise UsageError(
                 f"torchvision:{spec.name} is a model of segmentation, which puts out a dict",
-                "build it in a factory of your own, --model file:net.py:make, that returns it after net.forward = lambda "
-                "x, of=net.forward: of(x)['out']",
+                "build it in a factory of your own, --model file:net.py:make, that returns it after "
+                "net.forward = lambda x, of=net.forward: of(x)['out']",
             )
         close = nearest(spec.name, names)
         raise UsageError(
