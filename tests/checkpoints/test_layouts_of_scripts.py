@@ -166,6 +166,22 @@ def test_other_files_are_passed_over(name: str, content: bytes, tmp_path: Path) 
     assert recognise(tmp_path / name) is None
 
 
+@pytest.mark.parametrize("kind", ["fairseq", "ignite"])
+def test_the_clocks_of_fairseq_and_ignite_are_found(tmp_path: Path, kind: str) -> None:
+    for epoch, step in ((1, 40), (1, 80), (2, 120)):
+        beside: dict[str, Any] = {"trainer": {"epoch_length": 60, "max_epochs": 2, "iteration": step}}
+        if kind == "fairseq":
+            history = [
+                {"optimizer_name": "Adam", "num_updates": 7},
+                {"optimizer_name": "SGD", "num_updates": step},
+            ]
+            beside = {"optimizer_history": history, "extra_state": {"train_iterator": {"epoch": epoch}}}
+        weights = {"w": torch.full((2,), float(step)), "b": torch.ones(3)}
+        save(tmp_path / f"checkpoint_{epoch}_{step}.pt", {"model": weights, **beside})
+    series = open_series(tmp_path)
+    assert (series.steps, series.unit) == ([40, 80, 120], "step")
+
+
 def test_the_clock_of_mmengine_is_found(tmp_path: Path) -> None:
     for name, epoch, step in (("epoch_1", 1, 50), ("epoch_2", 2, 100), ("iter_120", 2, 120)):
         save(

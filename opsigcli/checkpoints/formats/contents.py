@@ -186,14 +186,18 @@ def training(root: Any, value: Value) -> Training:
 
 
 def _clocks(top: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
-    """Where step and epoch may stand: at the root; torchtitan's train_state; mmengine's meta; Composer's timestamp."""
+    """Where step and epoch may stand: at the root; torchtitan's train_state; mmengine's meta; Composer's timestamp;
+    the last entry of fairseq's history; Ignite's trainer."""
     stamp = fields(fields(top.get("state")).get("timestamp"))
+    history, engine = top.get("optimizer_history"), fields(top.get("trainer"))
     return [
         top,
         fields(top.get("train_state")),
         fields(top.get("meta")),
         stamp,
         fields(stamp.get("Timestamp")),
+        fields(history[-1]) if isinstance(history, list) and history else {},
+        engine if "epoch_length" in engine else {},
     ]
 
 
