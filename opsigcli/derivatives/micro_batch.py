@@ -26,7 +26,9 @@ def in_flight(device: torch.device) -> int:
     return IN_FLIGHT
 
 
-def fit_micro_batch(objective: Objective, variables: Sequence[Tensor], *, twice: bool = True) -> str:
+def fit_micro_batch(
+    objective: Objective, variables: Sequence[Tensor], *, twice: bool = True, times: int = 1
+) -> str:
     """Lower the objective's batch size until the derivatives of a batch fit ``in_flight``; one example at least.
 
     The bytes that autograd keeps are counted at a few examples, so that an example has what it takes, whatever that
@@ -37,6 +39,7 @@ def fit_micro_batch(objective: Objective, variables: Sequence[Tensor], *, twice:
         objective: with weights loaded; its batch size is the most.
         variables: that are differentiated by.
         twice: for Hessian-vector products; else for a gradient.
+        times: how many times ``in_flight`` a batch may take.
 
     Returns:
         That one example takes more, in words; "" where it fits.
@@ -44,7 +47,7 @@ def fit_micro_batch(objective: Objective, variables: Sequence[Tensor], *, twice:
     most = objective.batch_size
     if objective.batch_statistics or most == 1:
         return ""
-    room = in_flight(objective.device) / (1 + BESIDE_GRAPH)
+    room = times * in_flight(objective.device) / (1 + BESIDE_GRAPH)
     each: float = _graph_bytes(objective, variables, 1, twice)
     if each * max(PROBED) <= room and objective.n > max(PROBED):  # else one example says enough
         few, more = (_graph_bytes(objective, variables, count, twice) for count in PROBED)
@@ -52,7 +55,7 @@ def fit_micro_batch(objective: Objective, variables: Sequence[Tensor], *, twice:
     objective.batch_size = max(1, min(most, int(room / max(each, 1))))
     if each <= room:
         return ""
-    needed, allowed = each * (1 + BESIDE_GRAPH) / (1 << 30), in_flight(objective.device) / (1 << 30)
+    needed, allowed = each * (1 + BESIDE_GRAPH) / (1 << 30), times * in_flight(objective.device) / (1 << 30)
     return (
         f"one example takes about {needed:.2g} GiB for derivatives, and a batch is to take {allowed:.2g}: memory is "
         "as large as that asks for; shorter sequences, or a smaller vocabulary, take less"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 AVERAGED = (
     "no ratio: these weights are a moving average, and no step of the optimizer starts from them; trace the trained "
-    "weights with --weights model"
+    "weights (--weights model, where the files hold both)"
 )
 LATE = (
     "the learning rate in a checkpoint is the one that its weights were reached with (saved before scheduler.step()): "

@@ -10,7 +10,9 @@ import torch
 from problems import Rows
 from torch import nn
 
-from opsigcli.derivatives.coupled import through_statistics
+from opsigcli.derivatives import micro_batch
+from opsigcli.derivatives.coupled import couple, through_statistics
+from opsigcli.derivatives.micro_batch import fit_micro_batch
 from opsigcli.gradients.arm import largest_curvature
 from opsigcli.gradients.pair_curvature import along
 from opsigcli.objective.base import Objective
@@ -84,3 +86,18 @@ def test_without_batch_norm_nothing_changes() -> None:
         assert len(positions) == N
         assert objective.batch_size == 16
         assert not objective.batch_statistics
+
+
+def test_statistics_are_those_of_four_times_as_many_examples_as_pass_elsewhere(
+    objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(micro_batch, "IN_FLIGHT", 1 << 17)
+    objective.batch_size = 10_000
+    fit_micro_batch(objective, objective.parameters)
+    elsewhere = objective.batch_size
+    assert elsewhere > 100
+    for times, batches in ((3.5, 1), (5, 2), (15, 4)):
+        n = int(times * elsewhere)
+        made = Objective(objective.model, Rows((WIDTH,), n=n), "ce", batch_size=16)
+        assert couple(made, np.arange(n))[1] == batches
+        assert made.batch_size == -(-n // batches)
