@@ -476,8 +476,8 @@ MUTATIONS: list[Mutation] = [
         "mining/test_other_pairs.py",
         ("OWN = 0.9", "OWN = 0.1", "test_slices_of_one_axis_are_not_told_from_one_another"),
         (
-            "lean / np.sqrt(max(mean, 1e-6))",
-            "lean",
+            "far / np.sqrt(max(float(far[rows].mean()), 1e-6))",
+            "far",
             "test_members_of_another_pair_with_a_feature_that_is_alike_do_not_stand_between",
         ),
     ),

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.mining.parts import parts, to_nearest
-from opsigcli.mining.simple import closeness
+from opsigcli.mining.outliers import lean
+from opsigcli.mining.parts import parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +39,12 @@ def told_from(similarity: Floats, pairs: Sequence[Sides], labels: Ints) -> list[
         (M,) for each pair.
     """
     members = [np.concatenate(sides) for sides in pairs]
-    leans = [_lean(similarity, sides, labels) for sides in pairs]
+    leans = []
+    for sides, rows in zip(pairs, members, strict=True):
+        far = lean(similarity, sides, parts(similarity, sides, labels))
+        leans.append(far / np.sqrt(max(float(far[rows].mean()), 1e-6)))
     every = np.array(leans).T  # (M, pairs)
-    own = [np.mean(lean[rows, None] > every[rows], axis=0) for lean, rows in zip(leans, members, strict=True)]
+    own = [np.mean(far[rows, None] > every[rows], axis=0) for far, rows in zip(leans, members, strict=True)]
     found = []
     for p in range(len(pairs)):
         out = np.zeros(len(similarity), dtype=bool)
@@ -50,14 +53,3 @@ def told_from(similarity: Floats, pairs: Sequence[Sides], labels: Ints) -> list[
                 out[others] = True
         found.append(out)
     return found
-
-
-def _lean(similarity: Floats, sides: Sides, labels: Ints) -> Floats:
-    """Contrast of every row with a pair, of members to their own side, over the root of the members' mean, (M,)."""
-    first, second = parts(similarity, sides, labels)
-    to_first = to_nearest(similarity, first) - closeness(similarity, sides[1])
-    to_second = to_nearest(similarity, second) - closeness(similarity, sides[0])
-    lean = np.maximum(to_first, to_second)
-    lean[sides[0]], lean[sides[1]] = to_first[sides[0]], to_second[sides[1]]
-    mean = float(lean[np.concatenate(sides)].mean())
-    return np.asarray(lean / np.sqrt(max(mean, 1e-6)))

@@ -178,8 +178,7 @@ def separation(
 ) -> float:
     """10 % quantile of the members' contrast over what all others reach.
 
-    As in the evidence, which asks more of rare pairs (``reached``). The contrast is the mean S to the own group, or the
-    most alike, less that to the whole other side.
+    As in the evidence, which asks more of rare pairs (``reached``). The contrast is that of ``lean``.
 
     Args:
         similarity: S, (M, M), zero diagonal.
@@ -190,17 +189,31 @@ def separation(
         weights: (M,) how many of all examples each row stands for (default: one).
         left_out: (M,) who is none of the others (``other_pairs``; default: nobody).
     """
-    first, second = of or ([sides[0]], [sides[1]])
-    to_first = to_nearest(similarity, first) - closeness(similarity, sides[1])
-    to_second = to_nearest(similarity, second) - closeness(similarity, sides[0])
-    inside = np.concatenate([to_first[sides[0]], to_second[sides[1]]])
-    members = np.concatenate(sides)
+    far, members = lean(similarity, sides, of), np.concatenate(sides)
     others = np.ones(len(similarity), dtype=bool) if left_out is None else ~left_out
     others[members] = False
-    outside = np.maximum(to_first, to_second)[others]
+    outside = far[others]
     alike = np.zeros(len(outside), dtype=bool)
     if labels is not None:
         alike = np.isin(labels[others], labels[members])
     stand_for = None if weights is None else weights[others][None]
-    bulk = float(reached(outside[None], alike[None], len(inside), examples, stand_for)[0])
-    return float(np.quantile(inside, 0.1)) / max(bulk, 1e-3)
+    bulk = float(reached(outside[None], alike[None], len(members), examples, stand_for)[0])
+    return float(np.quantile(far[members], 0.1)) / max(bulk, 1e-3)
+
+
+def lean(similarity: Floats, sides: Sides, of: Parts | None = None) -> Floats:
+    """Contrast of every row with a pair, of members to their own side, of others to the one that it is larger to, (M,).
+
+    The mean S to a side, or to that of its groups that is most alike, less that to the whole other side.
+
+    Args:
+        similarity: S, (M, M), zero diagonal.
+        sides: rows of both.
+        of: the groups of either side (default: each side is one).
+    """
+    first, second = of or ([sides[0]], [sides[1]])
+    to_first = to_nearest(similarity, first) - closeness(similarity, sides[1])
+    to_second = to_nearest(similarity, second) - closeness(similarity, sides[0])
+    found = np.maximum(to_first, to_second)
+    found[sides[0]], found[sides[1]] = to_first[sides[0]], to_second[sides[1]]
+    return np.asarray(found)

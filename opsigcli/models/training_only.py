@@ -6,7 +6,7 @@ import copy
 import re
 from collections import Counter
 from collections.abc import Sized
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,41 +47,35 @@ def batch_norms(model: nn.Module) -> int:
     )
 
 
-def differs_in_training(model: nn.Module, inputs: Tensor) -> bool:
-    """Whether two passes over the same inputs (B, …) in training mode, with BatchNorm's as in the trace, differ.
+class InTraining(NamedTuple):
+    """How the outputs of a model in training mode differ from those of the trace, for the same inputs."""
 
-    The model is left as it was; False also where it gives no tensor in training, fails, or is too large to be tried.
+    draws: bool = False  # two passes differ
+    otherwise: bool = (
+        False  # both are alike, and unlike the one in eval mode: as by statistics of batches of its own
+    )
+    instead: str = ""  # what it puts out in place of one tensor, as with auxiliary classifiers
+
+
+def in_training(model: nn.Module, inputs: Tensor) -> InTraining:
+    """Two passes over inputs (B, …) in training mode, with BatchNorms as in the trace, beside the one in eval mode.
+
+    The model, in eval mode, is left as it was.
+    Nothing is found where it fails in training, or is too large to be tried.
     """
     first, second = _in_training(model, inputs)
-    if not isinstance(first, Tensor) or not isinstance(second, Tensor) or not first.numel():
-        return False
-    return float((first - second).abs().max()) > TOLERANCE * float(first.abs().max())
-
-
-def otherwise_in_training(model: nn.Module, inputs: Tensor) -> bool:
-    """Whether inputs (B, …) give other outputs in training mode than in eval mode, and the same ones in every pass.
-
-    So do statistics of batches that a module of one's own takes. The model is left as it was, in eval mode.
-    """
-    first, second = _in_training(model, inputs)
-    if not isinstance(first, Tensor) or not isinstance(second, Tensor) or not first.numel():
-        return False
+    if first is None:
+        return InTraining()
+    if not isinstance(first, Tensor):
+        many = f" of {len(first)}" if isinstance(first, Sized) else ""
+        return InTraining(instead=f"{type(first).__name__}{many}")
+    if not isinstance(second, Tensor) or not first.numel():
+        return InTraining()
     with torch.no_grad():
         plain = model(inputs)
-    largest = float(first.abs().max())
+    allowed = TOLERANCE * float(first.abs().max())
     again, apart = (float((first - other).abs().max()) for other in (second, plain))
-    return apart > TOLERANCE * largest >= again
-
-
-def other_outputs(model: nn.Module, inputs: Tensor) -> str:
-    """What a model puts out in training in place of one tensor, as with auxiliary classifiers; "" where it does not.
-
-    The model is left as it was; "" also where it fails in training, or is too large to be tried.
-    """
-    first, _ = _in_training(model, inputs)
-    if first is None or isinstance(first, Tensor):
-        return ""
-    return f"{type(first).__name__} of {len(first)}" if isinstance(first, Sized) else type(first).__name__
+    return InTraining(again > allowed, apart > allowed >= again)
 
 
 def spectral_norms(model: nn.Module) -> dict[str, float]:

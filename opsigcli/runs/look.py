@@ -13,9 +13,10 @@ from opsigcli.checkpoints.manifest import Manifest
 from opsigcli.checkpoints.pad_token import recorded_pad
 from opsigcli.checkpoints.series import Series
 from opsigcli.datasets.listing import spread
+from opsigcli.doubt_records import OtherScale
 from opsigcli.errors import ModelError, ObjectiveError
 from opsigcli.examples import ExampleSource
-from opsigcli.look_records import Look, OtherScale, Score
+from opsigcli.look_records import Look, Score
 from opsigcli.objective.batch_norm import batch_norms, statistics_of
 from opsigcli.progress import Progress
 from opsigcli.runs.build_objective import build_objective

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opsigcli.doubt_records import Better
 from opsigcli.examples import OWN_MEANS
-from opsigcli.look_records import Better
 from opsigcli.runs.operations import operations
 from opsigcli.runs.right_answers import right_answers
 from opsigcli.specs import Spec, parse

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opsigcli.doubt_records import Better
 from opsigcli.errors import ObjectiveError, OpsigError
-from opsigcli.look_records import Better
 from opsigcli.runs.normalisations import CLEARLY, ERRORS, EXAMPLES, apart, losses_prepared
 from opsigcli.runs.right_answers import right_answers
 from opsigcli.usercode import guarded

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opsigcli.look_records import OtherScale
+from opsigcli.doubt_records import OtherScale
 from opsigcli.runs.normalisations import ERRORS, apart
 
 if TYPE_CHECKING:

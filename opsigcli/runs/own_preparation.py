@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from opsigcli.look_records import Better
+from opsigcli.doubt_records import Better
 from opsigcli.runs.normalisations import CLEARLY, ERRORS, EXAMPLES, apart
 from opsigcli.runs.right_answers import right_answers
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from opsigcli.doubt_records import PaddedLabels
 from opsigcli.examples import IGNORED
-from opsigcli.look_records import PaddedLabels
 from opsigcli.objective.counting import marked
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from opsigcli.datasets.class_order import ORDERED, natural
-from opsigcli.look_records import Permutation
+from opsigcli.doubt_records import Permutation
 from opsigcli.specs import Value, parse
 
 if TYPE_CHECKING:

@@ -16,10 +16,8 @@ from opsigcli.checkpoints.training_log import find_log
 from opsigcli.errors import ObjectiveError, OpsigError
 from opsigcli.models.training_only import (
     batch_norms,
-    differs_in_training,
     drawn_at_random,
-    other_outputs,
-    otherwise_in_training,
+    in_training,
     spectral_norms,
 )
 from opsigcli.options import EXAMPLE_WEIGHTS
@@ -98,15 +96,16 @@ def facts_of_model(
     model: nn.Module = objective.model
     drawn, normed = drawn_at_random(model), spectral_norms(model)
     probe = objective.read(np.arange(min(PROBED, len(objective.source))))
-    if not drawn and not normed and differs_in_training(model, probe):
+    trained = in_training(model, probe)
+    if not drawn and not normed and trained.draws:
         drawn = {"dropout": "some, in no module that says so"}
     found = [RecordedFact(name, value, "the model", effects[name]) for name, value in drawn.items()]
     if normed:
         value = f"{', '.join(list(normed)[:3])}{' …' if len(normed) > 3 else ''}"
         found.append(RecordedFact("spectral norm", value, "the model", EFFECT_OF_NORM))
-    if other := other_outputs(model, probe):
-        found.append(RecordedFact("auxiliary outputs", other, "the model", EFFECT_OF_OTHERS))
-    elif not drawn and not normed and otherwise_in_training(model, probe):
+    if trained.instead:
+        found.append(RecordedFact("auxiliary outputs", trained.instead, "the model", EFFECT_OF_OTHERS))
+    elif not drawn and not normed and trained.otherwise:
         found.append(RecordedFact("training mode", "other outputs", "the model", EFFECT_OF_MODE))
     if layers := batch_norms(model):
         found.append(batch_norm_fact(layers, "the model", mode, gap_words(gaps, axis)))

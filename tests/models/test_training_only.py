@@ -13,10 +13,8 @@ from torchvision.ops import StochasticDepth
 
 from opsigcli.models.training_only import (
     batch_norms,
-    differs_in_training,
     drawn_at_random,
-    other_outputs,
-    otherwise_in_training,
+    in_training,
     spectral_norms,
 )
 from opsigcli.stability.unheld import astray
@@ -75,7 +73,7 @@ def test_dropout_in_a_function_is_seen_by_two_passes_which_leave_the_model_alone
     model = nn.Sequential(Functional(0.5), nn.BatchNorm1d(3)).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.random.get_rng_state()
-    assert differs_in_training(model, X)
+    assert in_training(model, X).draws
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -85,7 +83,7 @@ def test_dropout_in_a_function_is_seen_by_two_passes_which_leave_the_model_alone
     "model", [Functional(0.0), nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)), nn.Linear(7, 3)]
 )
 def test_what_draws_nothing_or_fails_in_training_does_not_differ(model: nn.Module) -> None:
-    assert not differs_in_training(model.eval(), X)
+    assert not in_training(model.eval(), X).draws
 
 
 def test_batch_norm_counts_where_it_keeps_statistics() -> None:
@@ -108,10 +106,10 @@ class OwnNorm(nn.Module):
 
 
 def test_other_outputs_in_training_that_are_not_drawn_are_seen() -> None:
-    assert otherwise_in_training(OwnNorm().eval(), X)
-    assert not differs_in_training(OwnNorm().eval(), X)
+    assert in_training(OwnNorm().eval(), X).otherwise
+    assert not in_training(OwnNorm().eval(), X).draws
     for model in (Functional(0.5), Functional(0.0), nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3))):
-        assert not otherwise_in_training(model.eval(), X)
+        assert not in_training(model.eval(), X).otherwise
 
 
 class Auxiliary(nn.Module):
@@ -130,10 +128,10 @@ class Auxiliary(nn.Module):
 
 
 def test_outputs_of_training_alone_are_named() -> None:
-    assert other_outputs(Auxiliary(tuple).eval(), X) == "tuple of 2"
-    assert other_outputs(Auxiliary(dict).eval(), X) == "dict of 2"
-    assert not other_outputs(nn.Linear(6, 3), X)
-    assert not other_outputs(nn.Linear(7, 3), X)
+    assert in_training(Auxiliary(tuple).eval(), X).instead == "tuple of 2"
+    assert in_training(Auxiliary(dict).eval(), X).instead == "dict of 2"
+    assert not in_training(nn.Linear(6, 3), X).instead
+    assert not in_training(nn.Linear(7, 3), X).instead
 
 
 @pytest.mark.parametrize("norm", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])

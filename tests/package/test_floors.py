@@ -25,6 +25,7 @@ GROUND = {
         "training_records",
         "spike_records",
         "look_records",
+        "doubt_records",
         "result_records",
         "mining_records",
         "comparison_records",
@@ -130,3 +131,12 @@ def _is_standard(name: str) -> bool:
 def test_every_room_is_named_in_the_map() -> None:
     rooms = {_room(path) for path in PACKAGE.rglob("*.py")} - GROUND - {"__main__"}
     assert rooms == MATERIALS | INSTRUMENTS | BENCHES | {"commands", "cli", "api"}
+
+
+def test_files_are_short() -> None:
+    long = {
+        str(path): lines
+        for path in PACKAGE.rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 300
+    }
+    assert not long  # a file of two nouns is two files

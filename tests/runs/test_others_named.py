@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opsigcli.look_records import Better
+from opsigcli.doubt_records import Better
 
 
 @pytest.mark.parametrize(
